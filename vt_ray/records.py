@@ -1,0 +1,138 @@
+"""What passes between the rooms: plain frozen records, no behaviour, nothing heavy imported.
+
+    Problem --> Prompt --> Rollouts (one question's completions) --> GradedGroup --> update
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["math", "choice", "code"]
+Status = Literal["correct", "wrong", "unverified"]
+FinishReason = Literal["stop", "length"]
+
+BUILTIN_SOURCE = "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """One worked solution. `style` names the way of working: a spectrum has several for a question."""
+
+    style: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question with a checkable answer.
+
+    `question` is the bare text; the chat template and the answer suffix are added later.
+    `answer` is the gold answer (LaTeX for math, a letter for choice, "" for code).
+    `tests` is None except for code: `{"type": "stdio", "cases": [{"input", "output"}, ...],
+    "tolerance": optional float}` or `{"type": "call", "function", "cases": [{"args", "expected"}, ...],
+    "class": optional str}`.
+    `source` is "builtin" for the made problems, else the file it was read from.
+    """
+
+    question_id: str
+    subdomain: str
+    kind: Kind
+    question: str
+    answer: str = ""
+    tests: dict[str, Any] | None = None
+    solutions: tuple[Solution, ...] = ()
+    level: int = 1
+    source: str = BUILTIN_SOURCE
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn. `top_k` 0 is off; `max_tokens` bounds the new tokens."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question for a generator: `samples` completions, each with a seed of its own."""
+
+    problem: Problem
+    token_ids: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled answer. `rollout_logprobs[t]` is the engine's log-probability of `token_ids[t]`
+    after temperature, in nats."""
+
+    sample: int
+    token_ids: tuple[int, ...]
+    rollout_logprobs: tuple[float, ...]
+    text: str
+    finish_reason: FinishReason
+    weight_version: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """One question with its group of completions, as a generator yields it."""
+
+    problem: Problem
+    prompt_token_ids: tuple[int, ...]
+    completions: tuple[Completion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`unverified` is the verifier's own failure: it counts nowhere, and is never a wrong answer."""
+
+    status: Status
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def valid(self) -> bool:
+        return self.status != "unverified"
+
+    @property
+    def reward(self) -> float:
+        return 1.0 if self.status == "correct" else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GradedGroup:
+    """A graded question as the driver sees it: verdicts and lengths, the tokens stay behind `rollouts`.
+
+    `rollouts` is whatever handle the cluster uses for a `Rollouts` (a Ray ObjectRef, or the record itself).
+    """
+
+    question_id: str
+    subdomain: str
+    verdicts: tuple[Verdict, ...]
+    prompt_tokens: int
+    completion_tokens: tuple[int, ...]
+    truncated: tuple[bool, ...]
+    rollouts: Any = field(repr=False)
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        return tuple(v.reward for v in self.verdicts)
+
+    @property
+    def valid(self) -> tuple[bool, ...]:
+        return tuple(v.valid for v in self.verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWeight:
+    """What the tracker makes of a graded group (section 3.4): p_c, w_ME and the weighted advantages A'."""
+
+    accuracy: float
+    weight: float
+    advantages: tuple[float, ...]
