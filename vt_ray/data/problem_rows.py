@@ -1,0 +1,137 @@
+"""The rows of a problem file, whatever its format, each knowing its file and number.
+
+.parquet | .json | .jsonl | .jsonl.gz --> Row(path, number, fields)
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ProblemFileError(ValueError):
+    """A problem file that cannot be used; the message names file, row, fault and what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. `number` counts from 1; in a .jsonl file it is the line."""
+
+    path: Path
+    number: int
+    fields: dict[str, Any]
+
+    def error(self, fault: str) -> ProblemFileError:
+        return ProblemFileError(f"{self.path}, row {self.number}: {fault}")
+
+    def text(self, name: str) -> str:
+        """A field that must hold text, stripped. Raises ProblemFileError when it is missing or empty."""
+        if name not in self.fields:
+            raise self.error(f"field {name!r} is missing: the row has {sorted(self.fields)}")
+        return self._filled(name, self.fields[name], numbers=False)
+
+    def answer(self, name: str, value: Any) -> str:
+        """A gold answer as text; numbers are accepted too."""
+        return self._filled(name, value, numbers=True)
+
+    def _filled(self, name: str, value: Any, numbers: bool) -> str:
+        if numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            remedy = "; fill it in, or drop the row" if "answer" in name or "truth" in name else ""
+            raise self.error(f"field {name!r} is empty: expected text{remedy}")
+        if not isinstance(value, str):
+            raise self.error(f"field {name!r} is of type {type(value).__name__}: expected text")
+        return value.strip()
+
+    def question_id(self) -> str:
+        """`unique_id` where the row has one, else the file's name and the row number."""
+        given = self.fields.get("unique_id")
+        return str(given) if given not in (None, "") else f"{self.path.name.split('.')[0]}/{self.number}"
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a file. Raises ProblemFileError when it is missing, empty or broken."""
+    reader = _reader(path)
+    if not path.is_file():
+        raise ProblemFileError(f"{path}: no such file: check the path")
+    if path.stat().st_size == 0:
+        raise ProblemFileError(f"{path}: the file is empty: expected at least one row")
+    for number, fields in reader(path):
+        if not isinstance(fields, dict):
+            raise ProblemFileError(
+                f"{path}, row {number}: the row is of type {type(fields).__name__}: expected an object with fields"
+            )
+        yield Row(path, number, fields)
+
+
+def _reader(path: Path) -> Callable[[Path], Iterator[tuple[int, Any]]]:
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        return _json_lines
+    readers = {".parquet": _parquet_rows, ".json": _json_rows}
+    if path.suffix not in readers:
+        raise ProblemFileError(
+            f"{path}: unknown extension {path.suffix!r}: expected .parquet, .json, .jsonl, .jsonl.gz"
+        )
+    return readers[path.suffix]
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise ProblemFileError(f"{path}: reading parquet needs pyarrow: pip install pyarrow") from error
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise ProblemFileError(
+            f"{path}: not a whole parquet file ({_first_line(error)}): copy it again"
+        ) from error
+    yield from enumerate(rows, start=1)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ProblemFileError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ProblemFileError(
+            f"{path}, line {error.lineno}: broken JSON ({error.msg}): expected one list of objects; "
+            "a file with one object a line is named .jsonl"
+        ) from error
+    if not isinstance(rows, list):
+        raise ProblemFileError(f"{path}: holds one {type(rows).__name__}: expected a list of objects")
+    yield from enumerate(rows, start=1)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        with opened(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ProblemFileError(
+            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): expected one object a line"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ProblemFileError(
+            f"{path}, after row {number}: not UTF-8 text ({error.reason}): save it as UTF-8"
+        ) from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise ProblemFileError(
+            f"{path}, after row {number}: cannot be read on ({_first_line(error)}): copy it again"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__

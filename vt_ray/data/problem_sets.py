@@ -1,0 +1,68 @@
+"""The three disjoint sets of problems a run works with: train, probe and held-out test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vt_ray.config import ConfigError, DataConfig, FileSource
+from vt_ray.data.makers import make_problems
+from vt_ray.data.readers import read_problems
+from vt_ray.records import Problem
+
+
+@dataclass(frozen=True)
+class ProblemSets:
+    """`train` feeds SFT and RL, `probe` chooses specialists, `test` is seen by evaluation only."""
+
+    train: list[Problem]
+    probe: list[Problem]
+    test: list[Problem]
+
+    def by_subdomain(self, problems: Iterable[Problem]) -> dict[str, list[Problem]]:
+        out: dict[str, list[Problem]] = {}
+        for problem in problems:
+            out.setdefault(problem.subdomain, []).append(problem)
+        return out
+
+
+def load_problem_sets(data: DataConfig, seed: int) -> ProblemSets:
+    """Make and read all problems. Raises ConfigError where a question stands in two of the sets."""
+    counts = {
+        "train": data.train_per_subdomain,
+        "probe": data.probe_per_subdomain,
+        "test": data.test_per_subdomain,
+    }
+    files = {"train": data.train_files, "probe": data.probe_files, "test": data.test_files}
+    sets = {split: _made(data, split, counts[split], seed) + _read(files[split]) for split in counts}
+    _refuse_overlap(sets)
+    return ProblemSets(**sets)
+
+
+def _made(data: DataConfig, split: str, count: int, seed: int) -> list[Problem]:
+    if count == 0:
+        return []
+    return [
+        problem
+        for subdomain in data.subdomains
+        for problem in make_problems(subdomain, split, count, seed, data.levels)
+    ]
+
+
+def _read(sources: list[FileSource]) -> list[Problem]:
+    return [problem for source in sources for problem in read_problems(source.path, source.subdomain)]
+
+
+def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
+    """Same words in two sets is leakage, whatever their ids say."""
+    home: dict[str, tuple[str, str]] = {}
+    for split, problems in sets.items():
+        for problem in problems:
+            words = " ".join(re.findall(r"[^\W_]+|[-+*/^=<>]", problem.question.lower()))
+            other, question_id = home.setdefault(words, (split, problem.question_id))
+            if other != split:
+                raise ConfigError(
+                    f"question {problem.question_id} of the {split} set is also {question_id} of the {other} set: "
+                    "remove it from one of the files"
+                )

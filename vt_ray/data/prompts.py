@@ -1,0 +1,64 @@
+"""Problems as token ids: the chat template, the answer suffix, and seeds that belong to the question.
+
+    Problem + suffix --chat template--> prompt ids          Solution --> completion ids + EOS
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vt_ray.algorithms.packing import TrainSequence
+from vt_ray.config import ConfigError, DataConfig
+from vt_ray.records import Problem, Prompt
+
+
+class PromptEncoder:
+    """`tokenizer` is a Hugging Face tokenizer with a chat template and an EOS token."""
+
+    def __init__(self, tokenizer: Any, data: DataConfig):
+        self.tokenizer = tokenizer
+        self.data = data
+
+    def prompt_ids(self, problem: Problem) -> tuple[int, ...]:
+        """Raises ConfigError for a prompt over `data.max_prompt_tokens`."""
+        suffix = self.data.code_suffix if problem.kind == "code" else self.data.math_suffix
+        messages = [{"role": "user", "content": problem.question + suffix}]
+        ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        if len(ids) > self.data.max_prompt_tokens:
+            raise ConfigError(
+                f"prompt of {problem.question_id} ({problem.source}) has {len(ids)} tokens, the limit is "
+                f"{self.data.max_prompt_tokens}: raise data.max_prompt_tokens or remove the problem"
+            )
+        return tuple(ids)
+
+    def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any]) -> list[Prompt]:
+        """`samples` completions of each problem. A sample's seed depends on `key`, question and sample alone,
+        whatever worker serves it."""
+        return [
+            Prompt(p, self.prompt_ids(p), tuple(sample_seed(*key, p.question_id, i) for i in range(samples)))
+            for p in problems
+        ]
+
+    def solutions(self, problems: Iterable[Problem], styles: Sequence[str]) -> list[TrainSequence]:
+        """Every worked solution in one of `styles` (all, if empty) as a sequence to imitate, EOS included."""
+        return [
+            TrainSequence(self.prompt_ids(p), (*self._text_ids(s.text), self.tokenizer.eos_token_id), 0.0)
+            for p in problems
+            for s in p.solutions
+            if not styles or s.style in styles
+        ]
+
+    def text_probe(self, problem: Problem, length: int) -> list[int]:
+        """The first `length` ids of a problem with its solution: natural text to compare log-probabilities on."""
+        solution = problem.solutions[0].text if problem.solutions else problem.answer
+        return [*self.prompt_ids(problem), *self._text_ids(solution)][:length]
+
+    def _text_ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def sample_seed(*key: Any) -> int:
+    """A 31-bit seed from any printable key: the same on every machine and in every process."""
+    return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4]) >> 1

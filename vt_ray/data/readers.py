@@ -1,0 +1,256 @@
+r"""The user's own problems, read from a file into `Problem` records.
+
+    path --> problem_rows.read_rows --> (row number, fields) --> the layout's adapter --> Problem
+
+| layout | known by | answer |
+|---|---|---|
+| ours | `question_id`, `kind` or `subdomain` | `answer` |
+| verl / rllm | `prompt` or `reward_model` | `reward_model.ground_truth` |
+| MATH, Minerva | `problem` | `answer`, or the first of a list of answers |
+| GSM8K | `question` | what follows `####` at the end of `answer` |
+
+Problems whose answer is a program are refused: code from a file is not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.records import Kind, Problem, Solution
+
+__all__ = ["ProblemFileError", "read_problems"]
+
+# The suffix which evaluation files already carry; the chat template adds it again.
+ANSWER_SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."
+DEFAULT_SUBDOMAIN = "math"
+
+_OUR_FIELDS = ("question_id", "kind", "subdomain")
+_PROGRAM_FIELDS = ("tests", "test", "entry_point", "canonical_solution", "public_tests", "private_tests")
+_MATH_TYPES = {
+    "prealgebra": "algebra",
+    "intermediate algebra": "algebra",
+    "counting & probability": "statistics",
+}
+
+
+def read_problems(
+    path: str | Path, subdomain: str | None = None, drop_unanswered: bool = False
+) -> list[Problem]:
+    """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file.
+
+    `subdomain` overrides what the rows say; rows that say nothing belong to "math". With `drop_unanswered` rows
+    without a gold answer are left out; otherwise they are an error. Raises ProblemFileError naming the file, the
+    row (from 1), what is wrong with it and what is expected.
+    """
+    path = Path(path)
+    problems: list[Problem] = []
+    rows_by_id: dict[str, int] = {}
+    for row in read_rows(path):
+        if drop_unanswered and _unanswered(row):
+            continue
+        problem = _problem(row, subdomain)
+        first = rows_by_id.setdefault(problem.question_id, row.number)
+        if first != row.number:
+            raise row.error(
+                f"question_id {problem.question_id!r} is already that of row {first}: make them differ"
+            )
+        problems.append(problem)
+    if not problems:
+        raise ProblemFileError(
+            f"{path}: no problem in it: expected at least one row with a question and an answer"
+        )
+    return problems
+
+
+def _problem(row: Row, subdomain: str | None) -> Problem:
+    """Choose the layout by the fields, and adapt the row."""
+    names = set(row.fields)
+    _refuse_programs(row)
+    if names & set(_OUR_FIELDS):
+        return _from_ours(row, subdomain)
+    if names & {"prompt", "reward_model"}:
+        return _from_verl(row, subdomain)
+    if "problem" in names:
+        return _from_math(row, subdomain)
+    if "question" in names:
+        return _from_gsm8k(row, subdomain)
+    raise row.error(
+        f"no known layout has the fields {sorted(names)}: expected question_id, kind, question, answer; or prompt, "
+        "reward_model; or problem, answer; or question, answer ending in '#### N'"
+    )
+
+
+def _refuse_programs(row: Row) -> None:
+    found = [name for name in _PROGRAM_FIELDS if row.fields.get(name) is not None]
+    for name in ("kind", "ability"):
+        value = row.fields.get(name)
+        if isinstance(value, str) and value.lower() in ("code", "coding", "programming"):
+            found.append(f"{name}={value!r}")
+    if found:
+        raise row.error(
+            f"this is a code problem ({', '.join(found)}), and code from a file is refused: the code verifier is "
+            "unsandboxed, so only the built-in code problems may run. Give math or choice problems, or use the "
+            "built-in subdomain 'code'"
+        )
+
+
+def _from_ours(row: Row, subdomain: str | None) -> Problem:
+    """The fields of `Problem`; `source` is always the file, whatever the row claims."""
+    kind = row.text("kind")
+    if kind not in ("math", "choice"):
+        raise row.error(f"kind={kind!r}: expected 'math' or 'choice'")
+    return Problem(
+        question_id=row.text("question_id"),
+        subdomain=subdomain or (row.text("subdomain") if "subdomain" in row.fields else DEFAULT_SUBDOMAIN),
+        kind=cast(Kind, kind),
+        question=row.text("question"),
+        answer=row.text("answer"),
+        solutions=tuple(_our_solutions(row)),
+        level=_our_level(row),
+        source=str(row.path),
+    )
+
+
+def _our_solutions(row: Row) -> Iterator[Solution]:
+    found = row.fields.get("solutions") or ()
+    if not isinstance(found, (list, tuple)):
+        raise row.error(f"'solutions' is {_type_name(found)}: expected a list of {{'style', 'text'}}")
+    for solution in found:
+        if not isinstance(solution, dict) or not all(
+            isinstance(solution.get(n), str) for n in ("style", "text")
+        ):
+            raise row.error(f"a solution is {solution!r:.80}: expected {{'style': text, 'text': text}}")
+        yield Solution(solution["style"], solution["text"])
+
+
+def _our_level(row: Row) -> int:
+    level = row.fields.get("level", 1)
+    if isinstance(level, bool) or not isinstance(level, int):
+        raise row.error(f"level={level!r}: expected a whole number")
+    return level
+
+
+def _from_verl(row: Row, subdomain: str | None) -> Problem:
+    reward = row.fields.get("reward_model")
+    if not isinstance(reward, dict) or "ground_truth" not in reward:
+        raise row.error(
+            f"'reward_model' is {_type_name(reward)} without 'ground_truth': expected {{'ground_truth': answer}}"
+        )
+    ability = row.fields.get("ability")
+    return Problem(
+        question_id=row.question_id(),
+        subdomain=subdomain
+        or (ability.lower() if isinstance(ability, str) and ability else DEFAULT_SUBDOMAIN),
+        kind="math",
+        question=_user_message(row),
+        answer=row.answer("reward_model.ground_truth", reward["ground_truth"]),
+        source=str(row.path),
+    )
+
+
+def _user_message(row: Row) -> str:
+    """The one user message of the chat, without the suffix; a system message is the template's to add."""
+    expected = "expected a chat list with one message of role 'user' (or that list as a JSON string)"
+    chat = row.fields.get("prompt")
+    if isinstance(chat, str):
+        try:
+            chat = json.loads(chat)
+        except json.JSONDecodeError as error:
+            raise row.error(f"'prompt' is text but not JSON ({error}): {expected}") from None
+    if not isinstance(chat, list) or not all(isinstance(message, dict) for message in chat):
+        raise row.error(f"'prompt' is {_type_name(chat)}: {expected}")
+    said = [message.get("content") for message in chat if message.get("role") == "user"]
+    others = {str(message.get("role")) for message in chat} - {"user", "system"}
+    if len(said) != 1 or others or not isinstance(said[0], str):
+        roles = [message.get("role") for message in chat]
+        raise row.error(f"'prompt' has messages of roles {roles}: {expected}")
+    question = said[0].strip().removesuffix(ANSWER_SUFFIX).strip()
+    if not question:
+        raise row.error("the user message in 'prompt' is empty: expected a question")
+    return question
+
+
+def _from_math(row: Row, subdomain: str | None) -> Problem:
+    """MATH, and Minerva, whose answer is a list (or a list written out as text)."""
+    kind = row.fields.get("type")
+    name = kind.strip().lower() if isinstance(kind, str) else ""
+    solution = row.fields.get("solution")
+    return Problem(
+        question_id=row.question_id(),
+        subdomain=subdomain or _MATH_TYPES.get(name, name) or DEFAULT_SUBDOMAIN,
+        kind="math",
+        question=row.text("problem"),
+        answer=row.answer("answer", _first_answer(row)),
+        solutions=(Solution("reference", solution),)
+        if isinstance(solution, str) and solution.strip()
+        else (),
+        level=_difficulty(row),
+        source=str(row.path),
+    )
+
+
+def _first_answer(row: Row) -> Any:
+    answer = row.fields.get("answer")
+    if isinstance(answer, str) and re.match(r"""\s*\[\s*['"]""", answer):
+        try:
+            answer = ast.literal_eval(answer.strip())
+        except (SyntaxError, ValueError):
+            raise row.error(
+                f"answer={answer!r:.80} begins like a list but is none: expected ['...']"
+            ) from None
+    if isinstance(answer, list):
+        return answer[0] if answer else None
+    return answer
+
+
+def _difficulty(row: Row) -> int:
+    """MATH's difficulty 1 to 5; the few rows marked 0 are unrated and count as 1."""
+    difficulty = row.fields.get("difficulty")
+    rated = isinstance(difficulty, (int, float)) and not isinstance(difficulty, bool) and difficulty >= 1
+    return int(cast(float, difficulty)) if rated else 1
+
+
+def _from_gsm8k(row: Row, subdomain: str | None) -> Problem:
+    answer = row.text("answer")
+    working, mark, gold = answer.rpartition("####")
+    if not mark:
+        raise row.error(f"answer ends in {answer[-30:]!r}: expected the working, then '#### N'")
+    number = row.answer("answer", gold).replace(",", "")
+    # <<48/2=24>> are notes to a calculator, not part of what a solver writes.
+    prose = re.sub(r"<<[^<>]*>>", "", working).strip()
+    return Problem(
+        question_id=row.question_id(),
+        subdomain=subdomain or DEFAULT_SUBDOMAIN,
+        kind="math",
+        question=row.text("question"),
+        answer=number,
+        solutions=(Solution("reference", f"{prose}\n\\boxed{{{number}}}"),) if prose else (),
+        source=str(row.path),
+    )
+
+
+def _unanswered(row: Row) -> bool:
+    """Whether the gold answer is there as a field but empty; a missing field is a fault in the layout."""
+    reward = row.fields.get("reward_model")
+    if isinstance(reward, dict):
+        return "ground_truth" in reward and _blank(reward["ground_truth"])
+    if "problem" in row.fields:
+        return "answer" in row.fields and _blank(_first_answer(row))
+    answer = row.fields.get("answer")
+    return "answer" in row.fields and _blank(
+        answer.rpartition("####")[2] if isinstance(answer, str) else answer
+    )
+
+
+def _blank(answer: Any) -> bool:
+    return answer is None or (isinstance(answer, str) and not answer.strip())
+
+
+def _type_name(value: Any) -> str:
+    return "missing" if value is None else f"of type {type(value).__name__}"

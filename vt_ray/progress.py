@@ -1,0 +1,33 @@
+"""One bar for each long piece of work, with a rate and an ETA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console()
+
+Advance = Callable[[str, int], None]
+
+
+@contextmanager
+def bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Yields `advance(note, count)`: the bar moves by `count` and shows `note` (the figures of the moment).
+
+    Where the output is no terminal, one line says how it ended.
+    """
+    columns = (
+        TextColumn("[bold]{task.description:<18}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(title, total=total, completed=done, note="")
+        yield lambda note, count=1: progress.update(task, advance=count, note=note)

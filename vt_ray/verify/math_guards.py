@@ -1,0 +1,234 @@
+r"""Whether two answers are the same, shape by shape; only plain expressions reach the algebra.
+
+    gold, answer --parse_form--> two shapes --same_form--> expression pairs --algebra.same_value--> True | False
+
+Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong; degrees equal their number
+or their radians. A percentage is its value (5\% is 0.05, not 5). A chain `a = b = 42` needs every value in it to be
+right. A name (`x = 5`) may be left out or added, not changed. Sets and bare lists have no order; (1,2), [1,2] and \{1,2\}
+differ. An inequality equals its interval. A base is part of the answer, and so is a modulus. Words are compared as words.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from vt_ray.verify.math_answer import close_decimals, exact_number, exact_verdict
+from vt_ray.verify.math_forms import (
+    Based,
+    Expression,
+    Form,
+    Matrix,
+    Quantity,
+    Relation,
+    Residue,
+    Sequence,
+    Union,
+    Words,
+    is_name,
+    name_of,
+    parse_form,
+)
+from vt_ray.verify.math_regions import as_region, same_region
+
+_MAX_UNORDERED = 64
+_FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
+
+
+class Algebra(Protocol):
+    """Decides about plain expressions, given as LaTeX."""
+
+    def same_value(self, gold: str, answer: str) -> bool:
+        """Whether two expressions are equal wherever both are defined."""
+
+    def same_relation(self, gold: tuple[str, str], answer: tuple[str, str], positive: bool) -> bool:
+        """Whether two differences (left, right) are constant multiples, by a positive constant if `positive`."""
+
+
+class Undecided(Exception):
+    """Raised by `ExactOnly`: this pair needs computer algebra."""
+
+
+class ExactOnly:
+    """The algebra of a process that has none: exact numbers and equal texts, else `Undecided`."""
+
+    def same_value(self, gold: str, answer: str) -> bool:
+        raise Undecided
+
+    def same_relation(self, gold: tuple[str, str], answer: tuple[str, str], positive: bool) -> bool:
+        raise Undecided
+
+
+def same_answer(gold: str, answer: str, algebra: Algebra) -> bool:
+    """Whether `answer` is worth the same as `gold`. Raises only what `algebra` raises."""
+    exact = exact_verdict(gold, answer)
+    return exact if exact is not None else same_form(parse_form(gold), parse_form(answer), algebra)
+
+
+def same_form(gold: Form, answer: Form, algebra: Algebra) -> bool:
+    """As `same_answer`, for shapes. The order of the cases matters: from what can hold others to what cannot."""
+    if gold == answer:
+        return True
+    if isinstance(gold, Residue) or isinstance(answer, Residue):
+        return _same_residue(gold, answer, algebra)
+    gold_region, answer_region = as_region(gold), as_region(answer)
+    if gold_region is not None and answer_region is not None and (gold_region.sure or answer_region.sure):
+        return same_region(gold_region, answer_region, lambda g, a: same_form(g, a, algebra))
+    if isinstance(gold, Relation) or isinstance(answer, Relation):
+        return _same_relation(gold, answer, algebra)
+    if isinstance(gold, Sequence | Union | Matrix) or isinstance(answer, Sequence | Union | Matrix):
+        return _same_collection(gold, answer, algebra)
+    if isinstance(gold, Quantity) or isinstance(answer, Quantity):
+        return _same_quantity(gold, answer, algebra)
+    if isinstance(gold, Expression) and isinstance(answer, Expression):
+        return _same_expression(gold.latex, answer.latex, algebra)
+    return _same_words(gold, answer)
+
+
+def _same_expression(gold: str, answer: str, algebra: Algebra) -> bool:
+    exact = exact_verdict(gold, answer)
+    return exact if exact is not None else algebra.same_value(gold, answer)
+
+
+def _same_words(gold: Form, answer: Form) -> bool:
+    """Words, or one letter of a choice that one side wrote as words. Bases differ unless they were equal shapes."""
+    if isinstance(gold, Based) or isinstance(answer, Based):
+        return False
+    gold_words, answer_words = (form.words if isinstance(form, Words) else form.latex for form in (gold, answer))
+    return gold_words == answer_words
+
+
+def _same_residue(gold: Form, answer: Form, algebra: Algebra) -> bool:
+    if not isinstance(gold, Residue) or not isinstance(answer, Residue) or gold.modulus != answer.modulus:
+        return False
+    return same_form(gold.value, answer.value, algebra)
+
+
+def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
+    gold_value, gold_unit = (gold.value, gold.unit) if isinstance(gold, Quantity) else (gold, "")
+    answer_value, answer_unit = (answer.value, answer.unit) if isinstance(answer, Quantity) else (answer, "")
+    if gold_unit and answer_unit:
+        return gold_unit == answer_unit and same_form(gold_value, answer_value, algebra)
+    if same_form(gold_value, answer_value, algebra):
+        return True
+    radians = (_radians(gold_value, gold_unit), _radians(answer_value, answer_unit))
+    return radians != (gold_value, answer_value) and same_form(*radians, algebra)
+
+
+def _radians(value: Form, unit: str) -> Form:
+    return Expression(rf"({value.latex})*\pi/180") if unit == "°" and isinstance(value, Expression) else value
+
+
+def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
+    if isinstance(gold, Union) or isinstance(answer, Union):
+        same_kind = isinstance(gold, Union) and isinstance(answer, Union)
+        return same_kind and _unordered(gold.parts, answer.parts, algebra)
+    if isinstance(gold, Matrix) and isinstance(answer, Matrix):
+        shapes_agree = [len(row) for row in gold.rows] == [len(row) for row in answer.rows]
+        return shapes_agree and all(
+            _ordered(g, a, algebra) for g, a in zip(gold.rows, answer.rows, strict=True)
+        )
+    gold, answer = _as_sequence(gold), _as_sequence(answer)
+    kinds = {gold.brackets, answer.brackets}
+    if kinds <= {"", "{}"}:
+        return _unordered(gold.items, answer.items, algebra)
+    # A tuple that lost its brackets keeps its order; any other difference of brackets is a difference.
+    return (len(kinds) == 1 or kinds in ({"", "()"}, {"", "[]"})) and _ordered(gold.items, answer.items, algebra)
+
+
+def _as_sequence(form: Form) -> Sequence:
+    if isinstance(form, Sequence):
+        return form
+    if isinstance(form, Matrix):  # a vector is a tuple; any other matrix equals no sequence
+        vector = len(form.rows) == 1 or all(len(row) == 1 for row in form.rows)
+        return Sequence("()" if vector else "matrix", tuple(entry for row in form.rows for entry in row))
+    return Sequence("", (form,))
+
+
+def _ordered(gold: tuple[Form, ...], answer: tuple[Form, ...], algebra: Algebra) -> bool:
+    return len(gold) == len(answer) and all(same_form(g, a, algebra) for g, a in zip(gold, answer, strict=True))
+
+
+def _unordered(gold: tuple[Form, ...], answer: tuple[Form, ...], algebra: Algebra) -> bool:
+    if len(gold) != len(answer) or len(gold) > _MAX_UNORDERED:
+        return gold == answer
+    left = list(answer)
+    for item in gold:
+        partner = next((other for other in left if same_form(item, other, algebra)), None)
+        if partner is None:
+            return False
+        left.remove(partner)
+    return True
+
+
+def _same_relation(gold: Form, answer: Form, algebra: Algebra) -> bool:
+    if not isinstance(gold, Relation):
+        return isinstance(answer, Relation) and _chain_has_value(answer, gold, algebra)
+    gold_names, gold_values = _names_and_values(gold)
+    if not isinstance(answer, Relation):
+        return len(gold_names) > 0 and same_form(gold_values[-1], answer, algebra)
+    answer_names, _ = _names_and_values(answer)
+    if gold_names & answer_names and len(gold_values) == 1:
+        return _chain_has_value(answer, gold_values[0], algebra)
+    return _same_difference(gold, answer, algebra)
+
+
+def _names_and_values(relation: Relation) -> tuple[set[str], tuple[Form, ...]]:
+    """`f(x)`, then the values, of `f(x) = x+1`; no names unless every sign is `=` (or its approximation)."""
+    parts = relation.parts
+    if not set(relation.signs) <= {"=", r"\approx"}:
+        return set(), parts
+    if len(parts) == 2 and is_name(parts[1]) and not is_name(parts[0]):
+        parts = parts[::-1]
+    count = 0
+    while count < len(parts) - 1 and is_name(parts[count]):
+        count += 1
+    return {name_of(part) for part in parts[:count]}, parts[count:]
+
+
+def _chain_has_value(chain: Relation, gold: Form, algebra: Algebra) -> bool:
+    """Every value of the chain is the gold one; the one behind `\\approx` may be a rounded decimal of it."""
+    names, values = _names_and_values(chain)
+    if not set(chain.signs) <= {"=", r"\approx"}:
+        return False
+    signs = chain.signs[len(chain.parts) - len(values) :] if names else chain.signs
+    for position, value in enumerate(values):
+        rounded = position > 0 and signs[position - 1] == r"\approx" and _is_decimal(value)
+        if not rounded and not same_form(gold, value, algebra):
+            return False
+        if rounded and not _may_round(values[position - 1], value):
+            return False
+    return True
+
+
+def _is_decimal(form: Form) -> bool:
+    return isinstance(form, Expression) and "." in form.latex and exact_number(form.latex) is not None
+
+
+def _may_round(exact: Form, rounded: Form) -> bool:
+    """A decimal behind `\\approx` is believed where there is no number before it to hold it against."""
+    known = exact_number(exact.latex) if isinstance(exact, Expression) else None
+    value = exact_number(rounded.latex) if isinstance(rounded, Expression) else None
+    if known is None or value is None:
+        return True
+    return close_decimals(known, value) or abs(known - value) * 100 <= abs(known)
+
+
+def _same_difference(gold: Relation, answer: Relation, algebra: Algebra) -> bool:
+    """Two equations or inequalities of two sides, as functions: one is a constant multiple of the other."""
+    if len(gold.signs) != 1 or len(answer.signs) != 1:
+        return len(gold.parts) == len(answer.parts) and gold.signs == answer.signs and _ordered(
+            gold.parts, answer.parts, algebra
+        )
+    sides = [_sides(relation) for relation in (gold, answer)]
+    if gold.signs[0] in _FLIPPED and answer.signs[0] == _FLIPPED[gold.signs[0]]:
+        sides[1] = sides[1] and sides[1][::-1]
+    elif gold.signs != answer.signs:
+        return False
+    if sides[0] is None or sides[1] is None:
+        return False
+    return algebra.same_relation(sides[0], sides[1], positive=gold.signs[0] in _FLIPPED)
+
+
+def _sides(relation: Relation) -> tuple[str, str] | None:
+    left, right = relation.parts
+    return (left.latex, right.latex) if isinstance(left, Expression) and isinstance(right, Expression) else None

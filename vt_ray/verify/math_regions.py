@@ -1,0 +1,105 @@
+r"""Parts of the real line: `x \\ge 0`, `[0, \\infty)`, `x < -1 or x > 1`, as unions of intervals. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vt_ray.verify.math_forms import Expression, Form, Relation, Sequence, Union, is_name, name_of
+
+_INFINITY = Expression(r"\infty")
+_MINUS_INFINITY = Expression(r"-\infty")
+_BELOW = {"<": "(", r"\le": "["}
+_ABOVE = {">": "(", r"\ge": "["}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Ends with their brackets: "(" and ")" leave the end out."""
+
+    low: Form
+    high: Form
+    brackets: str
+
+
+@dataclass(frozen=True)
+class Region:
+    """A union of intervals of the variable `name` ("" if not said). `sure`: it can be nothing else, as (1,2) could."""
+
+    name: str
+    intervals: tuple[Interval, ...]
+    sure: bool
+
+
+def as_region(form: Form) -> Region | None:
+    """The region that a shape describes, None where it describes none."""
+    if isinstance(form, Sequence):
+        return _alternatives(form) if form.brackets == "" else _interval(form)
+    if isinstance(form, Union):
+        return _joined([as_region(part) for part in form.parts])
+    if not isinstance(form, Relation):
+        return None
+    if form.signs == ("=",) and is_name(form.parts[0]) and isinstance(form.parts[1], Sequence | Union):
+        inner = as_region(form.parts[1])  # x in [0, 1)
+        return inner and Region(name_of(form.parts[0]), inner.intervals, inner.sure)
+    return _inequality(form)
+
+
+def same_region(gold: Region, answer: Region, same: Callable[[Form, Form], bool]) -> bool:
+    """The same intervals in any order. A variable that only one side names is forgiven."""
+    if gold.name and answer.name and gold.name != answer.name:
+        return False
+    left = list(answer.intervals)
+    for interval in gold.intervals:
+        partner = next((other for other in left if _same_interval(interval, other, same)), None)
+        if partner is None:
+            return False
+        left.remove(partner)
+    return not left
+
+
+def _same_interval(gold: Interval, answer: Interval, same: Callable[[Form, Form], bool]) -> bool:
+    return gold.brackets == answer.brackets and same(gold.low, answer.low) and same(gold.high, answer.high)
+
+
+def _interval(sequence: Sequence) -> Region | None:
+    if len(sequence.items) != 2 or sequence.brackets in ("{}", "matrix"):
+        return None
+    low, high = sequence.items
+    low = _MINUS_INFINITY if low == Expression(r"-\infty") else low
+    high = _INFINITY if high == Expression(r"+\infty") else high
+    unbounded = low == _MINUS_INFINITY or high == _INFINITY
+    return Region("", (Interval(low, high, sequence.brackets),), unbounded or sequence.brackets in ("(]", "[)"))
+
+
+def _alternatives(sequence: Sequence) -> Region | None:
+    """x < -1 or x > 1"""
+    if not all(isinstance(item, Relation) for item in sequence.items):
+        return None
+    return _joined([as_region(item) for item in sequence.items])
+
+
+def _joined(regions: list[Region | None]) -> Region | None:
+    known = [region for region in regions if region is not None]
+    names = {region.name for region in known if region.name}
+    if len(known) != len(regions) or len(names) > 1:
+        return None
+    return Region(names.pop() if names else "", tuple(i for region in known for i in region.intervals), True)
+
+
+def _inequality(relation: Relation) -> Region | None:
+    parts, signs = relation.parts, relation.signs
+    if all(sign in _ABOVE for sign in signs):  # read from right to left
+        parts, signs = parts[::-1], tuple({">": "<", r"\ge": r"\le"}[sign] for sign in reversed(signs))
+    if not all(sign in _BELOW for sign in signs):
+        return None
+    opening = {"<": "(", r"\le": "["}
+    closing = {"<": ")", r"\le": "]"}
+    if len(parts) == 3 and is_name(parts[1]):
+        brackets = opening[signs[0]] + closing[signs[1]]
+        return Region(name_of(parts[1]), (Interval(parts[0], parts[2], brackets),), True)
+    if len(parts) != 2 or is_name(parts[0]) == is_name(parts[1]):
+        return None
+    if is_name(parts[0]):
+        return Region(name_of(parts[0]), (Interval(_MINUS_INFINITY, parts[1], "(" + closing[signs[0]]),), True)
+    return Region(name_of(parts[1]), (Interval(parts[0], _INFINITY, opening[signs[0]] + ")"),), True)
