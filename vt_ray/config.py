@@ -193,14 +193,14 @@ class SignalConfig:
 
 @dataclass
 class StageConfig:
-    """One curriculum stage. `max_tokens` is the context: prompt and completion together."""
+    """One curriculum stage. `max_new_tokens` bounds a completion; one cut off there scores 0 (section 3)."""
 
     name: str = "math_short"
     subdomains: list[str] = field(default_factory=list)
     steps: int = 10
     prompts_per_step: int = 32
     group_size: int = 8
-    max_tokens: int = 128
+    max_new_tokens: int = 64
     temperature: float = 1.0
     top_p: float = 1.0
 
@@ -253,9 +253,9 @@ class Config:
     @property
     def context_tokens(self) -> int:
         """The longest sequence any phase generates: what an engine must hold."""
-        prompt = self.data.max_prompt_tokens
-        fixed = max(self.spectrum.probe.max_new_tokens, self.evaluation.max_new_tokens) + prompt
-        return max([fixed, *(stage.max_tokens for stage in self.curriculum.stages)])
+        new = [self.spectrum.probe.max_new_tokens, self.evaluation.max_new_tokens]
+        new += [stage.max_new_tokens for stage in self.curriculum.stages]
+        return self.data.max_prompt_tokens + max(new)
 
 
 def to_config(composed: Any) -> Config:

@@ -10,7 +10,7 @@ import ray
 
 from vt_ray.actors.logs import redirect_output
 from vt_ray.interfaces import Handle
-from vt_ray.records import GradedGroup, Rollouts
+from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 from vt_ray.verify.verifier import Limits, Verifier
 
 
@@ -26,12 +26,18 @@ class VerifierActor:
         return GradedGroup(
             question_id=problem.question_id,
             subdomain=problem.subdomain,
-            verdicts=tuple(self.verifier.verify(problem, c.text) for c in completions),
+            verdicts=tuple(self._verdict(problem, c) for c in completions),
             prompt_tokens=len(rollouts.prompt_token_ids),
             completion_tokens=tuple(len(c.token_ids) for c in completions),
             truncated=tuple(c.finish_reason == "length" for c in completions),
             rollouts=None,
         )
+
+    def _verdict(self, problem: Problem, completion: Completion) -> Verdict:
+        """A completion cut off at the length limit scores 0, whatever it has said so far (section 3)."""
+        if completion.finish_reason == "length":
+            return Verdict("wrong", "truncated")
+        return self.verifier.verify(problem, completion.text)
 
 
 class RayVerifier:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,30 +30,45 @@ class Row:
     def error(self, fault: str) -> ProblemFileError:
         return ProblemFileError(f"{self.path}, row {self.number}: {fault}")
 
-    def text(self, name: str) -> str:
-        """A field that must hold text, stripped. Raises ProblemFileError when it is missing or empty."""
+    def value(self, name: str) -> Any:
+        """A field that must be there. Raises ProblemFileError when it is missing."""
         if name not in self.fields:
             raise self.error(f"field {name!r} is missing: the row has {sorted(self.fields)}")
-        return self._filled(name, self.fields[name], numbers=False)
+        return self.fields[name]
 
-    def answer(self, name: str, value: Any) -> str:
-        """A gold answer as text; numbers are accepted too."""
-        return self._filled(name, value, numbers=True)
-
-    def _filled(self, name: str, value: Any, numbers: bool) -> str:
-        if numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return str(value)
+    def text(self, name: str) -> str:
+        """A field that must hold text, stripped. Raises ProblemFileError when it is missing or empty."""
+        value = self.value(name)
         if value is None or (isinstance(value, str) and not value.strip()):
-            remedy = "; fill it in, or drop the row" if "answer" in name or "truth" in name else ""
-            raise self.error(f"field {name!r} is empty: expected text{remedy}")
+            raise self.error(f"field {name!r} is empty: expected text")
         if not isinstance(value, str):
             raise self.error(f"field {name!r} is of type {type(value).__name__}: expected text")
         return value.strip()
+
+    def gold(self, name: str, value: Any) -> str:
+        """The gold answer `value`, found at `name`, as text. Raises ProblemFileError when there is none."""
+        if is_blank(value):
+            raise self.error(
+                f"field {name!r} is empty: expected the gold answer; fill it in, delete the row, or read the "
+                "file with drop_unanswered=True"
+            )
+        if isinstance(value, float) and value.is_integer():
+            return str(int(value))  # a column of whole numbers with gaps is stored as floats
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise self.error(f"field {name!r} is of type {type(value).__name__}: expected text or a number")
+        return str(value).strip()
 
     def question_id(self) -> str:
         """`unique_id` where the row has one, else the file's name and the row number."""
         given = self.fields.get("unique_id")
         return str(given) if given not in (None, "") else f"{self.path.name.split('.')[0]}/{self.number}"
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a gold answer is absent: null, not a number, or only white space."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -65,7 +81,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     for number, fields in reader(path):
         if not isinstance(fields, dict):
             raise ProblemFileError(
-                f"{path}, row {number}: the row is of type {type(fields).__name__}: expected an object with fields"
+                f"{path}, row {number}: the row is of type {type(fields).__name__}: expected an object"
             )
         yield Row(path, number, fields)
 
@@ -98,9 +114,11 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ProblemFileError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from error
+    except OSError as error:
+        raise ProblemFileError(f"{path}: cannot be read ({_first_line(error)})") from error
     except json.JSONDecodeError as error:
         raise ProblemFileError(
             f"{path}, line {error.lineno}: broken JSON ({error.msg}): expected one list of objects; "
@@ -115,13 +133,14 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     opened = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
-        with opened(path, "rt", encoding="utf-8") as lines:
+        with opened(path, "rt", encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, json.loads(line)
     except json.JSONDecodeError as error:
         raise ProblemFileError(
-            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): expected one object a line"
+            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): "
+            "expected one object a line"
         ) from error
     except UnicodeDecodeError as error:
         raise ProblemFileError(

@@ -1,6 +1,6 @@
 """Problems as token ids: the chat template, the answer suffix, and seeds that belong to the question.
 
-    Problem + suffix --chat template--> prompt ids          Solution --> completion ids + EOS
+Problem + suffix --chat template--> prompt ids          Solution --> completion ids + EOS
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.data.problem_rows import ProblemFileError, Row, is_blank, read_rows
 from vt_ray.records import Kind, Problem, Solution
 
 __all__ = ["ProblemFileError", "read_problems"]
@@ -44,9 +44,9 @@ def read_problems(
 ) -> list[Problem]:
     """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file.
 
-    `subdomain` overrides what the rows say; rows that say nothing belong to "math". With `drop_unanswered` rows
-    without a gold answer are left out; otherwise they are an error. Raises ProblemFileError naming the file, the
-    row (from 1), what is wrong with it and what is expected.
+    `subdomain` overrides what the rows say; rows that say nothing belong to "math". With `drop_unanswered`,
+    rows without a gold answer are left out; otherwise they are an error. Raises ProblemFileError naming the
+    file, the row (from 1), what is wrong with it and what is expected.
     """
     path = Path(path)
     problems: list[Problem] = []
@@ -81,8 +81,8 @@ def _problem(row: Row, subdomain: str | None) -> Problem:
     if "question" in names:
         return _from_gsm8k(row, subdomain)
     raise row.error(
-        f"no known layout has the fields {sorted(names)}: expected question_id, kind, question, answer; or prompt, "
-        "reward_model; or problem, answer; or question, answer ending in '#### N'"
+        f"no known layout has the fields {sorted(names)}: expected question_id, kind, question, answer; "
+        "or prompt, reward_model; or problem, answer; or question, answer ending in '#### N'"
     )
 
 
@@ -94,9 +94,9 @@ def _refuse_programs(row: Row) -> None:
             found.append(f"{name}={value!r}")
     if found:
         raise row.error(
-            f"this is a code problem ({', '.join(found)}), and code from a file is refused: the code verifier is "
-            "unsandboxed, so only the built-in code problems may run. Give math or choice problems, or use the "
-            "built-in subdomain 'code'"
+            f"this is a code problem ({', '.join(found)}), and code problems from a file are refused: the "
+            "code verifier is unsandboxed, so only the built-in ones may run. Give math or choice problems, "
+            "or use the built-in subdomain 'code'"
         )
 
 
@@ -110,11 +110,18 @@ def _from_ours(row: Row, subdomain: str | None) -> Problem:
         subdomain=subdomain or (row.text("subdomain") if "subdomain" in row.fields else DEFAULT_SUBDOMAIN),
         kind=cast(Kind, kind),
         question=row.text("question"),
-        answer=row.text("answer"),
+        answer=_our_answer(row, kind),
         solutions=tuple(_our_solutions(row)),
         level=_our_level(row),
         source=str(row.path),
     )
+
+
+def _our_answer(row: Row, kind: str) -> str:
+    answer = row.gold("answer", row.value("answer"))
+    if kind == "choice" and not re.fullmatch("[A-Z]", answer):
+        raise row.error(f"answer={answer!r:.40} of a choice problem: expected one letter A to Z")
+    return answer
 
 
 def _our_solutions(row: Row) -> Iterator[Solution]:
@@ -139,9 +146,8 @@ def _our_level(row: Row) -> int:
 def _from_verl(row: Row, subdomain: str | None) -> Problem:
     reward = row.fields.get("reward_model")
     if not isinstance(reward, dict) or "ground_truth" not in reward:
-        raise row.error(
-            f"'reward_model' is {_type_name(reward)} without 'ground_truth': expected {{'ground_truth': answer}}"
-        )
+        found = sorted(reward) if isinstance(reward, dict) else _type_name(reward)
+        raise row.error(f"'reward_model' is {found}: expected {{'ground_truth': answer}}")
     ability = row.fields.get("ability")
     return Problem(
         question_id=row.question_id(),
@@ -149,7 +155,7 @@ def _from_verl(row: Row, subdomain: str | None) -> Problem:
         or (ability.lower() if isinstance(ability, str) and ability else DEFAULT_SUBDOMAIN),
         kind="math",
         question=_user_message(row),
-        answer=row.answer("reward_model.ground_truth", reward["ground_truth"]),
+        answer=row.gold("reward_model.ground_truth", reward["ground_truth"]),
         source=str(row.path),
     )
 
@@ -186,7 +192,7 @@ def _from_math(row: Row, subdomain: str | None) -> Problem:
         subdomain=subdomain or _MATH_TYPES.get(name, name) or DEFAULT_SUBDOMAIN,
         kind="math",
         question=row.text("problem"),
-        answer=row.answer("answer", _first_answer(row)),
+        answer=row.gold("answer", _first_answer(row)),
         solutions=(Solution("reference", solution),)
         if isinstance(solution, str) and solution.strip()
         else (),
@@ -196,7 +202,7 @@ def _from_math(row: Row, subdomain: str | None) -> Problem:
 
 
 def _first_answer(row: Row) -> Any:
-    answer = row.fields.get("answer")
+    answer = row.value("answer")
     if isinstance(answer, str) and re.match(r"""\s*\[\s*['"]""", answer):
         try:
             answer = ast.literal_eval(answer.strip())
@@ -221,7 +227,7 @@ def _from_gsm8k(row: Row, subdomain: str | None) -> Problem:
     working, mark, gold = answer.rpartition("####")
     if not mark:
         raise row.error(f"answer ends in {answer[-30:]!r}: expected the working, then '#### N'")
-    number = row.answer("answer", gold).replace(",", "")
+    number = row.gold("answer", gold).replace(",", "")
     # <<48/2=24>> are notes to a calculator, not part of what a solver writes.
     prose = re.sub(r"<<[^<>]*>>", "", working).strip()
     return Problem(
@@ -239,17 +245,13 @@ def _unanswered(row: Row) -> bool:
     """Whether the gold answer is there as a field but empty; a missing field is a fault in the layout."""
     reward = row.fields.get("reward_model")
     if isinstance(reward, dict):
-        return "ground_truth" in reward and _blank(reward["ground_truth"])
+        return "ground_truth" in reward and is_blank(reward["ground_truth"])
     if "problem" in row.fields:
-        return "answer" in row.fields and _blank(_first_answer(row))
+        return "answer" in row.fields and is_blank(_first_answer(row))
     answer = row.fields.get("answer")
-    return "answer" in row.fields and _blank(
+    return "answer" in row.fields and is_blank(
         answer.rpartition("####")[2] if isinstance(answer, str) else answer
     )
-
-
-def _blank(answer: Any) -> bool:
-    return answer is None or (isinstance(answer, str) and not answer.strip())
 
 
 def _type_name(value: Any) -> str:

@@ -1,8 +1,9 @@
-r"""Algebra about plain expressions, for the child process: parsed by math-verify's parser, compared by number first.
+r"""Algebra about plain expressions, for the child process: read by math-verify's parser, compared by value first.
 
-    "\\frac{\\sqrt{2}}{2}", "\\frac{1}{\\sqrt{2}}" --latex2sympy--> values at sample points --equal?--> symbolic proof if unsure
+    "\\frac{\\sqrt{2}}{2}", "\\frac{1}{\\sqrt{2}}" --latex2sympy--> values at sample points --unsure?--> symbolic proof
 
-Evaluating is 10 to 100 times faster than simplifying, tells 2^{-99} from 2^{-98}, and does not mistake x for X.
+Evaluating is 10 to 100 times faster than simplifying, and it tells 2^{-99} from 2^{-98}. The trees are never rebuilt:
+sympy would compute 9^{9^9} on the way.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Any
 
 from vt_ray.verify.math_answer import close_decimals
 
-_DIGITS = 50  # decimal digits at which two values must agree
-_GUARD_DIGITS = 8
-_MAX_EXTRA_DIGITS = 2_000  # beyond that magnitude only equal trees are equal
+_DIGITS = 40  # significant decimal digits at which values are taken
+_MANY_DIGITS = 400  # and at which two equal ones are looked at again
+_GUARD_DIGITS = 8  # of these, how many may be rounding
+_MAX_EXTRA_DIGITS = 2_000  # numbers of more digits before the point are equal only if written equally
 _POINTS = 4
-_LETTERS_OF_E = frozenset({"e"})
+_MIN_POINTS = 2
 
 
 class Unreadable(Exception):
@@ -26,49 +28,45 @@ class Unreadable(Exception):
 
 
 class SympyAlgebra:
-    """Implements `math_guards.Algebra` with sympy. One thread; may hang or allocate without end: run it in a child."""
+    """Implements `math_guards.Algebra` with sympy. It may hang or allocate without end: only for a killable process."""
 
     def __init__(self) -> None:
         logging.disable(logging.CRITICAL)
-        _parse(r"\frac{1}{2}+x")  # loads the parser's tables now, not within the first deadline
+        _parse(r"\frac{1}{2}+x")  # builds the parser's tables now, not within the first deadline
 
     def same_value(self, gold: str, answer: str) -> bool:
         """See the protocol; raises Unreadable."""
-        gold_value = _gold(gold)
-        answer_value = _parse(answer)
-        return answer_value is not None and _same(gold_value, answer_value, "." in gold or "." in answer)
+        gold_tree, answer_tree = _gold(gold), _parse(answer)
+        return answer_tree is not None and _same(gold_tree, answer_tree, "." in gold or "." in answer)
 
     def same_relation(self, gold: tuple[str, str], answer: tuple[str, str], positive: bool) -> bool:
         """See the protocol; raises Unreadable."""
-        gold_difference = _gold(gold[0]) - _gold(gold[1])
-        sides = [_parse(side) for side in answer]
-        if sides[0] is None or sides[1] is None:
-            return False
-        return _proportional(gold_difference, sides[0] - sides[1], positive)
+        gold_sides = (_gold(gold[0]), _gold(gold[1]))
+        answer_sides = (_parse(answer[0]), _parse(answer[1]))
+        return None not in answer_sides and _proportional(gold_sides, answer_sides, positive)
 
 
 def _gold(latex: str) -> Any:
-    value = _parse(latex)
-    if value is None:
+    tree = _parse(latex)
+    if tree is None:
         raise Unreadable(latex[:80])
-    return value
+    return tree
 
 
 @lru_cache(maxsize=512)
 def _parse(latex: str) -> Any:
-    """A sympy expression with `e` and `i` as the constants, decimals as exact rationals; None if it is none."""
+    """A sympy expression with `e` and `i` as the constants and decimals as exact rationals; None if it is none."""
     import sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, NormalizationConfig, latex2sympy, normalize_latex
 
+    tidying = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
     try:
-        tidy = normalize_latex(
-            latex.replace("'", r"_{prime}"),  # the parser drops primes
-            NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none"),
-        )
         tree = latex2sympy(
-            tidy, is_real=None, normalization_config=None, conversion_config=ConversionConfig(lowercase_symbols=False)
+            normalize_latex(latex.replace("'", "_{prime}"), tidying),  # the parser drops primes
+            normalization_config=None,
+            conversion_config=ConversionConfig(lowercase_symbols=False),
         )
-        if not isinstance(tree, sympy.Expr):
+        if not isinstance(tree, sympy.Expr) or tree.has(sympy.zoo, sympy.nan):  # 1/0 equals nothing
             return None
         return tree.xreplace(_constants(tree))
     except (MemoryError, RecursionError):
@@ -80,118 +78,122 @@ def _parse(latex: str) -> Any:
 def _constants(tree: Any) -> dict[Any, Any]:
     import sympy
 
-    named = {symbol: {"i": sympy.I, "e": sympy.E}.get(symbol.name, sympy.Symbol(symbol.name)) for symbol in tree.free_symbols}
-    exact = {number: sympy.Rational(str(number)) for number in tree.atoms(sympy.Float) if number.is_finite}
-    return {**named, **exact}
+    constants = {"i": sympy.I, "e": sympy.E}
+    named = {symbol: constants.get(symbol.name, sympy.Symbol(symbol.name)) for symbol in tree.free_symbols}
+    return named | {number: sympy.Rational(str(number)) for number in tree.atoms(sympy.Float) if number.is_finite}
 
 
 def _same(gold: Any, answer: Any, decimals: bool) -> bool:
     if gold == answer:
         return True
-    if decimals and not (gold.free_symbols or answer.free_symbols):
+    symbols = gold.free_symbols | answer.free_symbols
+    if decimals and not symbols:
         return _close(gold, answer)
-    compared = 0
-    for point in _points(gold.free_symbols | answer.free_symbols):
-        verdict = _same_at(gold.xreplace(point), answer.xreplace(point))
+    alike = []
+    for point in _points(symbols):
+        verdict = _same_at(gold, answer, point, _DIGITS)
         if verdict is False:
             return False
-        compared += verdict is True
-    return compared >= min(2, _needed(gold, answer)) or _proven_equal(gold, answer)
+        if verdict:
+            alike.append(point)
+    if len(alike) < (_MIN_POINTS if symbols else 1):
+        return _proven_zero(gold - answer)
+    # x + 10^{-40} is not x. One point will do: a difference is generically nowhere zero.
+    return _is_numeric_limit(gold, answer) or _same_at(gold, answer, alike[0], _MANY_DIGITS) is True
 
 
-def _needed(gold: Any, answer: Any) -> int:
-    return 2 if gold.free_symbols | answer.free_symbols else 1
+def _is_numeric_limit(*trees: Any) -> bool:
+    """Whether a value comes from quadrature or summation, which many digits would make endless."""
+    import sympy
+
+    return any(tree.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit) for tree in trees)
 
 
-def _points(symbols: Any) -> list[dict[Any, Any]]:
-    """Fixed generic points, the same for one name on both sides, of either sign: |x| is not x."""
+def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
+    """Fixed generic points, the same for a name on both sides, and of either sign: |x| is not x."""
     import sympy
 
     ordered = sorted(symbols, key=lambda symbol: symbol.name)
-    if not ordered:
-        return [{}]
     points = []
-    for index in range(_POINTS):
-        values = {}
-        for place, symbol in enumerate(ordered):
-            sign = -1 if (index == 1 or (index == 3 and place % 2)) else 1
-            values[symbol] = sign * sympy.Rational(7919 * (place + 1) + 104729 * (index + 1), 65537 + 331 * place)
-        points.append(values)
+    for index in range(_POINTS if ordered else 1):
+        signs = [-1 if index == 1 or (index == 3 and place % 2) else 1 for place in range(len(ordered))]
+        sizes = [sympy.Rational(7919 * (p + 1) + 104729 * (index + 1), 65537 + 331 * p) for p in range(len(ordered))]
+        points.append({s: sign * size for s, sign, size in zip(ordered, signs, sizes, strict=True)})
     return points
 
 
-def _same_at(gold: Any, answer: Any) -> bool | None:
-    """Whether two constants are equal; None where either has no value, or one is real and the other is not."""
+def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool | None:
+    """Whether both have the same value at a point, to `digits` behind the point; None where that cannot be told.
+
+    It cannot where a value is undefined, or where one is real and the other is not: ln(x^2) and 2 ln(x) are the same
+    to whoever assumes x > 0.
+    """
     if gold.is_Rational and answer.is_Rational:
         return bool(gold == answer)
-    digits = _DIGITS + max(_extra_digits(gold), _extra_digits(answer))
-    if digits > _DIGITS + _MAX_EXTRA_DIGITS:
+    values = [_value(side, point, _DIGITS) for side in (gold, answer)]
+    if None in values or (point and values[0].is_real != values[1].is_real):
         return None
-    gold_value, answer_value = _value(gold, digits), _value(answer, digits)
-    if gold_value is None or answer_value is None:
+    if 0 in values and max(abs(value) for value in values) < Fraction(1, 10**_DIGITS):
+        return _proven_zero(gold - answer)  # a zero by cancellation looks like a very small number
+    if not _agree(*values, _DIGITS):
+        return False
+    extra = max(_digits_before_point(value) for value in values)
+    if extra > _MAX_EXTRA_DIGITS:
         return None
-    if bool(gold_value.is_real) != bool(answer_value.is_real) and (gold.has(*_unreal()) == answer.has(*_unreal())):
-        return None
-    size = max(abs(gold_value), abs(answer_value))
-    difference = abs(gold_value - answer_value)
-    if gold_value == 0 or answer_value == 0:
-        return _proven_equal(gold, answer) if difference < 10**-_DIGITS else False
-    return bool(difference <= size / 10 ** (digits - _GUARD_DIGITS))
+    if digits + extra > _DIGITS:
+        values = [_value(side, point, digits + extra) for side in (gold, answer)]
+    return None if None in values else _agree(*values, digits + extra)
 
 
-def _unreal() -> tuple[Any, ...]:
-    import sympy
-
-    return (sympy.I,)
+def _agree(gold: Any, answer: Any, digits: int) -> bool:
+    return bool(abs(gold - answer) <= max(abs(gold), abs(answer)) / 10 ** (digits - _GUARD_DIGITS))
 
 
-def _extra_digits(value: Any) -> int:
-    """Digits before the point: 2^{100} and 2^{100}+1 differ in the 31st."""
-    import sympy
-
-    rough = _value(value, 15)
-    if rough is None or rough == 0:
-        return 0
-    size = sympy.log(abs(rough), 10).evalf(15)
-    return max(0, int(size)) if size.is_finite and size < 10**9 else 10**9
+def _digits_before_point(value: Any) -> int:
+    """2^{100} and 2^{100}+1 differ in the 31st digit."""
+    size = abs(value).evalf(15)
+    # From the float's binary exponent: its logarithm, without computing the number itself.
+    return max(0, int((size._mpf_[2] + size._mpf_[3]) * 0.30103) + 1) if size.is_Float else 0
 
 
-def _value(expression: Any, digits: int) -> Any:
-    import sympy
+def _value(tree: Any, point: dict[Any, Any], digits: int) -> Any:
+    """The value as a finite real or complex number, None if there is none."""
+    value = tree.evalf(digits, subs=point)
+    if not _is_finite_number(value):  # sums, integrals and limits may have to be done first
+        value = tree.doit().evalf(digits, subs=point)
+    return value if _is_finite_number(value) else None
 
-    value = expression.evalf(digits)
-    if not value.is_number or not value.is_finite or not isinstance(value, sympy.Expr):
-        value = expression.doit().evalf(digits)
-    ready = value.is_number and value.is_finite and all(p.is_Float or p.is_Rational for p in value.as_real_imag())
-    return value if ready else None
+
+def _is_finite_number(value: Any) -> bool:
+    return bool(value.is_number and value.is_finite) and all(
+        part.is_Float or part.is_Rational for part in value.as_real_imag()
+    )
 
 
 def _close(gold: Any, answer: Any) -> bool:
-    values = [_value(each, _DIGITS) for each in (gold, answer)]
-    if any(value is None or not value.is_real for value in values):
+    values = [_value(tree, {}, _DIGITS) for tree in (gold, answer)]
+    if None in values or not all(value.is_real and abs(value) < 10**_DIGITS for value in values):
         return False
-    return close_decimals(*(Fraction(str(value)) for value in values))
+    return close_decimals(Fraction(str(values[0])), Fraction(str(values[1])))
 
 
-def _proven_equal(gold: Any, answer: Any) -> bool:
+def _proven_zero(difference: Any) -> bool:
     import sympy
 
-    difference = sympy.simplify(gold - answer)
-    return difference.is_zero is True
+    return sympy.simplify(difference).is_zero is True
 
 
-def _proportional(gold: Any, answer: Any, positive: bool) -> bool:
-    """answer = c gold with a constant c (above 0 if `positive`), at generic points."""
-    import sympy
-
-    if gold.free_symbols != answer.free_symbols:
+def _proportional(gold: tuple[Any, Any], answer: tuple[Any, Any], positive: bool) -> bool:
+    """Whether (right - left) of both differ by a constant factor, above 0 if `positive`, at generic points."""
+    gold_symbols = gold[0].free_symbols | gold[1].free_symbols
+    if gold_symbols != answer[0].free_symbols | answer[1].free_symbols:
         return False
     ratios = []
-    for point in _points(gold.free_symbols):
-        values = [_value(side.xreplace(point), _DIGITS) for side in (gold, answer)]
-        if values[0] is None or values[1] is None or values[0] == 0 or values[1] == 0:
+    for point in _points(gold_symbols):
+        values = [_value(side, point, _DIGITS) for side in (*gold, *answer)]
+        if None in values or values[0] == values[1] or values[2] == values[3]:
             continue
-        ratios.append(sympy.nsimplify(values[1] / values[0], rational=False) if False else values[1] / values[0])
-    if len(ratios) < 2 or (positive and not all(ratio.is_real and ratio > 0 for ratio in ratios)):
+        ratios.append((values[2] - values[3]) / (values[0] - values[1]))
+    if len(ratios) < _MIN_POINTS or (positive and not all(ratio.is_real and ratio > 0 for ratio in ratios)):
         return False
-    return all(abs(ratio - ratios[0]) < abs(ratios[0]) / 10 ** (_DIGITS - _GUARD_DIGITS) for ratio in ratios)
+    return all(abs(ratio - ratios[0]) <= abs(ratios[0]) / 10 ** (_DIGITS // 2) for ratio in ratios)

@@ -1,4 +1,4 @@
-"""Code: programs that print a formula, functions of numbers; with the lists and words of the sister modules."""
+"""Code: programs that print a formula and functions of numbers, with the list and word programs."""
 
 from __future__ import annotations
 

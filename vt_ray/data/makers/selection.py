@@ -59,8 +59,9 @@ def make_problems(
 ) -> list[Problem]:
     """Draw `count` distinct problems, spread evenly over the families and levels.
 
-    The same arguments give the same list in every process, and a smaller count gives its beginning. The splits are
-    disjoint whatever the seeds. Raises ValueError for an unknown name or level, and when fewer problems exist.
+    The same arguments give the same list in every process, and a smaller count gives its beginning. The
+    splits are disjoint whatever the seeds. Raises ValueError for an unknown name or level, and when fewer
+    problems exist.
     """
     existing = count_problems(subdomain, split, levels)
     if not 1 <= count <= existing:

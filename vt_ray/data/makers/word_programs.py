@@ -118,13 +118,16 @@ def _one_change() -> Iterator[tuple[str, ...]]:
 
 
 def _composed(size: int) -> Callable[[], Iterator[tuple[str, ...]]]:
-    """A stock of `size` changes in a row, no kind twice."""
+    """A stock of `size` changes in a row, no kind twice, whose outcome depends on the word."""
 
     def draw() -> Iterator[tuple[str, ...]]:
         arguments, dice = _arguments(), Random(f"words/{size}")
         for _ in range(_COMPOSED_PER_LEVEL):
             kinds = dice.sample(list(arguments), size)
-            yield tuple(f"{kind}-{dice.choice(arguments[kind])}" for kind in kinds)
+            chosen = [(kind, dice.choice(arguments[kind])) for kind in kinds]
+            changes = [(_CHANGES[kind], argument) for kind, argument in chosen]
+            if _run("bcdeil", changes)[-1] != _run("mnorst", changes)[-1]:
+                yield tuple(f"{kind}-{argument}" for kind, argument in chosen)
 
     return draw
 

@@ -1,0 +1,47 @@
+# `make` lists the targets. PYTHON chooses the interpreter that .venv is made from (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+READY := $(VENV)/.ready
+TORCH := torch==2.13.0+cpu
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint wheel clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## .venv with vt-ray, vt-tools and everything pinned (about 3 minutes)
+
+demo: $(READY) ## the main job: the whole pipeline on this machine (under 9 minutes), into runs/demo
+	$(BIN)/vt-ray experiment=demo
+
+test: $(READY) lint ## lint, types and all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: $(READY) lint ## the slow tests too
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(READY) ## dist/vt_ray-*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## remove the environment and the build outputs, not the runs
+	rm -rf $(VENV) dist build *.egg-info
+
+# The marker is written last, so that an interrupted set-up is made again.
+$(READY): requirements/build.lock requirements/cpu.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"{sys.executable} is Python {sys.version.split()[0]}, vt_ray needs 3.11 or newer: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) -r requirements/build.lock
+	@# The configured indexes first; PyTorch's own index of CPU builds second.
+	$(PIP) --no-deps $(TORCH) || $(PIP) --no-deps --index-url $(TORCH_INDEX) $(TORCH)
+	$(PIP) --no-deps --no-build-isolation -r requirements/cpu.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@

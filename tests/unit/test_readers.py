@@ -1,0 +1,330 @@
+"""Problems from the user's files: every layout, and every fault named with file and row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vt_ray.data.readers import ANSWER_SUFFIX, ProblemFileError, read_problems
+from vt_ray.records import Problem, Solution
+
+OURS = {"question_id": "q1", "subdomain": "algebra", "kind": "math", "question": "1+1?", "answer": "2"}
+VERL: dict[str, Any] = {
+    "data_source": "",
+    "prompt": [{"role": "user", "content": f"Find $x$. {ANSWER_SUFFIX}"}],
+    "ability": "math",
+    "reward_model": {"ground_truth": 70, "style": "rule"},
+    "extra_info": {"index": 0},
+}
+MATH = {"problem": "Find $x$.", "answer": r"\frac{1}{2}", "difficulty": 3.0, "type": "Prealgebra"}
+MINERVA = {
+    "problem": "How far?",
+    "solution": "So 9.6.",
+    "type": "Astronomy",
+    "idx": "9",
+    "answer": "['9.6\\n']",
+}
+GSM8K = {"question": "How many?", "answer": "He sold 48/2 = <<48/2=24>>24.\nSo 1,024.\n#### 1,024"}
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    """Write rows in the format which the name asks for."""
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".gz":
+        path.write_bytes(gzip.compress(lines.encode()))
+    else:
+        path.write_text(json.dumps(rows) if path.suffix == ".json" else lines)
+    return path
+
+
+def read_one(tmp_path: Path, row: dict[str, Any], **options: Any) -> Problem:
+    (problem,) = read_problems(write(tmp_path / "mine.jsonl", [row]), **options)
+    return problem
+
+
+# --- layouts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extension", [".parquet", ".json", ".jsonl", ".jsonl.gz"])
+@pytest.mark.parametrize("row", [OURS, VERL, MATH, MINERVA, GSM8K])
+def test_every_layout_in_every_format(tmp_path: Path, extension: str, row: dict[str, Any]) -> None:
+    path = write(tmp_path / f"mine{extension}", [row])
+    (problem,) = read_problems(str(path))
+    assert problem.kind == "math" and problem.source == str(path) and problem.question and problem.answer
+    assert problem.question_id == ("q1" if row is OURS else "mine/1")
+
+
+def test_our_own_layout_keeps_its_fields_but_not_its_source(tmp_path: Path) -> None:
+    row = {**OURS, "level": 3, "source": "builtin", "tests": None, "solutions": [{"style": "s", "text": "t"}]}
+    problem = read_one(tmp_path, row)
+    assert (problem.subdomain, problem.level, problem.solutions) == ("algebra", 3, (Solution("s", "t"),))
+    assert problem.source.endswith("mine.jsonl")
+
+
+def test_a_choice_problem_has_a_letter(tmp_path: Path) -> None:
+    assert read_one(tmp_path, {**OURS, "kind": "choice", "answer": "C"}).kind == "choice"
+    with pytest.raises(ProblemFileError, match="answer='12' of a choice.*one letter"):
+        read_one(tmp_path, {**OURS, "kind": "choice", "answer": "12"})
+
+
+def test_the_suffix_is_taken_off_once_and_only_at_the_end(tmp_path: Path) -> None:
+    assert read_one(tmp_path, VERL).question == "Find $x$."
+    inside = f"{ANSWER_SUFFIX} Then stop."
+    assert read_one(tmp_path, {**VERL, "prompt": [{"role": "user", "content": inside}]}).question == inside
+
+
+def test_a_chat_may_be_text_and_have_a_system_message(tmp_path: Path) -> None:
+    chat = json.dumps([{"role": "system", "content": "Be brief."}, *VERL["prompt"]])
+    problem = read_one(tmp_path, {**VERL, "prompt": chat})
+    assert (problem.question, problem.answer, problem.subdomain) == ("Find $x$.", "70", "math")
+
+
+@pytest.mark.parametrize(
+    ("kind", "subdomain"),
+    [
+        ("Algebra", "algebra"),
+        ("Prealgebra", "algebra"),
+        ("Intermediate Algebra", "algebra"),
+        ("Geometry", "geometry"),
+        ("Counting & Probability", "statistics"),
+        ("Number Theory", "number theory"),
+        ("Precalculus", "precalculus"),
+        (None, "math"),
+    ],
+)
+def test_math_types_become_subdomains(tmp_path: Path, kind: str | None, subdomain: str) -> None:
+    assert read_one(tmp_path, {**MATH, "type": kind}).subdomain == subdomain
+
+
+def test_math_keeps_level_id_and_solution(tmp_path: Path) -> None:
+    problem = read_one(tmp_path, {**MATH, "unique_id": "test/algebra/7.json", "solution": r"So \boxed{2}."})
+    assert (problem.level, problem.question_id) == (3, "test/algebra/7.json")
+    assert problem.solutions == (Solution("reference", r"So \boxed{2}."),)
+
+
+@pytest.mark.parametrize("answer", ["['9.6\\n']", ["9.6\n"], ' ["9.6", "10"]'])
+def test_minerva_takes_the_first_answer(tmp_path: Path, answer: Any) -> None:
+    assert read_one(tmp_path, {**MINERVA, "answer": answer}).answer == "9.6"
+
+
+def test_an_interval_is_no_list_of_answers(tmp_path: Path) -> None:
+    assert read_one(tmp_path, {**MATH, "answer": "[0,3)"}).answer == "[0,3)"
+    assert read_one(tmp_path, {**MATH, "answer": "[0,3]"}).answer == "[0,3]"
+
+
+def test_gsm8k_working_becomes_a_solution(tmp_path: Path) -> None:
+    problem = read_one(tmp_path, GSM8K)
+    assert problem.answer == "1024"
+    assert problem.solutions[0].text == "He sold 48/2 = 24.\nSo 1,024.\n\\boxed{1024}"
+
+
+def test_a_given_subdomain_overrides(tmp_path: Path) -> None:
+    assert {read_one(tmp_path, row, subdomain="mine").subdomain for row in (OURS, VERL, MATH, GSM8K)} == {
+        "mine"
+    }
+
+
+def test_rows_without_gold_answers_are_left_out_on_demand(tmp_path: Path) -> None:
+    rows = [MATH, {**MATH, "answer": None}, VERL, {**VERL, "reward_model": {"ground_truth": " "}}]
+    rows += [GSM8K, {**GSM8K, "answer": "So.\n#### "}]
+    path = write(tmp_path / "gaps.jsonl", rows)
+    assert [p.question_id for p in read_problems(path, drop_unanswered=True)] == [
+        "gaps/1",
+        "gaps/3",
+        "gaps/5",
+    ]
+    with pytest.raises(ProblemFileError, match="gaps.jsonl, row 2.*'answer' is empty.*drop_unanswered"):
+        read_problems(path)
+
+
+def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "floats.parquet", [{"problem": "a", "answer": 5.0}, {"problem": "b", "answer": 0.5}]
+    )
+    assert [p.answer for p in read_problems(path)] == ["5", "0.5"]
+
+
+# --- faults in a row --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({**OURS, "kind": "essay"}, "kind='essay': expected 'math' or 'choice'"),
+        ({**OURS, "question": "  "}, "'question' is empty"),
+        ({**OURS, "answer": ""}, "'answer' is empty"),
+        ({**OURS, "question": 7}, "'question' is of type int: expected text"),
+        ({**OURS, "level": "3"}, "level='3': expected a whole number"),
+        ({**OURS, "solutions": "s"}, "'solutions' is of type str"),
+        ({**OURS, "solutions": ["s"]}, "a solution is 's'"),
+        ({k: v for k, v in OURS.items() if k != "question_id"}, "'question_id' is missing"),
+        ({k: v for k, v in OURS.items() if k != "answer"}, "'answer' is missing"),
+        ({**VERL, "prompt": "Find x."}, "'prompt' is text but not JSON"),
+        ({**VERL, "prompt": 3}, "'prompt' is of type int"),
+        ({**VERL, "prompt": []}, "'prompt' has messages of roles"),
+        ({**VERL, "prompt": VERL["prompt"] * 2}, "roles .'user', 'user'.*one message of role 'user'"),
+        (
+            {**VERL, "prompt": [{"role": "user", "content": ANSWER_SUFFIX}]},
+            "user message in 'prompt' is empty",
+        ),
+        ({**VERL, "reward_model": None}, "'reward_model' is missing: expected"),
+        ({**VERL, "reward_model": {"style": "rule"}}, "'reward_model' is .'style'.: expected"),
+        ({**VERL, "reward_model": {"ground_truth": ""}}, "'reward_model.ground_truth' is empty"),
+        ({**VERL, "reward_model": {"ground_truth": {"a": 1}}}, "'reward_model.ground_truth' is of type dict"),
+        ({"problem": "x?"}, "'answer' is missing"),
+        ({**MATH, "problem": ""}, "'problem' is empty"),
+        ({**MATH, "answer": True}, "'answer' is of type bool"),
+        ({**MATH, "answer": float("nan")}, "'answer' is empty"),
+        ({**MINERVA, "answer": "['9.6"}, "begins like a list but is none"),
+        ({**MINERVA, "answer": []}, "'answer' is empty"),
+        ({**GSM8K, "answer": "It is 7."}, "answer ends in 'It is 7.'.*#### N"),
+        ({**GSM8K, "answer": "It is 7.\n####"}, "'answer' is empty"),
+        ({"text": "x"}, r"no known layout has the fields \['text'\]"),
+        ([1, 2], "the row is of type list: expected an object"),
+    ],
+)
+def test_faults_name_file_and_row(tmp_path: Path, row: Any, fault: str) -> None:
+    path = write(tmp_path / "mine.jsonl", [GSM8K, row])
+    with pytest.raises(ProblemFileError, match=f"mine.jsonl, row 2: .*{fault}"):
+        read_problems(path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {**OURS, "kind": "code"},
+        {**OURS, "kind": "code", "source": "builtin", "tests": {"type": "stdio", "cases": []}},
+        {**OURS, "tests": {"type": "stdio", "cases": []}},
+        {**VERL, "ability": "code"},
+        {"problem": "Sort.", "solutions": "...", "tests": {"functional": "def check(candidate): ..."}},
+        {"problem": "Sort.", "tests": {"inputs": ["1"], "outputs": ["1"]}},
+        {"task_id": "HumanEval/0", "prompt": "def f(): ...", "entry_point": "f", "test": "assert f()"},
+    ],
+)
+def test_code_problems_are_refused(tmp_path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(ProblemFileError, match="row 1: this is a code problem .*unsandboxed"):
+        read_one(tmp_path, row)
+    with pytest.raises(ProblemFileError, match="code problem"):
+        read_one(tmp_path, row, drop_unanswered=True)
+
+
+def test_a_question_id_may_come_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", [OURS, {**OURS, "question_id": "q2"}, OURS])
+    with pytest.raises(ProblemFileError, match="row 3: question_id 'q1' is already that of row 1"):
+        read_problems(path)
+
+
+# --- faults in a file -------------------------------------------------------------------------------------
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ProblemFileError, match="none.json: no such file"):
+        read_problems(tmp_path / "none.json")
+
+
+def test_an_unknown_extension(tmp_path: Path) -> None:
+    with pytest.raises(ProblemFileError, match=r"unknown extension '.csv': expected .parquet, .json"):
+        read_problems(tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize("name", ["mine.json", "mine.jsonl", "mine.jsonl.gz", "mine.parquet"])
+def test_an_empty_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ProblemFileError, match="file is empty"):
+        read_problems(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["mine.json", "mine.jsonl", "mine.jsonl.gz"])
+def test_a_file_without_rows(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, [])
+    path.write_bytes(path.read_bytes() or b"\n\n")
+    with pytest.raises(ProblemFileError, match="no problem in it"):
+        read_problems(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("mine.parquet", "not a whole parquet file"),
+        ("mine.json", "line 1: broken JSON .*one list of objects"),
+        ("mine.jsonl", "row 40: broken JSON at column"),
+        ("mine.jsonl.gz", "after row .*cannot be read on"),
+    ],
+)
+def test_a_truncated_file(tmp_path: Path, name: str, fault: str) -> None:
+    path = write(tmp_path / name, [{**GSM8K, "question": f"{i}?"} for i in range(40)])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ProblemFileError, match=fault):
+        read_problems(path)
+
+
+def test_a_json_file_that_is_no_list(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"data": []}')
+    with pytest.raises(ProblemFileError, match="holds one dict: expected a list"):
+        read_problems(tmp_path / "mine.json")
+
+
+@pytest.mark.parametrize("name", ["mine.json", "mine.jsonl"])
+def test_a_file_in_another_encoding(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes('[{"problem": "café"}]'.encode("latin-1"))
+    with pytest.raises(ProblemFileError, match="not UTF-8"):
+        read_problems(tmp_path / name)
+
+
+def test_blank_lines_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\ufeff" + json.dumps(GSM8K) + "\n\n" + json.dumps(MATH) + "\n", encoding="utf-8")
+    assert [p.question_id for p in read_problems(path)] == ["mine/1", "mine/3"]
+
+
+# --- real files -------------------------------------------------------------------------------------------
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+needs_real_files = pytest.mark.skipif(not REAL.is_dir(), reason=f"the public benchmarks are not at {REAL}")
+
+
+@needs_real_files
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("aime24.parquet", 30),
+        ("aime25.parquet", 30),
+        ("hmmt25.parquet", 30),
+        ("math500.json", 500),
+        ("minerva.json", 272),
+        ("gsm8k_train.jsonl", 7473),
+        ("gsm8k_test.jsonl", 1319),
+    ],
+)
+def test_real_files(name: str, count: int) -> None:
+    problems = read_problems(REAL / name)
+    assert len(problems) == len({p.question_id for p in problems}) == count
+    assert not any(ANSWER_SUFFIX in p.question for p in problems)
+    assert all(p.answer and not p.answer.startswith(("['", "####")) for p in problems)
+    assert all(p.solutions[0].text.endswith(rf"\boxed{{{p.answer}}}") for p in problems if "gsm8k" in name)
+
+
+@needs_real_files
+def test_real_math_has_four_rows_without_answers() -> None:
+    with pytest.raises(ProblemFileError, match="math_train.json, row 887: .*'answer' is empty"):
+        read_problems(REAL / "math_train.json")
+    problems = read_problems(REAL / "math_train.json", drop_unanswered=True)
+    assert len(problems) == 7470
+    assert Counter(p.subdomain for p in problems)["algebra"] == 4230
+
+
+@needs_real_files
+@pytest.mark.parametrize("name", ["humaneval.jsonl.gz", "leetcode_test.json", "code_contests_test.json"])
+def test_real_code_files_are_refused(name: str) -> None:
+    with pytest.raises(ProblemFileError, match=f"{name}, row 1: this is a code problem"):
+        read_problems(REAL / name)

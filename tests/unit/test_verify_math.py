@@ -1,0 +1,381 @@
+"""Math verdicts: extraction, exact arithmetic, shapes, algebra in a child that may hang. No cluster, no GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vt_ray.records import Problem, Verdict
+from vt_ray.verify.latex_text import matching_braces, normalise, peel
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.math_answer import exact_number, exact_verdict, extract_answer
+from vt_ray.verify.math_guards import ExactOnly, Undecided, same_answer
+from vt_ray.verify.verifier import Verifier
+
+CORPUS = Path(__file__).parents[1] / "data" / "verify" / "math.jsonl"
+ROWS = [json.loads(line) for line in CORPUS.read_text().splitlines()]
+BOMB_TIMEOUT_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(Limits(math_timeout_s=BOMB_TIMEOUT_S)) as one:
+        yield one
+
+
+def grade(verifier: Verifier, gold: str, answer: str) -> Verdict:
+    problem = Problem("q", "algebra", "math", "?", answer=gold)
+    return verifier.verify(problem, f"So it is $\\boxed{{{answer}}}$.")
+
+
+def child_pid(verifier: Verifier) -> int | None:
+    child = verifier._math._child
+    return None if child is None else child.pid
+
+
+# --- the corpus ---
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
+def test_corpus_row(verifier, row):
+    problem = Problem(row["id"], "math", "math", "?", answer=row["gold"])
+    assert verifier.verify(problem, row["response"]).status in row["expect"]
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "status"),
+    [
+        ("1", r"The answer is $\boxed{" + "9" * 200_000 + "}$.", "wrong"),
+        ("1", r"The answer is $\boxed{\text{" + "a" * 200_000 + "}}$.", "wrong"),
+        ("1", r"\boxed{" * 20_000, "wrong"),
+        ("1", "the final answer is " * 20_000 + "1", "correct"),
+        ("1", "$" * 20_000 + r"\boxed{1}", "correct"),
+        ("1", r"\boxed{" * 500 + "1" + "}" * 500, "correct"),
+        ("1", r"$\boxed{" + "1+" * 20_000 + "1}$", "wrong"),
+        ("1", r"\boxed{" + "{" * 50_000 + "}" * 50_000 + "}", "wrong"),
+        ("1", r"\boxed{" + "(" * 1_500 + "1" + ")" * 1_500 + "}", None),
+        ("1", "the answer is" + " " * 200_000, "wrong"),
+    ],
+    ids=["digits", "words", "open", "anchors", "dollars", "nested", "sum", "braces", "brackets", "spaces"],
+)
+def test_giant_completion_is_answered_within_the_deadline(verifier, gold, text, status):
+    begin = time.monotonic()
+    verdict = verifier.verify(Problem("q", "m", "math", "?", answer=gold), text)
+    assert time.monotonic() - begin < 3 * BOMB_TIMEOUT_S
+    assert status is None or verdict.status == status
+
+
+# --- shapes and values ---
+
+SAME = [
+    ("5", "5."),
+    ("7", "7,"),
+    ("5", r"\text{five}"),
+    ("5", "five"),
+    (r"\frac{1}{2}", r"\dfrac12"),
+    (r"\frac{1}{2}", "1/2"),
+    (r"-\frac{1}{2}", r"\frac{-1}{2}"),
+    (r"\frac{2}{3}", "0.666667"),
+    (r"3\frac{1}{2}", "3.5"),
+    ("1234567", "1,234,567"),
+    ("1000", r"1\,000"),
+    ("x^2", "x²"),
+    ("x^{10}", "x^10"),
+    (r"90^\circ", "90"),
+    (r"90^\circ", r"\frac{\pi}{2}"),
+    (r"\frac{\pi}{2}", r"90^{\circ}"),
+    (r"10\text{ cm}", r"10\,\mathrm{cm}"),
+    (r"10\text{ cm}", "10 cm"),
+    (r"10\text{ cm}^2", r"10\text{ square centimeters}"),
+    ("12", r"12\text{ ways}"),
+    (r"\$5", "5"),
+    (r"50\%", r"\frac12"),
+    ("42", "40+2=42"),
+    ("x=5", "x=2+3=5"),
+    (r"\sqrt{2}", r"\sqrt2\approx 1.414"),
+    ("1,2", r"x=1 \text{ or } x=2"),
+    (r"\pm 2", "-2, 2"),
+    ("x=1,y=2", "(1,2)"),
+    ("(1,2)", r"\left(1, 2\right)"),
+    ("(1,2)", r"\langle 1,2\rangle"),
+    ("(-1,2)", "-1<x<2"),
+    (r"[-1,2)", r"x \in [-1,2)"),
+    (r"(-\infty,-1)\cup(1,\infty)", r"x<-1 \text{ or } x>1"),
+    (r"\mathbb{R}", r"(-\infty, \infty)"),
+    ("x>1", "2x>2"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{bmatrix}1 & 2 \\ 3 & \frac{8}{2}\end{bmatrix}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", "(1,2)"),
+    (r"\text{Tuesday}", "tuesday"),
+    ("e^2", r"\mathrm{e}^2"),
+    ("ab", "ba"),
+    ("(1+i)^2", "2i"),
+    (r"\sin^2 x+\cos^2 x", "1"),
+    ("2^{100}", "1267650600228229401496703205376"),
+    (r"\ln(x^2)", r"2\ln x"),
+    ("0", r"\sqrt{2}+\sqrt{3}-\sqrt{5+2\sqrt{6}}"),
+    (r"\sum_{k=1}^{10} k", "55"),
+    (r"\log_2 8", "3"),
+    ("0.5x", r"\frac{x}{2}"),
+    (r"\text{(C)}", "C"),
+    (r"101_2", r"101_{2}"),
+    (r"\binom{10}{5}", "252"),
+]
+
+DIFFERENT = [
+    ("3", "1=2=3"),
+    ("42", "x+y=42"),
+    ("42", r"42 \approx 41"),
+    ("42", r"42\text{ is wrong}"),
+    ("42", r"42\text{ or }43"),
+    ("42", "42 or 43"),
+    ("5", r"5\text{ million}"),
+    (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
+    ("10^{-50}", "0"),
+    ("0", "10^{-50}"),
+    ("x", "x+10^{-50}"),
+    ("10^{20}", r"\sqrt{10^{40}+1}"),
+    ("0.0000001", "0.0000002"),
+    ("10^{50}", "10^{50}+1"),
+    (r"10\text{ cm}", r"10\text{ m}"),
+    (r"10\text{ cm}", r"10\text{ cm}^2"),
+    (r"\$5", "5€"),
+    (r"5\text{ mW}", r"5\text{ MW}"),
+    (r"5\%", "5"),
+    ("5", "5 percent"),
+    ("101_2", "101_3"),
+    ("101_2", "101"),
+    ("101_2", "5"),
+    ("x", "X"),
+    ("X^2+x", "x^2+x"),
+    (r"f'(x)", "f(x)"),
+    (r"\{3,4\}", "(3,4)"),
+    ("(3,4)", "[3,4]"),
+    ("[3,4)", "(3,4]"),
+    ("(3,4)", "4,3"),
+    (r"\{1,2\}", r"\{1,2,2\}"),
+    ("AB", "BA"),
+    (r"\text{listen}", r"\text{silent}"),
+    ("even", "neve"),
+    (r"\text{A}", r"\text{A and B}"),
+    ("1", "True"),
+    ("12:00", "12"),
+    ("1:2", "2:1"),
+    ("5", "x=5 or x=6"),
+    ("x=5", "y=5"),
+    ("x>1", "y>1"),
+    ("x>1", "-x>-1"),
+    ("x>1", "x<1"),
+    ("x^2=1", "x=1"),
+    ("x^2+1=0", "x^2+2=0"),
+    ("56", "5 6"),
+    ("11", "5 6"),
+    ("n", "n!"),
+    ("|x|", "x"),
+    (r"\sqrt{x^2}", "x"),
+    (r"5\pmod 7", "5"),
+    (r"\frac{1}{0}", r"\frac{2}{0}"),
+    ("1", r"1^\circ"[:0] + "1+0.0001"),
+    ("1", ""),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer"), SAME)
+def test_same(verifier, gold, answer):
+    assert grade(verifier, gold, answer).status == "correct"
+
+
+@pytest.mark.parametrize(("gold", "answer"), DIFFERENT)
+def test_different(verifier, gold, answer):
+    assert grade(verifier, gold, answer).status != "correct"
+
+
+# --- extraction ---
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"\boxed{1} then \boxed{2}", "2"),
+        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{1}, \boxed{2}", "1, 2"),
+        (r"\boxed{2} \boxed{2}", "2"),
+        (r"\boxed{x=\boxed{5}}", "x={5}"),
+        (r"\boxed 5.", "5"),
+        (r"\boxed {5}", "5"),
+        (r"\fbox{5}", "5"),
+        (r"\boxed{\{1\}}", r"\{1\}"),
+        (r"put it in \boxed{ ... so \boxed{42}", "42"),
+        (r"\boxed{41} and then \boxed{42", None),
+        (r"\boxed{}", None),
+        ("The final answer is: 42.", "42"),
+        (r"the answer is $\frac{1}{2}$, as said", r"\frac{1}{2}"),
+        ("The answer is 0.5.", "0.5"),
+        ("**Answer:** 7", "7"),
+        ("the answer is 1. No, the answer is 2.", "2"),
+        ("I do not know", None),
+        ("", None),
+    ],
+)
+def test_extract_answer(text, answer):
+    assert extract_answer(text) == answer
+
+
+@given(st.text(alphabet="\\{}boxed 1$,", max_size=200))
+def test_extraction_and_shapes_never_raise(text):
+    answer = extract_answer("\\boxed{" + text)
+    normalise(text)
+    try:
+        same_answer("1", answer or "", ExactOnly())
+    except Undecided:
+        pass
+
+
+@given(st.text(alphabet="\\{}a", max_size=60))
+def test_matching_braces_are_properly_nested(text):
+    spans = sorted(matching_braces(text).items())
+    assert all(text[start] == "{" and text[end] == "}" and start < end for start, end in spans)
+    for (_, end), (start, later) in zip(spans, spans[1:], strict=False):
+        assert start > end or later < end
+
+
+def test_brace_matching_takes_linear_time():
+    def seconds(size: int) -> float:
+        text = "\\boxed{" * size + "}" * size
+        begin = time.perf_counter()
+        extract_answer(text)
+        peel("{" * size + "}" * size)
+        return time.perf_counter() - begin
+
+    seconds(1_000)
+    assert seconds(40_000) < 40 * max(seconds(4_000), 0.01)
+
+
+# --- exact arithmetic ---
+
+INTEGERS = st.integers(-10_000, 10_000)
+POSITIVE = st.integers(1, 10_000)
+
+
+@given(INTEGERS, POSITIVE, POSITIVE)
+def test_a_fraction_equals_its_multiples(top, bottom, factor):
+    assert exact_verdict(f"\\frac{{{top}}}{{{bottom}}}", f"{top * factor}/{bottom * factor}") is True
+
+
+@given(INTEGERS, POSITIVE, INTEGERS, POSITIVE)
+def test_fractions_are_equal_as_numbers_are(a, b, c, d):
+    verdict = exact_verdict(f"\\frac{{{a}}}{{{b}}}", f"\\dfrac{{{c}}}{{{d}}}")
+    assert verdict is (Fraction(a, b) == Fraction(c, d))
+
+
+@given(st.decimals(-1000, 1000, places=4))
+def test_decimals_equal_their_fraction(value):
+    fraction = Fraction(str(value))
+    assert exact_verdict(f"{fraction.numerator}/{fraction.denominator}", f"{value:f}") is True
+
+
+@given(INTEGERS, INTEGERS)
+def test_exact_verdict_is_symmetric_on_numbers(a, b):
+    assert exact_verdict(str(a), str(b)) is exact_verdict(str(b), str(a)) is (a == b)
+
+
+@pytest.mark.parametrize("text", ["9" * 5_000, "1/0", r"\frac{1}{0}", "2^{99}", "1e9", "nan", "", "١٢"])
+def test_no_exact_number(text):
+    assert exact_number(text) is None or text == "١٢"
+
+
+# --- the child process ---
+
+BOMBS = [
+    r"9^{9^{9^9}}",
+    r"(10^8)!",
+    r"10^{10^{10}}",
+    r"1000000007 \bmod 10^{10^{9}}",
+    r"\left((x+1)^{3000}\right)^{3000}",
+    r"\int_0^1 \int_0^x e^{\sin(\cos(xy))^{x^y}} dy dx",
+    "(" * 600 + "x" + ")" * 600,
+    r"\begin{pmatrix}a&b\\c&d\end{pmatrix}^{100000}",
+]
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bomb_is_wrong_within_the_deadline_and_the_next_pair_is_right(verifier, bomb):
+    grade(verifier, r"\sqrt{8}", r"2\sqrt{2}")  # starting the child is not the bomb's time
+    begin = time.monotonic()
+    verdict = grade(verifier, "1", bomb)
+    assert verdict.status == "wrong", verdict
+    assert time.monotonic() - begin < 3 * BOMB_TIMEOUT_S + 3
+    assert grade(verifier, r"\sqrt{8}", r"2\sqrt{2}").status == "correct"
+
+
+def test_a_child_that_ignores_alarms_is_killed_and_the_answer_is_wrong(verifier):
+    grade(verifier, r"\sqrt{8}", r"2\sqrt{2}")
+    process = verifier._math
+    before = child_pid(verifier)
+    real = process._exchange
+    process._exchange = lambda child, line: (os.kill(child.pid, signal.SIGSTOP), real(child, line))[1]
+    try:
+        outcome = process._ask("x", "y")
+    finally:
+        del process._exchange
+    assert outcome == "timeout"
+    assert grade(verifier, r"\sqrt{8}", r"2\sqrt{2}").status == "correct"
+    assert child_pid(verifier) != before
+
+
+def test_a_killed_child_is_replaced(verifier):
+    grade(verifier, r"\sqrt{8}", r"2\sqrt{2}")
+    os.kill(child_pid(verifier), signal.SIGKILL)
+    assert grade(verifier, r"\sqrt{8}", r"2\sqrt{2}").status == "correct"
+
+
+def test_a_child_lost_twice_is_unverified_not_wrong(verifier):
+    process = verifier._math
+    real = process._exchange
+    process._exchange = lambda child, line: (os.kill(child.pid, signal.SIGKILL), child.wait(), real(child, line))[2]
+    try:
+        verdict = grade(verifier, r"\sqrt{8}", r"3\sqrt{2}")
+    finally:
+        del process._exchange
+    assert verdict.status == "unverified"
+    assert "twice" in verdict.reason
+
+
+@pytest.mark.parametrize("gold", [r"\foo{\bar", "", r"\begin{pmatrix}a&b\\c&d\end{pmatrix}^{100000}"])
+def test_unreadable_gold_is_unverified(verifier, gold):
+    verdict = grade(verifier, gold, "x+1")
+    assert verdict.status == "unverified"
+    assert "gold unreadable" in verdict.reason
+
+
+def test_no_answer(verifier):
+    verdict = verifier.verify(Problem("q", "m", "math", "?", answer="1"), "I give up.")
+    assert (verdict.status, verdict.reason) == ("wrong", "no_answer")
+
+
+def test_close_leaves_no_process():
+    with Verifier(Limits()) as one:
+        grade(one, r"\sqrt{8}", r"2\sqrt{2}")
+        pid = child_pid(one)
+        assert pid is not None
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_grading_needs_no_ray_and_no_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, vt_ray.verify.verifier; print({'ray', 'torch', 'vllm', 'sympy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+settings.register_profile("light", max_examples=100, deadline=None)
+settings.load_profile("light")

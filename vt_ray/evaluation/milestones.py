@@ -1,0 +1,96 @@
+"""Held-out accuracy at every milestone (section 4): base, last and best SFT, fused, after each stage."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vt_ray.checkpoint import write_json
+from vt_ray.config import EvaluationConfig
+from vt_ray.data.prompts import PromptEncoder
+from vt_ray.evaluation.sampling import Score, sample_scores
+from vt_ray.evaluation.statistics import mean_interval, paired_difference
+from vt_ray.interfaces import Generator, Verifier
+from vt_ray.progress import bar
+from vt_ray.records import Problem, Sampling
+
+
+def evaluate(
+    name: str,
+    generator: Generator,
+    verifier: Verifier,
+    encoder: PromptEncoder,
+    problems: Sequence[Problem],
+    evaluation: EvaluationConfig,
+    seed: int,
+    path: Path,
+) -> None:
+    """Write the scores of the weights that `generator` holds to `path`; nothing to do where it exists."""
+    if path.exists():
+        return
+    start = time.monotonic()
+    scores: list[Score] = []
+    with bar(f"evaluate {name}", len(problems)) as advance:
+        for is_code in (False, True):
+            kind = [p for p in problems if (p.kind == "code") == is_code]
+            temperature = evaluation.code_temperature if is_code else evaluation.temperature
+            sampling = Sampling(temperature, evaluation.top_p, 0, evaluation.max_new_tokens)
+            # The same seeds at every milestone: paired differences then share their luck.
+            key = (seed, "evaluate")
+            for score in sample_scores(
+                generator, verifier, encoder, kind, evaluation.samples, sampling, key
+            ):
+                scores.append(score)
+                advance(f"Pass@1 {_mean(s.pass_at_1 for s in scores):.1%}", 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scores.sort(key=lambda s: s.question_id)
+    seconds = time.monotonic() - start
+    write_json(path, {"name": name, "seconds": seconds, "scores": [s.as_dict() for s in scores]})
+
+
+def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
+    """`summary.json`'s milestones, in the order of `paths`: intervals, by subdomain, paired with the one before."""
+    out: list[dict[str, Any]] = []
+    before: dict[str, float] | None = None
+    for path in paths:
+        record = json.loads(path.read_text())
+        scores = [Score(**score) for score in record["scores"]]
+        now = {s.question_id: s.pass_at_1 for s in scores}
+        summary = {"name": record["name"], **_passes(scores, k)}
+        summary["by_subdomain"] = {
+            subdomain: _passes([s for s in scores if s.subdomain == subdomain], k)
+            for subdomain in sorted({s.subdomain for s in scores})
+        }
+        summary["difference"] = _difference(out[-1]["name"], before, now) if before else None
+        summary |= {
+            "num_problems": len(scores),
+            "samples": sum(s.samples for s in scores),
+            "truncated_share": sum(s.truncated for s in scores) / max(sum(s.samples for s in scores), 1),
+            "unverified": sum(s.samples - s.valid for s in scores),
+        }
+        out.append(summary)
+        before = now
+    return out
+
+
+def _passes(scores: list[Score], k: int) -> dict[str, Any]:
+    samples = min(s.valid for s in scores)
+    return {
+        "pass_at_1": mean_interval([s.pass_at_1 for s in scores], samples).as_dict(),
+        f"pass_at_{k}": mean_interval([s.pass_at(k) for s in scores], 1).as_dict(),
+    }
+
+
+def _difference(name: str, before: dict[str, float], now: dict[str, float]) -> dict[str, Any]:
+    """Over the questions that both milestones have a verdict for."""
+    shared = before.keys() & now.keys()
+    paired = paired_difference({q: before[q] for q in shared}, {q: now[q] for q in shared})
+    return {"from": name, **paired.as_dict()}
+
+
+def _mean(values) -> float:
+    values = list(values)
+    return sum(values) / len(values)

@@ -1,0 +1,68 @@
+"""Sample n answers to each of many problems and count the correct ones: what probing and evaluation share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vt_ray.algorithms.pass_at_k import pass_at_k
+from vt_ray.data.prompts import PromptEncoder
+from vt_ray.interfaces import Generator, Verifier
+from vt_ray.records import GradedGroup, Problem, Sampling
+
+
+@dataclass(frozen=True)
+class Score:
+    """Counts of one question. `valid` samples have a verdict; the others count nowhere."""
+
+    question_id: str
+    subdomain: str
+    correct: int
+    valid: int
+    samples: int
+    truncated: int
+    tokens: int
+
+    @property
+    def pass_at_1(self) -> float:
+        return self.correct / self.valid
+
+    def pass_at(self, k: int) -> float:
+        """Unbiased Pass@k; where verdicts are missing, of as many samples as have one."""
+        return pass_at_k(self.valid, self.correct, min(k, self.valid))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def sample_scores(
+    generator: Generator,
+    verifier: Verifier,
+    encoder: PromptEncoder,
+    problems: Sequence[Problem],
+    samples: int,
+    sampling: Sampling,
+    key: Sequence[Any],
+) -> Iterable[Score]:
+    """One Score a problem, as they come. Seeds follow from `key`, so the same call gives the same answers.
+
+    A problem without any verdict yields none: the caller reports how many are missing.
+    """
+    prompts = encoder.prompts(problems, samples, key)
+    for group in verifier.grade(generator.generate(prompts, sampling)):
+        score = _score(group)
+        if score.valid:
+            yield score
+
+
+def _score(group: GradedGroup) -> Score:
+    return Score(
+        question_id=group.question_id,
+        subdomain=group.subdomain,
+        correct=int(sum(group.rewards)),
+        valid=sum(group.valid),
+        samples=len(group.verdicts),
+        truncated=sum(group.truncated),
+        tokens=sum(group.completion_tokens),
+    )

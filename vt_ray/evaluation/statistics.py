@@ -1,0 +1,112 @@
+"""How sure a score is: the interval of a mean over problems, and of a paired difference between two milestones.
+
+Problems are the unit of chance. Samples of one problem are not independent of each other, so more samples
+sharpen a score only as far as the spread between problems allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import fsum, sqrt
+
+import numpy as np
+
+# The 97.5% point of the standard normal: 95% lies between it and its mirror image.
+Z_95 = 1.959963984540054
+NAMED_IDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95% interval, low <= mean <= high up to rounding, all in the unit of the scores."""
+
+    mean: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def mean_interval(scores: Sequence[float], samples_per_problem: int) -> Interval:
+    """95% interval of a mean score: Wilson's, with an effective sample size.
+
+    `scores` holds one value in [0, 1] a problem (n of them), each the mean of `samples_per_problem` samples.
+    With p the mean, v the unbiased variance of the scores and z = 1.96:
+
+        n_eff = n * p(1-p) / v, kept within n and n * samples_per_problem; n where p is 0 or 1, or n is 1
+        (p + z^2/2n_eff  -+  z * sqrt(p(1-p)/n_eff + z^2/4n_eff^2)) / (1 + z^2/n_eff)
+
+    n_eff is the number of independent coin flips whose mean would vary as much as this one, so the width
+    follows the spread between problems, and stays above zero where all scores are equal. Raises ValueError
+    for no scores, a score outside [0, 1], or fewer than one sample a problem.
+    """
+    _check(scores, samples_per_problem)
+    mean = fsum(scores) / len(scores)
+    size = _effective_size(scores, mean, samples_per_problem)
+    return _wilson(mean, size)
+
+
+def paired_difference(
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Interval:
+    """Mean of after - before over the same questions, with a 95% percentile bootstrap over problems.
+
+    `before` and `after` map question ids to scores; each of `resamples` draws n problems with replacement.
+    The same `seed` gives the same interval. With very few problems, or equal differences, a bootstrap is too
+    narrow: for one problem it is a point. Raises ValueError for no problems or for differing question ids.
+    """
+    if before.keys() != after.keys():
+        raise ValueError(
+            f"scores to compare must be of the same questions: only before: {_named(before.keys() - after.keys())}; "
+            f"only after: {_named(after.keys() - before.keys())}"
+        )
+    if not before:
+        raise ValueError("no questions to compare: pass at least one")
+    # Sorted, so that the order in which scores came in does not change the resamples.
+    differences = np.array([after[q] - before[q] for q in sorted(before)])
+    generator = np.random.default_rng(seed)
+    size = len(differences)
+    means = [differences[generator.integers(size, size=size)].mean() for _ in range(resamples)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(differences.mean()), float(low), float(high))
+
+
+def _check(scores: Sequence[float], samples_per_problem: int) -> None:
+    if len(scores) == 0:
+        raise ValueError("no scores: the mean of nothing has no interval")
+    outside = [s for s in scores if not 0 <= s <= 1]
+    if outside:
+        raise ValueError(f"scores must lie in [0, 1], got {outside[0]}: pass the share of correct samples")
+    if samples_per_problem < 1:
+        raise ValueError(f"samples_per_problem={samples_per_problem} must be at least 1")
+
+
+def _effective_size(scores: Sequence[float], mean: float, samples_per_problem: int) -> float:
+    n = len(scores)
+    if n == 1 or mean in (0.0, 1.0):
+        return float(n)
+    variance = fsum((s - mean) ** 2 for s in scores) / (n - 1)
+    most = n * samples_per_problem
+    # Written without a division by the variance, which is zero where all scores are equal.
+    if n * mean * (1 - mean) >= most * variance:
+        return float(most)
+    return max(float(n), n * mean * (1 - mean) / variance)
+
+
+def _wilson(mean: float, size: float) -> Interval:
+    z2 = Z_95**2
+    shrink = 1 + z2 / size
+    centre = (mean + z2 / (2 * size)) / shrink
+    half = Z_95 * sqrt(mean * (1 - mean) / size + z2 / (4 * size**2)) / shrink
+    # At 0 and 1 one end meets the mean; rounding must not carry it past.
+    return Interval(mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half)))
+
+
+def _named(ids: set[str]) -> str:
+    shown = ", ".join(sorted(ids)[:NAMED_IDS]) or "none"
+    return shown if len(ids) <= NAMED_IDS else f"{shown} and {len(ids) - NAMED_IDS} more"

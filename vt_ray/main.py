@@ -1,0 +1,92 @@
+"""Console script `vt-ray`: Hydra in, typed Config out, hand over to the pipeline.
+
+`vt-ray`, `python -m vt_ray.main` and `python vt_ray/main.py` are the same. This is the only place where the
+phases meet the Ray actors.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+# As a script (`python vt_ray/main.py`) the package's own folder stands first on the path instead of its parent.
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from vt_ray.config import Config, ConfigError, to_config  # noqa: E402
+
+PACKAGE = Path(__file__).resolve().parent
+# In the wheel conf/ lies inside the package, in a checkout beside it. Hydra wants it absolute.
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+ConfigStore.instance().store(name="vt_ray_schema", node=Config)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def hydra_main(composed: DictConfig) -> None:
+    config = to_config(composed)
+    _name_sweep_member(config)
+    try:
+        launch(config)
+    except ConfigError as error:
+        # One line for the user; Hydra would print a traceback.
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command continues after the newest committed step")
+
+
+def launch(config: Config) -> None:
+    """Validate, then either print the plan (`dry_run=true`) or run the pipeline on a Ray cluster."""
+    from vt_ray.data.problem_sets import load_problem_sets
+    from vt_ray.plan import print_plan
+    from vt_ray.run_folder import RunFolder
+    from vt_ray.validate import refuse_missing_gpus, validate
+
+    validate(config)
+    problems = load_problem_sets(config.data, config.seed)
+    if config.dry_run:
+        print_plan(config)
+        return
+    refuse_missing_gpus(config)
+    with RunFolder(config).open() as run:
+        _log_to_file(run.root / "logs" / "driver.log")
+        from vt_ray.actors.cluster import RayCluster
+        from vt_ray.pipeline import run_pipeline
+        from vt_ray.progress import console
+
+        console.print(f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}")
+        with RayCluster(config, run.root / "logs") as cluster:
+            run_pipeline(config, cluster, run, problems)
+        console.print(f"report: {run.root / 'report.html'}")
+
+
+def _name_sweep_member(config: Config) -> None:
+    """Each member of a multirun gets a folder of its own, named by what it overrides."""
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == hydra.types.RunMode.MULTIRUN:
+        overrides = [o for o in hydra_config.overrides.task if not o.startswith(("experiment=", "run_name="))]
+        config.run_name = "-".join([config.run_name, *overrides]).replace("/", "_")
+
+
+def _log_to_file(path: Path) -> None:
+    """Third-party logs and warnings go to the run's folder: the screen belongs to bars and tables."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=path, level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def main() -> None:
+    hydra_main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The paper as straight-line code: base -> sft -> probe -> fuse -> MGPO stages, evaluated at every milestone.
+
+Each phase is keyed by the hash of what goes into it: a finished one is not repeated, and runs that differ in
+lambda alone share one SFT and one fused model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from vt_ray.config import Config
+from vt_ray.data.problem_sets import ProblemSets, load_problem_sets
+from vt_ray.data.prompts import PromptEncoder
+from vt_ray.engines.base_model import prepare_base_model
+from vt_ray.evaluation.milestones import evaluate
+from vt_ray.interfaces import Cluster, Generator, Verifier
+from vt_ray.report.html import write_report
+from vt_ray.report.summary import print_table, write_summary
+from vt_ray.run_folder import RunFolder
+from vt_ray.signal_phase.curriculum import run_curriculum
+from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
+from vt_ray.spectrum_phase.probing import run_probe
+from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
+
+
+def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> dict:
+    """Walk the whole path and return the summary, which lies in summary.json too."""
+    start = time.monotonic()
+    base = prepare_base(config, run, problems)
+    encoder = load_encoder(config, base, problems)
+    sft = train_spectrum(config, cluster, run, base, encoder, problems)
+    probe = probe_spectrum(config, cluster, run, base, sft, encoder, problems)
+    fused = fuse_spectrum(config, run, sft, probe)
+    milestones = {"base": base, **spectrum_milestones(sft, probe), "fused": fused}
+    evaluate_spectrum(config, cluster, run, milestones, encoder, problems)
+    amplify_signal(config, cluster, run, base, fused, encoder, problems)
+    names = [*milestones, *(stage.name for stage in config.curriculum.stages)]
+    summary = write_summary(run.root, config, names, wall_seconds=time.monotonic() - start)
+    print_table(summary)
+    write_report(run.root)
+    return summary
+
+
+def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
+    """The base model as a Hugging Face folder; a scratch tokenizer learns from the training problems."""
+    corpus = [text for p in problems.train for text in (p.question, *(s.text for s in p.solutions))]
+    return run.phase(
+        "base", base_inputs(config), lambda folder: prepare_base_model(config.model, corpus, config.seed, folder)
+    )
+
+
+def load_encoder(config: Config, base: Path, problems: ProblemSets) -> PromptEncoder:
+    """The encoder, after every prompt has been encoded once: one over the limit is named before work is spent."""
+    from transformers import AutoTokenizer
+
+    encoder = PromptEncoder(AutoTokenizer.from_pretrained(base), config.data)
+    for problem in (*problems.train, *problems.probe, *problems.test):
+        encoder.prompt_ids(problem)
+    return encoder
+
+
+def train_spectrum(
+    config: Config, cluster: Cluster, run: RunFolder, base: Path, encoder: PromptEncoder, problems: ProblemSets
+) -> Path:
+    sft = config.spectrum.sft
+
+    def work(folder: Path) -> None:
+        examples = encoder.solutions(problems.train, sft.styles)
+        run_sft(cluster, base, examples, sft, config.seed, folder)
+
+    return run.phase("sft", sft_inputs(config), work)
+
+
+def probe_spectrum(
+    config: Config,
+    cluster: Cluster,
+    run: RunFolder,
+    base: Path,
+    sft: Path,
+    encoder: PromptEncoder,
+    problems: ProblemSets,
+) -> dict:
+    """The probe's table: which checkpoint is the specialist of which subdomain."""
+    probe = config.spectrum.probe
+
+    def work(folder: Path) -> None:
+        run_probe(cluster, base, sft_checkpoints(sft), problems.probe, encoder, probe, config.seed, folder)
+
+    return json.loads((run.phase("probe", probe_inputs(config), work) / "probe.json").read_text())
+
+
+def fuse_spectrum(config: Config, run: RunFolder, sft: Path, probe: dict) -> Path:
+    specialists = {d: sft / "checkpoints" / name for d, name in probe["specialists"].items()}
+    weights = fusion_weights(config.spectrum.fusion.weights, list(specialists))
+    inputs = {**probe_inputs(config), "fusion": asdict(config.spectrum.fusion)}
+    return run.phase("fused", inputs, lambda folder: fuse(specialists, weights, folder))
+
+
+def spectrum_milestones(sft: Path, probe: dict) -> dict[str, Path]:
+    """The last SFT checkpoint, and the best by Pass@1 on the probing sets."""
+    checkpoints = sft_checkpoints(sft)
+    return {"sft_last": checkpoints[-1], "sft_best": sft / "checkpoints" / probe["best_pass_at_1"]}
+
+
+def evaluate_spectrum(
+    config: Config,
+    cluster: Cluster,
+    run: RunFolder,
+    milestones: dict[str, Path],
+    encoder: PromptEncoder,
+    problems: ProblemSets,
+) -> None:
+    """Held-out scores of the spectrum phase's models, shared by runs with equal inputs."""
+
+    def work(folder: Path) -> None:
+        with cluster.generator(milestones["base"]) as generator, cluster.verifier() as verifier:
+            for version, (name, model) in enumerate(milestones.items()):
+                generator.load_checkpoint(model, version)
+                held_out(config, name, generator, verifier, encoder, problems, folder)
+
+    inputs = {
+        **probe_inputs(config),
+        "fusion": asdict(config.spectrum.fusion),
+        "evaluation": asdict(config.evaluation),
+    }
+    scores = run.phase("spectrum_scores", inputs, work)
+    (run.root / "evaluation").mkdir(exist_ok=True)
+    for name in milestones:
+        shutil.copy2(scores / f"{name}.json", run.root / "evaluation")
+
+
+def amplify_signal(
+    config: Config,
+    cluster: Cluster,
+    run: RunFolder,
+    base: Path,
+    fused: Path,
+    encoder: PromptEncoder,
+    problems: ProblemSets,
+) -> None:
+    """The MGPO stages, each followed by its evaluation."""
+
+    def after_stage(stage, generator: Generator, verifier: Verifier) -> None:
+        held_out(config, stage.name, generator, verifier, encoder, problems, run.root / "evaluation")
+
+    run_curriculum(config, cluster, base, fused, problems.train, encoder, run.root, after_stage)
+
+
+def held_out(
+    config: Config,
+    name: str,
+    generator: Generator,
+    verifier: Verifier,
+    encoder: PromptEncoder,
+    problems: ProblemSets,
+    folder: Path,
+) -> None:
+    path = folder / f"{name}.json"
+    evaluate(name, generator, verifier, encoder, problems.test, config.evaluation, config.seed, path)
+
+
+def base_inputs(config: Config) -> dict:
+    return {"seed": config.seed, "model": asdict(config.model), "data": asdict(config.data)}
+
+
+def sft_inputs(config: Config) -> dict:
+    return {
+        **base_inputs(config),
+        "sft": asdict(config.spectrum.sft),
+        "learner": asdict(config.learner),
+        "num_learners": config.cluster.num_learners,
+    }
+
+
+def probe_inputs(config: Config) -> dict:
+    return {**sft_inputs(config), "probe": asdict(config.spectrum.probe), "verify": asdict(config.verify)}

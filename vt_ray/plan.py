@@ -1,0 +1,134 @@
+"""The resource plan of a run, from its config alone: who gets which CPU and GPU, memory, steps and tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from vt_ray.config import Config, config_hash
+
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class ActorPlan:
+    """Totals over `count` actors of one kind; `memory_gb` is for each."""
+
+    kind: str
+    count: int
+    cpus: float
+    gpus: int
+    memory_gb: float
+    memory_of: str
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """`tokens` is the most that the phase can generate or train on."""
+
+    name: str
+    steps: int
+    tokens: int
+    what: str
+
+
+def parameters(config: Config) -> float | None:
+    """Number of parameters; None for a model that is not at hand and whose `model.parameters_b` is not given."""
+    m = config.model
+    if m.parameters_b:
+        return m.parameters_b * 1e9
+    if m.source == "smollm2":
+        return 134.5e6
+    if m.source == "scratch":
+        return count_parameters(m.vocab_size, m.hidden_size, m.intermediate_size, m.num_layers)
+    files = list(Path(m.path).glob("*.safetensors"))
+    return sum(f.stat().st_size for f in files) / BYTES[_stored_dtype(Path(m.path))] if files else None
+
+
+def count_parameters(vocab: int, hidden: int, intermediate: int, layers: int) -> int:
+    """A Qwen2 with tied embeddings and as many key-value heads as heads: attention with biases, SwiGLU, norms."""
+    attention = 4 * hidden * hidden + 3 * hidden
+    return vocab * hidden + layers * (attention + 3 * hidden * intermediate + 2 * hidden) + hidden
+
+
+def learner_bytes(num_parameters: float, config: Config) -> float:
+    """Bytes of one rank: weights, gradients and AdamW's two moments, with float32 masters under bfloat16.
+
+    ZeRO-1 shards the optimizer's part over the ranks, ZeRO-2 the gradients too, ZeRO-3 the weights too.
+    """
+    ranks, stage = config.cluster.num_learners, config.learner.zero_stage
+    width = BYTES[config.model.dtype]
+    optimizer = 8 if width == 4 else 12
+    shares = [(width, 3), (width, 2), (0 if config.learner.offload_optimizer else optimizer, 1)]
+    return num_parameters * sum(size / (ranks if stage >= sharded_from else 1) for size, sharded_from in shares)
+
+
+def actor_plan(config: Config) -> list[ActorPlan]:
+    """Every actor of the run. Memory is weights and optimizer state, without activations."""
+    k = config.cluster
+    size = parameters(config)
+    weights = size * BYTES[config.model.dtype] / k.tensor_parallel_size / 1e9 if size else float("nan")
+    learner = learner_bytes(size, config) / 1e9 if size else float("nan")
+    cache = f"weights + {k.gpu_memory_utilization:.0%} of the GPU" if k.gpus_per_generator else "weights + KV cache"
+    kv = 0 if k.gpus_per_generator else k.kv_cache_gb
+    return [
+        ActorPlan("generator (vLLM)", k.num_generators, k.cpus_per_actor, k.gpus_per_generator, weights + kv, cache),
+        ActorPlan(
+            f"learner (DeepSpeed ZeRO-{config.learner.zero_stage})",
+            k.num_learners,
+            k.cpus_per_actor,
+            k.gpus_per_learner,
+            learner,
+            "weights, gradients, AdamW",
+        ),
+        ActorPlan("verifier", k.num_verifiers, k.cpus_per_actor, 0, config.verify.memory_mb / 1024, "limit of a test"),
+        ActorPlan("tracker, recorder", 2, k.cpus_per_actor, 0, 0.3, "process"),
+    ]
+
+
+def phase_plan(config: Config) -> list[PhasePlan]:
+    """Every phase with its steps and the most tokens it can take."""
+    sft, probe, data, e = config.spectrum.sft, config.spectrum.probe, config.data, config.evaluation
+    checkpoints = -(-sft.steps // sft.checkpoint_every)
+    probed = checkpoints * data.probe_per_subdomain * len(data.subdomains) * probe.samples
+    milestones = 4 + len(config.curriculum.stages)
+    held_out = milestones * data.test_per_subdomain * len(data.subdomains) * e.samples
+    phases = [
+        PhasePlan("sft", sft.steps, sft.steps * sft.batch_size * sft.max_tokens, f"{checkpoints} checkpoints"),
+        PhasePlan("probe", checkpoints, probed * probe.max_new_tokens, f"Pass@{probe.k} of {probe.samples} samples"),
+        PhasePlan("fuse", 1, 0, f"{len(data.subdomains)} specialists"),
+    ]
+    for s in config.curriculum.stages:
+        samples = s.steps * s.prompts_per_step * s.group_size
+        what = f"{s.prompts_per_step} prompts x {s.group_size}, {s.max_new_tokens} new tokens, {', '.join(s.subdomains)}"
+        phases.append(PhasePlan(f"rl {s.name}", s.steps, samples * s.max_new_tokens, what))
+    phases.append(PhasePlan("evaluate", milestones, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
+    return phases
+
+
+def print_plan(config: Config) -> None:
+    from rich.table import Table
+
+    from vt_ray.progress import console
+
+    size = parameters(config)
+    shown = f"{size / 1e9:.3g} B parameters" if size else "size unknown (set model.parameters_b)"
+    model = config.model.path or config.model.source
+    console.print(f"[bold]{config.run_name}[/]  config {config_hash(config)}  model {model}, {shown}")
+    console.print(f"longest sequence: {config.context_tokens:,} tokens   lambda {config.signal.mgpo.lam:g}")
+    actors = Table("actor", "count", "CPU each", "GPU each", "GB each", "of", title="who gets what")
+    for a in actor_plan(config):
+        actors.add_row(a.kind, str(a.count), f"{a.cpus:g}", str(a.gpus), f"{a.memory_gb:.2f}", a.memory_of)
+    console.print(actors)
+    phases = Table("phase", "steps", "tokens at most", "what", title="what is done")
+    for p in phase_plan(config):
+        phases.add_row(p.name, f"{p.steps:,}", f"{p.tokens:,}", p.what)
+    console.print(phases)
+    gpus = sum(a.count * a.gpus for a in actor_plan(config))
+    console.print(f"GPUs in all: {gpus}   dry run: nothing was started")
+
+
+def _stored_dtype(folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_text())
+    return config.get("dtype") or config.get("torch_dtype") or "float32"

@@ -1,0 +1,86 @@
+"""How the milestones of `summary.json` are read: base, sft_last, sft_best, fused, then one for each RL stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vt_ray.report import words
+
+Milestone = Mapping[str, Any]
+
+SFT = ("sft_last", "sft_best")
+BEFORE_RL = ("base", *SFT, "fused")
+
+
+def of(summary: Mapping[str, Any]) -> list[Milestone]:
+    """The milestones in the order they were reached; none where the run has not been evaluated."""
+    return list(summary.get("milestones") or [])
+
+
+def named(milestones: Sequence[Milestone], name: str) -> Milestone | None:
+    return next((m for m in milestones if m["name"] == name), None)
+
+
+def after_rl(milestones: Sequence[Milestone]) -> list[Milestone]:
+    return [m for m in milestones if m["name"] not in BEFORE_RL]
+
+
+def start_of_rl(milestones: Sequence[Milestone]) -> Milestone | None:
+    """What RL started from: the fused model, or the latest before it where there was no fusion."""
+    return next((m for m in reversed(milestones) if m["name"] in BEFORE_RL), None)
+
+
+def largest_k(milestones: Sequence[Milestone]) -> int:
+    """The K that Pass@K was measured at; 1 where only Pass@1 was."""
+    keys = [key for m in milestones for key in m if key.startswith("pass_at_")]
+    return max((int(key.removeprefix("pass_at_")) for key in keys), default=1)
+
+
+def score(milestone: Mapping[str, Any] | None, k: int) -> dict[str, float] | None:
+    """{mean, low, high} of Pass@k, of a milestone or of one of its subdomains."""
+    return (milestone or {}).get(f"pass_at_{k}")
+
+
+def subdomain_score(milestone: Milestone, subdomain: str, k: int) -> dict[str, float] | None:
+    return score((milestone.get("by_subdomain") or {}).get(subdomain), k)
+
+
+def subdomains(milestones: Sequence[Milestone]) -> list[str]:
+    return sorted({name for m in milestones for name in m.get("by_subdomain") or {}})
+
+
+def headline(milestones: Sequence[Milestone]) -> str:
+    """What the run came to, in two sentences."""
+    if not milestones:
+        return "No milestone of this run has been evaluated yet."
+    first, last = milestones[0], milestones[-1]
+    where = f"{words.thousands(last.get('num_problems'))} held-out problems"
+    if first is last:
+        return f"{first['name']} gets {words.interval(score(first, 1))} of {where}; nothing later has been evaluated."
+    k = largest_k(milestones)
+    wide = "" if k == 1 else f", and Pass@{k} {_change(score(first, k), score(last, k))}"
+    return (
+        f"From {first['name']} to {last['name']}, Pass@1 on {where} {_change(score(first, 1), score(last, 1))}{wide}."
+        f"{_last_step(last)}"
+    )
+
+
+def _change(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> str:
+    if not before or not after:
+        return "is not known at both ends"
+    start, end = words.percent(before["mean"]), words.percent(after["mean"])
+    if start == end:
+        return f"stayed at {end}"
+    return f"{'rose' if after['mean'] > before['mean'] else 'fell'} from {start} to {end}"
+
+
+def _last_step(last: Milestone) -> str:
+    difference = last.get("difference")
+    if not difference:
+        return ""
+    sure = not difference["low"] <= 0 <= difference["high"]
+    return (
+        f" The last step, {difference['from']} to {last['name']}, changed Pass@1 by {words.points(difference)} points"
+        f"{'.' if sure else ', which is within noise.'}"
+    )

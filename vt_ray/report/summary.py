@@ -1,0 +1,103 @@
+"""The end of a run on the terminal: scores at every milestone, and what each phase cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vt_ray.report import milestones as ms
+from vt_ray.report import words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Rows = list[list[str]]
+WIDEST = 10_000
+
+
+def print_table(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print `summary.json`'s milestones and phases.
+
+    Where the subdomain columns do not fit the terminal they move to a table of their own.
+    """
+    from rich.console import Console
+
+    console = console or Console()
+    reached = ms.of(summary)
+    scores, subdomains = score_rows(reached), subdomain_rows(reached)
+    together = _table("Milestones", [a + b[1:] for a, b in zip(scores, subdomains, strict=True)])
+    if not reached:
+        console.print("No milestone has been evaluated yet.")
+    elif _fits(console, together):
+        console.print(together)
+    else:
+        console.print(_table("Milestones", scores))
+        if len(subdomains[0]) > 1:
+            console.print(_table("Pass@1 by subdomain", subdomains))
+    if summary.get("phases"):
+        console.print(_table("Phases", phase_rows(summary)))
+
+
+def score_rows(reached: Sequence[ms.Milestone]) -> Rows:
+    """A header and a row for each milestone: name, Pass@1, Pass@K, paired change from the milestone before."""
+    k = ms.largest_k(reached)
+    wide = [] if k == 1 else [k]
+    header = ["milestone", *(f"Pass@{j}, %" for j in [1, *wide]), "change, points"]
+    return [
+        header,
+        *(
+            [m["name"], *(words.interval(ms.score(m, j)).replace("%", "") for j in [1, *wide]), _change(m)]
+            for m in reached
+        ),
+    ]
+
+
+def subdomain_rows(reached: Sequence[ms.Milestone]) -> Rows:
+    """A header and a row for each milestone: name, then the Pass@1 of each subdomain in percent."""
+    names = ms.subdomains(reached)
+    return [
+        ["milestone", *names],
+        *([m["name"], *(_percent(ms.subdomain_score(m, name, 1)) for name in names)] for m in reached),
+    ]
+
+
+def phase_rows(summary: Mapping[str, Any]) -> Rows:
+    """A header, a row for each phase, and the whole run's wall time where it is known."""
+    rows = [["phase", "time", "tokens", "tokens/s"]]
+    for name, phase in (summary.get("phases") or {}).items():
+        seconds, tokens = phase.get("seconds"), phase.get("tokens")
+        counted = words.thousands(tokens) if tokens else words.UNKNOWN
+        rows.append([name, words.duration(seconds), counted, words.rate(tokens, seconds)])
+    if summary.get("wall_seconds"):
+        rows.append(["whole run", words.duration(summary["wall_seconds"]), "", ""])
+    return rows
+
+
+def _change(milestone: ms.Milestone) -> str:
+    return words.points(milestone.get("difference"))
+
+
+def _percent(score: Mapping[str, float] | None) -> str:
+    return f"{100 * score['mean']:.1f}" if score else words.UNKNOWN
+
+
+def _table(title: str, rows: Rows) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for index, name in enumerate(rows[0]):
+        # Names come from the config: as Text, square brackets in them are not taken for markup.
+        table.add_column(Text(name), justify="left" if index == 0 else "right", no_wrap=index > 0)
+    for row in rows[1:]:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _fits(console: Console, table: Table) -> bool:
+    from rich.measure import Measurement
+
+    unbounded = console.options.update(max_width=WIDEST)
+    return Measurement.get(console, unbounded, table).maximum <= console.width

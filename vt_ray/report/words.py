@@ -1,0 +1,53 @@
+"""Numbers as a reader wants them: percent with an interval, signed points, durations, thousands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+UNKNOWN = "–"
+
+
+def known(value: Any) -> bool:
+    """Whether `value` is a number that can be shown; JSON lines hold null or NaN where a metric had none."""
+    return isinstance(value, (int, float)) and isfinite(value)
+
+
+def percent(share: float | None) -> str:
+    return f"{share:.1%}" if share is not None and known(share) else UNKNOWN
+
+
+def interval(score: Mapping[str, float] | None) -> str:
+    """`63.4% [60.1, 66.5]` of {mean, low, high} in [0, 1]."""
+    if not score:
+        return UNKNOWN
+    return f"{score['mean']:.1%} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+
+
+def points(difference: Mapping[str, float] | None) -> str:
+    """`+4.2 [+1.0, +7.3]` in percentage points."""
+    if not difference:
+        return UNKNOWN
+    mean, low, high = (100 * difference[key] for key in ("mean", "low", "high"))
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def duration(seconds: float | None) -> str:
+    """`12.3 s`, `3 min 05 s` or `2 h 07 min`."""
+    if seconds is None or not known(seconds):
+        return UNKNOWN
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
+
+
+def thousands(count: float | None) -> str:
+    return f"{count:,.0f}" if count is not None and known(count) else UNKNOWN
+
+
+def rate(tokens: float | None, seconds: float | None) -> str:
+    """Tokens a second; unknown where either is missing or zero."""
+    return thousands(tokens / seconds) if tokens and seconds else UNKNOWN

@@ -1,0 +1,211 @@
+"""One stage of MGPO, on-policy: every rollout batch gives one update (section 3).
+
+    problems --> generator --> verifier --> tracker (p_c, w_ME, A') --> learner --> weight sync, version + 1
+       ^                                                                                |
+       +--------------------------------- next step <-----------------------------------+
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vt_ray.checkpoint import commit, newest
+from vt_ray.config import SignalConfig, StageConfig
+from vt_ray.data.prompts import PromptEncoder
+from vt_ray.data.stream import batch_indices
+from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
+from vt_ray.progress import bar
+from vt_ray.records import GradedGroup, GroupWeight, Problem, Prompt, Sampling
+from vt_ray.signal_phase.sync import SyncReport, sync_weights
+from vt_ray.tracking import MetricsLog
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What one stage works with. `first_version` is the weight version it starts from."""
+
+    stage: StageConfig
+    signal: SignalConfig
+    seed: int
+    first_version: int
+    problems: Sequence[Problem]
+    encoder: PromptEncoder
+    probe: Sequence[int]
+    generator: Generator
+    verifier: Verifier
+    tracker: Tracker
+    learner: Learner
+    recorder: Recorder
+    log: MetricsLog
+    rollouts: Path
+    checkpoints: Path
+
+
+def run_stage(run: StageRun) -> None:
+    """Train through the stage's steps, from the newest committed one; every step is a line in the metrics."""
+    start = _resume(run)
+    sync_weights(run.learner, run.generator, run.first_version + start, run.probe, run.signal.sync)
+    with bar(run.stage.name, run.stage.steps, start) as advance:
+        for step in range(start, run.stage.steps):
+            line = mgpo_step(run, step)
+            run.log.write(line)
+            advance(f"reward {line['reward_mean']:.3f}  {line['tokens_per_second']:,.0f} tokens/s", 1)
+            done = step + 1
+            if done % run.signal.checkpoint_every == 0 or done == run.stage.steps:
+                _commit(run, done)
+
+
+def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
+    """Generate, verify, weigh, update, sync: the paper's step in its order. Returns the line for the metrics."""
+    version = run.first_version + step
+    clock = _Clock()
+    prompts = step_prompts(run, step)
+    with clock("generate"):
+        # Groups are verified as they come: what is left to verify after the last one is the second figure.
+        graded = run.verifier.grade(clock.last_of(run.generator.generate(prompts, _sampling(run.stage))))
+        groups = in_order(graded, prompts)
+    weights = run.tracker.weigh(groups, version)
+    with clock("update"):
+        metrics = run.learner.mgpo_step(groups, weights, run.signal.mgpo, run.stage.temperature)
+    with clock("rest"):
+        run.recorder.write(_rollout_file(run, step), run.stage.name, step + 1, groups, weights)
+    with clock("sync"):
+        sync = sync_weights(run.learner, run.generator, version + 1, run.probe, run.signal.sync)
+    return _metrics_line(run.stage, step + 1, version, groups, weights, metrics, clock.split(), sync)
+
+
+def step_prompts(run: StageRun, step: int) -> list[Prompt]:
+    """The step's questions, in an order and with seeds that depend on (seed, stage, step) alone."""
+    key = (run.seed, run.stage.name)
+    chosen = batch_indices(len(run.problems), run.stage.prompts_per_step, step, key)
+    return run.encoder.prompts([run.problems[i] for i in chosen], run.stage.group_size, (*key, step))
+
+
+def in_order(graded: Iterator[GradedGroup], prompts: Sequence[Prompt]) -> list[GradedGroup]:
+    """Groups come as they finish; the update takes them in the order of the prompts, whoever was first."""
+    arrived: dict[str, list[GradedGroup]] = {}
+    for group in graded:
+        arrived.setdefault(group.question_id, []).append(group)
+    return [arrived[prompt.problem.question_id].pop(0) for prompt in prompts]
+
+
+def _sampling(stage: StageConfig) -> Sampling:
+    return Sampling(stage.temperature, stage.top_p, 0, stage.max_new_tokens)
+
+
+def _rollout_file(run: StageRun, step: int) -> Path:
+    return run.rollouts / f"step_{step + 1:06d}.parquet"
+
+
+def _metrics_line(
+    stage: StageConfig,
+    step: int,
+    version: int,
+    groups: Sequence[GradedGroup],
+    weights: Sequence[GroupWeight],
+    metrics: dict[str, float],
+    seconds: dict[str, float],
+    sync: SyncReport,
+) -> dict[str, Any]:
+    lengths = [n for g in groups for n in g.completion_tokens]
+    verdicts = [v for g in groups for v in g.verdicts]
+    valid = [v for v in verdicts if v.valid]
+    updated = max(metrics.get("tokens", 0), 1)
+    histogram = Counter(round(w.accuracy * stage.group_size) for w in weights)
+    return {
+        "phase": "rl",
+        "stage": stage.name,
+        "step": step,
+        "weight_version": version,
+        "loss": metrics["loss"],
+        "reward_mean": sum(v.reward for v in valid) / max(len(valid), 1),
+        "p_c_histogram": [histogram[i] for i in range(stage.group_size + 1)],
+        "no_signal_share": sum(not any(w.advantages) for w in weights) / len(weights),
+        "truncated_share": sum(t for g in groups for t in g.truncated) / len(lengths),
+        "unverified": len(verdicts) - len(valid),
+        "reasons": dict(Counter(v.reason for v in verdicts if v.reason)),
+        "completion_tokens_mean": sum(lengths) / len(lengths),
+        "entropy": metrics["entropy"] / updated,
+        "clip_share": metrics["clipped_tokens"] / updated,
+        "rollout_kl": metrics["rollout_kl"] / updated,
+        "logprob_gap_max": metrics["logprob_gap_max"],
+        "grad_norm": metrics["grad_norm"],
+        "learning_rate": metrics["learning_rate"],
+        "tokens": sum(lengths),
+        "updated_tokens": metrics["tokens"],
+        "tokens_per_second": sum(lengths) / seconds["total"],
+        "seconds": seconds,
+        "sync": {"version": sync.version, "bytes": sync.num_bytes, "logprob_gap": sync.logprob_gap},
+    }
+
+
+def _commit(run: StageRun, done: int) -> None:
+    def write_state(folder: Path) -> None:
+        run.learner.save_state(folder / "learner")
+        run.tracker.save(folder / "tracker.json")
+
+    manifest = {
+        "stage": run.stage.name,
+        "step": done,
+        "weight_version": run.first_version + done,
+        "data_position": done * run.stage.prompts_per_step,
+        # No random state: every seed follows from (seed, stage, step, question, sample).
+        "seed": run.seed,
+        "metrics_offset": run.log.offset,
+        "rollouts_end": f"step_{done:06d}.parquet",
+    }
+    folder = run.checkpoints / f"step_{done:06d}"
+    commit(folder, manifest, write_state, keep=run.signal.keep_checkpoints)
+
+
+def _resume(run: StageRun) -> int:
+    """The step to go on from. Metrics and rollouts beyond the newest commit are cut off: they will come again."""
+    found = newest(run.checkpoints)
+    if found is None:
+        # The stage's start is a commit too: it knows where the metrics of the stage begin.
+        _commit(run, 0)
+        done = 0
+    else:
+        folder, manifest = found
+        done = manifest["step"]
+        run.learner.load_state(folder / "learner")
+        run.tracker.load(folder / "tracker.json")
+        run.log.cut(manifest["metrics_offset"])
+    for file in run.rollouts.glob("step_*"):
+        if file.suffix != ".parquet" or file.stem > f"step_{done:06d}":
+            file.unlink()
+    return done
+
+
+class _Clock:
+    """Seconds by part of a step. `verify` is what was still to verify when the last group was generated."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.parts: dict[str, float] = {}
+        self.generated = self.start
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.parts[part] = time.monotonic() - began
+
+    def last_of(self, handles: Iterator[Any]) -> Iterator[Any]:
+        yield from handles
+        self.generated = time.monotonic()
+
+    def split(self) -> dict[str, float]:
+        total = time.monotonic() - self.start
+        parts = dict(self.parts)
+        until_graded = parts.pop("generate")
+        generate = min(self.generated - self.start, until_graded)
+        known = {"generate": generate, "verify": until_graded - generate, **parts}
+        known["rest"] = total - sum(v for k, v in known.items() if k != "rest")
+        return {**known, "total": total}

@@ -1,0 +1,96 @@
+"""Domain-aware diversity probing: M*_i = argmax over checkpoints t of Pass@K(M_t, D_i) (section 2).
+
+    checkpoint --> generators --> K samples a problem --> Pass@K by subdomain --> one specialist a subdomain
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vt_ray.checkpoint import write_json
+from vt_ray.config import ProbeConfig
+from vt_ray.data.prompts import PromptEncoder
+from vt_ray.evaluation.sampling import Score, sample_scores
+from vt_ray.interfaces import Cluster, Generator, Verifier
+from vt_ray.progress import bar
+from vt_ray.records import Problem, Sampling
+
+
+def run_probe(
+    cluster: Cluster,
+    base: Path,
+    checkpoints: Sequence[Path],
+    problems: Sequence[Problem],
+    encoder: PromptEncoder,
+    probe: ProbeConfig,
+    seed: int,
+    folder: Path,
+) -> None:
+    """Probe every checkpoint and write probe.json. Engines stay, only weights change; a checkpoint that an
+    interrupted attempt has measured is not measured again."""
+    with cluster.generator(base) as generator, cluster.verifier() as verifier:
+        with bar("probe", len(checkpoints) * len(problems)) as advance:
+            for index, checkpoint in enumerate(checkpoints):
+                path = folder / f"{checkpoint.name}.json"
+                if path.exists():
+                    advance(f"{checkpoint.name} already measured", len(problems))
+                    continue
+                generator.load_checkpoint(checkpoint, index)
+                began = time.monotonic()
+                scores = []
+                for score in _sample(generator, verifier, encoder, problems, probe, seed):
+                    scores.append(score)
+                    advance(checkpoint.name, 1)
+                seconds = time.monotonic() - began
+                write_json(path, {"seconds": seconds, "scores": [s.as_dict() for s in scores]})
+    measured = {c.name: _read_scores(folder / f"{c.name}.json") for c in checkpoints}
+    write_json(folder / "probe.json", probe_table(measured, probe.k))
+
+
+def _sample(
+    generator: Generator,
+    verifier: Verifier,
+    encoder: PromptEncoder,
+    problems: Sequence[Problem],
+    probe: ProbeConfig,
+    seed: int,
+):
+    sampling = Sampling(probe.temperature, probe.top_p, 0, probe.max_new_tokens)
+    return sample_scores(generator, verifier, encoder, problems, probe.samples, sampling, (seed, "probe"))
+
+
+def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:
+    """Pass@K and Pass@1 of each checkpoint in each subdomain, the specialist of each, and the best by Pass@1.
+
+    Equal Pass@K is settled by Pass@1, then by the later checkpoint.
+    """
+    names = list(measured)
+    subdomains = sorted({s.subdomain for scores in measured.values() for s in scores})
+    at_k = {d: [_mean(s.pass_at(k) for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
+    at_1 = {d: [_mean(s.pass_at_1 for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
+    specialists = {
+        d: names[max(range(len(names)), key=lambda i, d=d: (at_k[d][i], at_1[d][i], i))] for d in subdomains
+    }
+    overall = [_mean(at_1[d][i] for d in subdomains) for i in range(len(names))]
+    best = names[max(range(len(names)), key=lambda i: (overall[i], i))]
+    return {
+        "k": k,
+        "checkpoints": names,
+        "pass_at_k": at_k,
+        "pass_at_1": at_1,
+        "specialists": specialists,
+        "best_pass_at_1": best,
+    }
+
+
+def _read_scores(path: Path) -> list[Score]:
+    return [Score(**score) for score in json.loads(path.read_text())["scores"]]
+
+
+def _mean(values) -> float:
+    values = list(values)
+    return sum(values) / len(values) if values else 0.0

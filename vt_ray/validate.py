@@ -1,0 +1,229 @@
+"""Every check that needs no machine: a bad value is refused before Ray starts, with its limit and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from vt_ray.config import Config, ConfigError, OptimizerConfig
+from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
+from vt_ray.spectrum_phase.fusion import fusion_weights
+
+Problems = Iterator[str]
+
+
+def validate(config: Config) -> None:
+    """Raises one ConfigError that lists everything wrong."""
+    checks = (_run, _model, _data, _cluster, _spectrum, _signal, _curriculum, _evaluation)
+    found = [message for check in checks for message in check(config)]
+    if found:
+        raise ConfigError("\n       ".join(found))
+
+
+def refuse_missing_gpus(config: Config) -> None:
+    """A local run that asks for more GPUs than this machine has would wait for ever."""
+    cluster = config.cluster
+    asked = cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
+    if asked == 0 or cluster.ray_address is not None:
+        return
+    import torch
+
+    there = torch.cuda.device_count()
+    if asked > there:
+        raise ConfigError(
+            f"cluster asks for {cluster.num_generators} generators x {cluster.gpus_per_generator} GPU + "
+            f"{cluster.num_learners} learner ranks x {cluster.gpus_per_learner} GPU = {asked} GPUs, this machine has "
+            f"{there}: set cluster.ray_address=auto inside a Ray cluster that has them, or take cluster=local"
+        )
+
+
+def _run(c: Config) -> Problems:
+    if not re.fullmatch(r"[\w.=,+\[\]{}:@%-]+", c.run_name) or c.run_name in (".", "..", "phases"):
+        yield f"run_name={c.run_name!r} must be a plain folder name (and not 'phases'): letters, digits, . _ - ="
+    if not 0 <= c.seed < 2**31:
+        yield f"seed={c.seed} must lie in 0..2^31-1: choose a smaller one"
+
+
+def _model(c: Config) -> Problems:
+    m = c.model
+    yield from _one_of("model.source", m.source, ("scratch", "smollm2", "hf"))
+    yield from _one_of("model.dtype", m.dtype, ("float32", "bfloat16"))
+    yield from _one_of("model.attention", m.attention, ("sdpa", "flash_attention_2"))
+    if m.source == "hf" and not m.path:
+        yield "model.path is empty: give the folder or hub name, model=hf model.path=..."
+    if m.attention == "flash_attention_2" and (m.dtype != "bfloat16" or not c.cluster.gpus_per_learner):
+        yield "model.attention=flash_attention_2 needs model.dtype=bfloat16 and a GPU: take model.attention=sdpa"
+    if m.dtype == "bfloat16" and c.signal.sync.logprob_tolerance < 0.01:
+        yield (
+            f"signal.sync.logprob_tolerance={c.signal.sync.logprob_tolerance:g} is below the rounding of "
+            "model.dtype=bfloat16 (about 0.01 nats): set it to 0.1; byte checksums stay exact"
+        )
+    if m.source == "scratch":
+        yield from _scratch_shape(c)
+
+
+def _scratch_shape(c: Config) -> Problems:
+    m = c.model
+    if m.hidden_size % m.num_heads or (m.hidden_size // m.num_heads) % 16:
+        yield (
+            f"model.hidden_size={m.hidden_size} over model.num_heads={m.num_heads} must give a multiple of 16: "
+            "vLLM's attention takes no other head size"
+        )
+    if m.vocab_size < 260 + 4:
+        yield f"model.vocab_size={m.vocab_size} is below 264 (256 bytes and 4 special tokens, with room): raise it"
+    if c.context_tokens > m.max_position_embeddings:
+        yield (
+            f"data.max_prompt_tokens + the longest completion = {c.context_tokens} exceeds "
+            f"model.max_position_embeddings={m.max_position_embeddings}: raise it, or shorten a stage"
+        )
+
+
+def _data(c: Config) -> Problems:
+    d = c.data
+    for subdomain in d.subdomains:
+        yield from _one_of("data.subdomains", subdomain, SUBDOMAINS)
+    for level in d.levels:
+        yield from _one_of("data.levels", level, LEVELS)
+    for split in ("train", "probe", "test"):
+        count, files = getattr(d, f"{split}_per_subdomain"), getattr(d, f"{split}_files")
+        yield from _at_least(f"data.{split}_per_subdomain", count, 0)
+        if count == 0 and not files:
+            yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
+        for source in files:
+            if not Path(source.path).is_file():
+                yield f"data.{split}_files: {source.path!r} is no file: give a parquet, .json or .jsonl file"
+    yield from _at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
+
+
+def _cluster(c: Config) -> Problems:
+    k = c.cluster
+    for name in ("num_generators", "num_learners", "num_verifiers", "tensor_parallel_size", "kv_cache_gb"):
+        yield from _at_least(f"cluster.{name}", getattr(k, name), 1)
+    for name in ("generator_threads", "learner_threads", "max_num_seqs"):
+        yield from _at_least(f"cluster.{name}", getattr(k, name), 1)
+    for name in ("gpus_per_generator", "gpus_per_learner"):
+        yield from _at_least(f"cluster.{name}", getattr(k, name), 0)
+    if k.gpus_per_learner > 1:
+        yield f"cluster.gpus_per_learner={k.gpus_per_learner}: a rank drives one GPU; raise cluster.num_learners instead"
+    if k.tensor_parallel_size != max(k.gpus_per_generator, 1):
+        yield (
+            f"cluster.tensor_parallel_size={k.tensor_parallel_size} must equal the generator's GPUs "
+            f"(cluster.gpus_per_generator={k.gpus_per_generator}; 1 without a GPU)"
+        )
+    if not 0 < k.gpu_memory_utilization <= 1:
+        yield f"cluster.gpu_memory_utilization={k.gpu_memory_utilization} must lie in (0, 1]: 0.85 is usual"
+    yield from _one_of("learner.zero_stage", c.learner.zero_stage, (0, 1, 2, 3))
+    if c.learner.offload_optimizer and c.learner.zero_stage == 0:
+        yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
+    yield from _at_least("learner.micro_batch_tokens", c.learner.micro_batch_tokens, 16)
+
+
+def _spectrum(c: Config) -> Problems:
+    sft, probe = c.spectrum.sft, c.spectrum.probe
+    for name in ("steps", "batch_size", "checkpoint_every", "max_tokens"):
+        yield from _at_least(f"spectrum.sft.{name}", getattr(sft, name), 1)
+    if c.data.train_per_subdomain and not c.data.train_files:
+        for style in sft.styles:
+            yield from _one_of("spectrum.sft.styles", style, STYLES)
+    yield from _optimizer("spectrum.sft.optimizer", sft.optimizer)
+    yield from _pass_at_k("spectrum.probe", probe.k, probe.samples)
+    yield from _sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)
+    if c.spectrum.fusion.weights:
+        try:
+            fusion_weights(c.spectrum.fusion.weights, sorted(c.data.subdomains))
+        except ConfigError as error:
+            yield str(error)
+
+
+def _signal(c: Config) -> Problems:
+    s = c.signal
+    if not 0 <= s.mgpo.lam < float("inf"):
+        yield f"signal.mgpo.lam={s.mgpo.lam} must be finite and >= 0: 0 is GRPO, the sweep is 0, 0.5, 1, 2"
+    if not 0 < s.mgpo.clip_low < 1 or not s.mgpo.clip_high > 0:
+        yield (
+            f"signal.mgpo.clip_low={s.mgpo.clip_low} must lie in (0, 1) and clip_high={s.mgpo.clip_high} above 0: "
+            "0.2 and 0.2 are usual"
+        )
+    yield from _optimizer("signal.optimizer", s.optimizer)
+    yield from _at_least("signal.checkpoint_every", s.checkpoint_every, 1)
+    yield from _at_least("signal.keep_checkpoints", s.keep_checkpoints, 1)
+    yield from _at_least("signal.sync.probe_tokens", s.sync.probe_tokens, 2)
+    yield from _at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
+    if not s.sync.logprob_tolerance > 0:
+        yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 for float32"
+
+
+def _curriculum(c: Config) -> Problems:
+    stages = c.curriculum.stages
+    if not stages:
+        yield "curriculum.stages is empty: give at least one stage"
+    names = [stage.name for stage in stages]
+    taken = {"base", "sft_last", "sft_best", "fused"}
+    for name in names:
+        if names.count(name) > 1 or name in taken or not re.fullmatch(r"[\w-]+", name):
+            yield f"curriculum stage name {name!r} must be unique, of letters, digits, _ and -, and none of {sorted(taken)}"
+    for stage in stages:
+        at = f"curriculum.stages[{stage.name}]"
+        yield from _at_least(f"{at}.steps", stage.steps, 1)
+        yield from _at_least(f"{at}.prompts_per_step", stage.prompts_per_step, 1)
+        yield from _sampling(at, stage.temperature, stage.top_p, stage.max_new_tokens)
+        if stage.group_size < 2:
+            yield f"{at}.group_size={stage.group_size}: a group of one has no advantage; take at least 2, 8 is usual"
+        if stage.top_p != 1.0:
+            yield f"{at}.top_p={stage.top_p}: the importance ratio needs untruncated sampling; set it to 1"
+        if not stage.subdomains:
+            yield f"{at}.subdomains is empty: name the subdomains whose problems it trains on"
+        pool = c.data.train_per_subdomain * len(set(stage.subdomains) & set(c.data.subdomains))
+        if not c.data.train_files and stage.prompts_per_step > pool:
+            yield (
+                f"{at}.prompts_per_step={stage.prompts_per_step} exceeds its pool of {pool} training problems: "
+                "raise data.train_per_subdomain, or check the stage's subdomains"
+            )
+
+
+def _evaluation(c: Config) -> Problems:
+    e = c.evaluation
+    yield from _pass_at_k("evaluation", e.k, e.samples)
+    yield from _sampling("evaluation", e.temperature, e.top_p, e.max_new_tokens)
+    yield from _sampling("evaluation (code)", e.code_temperature, e.top_p, e.max_new_tokens)
+    for name in ("test_timeout_s", "completion_timeout_s", "memory_mb", "output_kb", "math_timeout_s"):
+        value = getattr(c.verify, name)
+        if not value > 0:
+            yield f"verify.{name}={value} must be above 0"
+
+
+def _optimizer(at: str, o: OptimizerConfig) -> Problems:
+    if not 0 < o.lr < 1:
+        yield f"{at}.lr={o.lr} must lie in (0, 1): 1e-6 is usual for RL on a pretrained model"
+    if not 0 <= o.min_lr_ratio <= 1:
+        yield f"{at}.min_lr_ratio={o.min_lr_ratio} must lie in [0, 1]: 1 is a constant rate"
+    if len(o.betas) != 2 or not all(0 <= b < 1 for b in o.betas):
+        yield f"{at}.betas={o.betas} must be two numbers in [0, 1)"
+    yield from _at_least(f"{at}.warmup_steps", o.warmup_steps, 0)
+    yield from _at_least(f"{at}.weight_decay", o.weight_decay, 0)
+    if not o.max_grad_norm > 0:
+        yield f"{at}.max_grad_norm={o.max_grad_norm} must be above 0: 1.0 is usual"
+
+
+def _pass_at_k(at: str, k: int, samples: int) -> Problems:
+    if not 1 <= k <= samples:
+        yield f"{at}.k={k} must lie in 1..{at}.samples={samples}: draw more samples or lower k"
+
+
+def _sampling(at: str, temperature: float, top_p: float, max_new_tokens: int) -> Problems:
+    if not temperature > 0:
+        yield f"{at}.temperature={temperature} must be above 0: samples of one question must differ"
+    if not 0 < top_p <= 1:
+        yield f"{at}.top_p={top_p} must lie in (0, 1]"
+    yield from _at_least(f"{at}.max_new_tokens", max_new_tokens, 1)
+
+
+def _at_least(name: str, value: float, limit: float) -> Problems:
+    if not value >= limit:
+        yield f"{name}={value} must be at least {limit}"
+
+
+def _one_of(name: str, value: object, allowed: tuple) -> Problems:
+    if value not in allowed:
+        yield f"{name}={value!r} must be one of {', '.join(map(str, allowed))}"

@@ -1,0 +1,96 @@
+"""A completion's program, and whether what it printed or returned is what was expected.
+
+    text --extract_program--> source        expected, actual --outputs_match | results_match--> bool
+
+Pure, and run by the trusted worker: the expected values never go where a program runs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from typing import Any
+
+_FENCE = re.compile(r"^[ \t]*(`{3,})[ \t]*([\w+.-]*)[^\n`]*$", re.MULTILINE)
+_PYTHON = frozenset({"", "python", "python3", "py", "py3", "python2"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MAX_NUMBER_CHARS = 400
+
+
+def extract_program(text: str) -> str | None:
+    """The last fenced block that is Python or says no language; None if there is none.
+
+    A last fence that is not closed counts up to the end of the text: a stop token may have cut the closing one, and a
+    program that was cut off itself fails its tests anyhow.
+    """
+    fences = list(_FENCE.finditer(text))
+    program: str | None = None
+    index = 0
+    while index < len(fences):
+        opening = fences[index]
+        closing = fences[index + 1] if index + 1 < len(fences) else None
+        end = closing.start() if closing is not None else len(text)
+        if opening[2].lower() in _PYTHON:
+            program = text[opening.end() + 1 : end]
+        index += 2
+    return textwrap.dedent(program) if program is not None and program.strip() else None
+
+
+def outputs_match(expected: str, actual: bytes, tolerance: float | None = None) -> bool:
+    """Equal line by line; blanks at the end of a line and empty lines at the end of the output do not count.
+
+    With a `tolerance`, tokens that are decimal numbers may differ by that much, absolutely or relative to the expected
+    one. Bytes that are not UTF-8 equal nothing; so do nan and inf, unless written the same.
+    """
+    try:
+        printed = actual.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    expected_lines, actual_lines = _lines(expected), _lines(printed)
+    if tolerance is None or expected_lines == actual_lines:
+        return expected_lines == actual_lines
+    return len(expected_lines) == len(actual_lines) and all(
+        _tokens_match(e.split(), a.split(), tolerance) for e, a in zip(expected_lines, actual_lines, strict=True)
+    )
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().split("\n")]
+
+
+def _tokens_match(expected: list[str], actual: list[str], tolerance: float) -> bool:
+    return len(expected) == len(actual) and all(
+        e == a or _numbers_match(e, a, tolerance) for e, a in zip(expected, actual, strict=True)
+    )
+
+
+def _numbers_match(expected: str, actual: str, tolerance: float) -> bool:
+    if any(len(t) > _MAX_NUMBER_CHARS or not _NUMBER.fullmatch(t) for t in (expected, actual)):
+        return False
+    return _close(float(expected), float(actual), tolerance)
+
+
+def _close(expected: float, actual: float, tolerance: float) -> bool:
+    # Written so that nan and inf - inf fail: the difference must be small, not "not large".
+    return math.isfinite(actual) and abs(expected - actual) <= tolerance * max(1.0, abs(expected))
+
+
+def results_match(expected: Any, actual: Any, tolerance: float | None = None) -> bool:
+    """Equal as JSON values, types included: True is not 1, 3 is not 3.0, "1" is not 1, and nan equals nothing.
+
+    Tuples have come through JSON as lists on both sides. A `tolerance` applies to floats, as in `outputs_match`.
+    """
+    if type(expected) is not type(actual):
+        return False
+    if isinstance(expected, list):
+        return len(expected) == len(actual) and all(
+            results_match(e, a, tolerance) for e, a in zip(expected, actual, strict=True)
+        )
+    if isinstance(expected, dict):
+        return expected.keys() == actual.keys() and all(
+            results_match(value, actual[key], tolerance) for key, value in expected.items()
+        )
+    if isinstance(expected, float) and tolerance is not None:
+        return _close(expected, actual, tolerance)
+    return bool(expected == actual)
