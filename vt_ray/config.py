@@ -47,10 +47,12 @@ class ModelConfig:
 
 @dataclass
 class FileSource:
-    """Problems of the user's own: a parquet, .json or .jsonl file. `subdomain` overrides the file's."""
+    """Problems of the user's own: a parquet, .json or .jsonl file. `subdomain` overrides the file's;
+    `drop_unanswered` leaves out rows that have no gold answer instead of refusing the file."""
 
     path: str = ""
     subdomain: str | None = None
+    drop_unanswered: bool = False
 
 
 @dataclass

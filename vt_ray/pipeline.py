@@ -18,8 +18,9 @@ from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.base_model import prepare_base_model
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.interfaces import Cluster, Generator, Verifier
+from vt_ray.report.collect import write_summary
 from vt_ray.report.html import write_report
-from vt_ray.report.summary import print_table, write_summary
+from vt_ray.report.summary import print_table
 from vt_ray.run_folder import RunFolder
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights

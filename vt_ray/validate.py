@@ -65,9 +65,9 @@ def _model(c: Config) -> Problems:
 
 def _scratch_shape(c: Config) -> Problems:
     m = c.model
-    if m.hidden_size % m.num_heads or (m.hidden_size // m.num_heads) % 16:
+    if m.hidden_size % m.num_heads or (m.hidden_size // m.num_heads) % 32:
         yield (
-            f"model.hidden_size={m.hidden_size} over model.num_heads={m.num_heads} must give a multiple of 16: "
+            f"model.hidden_size={m.hidden_size} over model.num_heads={m.num_heads} must give a multiple of 32: "
             "vLLM's attention takes no other head size"
         )
     if m.vocab_size < 260 + 4:

@@ -51,7 +51,11 @@ def _made(data: DataConfig, split: str, count: int, seed: int) -> list[Problem]:
 
 
 def _read(sources: list[FileSource]) -> list[Problem]:
-    return [problem for source in sources for problem in read_problems(source.path, source.subdomain)]
+    return [
+        problem
+        for source in sources
+        for problem in read_problems(source.path, source.subdomain, source.drop_unanswered)
+    ]
 
 
 def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:

@@ -1,4 +1,4 @@
-"""How sure a score is: the interval of a mean over problems, and of a paired difference between two milestones.
+"""How sure a score is: intervals of a mean over problems and of a paired difference between two milestones.
 
 Problems are the unit of chance. Samples of one problem are not independent of each other, so more samples
 sharpen a score only as far as the spread between problems allows.
@@ -19,7 +19,7 @@ NAMED_IDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95% interval, low <= mean <= high up to rounding, all in the unit of the scores."""
+    """An estimate with its 95% interval, all in the unit of the scores."""
 
     mean: float
     low: float
@@ -62,7 +62,8 @@ def paired_difference(
     """
     if before.keys() != after.keys():
         raise ValueError(
-            f"scores to compare must be of the same questions: only before: {_named(before.keys() - after.keys())}; "
+            "scores to compare must be of the same questions: "
+            f"only before: {_named(before.keys() - after.keys())}; "
             f"only after: {_named(after.keys() - before.keys())}"
         )
     if not before:

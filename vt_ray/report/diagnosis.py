@@ -94,7 +94,9 @@ def _sft_fits_its_data(reached: Sequence[ms.Milestone], lines: Lines) -> Finding
     loss = f"the SFT loss went from {found[0].first:.3f} to {found[0].last:.3f}"
     held_out = f"held-out Pass@1 from {words.interval(base)} to {words.interval(last)}"
     if found[0].clear and found[0].rise < 0 and last["mean"] <= base["mean"]:
-        return Finding(name, True, f"Training loss fell while held-out scores stood still: {loss}, {held_out}.")
+        return Finding(
+            name, True, f"Training loss fell while held-out scores stood still: {loss}, {held_out}."
+        )
     return Finding(name, False, f"Not seen: {loss}, {held_out}.")
 
 
@@ -104,26 +106,34 @@ def _fusion_failed(reached: Sequence[ms.Milestone]) -> Finding:
     fused = ms.score(ms.named(reached, "fused"), k)
     sft = {n: s for n in ms.SFT if (s := ms.score(ms.named(reached, n), k))}
     if k == 1 or not fused or not sft:
-        return Finding(name, None, "Not checked: it needs Pass@K of the fused model and of an SFT checkpoint.")
+        return Finding(
+            name, None, "Not checked: it needs Pass@K of the fused model and of an SFT checkpoint."
+        )
     best = max(sft, key=lambda n: sft[n]["mean"])
     compared = f"fused {words.interval(fused)}, {best} {words.interval(sft[best])}"
     if fused["mean"] < sft[best]["mean"]:
         return Finding(
             name,
             True,
-            f"Pass@{k} of the fused model is below the best SFT checkpoint's: {compared}{_doubt(fused, sft[best])}. "
-            "RL has less to amplify than before fusion.",
+            f"Pass@{k} of the fused model is below the best SFT checkpoint's: {compared}"
+            f"{_doubt(fused, sft[best])}. RL has less to amplify than before fusion.",
         )
-    return Finding(name, False, f"Not seen: Pass@{k} of the fused model is not below the best SFT checkpoint's: {compared}.")
+    return Finding(
+        name,
+        False,
+        f"Not seen: Pass@{k} of the fused model is not below the best SFT checkpoint's: {compared}.",
+    )
 
 
 def _spectrum_not_amplified(reached: Sequence[ms.Milestone]) -> Finding:
     name = "RL does not amplify the spectrum"
     k = ms.largest_k(reached)
-    start, end = ms.start_of_rl(reached), (ms.after_rl(reached) or [None])[-1]
+    start, end = ms.start_of_rl(reached), next(reversed(ms.after_rl(reached)), None)
     one, many = (ms.score(start, 1), ms.score(end, 1)), (ms.score(start, k), ms.score(end, k))
     if k == 1 or start is None or end is None or not (one[0] and one[1] and many[0] and many[1]):
-        return Finding(name, None, "Not checked: it needs Pass@1 and Pass@K before RL and after a stage of it.")
+        return Finding(
+            name, None, "Not checked: it needs Pass@1 and Pass@K before RL and after a stage of it."
+        )
     moved = (
         f"from {start['name']} to {end['name']}, Pass@{k} went from {words.interval(many[0])} to "
         f"{words.interval(many[1])}, Pass@1 from {words.interval(one[0])} to {words.interval(one[1])}"
@@ -141,12 +151,14 @@ def _rl_fits_its_data(reached: Sequence[ms.Milestone], lines: Lines) -> Finding:
         if (difference := (ms.named(reached, trend.stage) or {}).get("difference"))
     ]
     if not checked:
-        return Finding(name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more with its milestone.")
+        return Finding(
+            name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more with its milestone."
+        )
 
     def said(trend: Trend, difference: Mapping[str, Any]) -> str:
         return (
-            f"in {trend.stage}, reward went from {words.percent(trend.first)} to {words.percent(trend.last)} and "
-            f"held-out Pass@1 changed by {words.points(difference)} points"
+            f"in {trend.stage}, reward went from {words.percent(trend.first)} to {words.percent(trend.last)} "
+            f"and held-out Pass@1 changed by {words.points(difference)} points"
         )
 
     bad = [said(t, d) for t, d in checked if t.clear and t.rise > REWARD_RISE and d["low"] <= 0]
@@ -161,21 +173,27 @@ def _code_apart(reached: Sequence[ms.Milestone]) -> Finding:
     scores = {d: s["mean"] for d in ms.subdomains(reached[-1:]) if (s := ms.subdomain_score(last, d, 1))}
     others = [score for subdomain, score in scores.items() if subdomain != CODE]
     if CODE not in scores or not others:
-        return Finding(name, None, "Not checked: the evaluation does not hold both code and other subdomains.")
+        return Finding(
+            name, None, "Not checked: the evaluation does not hold both code and other subdomains."
+        )
     gap = fmean(others) - scores[CODE]
     compared = (
-        f"at {last['name']}, Pass@1 is {words.percent(scores[CODE])} in code and {words.percent(fmean(others))} on "
-        "average in the other subdomains"
+        f"at {last['name']}, Pass@1 is {words.percent(scores[CODE])} in code and "
+        f"{words.percent(fmean(others))} on average in the other subdomains"
     )
     if abs(gap) >= CODE_GAP:
-        return Finding(name, True, f"A gap of {100 * abs(gap):.0f} points, maybe the base model's own leaning: {compared}.")
+        return Finding(
+            name,
+            True,
+            f"A gap of {100 * abs(gap):.0f} points, maybe the base model's own leaning: {compared}.",
+        )
     return Finding(name, False, f"Not seen: {compared}.")
 
 
 def _logprobs_drift(lines: Lines) -> Finding:
     return _climbs(
         "Rollout and trainer drift apart",
-        "KL between rollout and trainer probabilities, nats a token",
+        "KL between rollout and trainer probabilities (nats a token)",
         trends(lines, "rollout_kl"),
         lambda t: abs(t.last) > max(KL_FLOOR, KL_GROWTH * abs(t.first)),
         lambda value: f"{value:.2g}",
@@ -210,7 +228,7 @@ def _climbs(
     bad = [t for t in found if t.clear and large(t)]
     moved = "; ".join(f"{t.stage} from {shown(t.first)} to {shown(t.last)}" for t in bad or found)
     if bad:
-        return Finding(name, True, f"The {what}, climbed within a stage: {moved}.")
+        return Finding(name, True, f"The {what} climbed within a stage: {moved}.")
     return Finding(name, False, f"Not seen: {what}: {moved}.")
 
 

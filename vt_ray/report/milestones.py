@@ -1,4 +1,4 @@
-"""How the milestones of `summary.json` are read: base, sft_last, sft_best, fused, then one for each RL stage."""
+"""How the milestones of `summary.json` are read: base, sft_last, sft_best, fused, then one an RL stage."""
 
 from __future__ import annotations
 
@@ -57,13 +57,12 @@ def headline(milestones: Sequence[Milestone]) -> str:
     first, last = milestones[0], milestones[-1]
     where = f"{words.thousands(last.get('num_problems'))} held-out problems"
     if first is last:
-        return f"{first['name']} gets {words.interval(score(first, 1))} of {where}; nothing later has been evaluated."
+        alone = f"{first['name']} gets {words.interval(score(first, 1))} of {where}"
+        return f"{alone}; nothing later has been evaluated."
     k = largest_k(milestones)
     wide = "" if k == 1 else f", and Pass@{k} {_change(score(first, k), score(last, k))}"
-    return (
-        f"From {first['name']} to {last['name']}, Pass@1 on {where} {_change(score(first, 1), score(last, 1))}{wide}."
-        f"{_last_step(last)}"
-    )
+    narrow = f"Pass@1 on {where} {_change(score(first, 1), score(last, 1))}"
+    return f"From {first['name']} to {last['name']}, {narrow}{wide}.{_last_step(last)}"
 
 
 def _change(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> str:
@@ -80,7 +79,6 @@ def _last_step(last: Milestone) -> str:
     if not difference:
         return ""
     sure = not difference["low"] <= 0 <= difference["high"]
-    return (
-        f" The last step, {difference['from']} to {last['name']}, changed Pass@1 by {words.points(difference)} points"
-        f"{'.' if sure else ', which is within noise.'}"
-    )
+    end = "." if sure else ", which is within noise."
+    step = f"{difference['from']} to {last['name']}"
+    return f" The last step, {step}, changed Pass@1 by {words.points(difference)} points{end}"

@@ -11,7 +11,7 @@ from typing import Any
 # Both ends of a long answer: its beginning shows the way of working, its end the final answer.
 HEAD_CHARACTERS = 2500
 TAIL_CHARACTERS = 1500
-LIGHT = ("step", "question_id", "subdomain", "sample", "finish_reason", "verdict", "reason", "p_c", "advantage")
+LIGHT = ["step", "question_id", "subdomain", "finish_reason", "verdict", "reason", "p_c", "advantage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ def stages(root: Path, in_order: Sequence[str]) -> list[str]:
 def choose(rows: Sequence[Mapping[str, Any]], tokens: Sequence[int]) -> dict[int, str]:
     """Index of each row to show, with why. A row that is chosen twice is shown once, with both reasons.
 
-    The best is the correct answer of the largest advantage (the rarest success), the worst the wrong one of the
-    most negative.
+    The best is the correct answer of the largest advantage (the rarest success), the worst the wrong one of
+    the most negative.
     """
     indices = range(len(rows))
 
@@ -76,7 +76,9 @@ def shortened(text: Any) -> str:
     left_out = len(whole) - HEAD_CHARACTERS - TAIL_CHARACTERS
     if left_out <= 0:
         return whole
-    return f"{whole[:HEAD_CHARACTERS]}\n[... {left_out:,} characters left out ...]\n{whole[-TAIL_CHARACTERS:]}"
+    return (
+        f"{whole[:HEAD_CHARACTERS]}\n[... {left_out:,} characters left out ...]\n{whole[-TAIL_CHARACTERS:]}"
+    )
 
 
 def _read(path: Path) -> list[Sample]:
@@ -85,13 +87,12 @@ def _read(path: Path) -> list[Sample]:
     import pyarrow.parquet as pq
 
     try:
-        names = set(pq.read_schema(path).names)
-        table = pq.read_table(path, columns=[n for n in (*LIGHT, "question", "text", "tokens") if n in names])
+        table = pq.read_table(path, columns=[*LIGHT, "question", "text", "tokens"])
         tokens = pc.list_value_length(table["tokens"]).to_pylist()
     except (OSError, pa.ArrowException, KeyError):
         return []
     # Chosen by the light columns alone: the texts of a step can be hundreds of megabytes.
-    light = table.select([n for n in LIGHT if n in names]).to_pylist()
+    light = table.select(LIGHT).to_pylist()
     chosen = choose(light, [n or 0 for n in tokens])
     rows = table.drop_columns(["tokens"]).take(list(chosen)).to_pylist() if chosen else []
     return [

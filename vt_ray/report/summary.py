@@ -40,7 +40,7 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
 
 
 def score_rows(reached: Sequence[ms.Milestone]) -> Rows:
-    """A header and a row for each milestone: name, Pass@1, Pass@K, paired change from the milestone before."""
+    """A header and a row for each milestone: name, Pass@1, Pass@K, paired change from the one before."""
     k = ms.largest_k(reached)
     wide = [] if k == 1 else [k]
     header = ["milestone", *(f"Pass@{j}, %" for j in [1, *wide]), "change, points"]

@@ -9,6 +9,7 @@
 | checked | finer steps or another route, then a check, then the answer       |
 """
 
+from vt_ray.data.makers.family import STYLES
 from vt_ray.data.makers.selection import LEVELS, SPLITS, SUBDOMAINS, count_problems, make_problems, split_of
 
-__all__ = ["LEVELS", "SPLITS", "SUBDOMAINS", "count_problems", "make_problems", "split_of"]
+__all__ = ["LEVELS", "SPLITS", "STYLES", "SUBDOMAINS", "count_problems", "make_problems", "split_of"]

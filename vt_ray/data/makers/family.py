@@ -15,6 +15,8 @@ from typing import Any
 
 from vt_ray.records import Problem, Solution
 
+STYLES = ("direct", "steps", "checked")
+
 Parameters = tuple[Any, ...]
 
 # Enough for training a small learner, and few enough to hash a whole subdomain in a fraction of a second.
@@ -57,7 +59,7 @@ class Family:
         """Write one problem out, with its three solutions."""
         key = self.key(subdomain, parameters)
         task = self.write(random.Random(key), *parameters)
-        styles = (("direct", task.direct), ("steps", task.steps), ("checked", task.checked))
+        styles = zip(STYLES, (task.direct, task.steps, task.checked), strict=True)
         return Problem(
             question_id=key,
             subdomain=subdomain,

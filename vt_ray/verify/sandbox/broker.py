@@ -11,7 +11,9 @@ nothing. No security boundary yet: it stops runaway programs, not malicious ones
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
+import gc
 import json
 import os
 import select
@@ -44,6 +46,7 @@ def main() -> None:
     os.dup2(nothing, 1)
     # What a program leaves behind becomes this process's child, and so can be found and killed.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    gc.freeze()  # a collection in a child would copy every page of what was imported here
     number = 0
     while (request := _receive(requests)) is not None:
         directory = os.path.join(root, str(number))
@@ -88,6 +91,7 @@ def _remove(directory: str) -> None:
 
 
 def _run_test(request: dict[str, Any], directory: str, requests: int) -> dict[str, Any]:
+    """Run one program on one test. What it wrote comes back as it is, for the worker to judge."""
     stdin = os.memfd_create("stdin")
     os.write(stdin, request.get("input", "").encode("utf-8", "surrogatepass"))
     os.lseek(stdin, 0, os.SEEK_SET)
@@ -96,17 +100,22 @@ def _run_test(request: dict[str, Any], directory: str, requests: int) -> dict[st
     pid = os.fork()
     if pid == 0:
         _become_program(request, directory, [stdin, *(write for _, write in pipes)])
-    os.close(stdin)
-    for _, write in pipes:
-        os.close(write)
-    readers = [read for read, _ in pipes]
-    try:
-        outcome = _watch(pid, readers, request["output_bytes"], deadline, requests)
-    finally:
-        _kill_leftovers(pid)
-        for read in readers:
-            os.close(read)
-    return outcome
+    for descriptor in (stdin, *(write for _, write in pipes)):
+        os.close(descriptor)
+    cap = request["output_bytes"]
+    stdout, stderr, *results = (Stream(read, cap) for read, _ in pipes)
+    stderr.cap, stderr.keep_tail = _MAX_STDERR_BYTES, _STDERR_TAIL_BYTES
+    stopped = _watch(pid, [stdout, stderr, *results], deadline, requests)
+    code = _end(pid)
+    for read, _ in pipes:
+        os.close(read)
+    return {
+        "exit_code": code,
+        "stopped": stopped,
+        "stdout": base64.b64encode(stdout.data).decode(),
+        "stderr": stderr.data.decode("utf-8", "replace"),
+        "result": base64.b64encode(results[0].data).decode() if results and results[0].data else None,
+    }
 
 
 def _become_program(request: dict[str, Any], directory: str, descriptors: list[int]) -> NoReturn:
@@ -115,42 +124,89 @@ def _become_program(request: dict[str, Any], directory: str, descriptors: list[i
         program.confine(directory, descriptors, request["memory_mb"], int(request["timeout_s"]) + 2)
         code = program.run(request)
     finally:
-        os._exit(code)
+        os._exit(code)  # whatever happened: never back into the broker's loop
 
 
-def _watch(pid: int, readers: list[int], cap: int, deadline: float, requests: int) -> dict[str, Any]:
-    """Collect what the child writes until it ends, is out of time, or has written more than `cap` bytes."""
+class Stream:
+    """The reading end of a pipe: at most `cap` bytes, of which the last `keep_tail` are kept (0: all)."""
+
+    def __init__(self, descriptor: int, cap: int) -> None:
+        os.set_blocking(descriptor, False)
+        self.descriptor, self.cap, self.keep_tail = descriptor, cap, 0
+        self.data, self.size = b"", 0
+
+    def drain(self) -> bool:
+        """Take what is there now. False once the other end is closed by all."""
+        while self.size <= self.cap:
+            try:
+                chunk = os.read(self.descriptor, _CHUNK_BYTES)
+            except BlockingIOError:
+                return True
+            if not chunk:
+                return False
+            self.size += len(chunk)
+            self.data = (self.data + chunk)[-self.keep_tail :]
+        return True
+
+
+def _watch(pid: int, streams: list[Stream], deadline: float, requests: int) -> str:
+    """Read until the child ends. Why it must be stopped: "timeout", "output_limit", "" if it ended by itself."""
     process = os.pidfd_open(pid)
     poll = select.poll()
-    for descriptor in (process, *readers):
+    poll.register(process, select.POLLIN)
+    poll.register(requests, 0)  # reports only its hang-up: the worker is gone
+    reading = {stream.descriptor: stream for stream in streams}
+    for descriptor in reading:
         poll.register(descriptor, select.POLLIN)
-    poll.register(requests, 0)  # only its hang-up: the worker is gone
-    written = {reader: b"" for reader in readers}
-    stderr_bytes = 0
-    stopped = ""
-    ended = False
-    while not (stopped or ended):
-        events = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-        if requests in events:
-            _kill_leftovers(pid)
-            os._exit(_WORKER_GONE)
-        ended = process in events
-        for reader in readers:
-            if reader in events:
-                stderr_bytes += _collect(reader, written, poll, ended, cap) if reader == readers[1] else 0
-                if reader != readers[1]:
-                    _collect(reader, written, poll, ended, cap)
-        if any(len(written[r]) > cap for r in readers if r != readers[1]) or stderr_bytes > _MAX_STDERR_BYTES:
-            stopped = "output_limit"
-        elif not ended and time.monotonic() >= deadline:
-            stopped = "timeout"
-    os.close(process)
-    return {}
+    try:
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
+            if requests in ready:
+                _end(pid)
+                os._exit(_WORKER_GONE)
+            for descriptor in ready & reading.keys():
+                if not reading[descriptor].drain():
+                    poll.unregister(descriptor)
+            if process in ready:
+                for stream in streams:  # what it wrote last may have come after this round's reading
+                    stream.drain()
+            if any(stream.size > stream.cap for stream in streams):
+                return "output_limit"
+            if process in ready:
+                return ""
+            if time.monotonic() >= deadline:
+                return "timeout"
+    finally:
+        os.close(process)
 
 
-def _collect(*_: Any) -> int:
-    return 0
+def _end(pid: int) -> int:
+    """Kill what is left of the child's process group and of its orphans; the child's own exit code (-9: killed)."""
+    for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, _SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    give_up = time.monotonic() + _REAP_S
+    while time.monotonic() < give_up:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            break
+        for orphan in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(orphan, _SIGKILL)
+        time.sleep(0.0005)
+    return code
 
 
-def _kill_leftovers(pid: int) -> None:
-    pass
+def _children() -> list[int]:
+    """The broker has one thread, and no children but what programs left behind."""
+    own = os.getpid()
+    with contextlib.suppress(OSError), open(f"/proc/{own}/task/{own}/children") as listing:
+        return [int(pid) for pid in listing.read().split()]
+    return []
+
+
+if __name__ == "__main__":
+    main()

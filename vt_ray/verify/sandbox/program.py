@@ -12,6 +12,7 @@ import atexit
 import builtins
 import collections
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -23,6 +24,8 @@ from typing import Any
 RESULT_FD = 3
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
+_OUT_OF_THE_WAY = 32
+_MAX_DESCRIPTOR = 65_536
 _MAX_FILE_MB = 16
 _MAX_OPEN_FILES = 64
 _MAX_PROCESSES = 4_096  # counts every thread of the user on the machine, so it cannot be small
@@ -44,6 +47,28 @@ _prelude_names: dict[str, Any] = {}
 exec(_PRELUDE, _prelude_names)  # once, in the broker: a forked child has it for nothing
 _prelude_names.pop("__builtins__")
 
+# Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each test is
+# the first of its process.
+_WARM_UP = """
+import sys
+class A:
+    def f(self, n: int) -> list:
+        return [i ** 2 for i in range(n) if i % 2 == 0 and i not in {3: 4}] if n > 0 else []
+def main(*args, **kwargs):
+    a, b = map(int, "1 2".split())
+    try:
+        while a < b:
+            a += 1; d = {k: v for k, v in zip("ab", (1, 2))}
+    except (ValueError, KeyError) as error:
+        raise
+    with open(f"{a!r:>3}") as lines:
+        return sum(int(line.strip()[1:]) for line in lines), lambda x: -x
+if __name__ == "__main__":
+    print(main(), *[1, 2], sep=" ")
+"""
+for _ in range(2):
+    compile(_WARM_UP, "warm_up.py", "exec")
+
 _libc = ctypes.CDLL(None, use_errno=True)
 # Kept here, where a program that patches the json module or the builtins does not reach by accident.
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
@@ -58,11 +83,10 @@ def confine(directory: str, descriptors: list[int], memory_mb: int, cpu_s: int) 
     os.setsid()
     _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     # First up and out of the way: the target of one dup2 may be the source of another.
-    spare = [os.dup(descriptor) for descriptor in descriptors]
-    high = [_moved_up(descriptor) for descriptor in spare]
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for descriptor in descriptors]
     for target, descriptor in enumerate(high):
         os.dup2(descriptor, target)
-    os.closerange(len(high), 65_536)
+    os.closerange(len(high), _MAX_DESCRIPTOR)
     os.chdir(directory)
     os.environ.update(HOME=directory, TMPDIR=directory)
     for name, limit in (
@@ -76,12 +100,6 @@ def confine(directory: str, descriptors: list[int], memory_mb: int, cpu_s: int) 
         hard = resource.getrlimit(name)[1]
         value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(name, (value, value))
-
-
-def _moved_up(descriptor: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 32)
 
 
 def run(request: dict[str, Any]) -> int:

@@ -1,0 +1,109 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from vt_ray.report import words
+from vt_ray.report.summary import phase_rows, print_table, score_rows, subdomain_rows
+
+
+def score(mean):
+    return {"mean": mean, "low": mean - 0.05, "high": mean + 0.05}
+
+
+def milestone(name, one, difference=None):
+    subdomains = ["algebra", "code", "geometry", "statistics"]
+    return {
+        "name": name,
+        "pass_at_1": score(one),
+        "pass_at_8": score(one + 0.2),
+        "by_subdomain": {d: {"pass_at_1": score(one), "pass_at_8": score(one)} for d in subdomains},
+        "difference": difference,
+    }
+
+
+@pytest.fixture
+def summary():
+    gain = {"from": "base", "mean": 0.3, "low": 0.25, "high": 0.35}
+    return {
+        "milestones": [milestone("base", 0.1), milestone("fused", 0.4, gain)],
+        "phases": {"sft": {"seconds": 200.0, "tokens": 1_000_000}, "fusion": {"seconds": 2.5, "tokens": 0}},
+        "wall_seconds": 7384.0,
+    }
+
+
+def printed(summary, width):
+    console = Console(file=io.StringIO(), width=width)
+    print_table(summary, console)
+    return console.file.getvalue()
+
+
+def test_rows(summary):
+    assert score_rows(summary["milestones"]) == [
+        ["milestone", "Pass@1, %", "Pass@8, %", "change, points"],
+        ["base", "10.0 [5.0, 15.0]", "30.0 [25.0, 35.0]", "–"],
+        ["fused", "40.0 [35.0, 45.0]", "60.0 [55.0, 65.0]", "+30.0 [+25.0, +35.0]"],
+    ]
+    assert subdomain_rows(summary["milestones"])[2] == ["fused", "40.0", "40.0", "40.0", "40.0"]
+    assert phase_rows(summary)[1:] == [
+        ["sft", "3 min 20 s", "1,000,000", "5,000"],
+        ["fusion", "2.5 s", "–", "–"],
+        ["whole run", "2 h 03 min", "", ""],
+    ]
+
+
+def test_wide_terminal_has_one_table_of_scores(summary):
+    text = printed(summary, 160)
+    assert "Pass@1 by subdomain" not in text
+    header = next(line for line in text.splitlines() if "milestone " in line)
+    assert header.split()[-4:] == ["algebra", "code", "geometry", "statistics"]
+
+
+def test_eighty_columns_are_enough(summary):
+    text = printed(summary, 80)
+    assert "Pass@1 by subdomain" in text
+    assert "+30.0 [+25.0, +35.0]" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_names_are_not_markup(summary):
+    summary["milestones"][1]["name"] = "[red]fused[/red]"
+    assert "[red]fused[/red]" in printed(summary, 160)
+
+
+@pytest.mark.parametrize("empty", [{}, {"milestones": [], "phases": {}}])
+def test_an_empty_summary_says_so(empty):
+    assert printed(empty, 80) == "No milestone has been evaluated yet.\n"
+
+
+def test_pass_at_1_alone(summary):
+    for m in summary["milestones"]:
+        del m["pass_at_8"]
+    assert score_rows(summary["milestones"])[0] == ["milestone", "Pass@1, %", "change, points"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (60, "1 min 00 s"),
+        (3599, "59 min 59 s"),
+        (7200, "2 h 00 min"),
+        (None, "–"),
+    ],
+)
+def test_durations(seconds, text):
+    assert words.duration(seconds) == text
+
+
+def test_unknown_numbers():
+    assert (
+        words.percent(None)
+        == words.percent(float("nan"))
+        == words.interval(None)
+        == words.points(None)
+        == "–"
+    )
+    assert words.rate(10, 0) == words.thousands(None) == "–"

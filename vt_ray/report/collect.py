@@ -1,0 +1,57 @@
+"""summary.json: what a run came to, collected from the files of its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vt_ray.checkpoint import write_json
+from vt_ray.config import Config, config_hash
+from vt_ray.evaluation.milestones import milestone_summaries
+from vt_ray.tracking import read_lines
+
+
+def write_summary(
+    root: Path, config: Config, milestones: Sequence[str], wall_seconds: float
+) -> dict[str, Any]:
+    """Write `root`/summary.json and return it. `milestones` are names in `root`/evaluation, in order.
+
+    `wall_seconds` is this process's; the phases' seconds add up over every process that worked on the run.
+    """
+    paths = [root / "evaluation" / f"{name}.json" for name in milestones]
+    summary = {
+        "run_name": config.run_name,
+        "seed": config.seed,
+        "lambda": config.signal.mgpo.lam,
+        "config_hash": config_hash(config),
+        "milestones": milestone_summaries(paths, config.evaluation.k),
+        "phases": phase_costs(root, paths),
+        "wall_seconds": wall_seconds,
+    }
+    write_json(root / "summary.json", summary)
+    return summary
+
+
+def phase_costs(root: Path, evaluations: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Seconds of work and tokens trained on or generated, by phase; start-up is not counted."""
+    sft = read_lines(root / "sft" / "metrics.jsonl")
+    phases = {"sft": _cost((line["seconds"], line["tokens"]) for line in sft)}
+    phases["probe"] = _cost(map(_measured, sorted((root / "probe").glob("step_*.json"))))
+    for line in read_lines(root / "metrics.jsonl"):
+        cost = phases.setdefault(f"rl {line['stage']}", {"seconds": 0.0, "tokens": 0})
+        cost["seconds"] += line["seconds"]["total"]
+        cost["tokens"] += line["tokens"]
+    phases["evaluate"] = _cost(map(_measured, evaluations))
+    return phases
+
+
+def _measured(path: Path) -> tuple[float, int]:
+    record = json.loads(path.read_text())
+    return record["seconds"], sum(score["tokens"] for score in record["scores"])
+
+
+def _cost(pairs) -> dict[str, float]:
+    pairs = list(pairs)
+    return {"seconds": sum(s for s, _ in pairs), "tokens": int(sum(t for _, t in pairs))}
