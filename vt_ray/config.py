@@ -217,12 +217,12 @@ class EvaluationConfig:
     """Held-out problems at every milestone: Pass@1 as a mean over samples, Pass@K unbiased (section 4)."""
 
     samples: int = 8
+    code_samples: int = 8
     k: int = 8
     temperature: float = 1.0
     code_temperature: float = 1.0
     top_p: float = 1.0
-    max_new_tokens: int = 160
-    bootstrap_samples: int = 2000
+    max_new_tokens: int = 128
 
 
 @dataclass

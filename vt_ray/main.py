@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -56,14 +58,15 @@ def launch(config: Config) -> None:
         return
     refuse_missing_gpus(config)
     with RunFolder(config).open() as run:
-        _log_to_file(run.root / "logs" / "driver.log")
-        from vt_ray.actors.cluster import RayCluster
-        from vt_ray.pipeline import run_pipeline
         from vt_ray.progress import console
 
         console.print(f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}")
-        with RayCluster(config, run.root / "logs") as cluster:
-            run_pipeline(config, cluster, run, problems)
+        with _third_party_output_to(run.root / "logs" / "driver.log"):
+            from vt_ray.actors.cluster import RayCluster
+            from vt_ray.pipeline import run_pipeline
+
+            with RayCluster(config, run.root / "logs") as cluster:
+                run_pipeline(config, cluster, run, problems)
         console.print(f"report: {run.root / 'report.html'}")
 
 
@@ -75,13 +78,32 @@ def _name_sweep_member(config: Config) -> None:
         config.run_name = "-".join([config.run_name, *overrides]).replace("/", "_")
 
 
-def _log_to_file(path: Path) -> None:
-    """Third-party logs and warnings go to the run's folder: the screen belongs to bars and tables."""
+@contextmanager
+def _third_party_output_to(path: Path) -> Iterator[None]:
+    """What libraries print or log goes to the run's folder: the screen belongs to bars and tables.
+
+    File descriptors are moved, not only sys.stdout, because C++ code and child processes write too.
+    """
+    from vt_ray.progress import console
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=path, level=logging.INFO, force=True)
-    logging.captureWarnings(True)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    sys.stdout.flush()
+    screen, errors = os.dup(1), os.dup(2)
+    with path.open("a") as log, os.fdopen(screen, "w") as to_screen:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        console.file = to_screen
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, force=True)
+        logging.captureWarnings(True)
+        try:
+            yield
+        finally:
+            console.file = sys.stdout
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(screen, 1)
+            os.dup2(errors, 2)
+            os.close(errors)
 
 
 def main() -> None:

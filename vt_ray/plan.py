@@ -93,7 +93,9 @@ def phase_plan(config: Config) -> list[PhasePlan]:
     checkpoints = -(-sft.steps // sft.checkpoint_every)
     probed = checkpoints * data.probe_per_subdomain * len(data.subdomains) * probe.samples
     milestones = 4 + len(config.curriculum.stages)
-    held_out = milestones * data.test_per_subdomain * len(data.subdomains) * e.samples
+    code = data.subdomains.count("code")
+    samples = (len(data.subdomains) - code) * e.samples + code * e.code_samples
+    held_out = milestones * data.test_per_subdomain * samples
     phases = [
         PhasePlan("sft", sft.steps, sft.steps * sft.batch_size * sft.max_tokens, f"{checkpoints} checkpoints"),
         PhasePlan("probe", checkpoints, probed * probe.max_new_tokens, f"Pass@{probe.k} of {probe.samples} samples"),

@@ -184,7 +184,7 @@ def _curriculum(c: Config) -> Problems:
 
 def _evaluation(c: Config) -> Problems:
     e = c.evaluation
-    yield from _pass_at_k("evaluation", e.k, e.samples)
+    yield from _pass_at_k("evaluation", e.k, min(e.samples, e.code_samples))
     yield from _sampling("evaluation", e.temperature, e.top_p, e.max_new_tokens)
     yield from _sampling("evaluation (code)", e.code_temperature, e.top_p, e.max_new_tokens)
     for name in ("test_timeout_s", "completion_timeout_s", "memory_mb", "output_kb", "math_timeout_s"):

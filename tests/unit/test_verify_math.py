@@ -1,7 +1,8 @@
-"""Math verdicts: extraction, exact arithmetic, shapes, algebra in a child that may hang. No cluster, no GPU."""
+"""Math verdicts: extraction, exact arithmetic, shapes, algebra in a child that may hang. No cluster."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from vt_ray.verify.verifier import Verifier
 CORPUS = Path(__file__).parents[1] / "data" / "verify" / "math.jsonl"
 ROWS = [json.loads(line) for line in CORPUS.read_text().splitlines()]
 BOMB_TIMEOUT_S = 1.0
+LIGHT = settings(max_examples=60, deadline=None)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +184,7 @@ DIFFERENT = [
     (r"\sqrt{x^2}", "x"),
     (r"5\pmod 7", "5"),
     (r"\frac{1}{0}", r"\frac{2}{0}"),
-    ("1", r"1^\circ"[:0] + "1+0.0001"),
+    ("1", "1+0.0001"),
     ("1", ""),
 ]
 
@@ -228,16 +230,16 @@ def test_extract_answer(text, answer):
     assert extract_answer(text) == answer
 
 
+@LIGHT
 @given(st.text(alphabet="\\{}boxed 1$,", max_size=200))
 def test_extraction_and_shapes_never_raise(text):
     answer = extract_answer("\\boxed{" + text)
     normalise(text)
-    try:
+    with contextlib.suppress(Undecided):
         same_answer("1", answer or "", ExactOnly())
-    except Undecided:
-        pass
 
 
+@LIGHT
 @given(st.text(alphabet="\\{}a", max_size=60))
 def test_matching_braces_are_properly_nested(text):
     spans = sorted(matching_braces(text).items())
@@ -264,23 +266,27 @@ INTEGERS = st.integers(-10_000, 10_000)
 POSITIVE = st.integers(1, 10_000)
 
 
+@LIGHT
 @given(INTEGERS, POSITIVE, POSITIVE)
 def test_a_fraction_equals_its_multiples(top, bottom, factor):
     assert exact_verdict(f"\\frac{{{top}}}{{{bottom}}}", f"{top * factor}/{bottom * factor}") is True
 
 
+@LIGHT
 @given(INTEGERS, POSITIVE, INTEGERS, POSITIVE)
 def test_fractions_are_equal_as_numbers_are(a, b, c, d):
     verdict = exact_verdict(f"\\frac{{{a}}}{{{b}}}", f"\\dfrac{{{c}}}{{{d}}}")
     assert verdict is (Fraction(a, b) == Fraction(c, d))
 
 
+@LIGHT
 @given(st.decimals(-1000, 1000, places=4))
 def test_decimals_equal_their_fraction(value):
     fraction = Fraction(str(value))
     assert exact_verdict(f"{fraction.numerator}/{fraction.denominator}", f"{value:f}") is True
 
 
+@LIGHT
 @given(INTEGERS, INTEGERS)
 def test_exact_verdict_is_symmetric_on_numbers(a, b):
     assert exact_verdict(str(a), str(b)) is exact_verdict(str(b), str(a)) is (a == b)
@@ -339,7 +345,11 @@ def test_a_killed_child_is_replaced(verifier):
 def test_a_child_lost_twice_is_unverified_not_wrong(verifier):
     process = verifier._math
     real = process._exchange
-    process._exchange = lambda child, line: (os.kill(child.pid, signal.SIGKILL), child.wait(), real(child, line))[2]
+    process._exchange = lambda child, line: (
+        os.kill(child.pid, signal.SIGKILL),
+        child.wait(),
+        real(child, line),
+    )[2]
     try:
         verdict = grade(verifier, r"\sqrt{8}", r"3\sqrt{2}")
     finally:
@@ -373,9 +383,7 @@ def test_grading_needs_no_ray_and_no_torch():
     import sys
 
     code = "import sys, vt_ray.verify.verifier; print({'ray', 'torch', 'vllm', 'sympy'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert done.stdout.strip() == "set()", done.stderr
-
-
-settings.register_profile("light", max_examples=100, deadline=None)
-settings.load_profile("light")

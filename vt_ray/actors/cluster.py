@@ -136,6 +136,8 @@ def _start_ray(config: Config) -> None:
     # Tell Ray not to hide GPUs from actors that ask for none, and not to speak on the user's screen.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray gives its workers a low priority: any other process on the machine would stall the training.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     arguments = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cluster.ray_address is None:
         arguments |= {"include_dashboard": False, "object_store_memory": int(cluster.object_store_gb * 2**30)}

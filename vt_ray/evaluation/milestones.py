@@ -37,11 +37,12 @@ def evaluate(
         for is_code in (False, True):
             kind = [p for p in problems if (p.kind == "code") == is_code]
             temperature = evaluation.code_temperature if is_code else evaluation.temperature
+            samples = evaluation.code_samples if is_code else evaluation.samples
             sampling = Sampling(temperature, evaluation.top_p, 0, evaluation.max_new_tokens)
             # The same seeds at every milestone: paired differences then share their luck.
             key = (seed, "evaluate")
             for score in sample_scores(
-                generator, verifier, encoder, kind, evaluation.samples, sampling, key
+                generator, verifier, encoder, kind, samples, sampling, key
             ):
                 scores.append(score)
                 advance(f"Pass@1 {_mean(s.pass_at_1 for s in scores):.1%}", 1)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, TEAL, ROSE, GREY = "#2b6cb0", "#dd7a1b", "#2a9d8f", "#c2577a", "#8a94a3"
 INK, GRID = "#2d3748", "#e8ecf1"
+# Light enough for dark numbers to be read on it.
+PALE_HEAT = ["#f7fafd", "#7fb6e3"]
 HEAT = ["#f7fafc", "#c6dbef", "#6baed6", "#2171b5", "#08306b"]
 ROW_PIXELS = 46
 # More cells than this across, and the numbers in them would overlap.
@@ -33,8 +35,10 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
         hoverlabel={"bgcolor": "white", "font": {"color": INK}},
         hovermode="closest",
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, fixedrange=True, linecolor=GRID)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True, fixedrange=True, linecolor=GRID)
+    # Fixed ranges: a finger that scrolls the page must not zoom a chart.
+    axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "fixedrange": True}
+    figure.update_xaxes(**axis, title_font_size=12)
+    figure.update_yaxes(**axis, title_font_size=12, exponentformat="e")
     return figure
 
 
@@ -76,7 +80,8 @@ def probe_heat(probe: Mapping[str, Any], key: str, title: str, framed: bool) -> 
         x=[step_label(c) for c in checkpoints],
         y=rows,
         z=[table[row] for row in rows],
-        colorscale=HEAT,
+        colorscale=PALE_HEAT,
+        textfont={"color": INK},
         zmin=0,
         zmax=max((v for row in rows for v in table[row]), default=1) or 1,
         showscale=False,

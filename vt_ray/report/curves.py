@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from math import exp, log
+from math import exp, log, sqrt
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.report import words
@@ -27,11 +27,10 @@ RL_CURVES = (
     ("no_signal_share", "Share of groups without a signal", ".0%"),
     ("rollout_kl", "KL rollout to trainer, nats a token", ""),
     ("grad_norm", "Gradient norm", ""),
+    ("unverified", "Rollouts without a verdict", ""),
 )
 TIME_PARTS = (("generate", BLUE), ("verify", TEAL), ("update", ORANGE), ("sync", ROSE), ("rest", GREY))
 CURVE_HEIGHT = 230
-# A smoothed point is the mean over this share of its stage's steps, centred on it.
-SMOOTH_SHARE = 0.15
 
 
 def sft_loss(lines: Lines) -> go.Figure:
@@ -79,6 +78,7 @@ def step_time(lines: Lines) -> go.Figure:
     styled(figure, 300).update_layout(
         barmode="stack", bargap=0.08 if len(lines) <= 60 else 0, showlegend=True
     )
+    figure.update_layout(legend_traceorder="normal")
     figure.update_yaxes(title="seconds")
     figure.update_xaxes(title="RL step")
     return _stage_marks(figure, lines, labelled=False)
@@ -119,6 +119,7 @@ def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
     styled(figure, 340).update_layout(
         showlegend=False, coloraxis={"colorscale": HEAT, "showscale": False, "cmin": 0}
     )
+    figure.update_annotations(font_size=13)
     figure.update_yaxes(title="p_c", row=1, col=1)
     figure.update_xaxes(title="RL step", showgrid=False, row=1, col=1)
     figure.update_xaxes(range=[0, 1.05], nticks=3, row=1, col=2)
@@ -137,9 +138,13 @@ def by_stage(lines: Lines) -> list[tuple[int, str, list[Mapping[str, Any]]]]:
 
 
 def smoothed(values: Sequence[Any]) -> list[float | None]:
-    """Centred moving mean over at least three values; values that are not numbers are left out of it."""
-    half = max(1, round(len(values) * SMOOTH_SHARE / 2))
-    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
+    """Centred moving mean over about sqrt(n) of n values; values that are not numbers are left out of it.
+
+    Towards the ends the window narrows on both sides alike, so that a steep beginning is not flattened.
+    """
+    n = len(values)
+    halves = [min(max(1, round(sqrt(n) / 2)), i, n - 1 - i) for i in range(n)]
+    windows = [values[i - half : i + half + 1] for i, half in enumerate(halves)]
     return [_mean([v for v in window if words.known(v)]) for window in windows]
 
 

@@ -178,7 +178,7 @@ def _code_apart(reached: Sequence[ms.Milestone]) -> Finding:
         )
     gap = fmean(others) - scores[CODE]
     compared = (
-        f"at {last['name']}, Pass@1 is {words.percent(scores[CODE])} in code and "
+        f"at milestone {last['name']}, Pass@1 is {words.percent(scores[CODE])} in code and "
         f"{words.percent(fmean(others))} on average in the other subdomains"
     )
     if abs(gap) >= CODE_GAP:

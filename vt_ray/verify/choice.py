@@ -1,6 +1,6 @@
 r"""Multiple choice: which letter a completion settled on.
 
-    "... so \\boxed{\\text{(B) } 42}"  -->  "B"
+"... so \boxed{\text{(B) } 42}"  -->  "B"
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ _COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|textrm|bf|r
 _MAX_CHARS = 500
 # The letter alone, or in front of its option's text; then another "(C)" in that text means two were named.
 _LETTER = re.compile(r"\(?\s*([A-Za-z])\s*(?:[).:]+|$)(.*)", re.DOTALL)
-_OTHER_OPTION = re.compile(r"\([A-Za-z]\)|(?<![A-Za-z])[A-Z][).:]|^\s*(?:,|/|&|and\b|or\b)\s*\(?[A-Za-z](?![A-Za-z])")
+_OTHER_OPTION = re.compile(
+    r"\([A-Za-z]\)|(?<![A-Za-z])[A-Z][).:]|^\s*(?:,|/|&|and\b|or\b)\s*\(?[A-Za-z](?![A-Za-z])"
+)
+_AND_ANOTHER = re.compile(r"[\s.)*$}]*(?:,|/|&|and\b|or\b)\s*(?:option\s*)?[*$]*\(?[A-Z](?![A-Za-z'])")
 _SENTENCE = re.compile(
     r"\b(?:answer|option|choice)\s*(?:is|:)\s*:?\s*(?:option|choice|letter)?\s*"
-    r"(?:[$*\s]|\\(?:text|textbf|mathrm|mathbf)\s*\{|\{)*(\(\s*[A-Za-z]\s*\)|[A-Z])(?![A-Za-z'])([^\n]{0,40})",
+    r"(?:[$*\s]|\\(?:text|textbf|mathrm|mathbf)\s*\{|\{)*(\(\s*[A-Za-z]\s*\)|[A-Z])(?![A-Za-z'])",
     re.IGNORECASE,
 )
 
@@ -40,11 +43,10 @@ def extract_choice(text: str) -> str | None:
     """
     if "\\boxed" in text or "\\fbox" in text:
         return _letter(extract_answer(text) or "")
-    last = None
-    for last in _SENTENCE.finditer(text):
-        pass
-    if last is None or _OTHER_OPTION.search(last[2]):
+    sentences = list(_SENTENCE.finditer(text))
+    if not sentences or _AND_ANOTHER.match(text, sentences[-1].end()):
         return None
+    last = sentences[-1]
     letter = last[1].strip("() \t")
     # "the answer is a number": a small letter needs its brackets
     return letter.upper() if letter.isupper() or last[1].startswith("(") else None

@@ -21,8 +21,8 @@ _MAX_NUMBER_CHARS = 400
 def extract_program(text: str) -> str | None:
     """The last fenced block that is Python or says no language; None if there is none.
 
-    A last fence that is not closed counts up to the end of the text: a stop token may have cut the closing one, and a
-    program that was cut off itself fails its tests anyhow.
+    A last fence that is not closed counts up to the end of the text: a stop token may have cut the closing
+    one, and a program that was cut off itself fails its tests anyhow.
     """
     fences = list(_FENCE.finditer(text))
     program: str | None = None
@@ -40,8 +40,8 @@ def extract_program(text: str) -> str | None:
 def outputs_match(expected: str, actual: bytes, tolerance: float | None = None) -> bool:
     """Equal line by line; blanks at the end of a line and empty lines at the end of the output do not count.
 
-    With a `tolerance`, tokens that are decimal numbers may differ by that much, absolutely or relative to the expected
-    one. Bytes that are not UTF-8 equal nothing; so do nan and inf, unless written the same.
+    With a `tolerance`, tokens that are decimal numbers may differ by that much, absolutely or relative to the
+    expected one. Bytes that are not UTF-8 equal nothing; so do nan and inf, unless written the same.
     """
     try:
         printed = actual.decode("utf-8")
@@ -51,7 +51,8 @@ def outputs_match(expected: str, actual: bytes, tolerance: float | None = None) 
     if tolerance is None or expected_lines == actual_lines:
         return expected_lines == actual_lines
     return len(expected_lines) == len(actual_lines) and all(
-        _tokens_match(e.split(), a.split(), tolerance) for e, a in zip(expected_lines, actual_lines, strict=True)
+        _tokens_match(e.split(), a.split(), tolerance)
+        for e, a in zip(expected_lines, actual_lines, strict=True)
     )
 
 
@@ -77,9 +78,10 @@ def _close(expected: float, actual: float, tolerance: float) -> bool:
 
 
 def results_match(expected: Any, actual: Any, tolerance: float | None = None) -> bool:
-    """Equal as JSON values, types included: True is not 1, 3 is not 3.0, "1" is not 1, and nan equals nothing.
+    """Equal as JSON values, types included: True is not 1, 3 is not 3.0, "1" is not 1; nan equals nothing.
 
-    Tuples have come through JSON as lists on both sides. A `tolerance` applies to floats, as in `outputs_match`.
+    Tuples have come through JSON as lists on both sides. A `tolerance` applies to floats, as in
+    `outputs_match`.
     """
     if type(expected) is not type(actual):
         return False

@@ -1,6 +1,6 @@
 """A program against all tests of its problem, one after the other, up to the first that it fails.
 
-    problem.tests + text --extract_program--> program --each test: broker--> Outcome --compare here--> Verdict
+problem.tests + text --extract_program--> program --each test: broker--> Outcome --compare here--> Verdict
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class MalformedTests(Exception):
 
 
 def code_verdict(tests: Any, text: str, client: BrokerClient, limits: Limits) -> Verdict:
-    """Correct only if there is a test and every test passes. Tests nobody can run are `unverified`, never a pass."""
+    """Correct only if there is a test and every test passes. Tests nobody can run are `unverified`."""
     if isinstance(tests, dict) and tests.get("type") == "check":
         return Verdict("unverified", "check tests need the sandbox")
     try:

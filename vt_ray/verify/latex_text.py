@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 
 _UNICODE = {
-    "−": "-", "–": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ",
+    "−": "-", "–": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ",
+    "°": r"^\circ ",
     "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
-    "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "√": r"\sqrt ", "±": r"\pm ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}",
-    "¾": r"\frac{3}{4}", "²": "^{2}", "³": "^{3}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "\u00a0": " ",
+    "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "√": r"\sqrt ", "±": r"\pm ", "½": r"\frac{1}{2}",
+    "¼": r"\frac{1}{4}",
+    "¾": r"\frac{3}{4}", "²": "^{2}", "³": "^{3}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
+    "\u00a0": " ",
     "，": ",", "：": ":", "；": ";", "。": ".", "’": "'", "′": "'",
 }  # fmt: skip
 # The full-width forms of ASCII (digits, letters, signs). Not NFKC, which would turn x² into x2.
@@ -28,7 +31,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits)(?![A-Za-z])", ""),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\{,\}|(?<=\d)\\,(?=\d{3}(?!\d))", ","),
-        (r"(?<!\\)\\[,;:! ]|~|\\q?quad(?![A-Za-z])|\\(?:enspace|thinspace|hfill|hspace\{[^{}]{0,20}\})(?![A-Za-z])", " "),
+        (r"(?<!\\)\\[,;:! ]|~|\\(?:q?quad|enspace|thinspace|hfill|hspace\{[^{}]{0,20}\})(?![A-Za-z])", " "),
         (r"\\(?:leq|leqslant)(?![A-Za-z])|<=", r"\\le "),
         (r"\\(?:geq|geqslant)(?![A-Za-z])|>=", r"\\ge "),
         (r"\\lt(?![A-Za-z])", "<"),
@@ -47,7 +50,10 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:mathbb\{R\}|mathbb R|Reals|R)(?![A-Za-z])", r"\\mathbb{R}"),
         (r"\\text\{\s*i\s*\}|\\mathrm\{\s*i\s*\}", "i"),
         (r"\\text\{\s*e\s*\}|\\mathrm\{\s*e\s*\}", "e"),
-        (r"\^\{\s*\\circ\s*\}|\\degrees?(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees?$", r"^\\circ "),
+        (
+            r"\^\{\s*\\circ\s*\}|\\degrees?(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees?$",
+            r"^\\circ ",
+        ),
         (r"\s*\\text\{\s*(?:\\?%|percent)\s*\}|(?<=\d)\s+percent$", r"\\%"),
         (r"(?<!\\)%", r"\\%"),
         (r"\^\s*(\d+|[A-Za-z])", r"^{\1}"),  # x^10 is meant as x^{10}
@@ -87,9 +93,9 @@ def normalise(latex: str) -> str:
 def _unwrapped(text: str) -> str:
     for opening, closing in _WRAPPERS:
         inner = text[len(opening) : len(text) - len(closing)]
-        if text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening + closing):
-            if opening not in inner and closing not in inner:
-                return inner.strip()
+        around = text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening + closing)
+        if around and opening not in inner and closing not in inner:
+            return inner.strip()
     return text
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Limits:
     """Time in wall-clock seconds, sizes in MiB and KiB.
 
-    `completion_timeout_s` bounds all tests of one program together, so that a program just under the limit of each
-    test cannot hold a worker for minutes. `output_kb` bounds the standard output of a test and, for a `call` test,
-    the JSON text of the result.
+    `completion_timeout_s` bounds all tests of one program together, so that a program just under the limit of
+    each test cannot hold a worker for minutes. `output_kb` bounds the standard output of a test and, for a
+    `call` test, the JSON text of the result.
     """
 
     test_timeout_s: float = 2.0
@@ -24,4 +24,6 @@ class Limits:
         for name in self.__slots__:
             value = getattr(self, name)
             if not value > 0:
-                raise ValueError(f"verifier limit {name} is {value}: it must be above 0, set it to a positive number")
+                raise ValueError(
+                    f"verifier limit {name} is {value}: it must be above 0, set it to a positive number"
+                )

@@ -17,7 +17,8 @@ MAX_DIGITS = 1_000
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BARE_BOX = re.compile(r"[^\s${}\\]+")
-# What may stand between two boxes that together are one answer: "\boxed{1}, \boxed{2}" or "\boxed{1} and \boxed{2}".
+# What may stand between two boxes that together are one answer: "\boxed{1}, \boxed{2}" or "\boxed{1} and
+# \boxed{2}".
 _BETWEEN_BOXES = re.compile(r"[\s$,;.*&]*(?:and|or|\\text\{\s*(?:and|or)\s*\}|\\quad|\\qquad)?[\s$,;.*&]*")
 _BETWEEN_CHARS = 40
 _CLOSING = re.compile(r"\banswers?\s*(?:is|are|:)(?!\w)", re.IGNORECASE)
@@ -37,9 +38,9 @@ _NUMBER = re.compile(
 def extract_answer(text: str) -> str | None:
     r"""The answer in the last box, else in the last sentence that says "the answer is ...", else None.
 
-    Of nested boxes the outermost counts. Boxes that stand side by side at the end are one answer, a list: naming 41
-    and 42 is not answering 42. `\boxed 5` and `\fbox{5}` are boxes. A last box that never closes, or holds nothing, is
-    no answer, whatever came before it: the completion was cut off while it answered.
+    Of nested boxes the outermost counts. Boxes that stand side by side at the end are one answer, a list:
+    naming 41 and 42 is not answering 42. `\boxed 5` and `\fbox{5}` are boxes. A last box that never closes,
+    or holds nothing, is no answer, whatever came before it: the completion was cut off while it answered.
     """
     starts = [match.start() for match in _BOX.finditer(text)]
     if not starts:
@@ -48,6 +49,7 @@ def extract_answer(text: str) -> str | None:
     if not boxes or boxes[-1][1] < starts[-1]:
         return None
     answers: list[str] = []
+    next_start = len(text)
     for start, end, content in reversed(boxes):
         if answers and not _side_by_side(text[end:next_start]):
             break
@@ -81,12 +83,10 @@ def _unboxed(content: str) -> str:
 
 
 def _closing_sentence(text: str) -> str | None:
-    last = None
-    for last in _CLOSING.finditer(text):
-        pass
-    if last is None:
+    sentences = [match.end() for match in _CLOSING.finditer(text)]
+    if not sentences:
         return None
-    rest = text[last.end() : last.end() + _MAX_SENTENCE_CHARS]
+    rest = text[sentences[-1] : sentences[-1] + _MAX_SENTENCE_CHARS]
     rest = _CLOSING_MARKS.sub("", rest)
     if rest.startswith("$"):
         rest = rest.lstrip("$")
@@ -96,11 +96,11 @@ def _closing_sentence(text: str) -> str | None:
 
 
 def exact_verdict(gold: str, answer: str) -> bool | None:
-    r"""Whether the two are equal, where that can be told from the text or by exact arithmetic; None where it cannot.
+    r"""Whether the two are equal, as far as the text or exact arithmetic can tell; None where they cannot.
 
-    Integers, fractions (\frac, a/b, mixed numbers) and terminating decimals are compared exactly with each other. Where
-    either is a decimal, a difference of at most half of the sixth decimal passes (1/3 and 0.333333), if it is small
-    beside the numbers too.
+    Integers, fractions (\frac, a/b, mixed numbers) and terminating decimals are compared exactly with each
+    other. Where either is a decimal, a difference of at most half of the sixth decimal passes (1/3 and
+    0.333333), if it is small beside the numbers too.
     """
     gold, answer = squash(normalise(gold)), squash(normalise(answer))
     if gold == answer:
@@ -120,7 +120,7 @@ def close_decimals(gold: Fraction, answer: Fraction) -> bool:
 
 
 def exact_number(text: str) -> Fraction | None:
-    """The number a short literal stands for; None for anything else. `text` is normalised and has no spaces."""
+    """The number that `text`, normalised and without spaces, is a short literal of; else None."""
     if len(text) > MAX_DIGITS:  # int() takes time quadratic in the digits
         return None
     match = _NUMBER.fullmatch(text)

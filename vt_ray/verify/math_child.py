@@ -1,10 +1,11 @@
-"""The killable process that does algebra: one JSON line {"gold", "answer"} in, one JSON line out, until the pipe ends.
+"""The killable process that does algebra: a JSON line in, a JSON line out, until the pipe ends.
 
-    {"gold": "1/2", "answer": "\\\\frac{2}{4}"}  -->  {"outcome": "equal" | "different" | "gold_unreadable" | "timeout"
-                                                               | "memory" | "crash"}
+    {"gold": "x/2", "answer": "0.5x"}  -->  {"outcome": "equal" | "different" | "gold_unreadable"
+                                                       | "timeout" | "memory" | "crash"}
 
-Started by `math_process`, never imported by it. Two alarms guard a pair: SIGALRM stops sympy where Python code runs;
-SIGPROF ends the process, in the middle of a long multiplication too, and works with the parent gone.
+Started by `math_process`, never imported by it. Two alarms guard a pair: SIGALRM stops sympy where Python
+code runs; SIGPROF ends the process, in the middle of a long multiplication too, and works with the parent
+gone.
 """
 
 from __future__ import annotations

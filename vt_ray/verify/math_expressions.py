@@ -1,9 +1,9 @@
-r"""Algebra about plain expressions, for the child process: read by math-verify's parser, compared by value first.
+r"""Algebra about plain expressions, for the child process: math-verify's parser, then values, then proof.
 
-    "\\frac{\\sqrt{2}}{2}", "\\frac{1}{\\sqrt{2}}" --latex2sympy--> values at sample points --unsure?--> symbolic proof
+    "\frac{x}{2}", "0.5x" --latex2sympy--> trees --evaluate at sample points--> equal? --unsure--> simplify
 
-Evaluating is 10 to 100 times faster than simplifying, and it tells 2^{-99} from 2^{-98}. The trees are never rebuilt:
-sympy would compute 9^{9^9} on the way.
+Evaluating is 10 to 100 times faster than simplifying, and it tells 2^{-99} from 2^{-98}. The trees are never
+rebuilt: sympy would compute 9^{9^9} on the way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Unreadable(Exception):
 
 
 class SympyAlgebra:
-    """Implements `math_guards.Algebra` with sympy. It may hang or allocate without end: only for a killable process."""
+    """Implements `math_guards.Algebra` with sympy. May hang, or allocate without end: only for a child."""
 
     def __init__(self) -> None:
         logging.disable(logging.CRITICAL)
@@ -55,9 +55,14 @@ def _gold(latex: str) -> Any:
 
 @lru_cache(maxsize=512)
 def _parse(latex: str) -> Any:
-    """A sympy expression with `e` and `i` as the constants and decimals as exact rationals; None if it is none."""
+    """A sympy expression, `e` and `i` the constants and decimals exact rationals; None if it is none."""
     import sympy
-    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, NormalizationConfig, latex2sympy, normalize_latex
+    from latex2sympy2_extended.latex2sympy2 import (
+        ConversionConfig,
+        NormalizationConfig,
+        latex2sympy,
+        normalize_latex,
+    )
 
     tidying = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
     try:
@@ -80,7 +85,9 @@ def _constants(tree: Any) -> dict[Any, Any]:
 
     constants = {"i": sympy.I, "e": sympy.E}
     named = {symbol: constants.get(symbol.name, sympy.Symbol(symbol.name)) for symbol in tree.free_symbols}
-    return named | {number: sympy.Rational(str(number)) for number in tree.atoms(sympy.Float) if number.is_finite}
+    return named | {
+        number: sympy.Rational(str(number)) for number in tree.atoms(sympy.Float) if number.is_finite
+    }
 
 
 def _same(gold: Any, answer: Any, decimals: bool) -> bool:
@@ -117,16 +124,19 @@ def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
     points = []
     for index in range(_POINTS if ordered else 1):
         signs = [-1 if index == 1 or (index == 3 and place % 2) else 1 for place in range(len(ordered))]
-        sizes = [sympy.Rational(7919 * (p + 1) + 104729 * (index + 1), 65537 + 331 * p) for p in range(len(ordered))]
+        sizes = [
+            sympy.Rational(7919 * (p + 1) + 104729 * (index + 1), 65537 + 331 * p)
+            for p in range(len(ordered))
+        ]
         points.append({s: sign * size for s, sign, size in zip(ordered, signs, sizes, strict=True)})
     return points
 
 
 def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool | None:
-    """Whether both have the same value at a point, to `digits` behind the point; None where that cannot be told.
+    """Whether both have the same value at a point, to `digits` decimals; None where that cannot be told.
 
-    It cannot where a value is undefined, or where one is real and the other is not: ln(x^2) and 2 ln(x) are the same
-    to whoever assumes x > 0.
+    It cannot where a value is undefined, or where one is real and the other is not: ln(x^2) and 2 ln(x) are
+    the same to whoever assumes x > 0.
     """
     if gold.is_Rational and answer.is_Rational:
         return bool(gold == answer)
@@ -135,14 +145,14 @@ def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool
         return None
     if 0 in values and max(abs(value) for value in values) < Fraction(1, 10**_DIGITS):
         return _proven_zero(gold - answer)  # a zero by cancellation looks like a very small number
-    if not _agree(*values, _DIGITS):
+    if not _agree(values[0], values[1], _DIGITS):
         return False
     extra = max(_digits_before_point(value) for value in values)
     if extra > _MAX_EXTRA_DIGITS:
         return None
     if digits + extra > _DIGITS:
         values = [_value(side, point, digits + extra) for side in (gold, answer)]
-    return None if None in values else _agree(*values, digits + extra)
+    return None if None in values else _agree(values[0], values[1], digits + extra)
 
 
 def _agree(gold: Any, answer: Any, digits: int) -> bool:
@@ -184,7 +194,7 @@ def _proven_zero(difference: Any) -> bool:
 
 
 def _proportional(gold: tuple[Any, Any], answer: tuple[Any, Any], positive: bool) -> bool:
-    """Whether (right - left) of both differ by a constant factor, above 0 if `positive`, at generic points."""
+    """Whether (left - right) of both differ by a constant factor, above 0 if `positive`."""
     gold_symbols = gold[0].free_symbols | gold[1].free_symbols
     if gold_symbols != answer[0].free_symbols | answer[1].free_symbols:
         return False

@@ -1,9 +1,9 @@
-r"""The shape of an answer, read from its text: is it a number with a unit, a set, a pair, an inequality, a word?
+r"""The shape of an answer, read from its text: a number with a unit, a set, a pair, an inequality, a word?
 
-    "x \\in [0, 1) \\cup \\{2\\}"  --parse_form-->  Relation(("x", Union((Sequence("[)", ...), Sequence("{}", ...)))))
+    "x \in [0,1) \cup \{2\}"  --parse_form-->  Relation(x, Union(Sequence("[)", 0, 1), Sequence("{}", 2)))
 
-Computer algebra drops what distinguishes these ((3,4) and {3,4}, cm and m, 101_2 and 101_3, AB and BA), so that the
-shape is read first, and algebra only ever sees the plain expressions inside. Pure.
+Computer algebra drops what distinguishes these ((3,4) and {3,4}, cm and m, 101_2 and 101_3, AB and BA), so
+that the shape is read first, and algebra only ever sees the plain expressions inside. Pure.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from vt_ray.verify.math_words import plain_words, split_unit
 _MAX_DEPTH = 12
 
 _UNION = re.compile(r"\\cup(?![A-Za-z])")
-_COMMA = re.compile(r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\text\{\s*,?\s*(?:and|or)\s*\}|\\(?:lor|vee)(?![A-Za-z])")
+_COMMA = re.compile(
+    r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\text\{\s*,?\s*(?:and|or)\s*\}|\\(?:lor|vee)(?![A-Za-z])"
+)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|=|<|>")
-_MODULUS = re.compile(r"^(.*?)\(?\s*\\(?:pmod|bmod|mod|pod)(?![A-Za-z])(.*)$|^(.*?)\(\s*mod\s+(.*)\)$", re.DOTALL)
+_MODULUS = re.compile(
+    r"^(.*?)\(?\s*\\(?:pmod|bmod|mod|pod)(?![A-Za-z])(.*)$|^(.*?)\(\s*mod\s+(.*)\)$", re.DOTALL
+)
 _MATRIX = re.compile(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _BASED = re.compile(r"([0-9A-Fa-f]+(?:\.[0-9A-Fa-f]+)?)_\{?(?:\\text\{)?(\d{1,2})\}{0,2}")
 _CLOCK = re.compile(r"\d+(?:\s*:\s*\d+)+")
@@ -96,7 +100,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Relation:
-    """`parts[0] signs[0] parts[1] signs[1] ...`, with signs of `=`, `<`, `>`, `\\le`, `\\ge`, `\\ne`, `\\approx`."""
+    r"""`parts[0] signs[0] parts[1] ...`; the signs are `=`, `<`, `>`, `\le`, `\ge`, `\ne` and `\approx`."""
 
     parts: tuple[Form, ...]
     signs: tuple[str, ...]
@@ -106,12 +110,12 @@ Form = Expression | Words | Quantity | Based | Residue | Sequence | Union | Matr
 
 
 def parse_form(latex: str) -> Form:
-    """The shape of an answer as a dataset or a model wrote it. Never raises; what is not understood is an Expression."""
+    """The shape of an answer as a dataset or a model wrote it. What is not understood is an Expression."""
     return _parse(normalise(latex), 0)
 
 
 def is_name(form: Form) -> bool:
-    """Whether this can stand to the left of `=` as what is being named: `x`, `f(x)`, `\\theta`, `x_1`, "Area"."""
+    r"""Whether this can stand to the left of `=` as a name: `x`, `f(x)`, `\theta`, `x_1`, "Area"."""
     if isinstance(form, Words):
         return form.words.isalpha()
     return isinstance(form, Expression) and _NAME.fullmatch(form.latex) is not None
@@ -129,7 +133,19 @@ def _parse(text: str, depth: int) -> Form:
         return Expression(compact)
     if _THOUSANDS.fullmatch(text):
         return Expression(text.replace(",", ""))
-    for parse in (_clock, _modulus, _list, _relation, _union, _bracketed, _matrix, _based, _words, _quantity, _signs):
+    for parse in (
+        _clock,
+        _modulus,
+        _list,
+        _relation,
+        _union,
+        _bracketed,
+        _matrix,
+        _based,
+        _words,
+        _quantity,
+        _signs,
+    ):
         form = parse(text, depth + 1)
         if form is not None:
             return form

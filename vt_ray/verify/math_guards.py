@@ -1,11 +1,12 @@
 r"""Whether two answers are the same, shape by shape; only plain expressions reach the algebra.
 
-    gold, answer --parse_form--> two shapes --same_form--> expression pairs --algebra.same_value--> True | False
+    gold, answer --parse_form--> shapes --same_form--> pairs of expressions --Algebra--> True | False
 
-Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong; degrees equal their number
-or their radians. A percentage is its value (5\% is 0.05, not 5). A chain `a = b = 42` needs every value in it to be
-right. A name (`x = 5`) may be left out or added, not changed. Sets and bare lists have no order; (1,2), [1,2] and \{1,2\}
-differ. An inequality equals its interval. A base is part of the answer, and so is a modulus. Words are compared as words.
+Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong; degrees equal
+their number or their radians. A percentage is its value (5\% is 0.05, not 5). A chain `a = b = 42` needs
+every value in it to be right. A name (`x = 5`) may be left out or added, not changed. Sets and bare lists
+have no order; (1,2), [1,2] and \{1,2\} differ. An inequality equals its interval. A base is part of the
+answer, and so is a modulus. Words are compared as words.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Algebra(Protocol):
         """Whether two expressions are equal wherever both are defined."""
 
     def same_relation(self, gold: tuple[str, str], answer: tuple[str, str], positive: bool) -> bool:
-        """Whether two differences (left, right) are constant multiples, by a positive constant if `positive`."""
+        """Whether left - right of one is a constant (if `positive`: above 0) times that of the other."""
 
 
 class Undecided(Exception):
@@ -65,7 +66,7 @@ def same_answer(gold: str, answer: str, algebra: Algebra) -> bool:
 
 
 def same_form(gold: Form, answer: Form, algebra: Algebra) -> bool:
-    """As `same_answer`, for shapes. The order of the cases matters: from what can hold others to what cannot."""
+    """As `same_answer`, for shapes. The cases go from what can hold others to what cannot."""
     if gold == answer:
         return True
     if isinstance(gold, Residue) or isinstance(answer, Residue):
@@ -90,11 +91,13 @@ def _same_expression(gold: str, answer: str, algebra: Algebra) -> bool:
 
 
 def _same_words(gold: Form, answer: Form) -> bool:
-    """Words, or one letter of a choice that one side wrote as words. Bases differ unless they were equal shapes."""
+    """Words, or a letter that one side wrote as words. Bases differ unless they were equal shapes."""
     if isinstance(gold, Based) or isinstance(answer, Based):
         return False
-    gold_words, answer_words = (form.words if isinstance(form, Words) else form.latex for form in (gold, answer))
-    return gold_words == answer_words
+    said = [
+        form.words if isinstance(form, Words) else getattr(form, "latex", None) for form in (gold, answer)
+    ]
+    return said[0] is not None and said[0] == said[1]
 
 
 def _same_residue(gold: Form, answer: Form, algebra: Algebra) -> bool:
@@ -120,8 +123,9 @@ def _radians(value: Form, unit: str) -> Form:
 
 def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
     if isinstance(gold, Union) or isinstance(answer, Union):
-        same_kind = isinstance(gold, Union) and isinstance(answer, Union)
-        return same_kind and _unordered(gold.parts, answer.parts, algebra)
+        if not (isinstance(gold, Union) and isinstance(answer, Union)):
+            return False
+        return _unordered(gold.parts, answer.parts, algebra)
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
         shapes_agree = [len(row) for row in gold.rows] == [len(row) for row in answer.rows]
         return shapes_agree and all(
@@ -132,7 +136,9 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
     if kinds <= {"", "{}"}:
         return _unordered(gold.items, answer.items, algebra)
     # A tuple that lost its brackets keeps its order; any other difference of brackets is a difference.
-    return (len(kinds) == 1 or kinds in ({"", "()"}, {"", "[]"})) and _ordered(gold.items, answer.items, algebra)
+    return (len(kinds) == 1 or kinds in ({"", "()"}, {"", "[]"})) and _ordered(
+        gold.items, answer.items, algebra
+    )
 
 
 def _as_sequence(form: Form) -> Sequence:
@@ -145,7 +151,9 @@ def _as_sequence(form: Form) -> Sequence:
 
 
 def _ordered(gold: tuple[Form, ...], answer: tuple[Form, ...], algebra: Algebra) -> bool:
-    return len(gold) == len(answer) and all(same_form(g, a, algebra) for g, a in zip(gold, answer, strict=True))
+    return len(gold) == len(answer) and all(
+        same_form(g, a, algebra) for g, a in zip(gold, answer, strict=True)
+    )
 
 
 def _unordered(gold: tuple[Form, ...], answer: tuple[Form, ...], algebra: Algebra) -> bool:
@@ -216,8 +224,10 @@ def _may_round(exact: Form, rounded: Form) -> bool:
 def _same_difference(gold: Relation, answer: Relation, algebra: Algebra) -> bool:
     """Two equations or inequalities of two sides, as functions: one is a constant multiple of the other."""
     if len(gold.signs) != 1 or len(answer.signs) != 1:
-        return len(gold.parts) == len(answer.parts) and gold.signs == answer.signs and _ordered(
-            gold.parts, answer.parts, algebra
+        return (
+            len(gold.parts) == len(answer.parts)
+            and gold.signs == answer.signs
+            and _ordered(gold.parts, answer.parts, algebra)
         )
     sides = [_sides(relation) for relation in (gold, answer)]
     if gold.signs[0] in _FLIPPED and answer.signs[0] == _FLIPPED[gold.signs[0]]:
@@ -231,4 +241,6 @@ def _same_difference(gold: Relation, answer: Relation, algebra: Algebra) -> bool
 
 def _sides(relation: Relation) -> tuple[str, str] | None:
     left, right = relation.parts
-    return (left.latex, right.latex) if isinstance(left, Expression) and isinstance(right, Expression) else None
+    return (
+        (left.latex, right.latex) if isinstance(left, Expression) and isinstance(right, Expression) else None
+    )

@@ -8,6 +8,7 @@ An answer that exhausts time or memory is a wrong answer, unless the gold answer
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -25,6 +26,7 @@ _START_S = 60.0  # importing sympy takes 1 s, on a machine whose cores are all t
 _MARGIN_S = 1.0
 _MAX_REPLY_BYTES = 4_096
 _MAX_KNOWN_GOLDS = 4_096
+_MAX_GOLD_CHARS = 8_000  # with an answer of twice that, a line still fits into a pipe that nobody reads
 _EXACT_CHARS = 400  # longer pairs go to the process that can be stopped, shape and all
 
 
@@ -41,9 +43,11 @@ class MathProcess:
         self._gold_is_readable: dict[str, bool] = {}
 
     def verdict(self, gold: str, answer: str) -> Verdict:
-        """Whether `answer` equals `gold` (both LaTeX). Raises MathLost where the child is lost twice on a pair."""
-        if not gold.strip():
-            return Verdict("unverified", "gold unreadable: it is empty")
+        """Whether `answer` equals `gold` (both LaTeX). Raises MathLost where a pair loses the child twice."""
+        if not 0 < len(gold.strip()) <= _MAX_GOLD_CHARS:
+            return Verdict(
+                "unverified", f"gold unreadable: {len(gold)} characters, from 1 to {_MAX_GOLD_CHARS} are"
+            )
         if gold.strip() == answer.strip():
             return Verdict("correct")
         if len(answer) > max(MAX_ANSWER_CHARS, 2 * len(gold)):
@@ -62,10 +66,8 @@ class MathProcess:
         if child is None:
             return
         # Its own session: the group holds the child and whatever it started.
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         child.wait()
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
@@ -106,8 +108,8 @@ class MathProcess:
 
     def _exchange(self, child: subprocess.Popen[bytes], line: bytes) -> str | None:
         assert child.stdin is not None
-        child.stdin.write(line)
-        child.stdin.flush()
+        while line:
+            line = line[child.stdin.write(line) :]
         return _read_outcome(child, self._limits.math_timeout_s + _MARGIN_S)
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -121,6 +123,7 @@ class MathProcess:
                 start_new_session=True,
                 cwd="/",
                 env=_environment(),
+                bufsize=0,
             )
         except OSError as error:
             raise MathLost(f"the math process cannot start: {error}") from error
@@ -131,7 +134,9 @@ class MathProcess:
             ready = None
         if ready != "ready":
             self.close()
-            raise MathLost("the math process did not start: is math-verify installed (pip install math-verify)?")
+            raise MathLost(
+                "the math process did not start: is math-verify installed (pip install math-verify)?"
+            )
         return child
 
 
@@ -146,7 +151,7 @@ def _environment() -> dict[str, str]:
 
 
 def _read_outcome(child: subprocess.Popen[bytes], timeout_s: float) -> str | None:
-    """The next line's outcome, None past the deadline. Raises EOFError if the child ended, ValueError on nonsense."""
+    """The next line's outcome, None past the deadline. EOFError: the child ended. ValueError: nonsense."""
     assert child.stdout is not None
     descriptor, reply = child.stdout.fileno(), b""
     deadline = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-r"""Parts of the real line: `x \\ge 0`, `[0, \\infty)`, `x < -1 or x > 1`, as unions of intervals. Pure."""
+r"""Parts of the real line: `x \ge 0`, `[0, \infty)`, `x < -1 or x > 1`, as unions of intervals. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Region:
-    """A union of intervals of the variable `name` ("" if not said). `sure`: it can be nothing else, as (1,2) could."""
+    """A union of intervals of the variable `name`, "" if unsaid. `sure`: nothing else, as (1,2) could be."""
 
     name: str
     intervals: tuple[Interval, ...]
@@ -69,7 +69,9 @@ def _interval(sequence: Sequence) -> Region | None:
     low = _MINUS_INFINITY if low == Expression(r"-\infty") else low
     high = _INFINITY if high == Expression(r"+\infty") else high
     unbounded = low == _MINUS_INFINITY or high == _INFINITY
-    return Region("", (Interval(low, high, sequence.brackets),), unbounded or sequence.brackets in ("(]", "[)"))
+    return Region(
+        "", (Interval(low, high, sequence.brackets),), unbounded or sequence.brackets in ("(]", "[)")
+    )
 
 
 def _alternatives(sequence: Sequence) -> Region | None:
@@ -101,5 +103,7 @@ def _inequality(relation: Relation) -> Region | None:
     if len(parts) != 2 or is_name(parts[0]) == is_name(parts[1]):
         return None
     if is_name(parts[0]):
-        return Region(name_of(parts[0]), (Interval(_MINUS_INFINITY, parts[1], "(" + closing[signs[0]]),), True)
+        return Region(
+            name_of(parts[0]), (Interval(_MINUS_INFINITY, parts[1], "(" + closing[signs[0]]),), True
+        )
     return Region(name_of(parts[1]), (Interval(parts[0], _INFINITY, opening[signs[0]] + ")"),), True)

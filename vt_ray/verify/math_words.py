@@ -1,4 +1,4 @@
-r"""Words and units in answers: "Tuesday", "five", "no solution", "10 \\text{ cm}^2", "\\$5". Pure."""
+r"""Words and units in answers: "Tuesday", "five", "no solution", "10 \text{ cm}^2", "\$5". Pure."""
 
 from __future__ import annotations
 
@@ -6,41 +6,47 @@ import re
 
 _TEXT = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{([^{}]*)\}")
 _LETTERS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
-_NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-).split()
+_NUMBER_NAMES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+fifteen sixteen seventeen eighteen nineteen twenty"""
+_NUMBER_WORDS = _NUMBER_NAMES.split()
 
 # name in a box -> the unit's one spelling
 _UNIT_NAMES = {
-    "millimeter": "mm", "millimetre": "mm", "centimeter": "cm", "centimetre": "cm", "meter": "m", "metre": "m",
-    "kilometer": "km", "kilometre": "km", "inch": "in", "inche": "in", "foot": "ft", "feet": "ft", "yard": "yd",
-    "mile": "mi", "gram": "g", "kilogram": "kg", "pound": "lb", "ounce": "oz", "second": "s", "sec": "s", "minute": "min",
+    "millimeter": "mm", "millimetre": "mm", "centimeter": "cm", "centimetre": "cm", "meter": "m",
+    "metre": "m",
+    "kilometer": "km", "kilometre": "km", "inch": "in", "inche": "in", "foot": "ft", "feet": "ft",
+    "yard": "yd",
+    "mile": "mi", "gram": "g", "kilogram": "kg", "pound": "lb", "ounce": "oz", "second": "s", "sec": "s",
+    "minute": "min",
     "hour": "h", "hr": "h", "liter": "L", "litre": "L", "milliliter": "mL", "millilitre": "mL", "dollar": "$",
-    "euro": "€", "cent": "cent", "unit": "", "square unit": "", "sq unit": "", "cubic unit": "", "radian": "", "rad": "",
+    "euro": "€", "cent": "cent", "unit": "", "square unit": "", "sq unit": "", "cubic unit": "",
+    "radian": "", "rad": "",
     "degree": "°",
 }  # fmt: skip
-_PLAIN_UNITS = frozenset(
-    "mm cm km mi ft in yd kg mg lb oz ml mL min hr sec mph kmh Hz kHz Pa kPa kJ kW MW GB MB".split()
-) | {name + plural for name in _UNIT_NAMES for plural in ("", "s") if len(name) > 2}
+_SHORT_UNITS = "mm cm km mi ft in yd kg mg lb oz ml mL min hr sec mph kmh Hz kHz Pa kPa kJ kW MW GB MB"
+_PLAIN_UNITS = frozenset(_SHORT_UNITS.split()) | {
+    name + plural for name in _UNIT_NAMES for plural in ("", "s") if len(name) > 2
+}
 # Words behind a number that change it, or take it back: no unit.
-_NOT_UNITS = frozenset(
-    "not no never or and nor but is isn't if when than mod modulo base factorial squared cubed hundred thousand million "
-    "billion trillion dozen score half halves third thirds quarter quarters tenth tenths hundredth hundredths percent "
-    "times plus minus over under less more about approximately wrong incorrect false except".split()
-)
+_CHANGING_WORDS = """not no never or and nor but is isn't if when than mod modulo base factorial squared cubed
+hundred thousand million billion trillion dozen score half halves third thirds quarter quarters tenth tenths
+hundredth hundredths percent times plus minus over under less more about approximately wrong incorrect false except"""
+_NOT_UNITS = frozenset(_CHANGING_WORDS.split())
 _POWER = r"(?:\s*\^\s*\{?\s*(-?\d)\s*\}?)?"
-_TEXT_UNIT = re.compile(rf"^(.*[^\s])\s*\\(?:text|mathrm)\s*\{{([^{{}}\d]+?)(?:\^(\d))?\}}{_POWER}$", re.DOTALL)
+_TEXT_UNIT = re.compile(
+    rf"^(.*[^\s])\s*\\(?:text|mathrm)\s*\{{([^{{}}\d]+?)(?:\^(\d))?\}}{_POWER}$", re.DOTALL
+)
 _PLAIN_UNIT = re.compile(rf"^(.*[\d)}}])(\s*)([A-Za-z]+){_POWER}$", re.DOTALL)
 _MONEY = re.compile(r"^(-?)\s*(?:\\\$|\$|(€)|(£)|\\text\{\s*\\?\$\s*\})\s*(?=[\d.\\])(.*)$", re.DOTALL)
 _SINGLE_LETTER_UNITS = "mghsLVAWJNKC"
 
 
 def plain_words(text: str) -> str | None:
-    r"""What is said in words: one letter case, single spaces, no brackets; a number word as digits; None for a formula.
+    r"""What is said in words: in one case, without brackets, a number word as digits. None for a formula.
 
-    Words are \text{...} with anything around it that is no unit of a number, and bare letters: three or more, or
-    capitals (AB is the segment or the product, and not BA). Two small letters are left to the algebra: xy = yx.
+    Words are \text{...} with anything around it that is no unit of a number, and bare letters: three or more,
+    or capitals (AB is the segment or the product, and not BA). Two small letters are left to the algebra: xy
+    = yx.
     """
     bare = _TEXT.sub(r"\1", text)
     has_text = bare != text
@@ -48,7 +54,9 @@ def plain_words(text: str) -> str | None:
         return None
     spoken = re.sub(r"\s+", " ", bare).strip(" .,;!\"'`").strip()
     spoken = spoken[1:-1].strip() if spoken[:1] == "(" and spoken[-1:] == ")" else spoken
-    if not has_text and not (_LETTERS.fullmatch(spoken) and (len(spoken) > 2 or (len(spoken) == 2 and spoken.isupper()))):
+    if not has_text and not (
+        _LETTERS.fullmatch(spoken) and (len(spoken) > 2 or (len(spoken) == 2 and spoken.isupper()))
+    ):
         return None
     if spoken.lower() in _NUMBER_WORDS:
         return str(_NUMBER_WORDS.index(spoken.lower()))
@@ -61,12 +69,14 @@ def _is_value(head: str, text: str) -> bool:
 
 
 def split_unit(text: str) -> tuple[str, str]:
-    """(value, unit in its one spelling), or (text, "") where there is no unit. Degrees are "°", currencies their sign."""
+    """(value, unit in one spelling), or (text, "") if there is none. Degrees are "°", money its sign."""
     if (money := _MONEY.match(text)) is not None:
         return money[1] + money[4], money[2] or money[3] or "$"
     if text.endswith(r"^\circ") or text.endswith(r"^\circ "):
         return text.rstrip()[: -len(r"^\circ")].strip(), "°"
-    if (match := _TEXT_UNIT.match(text)) is not None and (unit := _unit(match[2], match[4] or match[3])) is not None:
+    if (match := _TEXT_UNIT.match(text)) is not None and (
+        unit := _unit(match[2], match[4] or match[3])
+    ) is not None:
         value = match[1].strip()
         if value.endswith(r"^\circ"):  # degrees of temperature
             return value[: -len(r"^\circ")].strip(), "°" + unit

@@ -1,9 +1,9 @@
 """Text in, verdict out: what grades completions inside one worker process.
 
-    problem, text --kind--> math_process | choice | code_tests --> Verdict(correct | wrong | unverified, reason, seconds)
+    problem, text --kind--> math_process | choice | code_tests --> Verdict(status, reason, seconds)
 
-Whatever needs a time limit happens in two child processes, each started when first needed: one for algebra, one that
-runs programs. A failure of theirs is `unverified`, never a wrong answer, and never raises.
+Whatever needs a time limit happens in two child processes, each started when first needed: one for algebra,
+one that runs programs. A failure of theirs is `unverified`, never a wrong answer, and never raises.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ class Verifier:
         return "unsandboxed"
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """Grade `text`, the whole completion, as an answer to `problem`. Never raises; `seconds` is wall-clock time."""
+        """Grade `text`, the whole completion, as an answer to `problem`. Never raises; seconds are wall time."""
         begin = time.monotonic()
         try:
             verdict = self._verdict(problem, text)
         except MathLost as error:
             verdict = Verdict("unverified", str(error))
         except Exception as error:  # a bug in here must not become a wrong answer, nor end a run of days
-            verdict = Verdict("unverified", f"the verifier failed: {type(error).__name__}: {str(error)[:200]}")
+            verdict = Verdict(
+                "unverified", f"the verifier failed: {type(error).__name__}: {str(error)[:200]}"
+            )
         return replace(verdict, seconds=time.monotonic() - begin)
 
     def close(self) -> None:

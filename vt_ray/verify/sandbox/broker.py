@@ -3,9 +3,9 @@
     worker --length, JSON--> broker --fork--> child: program
            <--length, JSON--        <--stdout, stderr, result, exit--
 
-Started as `python -I -S broker.py DIRECTORY` with an empty environment, never forked from the worker: it has no threads,
-no secrets and none of the worker's memory. It learns what goes into a test, never what should come out, and judges
-nothing. No security boundary yet: it stops runaway programs, not malicious ones.
+Started as `python -I -S broker.py DIRECTORY` with an empty environment, never forked from the worker: it has
+no threads, no secrets and none of the worker's memory. It learns what goes into a test, never what should
+come out, and judges nothing. No security boundary yet: it stops runaway programs, not malicious ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _STDERR_TAIL_BYTES = 2_048
 _MAX_STDERR_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 16
 _REAP_S = 2.0
-_WORKER_GONE = 3
+
+
+class WorkerGone(Exception):
+    """The other end of the pipes is closed: nobody waits for the outcome."""
 
 
 def main() -> None:
@@ -47,6 +50,15 @@ def main() -> None:
     # What a program leaves behind becomes this process's child, and so can be found and killed.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     gc.freeze()  # a collection in a child would copy every page of what was imported here
+    try:
+        _serve(requests, replies, root)
+    except (WorkerGone, BrokenPipeError):
+        pass
+    finally:
+        _remove(root)
+
+
+def _serve(requests: int, replies: int, root: str) -> None:
     number = 0
     while (request := _receive(requests)) is not None:
         directory = os.path.join(root, str(number))
@@ -54,7 +66,6 @@ def main() -> None:
         os.mkdir(directory)
         _send(replies, {"id": request["id"]} | _run_test(request, directory, requests))
         _remove(directory)
-    _remove(root)
 
 
 def _receive(source: int) -> dict[str, Any] | None:
@@ -84,10 +95,8 @@ def _remove(directory: str) -> None:
     try:
         os.rmdir(directory)  # nearly always empty
     except OSError:
-        try:
+        with contextlib.suppress(RecursionError):  # nested a thousand deep: it stays
             shutil.rmtree(directory, ignore_errors=True)
-        except RecursionError:  # nested a thousand deep: left to whoever removes the root
-            pass
 
 
 def _run_test(request: dict[str, Any], directory: str, requests: int) -> dict[str, Any]:
@@ -105,8 +114,10 @@ def _run_test(request: dict[str, Any], directory: str, requests: int) -> dict[st
     cap = request["output_bytes"]
     stdout, stderr, *results = (Stream(read, cap) for read, _ in pipes)
     stderr.cap, stderr.keep_tail = _MAX_STDERR_BYTES, _STDERR_TAIL_BYTES
-    stopped = _watch(pid, [stdout, stderr, *results], deadline, requests)
-    code = _end(pid)
+    try:
+        stopped = _watch(pid, [stdout, stderr, *results], deadline, requests)
+    finally:
+        code = _end(pid)
     for read, _ in pipes:
         os.close(read)
     return {
@@ -150,7 +161,10 @@ class Stream:
 
 
 def _watch(pid: int, streams: list[Stream], deadline: float, requests: int) -> str:
-    """Read until the child ends. Why it must be stopped: "timeout", "output_limit", "" if it ended by itself."""
+    """Read until the child ends. Why it must be stopped: "timeout", "output_limit", "" if it ended by itself.
+
+    Its end is that of the process, not of its pipes, which something it left behind may hold open.
+    """
     process = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(process, select.POLLIN)
@@ -162,8 +176,7 @@ def _watch(pid: int, streams: list[Stream], deadline: float, requests: int) -> s
         while True:
             ready = {descriptor for descriptor, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
             if requests in ready:
-                _end(pid)
-                os._exit(_WORKER_GONE)
+                raise WorkerGone
             for descriptor in ready & reading.keys():
                 if not reading[descriptor].drain():
                     poll.unregister(descriptor)
@@ -181,7 +194,7 @@ def _watch(pid: int, streams: list[Stream], deadline: float, requests: int) -> s
 
 
 def _end(pid: int) -> int:
-    """Kill what is left of the child's process group and of its orphans; the child's own exit code (-9: killed)."""
+    """Kill what is left of the child's group and its orphans. The child's own exit code (-9: killed)."""
     for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
         with contextlib.suppress(ProcessLookupError):
             kill(pid, _SIGKILL)

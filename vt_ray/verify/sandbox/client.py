@@ -1,14 +1,15 @@
 """The worker's end of the broker: starts it, asks it to run a program on a test, replaces it when it is lost.
 
-    Request --pipe--> broker --pipe--> Outcome        no answer in time, or nonsense: BrokerLost, and a new broker
+    request --pipe--> broker --pipe--> Outcome     no answer in time, or nonsense: BrokerLost, a new broker
 
-A program may do what it likes to the broker, whose user it shares; so the reply is read with a deadline and a size
-limit, and must repeat an unguessable id: a program that writes replies itself can only speak for itself.
+A program may do what it likes to the broker, whose user it shares; so the reply is read with a deadline and a
+size limit, and must repeat an unguessable id: a program that writes replies itself can only speak for itself.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -27,7 +28,9 @@ from typing import Any
 from vt_ray.verify.limits import Limits
 
 _BROKER = Path(__file__).with_name("broker.py")
-_MARGIN_S = 5.0  # beyond the test's own deadline: starting a broker, killing leftovers, removing thousands of files
+_MARGIN_S = (
+    5.0  # beyond the test's own deadline: starting a broker, killing leftovers, removing thousands of files
+)
 _FRAME_OVERHEAD_BYTES = 64 << 10
 _STREAM_SLACK_BYTES = 512 << 10  # the broker reads in chunks and may overshoot the cap by one, per stream
 _CLOSE_S = 1.0
@@ -41,8 +44,8 @@ class BrokerLost(Exception):
 class Outcome:
     """What a program did with one test: raw, and written by the program, so not to be trusted in form either.
 
-    `stopped` is "timeout" or "output_limit" where the broker ended it, else "". `result` is the JSON text that a
-    called function's value became, None if it returned none.
+    `stopped` is "timeout" or "output_limit" where the broker ended it, else "". `result` is the JSON text
+    that a called function's value became, None if it returned none.
     """
 
     exit_code: int
@@ -61,8 +64,11 @@ class BrokerClient:
         self._root = ""
 
     def run(self, request: dict[str, Any], timeout_s: float) -> Outcome:
-        """Run the program of `request` (`type`, `program`, then `input`, or `function`, `args` and maybe `class`) on
-        one test of at most `timeout_s` seconds. Raises BrokerLost; the next call starts a new broker."""
+        """Run a program on one test, for at most `timeout_s` seconds.
+
+        `request` has `type`, `program`, and `input` (stdio) or `function`, `args` (JSON) and `class` (call).
+        Raises BrokerLost; the next call starts a new broker.
+        """
         token = secrets.token_hex(16)
         frame = json.dumps(
             request
@@ -81,7 +87,16 @@ class BrokerClient:
             if reply["id"] != token:
                 raise ValueError("a reply to no request")
             return _outcome(reply)
-        except (OSError, EOFError, TimeoutError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            OSError,
+            EOFError,
+            TimeoutError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             self.close()
             raise BrokerLost(f"the sandbox broker was lost ({type(error).__name__}: {error})") from error
 
@@ -91,15 +106,11 @@ class BrokerClient:
         if broker is None:
             return
         assert broker.stdin is not None and broker.stdout is not None
-        try:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             broker.stdin.close()  # its sign to end, after it has cleaned up
             broker.wait(_CLOSE_S)
-        except (OSError, subprocess.TimeoutExpired):
-            pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(broker.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         broker.wait()
         broker.stdout.close()
         shutil.rmtree(self._root, ignore_errors=True)
@@ -107,7 +118,8 @@ class BrokerClient:
     def _start(self) -> subprocess.Popen[bytes]:
         self._root = tempfile.mkdtemp(prefix="vt_ray_programs_")
         try:
-            # No PR_SET_PDEATHSIG for the broker: it would fire when the worker's *thread* that started it ends.
+            # No PR_SET_PDEATHSIG for the broker: it would fire when the worker's *thread* that started it
+            # ends.
             self._broker = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-X", "utf8", str(_BROKER), self._root],
                 stdin=subprocess.PIPE,

@@ -1,9 +1,9 @@
-"""What happens in the process of one test: the process is confined, the program is run, its result is written out.
+"""What happens in the process of one test: it is confined, runs the program, writes out the result.
 
     request --confine--> limits, own session, three descriptors --run_stdio | run_call--> exit code
 
-Imported by the broker (standard library only) and executed in a child that it forked. Nothing in here knows what is
-expected, so that a program which takes it apart, and it can, learns and gains nothing.
+Imported by the broker (standard library only) and executed in a child that it forked. Nothing in here knows
+what is expected, so that a program which takes it apart, and it can, learns and gains nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import builtins
 import collections
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -47,8 +48,8 @@ _prelude_names: dict[str, Any] = {}
 exec(_PRELUDE, _prelude_names)  # once, in the broker: a forked child has it for nothing
 _prelude_names.pop("__builtins__")
 
-# Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each test is
-# the first of its process.
+# Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each
+# test is the first of its process.
 _WARM_UP = """
 import sys
 class A:
@@ -79,7 +80,7 @@ class UnsupportedResult(Exception):
 
 
 def confine(directory: str, descriptors: list[int], memory_mb: int, cpu_s: int) -> None:
-    """Own session, standard streams, limits, directory; no other descriptor stays open. Dies with the broker."""
+    """Own session, streams, limits and directory; no other descriptor. Dies with the broker."""
     os.setsid()
     _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     # First up and out of the way: the target of one dup2 may be the source of another.
@@ -88,6 +89,7 @@ def confine(directory: str, descriptors: list[int], memory_mb: int, cpu_s: int) 
         os.dup2(descriptor, target)
     os.closerange(len(high), _MAX_DESCRIPTOR)
     os.chdir(directory)
+    os.environ.clear()
     os.environ.update(HOME=directory, TMPDIR=directory)
     for name, limit in (
         (resource.RLIMIT_AS, memory_mb << 20),
@@ -132,10 +134,8 @@ def _finished(code: int) -> int:
         sys.stdout.flush()
     except BaseException:
         return code or 120
-    try:
+    with contextlib.suppress(BaseException):
         sys.stderr.flush()
-    except BaseException:
-        pass
     return code
 
 
@@ -164,10 +164,10 @@ def _call(namespace: dict[str, Any], request: dict[str, Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """The value rebuilt from exact types of plain data, tuples as lists. Raises UnsupportedResult on anything else.
+    """The value rebuilt from exact types of plain data, tuples as lists. Else raises UnsupportedResult.
 
-    A subclass could answer one thing to the encoder and hold another, so that only the types themselves are let
-    through (and the dictionaries of `collections`, read as dictionaries).
+    A subclass could answer one thing to the encoder and hold another, so that only the types themselves are
+    let through (and the dictionaries of `collections`, read as dictionaries).
     """
     return _plain(value, 0, [0])
 
@@ -181,10 +181,19 @@ def _plain(value: Any, depth: int, count: list[int]) -> Any:
         return value
     if kind is list or kind is tuple:
         return [_plain(item, depth + 1, count) for item in value]
-    if kind is dict or kind is collections.defaultdict or kind is collections.Counter or kind is collections.OrderedDict:
-        items = [(_key(key), _plain(item, depth + 1, count)) for key, item in dict.items(value)]
-        return dict(items)
-    raise UnsupportedResult("the function returned neither a number, a string, None, a list, a tuple nor a dict")
+    if (
+        kind is dict
+        or kind is collections.defaultdict
+        or kind is collections.Counter
+        or kind is collections.OrderedDict
+    ):
+        items = {_key(key): _plain(item, depth + 1, count) for key, item in dict.items(value)}
+        if len(items) != dict.__len__(value):
+            raise UnsupportedResult("two keys of the returned dict are the same as strings")
+        return items
+    raise UnsupportedResult(
+        "the function returned neither a number, a string, None, a list, a tuple nor a dict"
+    )
 
 
 def _key(key: Any) -> str:

@@ -1,0 +1,153 @@
+"""The losses against float64 references built from the formulas, sequence by sequence and group by group."""
+
+import math
+
+import pytest
+import torch
+
+from vt_ray.algorithms.logprobs import entropy, selected_logprobs
+from vt_ray.algorithms.losses import mgpo_loss, sft_loss
+from vt_ray.algorithms.packing import rl_token_weight
+
+LOW, HIGH = 0.2, 0.28
+
+
+def groups_of_sequences(seed=0):
+    """[(advantage, trainer logprobs, rollout logprobs)] for 3 groups of unlike sizes and lengths."""
+    dice = torch.Generator().manual_seed(seed)
+    groups = []
+    for size in (4, 2, 3):
+        group = []
+        for _ in range(size):
+            length = int(torch.randint(1, 9, (), generator=dice))
+            rollout = -3 * torch.rand(length, generator=dice, dtype=torch.float64)
+            # Differences up to 0.6 nats: ratios from 0.55 to 1.8, beyond both clips.
+            gap = 1.2 * torch.rand(length, generator=dice, dtype=torch.float64) - 0.6
+            advantage = float(4 * torch.rand((), generator=dice) - 2)
+            group.append((advantage, rollout + gap, rollout))
+        groups.append(group)
+    return groups
+
+
+def reference(groups):
+    """-J of section 3.4: the mean over groups of the mean over rollouts of the mean over tokens."""
+    total = torch.zeros((), dtype=torch.float64)
+    for group in groups:
+        of_group = torch.zeros((), dtype=torch.float64)
+        for advantage, trainer, rollout in group:
+            of_sequence = torch.zeros((), dtype=torch.float64)
+            for t in range(len(trainer)):
+                rho = torch.exp(trainer[t] - rollout[t])
+                inside = min(max(rho.item(), 1 - LOW), 1 + HIGH)
+                # min() by cases: past the clip, on the side where clipping is the smaller one, no gradient is left.
+                if inside * advantage < rho.item() * advantage:
+                    of_sequence = of_sequence + inside * advantage
+                else:
+                    of_sequence = of_sequence + rho * advantage
+            of_group = of_group + of_sequence / len(trainer)
+        total = total + of_group / len(group)
+    return -total / len(groups)
+
+
+def flat(groups, padding=1):
+    """The groups as the loss takes them, with `padding` tokens of weight 0 and absurd values before each."""
+    columns = [[], [], [], []]
+    for group in groups:
+        for advantage, trainer, rollout in group:
+            w = rl_token_weight(len(groups), len(group), len(trainer))
+            for column, pad in zip(columns, (-50.0, 0.0, advantage, 0.0), strict=True):
+                column += [torch.tensor(pad, dtype=torch.float64)] * padding
+            for t in range(len(trainer)):
+                parts = (trainer[t], rollout[t], torch.tensor(advantage), torch.tensor(w))
+                for column, part in zip(columns, parts, strict=True):
+                    column.append(part.double())
+    return [torch.stack(column) for column in columns]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mgpo_loss_and_gradient_equal_the_formula(seed):
+    groups = groups_of_sequences(seed)
+    leaves = [s[1].requires_grad_() for group in groups for s in group]
+    loss, _ = mgpo_loss(*flat(groups), LOW, HIGH)
+    expected = reference(groups)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
+    got, wanted = torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "objective", "slope"),
+    [
+        (1.0, 2.0, 2.0, 2.0),
+        (1.5, 2.0, 2 * 1.28, 0.0),  # above the upper clip and rewarded: held back
+        (1.5, -2.0, -3.0, -3.0),  # above and punished: not held back
+        (0.5, 2.0, 1.0, 1.0),  # below and rewarded: not held back
+        (0.5, -2.0, -1.6, 0.0),  # below the lower clip and punished: held back
+        (1.25, 2.0, 2.5, 2.5),  # past 1.2, inside 1.28: the clips differ
+        (0.75, -2.0, -1.6, 0.0),
+    ],
+)
+def test_each_side_of_each_clip(ratio, advantage, objective, slope):
+    trainer = torch.tensor([math.log(ratio) - 1.0], dtype=torch.float64, requires_grad=True)
+    rollout = torch.tensor([-1.0], dtype=torch.float64)
+    one = torch.ones(1, dtype=torch.float64)
+    loss, metrics = mgpo_loss(trainer, rollout, advantage * one, one, LOW, HIGH)
+    loss.backward()
+    assert loss.item() == pytest.approx(-objective)
+    assert trainer.grad.item() == pytest.approx(-slope)
+    assert metrics["clipped_tokens"].item() == (slope == 0)
+
+
+def test_on_policy_the_loss_is_minus_the_advantages_and_nothing_is_clipped():
+    logprobs = torch.tensor([-0.5, -1.5, -2.5], requires_grad=True)
+    weights = torch.tensor([0.5, 0.25, 0.25])
+    loss, metrics = mgpo_loss(logprobs, logprobs.detach(), torch.tensor([1.0, -2.0, 4.0]), weights, 0.2, 0.2)
+    loss.backward()
+    assert loss.item() == pytest.approx(-(0.5 - 0.5 + 1.0))
+    assert logprobs.grad.tolist() == pytest.approx([-0.5, 0.5, -1.0])
+    assert metrics["clipped_tokens"] == metrics["rollout_kl"] == metrics["logprob_gap_max"] == 0
+
+
+def test_mgpo_metrics_are_sums_over_completion_tokens():
+    groups = groups_of_sequences(3)
+    _, metrics = mgpo_loss(*flat(groups, padding=3), LOW, HIGH)
+    gaps = torch.cat([trainer - rollout for group in groups for _, trainer, rollout in group])
+    signs = torch.cat([torch.full_like(t, a) for group in groups for a, t, _ in group])
+    ratio = gaps.exp()
+    clipped = ((ratio > 1 + HIGH) & (signs > 0)) | ((ratio < 1 - LOW) & (signs < 0))
+    assert metrics["tokens"].item() == len(gaps)
+    assert metrics["clipped_tokens"].item() == clipped.sum().item() > 0
+    assert metrics["rollout_kl"].item() == pytest.approx((ratio - 1 - gaps).sum().item())
+    assert metrics["logprob_gap_max"].item() == pytest.approx(gaps.abs().max().item())
+
+
+def test_sft_loss_is_torch_cross_entropy_over_the_completion_tokens():
+    dice = torch.Generator().manual_seed(0)
+    logits = torch.randn(20, 11, generator=dice)
+    targets = torch.randint(0, 11, (20,), generator=dice)
+    is_completion = torch.arange(20) % 3 > 0
+    weights = is_completion / is_completion.sum()
+    loss, metrics = sft_loss(selected_logprobs(logits, targets, 1.0), weights)
+    expected = torch.nn.functional.cross_entropy(logits[is_completion], targets[is_completion])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert metrics["tokens"].item() == is_completion.sum().item()
+
+
+@pytest.mark.parametrize("temperature", [0.3, 0.7, 1.0, 1.8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_logprobs_and_entropy_are_those_of_the_tempered_distribution(temperature, dtype):
+    dice = torch.Generator().manual_seed(1)
+    logits = (4 * torch.randn(16, 50, generator=dice)).to(dtype)
+    targets = torch.randint(0, 50, (16,), generator=dice)
+    log_p = torch.log_softmax(logits.double() / temperature, -1)
+    got = selected_logprobs(logits, targets, temperature)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.double(), log_p[torch.arange(16), targets], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        entropy(logits, temperature).double(), -(log_p.exp() * log_p).sum(-1), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_entropy_of_equal_logits_is_the_log_of_their_number():
+    assert entropy(torch.zeros(2, 8), 0.5).tolist() == pytest.approx([math.log(8)] * 2)

@@ -1,0 +1,522 @@
+"""Code verdicts: programs run in children of a broker, their output is judged here. No cluster, no GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vt_ray.records import Problem
+from vt_ray.verify.code_answer import extract_program, outputs_match, results_match
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.sandbox.program import UnsupportedResult, plain
+from vt_ray.verify.verifier import Verifier
+
+CORPUS = Path(__file__).parents[1] / "data" / "verify" / "code.jsonl"
+ROWS = [json.loads(line) for line in CORPUS.read_text().splitlines()]
+NEEDS_SANDBOX = {"hack_atexit_exit0", "hack_patch_pytest_conftest"}  # check tests
+LIMITS = Limits(test_timeout_s=0.7, completion_timeout_s=5.0, memory_mb=256)
+
+SUM = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "3\n"}, {"input": "5 7\n", "output": "12\n"}]}
+ADD = {
+    "type": "call",
+    "function": "add",
+    "cases": [{"args": [1, 2], "expected": 3}, {"args": [5, 7], "expected": 12}],
+}
+GOOD_SUM = "a, b = map(int, input().split())\nprint(a + b)"
+PRINT_SUM = "print(sum(map(int, input().split())))"
+GOOD_ADD = "def add(a, b): return a + b"
+LIGHT = settings(max_examples=60, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(LIMITS) as one:
+        yield one
+
+
+def problem(tests, **changes) -> Problem:
+    return replace(Problem("q", "code", "code", "?", tests=tests), **changes)
+
+
+def grade(verifier, tests, program):
+    return verifier.verify(problem(tests), f"Here:\n```python\n{program}\n```\n")
+
+
+def descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [p for child in children for p in (int(child), *descendants(int(child)))]
+
+
+def assert_alive_and_right(verifier):
+    assert grade(verifier, SUM, GOOD_SUM).status == "correct"
+    assert grade(verifier, ADD, GOOD_ADD).status == "correct"
+    assert descendants(verifier._broker._broker.pid) == []
+
+
+# --- the corpus ---
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
+def test_corpus_row(verifier, row, request):
+    if row["id"] in NEEDS_SANDBOX:
+        request.applymarker(
+            pytest.mark.xfail(reason="check tests need the sandbox: unverified until then", strict=True)
+        )
+    verdict = verifier.verify(problem(row["tests"]), row["response"])
+    assert verdict.status in row["expect"], verdict
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["x=" + "9" * 400_000, "x=" + "(" * 100_000 + ")" * 100_000, "x=" + "-" * 200_000 + "1", "print('\0')"],
+    ids=["literal", "parentheses", "minuses", "nul"],
+)
+def test_compile_bomb_is_wrong(verifier, program):
+    assert grade(verifier, SUM, program).status == "wrong"
+    assert_alive_and_right(verifier)
+
+
+# --- plain programs ---
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        GOOD_SUM,
+        "import sys\nab = sys.stdin.buffer.read().split()\nsys.stdout.buffer.write(b'%d' % sum(map(int, ab)))",
+        "import os\na, b = os.read(0, 100).split()\nos.write(1, str(int(a) + int(b)).encode())",
+        "a, b = open(0).read().split()\nprint(int(a) + int(b), flush=True)\nimport os\nos._exit(0)",
+        f"def main():\n    {PRINT_SUM}\nif __name__ == '__main__':\n    main()\n    exit()",
+        f"import threading\nt = threading.Thread(target=lambda: {PRINT_SUM})\nt.start()",
+        f"import atexit\natexit.register(lambda: {PRINT_SUM})",
+        f"from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n{PRINT_SUM}",
+        f"import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')\n{PRINT_SUM}",
+        f"{PRINT_SUM}\nquit(0)",
+    ],
+    ids=["plain", "buffers", "os", "_exit", "main", "thread", "atexit", "dataclass", "tempfile", "quit"],
+)
+def test_correct_program(verifier, program):
+    verdict = grade(verifier, SUM, program)
+    assert (verdict.status, verdict.reason) == ("correct", "")
+    assert verdict.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("print(3)", "wrong_answer"),
+        ("", "no_answer"),
+        ("1/0", "runtime_error"),
+        ("this is no python", "runtime_error"),
+        (GOOD_SUM + "\nimport sys\nsys.exit(1)", "runtime_error"),
+        ("while True: pass", "timeout"),
+        ("import time\ntime.sleep(60)", "timeout"),
+        ("x = bytearray(1 << 30)", "memory"),
+        ("x = []\nwhile True: x.append(bytearray(1 << 22))", "memory"),
+        ("while True: print('A' * 10000)", "output_limit"),
+        ("import sys\nwhile True: print('A' * 10000, file=sys.stderr)", "output_limit"),
+        ("import sys\nsys.exit(0)", "wrong_answer"),
+        ("import os\nos.kill(0, 9)", "runtime_error"),
+        ("import os\nos.closerange(0, 1000)\nprint(3)", "runtime_error"),
+        ("import signal, os\nos.kill(os.getpid(), signal.SIGSTOP)", "timeout"),
+        ("open('big', 'wb').write(bytes(64 << 20))", "runtime_error"),
+    ],
+)
+def test_wrong_program(verifier, program, reason):
+    verdict = grade(verifier, SUM, program)
+    assert (verdict.status, verdict.reason) == ("wrong", reason)
+    assert_alive_and_right(verifier)
+
+
+def test_a_program_without_a_fence_is_no_answer(verifier):
+    verdict = verifier.verify(problem(SUM), "I would add the numbers.")
+    assert (verdict.status, verdict.reason) == ("wrong", "no_answer")
+
+
+def test_all_tests_share_one_deadline():
+    slow = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "3\n"}] * 50}
+    with Verifier(Limits(test_timeout_s=0.5, completion_timeout_s=1.0)) as verifier:
+        begin = time.monotonic()
+        verdict = grade(verifier, slow, "import time\ntime.sleep(0.3)\n" + GOOD_SUM)
+        assert (verdict.status, verdict.reason) == ("wrong", "timeout")
+        assert time.monotonic() - begin < 2
+
+
+# --- functions ---
+
+
+def call(expected, *args, name="f", owner=None, tolerance=None):
+    tests = {"type": "call", "function": name, "cases": [{"args": list(args), "expected": expected}]}
+    tests |= {"class": owner} if owner else {}
+    return tests | ({"tolerance": tolerance} if tolerance is not None else {})
+
+
+@pytest.mark.parametrize(
+    ("tests", "program"),
+    [
+        (ADD, GOOD_ADD),
+        (ADD, "print('noise')\ndef add(a, b):\n    print('more')\n    return a + b"),
+        (call([1, 2], [2, 1]), "def f(xs: List[int]) -> List[int]: return sorted(xs)"),
+        (call([1, 2], [2, 1]), "def f(xs): return tuple(sorted(xs))"),
+        (call((1, 2), [2, 1]), "def f(xs): return tuple(sorted(xs))"),
+        (
+            call(3, 1, 2, owner="Solution"),
+            "class Solution:\n    def f(self, a: int, b: Optional[int]): return a + b",
+        ),
+        (call({"a": 2}, "aa"), "def f(s): return Counter(s)"),
+        (call({"1": [None, True, 0.5, "x"]}), "def f(): return {1: [None, True, 0.5, 'x']}"),
+        (call(1.4142, 2, tolerance=1e-3), "def f(x): return math.sqrt(x)"),
+    ],
+)
+def test_correct_function(verifier, tests, program):
+    assert grade(verifier, tests, program).status == "correct"
+
+
+ALWAYS_EQUAL = """
+class T:
+    def __eq__(s, o): return True
+    def __ne__(s, o): return False
+    def __hash__(s): return 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("tests", "program"),
+    [
+        (ADD, "def add(a, b): return 3"),
+        (ADD, "def add(a, b): raise SystemExit(0)"),
+        (ADD, "import os\ndef add(a, b): os._exit(0)"),
+        (ADD, "import sys\nsys.exit(0)"),
+        (ADD, "def sub(a, b): return a - b"),
+        (ADD, ALWAYS_EQUAL + "def add(a, b): return T()"),
+        (call([1]), ALWAYS_EQUAL + "class L(T, list): pass\ndef f(): return L([2])"),
+        (call([1]), "class L(list):\n    def __iter__(s): return iter([1])\ndef f(): return L([1])"),
+        (call(1), "class I(int): pass\ndef f(): return I(1)"),
+        (call(1), "def f(): return True"),
+        (call(True), "def f(): return 1"),
+        (call(3), "def f(): return 3.0"),
+        (call("1"), "def f(): return 1"),
+        (call(1.0, tolerance=1e-6), "def f(): return float('nan')"),
+        (call(0), "def f(): return 10 ** 5000"),
+        (call([]), "def f():\n    x = []\n    x.append(x)\n    return x"),
+        (call([]), "def f():\n    x = []\n    for _ in range(200000): x = [x]\n    return x"),
+        (call([]), "def f():\n    x = 1\n    for _ in range(60): x = [x, x]\n    return x"),
+        (call({"1": 2}), "def f(): return {1: 1, '1': 2}"),
+        (call([1]), "def f(): return {1}"),
+        (ADD, 'print(\'{"status": "correct", "result": 3}\\n3\\nPASSED\')\ndef add(a, b): return 0'),
+        (
+            ADD,
+            "import json\njson.dumps = json.JSONEncoder.encode = lambda *a: '3'\ndef add(a, b): return 0",
+        ),
+        (ADD, "import os\nos.write(3, b'3')\nos._exit(0)"),
+        (ADD, "import os\nos.write(3, b'[' * 60000)\nos._exit(0)"),
+        (ADD, "import os\nos.write(3, b'9' * 60000)\nos._exit(0)"),
+        (ADD, "def add(a, b): return 'x' * 1000000"),
+    ],
+)
+def test_a_function_that_cheats_or_fails_is_wrong(verifier, tests, program):
+    assert grade(verifier, tests, program).status == "wrong"
+
+
+def test_the_result_is_what_was_returned_not_what_a_mutable_argument_became(verifier):
+    tests = {"type": "call", "function": "f", "cases": [{"args": [[2, 1]], "expected": None}]}
+    assert grade(verifier, tests, "def f(xs): xs.sort()").status == "correct"
+
+
+# --- what programs leave behind, and do to the broker ---
+
+
+def test_a_sleeping_child_left_behind_is_gone(verifier):
+    marker = "vt_ray_left_behind"
+    for extra in ("", "os.setsid()\n    "):
+        program = (
+            f"import os, time\nif os.fork() == 0:\n    {extra}open('{marker}', 'w')\n    time.sleep(300)\n"
+            + GOOD_SUM
+        )
+        assert grade(verifier, SUM, program).status == "correct"
+        assert descendants(verifier._broker._broker.pid) == []
+
+
+def test_a_child_left_behind_that_fork_again_is_gone(verifier):
+    program = "import os, time\nfor _ in range(3):\n    if os.fork(): break\n    os.setsid()\n" + GOOD_SUM
+    grade(verifier, SUM, program + "\ntime.sleep(300)")
+    assert descendants(verifier._broker._broker.pid) == []
+
+
+def test_files_left_behind_are_removed(verifier):
+    program = "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\n" + GOOD_SUM
+    assert grade(verifier, SUM, program).status == "correct"
+    assert_alive_and_right(verifier)  # the directory goes after the reply: one more request, and it is gone
+    assert len(os.listdir(verifier._broker._root)) <= 1
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os\nos.kill(os.getppid(), 9)",
+        "import os\nos.kill(os.getppid(), 19)",  # stopped: no answer, found by the watchdog
+    ],
+    ids=["kill", "stop"],
+)
+def test_a_broker_lost_is_unverified_and_the_next_program_is_graded_right(verifier, program, monkeypatch):
+    monkeypatch.setattr("vt_ray.verify.sandbox.client._MARGIN_S", 0.5)
+    before = verifier._broker._broker and verifier._broker._broker.pid
+    verdict = grade(verifier, SUM, program + "\nimport time\ntime.sleep(60)")
+    assert verdict.status == "unverified"
+    assert "broker was lost" in verdict.reason
+    assert_alive_and_right(verifier)
+    assert verifier._broker._broker.pid != before
+
+
+def test_a_program_cannot_answer_for_the_broker(verifier):
+    forged = json.dumps(
+        {"id": "x", "exit_code": 0, "stopped": "", "stdout": "Mwo=", "stderr": "", "result": "Mw=="}
+    )
+    program = (
+        "import os, struct\n"
+        f"m = {forged!r}.encode()\n"
+        "for fd in range(64):\n"
+        "    try:\n"
+        "        f = os.open(f'/proc/{os.getppid()}/fd/{fd}', os.O_WRONLY | os.O_NONBLOCK)\n"
+        "        os.write(f, struct.pack('!I', len(m)) + m)\n"
+        "    except OSError: pass\n"
+    )
+    assert grade(verifier, SUM, program).status != "correct"
+    assert_alive_and_right(verifier)
+
+
+def test_no_descriptor_but_the_standard_streams(verifier):
+    program = "import os\nprint(sorted(map(int, os.listdir('/proc/self/fd'))))"  # 3 is the listing itself
+    tests = {"type": "stdio", "cases": [{"input": "", "output": "[0, 1, 2, 3]"}]}
+    assert grade(verifier, tests, program).status == "correct"
+
+
+def test_the_environment_is_empty(verifier):
+    program = "import os\nprint(sorted(os.environ))"
+    tests = {"type": "stdio", "cases": [{"input": "", "output": "['HOME', 'TMPDIR']"}]}
+    assert grade(verifier, tests, program).status == "correct"
+
+
+def test_expected_outputs_never_enter_the_sandbox(verifier, monkeypatch):
+    sent = []
+    real = verifier._broker.run
+    monkeypatch.setattr(
+        verifier._broker, "run", lambda request, timeout_s: sent.append(request) or real(request, timeout_s)
+    )
+    tests = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "secret-3"}]}
+    grade(verifier, tests, GOOD_SUM)
+    grade(verifier, call("secret-4"), "def f(): return 1")
+    assert len(sent) == 2
+    assert "secret" not in json.dumps(sent)
+
+
+# --- what is nobody's wrong answer ---
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        None,
+        {},
+        {"type": "stdio", "cases": []},
+        {"type": "stdio"},
+        {"type": "stdio", "cases": [{"input": "1"}]},
+        {"type": "stdio", "cases": [{"input": "1", "output": 1}]},
+        {"type": "stdio", "cases": "abc"},
+        {"type": "stdio", "tolerance": float("nan"), "cases": [{"input": "1", "output": "1"}]},
+        {"type": "call", "cases": [{"args": [], "expected": 1}]},
+        {"type": "call", "function": "f(", "cases": [{"args": [], "expected": 1}]},
+        {"type": "call", "function": "f", "cases": [{"args": {}, "expected": 1}]},
+        {"type": "call", "function": "f", "cases": [{"args": []}]},
+        {"type": "call", "function": "f", "cases": [{"args": [{1}], "expected": 1}]},
+        {"type": "check", "entry_point": "f", "test": "check(f)"},
+        {"type": "other", "cases": [1]},
+        [1, 2],
+    ],
+)
+def test_tests_that_cannot_be_run_are_unverified(verifier, tests):
+    assert grade(verifier, tests, GOOD_SUM).status == "unverified"
+
+
+def test_only_built_in_problems_run_without_a_sandbox(verifier):
+    verdict = verifier.verify(problem(SUM, source="downloaded.jsonl"), f"```python\n{GOOD_SUM}\n```")
+    assert verdict.status == "unverified"
+    assert verdict.reason == "refused: unsandboxed backend runs built-in problems only"
+    assert verifier.backend == "unsandboxed"
+
+
+def test_a_broker_that_cannot_start_is_unverified(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with Verifier(LIMITS) as broken:
+        verdict = grade(broken, SUM, GOOD_SUM)
+        assert verdict.status == "unverified"
+        assert "/nowhere/python" in verdict.reason
+        assert verifier_root(broken) is None
+
+
+def verifier_root(verifier) -> str | None:
+    root = verifier._broker._root
+    return root if root and os.path.exists(root) else None
+
+
+def test_limits_above_zero():
+    with pytest.raises(ValueError, match="test_timeout_s is 0"):
+        Limits(test_timeout_s=0)
+
+
+# --- ends ---
+
+
+def test_close_leaves_no_process_and_no_directory():
+    with Verifier(LIMITS) as one:
+        assert grade(one, SUM, GOOD_SUM).status == "correct"
+        pid, root = one._broker._broker.pid, one._broker._root
+    assert not Path(f"/proc/{pid}").exists()
+    assert not os.path.exists(root)
+    one.close()  # twice is once
+    assert grade(one, SUM, GOOD_SUM).status == "correct"  # and it starts again
+    one.close()
+
+
+def test_the_broker_ends_with_its_worker():
+    code = (
+        "import sys, time; from vt_ray.verify.verifier import *; from vt_ray.records import Problem\n"
+        "v = Verifier(Limits(test_timeout_s=60, completion_timeout_s=60))\n"
+        "tests = {'type': 'stdio', 'cases': [{'input': '', 'output': ''}]}\n"
+        "p = Problem('q', 'c', 'code', '?', tests=tests)\n"
+        "v.verify(p, '```\\npass\\n```')\n"
+        "print(v._broker._broker.pid, flush=True)\n"
+        "v.verify(p, '```\\nimport time\\nwhile True: time.sleep(1)\\n```')\n"
+    )
+    root = Path(__file__).parents[2]
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root)
+    broker = int(worker.stdout.readline())
+    wait_until(lambda: descendants(broker))
+    program = descendants(broker)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    worker.stdout.close()
+    wait_until(lambda: not any(is_running(pid) for pid in (broker, *program)))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition, timeout_s: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+# --- pure parts ---
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("```python\nx\n```", "x\n"),
+        ("```\nx\n```", "x\n"),
+        ("```py\na\n```\nthen\n```python\nb\n```\nend", "b\n"),
+        ("```python\nx\n```\nprints\n```text\n3\n```", "x\n"),
+        ("```python\nx\n", "x\n"),
+        ("  ```python\n  x\n  y\n  ```", "x\ny\n"),
+        ("~~~\nx\n~~~", None),
+        ("```python\n```", None),
+        ("```bash\nls\n```", None),
+        ("no code", None),
+        ("", None),
+    ],
+)
+def test_extract_program(text, program):
+    assert extract_program(text) == program
+
+
+@LIGHT
+@given(st.text(alphabet="`python\n ab", max_size=200))
+def test_extract_program_never_raises(text):
+    extract_program(text)
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "tolerance", "same"),
+    [
+        ("3\n", b"3", None, True),
+        ("3", b"3 \n\n", None, True),
+        ("a\nb", b"a  \r\nb\r\n", None, True),
+        ("a b", b"a  b", None, False),
+        ("x", b" x", None, False),
+        ("x\nx\n", b" \n \n", None, False),
+        ("1.5", b"1.50", None, False),
+        ("1.5", b"1.5000001", 1e-6, True),
+        ("1.5", b"1.51", 1e-6, False),
+        ("1000000", b"1000000.5", 1e-6, True),
+        ("1.5", b"nan", 1e-6, False),
+        ("inf", b"inf", 1e-6, True),
+        ("1e999", b"2e999", 1e-6, False),
+        ("1.5", b"1_5", 1e-6, False),
+        ("YES 1", b"YES 1.0", 1e-6, True),
+        ("YES", b"\xff\xfe", None, False),
+        ("1 2", b"1 2 2", 1e-6, False),
+        ("", b"", None, True),
+    ],
+)
+def test_outputs_match(expected, actual, tolerance, same):
+    assert outputs_match(expected, actual, tolerance) is same
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@LIGHT
+@given(JSON_VALUES, JSON_VALUES)
+def test_results_match_only_what_is_written_the_same(left, right):
+    same = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
+    assert results_match(left, left)
+    assert results_match(left, right) is results_match(right, left)
+    assert same is False or results_match(left, right)
+
+
+def test_results_match_is_strict_about_types():
+    for left, right in [
+        (1, True),
+        (0, False),
+        (3, 3.0),
+        ("1", 1),
+        ([], {}),
+        (None, 0),
+        ([1], [1, 1]),
+        ({"a": 1}, {"b": 1}),
+    ]:
+        assert not results_match(left, right)
+    assert not results_match(float("nan"), float("nan"))
+
+
+@LIGHT
+@given(JSON_VALUES)
+def test_plain_values_pass_unchanged(value):
+    assert results_match(value, plain(value))
+
+
+@pytest.mark.parametrize("value", [{1}, b"x", object(), 1j, type("L", (list,), {})(), {None: 1}, range(3)])
+def test_other_values_are_refused(value):
+    with pytest.raises(UnsupportedResult):
+        plain(value)

@@ -1,0 +1,80 @@
+"""Console script `vt-tools`: small offline commands around a run. Needs neither Ray nor a GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo")]) -> None:
+    """Make a run's report.html again and print its table."""
+    from vt_ray.report.html import write_report
+    from vt_ray.report.summary import print_table
+
+    if not (run / "run.json").is_file():
+        raise typer.BadParameter(f"{run} is no run folder (run.json is not there): give one such as runs/demo")
+    summary = run / "summary.json"
+    if summary.is_file():
+        print_table(json.loads(summary.read_text()))
+    typer.echo(f"report: {write_report(run)}")
+
+
+@app.command()
+def problems(
+    subdomain: Annotated[str, typer.Argument(help="algebra, geometry, calculus, statistics or code")],
+    split: str = "train",
+    count: int = 3,
+    seed: int = 0,
+) -> None:
+    """Show made problems with their worked solutions in every style."""
+    from rich.console import Console
+
+    from vt_ray.data.makers import make_problems
+
+    try:
+        made = make_problems(subdomain, split, count, seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    console = Console(highlight=False, markup=False)
+    for problem in made:
+        console.rule(f"{problem.question_id}  level {problem.level}")
+        console.print(problem.question, style="bold")
+        for solution in problem.solutions:
+            console.print(f"\n[{solution.style}]\n{solution.text}")
+
+
+@app.command()
+def fuse(
+    output: Annotated[Path, typer.Argument(help="folder of the fused model, new or empty")],
+    checkpoints: Annotated[list[Path], typer.Argument(help="Hugging Face folders of one architecture")],
+    weights: Annotated[str, typer.Option(help="comma-separated, one a checkpoint; empty: uniform")] = "",
+) -> None:
+    """Average checkpoints into one model (section 2 of the method)."""
+    from vt_ray.config import ConfigError
+    from vt_ray.spectrum_phase.fusion import fuse as average
+    from vt_ray.spectrum_phase.fusion import fusion_weights
+
+    if output.exists() and any(output.iterdir()):
+        raise typer.BadParameter(f"{output} is not empty: name a new folder")
+    named = {str(path): path for path in checkpoints}
+    try:
+        shares = fusion_weights([float(w) for w in weights.split(",") if w], list(named))
+    except (ConfigError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    output.mkdir(parents=True, exist_ok=True)
+    average(named, shares, output)
+    typer.echo(f"fused {len(named)} checkpoints into {output}")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()
