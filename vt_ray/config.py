@@ -14,6 +14,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vt_ray.verify.limits import Limits
+
 
 class ConfigError(ValueError):
     """A value that cannot work. The message gives the value, the limit and the remedy."""
@@ -226,17 +228,6 @@ class EvaluationConfig:
 
 
 @dataclass
-class VerifyConfig:
-    """Limits of one verdict. `backend` is `unsandboxed`: only the built-in makers' code problems may run."""
-
-    test_timeout_s: float = 2.0
-    completion_timeout_s: float = 10.0
-    memory_mb: int = 512
-    output_kb: int = 64
-    math_timeout_s: float = 5.0
-
-
-@dataclass
 class Config:
     run_name: str = "run"
     runs_dir: str = "runs"
@@ -250,7 +241,7 @@ class Config:
     signal: SignalConfig = field(default_factory=SignalConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    verify: VerifyConfig = field(default_factory=VerifyConfig)
+    verify: Limits = field(default_factory=Limits)
 
     @property
     def context_tokens(self) -> int:
@@ -266,7 +257,9 @@ def to_config(composed: Any) -> Config:
 
     config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
-        raise ConfigError(f"composed config is a {type(config).__name__}, not Config: keep `vt_ray_schema` first")
+        raise ConfigError(
+            f"composed config is a {type(config).__name__}, not Config: keep `vt_ray_schema` first"
+        )
     return config
 
 

@@ -50,7 +50,9 @@ def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
     """The base model as a Hugging Face folder; a scratch tokenizer learns from the training problems."""
     corpus = [text for p in problems.train for text in (p.question, *(s.text for s in p.solutions))]
     return run.phase(
-        "base", base_inputs(config), lambda folder: prepare_base_model(config.model, corpus, config.seed, folder)
+        "base",
+        base_inputs(config),
+        lambda folder: prepare_base_model(config.model, corpus, config.seed, folder),
     )
 
 
@@ -65,7 +67,12 @@ def load_encoder(config: Config, base: Path, problems: ProblemSets) -> PromptEnc
 
 
 def train_spectrum(
-    config: Config, cluster: Cluster, run: RunFolder, base: Path, encoder: PromptEncoder, problems: ProblemSets
+    config: Config,
+    cluster: Cluster,
+    run: RunFolder,
+    base: Path,
+    encoder: PromptEncoder,
+    problems: ProblemSets,
 ) -> Path:
     sft = config.spectrum.sft
 

@@ -1,6 +1,6 @@
 """What passes between the rooms: plain frozen records, no behaviour, nothing heavy imported.
 
-    Problem --> Prompt --> Rollouts (one question's completions) --> GradedGroup --> update
+Problem --> Prompt --> Rollouts (one question's completions) --> GradedGroup --> update
 """
 
 from __future__ import annotations

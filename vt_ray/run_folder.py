@@ -1,8 +1,8 @@
 """A run's folder: who it is, where things lie in it, and the results it shares with other runs.
 
-    runs/<run_name>/           run.json config.yaml metrics.jsonl rollouts/ rl/ evaluation/ summary.json report.html logs/
-                               base/ sft/ probe/ fused/  <-- hard links to what is in
-    runs/phases/<name>-<key>/  finished phases, keyed by the hash of their inputs
+runs/<run_name>/           run.json config.yaml metrics.jsonl rollouts/ rl/ evaluation/ summary.json report.html logs/
+                           base/ sft/ probe/ fused/  <-- hard links to what is in
+runs/phases/<name>-<key>/  finished phases, keyed by the hash of their inputs
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise ConfigError(f"{path.parent} is in use by another process: wait for it, or choose a run_name") from error
+            raise ConfigError(
+                f"{path.parent} is in use by another process: wait for it, or choose a run_name"
+            ) from error
         yield
 
 

@@ -24,7 +24,9 @@ def validate(config: Config) -> None:
 def refuse_missing_gpus(config: Config) -> None:
     """A local run that asks for more GPUs than this machine has would wait for ever."""
     cluster = config.cluster
-    asked = cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
+    asked = (
+        cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
+    )
     if asked == 0 or cluster.ray_address is not None:
         return
     import torch

@@ -24,7 +24,9 @@ class Rank:
         self.rank = rank
         init_process_group(rank, world_size, "127.0.0.1", port)
 
-    def gradients(self, spec: LearnerSpec, sequences: list[TrainSequence], row_tokens: int) -> dict[str, torch.Tensor]:
+    def gradients(
+        self, spec: LearnerSpec, sequences: list[TrainSequence], row_tokens: int
+    ) -> dict[str, torch.Tensor]:
         from deepspeed.utils import safe_get_full_grad
 
         engine = TrainingEngine(spec)

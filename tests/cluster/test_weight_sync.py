@@ -128,9 +128,7 @@ def test_rollout_and_trainer_log_probabilities_agree_at_another_temperature(
     with cluster.verifier() as verifier, cluster.tracker(lam=1.0) as tracker:
         handles = generator.generate(prompts, Sampling(temperature, 1.0, 0, 24))
         groups = list(verifier.grade(handles))
-        weights = [
-            replace(w, advantages=(1.0, -1.0, 0.5, -0.5)) for w in tracker.weigh(groups, version=10)
-        ]
+        weights = [replace(w, advantages=(1.0, -1.0, 0.5, -0.5)) for w in tracker.weigh(groups, version=10)]
         metrics = learner.mgpo_step(groups, weights, tiny_config.signal.mgpo, temperature)
     assert metrics["tokens"] == sum(n for g in groups for n in g.completion_tokens)
     assert metrics["logprob_gap_max"] < 1e-4

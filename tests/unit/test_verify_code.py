@@ -93,7 +93,7 @@ def test_compile_bomb_is_wrong(verifier, program):
     "program",
     [
         GOOD_SUM,
-        "import sys\nab = sys.stdin.buffer.read().split()\nsys.stdout.buffer.write(b'%d' % sum(map(int, ab)))",
+        "import sys\nn = sum(map(int, sys.stdin.buffer.read().split()))\nsys.stdout.buffer.write(b'%d' % n)",
         "import os\na, b = os.read(0, 100).split()\nos.write(1, str(int(a) + int(b)).encode())",
         "a, b = open(0).read().split()\nprint(int(a) + int(b), flush=True)\nimport os\nos._exit(0)",
         f"def main():\n    {PRINT_SUM}\nif __name__ == '__main__':\n    main()\n    exit()",
@@ -122,7 +122,7 @@ def test_correct_program(verifier, program):
         ("while True: pass", "timeout"),
         ("import time\ntime.sleep(60)", "timeout"),
         ("x = bytearray(1 << 30)", "memory"),
-        ("x = []\nwhile True: x.append(bytearray(1 << 22))", "memory"),
+        ("x = []\nwhile True: x.append(bytearray(1 << 26))", "memory"),
         ("while True: print('A' * 10000)", "output_limit"),
         ("import sys\nwhile True: print('A' * 10000, file=sys.stderr)", "output_limit"),
         ("import sys\nsys.exit(0)", "wrong_answer"),

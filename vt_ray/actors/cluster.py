@@ -23,7 +23,6 @@ from vt_ray.actors.verifiers import RayVerifier, VerifierActor
 from vt_ray.config import Config, ConfigError, OptimizerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.training import LearnerSpec
-from vt_ray.verify.verifier import Limits
 
 
 class RayCluster:
@@ -109,21 +108,16 @@ class RayCluster:
             LearnerActor.options(**options).remote(rank, cluster.learner_threads, self.log_folder)
             for rank in range(cluster.num_learners)
         ]
-        (address, port) = _wait_for([actors[0].address.remote()], "learner rank 0", cluster.startup_timeout_s)[0]
+        (address, port) = _wait_for(
+            [actors[0].address.remote()], "learner rank 0", cluster.startup_timeout_s
+        )[0]
         # Not waited for: every later call of an actor queues behind its join.
         for actor in actors:
             actor.join.remote(cluster.num_learners, address, port)
         return actors
 
     def _start_verifiers(self) -> list:
-        cluster, verify = self.config.cluster, self.config.verify
-        limits = Limits(
-            test_timeout_s=verify.test_timeout_s,
-            completion_timeout_s=verify.completion_timeout_s,
-            memory_mb=verify.memory_mb,
-            output_kb=verify.output_kb,
-            math_timeout_s=verify.math_timeout_s,
-        )
+        cluster, limits = self.config.cluster, self.config.verify
         options = {"num_cpus": cluster.cpus_per_actor}
         return [
             VerifierActor.options(**options).remote(f"verifier_{i}", limits, self.log_folder)
@@ -146,7 +140,9 @@ def _start_ray(config: Config) -> None:
 
 def _refuse_too_few_gpus(config: Config) -> None:
     cluster = config.cluster
-    asked = cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
+    asked = (
+        cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
+    )
     there = int(ray.cluster_resources().get("GPU", 0))
     if asked > there:
         raise ConfigError(

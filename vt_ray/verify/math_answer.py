@@ -31,6 +31,7 @@ _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<whole>{_INTEGER})?\\frac\{{(?P<fsign>[+-]?)(?P<top>{_INTEGER})\}}\{{(?P<bottom>{_INTEGER})\}}"
     rf"|(?P<left>{_INTEGER})/(?P<right>{_INTEGER})"
     rf"|(?P<grouped>\d{{1,3}}(?:,\d{{3}})+)(?P<grouped_decimals>\.\d+)?"
+    rf"|(?P<before>\d*\.\d*)\\overline\{{(?P<period>\d+)\}}"
     rf"|(?P<digits>{_INTEGER})(?P<point>\.)?|(?P<decimal>\d*\.\d+))"
 )
 
@@ -141,4 +142,8 @@ def _magnitude(match: re.Match[str]) -> Fraction | None:
         return Fraction(int(match["left"]), bottom) if bottom else None
     if match["grouped"]:
         return Fraction(match["grouped"].replace(",", "") + (match["grouped_decimals"] or ""))
+    if match["period"]:  # 0.1666...: the period, over as many nines, behind the last digit before it
+        behind = len(match["before"].partition(".")[2])
+        start = Fraction(match["before"] + "0" if match["before"] != "." else "0")
+        return start + Fraction(int(match["period"]), (10 ** len(match["period"]) - 1) * 10**behind)
     return Fraction(match["digits"] or match["decimal"])

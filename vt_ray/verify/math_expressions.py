@@ -9,6 +9,7 @@ rebuilt: sympy would compute 9^{9^9} on the way.
 from __future__ import annotations
 
 import logging
+import re
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,7 @@ _MANY_DIGITS = 400  # and at which two equal ones are looked at again
 _GUARD_DIGITS = 8  # of these, how many may be rounding
 _MAX_EXTRA_DIGITS = 2_000  # numbers of more digits before the point are equal only if written equally
 _POINTS = 4
+_STRAY_PRIME = re.compile(r"(?<![A-Za-z'])'")  # the parser would drop it: 7' is not 7
 _MIN_POINTS = 2
 
 
@@ -64,10 +66,12 @@ def _parse(latex: str) -> Any:
         normalize_latex,
     )
 
+    if _STRAY_PRIME.search(latex):
+        return None
     tidying = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
     try:
         tree = latex2sympy(
-            normalize_latex(latex.replace("'", "_{prime}"), tidying),  # the parser drops primes
+            normalize_latex(latex.replace("'", "_{prime}"), tidying),
             normalization_config=None,
             conversion_config=ConversionConfig(lowercase_symbols=False),
         )

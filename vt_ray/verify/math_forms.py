@@ -21,7 +21,9 @@ _UNION = re.compile(r"\\cup(?![A-Za-z])")
 _COMMA = re.compile(
     r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\text\{\s*,?\s*(?:and|or)\s*\}|\\(?:lor|vee)(?![A-Za-z])"
 )
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+# One grouped number, and around it a sign, a name, a currency, a unit; not within the brackets of a set or a
+# tuple.
+_THOUSANDS = re.compile(r"([^\d,(\[{]*)(\d{1,3}(?:,\d{3})+)(?!\d)([^,]*)")
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|=|<|>")
 _MODULUS = re.compile(
     r"^(.*?)\(?\s*\\(?:pmod|bmod|mod|pod)(?![A-Za-z])(.*)$|^(.*?)\(\s*mod\s+(.*)\)$", re.DOTALL
@@ -118,11 +120,15 @@ def is_name(form: Form) -> bool:
     r"""Whether this can stand to the left of `=` as a name: `x`, `f(x)`, `\theta`, `x_1`, "Area"."""
     if isinstance(form, Words):
         return form.words.isalpha()
+    if isinstance(form, Sequence):  # (x, y) = (1, 2)
+        return form.brackets == "()" and all(is_name(item) for item in form.items)
     return isinstance(form, Expression) and _NAME.fullmatch(form.latex) is not None
 
 
 def name_of(form: Form) -> str:
     """The name that `is_name` saw, without the arguments: `f` of `f(x)`."""
+    if isinstance(form, Sequence):
+        return ",".join(name_of(item) for item in form.items)
     return form.words if isinstance(form, Words) else getattr(form, "latex", "").partition("(")[0]
 
 
@@ -131,8 +137,9 @@ def _parse(text: str, depth: int) -> Form:
     compact = squash(text)
     if depth > _MAX_DEPTH:
         return Expression(compact)
-    if _THOUSANDS.fullmatch(text):
-        return Expression(text.replace(",", ""))
+    if (grouped := _THOUSANDS.fullmatch(text)) is not None:
+        text = grouped[1] + grouped[2].replace(",", "") + grouped[3]
+        compact = squash(text)
     for parse in (
         _clock,
         _modulus,

@@ -45,9 +45,8 @@ class MathProcess:
     def verdict(self, gold: str, answer: str) -> Verdict:
         """Whether `answer` equals `gold` (both LaTeX). Raises MathLost where a pair loses the child twice."""
         if not 0 < len(gold.strip()) <= _MAX_GOLD_CHARS:
-            return Verdict(
-                "unverified", f"gold unreadable: {len(gold)} characters, from 1 to {_MAX_GOLD_CHARS} are"
-            )
+            reason = f"gold unreadable: {len(gold)} characters, the limits are 1 and {_MAX_GOLD_CHARS}"
+            return Verdict("unverified", reason)
         if gold.strip() == answer.strip():
             return Verdict("correct")
         if len(answer) > max(MAX_ANSWER_CHARS, 2 * len(gold)):
@@ -155,8 +154,10 @@ def _read_outcome(child: subprocess.Popen[bytes], timeout_s: float) -> str | Non
     assert child.stdout is not None
     descriptor, reply = child.stdout.fileno(), b""
     deadline = time.monotonic() + timeout_s
+    poll = select.poll()  # not select.select, which takes no descriptor above 1023, and workers have many
+    poll.register(descriptor, select.POLLIN)
     while not reply.endswith(b"\n"):
-        if not select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             return None
         chunk = os.read(descriptor, _MAX_REPLY_BYTES)
         if not chunk or len(reply) > _MAX_REPLY_BYTES:

@@ -30,13 +30,15 @@ _PLAIN_UNITS = frozenset(_SHORT_UNITS.split()) | {
 # Words behind a number that change it, or take it back: no unit.
 _CHANGING_WORDS = """not no never or and nor but is isn't if when than mod modulo base factorial squared cubed
 hundred thousand million billion trillion dozen score half halves third thirds quarter quarters tenth tenths
-hundredth hundredths percent times plus minus over under less more about approximately wrong incorrect false except"""
+hundredth hundredths percent times plus minus over under less more about approximately wrong incorrect false
+except k bn"""
 _NOT_UNITS = frozenset(_CHANGING_WORDS.split())
 _POWER = r"(?:\s*\^\s*\{?\s*(-?\d)\s*\}?)?"
 _TEXT_UNIT = re.compile(
     rf"^(.*[^\s])\s*\\(?:text|mathrm)\s*\{{([^{{}}\d]+?)(?:\^(\d))?\}}{_POWER}$", re.DOTALL
 )
 _PLAIN_UNIT = re.compile(rf"^(.*[\d)}}])(\s*)([A-Za-z]+){_POWER}$", re.DOTALL)
+_UNIT_WORDS = re.compile(r"[A-Za-z][A-Za-z /'-]{0,29}")
 _MONEY = re.compile(r"^(-?)\s*(?:\\\$|\$|(€)|(£)|\\text\{\s*\\?\$\s*\})\s*(?=[\d.\\])(.*)$", re.DOTALL)
 _SINGLE_LETTER_UNITS = "mghsLVAWJNKC"
 
@@ -95,7 +97,7 @@ def _is_plain_unit(match: re.Match[str]) -> bool:
 def _unit(name: str, power: str | None) -> str | None:
     """`cm^2` of ("square centimeters", None); None where the words are no unit."""
     words = re.sub(r"[\s.~]+", " ", name).strip()
-    if not words or len(words) > 30 or _NOT_UNITS & set(words.lower().split()):
+    if not _UNIT_WORDS.fullmatch(words) or _NOT_UNITS & set(words.lower().split()):
         return None
     for prefix, implied in (("square ", "2"), ("sq ", "2"), ("cubic ", "3")):
         if words.lower().startswith(prefix):

@@ -37,7 +37,7 @@ class Verifier:
         return "unsandboxed"
 
     def verify(self, problem: Problem, text: str) -> Verdict:
-        """Grade `text`, the whole completion, as an answer to `problem`. Never raises; seconds are wall time."""
+        """Grade `text`, a whole completion, as an answer to `problem`. Never raises."""
         begin = time.monotonic()
         try:
             verdict = self._verdict(problem, text)

@@ -160,7 +160,7 @@ def _write(broker: subprocess.Popen[bytes], frame: bytes, deadline: float) -> No
     assert broker.stdin is not None
     view = memoryview(frame)
     while view:
-        _await([], [broker.stdin.fileno()], deadline)
+        _await(broker.stdin.fileno(), select.POLLOUT, deadline)
         view = view[os.write(broker.stdin.fileno(), view) :]
 
 
@@ -168,7 +168,7 @@ def _read(broker: subprocess.Popen[bytes], size: int, deadline: float) -> bytes:
     assert broker.stdout is not None
     data = bytearray()
     while len(data) < size:
-        _await([broker.stdout.fileno()], [], deadline)
+        _await(broker.stdout.fileno(), select.POLLIN, deadline)
         chunk = os.read(broker.stdout.fileno(), size - len(data))
         if not chunk:
             raise EOFError("it ended")
@@ -176,7 +176,8 @@ def _read(broker: subprocess.Popen[bytes], size: int, deadline: float) -> bytes:
     return bytes(data)
 
 
-def _await(readable: list[int], writable: list[int], deadline: float) -> None:
-    ready = select.select(readable, writable, [], max(0.0, deadline - time.monotonic()))
-    if not (ready[0] or ready[1]):
+def _await(descriptor: int, event: int, deadline: float) -> None:
+    poll = select.poll()  # not select.select, which takes no descriptor above 1023, and workers have many
+    poll.register(descriptor, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
         raise TimeoutError("no answer in time")

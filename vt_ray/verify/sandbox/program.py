@@ -31,7 +31,7 @@ _MAX_FILE_MB = 16
 _MAX_OPEN_FILES = 64
 _MAX_PROCESSES = 4_096  # counts every thread of the user on the machine, so it cannot be small
 _MAX_RESULT_DEPTH = 64
-_MAX_RESULT_ITEMS = 1_000_000
+_MAX_RESULT_ITEMS = 200_000
 
 # What LeetCode-style programs rely on without importing it.
 _PRELUDE = """

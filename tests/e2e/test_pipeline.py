@@ -1,0 +1,175 @@
+"""The whole pipeline as a user starts it: real Ray, vLLM, DeepSpeed and verifier, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+VT_RAY = [sys.executable, "-m", "vt_ray.main"]
+MILESTONES = ["base", "sft_last", "sft_best", "fused", "math_short", "math_long", "code"]
+STAGES = MILESTONES[4:]
+COLUMNS = {
+    "stage step question_id sample weight_version text tokens rollout_logprobs verdict reason p_c weight advantage "
+    "seconds"
+}
+
+
+def vt_ray(runs: Path, *overrides: str, **kwargs) -> subprocess.CompletedProcess:
+    command = [*VT_RAY, *overrides, "experiment=tiny", f"runs_dir={runs}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def finished(runs):
+    done = vt_ray(runs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs / "tiny", done
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_run_ends_with_a_table_and_a_report(finished):
+    run, done = finished
+    for name in MILESTONES:
+        assert name in done.stdout
+    assert "WARNING" not in done.stdout + done.stderr
+    assert (run / "report.html").stat().st_size > 100_000
+
+
+def test_summary_has_every_milestone_in_order(finished):
+    run, _ = finished
+    summary = json.loads((run / "summary.json").read_text())
+    assert [m["name"] for m in summary["milestones"]] == MILESTONES
+    for milestone in summary["milestones"]:
+        for scores in (milestone, *milestone["by_subdomain"].values()):
+            for measure in ("pass_at_1", "pass_at_8"):
+                assert 0 <= scores[measure]["low"] <= scores[measure]["mean"] <= scores[measure]["high"] <= 1
+        assert set(milestone["by_subdomain"]) == {"algebra", "geometry", "calculus", "statistics", "code"}
+    assert summary["lambda"] == 1.0 and summary["seed"] == 0
+    assert summary["config_hash"] == json.loads((run / "run.json").read_text())["config_hash"]
+    for phase in ("sft", "probe", "evaluate", *(f"rl {s}" for s in STAGES)):
+        assert summary["phases"][phase]["seconds"] > 0 and summary["phases"][phase]["tokens"] > 0
+
+
+def test_rollouts_have_one_row_a_completion(finished):
+    run, _ = finished
+    for stage in STAGES:
+        for step in (1, 2):
+            table = pq.read_table(run / "rollouts" / stage / f"step_{step:06d}.parquet")
+            assert set(next(iter(COLUMNS)).split()) <= set(table.column_names)
+            rows = table.to_pylist()
+            assert len(rows) == 4 * 4
+            assert len({(r["question_id"], r["sample"]) for r in rows}) == 16
+            for row in rows:
+                assert len(row["tokens"]) == len(row["rollout_logprobs"]) > 0
+                assert row["verdict"] in ("correct", "wrong", "unverified")
+                assert all(logprob <= 0 for logprob in row["rollout_logprobs"])
+
+
+def test_versions_rise_by_one_each_step_over_all_stages(finished):
+    run, _ = finished
+    assert [line["weight_version"] for line in metrics(run)] == list(range(6))
+    assert all(line["sync"]["version"] == line["weight_version"] + 1 for line in metrics(run))
+
+
+def test_fused_model_is_an_ordinary_checkpoint(finished):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run, _ = finished
+    model = AutoModelForCausalLM.from_pretrained(run / "fused")
+    assert len(AutoTokenizer.from_pretrained(run / "fused")) <= model.config.vocab_size
+
+
+def test_finished_run_is_not_repeated(finished):
+    run, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
+    again = vt_ray(run.parent)
+    assert again.returncode == 0, again.stderr
+    assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
+    assert len(metrics(run)) == 6
+
+
+def test_same_folder_with_another_config_is_refused(finished):
+    run, _ = finished
+    refused = vt_ray(run.parent, "signal.mgpo.lam=2")
+    assert refused.returncode != 0
+    assert "config hash" in refused.stderr and "run_name" in refused.stderr
+
+
+def kill_when(process: subprocess.Popen, condition, timeout_s: float = 240) -> None:
+    """kill -9 the driver as soon as `condition()` holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_run_continues_where_it_stopped(finished, tmp_path):
+    """kill -9 in the middle of SFT, then in the middle of RL: the third command ends as an undisturbed run does."""
+    whole, _ = finished
+    run = tmp_path / "tiny"
+    command = [*VT_RAY, "experiment=tiny", f"runs_dir={tmp_path}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as process:
+        kill_when(process, lambda: list(tmp_path.glob("phases/sft-*/state/step_000006/manifest.json")))
+    with subprocess.Popen(command, **quiet) as process:
+        kill_when(process, lambda: (run / "rl/math_long/checkpoints/step_000001/manifest.json").exists())
+    done = vt_ray(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    sft = [json.loads(line)["step"] for line in (run / "sft/metrics.jsonl").read_text().splitlines()]
+    assert sft == list(range(1, 13))
+    ours, theirs = metrics(run), metrics(whole)
+    assert [(m["stage"], m["step"]) for m in ours] == [(m["stage"], m["step"]) for m in theirs]
+    for stage in STAGES:
+        files = sorted(p.name for p in (run / "rollouts" / stage).iterdir())
+        assert files == ["step_000001.parquet", "step_000002.parquet"]
+        for name in files:
+            mine, other = (pq.read_table(r / "rollouts" / stage / name).to_pylist() for r in (run, whole))
+            assert [(r["question_id"], r["sample"]) for r in mine] == [
+                (r["question_id"], r["sample"]) for r in other
+            ]
+
+
+def test_multirun_shares_one_sft_and_one_fused_model(finished):
+    """Both members of the sweep take the spectrum phase of the finished run: only lambda differs."""
+    run, _ = finished
+    before = sorted(p.name for p in (run.parent / "phases").iterdir())
+    command = [*VT_RAY, "-m", "signal.mgpo.lam=0,2", "experiment=tiny", f"runs_dir={run.parent}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(p.name for p in (run.parent / "phases").iterdir()) == before
+    summaries = [
+        json.loads((run.parent / f"tiny-signal.mgpo.lam={lam}" / "summary.json").read_text())
+        for lam in (0, 2)
+    ]
+    assert [s["lambda"] for s in summaries] == [0, 2]
+    assert len({s["config_hash"] for s in summaries}) == 2
+    weights = [
+        (run.parent / f"tiny-signal.mgpo.lam={lam}" / "fused/model.safetensors").stat().st_ino
+        for lam in (0, 2)
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_failing_run_exits_non_zero(tmp_path):
+    failed = vt_ray(tmp_path, "signal.sync.logprob_tolerance=1e-30")
+    assert failed.returncode != 0
+    assert "SyncError" in failed.stderr and "logprob_tolerance" in failed.stderr

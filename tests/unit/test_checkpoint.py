@@ -1,0 +1,172 @@
+"""The step commit: whole or not there, and a damaged one is passed over."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vt_ray.checkpoint import MANIFEST, commit, committed, newest, write_json
+from vt_ray.tracking import MetricsLog, read_lines
+
+
+def state(text="weights"):
+    def write(folder: Path) -> None:
+        (folder / "learner").mkdir()
+        (folder / "learner" / "model.bin").write_text(text)
+        (folder / "tracker.json").write_text("{}")
+
+    return write
+
+
+def steps(folder, *numbers, keep=9):
+    for n in numbers:
+        commit(folder / f"step_{n:06d}", {"step": n}, state(f"weights of {n}"), keep)
+    return folder
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_commit_is_found_with_its_state_and_manifest(tmp_path):
+    folder, manifest = newest(steps(tmp_path, 1, 2))
+    assert folder.name == "step_000002"
+    assert manifest["step"] == 2
+    assert (folder / "learner" / "model.bin").read_text() == "weights of 2"
+
+
+def test_nothing_committed_is_none(tmp_path):
+    assert newest(tmp_path) is None
+    assert newest(tmp_path / "not there") is None
+    assert committed(tmp_path) == []
+
+
+def test_a_commit_that_fails_leaves_the_older_one_and_no_step_folder(tmp_path):
+    steps(tmp_path, 1)
+
+    def breaks(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        commit(tmp_path / "step_000002", {"step": 2}, breaks, keep=1)
+    assert not (tmp_path / "step_000002").exists()
+    assert newest(tmp_path)[0].name == "step_000001"
+    assert names(tmp_path) == ["step_000001"]
+
+
+def test_a_commit_after_a_failed_one_holds_nothing_of_it(tmp_path):
+    (tmp_path / "step_000001.partial").mkdir()
+    (tmp_path / "step_000001.partial" / "old").write_text("old")
+    steps(tmp_path, 1)
+    assert names(tmp_path / "step_000001") == ["learner", MANIFEST, "tracker.json"]
+
+
+def test_leftovers_of_a_crash_are_removed_even_if_all_their_files_are_there(tmp_path):
+    steps(tmp_path, 1, 2)
+    (tmp_path / "step_000002").rename(tmp_path / "step_000002.partial")
+    (tmp_path / "step_000003.partial").mkdir()
+    assert newest(tmp_path)[0].name == "step_000001"
+    assert names(tmp_path) == ["step_000001"]
+
+
+def truncate(step):
+    (step / "learner" / "model.bin").write_text("wei")
+
+
+def lose(step):
+    (step / "tracker.json").unlink()
+
+
+def lose_manifest(step):
+    (step / MANIFEST).unlink()
+
+
+def cut_manifest(step):
+    text = (step / MANIFEST).read_text()
+    (step / MANIFEST).write_text(text[: len(text) // 2])
+
+
+def zero_manifest(step):
+    (step / MANIFEST).write_bytes(bytes(200))
+
+
+def binary_manifest(step):
+    (step / MANIFEST).write_bytes(b"\xff\xfe\x80\x00")
+
+
+def empty_manifest(step):
+    (step / MANIFEST).write_text("")
+
+
+DAMAGES = [truncate, lose, lose_manifest, cut_manifest, zero_manifest, binary_manifest, empty_manifest]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_step_is_passed_over(tmp_path, damage):
+    damage(steps(tmp_path, 1, 2) / "step_000002")
+    assert [p.name for p in committed(tmp_path)] == ["step_000001"]
+    assert newest(tmp_path)[1]["step"] == 1
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "7", '"x"', "{}", '{"files": {}}', '{"files": null}'])
+def test_a_manifest_of_other_json_is_passed_over(tmp_path, text):
+    (steps(tmp_path, 1, 2) / "step_000002" / MANIFEST).write_text(text)
+    assert newest(tmp_path)[1]["step"] == 1
+
+
+def test_a_damaged_step_is_made_again_and_does_not_count_as_kept(tmp_path):
+    truncate(steps(tmp_path, 1, 2) / "step_000002")
+    steps(tmp_path, 2, keep=2)
+    assert [p.name for p in committed(tmp_path)] == ["step_000001", "step_000002"]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_are_kept(tmp_path, keep):
+    steps(tmp_path, 0, 1, 9, 10, keep=keep)
+    assert names(tmp_path) == [f"step_{n:06d}" for n in (0, 1, 9, 10)][-keep:]
+
+
+def test_write_json_replaces_the_whole_file_or_nothing(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_metrics_are_cut_back_to_where_a_step_was_committed(tmp_path):
+    log = MetricsLog(tmp_path / "deep" / "metrics.jsonl")
+    assert log.offset == 0
+    log.write({"step": 1, "note": "λ = ½"})
+    there = log.offset
+    log.write({"step": 2})
+    log.cut(there)
+    log.write({"step": 2, "again": True})
+    assert log.lines() == [{"step": 1, "note": "λ = ½"}, {"step": 2, "again": True}]
+
+
+def test_a_line_torn_by_a_crash_is_cut_away(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write({"step": 1})
+    there = log.offset
+    with log.path.open("a") as file:
+        file.write('{"step": 2, "lo')
+    again = MetricsLog(log.path)
+    again.cut(there)
+    again.write({"step": 2})
+    assert [line["step"] for line in read_lines(log.path)] == [1, 2]
+
+
+def test_metrics_that_lost_lines_stay_readable_after_the_cut(tmp_path):
+    # A machine that lost power may hold the manifest but not the metrics' last page.
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write({"step": 1})
+    there = log.offset + 40
+    log.cut(there)
+    log.write({"step": 2})
+    assert [line["step"] for line in log.lines()] == [1, 2]
+
+
+def test_lines_of_a_missing_file_are_none(tmp_path):
+    assert read_lines(tmp_path / "metrics.jsonl") == []

@@ -1,0 +1,150 @@
+"""The proof that weights arrived: checksums that notice any change, buckets that lose nothing."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vt_ray.algorithms.checksum import checksum
+from vt_ray.engines.weights import (
+    SyncError,
+    checkpoint_buckets,
+    compare_checksums,
+    compare_logprobs,
+    fill_buckets,
+    open_bucket,
+)
+
+WORDS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
+dtypes = st.sampled_from(list(WORDS))
+
+
+def random_tensor(shape, dtype, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+@given(dtypes, st.integers(1, 40), st.data())
+def test_any_flipped_bit_changes_the_checksum(dtype, size, data):
+    tensor = random_tensor((size,), dtype, data.draw(st.integers(0, 5)))
+    at = data.draw(st.integers(0, size - 1))
+    bit = data.draw(st.integers(0, 8 * dtype.itemsize - 1))
+    changed = tensor.clone()
+    changed.view(WORDS[dtype])[at] ^= 1 << bit if bit < 8 * dtype.itemsize - 1 else -(1 << bit)
+    assert not torch.equal(changed.view(WORDS[dtype]), tensor.view(WORDS[dtype]))
+    assert checksum(changed) != checksum(tensor)
+
+
+@given(dtypes, st.integers(2, 40), st.data())
+def test_swapped_elements_change_the_checksum(dtype, size, data):
+    tensor = torch.arange(size).to(dtype)
+    i, j = data.draw(st.lists(st.integers(0, size - 1), min_size=2, max_size=2, unique=True))
+    swapped = tensor.clone()
+    swapped[i], swapped[j] = tensor[j], tensor[i]
+    assert checksum(swapped) != checksum(tensor)
+
+
+def test_zeros_of_another_sign_and_in_another_place_are_noticed():
+    assert checksum(torch.tensor([0.0, 0.0])) != checksum(torch.tensor([0.0, -0.0]))
+    assert checksum(torch.tensor([1.0, -1.0])) != checksum(torch.tensor([-1.0, 1.0]))
+    assert checksum(torch.tensor([1.0, 0.0])) != checksum(torch.tensor([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("dtype", list(WORDS))
+def test_views_equal_their_contiguous_copies(dtype):
+    base = random_tensor((6, 8), dtype)
+    for view in (base.t(), base[:, 1:7:2], base[2], base[::3, ::2], base[1, 1], base.expand(2, 6, 8)):
+        assert checksum(view) == checksum(view.contiguous().clone())
+    assert checksum(base.t()) != checksum(base)
+    assert checksum(base.requires_grad_()) == checksum(base.detach())
+
+
+def test_a_tensor_of_several_chunks_is_summed_to_its_end():
+    tensor = torch.zeros((1 << 21) + 3)
+    before = checksum(tensor)
+    for at in (0, (1 << 20) - 1, 1 << 20, (1 << 21) + 2):
+        changed = tensor.clone()
+        changed[at] = 1.0
+        assert checksum(changed) != before
+
+
+def tensors(shapes):
+    kinds = [torch.float32, torch.bfloat16, torch.float16, torch.int8, torch.int64]
+    return {
+        f"layer.{i}": (10 * random_tensor(shape, torch.float32, i)).to(kinds[i % len(kinds)])
+        for i, shape in enumerate(shapes)
+    }
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 5), max_size=3).map(tuple), min_size=1, max_size=12), st.integers(1, 300)
+)
+def test_buckets_give_back_every_tensor_of_any_type_and_size(shapes, bucket_bytes):
+    sent = tensors(shapes)
+    buckets = list(fill_buckets(sent.items(), bucket_bytes))
+    for bucket in buckets:
+        assert bucket.data.nbytes <= bucket_bytes or len(bucket.entries) == 1
+        assert bucket.data.nbytes == sum(entry.num_bytes for entry in bucket.entries)
+    got = {name: t for bucket in buckets for name, t in open_bucket(bucket)}
+    sums = {entry.name: entry.checksum for bucket in buckets for entry in bucket.entries}
+    assert list(got) == list(sent) == list(sums)
+    for name, tensor in sent.items():
+        assert got[name].dtype == tensor.dtype
+        assert got[name].shape == tensor.shape
+        assert torch.equal(got[name], tensor)
+        assert sums[name] == checksum(tensor) == checksum(got[name])
+
+
+def test_a_tensor_larger_than_a_bucket_gets_one_of_its_own():
+    sent = {
+        "small": torch.ones(2),
+        "large": torch.ones(100),
+        "scalar": torch.tensor(3.0),
+        "last": torch.ones(3),
+    }
+    buckets = list(fill_buckets(sent.items(), 32))
+    assert [[e.name for e in b.entries] for b in buckets] == [["small"], ["large"], ["scalar", "last"]]
+
+
+def test_transposed_parameters_travel_in_row_order():
+    matrix = torch.arange(6.0).view(2, 3).t()
+    [bucket] = fill_buckets([("w", matrix)], 1 << 10)
+    [(_, got)] = open_bucket(bucket)
+    assert got.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_checkpoint_with_tied_embeddings_sends_both_names(tmp_path, tied):
+    from safetensors.torch import save_file
+
+    (tmp_path / "config.json").write_text('{"tie_word_embeddings": %s}' % str(tied).lower())
+    embedding = random_tensor((4, 3), torch.bfloat16)
+    save_file({"model.embed_tokens.weight": embedding}, tmp_path / "model-1.safetensors")
+    save_file({"model.norm.weight": torch.ones(3)}, tmp_path / "model-2.safetensors")
+    got = {name: t for bucket in checkpoint_buckets(tmp_path) for name, t in open_bucket(bucket)}
+    names = {"model.embed_tokens.weight", "model.norm.weight"} | ({"lm_head.weight"} if tied else set())
+    assert got.keys() == names
+    for name in names - {"model.norm.weight"}:
+        assert torch.equal(got[name], embedding)
+
+
+def test_equal_checksums_pass():
+    assert compare_checksums({"a": 1, "b": 2}, {"b": 2, "a": 1}, 3, "generator 0") is None
+
+
+@pytest.mark.parametrize("loaded", [{"a": 1}, {"a": 1, "b": 3}, {"a": 1, "b": -2}])
+def test_a_missing_or_different_tensor_is_named_with_version_and_holder(loaded):
+    with pytest.raises(SyncError, match=r"version 7.*generator 1.*\bb\b"):
+        compare_checksums({"a": 1, "b": 2}, loaded, 7, "generator 1")
+
+
+def test_the_gap_is_the_mean_absolute_difference():
+    assert compare_logprobs([-1.0, -2.0], [-1.5, -1.9], 0.31, 1, "g") == pytest.approx(0.3)
+    assert compare_logprobs([-1.0], [-1.0], 0.0, 1, "g") == 0.0
+
+
+@pytest.mark.parametrize("generator", [[-1.0, -2.1], [-1.0, math.nan], [-1.0, -math.inf]])
+def test_a_gap_over_the_limit_or_not_a_number_is_refused(generator):
+    with pytest.raises(SyncError, match=r"version 4.*generator 0.*logprob_tolerance"):
+        compare_logprobs([-1.0, -2.0], generator, 0.04, 4, "generator 0")

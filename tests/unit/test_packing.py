@@ -1,0 +1,204 @@
+"""Packed rows equal one sequence a row, in layout, in a real model's log-probabilities and in the gradient."""
+
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vt_ray.actors.learners import rl_sequences
+from vt_ray.algorithms.logprobs import selected_logprobs
+from vt_ray.algorithms.losses import mgpo_loss
+from vt_ray.algorithms.packing import TrainSequence, deal, empty_row, make_row, pack, rl_token_weight
+from vt_ray.records import Completion, Problem, Rollouts
+
+VOCAB = 64
+PROBLEM = Problem("algebra/1", "algebra", "math", "1 + 1?", "2")
+
+
+@pytest.fixture(scope="module")
+def model():
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        initializer_range=0.2,
+    )
+    config._attn_implementation = "sdpa"
+    return Qwen2ForCausalLM(config).float().train()
+
+
+def sequences(count=9, seed=0):
+    dice = random.Random(seed)
+    out = []
+    for _ in range(count):
+        prompt = tuple(dice.randrange(VOCAB) for _ in range(dice.randint(1, 6)))
+        completion = tuple(dice.randrange(VOCAB) for _ in range(dice.randint(1, 10)))
+        weight = rl_token_weight(3, count // 3, len(completion))
+        # Off by up to half a nat from a typical value, so that some tokens are clipped and some are not.
+        logprobs = tuple(-4.2 + dice.uniform(-0.5, 0.5) for _ in completion)
+        out.append(TrainSequence(prompt, completion, weight, dice.choice([-1.3, 0.7, 2.0]), logprobs))
+    return out
+
+
+def logits_of(model, row):
+    """As the learner calls it: positions alone tell the sequences apart."""
+    out = model(
+        input_ids=row.token_ids.unsqueeze(0), position_ids=row.position_ids.unsqueeze(0), use_cache=False
+    )
+    return out.logits[0]
+
+
+def gradient(model, rows):
+    model.zero_grad()
+    loss = torch.zeros(())
+    for row in rows:
+        logprobs = selected_logprobs(logits_of(model, row), row.targets, 0.8)
+        part, _ = mgpo_loss(logprobs, row.rollout_logprobs, row.advantages, row.token_weights, 0.2, 0.28)
+        part.backward()
+        loss += part.detach()
+    return loss, {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def logprobs_by_sequence(model, rows):
+    """{tokens of the sequence: its completion's log-probabilities}, cut out of the rows where positions restart."""
+    found = {}
+    for row in rows:
+        logprobs = selected_logprobs(logits_of(model, row), row.targets, 1.0).detach()
+        starts = [*torch.nonzero(row.position_ids == 0).flatten().tolist(), len(row.token_ids)]
+        for a, b in zip(starts, starts[1:], strict=False):
+            mask = row.token_weights[a:b] > 0
+            found[tuple(row.token_ids[a:b].tolist())] = logprobs[a:b][mask]
+    return found
+
+
+def padded_logprobs(model, batch):
+    """The same from one right-padded batch with an attention mask."""
+    longest = max(map(len, batch))
+    ids = torch.tensor([[*s.prompt_ids, *s.completion_ids] + [0] * (longest - len(s)) for s in batch])
+    mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in batch])
+    log_p = torch.log_softmax(model(input_ids=ids, attention_mask=mask, use_cache=False).logits.detach(), -1)
+    found = {}
+    for i, s in enumerate(batch):
+        at = range(len(s.prompt_ids), len(s))
+        found[s.prompt_ids + s.completion_ids] = torch.stack([log_p[i, t - 1, ids[i, t]] for t in at])
+    return found
+
+
+def test_packed_equals_separate_equals_padded_logprobs(model):
+    batch = sequences()
+    packed_rows = pack(batch, 40)
+    assert 1 < len(packed_rows) < len(batch)
+    packed = logprobs_by_sequence(model, packed_rows)
+    separate = logprobs_by_sequence(model, [make_row([s]) for s in batch])
+    padded = padded_logprobs(model, batch)
+    assert packed.keys() == separate.keys() == padded.keys()
+    for tokens in packed:
+        torch.testing.assert_close(packed[tokens], separate[tokens], rtol=0, atol=1e-5)
+        torch.testing.assert_close(packed[tokens], padded[tokens], rtol=0, atol=1e-5)
+
+
+def test_packed_and_separate_rows_give_the_same_mgpo_loss_and_gradient(model):
+    batch = sequences(seed=1)
+    loss, packed = gradient(model, pack(batch, 40))
+    expected, separate = gradient(model, [make_row([s]) for s in batch])
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert max(g.abs().max() for g in separate.values()) > 1e-2
+    for name in separate:
+        torch.testing.assert_close(packed[name], separate[name], rtol=0, atol=1e-5)
+
+
+def test_an_empty_row_weighs_nothing(model):
+    loss, grads = gradient(model, [empty_row()])
+    assert loss == 0
+    assert all(not g.any() for g in grads.values())
+
+
+def test_a_row_by_hand():
+    a = TrainSequence((1, 2), (3, 4, 5), 0.5, -1.0, (-0.1, -0.2, -0.3))
+    b = TrainSequence((6,), (7,), 0.25, 2.0, (-0.4,))
+    row = make_row([a, b])
+    assert row.token_ids.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert row.position_ids.tolist() == [0, 1, 2, 3, 4, 0, 1]
+    assert row.token_weights.tolist() == [0, 0.5, 0.5, 0.5, 0, 0.25, 0]
+    assert row.rollout_logprobs.tolist() == pytest.approx([0, -0.1, -0.2, -0.3, 0, -0.4, 0])
+    weighs = row.token_weights > 0
+    assert row.targets[weighs].tolist() == [3, 4, 5, 7]
+    assert row.advantages[weighs].tolist() == [-1, -1, -1, 2]
+
+
+lengths = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), max_size=30)
+
+
+@given(lengths, st.integers(2, 40))
+def test_every_token_once_and_no_row_over_the_budget(shapes, budget):
+    batch = [TrainSequence((i,) * p, (i,) * c, 1.0) for i, (p, c) in enumerate(shapes)]
+    rows = pack(batch, budget)
+    packed = sorted(t for row in rows for t in row.token_ids.tolist())
+    assert packed == sorted(t for s in batch for t in (*s.prompt_ids, *s.completion_ids))
+    for row in rows:
+        alone = int((row.position_ids == 0).sum()) == 1
+        assert len(row.token_ids) <= budget or alone
+    assert sum(int((row.token_weights > 0).sum()) for row in rows) == sum(c for _, c in shapes)
+
+
+def test_a_sequence_over_the_budget_gets_a_row_of_its_own():
+    rows = pack([TrainSequence((1,), (1,) * 30, 1.0), TrainSequence((2,), (2,), 1.0)], 8)
+    assert [row.token_ids.unique().tolist() for row in rows] == [[1], [2]]
+
+
+def test_token_weights_of_a_whole_batch_sum_to_one():
+    groups = [[3, 1, 8], [5, 5], [7, 2, 2, 9]]
+    total = sum(n * rl_token_weight(len(groups), len(g), n) for g in groups for n in g)
+    assert total == pytest.approx(1.0)
+    assert rl_token_weight(2, 4, 5) == 1 / 40
+
+
+@given(st.lists(st.integers(1, 100), max_size=40), st.integers(1, 5))
+def test_deal_gives_each_index_once_and_balances(sizes, ranks):
+    shares = deal(sizes, ranks)
+    assert len(shares) == ranks
+    assert sorted(i for share in shares for i in share) == list(range(len(sizes)))
+    loads = [sum(sizes[i] for i in share) for share in shares]
+    # Longest first to the least loaded: no two ranks are further apart than one sequence.
+    assert max(loads) - min(loads) <= max(sizes, default=0)
+
+
+def rollouts(batch):
+    completions = [
+        Completion(i, s.completion_ids, s.rollout_logprobs, "", "stop", 0, 0.0) for i, s in enumerate(batch)
+    ]
+    return Rollouts(PROBLEM, batch[0].prompt_ids, tuple(completions))
+
+
+def test_leaving_out_what_has_no_gradient_leaves_denominators_and_gradient(model):
+    group = rollouts(sequences(6, seed=2))
+    valid = [True, True, False, True, True, True]
+    advantages = [1.5, 0.0, 0.0, -0.5, 0.0, -1.0]
+    kept = rl_sequences(group, valid, advantages, num_groups=4)
+    assert [s.completion_ids for s in kept] == [group.completions[i].token_ids for i in (0, 3, 5)]
+    assert [s.token_weight for s in kept] == [1 / (4 * 5 * len(s.completion_ids)) for s in kept]
+    everything = [
+        TrainSequence(
+            group.prompt_token_ids, c.token_ids, 1 / (4 * 5 * len(c.token_ids)), a, c.rollout_logprobs
+        )
+        for c, a in zip(group.completions, advantages, strict=True)
+    ]
+    loss, some = gradient(model, pack(kept, 30))
+    expected, every = gradient(model, [make_row([s]) for s in everything])
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    for name in every:
+        torch.testing.assert_close(some[name], every[name], rtol=0, atol=1e-6)
+
+
+def test_a_group_without_a_signal_or_a_verdict_sends_nothing():
+    group = rollouts(sequences(3))
+    assert rl_sequences(group, [True] * 3, [0.0] * 3, 2) == []
+    assert rl_sequences(group, [False] * 3, [0.0] * 3, 2) == []

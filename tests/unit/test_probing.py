@@ -1,0 +1,66 @@
+"""Which checkpoint is the specialist of which subdomain."""
+
+import pytest
+
+from vt_ray.evaluation.sampling import Score
+from vt_ray.spectrum_phase.probing import probe_table
+
+
+def scores(k=4, **correct):
+    """{"algebra": [1, 4]}: one question with 1 and one with 4 correct of `k` samples."""
+    return [
+        Score(f"{subdomain}/{i}", subdomain, c, k, k, 0, 10)
+        for subdomain, counts in correct.items()
+        for i, c in enumerate(counts)
+    ]
+
+
+def test_pass_at_k_and_pass_at_1_by_hand():
+    table = probe_table({"step_1": scores(algebra=[1, 0, 4, 2]), "step_2": scores(algebra=[1, 1, 1, 0])}, k=4)
+    assert table["checkpoints"] == ["step_1", "step_2"]
+    assert table["pass_at_k"] == {"algebra": [0.75, 0.75]}
+    assert table["pass_at_1"]["algebra"] == pytest.approx([7 / 16, 3 / 16])
+    assert table["k"] == 4
+
+
+def test_pass_at_k_of_fewer_than_all_samples_is_unbiased():
+    # 2 of 4 correct, k = 2: 1 - C(2,2)/C(4,2) = 5/6; 1 of 4: 1 - 3/6.
+    table = probe_table({"s": scores(code=[2, 1])}, k=2)
+    assert table["pass_at_k"]["code"] == pytest.approx([(5 / 6 + 1 / 2) / 2])
+
+
+def test_each_subdomain_chooses_by_pass_at_k_not_by_pass_at_1():
+    measured = {
+        "step_1": scores(algebra=[1, 1, 1], geometry=[4, 0, 0]),
+        "step_2": scores(algebra=[4, 4, 0], geometry=[1, 1, 0]),
+        "step_3": scores(algebra=[1, 0, 0], geometry=[0, 0, 0]),
+    }
+    table = probe_table(measured, k=4)
+    assert table["specialists"] == {"algebra": "step_1", "geometry": "step_2"}
+    # Pass@1 over subdomains: (3/12 + 4/12)/2, (8/12 + 2/12)/2 and (1/12 + 0)/2.
+    assert table["best_pass_at_1"] == "step_2"
+
+
+def test_equal_pass_at_k_is_settled_by_pass_at_1_then_by_the_later():
+    measured = {
+        "step_1": scores(algebra=[3, 0], code=[1, 1]),
+        "step_2": scores(algebra=[1, 0], code=[1, 1]),
+        "step_3": scores(algebra=[2, 0], code=[0, 0]),
+    }
+    assert probe_table(measured, k=4)["specialists"] == {"algebra": "step_1", "code": "step_2"}
+
+
+def test_best_by_pass_at_1_weighs_subdomains_alike_and_takes_the_later_of_equals():
+    # step_1 wins by questions (6 of 8 against 4 of 8 in three questions), step_2 by subdomains' mean.
+    measured = {"step_1": scores(algebra=[4, 4, 4], code=[0]), "step_2": scores(algebra=[2, 2, 2], code=[3])}
+    assert probe_table(measured, k=4)["best_pass_at_1"] == "step_2"
+    equal = {name: scores(algebra=[1, 2]) for name in ("step_1", "step_2", "step_3")}
+    assert probe_table(equal, k=4)["best_pass_at_1"] == "step_3"
+
+
+def test_missing_verdicts_lower_k_for_that_question_alone():
+    # 2 verdicts of 4 samples, 1 correct: Pass@min(4, 2) = 1 of those two.
+    measured = {"s": [Score("a/0", "algebra", 1, 2, 4, 0, 10), Score("a/1", "algebra", 0, 4, 4, 0, 10)]}
+    table = probe_table(measured, k=4)
+    assert table["pass_at_k"]["algebra"] == [0.5]
+    assert table["pass_at_1"]["algebra"] == [0.25]

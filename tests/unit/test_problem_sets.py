@@ -1,0 +1,112 @@
+"""The three sets of problems: disjoint by question, made ones and the user's files together."""
+
+import json
+
+import pytest
+
+from vt_ray.config import ConfigError, DataConfig, FileSource
+from vt_ray.data.problem_sets import load_problem_sets
+
+SPLITS = ("train", "probe", "test")
+
+
+def data(**changes):
+    counts = {"train_per_subdomain": 6, "probe_per_subdomain": 3, "test_per_subdomain": 3}
+    return DataConfig(**{"subdomains": ["algebra", "code"], **counts, **changes})
+
+
+def write(path, *questions):
+    rows = [
+        {
+            "question_id": f"{path.stem}-{i}",
+            "kind": "math",
+            "subdomain": "physics",
+            "question": q,
+            "answer": "1",
+        }
+        for i, q in enumerate(questions)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return FileSource(path=str(path))
+
+
+def test_made_problems_count_by_subdomain_and_share_no_question():
+    sets = load_problem_sets(data(), seed=0)
+    for split, count in zip(SPLITS, (6, 3, 3), strict=True):
+        problems = getattr(sets, split)
+        assert {d: len(ps) for d, ps in sets.by_subdomain(problems).items()} == {
+            "algebra": count,
+            "code": count,
+        }
+    everything = [p.question for split in SPLITS for p in getattr(sets, split)]
+    assert len(set(everything)) == len(everything)
+
+
+def test_the_seed_decides_and_nothing_else():
+    assert load_problem_sets(data(), 0) == load_problem_sets(data(), 0)
+    assert load_problem_sets(data(), 0).train != load_problem_sets(data(), 1).train
+
+
+def test_files_come_on_top_of_the_made_problems(tmp_path):
+    sets = load_problem_sets(
+        data(
+            train_files=[
+                write(tmp_path / "a.jsonl", "Mass?", "Force?"),
+                write(tmp_path / "b.jsonl", "Speed?"),
+            ]
+        ),
+        0,
+    )
+    by_subdomain = sets.by_subdomain(sets.train)
+    assert [len(by_subdomain[d]) for d in ("algebra", "code", "physics")] == [6, 6, 3]
+    assert {p.source for p in by_subdomain["algebra"]} == {"builtin"}
+    assert {p.source for p in by_subdomain["physics"]} == {
+        str(tmp_path / "a.jsonl"),
+        str(tmp_path / "b.jsonl"),
+    }
+
+
+def test_files_alone_and_a_subdomain_of_ones_own(tmp_path):
+    zero = {f"{split}_per_subdomain": 0 for split in SPLITS}
+    files = {f"{split}_files": [write(tmp_path / f"{split}.jsonl", f"What of {split}?")] for split in SPLITS}
+    files["test_files"][0].subdomain = "my field"
+    sets = load_problem_sets(data(**zero, **files), 0)
+    assert [p.question for p in sets.train + sets.probe + sets.test] == [f"What of {s}?" for s in SPLITS]
+    assert [p.subdomain for p in sets.train + sets.test] == ["physics", "my field"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "probe"), ("train", "test"), ("probe", "test")])
+@pytest.mark.parametrize("copy", ["What is 3 + 4?", "  what IS 3+4 ", "What is\n3 + 4!?"])
+def test_a_question_in_two_sets_is_refused_with_both_ids(tmp_path, one, other, copy):
+    files = {
+        f"{one}_files": [write(tmp_path / "one.jsonl", "Unlike?", "What is 3 + 4?")],
+        f"{other}_files": [write(tmp_path / "other.jsonl", copy)],
+    }
+    with pytest.raises(ConfigError) as refused:
+        load_problem_sets(data(**files), 0)
+    for part in ("one-1", "other-0", one, other):
+        assert part in str(refused.value)
+
+
+def test_a_made_question_in_a_file_is_refused(tmp_path):
+    made = load_problem_sets(data(), 0).test[0]
+    with pytest.raises(ConfigError) as refused:
+        load_problem_sets(data(train_files=[write(tmp_path / "leak.jsonl", made.question)]), 0)
+    assert made.question_id in str(refused.value)
+    assert "leak-0" in str(refused.value)
+
+
+def test_questions_that_differ_in_a_number_or_an_operator_are_not_the_same(tmp_path):
+    files = {
+        "train_files": [write(tmp_path / "a.jsonl", "What is 3 + 4?", "Is x < 2?")],
+        "test_files": [write(tmp_path / "b.jsonl", "What is 3 - 4?", "What is 3 + 5?", "Is x > 2?")],
+    }
+    assert len(load_problem_sets(data(**files), 0).test) == 6 + 3
+
+
+def test_one_id_for_two_questions_of_different_files_is_refused(tmp_path):
+    # Groups, scores and the tracker's history are kept by id: two questions behind one id would be mixed.
+    files = [write(tmp_path / "a" / "train.jsonl", "Mass?"), write(tmp_path / "b" / "train.jsonl", "Force?")]
+    with pytest.raises(ConfigError, match="train-0"):
+        load_problem_sets(data(train_files=files), 0)

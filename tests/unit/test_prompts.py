@@ -1,0 +1,101 @@
+"""Problems as token ids, with a tokenizer of one id a character."""
+
+import itertools
+
+import pytest
+
+from vt_ray.config import ConfigError, DataConfig
+from vt_ray.data.prompts import PromptEncoder, sample_seed
+from vt_ray.records import Problem, Solution
+
+EOS = 3
+
+
+class CharacterTokenizer:
+    """`<` + text + `>` is a user's turn."""
+
+    eos_token_id = EOS
+
+    def __call__(self, text, add_special_tokens=True):
+        ids = [ord(c) for c in text]
+        return {"input_ids": [1, *ids] if add_special_tokens else ids}
+
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
+        assert add_generation_prompt
+        assert not return_dict
+        return [
+            i for m in messages for i in self("<" + m["content"] + ">", add_special_tokens=False)["input_ids"]
+        ]
+
+
+def problem(question_id="algebra/1", question="1+1?", kind="math", solutions=()):
+    return Problem(question_id, "algebra", kind, question, "2", solutions=solutions)
+
+
+def encoder(**data):
+    return PromptEncoder(CharacterTokenizer(), DataConfig(**data))
+
+
+def text(ids):
+    return "".join(chr(i) for i in ids)
+
+
+def test_the_suffix_of_the_kind_stands_inside_the_turn():
+    e = encoder(math_suffix=" M", code_suffix=" C")
+    assert text(e.prompt_ids(problem())) == "<1+1? M>"
+    assert text(e.prompt_ids(problem(kind="choice"))) == "<1+1? M>"
+    assert text(e.prompt_ids(problem(kind="code"))) == "<1+1? C>"
+
+
+def test_a_prompt_over_the_limit_is_named():
+    e = encoder(max_prompt_tokens=8)
+    assert len(e.prompt_ids(problem(question="x" * 6))) == 8
+    with pytest.raises(ConfigError, match=r"geometry/17.*9 tokens.*8.*max_prompt_tokens"):
+        e.prompt_ids(problem("geometry/17", "x" * 7))
+
+
+def test_seeds_depend_on_key_question_and_sample_alone():
+    e = encoder()
+    a, b = problem("a"), problem("b")
+    together = e.prompts([a, b], 4, (0, "math", 3))
+    apart = e.prompts([b], 2, (0, "math", 3)) + e.prompts([a], 8, (0, "math", 3))
+    assert together[1].seeds[:2] == apart[0].seeds
+    assert together[0].seeds == apart[1].seeds[:4]
+    reworded = encoder(math_suffix="!").prompts([problem("a", "2+0?")], 4, (0, "math", 3))
+    assert reworded[0].seeds == together[0].seeds
+
+
+def test_every_sample_of_every_question_of_every_step_has_a_seed_of_its_own():
+    e = encoder()
+    problems = [problem(f"q{i}") for i in range(20)]
+    keys = [(seed, stage, step) for seed in (0, 1) for stage in ("s", "t") for step in range(5)]
+    seeds = [s for key in keys for p in e.prompts(problems, 8, key) for s in p.seeds]
+    assert all(0 <= s < 2**31 for s in seeds)
+    # 3200 draws of 31 bits: more than one collision by chance has odds below one in a thousand.
+    assert len(seeds) - len(set(seeds)) <= 1
+
+
+def test_seeds_stay_what_they_were():
+    # The upper 31 of the first 32 bits of the sha256 of "(0, 'math', 3, 'a', 0)", in any process; another value
+    # would make published runs irreproducible.
+    assert encoder().prompts([problem("a")], 1, (0, "math", 3))[0].seeds == (1776710453,)
+    parts = [sample_seed(*key) for key in itertools.permutations((1, "1", "a"))]
+    assert len(set(parts)) == len(parts)
+    assert sample_seed("ab", "c") != sample_seed("a", "bc")
+
+
+def test_worked_solutions_end_with_eos_and_choose_styles():
+    p = problem(solutions=(Solution("direct", "2"), Solution("steps", "1+1=2")))
+    e = encoder()
+    both = e.solutions([p], [])
+    assert [text(s.completion_ids[:-1]) for s in both] == ["2", "1+1=2"]
+    assert all(s.completion_ids[-1] == EOS for s in both)
+    assert all(text(s.prompt_ids) == "<1+1?>" for s in both)
+    assert e.solutions([p], ["steps"]) == both[1:]
+    assert e.solutions([p], ["checked"]) == []
+
+
+def test_the_text_probe_is_the_beginning_of_question_and_solution():
+    p = problem(solutions=(Solution("direct", "two"), Solution("steps", "other")))
+    assert text(encoder().text_probe(p, 8)) == "<1+1?>tw"
+    assert text(encoder().text_probe(problem(), 32)) == "<1+1?>2"
