@@ -64,9 +64,7 @@ class DataConfig:
     RL prompts are fresh: `train_per_subdomain` bounds the pool that SFT and RL draw from.
     """
 
-    subdomains: list[str] = field(
-        default_factory=lambda: ["algebra", "geometry", "calculus", "statistics", "code"]
-    )
+    subdomains: list[str] = field(default_factory=lambda: ["algebra", "geometry", "calculus", "statistics", "code"])
     levels: list[int] = field(default_factory=lambda: [1, 2, 3])
     train_per_subdomain: int = 1500
     probe_per_subdomain: int = 32
@@ -119,11 +117,13 @@ class OptimizerConfig:
 
 @dataclass
 class LearnerConfig:
-    """How DeepSpeed trains: ZeRO stage, offload, and the token budget of one packed row."""
+    """How DeepSpeed trains. Sequences are packed into rows of `row_tokens` (a longer one gets its own), and
+    `rows_per_batch` rows make a micro-batch: short rows in numbers on a CPU, one long row with flash attention."""
 
-    zero_stage: int = 0
+    zero_stage: int = 1
     offload_optimizer: bool = False
-    micro_batch_tokens: int = 2048
+    row_tokens: int = 256
+    rows_per_batch: int = 16
 
 
 @dataclass
@@ -252,14 +252,16 @@ class Config:
 
 
 def to_config(composed: Any) -> Config:
-    """Hydra's DictConfig (with the schema already enforced) as a plain `Config`."""
+    """Hydra's DictConfig (with the schema already enforced) as a plain `Config`. Raises ConfigError."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    config = OmegaConf.to_object(composed)
+    try:
+        config = OmegaConf.to_object(composed)
+    except (ValueError, OmegaConfBaseException) as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(config, Config):
-        raise ConfigError(
-            f"composed config is a {type(config).__name__}, not Config: keep `vt_ray_schema` first"
-        )
+        raise ConfigError(f"composed config is a {type(config).__name__}, not Config: keep `vt_ray_schema` first")
     return config
 
 

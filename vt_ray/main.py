@@ -33,9 +33,9 @@ ConfigStore.instance().store(name="vt_ray_schema", node=Config)
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def hydra_main(composed: DictConfig) -> None:
-    config = to_config(composed)
-    _name_sweep_member(config)
     try:
+        config = to_config(composed)
+        _name_sweep_member(config)
         launch(config)
     except ConfigError as error:
         # One line for the user; Hydra would print a traceback.

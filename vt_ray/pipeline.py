@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vt_ray.config import Config
-from vt_ray.data.problem_sets import ProblemSets, load_problem_sets
+from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.base_model import prepare_base_model
 from vt_ray.evaluation.milestones import evaluate

@@ -61,9 +61,7 @@ def learner_bytes(num_parameters: float, config: Config) -> float:
     width = BYTES[config.model.dtype]
     optimizer = 8 if width == 4 else 12
     shares = [(width, 3), (width, 2), (0 if config.learner.offload_optimizer else optimizer, 1)]
-    return num_parameters * sum(
-        size / (ranks if stage >= sharded_from else 1) for size, sharded_from in shares
-    )
+    return num_parameters * sum(size / (ranks if stage >= sharded_from else 1) for size, sharded_from in shares)
 
 
 def actor_plan(config: Config) -> list[ActorPlan]:
@@ -72,16 +70,10 @@ def actor_plan(config: Config) -> list[ActorPlan]:
     size = parameters(config)
     weights = size * BYTES[config.model.dtype] / k.tensor_parallel_size / 1e9 if size else float("nan")
     learner = learner_bytes(size, config) / 1e9 if size else float("nan")
-    cache = (
-        f"weights + {k.gpu_memory_utilization:.0%} of the GPU"
-        if k.gpus_per_generator
-        else "weights + KV cache"
-    )
+    cache = f"weights + {k.gpu_memory_utilization:.0%} of the GPU" if k.gpus_per_generator else "weights + KV cache"
     kv = 0 if k.gpus_per_generator else k.kv_cache_gb
     return [
-        ActorPlan(
-            "generator (vLLM)", k.num_generators, k.cpus_per_actor, k.gpus_per_generator, weights + kv, cache
-        ),
+        ActorPlan("generator (vLLM)", k.num_generators, k.cpus_per_actor, k.gpus_per_generator, weights + kv, cache),
         ActorPlan(
             f"learner (DeepSpeed ZeRO-{config.learner.zero_stage})",
             k.num_learners,
@@ -112,21 +104,17 @@ def phase_plan(config: Config) -> list[PhasePlan]:
     samples = (len(data.subdomains) - code) * e.samples + code * e.code_samples
     held_out = milestones * data.test_per_subdomain * samples
     phases = [
-        PhasePlan(
-            "sft", sft.steps, sft.steps * sft.batch_size * sft.max_tokens, f"{checkpoints} checkpoints"
-        ),
-        PhasePlan(
-            "probe", checkpoints, probed * probe.max_new_tokens, f"Pass@{probe.k} of {probe.samples} samples"
-        ),
+        PhasePlan("sft", sft.steps, sft.steps * sft.batch_size * sft.max_tokens, f"{checkpoints} checkpoints"),
+        PhasePlan("probe", checkpoints, probed * probe.max_new_tokens, f"Pass@{probe.k} of {probe.samples} samples"),
         PhasePlan("fuse", 1, 0, f"{len(data.subdomains)} specialists"),
     ]
     for s in config.curriculum.stages:
         samples = s.steps * s.prompts_per_step * s.group_size
-        what = f"{s.prompts_per_step} prompts x {s.group_size}, {s.max_new_tokens} new tokens, {', '.join(s.subdomains)}"
+        what = (
+            f"{s.prompts_per_step} prompts x {s.group_size}, {s.max_new_tokens} new tokens, {', '.join(s.subdomains)}"
+        )
         phases.append(PhasePlan(f"rl {s.name}", s.steps, samples * s.max_new_tokens, what))
-    phases.append(
-        PhasePlan("evaluate", milestones, held_out * e.max_new_tokens, f"{e.samples} samples a problem")
-    )
+    phases.append(PhasePlan("evaluate", milestones, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
     return phases
 
 

@@ -18,9 +18,7 @@ def report(run: Annotated[Path, typer.Argument(help="a run's folder, such as run
     from vt_ray.report.summary import print_table
 
     if not (run / "run.json").is_file():
-        raise typer.BadParameter(
-            f"{run} is no run folder (run.json is not there): give one such as runs/demo"
-        )
+        raise typer.BadParameter(f"{run} is no run folder (run.json is not there): give one such as runs/demo")
     summary = run / "summary.json"
     if summary.is_file():
         print_table(json.loads(summary.read_text()))

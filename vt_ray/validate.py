@@ -24,9 +24,7 @@ def validate(config: Config) -> None:
 def refuse_missing_gpus(config: Config) -> None:
     """A local run that asks for more GPUs than this machine has would wait for ever."""
     cluster = config.cluster
-    asked = (
-        cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
-    )
+    asked = cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
     if asked == 0 or cluster.ray_address is not None:
         return
     import torch
@@ -107,7 +105,7 @@ def _cluster(c: Config) -> Problems:
     for name in ("gpus_per_generator", "gpus_per_learner"):
         yield from _at_least(f"cluster.{name}", getattr(k, name), 0)
     if k.gpus_per_learner > 1:
-        yield f"cluster.gpus_per_learner={k.gpus_per_learner}: a rank drives one GPU; raise cluster.num_learners instead"
+        yield f"cluster.gpus_per_learner={k.gpus_per_learner}: a rank drives one GPU: raise num_learners"
     if k.tensor_parallel_size != max(k.gpus_per_generator, 1):
         yield (
             f"cluster.tensor_parallel_size={k.tensor_parallel_size} must equal the generator's GPUs "
@@ -118,7 +116,8 @@ def _cluster(c: Config) -> Problems:
     yield from _one_of("learner.zero_stage", c.learner.zero_stage, (0, 1, 2, 3))
     if c.learner.offload_optimizer and c.learner.zero_stage == 0:
         yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
-    yield from _at_least("learner.micro_batch_tokens", c.learner.micro_batch_tokens, 16)
+    yield from _at_least("learner.row_tokens", c.learner.row_tokens, 16)
+    yield from _at_least("learner.rows_per_batch", c.learner.rows_per_batch, 1)
 
 
 def _spectrum(c: Config) -> Problems:
@@ -164,7 +163,7 @@ def _curriculum(c: Config) -> Problems:
     taken = {"base", "sft_last", "sft_best", "fused"}
     for name in names:
         if names.count(name) > 1 or name in taken or not re.fullmatch(r"[\w-]+", name):
-            yield f"curriculum stage name {name!r} must be unique, of letters, digits, _ and -, and none of {sorted(taken)}"
+            yield f"curriculum stage name {name!r} must be unique, of letters, digits, _ - and none of {sorted(taken)}"
     for stage in stages:
         at = f"curriculum.stages[{stage.name}]"
         yield from _at_least(f"{at}.steps", stage.steps, 1)

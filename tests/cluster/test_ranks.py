@@ -24,9 +24,7 @@ class Rank:
         self.rank = rank
         init_process_group(rank, world_size, "127.0.0.1", port)
 
-    def gradients(
-        self, spec: LearnerSpec, sequences: list[TrainSequence], row_tokens: int
-    ) -> dict[str, torch.Tensor]:
+    def gradients(self, spec: LearnerSpec, sequences: list[TrainSequence], row_tokens: int) -> dict[str, torch.Tensor]:
         from deepspeed.utils import safe_get_full_grad
 
         engine = TrainingEngine(spec)
@@ -60,9 +58,16 @@ def batch(num_groups: int = 5, group_size: int = 4) -> list[TrainSequence]:
     return sequences
 
 
-def spec(base_model: Path, zero_stage: int) -> LearnerSpec:
+def spec(base_model: Path, zero_stage: int, rows_per_batch: int = 2) -> LearnerSpec:
     optimizer = OptimizerConfig(lr=1e-3, max_grad_norm=1e9)
-    return LearnerSpec(str(base_model), ModelConfig(), optimizer, LearnerConfig(zero_stage=zero_stage), 10, 0)
+    return LearnerSpec(
+        str(base_model),
+        ModelConfig(),
+        optimizer,
+        LearnerConfig(zero_stage=zero_stage, rows_per_batch=rows_per_batch),
+        10,
+        0,
+    )
 
 
 def worst_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -75,7 +80,7 @@ def worst_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> 
 def reference(cluster, base_model):
     """One rank, ZeRO 0, one sequence a row."""
     (rank,) = learner_ranks(1)
-    yield ray.get(rank.gradients.remote(spec(base_model, 0), batch(), 1))
+    yield ray.get(rank.gradients.remote(spec(base_model, 0, 1), batch(), 1))
     ray.kill(rank)
 
 
@@ -98,7 +103,8 @@ def test_two_ranks_with_uneven_packed_rows_give_the_gradients_of_one(reference, 
 
 def test_packing_does_not_change_the_gradients(reference, base_model):
     (rank,) = learner_ranks(1)
-    for row_tokens in (64, 4096):
-        gradients = ray.get(rank.gradients.remote(spec(base_model, 1), batch(), row_tokens))
+    for row_tokens, rows_per_batch in ((64, 1), (64, 3), (4096, 1)):
+        packed = spec(base_model, 1, rows_per_batch)
+        gradients = ray.get(rank.gradients.remote(packed, batch(), row_tokens))
         assert worst_difference(reference, gradients) < 2e-5
     ray.kill(rank)

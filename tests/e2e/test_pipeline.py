@@ -143,9 +143,7 @@ def test_killed_run_continues_where_it_stopped(finished, tmp_path):
         assert files == ["step_000001.parquet", "step_000002.parquet"]
         for name in files:
             mine, other = (pq.read_table(r / "rollouts" / stage / name).to_pylist() for r in (run, whole))
-            assert [(r["question_id"], r["sample"]) for r in mine] == [
-                (r["question_id"], r["sample"]) for r in other
-            ]
+            assert [(r["question_id"], r["sample"]) for r in mine] == [(r["question_id"], r["sample"]) for r in other]
 
 
 def test_multirun_shares_one_sft_and_one_fused_model(finished):
@@ -157,15 +155,11 @@ def test_multirun_shares_one_sft_and_one_fused_model(finished):
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(p.name for p in (run.parent / "phases").iterdir()) == before
     summaries = [
-        json.loads((run.parent / f"tiny-signal.mgpo.lam={lam}" / "summary.json").read_text())
-        for lam in (0, 2)
+        json.loads((run.parent / f"tiny-signal.mgpo.lam={lam}" / "summary.json").read_text()) for lam in (0, 2)
     ]
     assert [s["lambda"] for s in summaries] == [0, 2]
     assert len({s["config_hash"] for s in summaries}) == 2
-    weights = [
-        (run.parent / f"tiny-signal.mgpo.lam={lam}" / "fused/model.safetensors").stat().st_ino
-        for lam in (0, 2)
-    ]
+    weights = [(run.parent / f"tiny-signal.mgpo.lam={lam}" / "fused/model.safetensors").stat().st_ino for lam in (0, 2)]
     assert weights[0] == weights[1]
 
 

@@ -1,6 +1,7 @@
 """The proof that weights arrived: checksums that notice any change, buckets that lose nothing."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vt_ray.algorithms.checksum import checksum
+from vt_ray.config import SyncConfig
 from vt_ray.engines.weights import (
     SyncError,
     checkpoint_buckets,
@@ -16,6 +18,8 @@ from vt_ray.engines.weights import (
     fill_buckets,
     open_bucket,
 )
+from vt_ray.interfaces import Acknowledgement, Weights
+from vt_ray.signal_phase.sync import sync_weights
 
 WORDS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
 dtypes = st.sampled_from(list(WORDS))
@@ -77,9 +81,7 @@ def tensors(shapes):
     }
 
 
-@given(
-    st.lists(st.lists(st.integers(1, 5), max_size=3).map(tuple), min_size=1, max_size=12), st.integers(1, 300)
-)
+@given(st.lists(st.lists(st.integers(1, 5), max_size=3).map(tuple), min_size=1, max_size=12), st.integers(1, 300))
 def test_buckets_give_back_every_tensor_of_any_type_and_size(shapes, bucket_bytes):
     sent = tensors(shapes)
     buckets = list(fill_buckets(sent.items(), bucket_bytes))
@@ -148,3 +150,51 @@ def test_the_gap_is_the_mean_absolute_difference():
 def test_a_gap_over_the_limit_or_not_a_number_is_refused(generator):
     with pytest.raises(SyncError, match=r"version 4.*generator 0.*logprob_tolerance"):
         compare_logprobs([-1.0, -2.0], generator, 0.04, 4, "generator 0")
+
+
+SENT = Weights(3, ("bucket",), {"a": 1, "b": 2}, (-1.0, -2.0), 640)
+HELD = Acknowledgement("generator 0", 3, {"b": 2, "a": 1}, (-1.0, -2.01))
+
+
+class Learner:
+    def export_weights(self, version, probe, bucket_bytes):
+        assert (version, probe, bucket_bytes) == (3, [7, 8, 9], 64 << 20)
+        return SENT
+
+
+class Generators:
+    def __init__(self, *acknowledgements):
+        self.acknowledgements = acknowledgements
+
+    def load(self, weights, probe):
+        assert (weights, probe) == (SENT, [7, 8, 9])
+        return list(self.acknowledgements)
+
+
+def synced(*acknowledgements):
+    return sync_weights(Learner(), Generators(*acknowledgements), 3, [7, 8, 9], SyncConfig(logprob_tolerance=0.02))
+
+
+def test_a_sync_that_every_generator_proves_reports_the_worst_gap():
+    report = synced(HELD, replace(HELD, holder="generator 1", probe_logprobs=(-1.01, -2.01)))
+    assert (report.version, report.num_bytes) == (3, 640)
+    assert report.logprob_gap == pytest.approx(0.01)
+    assert report.seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"version": 2}, "acknowledges version 2"),
+        ({"checksums": {"a": 1, "b": 3}}, "b"),
+        ({"checksums": {"a": 1}}, "not there"),
+        ({"checksums": {}}, "2 are missing"),
+        ({"probe_logprobs": (-1.0, -2.1)}, "logprob_tolerance"),
+        ({"probe_logprobs": (math.nan, -2.0)}, "logprob_tolerance"),
+    ],
+)
+def test_one_generator_that_holds_something_else_stops_the_sync(wrong, named):
+    bad = replace(HELD, holder="generator 1", **wrong)
+    for acknowledgements in ((HELD, bad), (bad, HELD)):
+        with pytest.raises(SyncError, match=rf"version 3.*generator 1.*{named}"):
+            synced(*acknowledgements)

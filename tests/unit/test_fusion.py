@@ -67,9 +67,7 @@ def test_one_specialist_for_all_is_itself(tmp_path):
 def test_other_files_and_every_shard_come_along(tmp_path):
     paths = []
     for i, value in enumerate((1.0, 3.0)):
-        path = checkpoint(
-            tmp_path / f"s{i}", {"w": torch.tensor([value])}, "model-1.safetensors", tokenizer="{}"
-        )
+        path = checkpoint(tmp_path / f"s{i}", {"w": torch.tensor([value])}, "model-1.safetensors", tokenizer="{}")
         paths.append(checkpoint(path, {"v": torch.tensor([2 * value])}, "model-2.safetensors"))
     folder = tmp_path / "fused"
     folder.mkdir()

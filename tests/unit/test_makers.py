@@ -52,9 +52,7 @@ def numbers(text: str) -> list[int]:
 @pytest.mark.parametrize("subdomain", SUBDOMAINS)
 def test_every_problem_that_exists_has_its_own_id_and_question(subdomain: str) -> None:
     problems = [problem for split in SPLITS for problem in whole_split(subdomain, split)]
-    assert (
-        len({p.question_id for p in problems}) == len({p.question for p in problems}) == len(problems) >= 3000
-    )
+    assert len({p.question_id for p in problems}) == len({p.question for p in problems}) == len(problems) >= 3000
     assert min(count_problems(subdomain, split) for split in ("probe", "test")) >= 200
     assert all(count_problems(subdomain, split, [level]) >= 50 for split in SPLITS for level in LEVELS)
 
@@ -98,9 +96,7 @@ def test_the_same_in_every_process() -> None:
     digests = set()
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": root}
-        done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
         digests.add(done.stdout)
     assert len(digests) == 1
 
@@ -158,9 +154,7 @@ def geometry_holds(question: str, answer: str) -> bool:
         return value**2 == (given[0] - given[2]) ** 2 + (given[1] - given[3]) ** 2
     if question.startswith("Right"):
         third = value if question.endswith("squared?") else value**2
-        return third == (
-            given[0] ** 2 + given[1] ** 2 if "legs" in question else given[0] ** 2 - given[1] ** 2
-        )
+        return third == (given[0] ** 2 + given[1] ** 2 if "legs" in question else given[0] ** 2 - given[1] ** 2)
     if "ngles" in question:
         return value + sum(given) == (360 if "Quadrilateral" in question else 180) and value > 0
     if "riangle" in question or "Trapezoid" in question:
@@ -252,9 +246,7 @@ def false_equations(text: str) -> tuple[list[str], int]:
     """The numeric equations in a text that are false, and how many there are at all."""
     false, seen = [], 0
     for word in text.split():
-        sides = [
-            side for side in word.rstrip(":,").split("=") if re.fullmatch(r"[\d+*/()^-]*\d[\d+*/()^-]*", side)
-        ]
+        sides = [side for side in word.rstrip(":,").split("=") if re.fullmatch(r"[\d+*/()^-]*\d[\d+*/()^-]*", side)]
         seen += len(sides) > 1
         if len({evaluate(side) for side in sides}) > 1:
             false.append(word)
@@ -317,10 +309,7 @@ def results(program: str, tests: dict) -> list:
 def test_every_program_passes_its_tests() -> None:
     for problem in whole_split("code"):
         assert problem.tests and problem.answer == "" and 3 <= len(problem.tests["cases"]) <= 5
-        wanted = [
-            case["output" if problem.tests["type"] == "stdio" else "expected"]
-            for case in problem.tests["cases"]
-        ]
+        wanted = [case["output" if problem.tests["type"] == "stdio" else "expected"] for case in problem.tests["cases"]]
         programs = [program_in(solution.text) for solution in problem.solutions]
         assert len(set(programs)) == 3
         for program in programs:
@@ -378,6 +367,4 @@ def test_formula_tests_ask_what_the_question_says() -> None:
 def test_every_input_of_a_word_program_is_a_word() -> None:
     for problem in whole_split("code"):
         if problem.question_id.startswith("code/word/"):
-            assert problem.tests and all(
-                re.fullmatch(r"[a-z]+\n", c["input"]) for c in problem.tests["cases"]
-            )
+            assert problem.tests and all(re.fullmatch(r"[a-z]+\n", c["input"]) for c in problem.tests["cases"])

@@ -103,9 +103,7 @@ def test_equal_rewards_give_exactly_zero(value, size):
 
 
 @given(
-    st.lists(
-        st.tuples(binary, st.booleans(), st.sampled_from([0.0, 1.0, 9.0, math.nan, math.inf])), min_size=1
-    ),
+    st.lists(st.tuples(binary, st.booleans(), st.sampled_from([0.0, 1.0, 9.0, math.nan, math.inf])), min_size=1),
     lams,
 )
 def test_an_invalid_rollout_enters_no_statistic(group, lam):
@@ -125,9 +123,7 @@ def test_fewer_than_two_valid_rollouts_give_zero():
     assert group_advantages([1.0, 0.0], 1.0, [False, False]).tolist() == [0.0] * 2
 
 
-@given(
-    st.integers(2, 9).flatmap(lambda g: st.lists(st.lists(binary, min_size=g, max_size=g), min_size=1)), lams
-)
+@given(st.integers(2, 9).flatmap(lambda g: st.lists(st.lists(binary, min_size=g, max_size=g), min_size=1)), lams)
 def test_a_batch_equals_its_rows_one_by_one(rows, lam):
     batch = group_advantages(rows, lam)
     assert batch.shape == (len(rows), len(rows[0]))

@@ -50,9 +50,7 @@ def sequences(count=9, seed=0):
 
 def logits_of(model, row):
     """As the learner calls it: positions alone tell the sequences apart."""
-    out = model(
-        input_ids=row.token_ids.unsqueeze(0), position_ids=row.position_ids.unsqueeze(0), use_cache=False
-    )
+    out = model(input_ids=row.token_ids.unsqueeze(0), position_ids=row.position_ids.unsqueeze(0), use_cache=False)
     return out.logits[0]
 
 
@@ -172,9 +170,7 @@ def test_deal_gives_each_index_once_and_balances(sizes, ranks):
 
 
 def rollouts(batch):
-    completions = [
-        Completion(i, s.completion_ids, s.rollout_logprobs, "", "stop", 0, 0.0) for i, s in enumerate(batch)
-    ]
+    completions = [Completion(i, s.completion_ids, s.rollout_logprobs, "", "stop", 0, 0.0) for i, s in enumerate(batch)]
     return Rollouts(PROBLEM, batch[0].prompt_ids, tuple(completions))
 
 
@@ -186,9 +182,7 @@ def test_leaving_out_what_has_no_gradient_leaves_denominators_and_gradient(model
     assert [s.completion_ids for s in kept] == [group.completions[i].token_ids for i in (0, 3, 5)]
     assert [s.token_weight for s in kept] == [1 / (4 * 5 * len(s.completion_ids)) for s in kept]
     everything = [
-        TrainSequence(
-            group.prompt_token_ids, c.token_ids, 1 / (4 * 5 * len(c.token_ids)), a, c.rollout_logprobs
-        )
+        TrainSequence(group.prompt_token_ids, c.token_ids, 1 / (4 * 5 * len(c.token_ids)), a, c.rollout_logprobs)
         for c, a in zip(group.completions, advantages, strict=True)
     ]
     loss, some = gradient(model, pack(kept, 30))

@@ -35,18 +35,14 @@ def test_thousands_of_samples_neither_overflow_nor_lose_digits():
     assert pass_at_k(10_000, 1, 1000) == pytest.approx(0.1, rel=1e-12)
 
 
-@given(
-    st.integers(2, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 1), st.integers(1, n - 1)))
-)
+@given(st.integers(2, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 1), st.integers(1, n - 1))))
 def test_more_draws_or_more_correct_samples_never_hurt(case):
     n, correct, k = case
     assert 0 <= pass_at_k(n, correct, k) <= pass_at_k(n, correct, k + 1) <= 1
     assert pass_at_k(n, correct, k) <= pass_at_k(n, correct + 1, k)
 
 
-@pytest.mark.parametrize(
-    ("n", "c", "k"), [(8, 9, 1), (8, -1, 1), (8, 4, 0), (8, 4, 9), (0, 0, 1), (8, 4, -1)]
-)
+@pytest.mark.parametrize(("n", "c", "k"), [(8, 9, 1), (8, -1, 1), (8, 4, 0), (8, 4, 9), (0, 0, 1), (8, 4, -1)])
 def test_impossible_counts_are_refused_with_the_limit(n, c, k):
     with pytest.raises(ValueError, match="must lie in"):
         pass_at_k(n, c, k)

@@ -23,9 +23,7 @@ class CharacterTokenizer:
     def apply_chat_template(self, messages, add_generation_prompt, return_dict):
         assert add_generation_prompt
         assert not return_dict
-        return [
-            i for m in messages for i in self("<" + m["content"] + ">", add_special_tokens=False)["input_ids"]
-        ]
+        return [i for m in messages for i in self("<" + m["content"] + ">", add_special_tokens=False)["input_ids"]]
 
 
 def problem(question_id="algebra/1", question="1+1?", kind="math", solutions=()):

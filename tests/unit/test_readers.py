@@ -129,9 +129,7 @@ def test_gsm8k_working_becomes_a_solution(tmp_path: Path) -> None:
 
 
 def test_a_given_subdomain_overrides(tmp_path: Path) -> None:
-    assert {read_one(tmp_path, row, subdomain="mine").subdomain for row in (OURS, VERL, MATH, GSM8K)} == {
-        "mine"
-    }
+    assert {read_one(tmp_path, row, subdomain="mine").subdomain for row in (OURS, VERL, MATH, GSM8K)} == {"mine"}
 
 
 def test_rows_without_gold_answers_are_left_out_on_demand(tmp_path: Path) -> None:
@@ -148,9 +146,7 @@ def test_rows_without_gold_answers_are_left_out_on_demand(tmp_path: Path) -> Non
 
 
 def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "floats.parquet", [{"problem": "a", "answer": 5.0}, {"problem": "b", "answer": 0.5}]
-    )
+    path = write(tmp_path / "floats.parquet", [{"problem": "a", "answer": 5.0}, {"problem": "b", "answer": 0.5}])
     assert [p.answer for p in read_problems(path)] == ["5", "0.5"]
 
 

@@ -59,9 +59,7 @@ def write_summary(root, names):
     for i, name in enumerate(names):
         one = 0.05 + 0.6 * i / len(names)
         difference = {"from": names[i - 1], "mean": 0.08, "low": 0.05, "high": 0.11} if i else None
-        by_subdomain = {
-            d: passes(one * (0.6 + 0.15 * j), min(1, one + 0.3)) for j, d in enumerate(SUBDOMAINS)
-        }
+        by_subdomain = {d: passes(one * (0.6 + 0.15 * j), min(1, one + 0.3)) for j, d in enumerate(SUBDOMAINS)}
         counts = {"num_problems": 200, "samples": 1600, "truncated_share": 0.03, "unverified": 2}
         reached.append(
             {
@@ -72,13 +70,9 @@ def write_summary(root, names):
                 **counts,
             }
         )
-    phases = {
-        name: {"seconds": 300.0 * (i + 1), "tokens": 10**6} for i, name in enumerate(["sft", "probe", "rl"])
-    }
+    phases = {name: {"seconds": 300.0 * (i + 1), "tokens": 10**6} for i, name in enumerate(["sft", "probe", "rl"])}
     summary = {"run_name": "lambda-one", "seed": 7, "lambda": 1.0, "config_hash": "0123456789ab"}
-    write_json(
-        root / "summary.json", {**summary, "milestones": reached, "phases": phases, "wall_seconds": 2000.0}
-    )
+    write_json(root / "summary.json", {**summary, "milestones": reached, "phases": phases, "wall_seconds": 2000.0})
 
 
 def write_lines(path: Path, lines):
@@ -369,9 +363,7 @@ def test_no_folder_is_an_error(tmp_path):
 
 def test_importing_loads_nothing_heavy():
     heavy = ["ray", "vllm", "deepspeed", "torch", "transformers", "plotly", "jinja2"]
-    modules = (
-        "vt_ray.report.html, vt_ray.report.summary, vt_ray.report.diagnosis, vt_ray.evaluation.statistics"
-    )
+    modules = "vt_ray.report.html, vt_ray.report.summary, vt_ray.report.diagnosis, vt_ray.evaluation.statistics"
     code = f"import sys, {modules}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -104,9 +104,7 @@ def test_a_run_with_equal_inputs_takes_the_finished_phase(tmp_path):
     assert len(work.folders) == 1
 
 
-@pytest.mark.parametrize(
-    "other", [("sft", {"lr": 0.2}), ("sft", {"lr": 0.1, "steps": 3}), ("probe", {"lr": 0.1})]
-)
+@pytest.mark.parametrize("other", [("sft", {"lr": 0.2}), ("sft", {"lr": 0.1, "steps": 3}), ("probe", {"lr": 0.1})])
 def test_other_inputs_or_another_phase_are_worked_anew(tmp_path, other):
     work, anew = Work("first"), Work("second")
     with RunFolder(config(tmp_path, "a")).open() as run:

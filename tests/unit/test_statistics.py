@@ -64,9 +64,7 @@ def test_interval_covers_the_true_mean_about_95_times_in_100():
     for _ in range(trials):
         # Difficulty is Beta(1, 2), so the true mean over problems is 1/3.
         rates = [rng.betavariate(1, 2) for _ in range(problems)]
-        interval = mean_interval(
-            [sum(rng.random() < r for _ in range(samples)) / samples for r in rates], samples
-        )
+        interval = mean_interval([sum(rng.random() < r for _ in range(samples)) / samples for r in rates], samples)
         hits += interval.low <= 1 / 3 <= interval.high
     assert 0.92 <= hits / trials <= 0.98
 

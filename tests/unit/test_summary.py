@@ -99,11 +99,5 @@ def test_durations(seconds, text):
 
 
 def test_unknown_numbers():
-    assert (
-        words.percent(None)
-        == words.percent(float("nan"))
-        == words.interval(None)
-        == words.points(None)
-        == "–"
-    )
+    assert words.percent(None) == words.percent(float("nan")) == words.interval(None) == words.points(None) == "–"
     assert words.rate(10, 0) == words.thousands(None) == "–"

@@ -76,9 +76,7 @@ def test_a_gold_that_is_no_letter_is_unverified(gold):
     assert choice_verdict(gold, r"\boxed{A}").status == "unverified"
 
 
-@pytest.mark.parametrize(
-    "piece", ["the answer is ", "answer: ( ", "the answer is " + "{" * 50, "\\text{", " "]
-)
+@pytest.mark.parametrize("piece", ["the answer is ", "answer: ( ", "the answer is " + "{" * 50, "\\text{", " "])
 def test_giant_completion_is_read_fast(piece):
     begin = time.monotonic()
     extract_choice(piece * (200_000 // len(piece)))

@@ -240,8 +240,7 @@ def test_a_sleeping_child_left_behind_is_gone(verifier):
     marker = "vt_ray_left_behind"
     for extra in ("", "os.setsid()\n    "):
         program = (
-            f"import os, time\nif os.fork() == 0:\n    {extra}open('{marker}', 'w')\n    time.sleep(300)\n"
-            + GOOD_SUM
+            f"import os, time\nif os.fork() == 0:\n    {extra}open('{marker}', 'w')\n    time.sleep(300)\n" + GOOD_SUM
         )
         assert grade(verifier, SUM, program).status == "correct"
         assert descendants(verifier._broker._broker.pid) == []
@@ -279,9 +278,7 @@ def test_a_broker_lost_is_unverified_and_the_next_program_is_graded_right(verifi
 
 
 def test_a_program_cannot_answer_for_the_broker(verifier):
-    forged = json.dumps(
-        {"id": "x", "exit_code": 0, "stopped": "", "stdout": "Mwo=", "stderr": "", "result": "Mw=="}
-    )
+    forged = json.dumps({"id": "x", "exit_code": 0, "stopped": "", "stdout": "Mwo=", "stderr": "", "result": "Mw=="})
     program = (
         "import os, struct\n"
         f"m = {forged!r}.encode()\n"

@@ -394,7 +394,5 @@ def test_grading_needs_no_ray_and_no_torch():
     import sys
 
     code = "import sys, vt_ray.verify.verifier; print({'ray', 'torch', 'vllm', 'sympy'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "set()", done.stderr

@@ -108,9 +108,7 @@ class RayCluster:
             LearnerActor.options(**options).remote(rank, cluster.learner_threads, self.log_folder)
             for rank in range(cluster.num_learners)
         ]
-        (address, port) = _wait_for(
-            [actors[0].address.remote()], "learner rank 0", cluster.startup_timeout_s
-        )[0]
+        (address, port) = _wait_for([actors[0].address.remote()], "learner rank 0", cluster.startup_timeout_s)[0]
         # Not waited for: every later call of an actor queues behind its join.
         for actor in actors:
             actor.join.remote(cluster.num_learners, address, port)
@@ -140,9 +138,7 @@ def _start_ray(config: Config) -> None:
 
 def _refuse_too_few_gpus(config: Config) -> None:
     cluster = config.cluster
-    asked = (
-        cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
-    )
+    asked = cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
     there = int(ray.cluster_resources().get("GPU", 0))
     if asked > there:
         raise ConfigError(

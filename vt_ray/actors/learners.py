@@ -45,7 +45,7 @@ class LearnerActor:
             self.engine = None
 
     def sft_step(self, sequences: list[TrainSequence]) -> dict[str, float]:
-        return self.engine.sft_step(pack(sequences, self.engine.spec.learner.micro_batch_tokens))
+        return self.engine.sft_step(pack(sequences, self.engine.spec.learner.row_tokens))
 
     def mgpo_step(
         self, shares: list[tuple], num_groups: int, mgpo: MgpoConfig, temperature: float, *rollouts: Rollouts
@@ -55,7 +55,7 @@ class LearnerActor:
             for group, (valid, advantages) in zip(rollouts, shares, strict=True)
             for sequence in rl_sequences(group, valid, advantages, num_groups)
         ]
-        rows = pack(sequences, self.engine.spec.learner.micro_batch_tokens)
+        rows = pack(sequences, self.engine.spec.learner.row_tokens)
         return self.engine.mgpo_step(rows, mgpo, temperature)
 
     def token_logprobs(self, token_ids: list[int]) -> list[float]:

@@ -41,9 +41,7 @@ class RecorderActor:
         os.replace(partial, path)
 
 
-def rollout_rows(
-    stage: str, step: int, group: GradedGroup, weight: GroupWeight, rollouts: Rollouts
-) -> list[dict]:
+def rollout_rows(stage: str, step: int, group: GradedGroup, weight: GroupWeight, rollouts: Rollouts) -> list[dict]:
     """One row a completion, as `rollouts/*.parquet` has them."""
     return [
         {

@@ -8,7 +8,7 @@ import torch
 def selected_logprobs(logits: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
     """log softmax(logits / temperature)[target], in float32.
 
-    `logits` is [T, V], `targets` [T]; returns [T] in nats. The engine samples after temperature, so the trainer
+    `logits` is [.., T, V], `targets` [.., T]; returns [.., T] in nats. The engine samples after temperature, so the trainer
     must divide by the same one or the importance ratio is wrong whenever it is not 1.
     """
     scaled = logits.float() / temperature
@@ -17,6 +17,6 @@ def selected_logprobs(logits: torch.Tensor, targets: torch.Tensor, temperature: 
 
 
 def entropy(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Entropy in nats of softmax(logits / temperature): [T, V] -> [T]."""
+    """Entropy in nats of softmax(logits / temperature): [.., T, V] -> [.., T]."""
     log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
     return -(log_p.exp() * log_p).sum(-1)

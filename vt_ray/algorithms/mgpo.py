@@ -62,9 +62,7 @@ def group_advantages(
     """
     r, mask = _masked(rewards, valid)
     if not bool(torch.isfinite(r).all()):
-        raise ValueError(
-            f"rewards must be finite where valid, got {rewards}: mark failed verdicts as not valid"
-        )
+        raise ValueError(f"rewards must be finite where valid, got {rewards}: mark failed verdicts as not valid")
     count = mask.sum(-1, keepdim=True).clamp(min=1)
     mean = r.sum(-1, keepdim=True) / count
     centred = torch.where(mask, r - mean, torch.zeros_like(r))
@@ -77,9 +75,7 @@ def group_advantages(
     return torch.where(has_signal, w * centred / (std + STD_EPSILON), torch.zeros_like(r))
 
 
-def _masked(
-    rewards: Numbers, valid: Sequence[bool] | torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _masked(rewards: Numbers, valid: Sequence[bool] | torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     r = torch.as_tensor(rewards, dtype=torch.float64)
     if r.ndim == 0:
         raise ValueError("rewards must have a group dimension: pass one reward for each rollout")

@@ -1,6 +1,6 @@
 """Sequences into rows: several in one row, told apart by restarting positions, within a token budget.
 
-    TrainSequence* --weights--> TrainSequence* --first fit decreasing--> Row* --deal--> one list a rank
+    TrainSequence* --first fit decreasing--> Row* --stack--> micro-batches [B, T]
 
 A row's tokens predict the next token of the same sequence: `targets[t]` is `token_ids[t + 1]`, and the last
 token of each sequence predicts nothing (weight 0). Attention must not cross `position_ids == 0`.
@@ -8,7 +8,7 @@ token of each sequence predicts nothing (weight 0). Attention must not cross `po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +31,8 @@ class TrainSequence:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One packed row of T tokens, every tensor [T]: int64 ids, positions and targets, float32 the rest."""
+    """One packed row of T tokens, every tensor [T], or a micro-batch of rows, every tensor [B, T]: int64 ids,
+    positions and targets, float32 the rest."""
 
     token_ids: torch.Tensor
     position_ids: torch.Tensor
@@ -72,7 +73,7 @@ def make_row(sequences: Sequence[TrainSequence]) -> Row:
         # Positions that predict a completion token: from the last prompt token to the last but one.
         lead, tail = len(s.prompt_ids) - 1, len(s.completion_ids)
         logprobs = s.rollout_logprobs or (0.0,) * tail
-        parts = (
+        parts: tuple[Iterable[float], ...] = (
             tokens,
             range(len(tokens)),
             [*tokens[1:], 0],
@@ -86,9 +87,32 @@ def make_row(sequences: Sequence[TrainSequence]) -> Row:
     return Row(*integers, *[torch.tensor(c, dtype=torch.float32) for c in columns[3:]])
 
 
-def empty_row() -> Row:
-    """Two tokens of weight 0: what a rank computes when the others still have rows (ZeRO-3 would hang)."""
-    return make_row([TrainSequence((0,), (0,), 0.0)])
+def stack(rows: Sequence[Row], rows_per_batch: int) -> list[Row]:
+    """Micro-batches of at most `rows_per_batch` rows. Shorter rows are filled up with tokens of weight 0, which are
+    a sequence of their own (positions from 0), so that no mask is needed."""
+    batches = (rows[i : i + rows_per_batch] for i in range(0, len(rows), rows_per_batch))
+    return [
+        Row(*(torch.stack(parts) for parts in zip(*map(_columns, _filled(batch)), strict=True))) for batch in batches
+    ]
+
+
+def _filled(rows: Sequence[Row]) -> list[Row]:
+    longest = max(len(row.token_ids) for row in rows)
+    return [_fill(row, longest - len(row.token_ids)) for row in rows]
+
+
+def _fill(row: Row, count: int) -> Row:
+    filling = make_row([TrainSequence((0,) * count, (), 0.0)]) if count else make_row([])
+    return Row(*(torch.cat(pair) for pair in zip(_columns(row), _columns(filling), strict=True)))
+
+
+def _columns(row: Row) -> list[torch.Tensor]:
+    return [getattr(row, name) for name in Row.__slots__]
+
+
+def empty_batch() -> Row:
+    """[1, 2] of weight 0: what a rank computes when the others still have rows (ZeRO-3 would hang)."""
+    return stack([make_row([TrainSequence((0,), (0,), 0.0)])], 1)[0]
 
 
 def deal(lengths: Sequence[int], ranks: int) -> list[list[int]]:

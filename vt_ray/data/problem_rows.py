@@ -106,9 +106,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         rows = pq.read_table(path).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise ProblemFileError(
-            f"{path}: not a whole parquet file ({_first_line(error)}): copy it again"
-        ) from error
+        raise ProblemFileError(f"{path}: not a whole parquet file ({_first_line(error)}): copy it again") from error
     yield from enumerate(rows, start=1)
 
 
@@ -139,8 +137,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, json.loads(line)
     except json.JSONDecodeError as error:
         raise ProblemFileError(
-            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): "
-            "expected one object a line"
+            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): expected one object a line"
         ) from error
     except UnicodeDecodeError as error:
         raise ProblemFileError(

@@ -43,11 +43,14 @@ class PromptEncoder:
 
     def solutions(self, problems: Iterable[Problem], styles: Sequence[str]) -> list[TrainSequence]:
         """Every worked solution in one of `styles` (all, if empty) as a sequence to imitate, EOS included."""
+        chosen = [(p, s.text) for p in problems for s in p.solutions if not styles or s.style in styles]
+        if not chosen:
+            return []
+        prompts = {p.question_id: self.prompt_ids(p) for p, _ in chosen}
+        texts = self.tokenizer([text for _, text in chosen], add_special_tokens=False)["input_ids"]
         return [
-            TrainSequence(self.prompt_ids(p), (*self._text_ids(s.text), self.tokenizer.eos_token_id), 0.0)
-            for p in problems
-            for s in p.solutions
-            if not styles or s.style in styles
+            TrainSequence(prompts[p.question_id], (*ids, self.tokenizer.eos_token_id), 0.0)
+            for (p, _), ids in zip(chosen, texts, strict=True)
         ]
 
     def text_probe(self, problem: Problem, length: int) -> list[int]:

@@ -39,9 +39,7 @@ _MATH_TYPES = {
 }
 
 
-def read_problems(
-    path: str | Path, subdomain: str | None = None, drop_unanswered: bool = False
-) -> list[Problem]:
+def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswered: bool = False) -> list[Problem]:
     """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file.
 
     `subdomain` overrides what the rows say; rows that say nothing belong to "math". With `drop_unanswered`,
@@ -57,14 +55,10 @@ def read_problems(
         problem = _problem(row, subdomain)
         first = rows_by_id.setdefault(problem.question_id, row.number)
         if first != row.number:
-            raise row.error(
-                f"question_id {problem.question_id!r} is already that of row {first}: make them differ"
-            )
+            raise row.error(f"question_id {problem.question_id!r} is already that of row {first}: make them differ")
         problems.append(problem)
     if not problems:
-        raise ProblemFileError(
-            f"{path}: no problem in it: expected at least one row with a question and an answer"
-        )
+        raise ProblemFileError(f"{path}: no problem in it: expected at least one row with a question and an answer")
     return problems
 
 
@@ -129,9 +123,7 @@ def _our_solutions(row: Row) -> Iterator[Solution]:
     if not isinstance(found, (list, tuple)):
         raise row.error(f"'solutions' is {_type_name(found)}: expected a list of {{'style', 'text'}}")
     for solution in found:
-        if not isinstance(solution, dict) or not all(
-            isinstance(solution.get(n), str) for n in ("style", "text")
-        ):
+        if not isinstance(solution, dict) or not all(isinstance(solution.get(n), str) for n in ("style", "text")):
             raise row.error(f"a solution is {solution!r:.80}: expected {{'style': text, 'text': text}}")
         yield Solution(solution["style"], solution["text"])
 
@@ -151,8 +143,7 @@ def _from_verl(row: Row, subdomain: str | None) -> Problem:
     ability = row.fields.get("ability")
     return Problem(
         question_id=row.question_id(),
-        subdomain=subdomain
-        or (ability.lower() if isinstance(ability, str) and ability else DEFAULT_SUBDOMAIN),
+        subdomain=subdomain or (ability.lower() if isinstance(ability, str) and ability else DEFAULT_SUBDOMAIN),
         kind="math",
         question=_user_message(row),
         answer=row.gold("reward_model.ground_truth", reward["ground_truth"]),
@@ -193,9 +184,7 @@ def _from_math(row: Row, subdomain: str | None) -> Problem:
         kind="math",
         question=row.text("problem"),
         answer=row.gold("answer", _first_answer(row)),
-        solutions=(Solution("reference", solution),)
-        if isinstance(solution, str) and solution.strip()
-        else (),
+        solutions=(Solution("reference", solution),) if isinstance(solution, str) and solution.strip() else (),
         level=_difficulty(row),
         source=str(row.path),
     )
@@ -207,9 +196,7 @@ def _first_answer(row: Row) -> Any:
         try:
             answer = ast.literal_eval(answer.strip())
         except (SyntaxError, ValueError):
-            raise row.error(
-                f"answer={answer!r:.80} begins like a list but is none: expected ['...']"
-            ) from None
+            raise row.error(f"answer={answer!r:.80} begins like a list but is none: expected ['...']") from None
     if isinstance(answer, list):
         return answer[0] if answer else None
     return answer
@@ -249,9 +236,7 @@ def _unanswered(row: Row) -> bool:
     if "problem" in row.fields:
         return "answer" in row.fields and is_blank(_first_answer(row))
     answer = row.fields.get("answer")
-    return "answer" in row.fields and is_blank(
-        answer.rpartition("####")[2] if isinstance(answer, str) else answer
-    )
+    return "answer" in row.fields and is_blank(answer.rpartition("####")[2] if isinstance(answer, str) else answer)
 
 
 def _type_name(value: Any) -> str:

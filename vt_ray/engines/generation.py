@@ -78,9 +78,7 @@ class GenerationEngine:
         self.llm.llm_engine.add_request(request_id, prompt, params)
 
     def _completion(self, output, sample: int, seconds: float) -> Completion:
-        logprobs = (
-            step[token].logprob for step, token in zip(output.logprobs, output.token_ids, strict=True)
-        )
+        logprobs = (step[token].logprob for step, token in zip(output.logprobs, output.token_ids, strict=True))
         return Completion(
             sample=sample,
             token_ids=tuple(output.token_ids),
@@ -99,13 +97,9 @@ class GenerationEngine:
         """
         buckets = list(buckets)
         tensors = ((name, tensor) for bucket in buckets for name, tensor in open_bucket(bucket))
-        self.llm.collective_rpc(
-            "reload_weights", kwargs={"weights_iterator": tensors, "is_checkpoint_format": True}
-        )
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors, "is_checkpoint_format": True})
         if not self.llm.reset_prefix_cache():
-            raise RuntimeError(
-                f"the prefix cache of version {self.weight_version} is in use: no requests may run"
-            )
+            raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use: no requests may run")
         self.weight_version = version
         return self.held_checksums({e.name: e.shape for bucket in buckets for e in bucket.entries})
 

@@ -19,7 +19,7 @@ import torch
 
 from vt_ray.algorithms.logprobs import entropy, selected_logprobs
 from vt_ray.algorithms.losses import Metrics, mgpo_loss, sft_loss
-from vt_ray.algorithms.packing import Row, empty_row
+from vt_ray.algorithms.packing import Row, empty_batch, stack
 from vt_ray.config import LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
 from vt_ray.engines.weights import Bucket, fill_buckets
 
@@ -111,13 +111,13 @@ class TrainingEngine:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
         totals: Metrics = {}
-        padded = self._pad_to_longest_rank(rows)
-        for index, row in enumerate(padded):
-            row = _to(row, self.device)
-            logits = self._logits(row)
-            logprobs = selected_logprobs(logits, row.targets, temperature)
-            loss, metrics = row_loss(logprobs, logits, row)
-            self.engine.set_gradient_accumulation_boundary(index == len(padded) - 1)
+        batches = self._as_many_as_the_others(stack(rows, self.spec.learner.rows_per_batch))
+        for index, batch in enumerate(batches):
+            batch = _to(batch, self.device)
+            logits = self._logits(batch)
+            logprobs = selected_logprobs(logits, batch.targets, temperature)
+            loss, metrics = row_loss(logprobs, logits, batch)
+            self.engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
             self.engine.backward(loss * self.world_size, scale_wrt_gas=False)
             _accumulate(totals, {"loss": loss.detach(), **metrics})
         self.engine.step()
@@ -129,18 +129,15 @@ class TrainingEngine:
             "grad_norm": float(self.engine.get_global_grad_norm() or 0),
         }
 
-    def _pad_to_longest_rank(self, rows: Sequence[Row]) -> list[Row]:
-        """As many rows as the rank that has most, at least one: collectives in a row must meet their like."""
-        count = torch.tensor(max(len(rows), 1), device=self.device)
+    def _as_many_as_the_others(self, batches: list[Row]) -> list[Row]:
+        """As many micro-batches as the rank that has most, at least one: collectives must meet their like."""
+        count = torch.tensor(max(len(batches), 1), device=self.device)
         torch.distributed.all_reduce(count, op=torch.distributed.ReduceOp.MAX)
-        return [*rows, *(empty_row() for _ in range(int(count) - len(rows)))]
+        return batches + [empty_batch()] * (int(count) - len(batches))
 
-    def _logits(self, row: Row) -> torch.Tensor:
-        """[T, V]. No attention mask: restarting positions alone keep packed sequences apart."""
-        out = self.engine(
-            input_ids=row.token_ids.unsqueeze(0), position_ids=row.position_ids.unsqueeze(0), use_cache=False
-        )
-        return out.logits[0]
+    def _logits(self, batch: Row) -> torch.Tensor:
+        """[B, T, V]. No attention mask: restarting positions alone keep packed sequences apart."""
+        return self.engine(input_ids=batch.token_ids, position_ids=batch.position_ids, use_cache=False).logits
 
     @torch.no_grad()
     def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
@@ -179,9 +176,7 @@ class TrainingEngine:
         """Raises RuntimeError where `folder` holds no whole checkpoint."""
         path, client_state = self.engine.load_checkpoint(str(folder), tag="state")
         if path is None:
-            raise RuntimeError(
-                f"{folder} holds no DeepSpeed checkpoint: delete it to resume from the step before"
-            )
+            raise RuntimeError(f"{folder} holds no DeepSpeed checkpoint: delete it to resume from the step before")
         self.step_count = client_state["step_count"]
 
     def close(self) -> None:
@@ -226,9 +221,7 @@ def _deepspeed_config(spec: LearnerSpec) -> dict:
 def _copy_tokenizer(source: Path, folder: Path) -> None:
     """File by file: loading and saving a tokenizer may change it."""
     for file in source.iterdir():
-        if file.name.startswith(
-            ("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges")
-        ):
+        if file.name.startswith(("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges")):
             shutil.copy2(file, folder / file.name)
 
 

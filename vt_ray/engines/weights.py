@@ -18,7 +18,6 @@ import torch
 
 from vt_ray.algorithms.checksum import checksum
 
-
 EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
@@ -116,6 +115,6 @@ def compare_logprobs(
     if not gap <= tolerance:
         raise SyncError(
             f"weight sync of version {version}: log-probabilities of the learner and {holder} differ by "
-            f"{gap:.3g} nats on average over the probe sequence, the limit is {tolerance:g} (signal.sync.logprob_tolerance)"
+            f"{gap:.3g} nats on average over the probe sequence, the limit is signal.sync.logprob_tolerance={tolerance:g}"
         )
     return gap

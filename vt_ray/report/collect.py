@@ -13,9 +13,7 @@ from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.tracking import read_lines
 
 
-def write_summary(
-    root: Path, config: Config, milestones: Sequence[str], wall_seconds: float
-) -> dict[str, Any]:
+def write_summary(root: Path, config: Config, milestones: Sequence[str], wall_seconds: float) -> dict[str, Any]:
     """Write `root`/summary.json and return it. `milestones` are names in `root`/evaluation, in order.
 
     `wall_seconds` is this process's; the phases' seconds add up over every process that worked on the run.

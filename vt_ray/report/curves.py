@@ -75,9 +75,7 @@ def step_time(lines: Lines) -> go.Figure:
             for part, colour in TIME_PARTS
         ]
     )
-    styled(figure, 300).update_layout(
-        barmode="stack", bargap=0.08 if len(lines) <= 60 else 0, showlegend=True
-    )
+    styled(figure, 300).update_layout(barmode="stack", bargap=0.08 if len(lines) <= 60 else 0, showlegend=True)
     figure.update_layout(legend_traceorder="normal")
     figure.update_yaxes(title="seconds")
     figure.update_xaxes(title="RL step")
@@ -110,15 +108,9 @@ def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
         figure.add_trace(heat, row=1, col=1)
     if lam is not None:
         p = [i / 100 for i in range(101)]
-        curve = go.Scatter(
-            x=[weight(v, lam) for v in p], y=p, mode="lines", line={"color": ORANGE, "width": 3}
-        )
-        figure.add_trace(
-            curve.update(hovertemplate="p_c %{y:.2f}: weight %{x:.3f}<extra></extra>"), row=1, col=2
-        )
-    styled(figure, 340).update_layout(
-        showlegend=False, coloraxis={"colorscale": HEAT, "showscale": False, "cmin": 0}
-    )
+        curve = go.Scatter(x=[weight(v, lam) for v in p], y=p, mode="lines", line={"color": ORANGE, "width": 3})
+        figure.add_trace(curve.update(hovertemplate="p_c %{y:.2f}: weight %{x:.3f}<extra></extra>"), row=1, col=2)
+    styled(figure, 340).update_layout(showlegend=False, coloraxis={"colorscale": HEAT, "showscale": False, "cmin": 0})
     figure.update_annotations(font_size=13)
     figure.update_yaxes(title="p_c", row=1, col=1)
     figure.update_xaxes(title="RL step", showgrid=False, row=1, col=1)

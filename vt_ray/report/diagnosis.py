@@ -94,9 +94,7 @@ def _sft_fits_its_data(reached: Sequence[ms.Milestone], lines: Lines) -> Finding
     loss = f"the SFT loss went from {found[0].first:.3f} to {found[0].last:.3f}"
     held_out = f"held-out Pass@1 from {words.interval(base)} to {words.interval(last)}"
     if found[0].clear and found[0].rise < 0 and last["mean"] <= base["mean"]:
-        return Finding(
-            name, True, f"Training loss fell while held-out scores stood still: {loss}, {held_out}."
-        )
+        return Finding(name, True, f"Training loss fell while held-out scores stood still: {loss}, {held_out}.")
     return Finding(name, False, f"Not seen: {loss}, {held_out}.")
 
 
@@ -106,9 +104,7 @@ def _fusion_failed(reached: Sequence[ms.Milestone]) -> Finding:
     fused = ms.score(ms.named(reached, "fused"), k)
     sft = {n: s for n in ms.SFT if (s := ms.score(ms.named(reached, n), k))}
     if k == 1 or not fused or not sft:
-        return Finding(
-            name, None, "Not checked: it needs Pass@K of the fused model and of an SFT checkpoint."
-        )
+        return Finding(name, None, "Not checked: it needs Pass@K of the fused model and of an SFT checkpoint.")
     best = max(sft, key=lambda n: sft[n]["mean"])
     compared = f"fused {words.interval(fused)}, {best} {words.interval(sft[best])}"
     if fused["mean"] < sft[best]["mean"]:
@@ -131,9 +127,7 @@ def _spectrum_not_amplified(reached: Sequence[ms.Milestone]) -> Finding:
     start, end = ms.start_of_rl(reached), next(reversed(ms.after_rl(reached)), None)
     one, many = (ms.score(start, 1), ms.score(end, 1)), (ms.score(start, k), ms.score(end, k))
     if k == 1 or start is None or end is None or not (one[0] and one[1] and many[0] and many[1]):
-        return Finding(
-            name, None, "Not checked: it needs Pass@1 and Pass@K before RL and after a stage of it."
-        )
+        return Finding(name, None, "Not checked: it needs Pass@1 and Pass@K before RL and after a stage of it.")
     moved = (
         f"from {start['name']} to {end['name']}, Pass@{k} went from {words.interval(many[0])} to "
         f"{words.interval(many[1])}, Pass@1 from {words.interval(one[0])} to {words.interval(one[1])}"
@@ -151,9 +145,7 @@ def _rl_fits_its_data(reached: Sequence[ms.Milestone], lines: Lines) -> Finding:
         if (difference := (ms.named(reached, trend.stage) or {}).get("difference"))
     ]
     if not checked:
-        return Finding(
-            name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more with its milestone."
-        )
+        return Finding(name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more with its milestone.")
 
     def said(trend: Trend, difference: Mapping[str, Any]) -> str:
         return (
@@ -173,9 +165,7 @@ def _code_apart(reached: Sequence[ms.Milestone]) -> Finding:
     scores = {d: s["mean"] for d in ms.subdomains(reached[-1:]) if (s := ms.subdomain_score(last, d, 1))}
     others = [score for subdomain, score in scores.items() if subdomain != CODE]
     if CODE not in scores or not others:
-        return Finding(
-            name, None, "Not checked: the evaluation does not hold both code and other subdomains."
-        )
+        return Finding(name, None, "Not checked: the evaluation does not hold both code and other subdomains.")
     gap = fmean(others) - scores[CODE]
     compared = (
         f"at milestone {last['name']}, Pass@1 is {words.percent(scores[CODE])} in code and "

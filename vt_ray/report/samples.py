@@ -76,9 +76,7 @@ def shortened(text: Any) -> str:
     left_out = len(whole) - HEAD_CHARACTERS - TAIL_CHARACTERS
     if left_out <= 0:
         return whole
-    return (
-        f"{whole[:HEAD_CHARACTERS]}\n[... {left_out:,} characters left out ...]\n{whole[-TAIL_CHARACTERS:]}"
-    )
+    return f"{whole[:HEAD_CHARACTERS]}\n[... {left_out:,} characters left out ...]\n{whole[-TAIL_CHARACTERS:]}"
 
 
 def _read(path: Path) -> list[Sample]:
@@ -95,6 +93,4 @@ def _read(path: Path) -> list[Sample]:
     light = table.select(LIGHT).to_pylist()
     chosen = choose(light, [n or 0 for n in tokens])
     rows = table.drop_columns(["tokens"]).take(list(chosen)).to_pylist() if chosen else []
-    return [
-        Sample(why, tokens[index] or 0, row) for (index, why), row in zip(chosen.items(), rows, strict=True)
-    ]
+    return [Sample(why, tokens[index] or 0, row) for (index, why), row in zip(chosen.items(), rows, strict=True)]

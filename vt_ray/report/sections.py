@@ -51,9 +51,7 @@ class Section:
 def milestones_section(record: RunRecord) -> Section:
     reached = ms.of(record.summary)
     if not reached:
-        return Section(
-            "milestones", "Milestones", ["There is no summary.json yet: the run has not been evaluated."]
-        )
+        return Section("milestones", "Milestones", ["There is no summary.json yet: the run has not been evaluated."])
     header, *rows = score_rows(reached)
     more = [[words.percent(m.get("truncated_share")), words.thousands(m.get("unverified"))] for m in reached]
     table = [
@@ -64,9 +62,7 @@ def milestones_section(record: RunRecord) -> Section:
         "Dots are means over held-out problems, bars and brackets 95% intervals. "
         "The change compares the same problems with the milestone before."
     )
-    return Section(
-        "milestones", "Milestones", [says], [charts.milestone_dots(reached)], tables=[Table("", table)]
-    )
+    return Section("milestones", "Milestones", [says], [charts.milestone_dots(reached)], tables=[Table("", table)])
 
 
 def subdomains_section(record: RunRecord) -> Section:
@@ -97,14 +93,11 @@ def probe_section(record: RunRecord) -> Section:
     title = "Probing: which checkpoint has the widest spectrum"
     probe = record.probe
     if not (probe.get("checkpoints") and probe.get("pass_at_k")):
-        return Section(
-            "probe", title, ["There is no probe/probe.json: the checkpoints have not been probed."]
-        )
+        return Section("probe", title, ["There is no probe/probe.json: the checkpoints have not been probed."])
     k = probe.get("k", "K")
     chosen = ", ".join(f"{d} {charts.step_label(c)}" for d, c in (probe.get("specialists") or {}).items())
     says = (
-        f"The framed checkpoint of each subdomain is its specialist, the best Pass@{k}: "
-        f"{chosen or 'none chosen yet'}."
+        f"The framed checkpoint of each subdomain is its specialist, the best Pass@{k}: {chosen or 'none chosen yet'}."
     )
     figures = [charts.probe_heat(probe, "pass_at_k", f"Pass@{k}", framed=True)]
     if probe.get("pass_at_1") and k != 1:
@@ -117,9 +110,7 @@ def rl_section(record: RunRecord) -> Section:
     if not record.rl:
         return Section("rl", title, ["There is no metrics.jsonl with RL steps: no stage has begun."])
     stages = ", ".join(f"{stage} ({len(lines)} steps)" for _, stage, lines in curves.by_stage(record.rl))
-    says = [
-        f"Stages in order: {stages}. Thin lines are single steps, thick lines a moving mean within the stage."
-    ]
+    says = [f"Stages in order: {stages}. Thin lines are single steps, thick lines a moving mean within the stage."]
     syncs = [line.get("sync") or {} for line in record.rl]
     gaps = [sync["logprob_gap"] for sync in syncs if words.known(sync.get("logprob_gap"))]
     if gaps:
@@ -140,11 +131,7 @@ def time_section(record: RunRecord) -> Section:
         return Section("time", title, ["No RL step has been timed."], tables=tables)
     totals = {part: sum(line["seconds"].get(part) or 0 for line in timed) for part, _ in curves.TIME_PARTS}
     whole = sum(totals.values())
-    shares = (
-        ", ".join(f"{part} {words.percent(totals[part] / whole)}" for part in totals)
-        if whole
-        else "not known"
-    )
+    shares = ", ".join(f"{part} {words.percent(totals[part] / whole)}" for part in totals) if whole else "not known"
     says = f"An RL step took {words.duration(whole / len(timed))} on average: {shares}."
     return Section("time", title, [says], [curves.step_time(record.rl)], tables=tables)
 
@@ -159,9 +146,7 @@ def difficulty_section(record: RunRecord) -> Section:
         "p_c is the share of a question's rollouts that are correct; darker means more of the step's "
         "questions. Questions at 0 and 1 teach nothing. "
     )
-    curve = (
-        f"The line is the weight that MGPO gives to a question at lambda = {lam}." if words.known(lam) else ""
-    )
+    curve = f"The line is the weight that MGPO gives to a question at lambda = {lam}." if words.known(lam) else ""
     return Section("difficulty", title, [says + curve], [figure])
 
 
@@ -170,9 +155,7 @@ def samples_section(record: RunRecord) -> Section:
     found = [(s, samples.stage_samples(record.root, s)) for s in samples.stages(record.root, record.stages)]
     found = [(stage, chosen) for stage, chosen in found if chosen]
     if not found:
-        return Section(
-            "samples", title, ["There are no rollout files to read: no RL step has been committed."]
-        )
+        return Section("samples", title, ["There are no rollout files to read: no RL step has been committed."])
     return Section("samples", title, ["From the last step of each stage."], samples=found)
 
 

@@ -63,9 +63,7 @@ def run_curriculum(
                     )
                     run_stage(run)
                     _save_model(learner, folder / "model")
-                write_json(
-                    folder / STAGE_DONE, {"stage": stage.name, "weight_version": version + stage.steps}
-                )
+                write_json(folder / STAGE_DONE, {"stage": stage.name, "weight_version": version + stage.steps})
             elif (found := newest(folder / "checkpoints")) is not None:
                 tracker.load(found[0] / "tracker.json")
             model, version = folder / "model", version + stage.steps
@@ -78,9 +76,7 @@ def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Prob
     pool = [p for p in problems if p.subdomain in stage.subdomains]
     if not pool:
         there = sorted({p.subdomain for p in problems})
-        raise ConfigError(
-            f"stage {stage.name} wants subdomains {stage.subdomains}, the training set has {there}"
-        )
+        raise ConfigError(f"stage {stage.name} wants subdomains {stage.subdomains}, the training set has {there}")
     return pool
 
 

@@ -34,9 +34,7 @@ def sync_weights(
     gap = 0.0
     for ack in generator.load(weights, probe):
         if ack.version != version:
-            raise SyncError(
-                f"weight sync of version {version}: {ack.holder} acknowledges version {ack.version}"
-            )
+            raise SyncError(f"weight sync of version {version}: {ack.holder} acknowledges version {ack.version}")
         compare_checksums(weights.checksums, ack.checksums, version, ack.holder)
         found = compare_logprobs(
             weights.probe_logprobs, ack.probe_logprobs, sync.logprob_tolerance, version, ack.holder

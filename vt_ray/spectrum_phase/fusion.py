@@ -44,13 +44,9 @@ def fuse(specialists: dict[str, Path], weights: Sequence[float], folder: Path) -
             for key, tensor in load_file(path / name).items():
                 dtypes[key] = tensor.dtype
                 total[key] = total.get(key, torch.zeros((), dtype=torch.float32)) + share * tensor.float()
-        save_file(
-            {k: t.to(dtypes[k]).contiguous() for k, t in total.items()}, folder / name, {"format": "pt"}
-        )
+        save_file({k: t.to(dtypes[k]).contiguous() for k, t in total.items()}, folder / name, {"format": "pt"})
     for other in first.iterdir():
         if other.suffix != ".safetensors":
             shutil.copy2(other, folder / other.name)
-    sources = {
-        d: {"checkpoint": p.name, "weight": w} for (d, p), w in zip(specialists.items(), weights, strict=True)
-    }
+    sources = {d: {"checkpoint": p.name, "weight": w} for (d, p), w in zip(specialists.items(), weights, strict=True)}
     write_json(folder / "fusion.json", sources)

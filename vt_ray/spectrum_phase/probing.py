@@ -32,21 +32,21 @@ def run_probe(
 ) -> None:
     """Probe every checkpoint and write probe.json. Engines stay, only weights change; a checkpoint that an
     interrupted attempt has measured is not measured again."""
-    with cluster.generator(base) as generator, cluster.verifier() as verifier:
-        with bar("probe", len(checkpoints) * len(problems)) as advance:
-            for index, checkpoint in enumerate(checkpoints):
-                path = folder / f"{checkpoint.name}.json"
-                if path.exists():
-                    advance(f"{checkpoint.name} already measured", len(problems))
-                    continue
-                generator.load_checkpoint(checkpoint, index)
-                began = time.monotonic()
-                scores = []
-                for score in _sample(generator, verifier, encoder, problems, probe, seed):
-                    scores.append(score)
-                    advance(checkpoint.name, 1)
-                seconds = time.monotonic() - began
-                write_json(path, {"seconds": seconds, "scores": [s.as_dict() for s in scores]})
+    total = len(checkpoints) * len(problems)
+    with cluster.generator(base) as generator, cluster.verifier() as verifier, bar("probe", total) as advance:
+        for index, checkpoint in enumerate(checkpoints):
+            path = folder / f"{checkpoint.name}.json"
+            if path.exists():
+                advance(f"{checkpoint.name} already measured", len(problems))
+                continue
+            generator.load_checkpoint(checkpoint, index)
+            began = time.monotonic()
+            scores = []
+            for score in _sample(generator, verifier, encoder, problems, probe, seed):
+                scores.append(score)
+                advance(checkpoint.name, 1)
+            seconds = time.monotonic() - began
+            write_json(path, {"seconds": seconds, "scores": [s.as_dict() for s in scores]})
     measured = {c.name: _read_scores(folder / f"{c.name}.json") for c in checkpoints}
     write_json(folder / "probe.json", probe_table(measured, probe.k))
 
@@ -70,17 +70,11 @@ def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:
     """
     names = list(measured)
     subdomains = sorted({s.subdomain for scores in measured.values() for s in scores})
-    at_k = {
-        d: [_mean(s.pass_at(k) for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains
-    }
-    at_1 = {
-        d: [_mean(s.pass_at_1 for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains
-    }
-    specialists = {
-        d: names[max(range(len(names)), key=lambda i, d=d: (at_k[d][i], at_1[d][i], i))] for d in subdomains
-    }
+    at_k = {d: [_mean(s.pass_at(k) for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
+    at_1 = {d: [_mean(s.pass_at_1 for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
+    specialists = {d: names[_argmax(list(zip(at_k[d], at_1[d], strict=True)))] for d in subdomains}
     overall = [_mean(at_1[d][i] for d in subdomains) for i in range(len(names))]
-    best = names[max(range(len(names)), key=lambda i: (overall[i], i))]
+    best = names[_argmax([(score,) for score in overall])]
     return {
         "k": k,
         "checkpoints": names,
@@ -89,6 +83,11 @@ def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:
         "specialists": specialists,
         "best_pass_at_1": best,
     }
+
+
+def _argmax(scores: Sequence[tuple[float, ...]]) -> int:
+    """The index of the greatest; of equal ones the last."""
+    return max(range(len(scores)), key=lambda i: (*scores[i], i))
 
 
 def _read_scores(path: Path) -> list[Score]:

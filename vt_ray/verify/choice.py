@@ -14,9 +14,7 @@ _COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|textrm|bf|r
 _MAX_CHARS = 500
 # The letter alone, or in front of its option's text; then another "(C)" in that text means two were named.
 _LETTER = re.compile(r"\(?\s*([A-Za-z])\s*(?:[).:]+|$)(.*)", re.DOTALL)
-_OTHER_OPTION = re.compile(
-    r"\([A-Za-z]\)|(?<![A-Za-z])[A-Z][).:]|^\s*(?:,|/|&|and\b|or\b)\s*\(?[A-Za-z](?![A-Za-z])"
-)
+_OTHER_OPTION = re.compile(r"\([A-Za-z]\)|(?<![A-Za-z])[A-Z][).:]|^\s*(?:,|/|&|and\b|or\b)\s*\(?[A-Za-z](?![A-Za-z])")
 _AND_ANOTHER = re.compile(r"[\s.)*$}]*(?:,|/|&|and\b|or\b)\s*(?:option\s*)?[*$]*\(?[A-Z](?![A-Za-z'])")
 _SENTENCE = re.compile(
     r"\b(?:answer|option|choice)\s*(?:is|:)\s*:?\s*(?:option|choice|letter)?\s*"

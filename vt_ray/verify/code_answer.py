@@ -51,8 +51,7 @@ def outputs_match(expected: str, actual: bytes, tolerance: float | None = None) 
     if tolerance is None or expected_lines == actual_lines:
         return expected_lines == actual_lines
     return len(expected_lines) == len(actual_lines) and all(
-        _tokens_match(e.split(), a.split(), tolerance)
-        for e, a in zip(expected_lines, actual_lines, strict=True)
+        _tokens_match(e.split(), a.split(), tolerance) for e, a in zip(expected_lines, actual_lines, strict=True)
     )
 
 

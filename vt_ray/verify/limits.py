@@ -23,6 +23,4 @@ class Limits:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value > 0:
-                raise ValueError(
-                    f"verifier limit {name} is {value}: it must be above 0, set it to a positive number"
-                )
+                raise ValueError(f"verifier limit {name} is {value}: it must be above 0, set it to a positive number")

@@ -89,9 +89,7 @@ def _constants(tree: Any) -> dict[Any, Any]:
 
     constants = {"i": sympy.I, "e": sympy.E}
     named = {symbol: constants.get(symbol.name, sympy.Symbol(symbol.name)) for symbol in tree.free_symbols}
-    return named | {
-        number: sympy.Rational(str(number)) for number in tree.atoms(sympy.Float) if number.is_finite
-    }
+    return named | {number: sympy.Rational(str(number)) for number in tree.atoms(sympy.Float) if number.is_finite}
 
 
 def _same(gold: Any, answer: Any, decimals: bool) -> bool:
@@ -128,10 +126,7 @@ def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
     points = []
     for index in range(_POINTS if ordered else 1):
         signs = [-1 if index == 1 or (index == 3 and place % 2) else 1 for place in range(len(ordered))]
-        sizes = [
-            sympy.Rational(7919 * (p + 1) + 104729 * (index + 1), 65537 + 331 * p)
-            for p in range(len(ordered))
-        ]
+        sizes = [sympy.Rational(7919 * (p + 1) + 104729 * (index + 1), 65537 + 331 * p) for p in range(len(ordered))]
         points.append({s: sign * size for s, sign, size in zip(ordered, signs, sizes, strict=True)})
     return points
 

@@ -94,9 +94,7 @@ def _same_words(gold: Form, answer: Form) -> bool:
     """Words, or a letter that one side wrote as words. Bases differ unless they were equal shapes."""
     if isinstance(gold, Based) or isinstance(answer, Based):
         return False
-    said = [
-        form.words if isinstance(form, Words) else getattr(form, "latex", None) for form in (gold, answer)
-    ]
+    said = [form.words if isinstance(form, Words) else getattr(form, "latex", None) for form in (gold, answer)]
     return said[0] is not None and said[0] == said[1]
 
 
@@ -128,17 +126,13 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
         return _unordered(gold.parts, answer.parts, algebra)
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
         shapes_agree = [len(row) for row in gold.rows] == [len(row) for row in answer.rows]
-        return shapes_agree and all(
-            _ordered(g, a, algebra) for g, a in zip(gold.rows, answer.rows, strict=True)
-        )
+        return shapes_agree and all(_ordered(g, a, algebra) for g, a in zip(gold.rows, answer.rows, strict=True))
     gold, answer = _as_sequence(gold), _as_sequence(answer)
     kinds = {gold.brackets, answer.brackets}
     if kinds <= {"", "{}"}:
         return _unordered(gold.items, answer.items, algebra)
     # A tuple that lost its brackets keeps its order; any other difference of brackets is a difference.
-    return (len(kinds) == 1 or kinds in ({"", "()"}, {"", "[]"})) and _ordered(
-        gold.items, answer.items, algebra
-    )
+    return (len(kinds) == 1 or kinds in ({"", "()"}, {"", "[]"})) and _ordered(gold.items, answer.items, algebra)
 
 
 def _as_sequence(form: Form) -> Sequence:
@@ -151,9 +145,7 @@ def _as_sequence(form: Form) -> Sequence:
 
 
 def _ordered(gold: tuple[Form, ...], answer: tuple[Form, ...], algebra: Algebra) -> bool:
-    return len(gold) == len(answer) and all(
-        same_form(g, a, algebra) for g, a in zip(gold, answer, strict=True)
-    )
+    return len(gold) == len(answer) and all(same_form(g, a, algebra) for g, a in zip(gold, answer, strict=True))
 
 
 def _unordered(gold: tuple[Form, ...], answer: tuple[Form, ...], algebra: Algebra) -> bool:
@@ -241,6 +233,4 @@ def _same_difference(gold: Relation, answer: Relation, algebra: Algebra) -> bool
 
 def _sides(relation: Relation) -> tuple[str, str] | None:
     left, right = relation.parts
-    return (
-        (left.latex, right.latex) if isinstance(left, Expression) and isinstance(right, Expression) else None
-    )
+    return (left.latex, right.latex) if isinstance(left, Expression) and isinstance(right, Expression) else None

@@ -133,9 +133,7 @@ class MathProcess:
             ready = None
         if ready != "ready":
             self.close()
-            raise MathLost(
-                "the math process did not start: is math-verify installed (pip install math-verify)?"
-            )
+            raise MathLost("the math process did not start: is math-verify installed (pip install math-verify)?")
         return child
 
 

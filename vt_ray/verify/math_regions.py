@@ -69,9 +69,7 @@ def _interval(sequence: Sequence) -> Region | None:
     low = _MINUS_INFINITY if low == Expression(r"-\infty") else low
     high = _INFINITY if high == Expression(r"+\infty") else high
     unbounded = low == _MINUS_INFINITY or high == _INFINITY
-    return Region(
-        "", (Interval(low, high, sequence.brackets),), unbounded or sequence.brackets in ("(]", "[)")
-    )
+    return Region("", (Interval(low, high, sequence.brackets),), unbounded or sequence.brackets in ("(]", "[)"))
 
 
 def _alternatives(sequence: Sequence) -> Region | None:
@@ -103,7 +101,5 @@ def _inequality(relation: Relation) -> Region | None:
     if len(parts) != 2 or is_name(parts[0]) == is_name(parts[1]):
         return None
     if is_name(parts[0]):
-        return Region(
-            name_of(parts[0]), (Interval(_MINUS_INFINITY, parts[1], "(" + closing[signs[0]]),), True
-        )
+        return Region(name_of(parts[0]), (Interval(_MINUS_INFINITY, parts[1], "(" + closing[signs[0]]),), True)
     return Region(name_of(parts[1]), (Interval(parts[0], _INFINITY, opening[signs[0]] + ")"),), True)

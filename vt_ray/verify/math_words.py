@@ -34,9 +34,7 @@ hundredth hundredths percent times plus minus over under less more about approxi
 except k bn"""
 _NOT_UNITS = frozenset(_CHANGING_WORDS.split())
 _POWER = r"(?:\s*\^\s*\{?\s*(-?\d)\s*\}?)?"
-_TEXT_UNIT = re.compile(
-    rf"^(.*[^\s])\s*\\(?:text|mathrm)\s*\{{([^{{}}\d]+?)(?:\^(\d))?\}}{_POWER}$", re.DOTALL
-)
+_TEXT_UNIT = re.compile(rf"^(.*[^\s])\s*\\(?:text|mathrm)\s*\{{([^{{}}\d]+?)(?:\^(\d))?\}}{_POWER}$", re.DOTALL)
 _PLAIN_UNIT = re.compile(rf"^(.*[\d)}}])(\s*)([A-Za-z]+){_POWER}$", re.DOTALL)
 _UNIT_WORDS = re.compile(r"[A-Za-z][A-Za-z /'-]{0,29}")
 _MONEY = re.compile(r"^(-?)\s*(?:\\\$|\$|(€)|(£)|\\text\{\s*\\?\$\s*\})\s*(?=[\d.\\])(.*)$", re.DOTALL)
@@ -76,9 +74,7 @@ def split_unit(text: str) -> tuple[str, str]:
         return money[1] + money[4], money[2] or money[3] or "$"
     if text.endswith(r"^\circ") or text.endswith(r"^\circ "):
         return text.rstrip()[: -len(r"^\circ")].strip(), "°"
-    if (match := _TEXT_UNIT.match(text)) is not None and (
-        unit := _unit(match[2], match[4] or match[3])
-    ) is not None:
+    if (match := _TEXT_UNIT.match(text)) is not None and (unit := _unit(match[2], match[4] or match[3])) is not None:
         value = match[1].strip()
         if value.endswith(r"^\circ"):  # degrees of temperature
             return value[: -len(r"^\circ")].strip(), "°" + unit

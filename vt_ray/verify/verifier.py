@@ -44,9 +44,7 @@ class Verifier:
         except MathLost as error:
             verdict = Verdict("unverified", str(error))
         except Exception as error:  # a bug in here must not become a wrong answer, nor end a run of days
-            verdict = Verdict(
-                "unverified", f"the verifier failed: {type(error).__name__}: {str(error)[:200]}"
-            )
+            verdict = Verdict("unverified", f"the verifier failed: {type(error).__name__}: {str(error)[:200]}")
         return replace(verdict, seconds=time.monotonic() - begin)
 
     def close(self) -> None:

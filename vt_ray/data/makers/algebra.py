@@ -94,9 +94,7 @@ def _evaluate_wide() -> Iterator[tuple[int, ...]]:
             yield a, b, x, y
 
 
-def _simplified(
-    dice: Random, expression: str, open_lines: list[str], parts: tuple[int, ...], at_one: str
-) -> Task:
+def _simplified(dice: Random, expression: str, open_lines: list[str], parts: tuple[int, ...], at_one: str) -> Task:
     """`parts` is (a, b, c, d) of ax+b+cx+d, what is left once the brackets are open."""
     a, b, c, d = parts
     answer = polynomial(a + c, b + d)

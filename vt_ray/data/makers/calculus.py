@@ -109,9 +109,7 @@ def _integral_quadratic(dice: Random, _form: str, a: int, b: int, c: int, high: 
     cube, rest = a * high**3, b * high * high + c * high
     third = Fraction(cube, 3)
     answer = third + rest
-    rule = f"F={polynomial(a, 0, 0, 0)}/3" + (
-        f"{polynomial(b, c, 0)}" if b < 0 else f"+{polynomial(b, c, 0)}"
-    )
+    rule = f"F={polynomial(a, 0, 0, 0)}/3" + (f"{polynomial(b, c, 0)}" if b < 0 else f"+{polynomial(b, c, 0)}")
     linear = f"{b * high * high}{c * high:+d}={rest}"
     steps = [rule, f"{a}*{high**3}/3={third}", linear, f"{third}{rest:+d}={answer}"]
     checked = [f"{high}^3={high**3}", *product_by_tens(a, high**3), quotient_line(cube, 3)]

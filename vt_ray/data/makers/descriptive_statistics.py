@@ -82,9 +82,7 @@ def _missing_value(dice: Random, _form: str, mean: int, *known: int) -> Task:
     checked = [product_line(size, mean), *_finer_sum(order), *sum_by_tens(size * mean, -given)]
     checked += [f"check: {sum_line(given, missing)}", f"{size * mean}/{size}={mean} ok"]
     listed = ", ".join(map(str, shown))
-    question = dice.choice(
-        (f"Mean of {listed}, x is {mean}. Find x.", f"{listed} and x have mean {mean}. Find x.")
-    )
+    question = dice.choice((f"Mean of {listed}, x is {mean}. Find x.", f"{listed} and x have mean {mean}. Find x."))
     return math_task(question, str(missing), steps, checked)
 
 
@@ -170,9 +168,7 @@ def _draw_one(dice: Random, red: int, *others: int) -> Task:
     short, fine = _reduced(red, total)
     sums = _running_sum([red, *others])
     checked = [*sums, f"red {red} of {total}", *fine, f"check: {total}*{answer}={red} ok"]
-    bag = ", ".join(
-        f"{n} {colour}" for n, colour in zip((red, *others), ("red", "blue", "green"), strict=False)
-    )
+    bag = ", ".join(f"{n} {colour}" for n, colour in zip((red, *others), ("red", "blue", "green"), strict=False))
     question = dice.choice((f"Bag: {bag}. P(red)?", f"A bag has {bag} balls. P(red)?"))
     return math_task(question, latex(answer), [*sums, *short], checked)
 

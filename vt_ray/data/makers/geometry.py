@@ -19,9 +19,7 @@ from vt_ray.data.makers.arithmetic import (
 )
 from vt_ray.data.makers.family import Family, Task, math_task
 
-_TRIPLES = [
-    (a, b, c) for c in range(5, 51) for a in range(3, c) for b in range(a, c) if a * a + b * b == c * c
-]
+_TRIPLES = [(a, b, c) for c in range(5, 51) for a in range(3, c) for b in range(a, c) if a * a + b * b == c * c]
 
 
 def _shown(dice: Random, a: int, b: int) -> tuple[int, int]:
@@ -91,9 +89,7 @@ def _rectangle_wide() -> Iterator[tuple[str | int, ...]]:
 
 
 def _rectangle_back_stock() -> Iterator[tuple[str | int, ...]]:
-    for asked, side, other in product(
-        ("area-from-perimeter", "perimeter-from-area"), range(2, 10), range(2, 31)
-    ):
+    for asked, side, other in product(("area-from-perimeter", "perimeter-from-area"), range(2, 10), range(2, 31)):
         if side * other <= 200:
             yield asked, side, other
 
@@ -104,9 +100,7 @@ def _third_angle(dice: Random, a: int, b: int) -> Task:
     steps = [*sum_by_tens(p, q), *sum_by_tens(180, -known)]
     checked = [*sum_by_tens(180, -p), *sum_by_tens(180 - p, -q)]
     checked += ["check:", *sum_by_digits(p, q), f"{sum_line(known, third)} ok"]
-    question = dice.choice(
-        (f"Triangle angles {p} and {q}. Third angle?", f"Angles {p}, {q}. Third triangle angle?")
-    )
+    question = dice.choice((f"Triangle angles {p} and {q}. Third angle?", f"Angles {p}, {q}. Third triangle angle?"))
     return math_task(question, str(third), steps, checked)
 
 
@@ -190,9 +184,7 @@ def _distance(dice: Random, x1: int, y1: int, x2: int, y2: int) -> Task:
     checked = [*gaps, f"{dx}*{operand(dx)}={dx * dx}", f"{dy}*{operand(dy)}={dy * dy}"]
     checked += [*sum_by_digits(dx * dx, dy * dy), f"{root}^2={total}"]
     checked += [f"check: {root}*{root}={total} ok"]
-    question = dice.choice(
-        (f"Distance from ({x1},{y1}) to ({x2},{y2})?", f"How far is ({x1},{y1}) from ({x2},{y2})?")
-    )
+    question = dice.choice((f"Distance from ({x1},{y1}) to ({x2},{y2})?", f"How far is ({x1},{y1}) from ({x2},{y2})?"))
     return math_task(question, str(root), steps, checked)
 
 

@@ -81,14 +81,10 @@ def _list_function(dice: Random, gather: str, keep: str, k: int, scale: int, shi
 
     example = [kept.edge + step for step in (1, 0, -1, -2)]
     passed = [value(x) for x in example if kept.holds(x)]
-    shown = (
-        f"{example}: {passed} gives {gathered(example)}" if gather != "list" else f"{example} gives {passed}"
-    )
+    shown = f"{example}: {passed} gives {gathered(example)}" if gather != "list" else f"{example} gives {passed}"
     tests = call_tests([([xs], gathered(xs)) for xs in _inputs(dice, kept.edge)])
     question = f"{lead} {goal}."
-    return code_task(
-        question, tests, direct, _in_stages(kept, each, gather), (shown, _as_loop(kept, each, how))
-    )
+    return code_task(question, tests, direct, _in_stages(kept, each, gather), (shown, _as_loop(kept, each, how)))
 
 
 def _in_stages(kept: _Keep, each: str, gather: str) -> tuple[str, str]:

@@ -38,9 +38,7 @@ def _formula_of_two(dice: Random, _form: str, j: int, k: int) -> Task:
     a, b = inputs[-1]
     example = f"a={a}, b={b}: {j}*{operand(a)}{k:+d}*{operand(b)}={j * a + k * b}"
     loop = f"t = 0\nw = [{j}, {k}]\nfor i, x in enumerate(input().split()):\n    t += w[i]*int(x)\nprint(t)"
-    question = dice.choice(
-        (f"Read a and b from one line. Print {formula}.", f"One line has a and b. Print {formula}.")
-    )
+    question = dice.choice((f"Read a and b from one line. Print {formula}.", f"One line has a and b. Print {formula}."))
     return code_task(question, tests, f"{_PAIR}\nprint({formula})", steps, (example, loop))
 
 

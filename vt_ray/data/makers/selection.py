@@ -54,9 +54,7 @@ def count_problems(subdomain: str, split: str, levels: Sequence[int] = LEVELS) -
     return sum(len(stock) for family, stock in _cells(subdomain)[split] if family.level in levels)
 
 
-def make_problems(
-    subdomain: str, split: str, count: int, seed: int, levels: Sequence[int] = LEVELS
-) -> list[Problem]:
+def make_problems(subdomain: str, split: str, count: int, seed: int, levels: Sequence[int] = LEVELS) -> list[Problem]:
     """Draw `count` distinct problems, spread evenly over the families and levels.
 
     The same arguments give the same list in every process, and a smaller count gives its beginning. The
@@ -71,9 +69,7 @@ def make_problems(
         )
     dice = random.Random(f"{subdomain}/{split}/{seed}")
     shuffled = [
-        (family, dice.sample(stock, len(stock)))
-        for family, stock in _cells(subdomain)[split]
-        if family.level in levels
+        (family, dice.sample(stock, len(stock))) for family, stock in _cells(subdomain)[split] if family.level in levels
     ]
     return [family.problem(subdomain, parameters) for family, parameters in _in_turns(dice, shuffled, count)]
 

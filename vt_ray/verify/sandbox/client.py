@@ -28,9 +28,7 @@ from typing import Any
 from vt_ray.verify.limits import Limits
 
 _BROKER = Path(__file__).with_name("broker.py")
-_MARGIN_S = (
-    5.0  # beyond the test's own deadline: starting a broker, killing leftovers, removing thousands of files
-)
+_MARGIN_S = 5.0  # beyond the test's own deadline: starting a broker, killing leftovers, removing thousands of files
 _FRAME_OVERHEAD_BYTES = 64 << 10
 _STREAM_SLACK_BYTES = 512 << 10  # the broker reads in chunks and may overshoot the cap by one, per stream
 _CLOSE_S = 1.0

@@ -191,9 +191,7 @@ def _plain(value: Any, depth: int, count: list[int]) -> Any:
         if len(items) != dict.__len__(value):
             raise UnsupportedResult("two keys of the returned dict are the same as strings")
         return items
-    raise UnsupportedResult(
-        "the function returned neither a number, a string, None, a list, a tuple nor a dict"
-    )
+    raise UnsupportedResult("the function returned neither a number, a string, None, a list, a tuple nor a dict")
 
 
 def _key(key: Any) -> str:

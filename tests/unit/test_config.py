@@ -1,0 +1,248 @@
+"""Every check of the configuration, the shipped files, and what makes a run itself."""
+
+import copy
+from dataclasses import asdict
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from vt_ray.config import Config, ConfigError, StageConfig, config_hash, to_config
+from vt_ray.main import CONF
+from vt_ray.validate import refuse_missing_gpus, validate
+
+NAN, INF = float("nan"), float("inf")
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return to_config(compose("config", overrides=list(overrides)))
+
+
+def changed(config, **changes):
+    """A copy with `{"curriculum.stages.0.steps": 0}` set."""
+    config = copy.deepcopy(config)
+    for path, value in changes.items():
+        *folders, name = path.split(".")
+        at = config
+        for folder in folders:
+            at = at[int(folder)] if folder.isdigit() else getattr(at, folder)
+        if isinstance(at, list):
+            at[int(name)] = value
+        else:
+            setattr(at, name, value)
+    return config
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return composed("experiment=demo")
+
+
+def at_least(limit, *names):
+    return [(name, limit - 1, f"{name}={limit - 1} must be at least {limit}") for name in names]
+
+
+def above_zero(*names):
+    return [(name, bad, f"{name}=") for name in names for bad in (0, -1.0, NAN)]
+
+
+BAD = [
+    *[("run_name", name, "run_name=") for name in ("", "a/b", "..", ".", "phases", "a b", "a\n")],
+    *[("seed", seed, "seed=") for seed in (-1, 2**31)],
+    ("model.source", "tape", "model.source='tape' must be one of scratch, smollm2, hf"),
+    ("model.dtype", "float16", "model.dtype='float16'"),
+    ("model.attention", "eager", "model.attention='eager'"),
+    ("model.source", "hf", "model.path is empty"),
+    ("model.attention", "flash_attention_2", "model.attention=flash_attention_2 needs"),
+    ("model.dtype", "bfloat16", "signal.sync.logprob_tolerance=0.001"),
+    ("model.hidden_size", 120, "model.hidden_size=120"),
+    ("model.num_heads", 3, "model.num_heads=3"),
+    ("model.num_heads", 8, "multiple of 32"),
+    ("model.num_heads", 0, "model.num_heads=0"),
+    ("model.hidden_size", 0, "model.hidden_size=0"),
+    ("model.num_layers", 0, "model.num_layers=0"),
+    ("model.vocab_size", 263, "model.vocab_size=263"),
+    ("model.max_position_embeddings", 287, "data.max_prompt_tokens + the longest completion = 288"),
+    ("data.subdomains", ["algebra", "poetry"], "data.subdomains='poetry' must be one of algebra"),
+    ("data.subdomains", [], "data.subdomains"),
+    ("data.levels", [4], "data.levels=4"),
+    ("data.levels", [], "data.levels"),
+    *at_least(0, *(f"data.{split}_per_subdomain" for split in ("train", "probe", "test"))),
+    *[(f"data.{s}_per_subdomain", 0, f"give problems for the {s} set") for s in ("train", "probe", "test")],
+    *at_least(8, "data.max_prompt_tokens"),
+    *at_least(1, *(f"cluster.num_{kind}" for kind in ("generators", "learners", "verifiers"))),
+    *at_least(1, "cluster.tensor_parallel_size", "cluster.kv_cache_gb", "cluster.max_num_seqs"),
+    *at_least(1, "cluster.generator_threads", "cluster.learner_threads"),
+    *at_least(0, "cluster.gpus_per_generator", "cluster.gpus_per_learner"),
+    ("cluster.gpus_per_learner", 2, "a rank drives one GPU"),
+    ("cluster.tensor_parallel_size", 2, "cluster.tensor_parallel_size=2 must equal"),
+    ("cluster.gpus_per_generator", 2, "cluster.gpus_per_generator=2"),
+    *[("cluster.gpu_memory_utilization", bad, "cluster.gpu_memory_utilization=") for bad in (0, 1.01, NAN)],
+    ("learner.zero_stage", 4, "learner.zero_stage=4"),
+    *at_least(16, "learner.micro_batch_tokens"),
+    *at_least(1, *(f"spectrum.sft.{name}" for name in ["steps", "batch_size", "checkpoint_every", "max_tokens"])),
+    ("spectrum.sft.styles", ["direct", "rhymed"], "spectrum.sft.styles='rhymed'"),
+    *[("spectrum.probe.k", bad, f"spectrum.probe.k={bad}") for bad in (0, 9)],
+    ("spectrum.fusion.weights", [0.5, 0.5], "must be 5 numbers >= 0 that sum to 1"),
+    ("spectrum.fusion.weights", [0.3] * 5, "spectrum.fusion.weights"),
+    ("spectrum.fusion.weights", [NAN, 0.25, 0.25, 0.25, 0.25], "spectrum.fusion.weights"),
+    *[("signal.mgpo.lam", bad, "signal.mgpo.lam=") for bad in (-0.1, INF, NAN)],
+    *[("signal.mgpo.clip_low", bad, "signal.mgpo.clip_low=") for bad in (0, 1, -0.2, NAN)],
+    *[("signal.mgpo.clip_high", bad, "clip_high=") for bad in (0, -0.2, NAN)],
+    *at_least(1, "signal.checkpoint_every", "signal.keep_checkpoints", "signal.sync.bucket_mb"),
+    *at_least(2, "signal.sync.probe_tokens"),
+    *above_zero("signal.sync.logprob_tolerance"),
+    ("curriculum.stages", [], "curriculum.stages is empty"),
+    *[("curriculum.stages.0.name", bad, f"name {bad!r}") for bad in ("base", "fused", "code", "a b", "")],
+    *[("curriculum.stages.1.subdomains", bad, "math_long].") for bad in ([], ["poetry"])],
+    ("curriculum.stages.0.group_size", 1, "curriculum.stages[math_short].group_size=1"),
+    ("curriculum.stages.0.top_p", 0.9, "top_p=0.9: the importance ratio needs untruncated sampling"),
+    ("curriculum.stages.2.prompts_per_step", 4001, "exceeds its pool of 4000"),
+    *[("evaluation.k", bad, f"evaluation.k={bad}") for bad in (0, 9)],
+    *[("evaluation.code_temperature", 0, "evaluation (code).temperature=0")],
+    *[("verify." + n, bad, f"verify.{n}={bad}") for n in ("memory_mb", "output_kb") for bad in (0, -1)],
+    *above_zero("verify.test_timeout_s", "verify.completion_timeout_s", "verify.math_timeout_s"),
+    *[
+        (f"{at}.{name}", bad, f"{at}.{name}=")
+        for at in ("spectrum.sft.optimizer", "signal.optimizer")
+        for name, values in {
+            "lr": (0, 1, -1e-3, NAN),
+            "min_lr_ratio": (-0.1, 1.1, NAN),
+            "betas": ([0.9], [0.9, 1.0], [-0.1, 0.9], [0.9, 0.9, 0.9], [0.9, NAN]),
+            "warmup_steps": (-1,),
+            "weight_decay": (-0.1, NAN),
+            "max_grad_norm": (0, -1, NAN),
+        }.items()
+        for bad in values
+    ],
+    *[
+        (f"{at}.{name}", bad, f".{name}={bad}")
+        for at in ("spectrum.probe", "evaluation", "curriculum.stages.0")
+        for name, values in {"temperature": (0, -1.0, NAN), "top_p": (0, 1.1, NAN), "max_new_tokens": (0,)}.items()
+        for bad in values
+    ],
+    *[(f"curriculum.stages.1.{n}", 0, f"curriculum.stages[math_long].{n}=0") for n in ("steps", "prompts_per_step")],
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD, ids=[f"{path}={value}" for path, value, _ in BAD])
+def test_a_bad_value_is_refused_by_name(demo, path, value, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(changed(demo, **{path: value}))
+    assert message in str(refused.value)
+
+
+def test_values_that_do_not_fit_together_are_refused(demo):
+    with pytest.raises(ConfigError, match="offload_optimizer=true needs ZeRO"):
+        validate(changed(demo, **{"learner.offload_optimizer": True, "learner.zero_stage": 0}))
+    missing = composed("data.test_files=[{path: /nowhere/test.parquet}]")
+    with pytest.raises(ConfigError, match=r"data.test_files: '/nowhere/test.parquet' is no file"):
+        validate(missing)
+
+
+def test_a_subdomain_of_a_stage_that_the_made_problems_lack_is_refused(demo):
+    with pytest.raises(ConfigError, match="algebar"):
+        validate(changed(demo, **{"curriculum.stages.0.subdomains": ["algebar", "geometry"]}))
+
+
+def test_everything_wrong_is_listed_at_once(demo):
+    with pytest.raises(ConfigError) as refused:
+        validate(changed(demo, **{"seed": -1, "learner.zero_stage": 9, "signal.mgpo.lam": -1.0}))
+    assert all(part in str(refused.value) for part in ("seed=-1", "learner.zero_stage=9", "signal.mgpo.lam=-1.0"))
+
+
+def test_more_gpus_than_this_machine_has_are_refused_unless_ray_has_them(demo):
+    many = changed(demo, **{"cluster.gpus_per_generator": 1, "cluster.num_generators": 4096})
+    with pytest.raises(ConfigError, match="4096 generators x 1 GPU"):
+        refuse_missing_gpus(many)
+    refuse_missing_gpus(changed(many, **{"cluster.ray_address": "auto"}))
+    refuse_missing_gpus(demo)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_shipped_experiments_compose_and_are_valid(experiment):
+    config = composed(f"experiment={experiment}")
+    validate(config)
+    assert config.run_name == experiment
+
+
+def test_there_are_a_demo_and_a_tiny_experiment_and_demo_is_the_default():
+    assert {"demo", "tiny"} <= set(EXPERIMENTS)
+    assert composed() == composed("experiment=demo")
+
+
+@pytest.mark.parametrize("experiment", ["demo", "tiny"])
+@pytest.mark.parametrize("model", [("smollm2_135m",), ("hf", "model.path=Qwen/Qwen2.5-Math-1.5B")])
+def test_shipped_models_compose_with_the_small_experiments(experiment, model):
+    name, *overrides = model
+    config = composed(f"experiment={experiment}", f"model={name}", *overrides)
+    validate(config)
+    assert config.model.source == {"smollm2_135m": "smollm2", "hf": "hf"}[name]
+
+
+def test_a_hub_model_without_a_path_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.path"):
+        validate(composed("model=hf"))
+
+
+@pytest.mark.parametrize("experiment", ["demo", "tiny"])
+def test_ones_own_files_replace_the_made_problems(tmp_path, experiment):
+    files = []
+    for split in ("train", "probe", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("{}")
+        files.append(f"data.{split}_files=[{{path: '{tmp_path / split}.jsonl'}}]")
+    config = composed(f"experiment={experiment}", "data=files", *files, "model.max_position_embeddings=4096")
+    validate(config)
+    counts = (config.data.train_per_subdomain, config.data.probe_per_subdomain, config.data.test_per_subdomain)
+    assert counts == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "bad", ["signal.mgpo.lamda=1", "sginal.mgpo.lam=1", "+signal.mgpo.lamda=1", "curriculum.stages=[{setps: 3}]"]
+)
+def test_an_unknown_key_is_refused(bad):
+    with pytest.raises((HydraException, ConfigError)):
+        composed(bad)
+
+
+@pytest.mark.parametrize(
+    "bad", ["signal.mgpo.lam=high", "seed=1.5", "data.levels=[one]", "cluster.num_generators=many", "dry_run=perhaps"]
+)
+def test_a_value_of_another_type_is_refused(bad):
+    with pytest.raises((HydraException, ConfigError)):
+        composed(bad)
+
+
+def leaves(value, path=""):
+    if isinstance(value, dict):
+        return [leaf for name, inner in value.items() for leaf in leaves(inner, f"{path}.{name}".strip("."))]
+    if isinstance(value, list) and value:
+        return [leaf for i, inner in enumerate(value) for leaf in leaves(inner, f"{path}.{i}")]
+    return [(path, value)]
+
+
+def other(value):
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, (int, float)) else [1] if isinstance(value, list) else f"{value}x"
+
+
+def test_the_hash_is_of_every_value_but_name_place_and_dry_run(demo):
+    same = {
+        path
+        for path, value in leaves(asdict(demo))
+        if config_hash(changed(demo, **{path: other(value)})) == config_hash(demo)
+    }
+    assert same == {"run_name", "runs_dir", "dry_run"}
+    assert config_hash(copy.deepcopy(demo)) == config_hash(demo)
+
+
+def test_the_longest_sequence_is_the_prompt_and_the_longest_completion_of_any_phase():
+    config = Config()
+    config.data.max_prompt_tokens = 100
+    config.spectrum.probe.max_new_tokens, config.evaluation.max_new_tokens = 30, 40
+    assert config.context_tokens == 140
+    config.curriculum.stages = [StageConfig(max_new_tokens=20), StageConfig(max_new_tokens=70)]
+    assert config.context_tokens == 170

@@ -1,0 +1,270 @@
+"""The MGPO loop and its curriculum over hand-written stand-ins: no Ray, no model."""
+
+import hashlib
+import json
+import random
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+
+import pytest
+
+from vt_ray.algorithms.tracker import AccuracyTracker
+from vt_ray.config import Config, ConfigError, DataConfig, StageConfig
+from vt_ray.data.prompts import PromptEncoder
+from vt_ray.engines.weights import SyncError
+from vt_ray.interfaces import Acknowledgement, Weights
+from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
+from vt_ray.signal_phase.curriculum import run_curriculum
+
+PROBLEMS = [Problem(f"{d}/{i}", d, "math", f"{i}?", str(i)) for d in ("algebra", "code") for i in range(7)]
+STAGES = [StageConfig("math", ["algebra"], 3, 2, 4, 8), StageConfig("code", ["code"], 1, 2, 4, 8)]
+STATUSES = ("correct", "wrong", "unverified")
+
+
+def number(*parts):
+    """The stand-ins' arithmetic: a number that changes with any part."""
+    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16)
+
+
+def read(folder):
+    return json.loads((Path(folder) / "model.json").read_text())
+
+
+def noted(method):
+    """Notes a call before and after it has done its work: a crash may come at either time."""
+
+    @wraps(method)
+    def call(self, *args):
+        self.note(method.__name__, *args)
+        result = method(self, *args)
+        self.note(f"{method.__name__} done")
+        return result
+
+    return call
+
+
+class Tokenizer:
+    seconds = 0.0
+
+    def __call__(self, text, **options):
+        return {"input_ids": [ord(c) for c in text]}
+
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
+        time.sleep(self.seconds)
+        return [ord(c) for m in messages for c in m["content"]]
+
+
+class NotedTracker(AccuracyTracker):
+    weigh, save, load = noted(AccuracyTracker.weigh), noted(AccuracyTracker.save), noted(AccuracyTracker.load)
+
+
+class World:
+    """A cluster whose model is one number, `value`; generators hold `held`. The `crash_at`-th note raises."""
+
+    def __init__(self, crash_at=0, seconds=(0.0, 0.0), lost=0):
+        self.crash_at, self.seconds, self.lost = crash_at, seconds, lost
+        self.notes, self.told, self.value, self.held = [], [], None, None
+
+    def note(self, name, *args):
+        self.notes.append(name)
+        self.told.append((name, args))
+        if len(self.notes) == self.crash_at:
+            raise ConnectionAbortedError(name)
+
+    @contextmanager
+    def generator(self, model_path):
+        self.held = read(model_path)
+        yield self
+
+    @contextmanager
+    def learner(self, model_path, optimizer, total_steps):
+        self.value = read(model_path)
+        yield self
+
+    @contextmanager
+    def tracker(self, lam):
+        tracker = NotedTracker(lam)
+        tracker.note = self.note
+        yield tracker
+
+    @contextmanager
+    def verifier(self):
+        yield self
+
+    recorder = verifier
+
+    def generate(self, prompts, sampling):
+        assert self.held == self.value, "off-policy: generators hold other weights than the learner"
+        for p in prompts:
+            self.note("generate", p.problem.question_id)
+            time.sleep(self.seconds[0])
+            numbers = [number(self.held, s) for s in p.seeds]
+            made = [Completion(i, (n,) * 3, (-1.0,) * 3, str(n), "stop", 0, 0.0) for i, n in enumerate(numbers)]
+            yield Rollouts(p.problem, p.token_ids, tuple(made))
+
+    def grade(self, rollouts):
+        """Groups in an order that has nothing to do with that of the prompts."""
+        arrived = list(rollouts)
+        random.Random(number(arrived)).shuffle(arrived)
+        time.sleep(self.seconds[1])
+        for r in arrived:
+            self.note("grade", r.problem.question_id)
+            verdicts = tuple(Verdict(STATUSES[int(c.text) % 3]) for c in r.completions)
+            yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, (3,) * 4, (False,) * 4, r)
+
+    @noted
+    def mgpo_step(self, groups, weights, mgpo, temperature):
+        self.value = number(self.value, [(g.rollouts, w.advantages) for g, w in zip(groups, weights, strict=True)])
+        sums = dict.fromkeys(("entropy", "clipped_tokens", "rollout_kl", "logprob_gap_max", "grad_norm"), 0.5)
+        return {"loss": self.value % 100, "tokens": 4, "learning_rate": 0.1, **sums}
+
+    @noted
+    def write(self, path, stage, step, groups, weights):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        consumed = [(g.question_id, w.accuracy) for g, w in zip(groups, weights, strict=True)]
+        path.write_text(json.dumps([stage, step, consumed]))
+
+    @noted
+    def export_weights(self, version, probe, bucket_bytes):
+        return Weights(version, (self.value,), {"w": self.value}, (-0.5,) * len(probe), 8)
+
+    @noted
+    def load(self, weights, probe):
+        self.held = weights.buckets[0] + self.lost
+        return [Acknowledgement("generator_0", weights.version, {"w": self.held}, (-0.5,) * len(probe))]
+
+    @noted
+    def load_checkpoint(self, folder, version):
+        self.held = read(folder)
+
+    @noted
+    def save_hf(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.json").write_text(json.dumps(self.value))
+
+    save_state = save_hf
+
+    @noted
+    def load_state(self, folder):
+        self.value = read(folder)
+
+    def after_stage(self, stage, generator, verifier):
+        self.note("after_stage", stage.name, generator.held)
+
+    def args(self, name):
+        return [args for note, args in self.told if note == name]
+
+
+def train(root, world, every=1, stages=STAGES):
+    config = Config()
+    config.curriculum.stages = stages
+    config.signal.checkpoint_every, config.signal.keep_checkpoints = every, 1
+    root.mkdir(exist_ok=True)
+    (root / "model.json").write_text("1")
+    encoder = PromptEncoder(Tokenizer(), DataConfig())
+    run_curriculum(config, world, root, root, PROBLEMS, encoder, root, world.after_stage)
+    return world
+
+
+def metrics(root):
+    return [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+
+
+def outcome(root):
+    """All that a run leaves: rollouts by step, metrics but for times, models, the trackers' histories."""
+    steps = {str(p.relative_to(root)): json.loads(p.read_text()) for p in root.glob("rollouts/*/*")}
+    lines = [{k: v for k, v in m.items() if k not in ("seconds", "tokens_per_second")} for m in metrics(root)]
+    models = [read(root / "rl" / s.name / "model") for s in STAGES]
+    histories = [json.loads(p.read_text()) for p in sorted(root.glob("rl/*/checkpoints/*/tracker.json"))]
+    return steps, lines, models, histories
+
+
+def test_a_step_runs_in_the_papers_order_and_is_committed_last(tmp_path):
+    world = train(tmp_path, World(), stages=[replace(STAGES[0], steps=1)])
+    begin = ["save_hf", "save", "export_weights", "load"]
+    step = ["generate"] * 2 + ["grade"] * 2 + ["weigh", "mgpo_step", "write", "export_weights", "load"]
+    end = ["save_hf", "save", "save_hf", "load_checkpoint", "after_stage"]
+    assert [n for n in world.notes if not n.endswith("done")] == begin + step + end
+
+
+def test_versions_rise_by_one_a_step_through_all_stages(tmp_path):
+    world = train(tmp_path, World())
+    assert [weights.version for weights, _ in world.args("load")] == [0, 1, 2, 3, 3, 4]
+    assert [version for *_, version in world.args("weigh")] == [0, 1, 2, 3]
+    assert [version for _, version in world.args("load_checkpoint")] == [3, 4]
+    lines = [(m["stage"], m["step"], m["weight_version"], m["sync"]["version"]) for m in metrics(tmp_path)]
+    assert lines == [("math", 1, 0, 1), ("math", 2, 1, 2), ("math", 3, 2, 3), ("code", 1, 3, 4)]
+
+
+def test_groups_are_taken_in_the_order_of_the_prompts_whoever_came_first(tmp_path):
+    world = train(tmp_path, World())
+    asked, graded = ([q for (q,) in world.args(name)] for name in ("generate", "grade"))
+    assert asked != graded
+    assert [g.question_id for groups, *_ in world.args("mgpo_step") for g in groups] == asked
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_crash_anywhere_changes_nothing_in_the_end(tmp_path, every):
+    notes = len(train(tmp_path / "whole", World(), every).notes)
+    expected = outcome(tmp_path / "whole")
+    assert len(expected[0]) == len(expected[1]) == 4
+    for crash_at in range(1, notes + 1):
+        root = tmp_path / str(crash_at)
+        with pytest.raises(ConnectionAbortedError):
+            train(root, World(crash_at), every)
+        if every == 2:
+            # A second crash, early in the continuation, must not matter either.
+            with suppress(ConnectionAbortedError):
+                train(root, World(1 + crash_at % 9), every)
+        train(root, World(), every)
+        assert outcome(root) == expected, f"after a crash in {crash_at}"
+
+
+def test_a_finished_curriculum_is_not_trained_again(tmp_path):
+    train(tmp_path, World())
+    again = train(tmp_path, World())
+    assert [n for n in again.notes if not n.endswith("done")] == ["load", "load_checkpoint", "after_stage"] * 2
+    assert [held for _, held in again.args("after_stage")] == outcome(tmp_path)[2]
+
+
+def test_unverified_completions_enter_neither_reward_nor_p_c(tmp_path):
+    world = train(tmp_path, World())
+    lines = metrics(tmp_path)
+    assert sum(line["unverified"] for line in lines) > 0
+    for line, (groups, *_) in zip(lines, world.args("mgpo_step"), strict=True):
+        marks = [[v.status for v in g.verdicts if v.status != "unverified"] for g in groups]
+        shares = [(of_group.count("correct"), len(of_group)) for of_group in marks]
+        assert line["unverified"] == sum(4 - valid for _, valid in shares)
+        assert line["reward_mean"] == pytest.approx(sum(c for c, _ in shares) / sum(n for _, n in shares))
+        rounded = [round(4 * c / n) if n else 0 for c, n in shares]
+        assert line["p_c_histogram"] == [rounded.count(i) for i in range(5)]
+
+
+def test_the_parts_of_a_steps_time_sum_to_its_total(tmp_path):
+    train(tmp_path, World(seconds=(0.01, 0.02)), stages=[STAGES[0]])
+    for seconds in (line["seconds"] for line in metrics(tmp_path)):
+        assert seconds.keys() == {"generate", "verify", "update", "sync", "rest", "total"}
+        assert sum(s for part, s in seconds.items() if part != "total") == pytest.approx(seconds["total"])
+        assert min(seconds.values()) >= 0
+        assert seconds["generate"] >= 0.02
+        assert seconds["verify"] >= 0.01
+
+
+def test_encoding_the_prompts_is_not_taken_from_the_verifiers_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(Tokenizer, "seconds", 0.02)
+    train(tmp_path, World(seconds=(0.0, 0.03)), stages=[STAGES[0]])
+    assert min(line["seconds"]["verify"] for line in metrics(tmp_path)) >= 0.025
+
+
+def test_weights_that_did_not_arrive_end_the_run_before_anything_is_generated(tmp_path):
+    with pytest.raises(SyncError, match=r"version 0.*generator_0.*w"):
+        train(tmp_path, world := World(lost=1))
+    assert "generate" not in world.notes
+
+
+def test_a_stage_without_problems_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"stage math wants subdomains \['physics'\].*algebra"):
+        train(tmp_path, World(), stages=[replace(STAGES[0], subdomains=["physics"])])
