@@ -197,7 +197,8 @@ class SignalConfig:
 
 @dataclass
 class StageConfig:
-    """One curriculum stage. `max_new_tokens` bounds a completion; one cut off there scores 0 (section 3)."""
+    """One curriculum stage, on training problems of `subdomains` (empty: all). `max_new_tokens` bounds a completion;
+    one cut off there scores 0 (section 3)."""
 
     name: str = "math_short"
     subdomains: list[str] = field(default_factory=list)

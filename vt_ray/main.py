@@ -49,10 +49,13 @@ def launch(config: Config) -> None:
     from vt_ray.data.problem_sets import load_problem_sets
     from vt_ray.plan import print_plan
     from vt_ray.run_folder import RunFolder
+    from vt_ray.signal_phase.curriculum import stage_problems
     from vt_ray.validate import refuse_missing_gpus, validate
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
+    for stage in config.curriculum.stages:
+        stage_problems(stage, problems.train)
     if config.dry_run:
         print_plan(config)
         return

@@ -173,9 +173,7 @@ def _curriculum(c: Config) -> Problems:
             yield f"{at}.group_size={stage.group_size}: a group of one has no advantage; take at least 2, 8 is usual"
         if stage.top_p != 1.0:
             yield f"{at}.top_p={stage.top_p}: the importance ratio needs untruncated sampling; set it to 1"
-        if not stage.subdomains:
-            yield f"{at}.subdomains is empty: name the subdomains whose problems it trains on"
-        pool = c.data.train_per_subdomain * len(set(stage.subdomains) & set(c.data.subdomains))
+        pool = c.data.train_per_subdomain * len(set(stage.subdomains or c.data.subdomains) & set(c.data.subdomains))
         if not c.data.train_files and stage.prompts_per_step > pool:
             yield (
                 f"{at}.prompts_per_step={stage.prompts_per_step} exceeds its pool of {pool} training problems: "

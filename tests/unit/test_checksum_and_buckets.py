@@ -1,5 +1,6 @@
 """The proof that weights arrived: checksums that notice any change, buckets that lose nothing."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -120,7 +121,7 @@ def test_transposed_parameters_travel_in_row_order():
 def test_a_checkpoint_with_tied_embeddings_sends_both_names(tmp_path, tied):
     from safetensors.torch import save_file
 
-    (tmp_path / "config.json").write_text('{"tie_word_embeddings": %s}' % str(tied).lower())
+    (tmp_path / "config.json").write_text(json.dumps({"tie_word_embeddings": tied}))
     embedding = random_tensor((4, 3), torch.bfloat16)
     save_file({"model.embed_tokens.weight": embedding}, tmp_path / "model-1.safetensors")
     save_file({"model.norm.weight": torch.ones(3)}, tmp_path / "model-2.safetensors")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vt_ray.actors.learners import rl_sequences
 from vt_ray.algorithms.logprobs import selected_logprobs
 from vt_ray.algorithms.losses import mgpo_loss
-from vt_ray.algorithms.packing import TrainSequence, deal, empty_row, make_row, pack, rl_token_weight
+from vt_ray.algorithms.packing import TrainSequence, deal, empty_batch, make_row, pack, rl_token_weight, stack
 from vt_ray.records import Completion, Problem, Rollouts
 
 VOCAB = 64
@@ -48,32 +48,37 @@ def sequences(count=9, seed=0):
     return out
 
 
-def logits_of(model, row):
+def logits_of(model, batch):
     """As the learner calls it: positions alone tell the sequences apart."""
-    out = model(input_ids=row.token_ids.unsqueeze(0), position_ids=row.position_ids.unsqueeze(0), use_cache=False)
-    return out.logits[0]
+    return model(input_ids=batch.token_ids, position_ids=batch.position_ids, use_cache=False).logits
 
 
-def gradient(model, rows):
+def gradient(model, batches):
     model.zero_grad()
     loss = torch.zeros(())
-    for row in rows:
-        logprobs = selected_logprobs(logits_of(model, row), row.targets, 0.8)
-        part, _ = mgpo_loss(logprobs, row.rollout_logprobs, row.advantages, row.token_weights, 0.2, 0.28)
+    for batch in batches:
+        logprobs = selected_logprobs(logits_of(model, batch), batch.targets, 0.8)
+        part, _ = mgpo_loss(logprobs, batch.rollout_logprobs, batch.advantages, batch.token_weights, 0.2, 0.28)
         part.backward()
         loss += part.detach()
     return loss, {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
-def logprobs_by_sequence(model, rows):
+def one_a_batch(sequences):
+    return stack([make_row([s]) for s in sequences], 1)
+
+
+def logprobs_by_sequence(model, batches):
     """{tokens of the sequence: its completion's log-probabilities}, cut out of the rows where positions restart."""
     found = {}
-    for row in rows:
-        logprobs = selected_logprobs(logits_of(model, row), row.targets, 1.0).detach()
-        starts = [*torch.nonzero(row.position_ids == 0).flatten().tolist(), len(row.token_ids)]
-        for a, b in zip(starts, starts[1:], strict=False):
-            mask = row.token_weights[a:b] > 0
-            found[tuple(row.token_ids[a:b].tolist())] = logprobs[a:b][mask]
+    for batch in batches:
+        logprobs = selected_logprobs(logits_of(model, batch), batch.targets, 1.0).detach()
+        for row in range(len(batch.token_ids)):
+            positions, ids, weights = batch.position_ids[row], batch.token_ids[row], batch.token_weights[row]
+            starts = [*torch.nonzero(positions == 0).flatten().tolist(), len(ids)]
+            for a, b in zip(starts, starts[1:], strict=False):
+                if weights[a:b].any():
+                    found[tuple(ids[a:b].tolist())] = logprobs[row, a:b][weights[a:b] > 0]
     return found
 
 
@@ -90,12 +95,13 @@ def padded_logprobs(model, batch):
     return found
 
 
-def test_packed_equals_separate_equals_padded_logprobs(model):
+@pytest.mark.parametrize("rows_per_batch", [1, 2, 16])
+def test_packed_equals_separate_equals_padded_logprobs(model, rows_per_batch):
     batch = sequences()
-    packed_rows = pack(batch, 40)
-    assert 1 < len(packed_rows) < len(batch)
-    packed = logprobs_by_sequence(model, packed_rows)
-    separate = logprobs_by_sequence(model, [make_row([s]) for s in batch])
+    rows = pack(batch, 30)
+    assert 2 < len(rows) < len(batch)
+    packed = logprobs_by_sequence(model, stack(rows, rows_per_batch))
+    separate = logprobs_by_sequence(model, one_a_batch(batch))
     padded = padded_logprobs(model, batch)
     assert packed.keys() == separate.keys() == padded.keys()
     for tokens in packed:
@@ -103,18 +109,19 @@ def test_packed_equals_separate_equals_padded_logprobs(model):
         torch.testing.assert_close(packed[tokens], padded[tokens], rtol=0, atol=1e-5)
 
 
-def test_packed_and_separate_rows_give_the_same_mgpo_loss_and_gradient(model):
+@pytest.mark.parametrize("rows_per_batch", [1, 2, 16])
+def test_packed_and_separate_rows_give_the_same_mgpo_loss_and_gradient(model, rows_per_batch):
     batch = sequences(seed=1)
-    loss, packed = gradient(model, pack(batch, 40))
-    expected, separate = gradient(model, [make_row([s]) for s in batch])
+    loss, packed = gradient(model, stack(pack(batch, 30), rows_per_batch))
+    expected, separate = gradient(model, one_a_batch(batch))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     assert max(g.abs().max() for g in separate.values()) > 1e-2
     for name in separate:
         torch.testing.assert_close(packed[name], separate[name], rtol=0, atol=1e-5)
 
 
-def test_an_empty_row_weighs_nothing(model):
-    loss, grads = gradient(model, [empty_row()])
+def test_an_empty_batch_weighs_nothing(model):
+    loss, grads = gradient(model, [empty_batch()])
     assert loss == 0
     assert all(not g.any() for g in grads.values())
 
@@ -130,6 +137,23 @@ def test_a_row_by_hand():
     weighs = row.token_weights > 0
     assert row.targets[weighs].tolist() == [3, 4, 5, 7]
     assert row.advantages[weighs].tolist() == [-1, -1, -1, 2]
+
+
+def test_a_micro_batch_by_hand():
+    rows = [make_row([TrainSequence((1,), (2,) * n, 1.0, 2.0, (-0.5,) * n)]) for n in (3, 1, 3, 2, 4)]
+    first, second, third = stack(rows, 2)
+    assert first.token_ids.tolist() == [[1, 2, 2, 2], [1, 2, 0, 0]]
+    # What fills a row up is a sequence of its own, of weight 0.
+    assert first.position_ids.tolist() == [[0, 1, 2, 3], [0, 1, 0, 1]]
+    assert first.token_weights.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
+    assert second.position_ids.tolist() == [[0, 1, 2, 3], [0, 1, 2, 0]]
+    assert third.token_weights.tolist() == [[1, 1, 1, 1, 0]]
+    assert all(len({column.shape for column in columns_of(batch)}) == 1 for batch in (first, second, third))
+    assert stack([], 4) == []
+
+
+def columns_of(batch):
+    return [getattr(batch, name) for name in type(batch).__slots__]
 
 
 lengths = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), max_size=30)
@@ -185,8 +209,8 @@ def test_leaving_out_what_has_no_gradient_leaves_denominators_and_gradient(model
         TrainSequence(group.prompt_token_ids, c.token_ids, 1 / (4 * 5 * len(c.token_ids)), a, c.rollout_logprobs)
         for c, a in zip(group.completions, advantages, strict=True)
     ]
-    loss, some = gradient(model, pack(kept, 30))
-    expected, every = gradient(model, [make_row([s]) for s in everything])
+    loss, some = gradient(model, stack(pack(kept, 30), 4))
+    expected, every = gradient(model, one_a_batch(everything))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
     for name in every:
         torch.testing.assert_close(some[name], every[name], rtol=0, atol=1e-6)

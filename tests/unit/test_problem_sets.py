@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from vt_ray.config import ConfigError, DataConfig, FileSource
+from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
 from vt_ray.data.problem_sets import load_problem_sets
+from vt_ray.signal_phase.curriculum import stage_problems
 
 SPLITS = ("train", "probe", "test")
 
@@ -110,3 +111,13 @@ def test_one_id_for_two_questions_of_different_files_is_refused(tmp_path):
     files = [write(tmp_path / "a" / "train.jsonl", "Mass?"), write(tmp_path / "b" / "train.jsonl", "Force?")]
     with pytest.raises(ConfigError, match="train-0"):
         load_problem_sets(data(train_files=files), 0)
+
+
+def test_a_stage_trains_on_its_subdomains_or_all_and_refuses_a_pool_below_a_step():
+    train = load_problem_sets(data(), 0).train
+    code = [p for p in train if p.subdomain == "code"]
+    assert stage_problems(StageConfig("s", ["code", "physics"], prompts_per_step=6), train) == code
+    assert stage_problems(StageConfig("s", [], prompts_per_step=12), train) == train
+    for subdomains, prompts in ((["physics"], 1), (["code"], 7), ([], 13)):
+        with pytest.raises(ConfigError, match=f"stage s takes {prompts} prompts"):
+            stage_problems(StageConfig("s", subdomains, prompts_per_step=prompts), train)

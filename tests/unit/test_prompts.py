@@ -17,6 +17,8 @@ class CharacterTokenizer:
     eos_token_id = EOS
 
     def __call__(self, text, add_special_tokens=True):
+        if isinstance(text, list):
+            return {"input_ids": [self(t, add_special_tokens)["input_ids"] for t in text]}
         ids = [ord(c) for c in text]
         return {"input_ids": [1, *ids] if add_special_tokens else ids}
 

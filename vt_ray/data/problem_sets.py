@@ -28,14 +28,18 @@ class ProblemSets:
 
 
 def load_problem_sets(data: DataConfig, seed: int) -> ProblemSets:
-    """Make and read all problems. Raises ConfigError where a question stands in two of the sets."""
+    """Make and read all problems. Raises ConfigError for a file that cannot be read, with its row, for more problems
+    than can be made, and where a question stands in two of the sets."""
     counts = {
         "train": data.train_per_subdomain,
         "probe": data.probe_per_subdomain,
         "test": data.test_per_subdomain,
     }
     files = {"train": data.train_files, "probe": data.probe_files, "test": data.test_files}
-    sets = {split: _made(data, split, counts[split], seed) + _read(files[split]) for split in counts}
+    try:
+        sets = {split: _made(data, split, counts[split], seed) + _read(files[split]) for split in counts}
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     _refuse_overlap(sets)
     return ProblemSets(**sets)
 

@@ -155,4 +155,7 @@ def _engine_arguments(spec: EngineSpec) -> dict:
         arguments["gpu_memory_utilization"] = spec.gpu_memory_utilization
     else:
         arguments["enforce_eager"] = True
+        # The CPU build cannot rewind a request's own random generator, as it must where a prompt is prefilled in parts.
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(4096, spec.context_tokens)
     return arguments

@@ -72,11 +72,16 @@ def run_curriculum(
 
 
 def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
-    """The stage's pool: training problems of its subdomains. Raises ConfigError where there are none."""
-    pool = [p for p in problems if p.subdomain in stage.subdomains]
-    if not pool:
+    """The stage's pool: training problems of its subdomains, or all. Raises ConfigError where they are fewer than a
+    step's prompts."""
+    pool = [p for p in problems if not stage.subdomains or p.subdomain in stage.subdomains]
+    if len(pool) < stage.prompts_per_step:
         there = sorted({p.subdomain for p in problems})
-        raise ConfigError(f"stage {stage.name} wants subdomains {stage.subdomains}, the training set has {there}")
+        raise ConfigError(
+            f"stage {stage.name} takes {stage.prompts_per_step} prompts a step but has {len(pool)} training problems in "
+            f"subdomains {stage.subdomains or 'all'} (the training set has {there}): name its subdomains in the files, "
+            "lower prompts_per_step, or take curriculum=single_stage"
+        )
     return pool
 
 
