@@ -50,9 +50,9 @@ def _is_whole(step: Path) -> bool:
     try:
         manifest = json.loads((step / MANIFEST).read_text())
         sizes = {name: (step / name).stat().st_size for name in manifest["files"]}
-    except (OSError, ValueError, KeyError):
+        return digest(sizes) == manifest["files_digest"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return digest(sizes) == manifest["files_digest"]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -66,7 +66,7 @@ class DataConfig:
 
     subdomains: list[str] = field(default_factory=lambda: ["algebra", "geometry", "calculus", "statistics", "code"])
     levels: list[int] = field(default_factory=lambda: [1, 2, 3])
-    train_per_subdomain: int = 1500
+    train_per_subdomain: int = 2000
     probe_per_subdomain: int = 32
     test_per_subdomain: int = 40
     train_files: list[FileSource] = field(default_factory=list)
@@ -105,10 +105,10 @@ class ClusterConfig:
 
 @dataclass
 class OptimizerConfig:
-    """AdamW. Cosine decay to `lr * min_lr_ratio` when `decay_steps` > 0, else constant after warm-up."""
+    """AdamW: linear warm-up, then cosine down to `lr * min_lr_ratio` at the last step; a ratio of 1 is constant."""
 
     lr: float = 1e-6
-    min_lr_ratio: float = 0.0
+    min_lr_ratio: float = 1.0
     warmup_steps: int = 10
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     weight_decay: float = 0.0
@@ -122,8 +122,8 @@ class LearnerConfig:
 
     zero_stage: int = 1
     offload_optimizer: bool = False
-    row_tokens: int = 256
-    rows_per_batch: int = 16
+    row_tokens: int = 2048
+    rows_per_batch: int = 1
 
 
 @dataclass
@@ -136,7 +136,7 @@ class SftConfig:
     max_tokens: int = 256
     styles: list[str] = field(default_factory=lambda: ["direct", "steps", "checked"])
     optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(lr=1e-3, min_lr_ratio=0.05, warmup_steps=20)
+        default_factory=lambda: OptimizerConfig(lr=5e-5, min_lr_ratio=1.6e-3, warmup_steps=20)
     )
 
 
@@ -176,8 +176,8 @@ class MgpoConfig:
 
 @dataclass
 class SyncConfig:
-    """What a weight sync must prove. `logprob_tolerance` (nats) bounds the largest difference between the
-    learner's and a generator's log-probabilities on the fixed probe sequence."""
+    """What a weight sync must prove. `logprob_tolerance` (nats) bounds the mean difference between the learner's and
+    a generator's log-probabilities on the fixed probe sequence."""
 
     bucket_mb: int = 64
     logprob_tolerance: float = 1e-3
@@ -258,7 +258,9 @@ def to_config(composed: Any) -> Config:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        config = OmegaConf.to_object(composed)
+        # Merged into a fresh schema: a key added with `+` would otherwise be carried along and never read.
+        values = OmegaConf.to_container(composed, resolve=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     except (ValueError, OmegaConfBaseException) as error:
         raise ConfigError(str(error)) from error
     if not isinstance(config, Config):

@@ -18,6 +18,7 @@ from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.base_model import prepare_base_model
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.interfaces import Cluster, Generator, Verifier
+from vt_ray.progress import console
 from vt_ray.report.collect import write_summary
 from vt_ray.report.html import write_report
 from vt_ray.report.summary import print_table
@@ -41,7 +42,7 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
     amplify_signal(config, cluster, run, base, fused, encoder, problems)
     names = [*milestones, *(stage.name for stage in config.curriculum.stages)]
     summary = write_summary(run.root, config, names, wall_seconds=time.monotonic() - start)
-    print_table(summary)
+    print_table(summary, console)
     write_report(run.root)
     return summary
 

@@ -23,10 +23,13 @@ class MetricsLog:
     def write(self, line: dict[str, Any]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+            file.flush()
+            # A manifest may name this offset: the line must not be lost after it.
+            os.fsync(file.fileno())
 
     def cut(self, offset: int) -> None:
-        """Drop what was written after `offset`: steps that were never committed."""
-        os.truncate(self.path, offset)
+        """Drop what was written after `offset`: steps that were never committed. A shorter file stays as it is."""
+        os.truncate(self.path, min(offset, self.offset))
 
     def lines(self) -> list[dict[str, Any]]:
         return read_lines(self.path)

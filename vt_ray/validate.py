@@ -54,6 +54,11 @@ def _model(c: Config) -> Problems:
         yield "model.path is empty: give the folder or hub name, model=hf model.path=..."
     if m.attention == "flash_attention_2" and (m.dtype != "bfloat16" or not c.cluster.gpus_per_learner):
         yield "model.attention=flash_attention_2 needs model.dtype=bfloat16 and a GPU: take model.attention=sdpa"
+    if m.attention == "flash_attention_2" and c.learner.rows_per_batch > 1:
+        yield (
+            f"learner.rows_per_batch={c.learner.rows_per_batch} with model.attention=flash_attention_2: it tells "
+            "packed sequences apart in a batch of one row only; set learner.rows_per_batch=1 and raise learner.row_tokens"
+        )
     if m.dtype == "bfloat16" and c.signal.sync.logprob_tolerance < 0.01:
         yield (
             f"signal.sync.logprob_tolerance={c.signal.sync.logprob_tolerance:g} is below the rounding of "
@@ -65,6 +70,10 @@ def _model(c: Config) -> Problems:
 
 def _scratch_shape(c: Config) -> Problems:
     m = c.model
+    for name in ("hidden_size", "intermediate_size", "num_layers", "num_heads"):
+        yield from _at_least(f"model.{name}", getattr(m, name), 1)
+    if min(m.hidden_size, m.num_heads) < 1:
+        return
     if m.hidden_size % m.num_heads or (m.hidden_size // m.num_heads) % 32:
         yield (
             f"model.hidden_size={m.hidden_size} over model.num_heads={m.num_heads} must give a multiple of 32: "
@@ -83,6 +92,8 @@ def _data(c: Config) -> Problems:
     d = c.data
     for subdomain in d.subdomains:
         yield from _one_of("data.subdomains", subdomain, SUBDOMAINS)
+    if not d.levels:
+        yield "data.levels is empty: give at least one of 1, 2, 3"
     for level in d.levels:
         yield from _one_of("data.levels", level, LEVELS)
     for split in ("train", "probe", "test"):
@@ -130,7 +141,7 @@ def _spectrum(c: Config) -> Problems:
     yield from _optimizer("spectrum.sft.optimizer", sft.optimizer)
     yield from _pass_at_k("spectrum.probe", probe.k, probe.samples)
     yield from _sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)
-    if c.spectrum.fusion.weights:
+    if c.spectrum.fusion.weights and not c.data.probe_files:
         try:
             fusion_weights(c.spectrum.fusion.weights, sorted(c.data.subdomains))
         except ConfigError as error:
@@ -173,6 +184,9 @@ def _curriculum(c: Config) -> Problems:
             yield f"{at}.group_size={stage.group_size}: a group of one has no advantage; take at least 2, 8 is usual"
         if stage.top_p != 1.0:
             yield f"{at}.top_p={stage.top_p}: the importance ratio needs untruncated sampling; set it to 1"
+        made_only = bool(c.data.train_per_subdomain) and not c.data.train_files
+        for subdomain in stage.subdomains if made_only else ():
+            yield from _one_of(f"{at}.subdomains", subdomain, tuple(c.data.subdomains))
         pool = c.data.train_per_subdomain * len(set(stage.subdomains or c.data.subdomains) & set(c.data.subdomains))
         if not c.data.train_files and stage.prompts_per_step > pool:
             yield (

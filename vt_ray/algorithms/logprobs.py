@@ -8,7 +8,7 @@ import torch
 def selected_logprobs(logits: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
     """log softmax(logits / temperature)[target], in float32.
 
-    `logits` is [.., T, V], `targets` [.., T]; returns [.., T] in nats. The engine samples after temperature, so the trainer
+    `logits` is [.., T, V], `targets` [.., T]; returns [.., T] in nats. The engine samples after temperature: the trainer
     must divide by the same one or the importance ratio is wrong whenever it is not 1.
     """
     scaled = logits.float() / temperature

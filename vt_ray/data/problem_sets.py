@@ -63,10 +63,17 @@ def _read(sources: list[FileSource]) -> list[Problem]:
 
 
 def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
-    """Same words in two sets is leakage, whatever their ids say."""
+    """Same words in two sets is leakage, whatever their ids say; one id for two questions would mix their scores."""
     home: dict[str, tuple[str, str]] = {}
+    sources: dict[str, str] = {}
     for split, problems in sets.items():
         for problem in problems:
+            if problem.question_id in sources:
+                raise ConfigError(
+                    f"question id {problem.question_id} stands in {sources[problem.question_id]} and in "
+                    f"{problem.source}: ids must be unique over all files; give a file another name, or its rows ids of their own"
+                )
+            sources[problem.question_id] = problem.source
             words = " ".join(re.findall(r"[^\W_]+|[-+*/^=<>]", problem.question.lower()))
             other, question_id = home.setdefault(words, (split, problem.question_id))
             if other != split:

@@ -115,6 +115,7 @@ def compare_logprobs(
     if not gap <= tolerance:
         raise SyncError(
             f"weight sync of version {version}: log-probabilities of the learner and {holder} differ by "
-            f"{gap:.3g} nats on average over the probe sequence, the limit is signal.sync.logprob_tolerance={tolerance:g}"
+            f"{gap:.3g} nats on average over the probe sequence, the limit is "
+            f"signal.sync.logprob_tolerance={tolerance:g}"
         )
     return gap

@@ -64,8 +64,8 @@ def run_stage(run: StageRun) -> None:
 def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
     """Generate, verify, weigh, update, sync: the paper's step in its order. Returns the line for the metrics."""
     version = run.first_version + step
-    clock = _Clock()
     prompts = step_prompts(run, step)
+    clock = _Clock()
     with clock("generate"):
         # Groups are verified as they come: what is left to verify after the last one is the second figure.
         graded = run.verifier.grade(clock.last_of(run.generator.generate(prompts, _sampling(run.stage))))

@@ -31,8 +31,11 @@ def sync_weights(
     """
     start = time.monotonic()
     weights = learner.export_weights(version, probe, sync.bucket_mb << 20)
+    acks = generator.load(weights, probe)
+    if not acks:
+        raise SyncError(f"weight sync of version {version}: no generator acknowledges it")
     gap = 0.0
-    for ack in generator.load(weights, probe):
+    for ack in acks:
         if ack.version != version:
             raise SyncError(f"weight sync of version {version}: {ack.holder} acknowledges version {ack.version}")
         compare_checksums(weights.checksums, ack.checksums, version, ack.holder)

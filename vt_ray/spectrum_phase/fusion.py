@@ -14,7 +14,7 @@ def fusion_weights(weights: Sequence[float], subdomains: Sequence[str]) -> list[
     """One weight a subdomain, uniform where none are given. Raises ConfigError unless they are a partition of 1."""
     if not weights:
         return [1 / len(subdomains)] * len(subdomains)
-    if len(weights) != len(subdomains) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+    if len(weights) != len(subdomains) or not min(weights) >= 0 or not abs(sum(weights) - 1) < 1e-6:
         raise ConfigError(
             f"spectrum.fusion.weights={list(weights)} must be {len(subdomains)} numbers >= 0 that sum to 1, one for "
             f"each of {list(subdomains)}: leave it empty for 1/N"
@@ -33,20 +33,31 @@ def fuse(specialists: dict[str, Path], weights: Sequence[float], folder: Path) -
     shares: dict[Path, float] = {}
     for path, weight in zip(specialists.values(), weights, strict=True):
         shares[path] = shares.get(path, 0.0) + weight
-    files = {path: sorted(f.name for f in path.glob("*.safetensors")) for path in shares}
     first = next(iter(shares))
-    for name in files[first]:
+    for name in sorted(f.name for f in first.glob("*.safetensors")):
         total: dict[str, torch.Tensor] = {}
-        dtypes: dict[str, torch.dtype] = {}
+        like = {key: (t.shape, t.dtype) for key, t in load_file(first / name).items()}
         for path, share in shares.items():
-            if files[path] != files[first]:
-                raise ValueError(f"{path} and {first} are not checkpoints of one model: {files[path]}")
-            for key, tensor in load_file(path / name).items():
-                dtypes[key] = tensor.dtype
-                total[key] = total.get(key, torch.zeros((), dtype=torch.float32)) + share * tensor.float()
-        save_file({k: t.to(dtypes[k]).contiguous() for k, t in total.items()}, folder / name, {"format": "pt"})
+            tensors = _load_like(path / name, like)
+            for key in like:
+                total[key] = total.get(key, torch.zeros(())) + share * tensors[key].float()
+        fused = {key: total[key].to(dtype).contiguous() for key, (_, dtype) in like.items()}
+        save_file(fused, folder / name, {"format": "pt"})
     for other in first.iterdir():
         if other.suffix != ".safetensors":
             shutil.copy2(other, folder / other.name)
     sources = {d: {"checkpoint": p.name, "weight": w} for (d, p), w in zip(specialists.items(), weights, strict=True)}
     write_json(folder / "fusion.json", sources)
+
+
+def _load_like(file: Path, like: dict) -> dict:
+    """The tensors of `file`; ValueError unless names, shapes and types are those of the first checkpoint."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(file) if file.exists() else {}
+    unlike = {key for key, t in tensors.items() if like.get(key) != (t.shape, t.dtype)} | (like.keys() - tensors.keys())
+    if unlike:
+        raise ValueError(
+            f"{file} is of another model than the first checkpoint: {sorted(unlike)[:3]} differ or are missing"
+        )
+    return tensors
