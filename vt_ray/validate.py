@@ -57,7 +57,7 @@ def _model(c: Config) -> Problems:
     if m.attention == "flash_attention_2" and c.learner.rows_per_batch > 1:
         yield (
             f"learner.rows_per_batch={c.learner.rows_per_batch} with model.attention=flash_attention_2: it tells "
-            "packed sequences apart in a batch of one row only; set learner.rows_per_batch=1 and raise learner.row_tokens"
+            "packed sequences apart in a batch of one row only; set it to 1 and raise learner.row_tokens"
         )
     if m.dtype == "bfloat16" and c.signal.sync.logprob_tolerance < 0.01:
         yield (

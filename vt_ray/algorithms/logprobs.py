@@ -8,8 +8,8 @@ import torch
 def selected_logprobs(logits: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
     """log softmax(logits / temperature)[target], in float32.
 
-    `logits` is [.., T, V], `targets` [.., T]; returns [.., T] in nats. The engine samples after temperature: the trainer
-    must divide by the same one or the importance ratio is wrong whenever it is not 1.
+    `logits` is [.., T, V], `targets` [.., T]; returns [.., T] in nats. The engine samples after temperature: the
+    trainer must divide by the same one or the importance ratio is wrong whenever it is not 1.
     """
     scaled = logits.float() / temperature
     chosen = scaled.gather(-1, targets.unsqueeze(-1)).squeeze(-1)

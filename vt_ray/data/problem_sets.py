@@ -71,7 +71,7 @@ def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
             if problem.question_id in sources:
                 raise ConfigError(
                     f"question id {problem.question_id} stands in {sources[problem.question_id]} and in "
-                    f"{problem.source}: ids must be unique over all files; give a file another name, or its rows ids of their own"
+                    f"{problem.source}: ids must be unique over all files: rename a file or give its rows ids"
                 )
             sources[problem.question_id] = problem.source
             words = " ".join(re.findall(r"[^\W_]+|[-+*/^=<>]", problem.question.lower()))

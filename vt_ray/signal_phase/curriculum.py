@@ -79,8 +79,8 @@ def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Prob
         there = sorted({p.subdomain for p in problems})
         raise ConfigError(
             f"stage {stage.name} takes {stage.prompts_per_step} prompts a step but has {len(pool)} training problems "
-            f"in subdomains {stage.subdomains or 'all'} (the training set has {there}): name its subdomains in the files, "
-            "lower prompts_per_step, or take curriculum=single_stage"
+            f"in subdomains {stage.subdomains or 'all'} (the training set has {there}): name its subdomains in "
+            "the files, lower prompts_per_step, or take curriculum=single_stage"
         )
     return pool
 
