@@ -22,8 +22,9 @@ def mgpo_loss(
     """-J_MGPO: sum_t w_t * -min(rho_t * A'_t, clip(rho_t, 1-eps_low, 1+eps_high) * A'_t) (section 3.4).
 
     All tensors have one shape, [T] or [B, T]: log-probabilities in nats of the sampled token, `advantages` the
-    weighted A' of the token's rollout, `token_weights` 1 / (groups * valid rollouts in the group * completion length), 0 on
-    prompts and padding. rho is per token. Metrics are sums over completion tokens, so that ranks can add them.
+    weighted A' of the token's rollout, `token_weights` 1 / (groups * valid rollouts in the group * completion
+    length), 0 on prompts and padding. rho is per token. Metrics are sums over completion tokens, so that ranks
+    can add them.
     """
     is_completion = token_weights > 0
     log_ratio = torch.where(is_completion, trainer_logprobs - rollout_logprobs, 0.0)
