@@ -77,7 +77,8 @@ def _name_sweep_member(config: Config) -> None:
     """Each member of a multirun gets a folder of its own, named by what it overrides."""
     hydra_config = HydraConfig.get()
     if hydra_config.mode == hydra.types.RunMode.MULTIRUN:
-        overrides = [o for o in hydra_config.overrides.task if not o.startswith(("experiment=", "run_name="))]
+        elsewhere = ("experiment=", "run_name=", "runs_dir=", "dry_run=")
+        overrides = [o for o in hydra_config.overrides.task if not o.startswith(elsewhere)]
         config.run_name = "-".join([config.run_name, *overrides]).replace("/", "_")
 
 

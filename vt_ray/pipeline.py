@@ -151,7 +151,11 @@ def amplify_signal(
     encoder: PromptEncoder,
     problems: ProblemSets,
 ) -> None:
-    """The MGPO stages, each followed by its evaluation."""
+    """The MGPO stages, each followed by its evaluation; a stage is finished when that is there."""
+
+    finished = [run.root / "evaluation" / f"{stage.name}.json" for stage in config.curriculum.stages]
+    if all(path.exists() for path in finished):
+        return
 
     def after_stage(stage, generator: Generator, verifier: Verifier) -> None:
         held_out(config, stage.name, generator, verifier, encoder, problems, run.root / "evaluation")
