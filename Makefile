@@ -18,10 +18,13 @@ setup: $(READY) ## .venv with vt-ray, vt-tools and everything pinned (about 3 mi
 demo: $(READY) ## the main job: the whole pipeline on this machine (under 9 minutes), into runs/demo
 	$(BIN)/vt-ray experiment=demo
 
-test: $(READY) lint ## lint, types and all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+test: $(READY) lint ## lint, types and all tests but the nightly ones (about 12 minutes)
+	$(BIN)/python -m pytest -m "not nightly and not gpu"
 
-test-all: $(READY) lint ## the slow tests too
+test-quick: $(READY) lint ## without Ray and the engines (about 2 minutes)
+	$(BIN)/python -m pytest -m "not slow and not nightly and not gpu"
+
+test-all: $(READY) lint ## the nightly tests too
 	$(BIN)/python -m pytest -m "not gpu"
 
 lint: $(READY) ## ruff and mypy

@@ -14,6 +14,8 @@ from vt_ray.algorithms.packing import TrainSequence, deal, pack, rl_token_weight
 from vt_ray.config import LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
 
+pytestmark = pytest.mark.slow
+
 
 @ray.remote
 class Rank:

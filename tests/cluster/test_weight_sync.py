@@ -13,6 +13,8 @@ from vt_ray.engines.weights import Bucket, SyncError, fill_buckets, open_bucket
 from vt_ray.records import Sampling
 from vt_ray.signal_phase.sync import sync_weights
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = OptimizerConfig(lr=1e-6, warmup_steps=0)
 
 

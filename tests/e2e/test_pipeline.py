@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+pytestmark = pytest.mark.slow
+
 VT_RAY = [sys.executable, "-m", "vt_ray.main"]
 MILESTONES = ["base", "sft_last", "sft_best", "fused", "math_short", "math_long", "code"]
 STAGES = MILESTONES[4:]

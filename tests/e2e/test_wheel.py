@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 # What composing needs; everything else is imported where it is used.
 COMPOSING = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "PyYAML")

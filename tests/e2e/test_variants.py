@@ -1,0 +1,54 @@
+"""Whole pipelines in other shapes: two ranks under ZeRO-3, a pretrained model, an interrupt from the keyboard."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.nightly
+VT_RAY = [sys.executable, "-m", "vt_ray.main", "experiment=tiny"]
+
+
+def vt_ray(runs: Path, *overrides: str) -> dict:
+    command = [*VT_RAY, f"runs_dir={runs}", *overrides]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((runs / "tiny/summary.json").read_text())
+
+
+@pytest.mark.timeout(1600)
+def test_two_learner_ranks_two_generators_zero_3(tmp_path):
+    summary = vt_ray(
+        tmp_path,
+        "cluster.num_learners=2",
+        "cluster.num_generators=2",
+        "learner.zero_stage=3",
+        "cluster.learner_threads=1",
+        "cluster.generator_threads=1",
+    )
+    assert len(summary["milestones"]) == 7
+
+
+@pytest.mark.timeout(1600)
+def test_pretrained_model_in_bfloat16(tmp_path):
+    summary = vt_ray(tmp_path, "model=smollm2_135m", "spectrum.sft.steps=2", "spectrum.sft.checkpoint_every=1")
+    assert len(summary["milestones"]) == 7
+
+
+def test_interrupt_from_the_keyboard_says_how_to_go_on(tmp_path):
+    command = [*VT_RAY, f"runs_dir={tmp_path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 200
+        while not list(tmp_path.glob("phases/sft-*/metrics.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "the same command continues" in errors
+    assert len(vt_ray(tmp_path)["milestones"]) == 7
