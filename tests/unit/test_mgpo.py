@@ -187,3 +187,13 @@ def test_a_mask_of_another_shape_is_refused():
         group_advantages([[1.0, 0.0], [1.0, 0.0]], 1.0, [True, True])
     with pytest.raises(ValueError, match="group"):
         group_advantages(torch.tensor(1.0), 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tensor_comes_back_in_its_own_type(dtype):
+    rewards = torch.tensor([[1, 0, 0, 1], [1, 0, 0, 0]], dtype=dtype)
+    assert group_advantages(rewards, 1.0).dtype == dtype
+    assert weight(torch.tensor([0.5], dtype=dtype), 1.0).dtype == dtype
+    exact = group_advantages(rewards.tolist(), 1.0)
+    assert exact.dtype == torch.float64
+    assert torch.equal(group_advantages(rewards, 1.0), exact.to(dtype))

@@ -18,8 +18,8 @@ Numbers = float | Sequence[float] | Sequence[Sequence[float]] | torch.Tensor
 def entropy_deviation(accuracy: Numbers) -> float | torch.Tensor:
     """D_ME(p || 0.5) = p*ln(p/0.5) + (1-p)*ln((1-p)/0.5), in nats, with 0*ln 0 = 0 (section 3.4).
 
-    `accuracy` is p_c in [0, 1], any shape. Returns a float for a float, else a float64 tensor of that shape.
-    Raises ValueError outside [0, 1].
+    `accuracy` is p_c in [0, 1], any shape. Returns a float for a float, else a tensor of that shape (and of the
+    given tensor's floating type). Computed in float64. Raises ValueError outside [0, 1].
     """
     p = torch.as_tensor(accuracy, dtype=torch.float64)
     if not bool(((p >= 0) & (p <= 1)).all()):
@@ -35,7 +35,7 @@ def weight(accuracy: Numbers, lam: float) -> float | torch.Tensor:
     """
     if not 0 <= lam < float("inf"):
         raise ValueError(f"lam must be finite and >= 0, got {lam}: 0 is GRPO, the sweep is 0, 0.5, 1, 2")
-    deviation = torch.as_tensor(entropy_deviation(accuracy), dtype=torch.float64)
+    deviation = torch.as_tensor(entropy_deviation(torch.as_tensor(accuracy, dtype=torch.float64)))
     return _like(accuracy, torch.exp(-lam * deviation))
 
 
@@ -57,7 +57,8 @@ def group_advantages(
 
     `rewards` is [.., G], one row a question; `valid` is False where the verifier gave no verdict: those
     rollouts get 0 and enter neither p_c, mean nor std. The std is the population's. A group whose valid
-    rewards are all equal, or with fewer than two valid rollouts, gets 0. Returns float64 [.., G].
+    rewards are all equal, or with fewer than two valid rollouts, gets 0. Returns [.., G] in
+    the rewards' own floating type (float64 for lists), computed in float64.
     Raises ValueError for a shape mismatch, a non-finite valid reward or a bad `lam`.
     """
     r, mask = _masked(rewards, valid)
@@ -72,13 +73,16 @@ def group_advantages(
     low = torch.where(mask, r, torch.full_like(r, torch.inf)).amin(-1, keepdim=True)
     high = torch.where(mask, r, torch.full_like(r, -torch.inf)).amax(-1, keepdim=True)
     has_signal = (low < high) & (mask.sum(-1, keepdim=True) >= 2)
-    return torch.where(has_signal, w * centred / (std + STD_EPSILON), torch.zeros_like(r))
+    advantages = torch.where(has_signal, w * centred / (std + STD_EPSILON), torch.zeros_like(r))
+    return advantages.to(_dtype(rewards))
 
 
 def _masked(rewards: Numbers, valid: Sequence[bool] | torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     r = torch.as_tensor(rewards, dtype=torch.float64)
-    if r.ndim == 0:
-        raise ValueError("rewards must have a group dimension: pass one reward for each rollout")
+    if r.ndim == 0 or r.shape[-1] == 0:
+        raise ValueError(
+            f"rewards must have a group dimension, got shape {tuple(r.shape)}: one reward for each rollout"
+        )
     mask = torch.ones_like(r, dtype=torch.bool) if valid is None else torch.as_tensor(valid, dtype=torch.bool)
     if mask.shape != r.shape:
         raise ValueError(f"valid has shape {tuple(mask.shape)}, rewards {tuple(r.shape)}: they must be equal")
@@ -86,4 +90,11 @@ def _masked(rewards: Numbers, valid: Sequence[bool] | torch.Tensor | None) -> tu
 
 
 def _like(given: Numbers, value: torch.Tensor) -> float | torch.Tensor:
-    return value.item() if isinstance(given, (int, float)) else value
+    return value.item() if isinstance(given, (int, float)) else value.to(_dtype(given))
+
+
+def _dtype(given: Numbers) -> torch.dtype:
+    """A floating tensor's own type, torch's default for another tensor, float64 for Python's numbers."""
+    if not isinstance(given, torch.Tensor):
+        return torch.float64
+    return given.dtype if given.is_floating_point() else torch.get_default_dtype()
