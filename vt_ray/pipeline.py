@@ -22,7 +22,7 @@ from vt_ray.progress import console
 from vt_ray.report.collect import write_summary
 from vt_ray.report.html import write_report
 from vt_ray.report.summary import print_table
-from vt_ray.run_folder import RunFolder
+from vt_ray.run_folder import RunFolder, input_files
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
 from vt_ray.spectrum_phase.probing import run_probe
@@ -177,7 +177,12 @@ def held_out(
 
 
 def base_inputs(config: Config) -> dict:
-    return {"seed": config.seed, "model": asdict(config.model), "data": asdict(config.data)}
+    return {
+        "seed": config.seed,
+        "model": asdict(config.model),
+        "data": asdict(config.data),
+        "files": input_files(config),
+    }
 
 
 def sft_inputs(config: Config) -> dict:

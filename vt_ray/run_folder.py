@@ -8,6 +8,7 @@ runs/phases/<name>-<key>/  finished phases, keyed by the hash of their inputs
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -47,13 +48,20 @@ class RunFolder:
 
     def _identify(self) -> None:
         identity = self.root / "run.json"
-        here = config_hash(self.config)
+        here, inputs = config_hash(self.config), input_files(self.config)
         if identity.exists():
-            there = json.loads(identity.read_text())["config_hash"]
+            known = json.loads(identity.read_text())
+            there = known["config_hash"]
             if there != here:
                 raise ConfigError(
                     f"{self.root} belongs to a run with config hash {there}, this command's is {here}: give it "
                     "another run_name=..., or repeat the first command to continue"
+                )
+            changed = sorted(path for path in inputs if inputs[path] != known["inputs"].get(path))
+            if changed:
+                raise ConfigError(
+                    f"{changed[0]} has changed since the run {self.root} began: give it another run_name=..., or put "
+                    "the file back to continue"
                 )
             return
         _write_config(self.config, self.root / "config.yaml")
@@ -64,6 +72,7 @@ class RunFolder:
                 "config_hash": here,
                 "seed": self.config.seed,
                 "lambda": self.config.signal.mgpo.lam,
+                "inputs": inputs,
                 "versions": versions(),
                 "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "command": sys.argv,
@@ -91,6 +100,20 @@ class RunFolder:
         shutil.copytree(shared, partial, copy_function=_link)
         os.replace(partial, mine)
         return mine
+
+
+def input_files(config: Config) -> dict[str, str]:
+    """What the run reads from outside, by path: the hash of each problem file, size and time of each model file.
+
+    A file edited between two commands must not pass for the one that a run or a finished phase was made from.
+    """
+    data, model = config.data, Path(config.model.path)
+    sources = [*data.train_files, *data.probe_files, *data.test_files]
+    found = {s.path: hashlib.sha256(Path(s.path).read_bytes()).hexdigest() for s in sources}
+    if config.model.source == "hf" and model.is_dir():
+        stats = {str(file): file.stat() for file in sorted(model.iterdir()) if file.is_file()}
+        found |= {path: f"{stat.st_size} bytes, {stat.st_mtime_ns}" for path, stat in stats.items()}
+    return found
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vt_ray.config import Config, ConfigError, config_hash
+from vt_ray.config import Config, ConfigError, FileSource, config_hash
+from vt_ray.pipeline import base_inputs
 from vt_ray.run_folder import RunFolder
 
 
@@ -163,3 +164,30 @@ def test_the_shared_copy_can_be_deleted(tmp_path):
         shutil.rmtree(tmp_path / "phases")
         assert result(folder) == "result"
         assert result(run.phase("sft", {"x": 1}, Work("again"))) == "result"
+
+
+def test_a_problem_file_edited_since_the_run_began_is_refused(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text("one")
+    c = config(tmp_path)
+    c.data.train_files = [FileSource(path=str(file))]
+    with RunFolder(c).open():
+        before = base_inputs(c)
+    file.write_text("two")
+    assert base_inputs(c) != before
+    with pytest.raises(ConfigError, match="mine.jsonl has changed"), RunFolder(c).open():
+        pass
+    file.write_text("one")
+    with RunFolder(c).open():
+        assert base_inputs(c) == before
+
+
+def test_a_local_model_changed_since_is_another_input(tmp_path):
+    (tmp_path / "model").mkdir()
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(b"1234")
+    c = config(tmp_path)
+    c.model.source, c.model.path = "hf", str(tmp_path / "model")
+    before = base_inputs(c)
+    weights.write_bytes(b"12345")
+    assert base_inputs(c) != before
