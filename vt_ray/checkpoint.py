@@ -26,6 +26,8 @@ def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path],
     partial.mkdir(parents=True)
     write_state(partial)
     files = {str(p.relative_to(partial)): p.stat().st_size for p in partial.rglob("*") if p.is_file()}
+    if not files:
+        raise RuntimeError(f"nothing was written into {partial}: is the run folder on storage that every node sees?")
     write_json(partial / MANIFEST, {**manifest, "files": files, "files_digest": digest(files)})
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
@@ -35,14 +37,14 @@ def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path],
 
 def committed(folder: Path) -> list[Path]:
     """The whole step folders under `folder`, oldest first. A damaged one is passed over."""
-    return [step for step in sorted(folder.glob("step_*")) if _is_whole(step)]
+    return [step for step in sorted(folder.glob("step_*")) if step.suffix != ".partial" and _is_whole(step)]
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole step folder and its manifest; clears away half-written ones."""
-    for partial in folder.glob("*.partial"):
-        shutil.rmtree(partial)
+    """The newest whole step folder and its manifest; clears away half-written, half-deleted and damaged ones."""
     whole = committed(folder)
+    for broken in set(folder.glob("step_*")) - set(whole):
+        shutil.rmtree(broken)
     return (whole[-1], json.loads((whole[-1] / MANIFEST).read_text())) if whole else None
 
 

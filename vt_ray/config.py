@@ -98,7 +98,7 @@ class ClusterConfig:
     max_num_seqs: int = 256
     kv_cache_gb: int = 1
     gpu_memory_utilization: float = 0.85
-    # Python processes that Ray may run on this machine, and the store for objects in flight.
+    # Shared memory for objects in flight, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
     startup_timeout_s: float = 300.0
 

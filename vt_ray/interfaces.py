@@ -40,7 +40,7 @@ class Acknowledgement:
 
     holder: str
     version: int
-    checksums: dict[str, int]
+    checksums: dict[str, int | None]
     probe_logprobs: tuple[float, ...]
 
 

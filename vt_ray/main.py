@@ -46,24 +46,27 @@ def hydra_main(composed: DictConfig) -> None:
 
 def launch(config: Config) -> None:
     """Validate, then either print the plan (`dry_run=true`) or run the pipeline on a Ray cluster."""
-    from vt_ray.data.problem_sets import load_problem_sets
+    from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_problems
     from vt_ray.plan import print_plan
     from vt_ray.run_folder import RunFolder
-    from vt_ray.signal_phase.curriculum import stage_problems
     from vt_ray.validate import refuse_missing_gpus, validate
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
     for stage in config.curriculum.stages:
         stage_problems(stage, problems.train)
+    refuse_without_solutions(problems.train, config.spectrum.sft.styles)
     if config.dry_run:
-        print_plan(config)
+        print_plan(config, problems)
         return
     refuse_missing_gpus(config)
     with RunFolder(config).open() as run:
         from vt_ray.progress import console
 
-        console.print(f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}")
+        console.print(
+            f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}", soft_wrap=True
+        )
+        console.print("code verifier: unsandboxed (limits, no walls; built-in problems only)")
         with _third_party_output_to(run.root / "logs" / "driver.log"):
             from vt_ray.actors.cluster import RayCluster
             from vt_ray.pipeline import run_pipeline

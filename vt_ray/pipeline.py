@@ -52,8 +52,8 @@ def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
     corpus = [text for p in problems.train for text in (p.question, *(s.text for s in p.solutions))]
     return run.phase(
         "base",
-        base_inputs(config),
-        lambda folder: prepare_base_model(config.model, corpus, config.seed, folder),
+        {**base_inputs(config), "context_tokens": config.context_tokens},
+        lambda folder: prepare_base_model(config.model, corpus, config.seed, folder, config.context_tokens),
     )
 
 
@@ -81,7 +81,7 @@ def train_spectrum(
         examples = encoder.solutions(problems.train, sft.styles)
         run_sft(cluster, base, examples, sft, config.seed, folder)
 
-    return run.phase("sft", sft_inputs(config), work)
+    return run.phase("sft", sft_inputs(config), work, after=base)
 
 
 def probe_spectrum(
@@ -99,14 +99,14 @@ def probe_spectrum(
     def work(folder: Path) -> None:
         run_probe(cluster, base, sft_checkpoints(sft), problems.probe, encoder, probe, config.seed, folder)
 
-    return json.loads((run.phase("probe", probe_inputs(config), work) / "probe.json").read_text())
+    return json.loads((run.phase("probe", probe_inputs(config), work, after=sft) / "probe.json").read_text())
 
 
 def fuse_spectrum(config: Config, run: RunFolder, sft: Path, probe: dict) -> Path:
     specialists = {d: sft / "checkpoints" / name for d, name in probe["specialists"].items()}
     weights = fusion_weights(config.spectrum.fusion.weights, list(specialists))
     inputs = {**probe_inputs(config), "fusion": asdict(config.spectrum.fusion)}
-    return run.phase("fused", inputs, lambda folder: fuse(specialists, weights, folder))
+    return run.phase("fused", inputs, lambda folder: fuse(specialists, weights, folder), after=run.root / "probe")
 
 
 def spectrum_milestones(sft: Path, probe: dict) -> dict[str, Path]:
@@ -136,7 +136,7 @@ def evaluate_spectrum(
         "fusion": asdict(config.spectrum.fusion),
         "evaluation": asdict(config.evaluation),
     }
-    scores = run.phase("spectrum_scores", inputs, work)
+    scores = run.phase("spectrum_scores", inputs, work, after=milestones["fused"])
     (run.root / "evaluation").mkdir(exist_ok=True)
     for name in milestones:
         shutil.copy2(scores / f"{name}.json", run.root / "evaluation")

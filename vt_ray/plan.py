@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vt_ray.config import Config, config_hash
+from vt_ray.data.problem_sets import ProblemSets
 
-BYTES = {"float32": 4, "bfloat16": 2}
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def parameters(config: Config) -> float | None:
     if m.source == "scratch":
         return count_parameters(m.vocab_size, m.hidden_size, m.intermediate_size, m.num_layers)
     files = list(Path(m.path).glob("*.safetensors"))
-    return sum(f.stat().st_size for f in files) / BYTES[_stored_dtype(Path(m.path))] if files else None
+    width = BYTES.get(_stored_dtype(Path(m.path)))
+    return sum(f.stat().st_size for f in files) / width if files and width else None
 
 
 def count_parameters(vocab: int, hidden: int, intermediate: int, layers: int) -> int:
@@ -94,19 +96,17 @@ def actor_plan(config: Config) -> list[ActorPlan]:
     ]
 
 
-def phase_plan(config: Config) -> list[PhasePlan]:
+def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
     """Every phase with its steps and the most tokens it can take."""
-    sft, probe, data, e = config.spectrum.sft, config.spectrum.probe, config.data, config.evaluation
+    sft, probe, e = config.spectrum.sft, config.spectrum.probe, config.evaluation
     checkpoints = -(-sft.steps // sft.checkpoint_every)
-    probed = checkpoints * data.probe_per_subdomain * len(data.subdomains) * probe.samples
+    probed = checkpoints * len(problems.probe) * probe.samples
     milestones = 4 + len(config.curriculum.stages)
-    code = data.subdomains.count("code")
-    samples = (len(data.subdomains) - code) * e.samples + code * e.code_samples
-    held_out = milestones * data.test_per_subdomain * samples
+    held_out = milestones * sum(e.code_samples if p.kind == "code" else e.samples for p in problems.test)
     phases = [
         PhasePlan("sft", sft.steps, sft.steps * sft.batch_size * sft.max_tokens, f"{checkpoints} checkpoints"),
         PhasePlan("probe", checkpoints, probed * probe.max_new_tokens, f"Pass@{probe.k} of {probe.samples} samples"),
-        PhasePlan("fuse", 1, 0, f"{len(data.subdomains)} specialists"),
+        PhasePlan("fuse", 1, 0, f"{len({p.subdomain for p in problems.probe})} specialists"),
     ]
     for s in config.curriculum.stages:
         samples = s.steps * s.prompts_per_step * s.group_size
@@ -118,7 +118,7 @@ def phase_plan(config: Config) -> list[PhasePlan]:
     return phases
 
 
-def print_plan(config: Config) -> None:
+def print_plan(config: Config, problems: ProblemSets) -> None:
     from rich.table import Table
 
     from vt_ray.progress import console
@@ -133,7 +133,7 @@ def print_plan(config: Config) -> None:
         actors.add_row(a.kind, str(a.count), f"{a.cpus:g}", str(a.gpus), f"{a.memory_gb:.2f}", a.memory_of)
     console.print(actors)
     phases = Table("phase", "steps", "tokens at most", "what", title="what is done")
-    for p in phase_plan(config):
+    for p in phase_plan(config, problems):
         phases.add_row(p.name, f"{p.steps:,}", f"{p.tokens:,}", p.what)
     console.print(phases)
     gpus = sum(a.count * a.gpus for a in actor_plan(config))
@@ -141,5 +141,6 @@ def print_plan(config: Config) -> None:
 
 
 def _stored_dtype(folder: Path) -> str:
-    config = json.loads((folder / "config.json").read_text())
+    file = folder / "config.json"
+    config = json.loads(file.read_text()) if file.is_file() else {}
     return config.get("dtype") or config.get("torch_dtype") or "float32"

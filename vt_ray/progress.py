@@ -10,12 +10,24 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 console = Console()
+
+
+class _Rate(ProgressColumn):
+    """Steps or problems a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "")
+
 
 Advance = Callable[[str, int], None]
 
@@ -30,6 +42,7 @@ def bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
         TextColumn("[bold]{task.description:<18}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),

@@ -131,8 +131,11 @@ class GradedGroup:
 
 @dataclass(frozen=True, slots=True)
 class GroupWeight:
-    """What the tracker makes of a graded group (section 3.4): p_c, w_ME and the weighted advantages A'."""
+    """What the tracker makes of a graded group (section 3.4): p_c, w_ME and the weighted advantages A'.
 
-    accuracy: float
+    A group without any verdict has no p_c (None) and weight 0: it counts nowhere.
+    """
+
+    accuracy: float | None
     weight: float
     advantages: tuple[float, ...]

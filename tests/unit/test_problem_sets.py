@@ -1,12 +1,13 @@
 """The three sets of problems: disjoint by question, made ones and the user's files together."""
 
 import json
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
-from vt_ray.data.problem_sets import load_problem_sets
-from vt_ray.signal_phase.curriculum import stage_problems
+from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_problems
 
 SPLITS = ("train", "probe", "test")
 
@@ -36,10 +37,7 @@ def test_made_problems_count_by_subdomain_and_share_no_question():
     sets = load_problem_sets(data(), seed=0)
     for split, count in zip(SPLITS, (6, 3, 3), strict=True):
         problems = getattr(sets, split)
-        assert {d: len(ps) for d, ps in sets.by_subdomain(problems).items()} == {
-            "algebra": count,
-            "code": count,
-        }
+        assert Counter(p.subdomain for p in problems) == {"algebra": count, "code": count}
     everything = [p.question for split in SPLITS for p in getattr(sets, split)]
     assert len(set(everything)) == len(everything)
 
@@ -59,10 +57,9 @@ def test_files_come_on_top_of_the_made_problems(tmp_path):
         ),
         0,
     )
-    by_subdomain = sets.by_subdomain(sets.train)
-    assert [len(by_subdomain[d]) for d in ("algebra", "code", "physics")] == [6, 6, 3]
-    assert {p.source for p in by_subdomain["algebra"]} == {"builtin"}
-    assert {p.source for p in by_subdomain["physics"]} == {
+    assert Counter(p.subdomain for p in sets.train) == {"algebra": 6, "code": 6, "physics": 3}
+    assert {p.source for p in sets.train if p.subdomain == "algebra"} == {"builtin"}
+    assert {p.source for p in sets.train if p.subdomain == "physics"} == {
         str(tmp_path / "a.jsonl"),
         str(tmp_path / "b.jsonl"),
     }
@@ -121,3 +118,13 @@ def test_a_stage_trains_on_its_subdomains_or_all_and_refuses_a_pool_below_a_step
     for subdomains, prompts in ((["physics"], 1), (["code"], 7), ([], 13)):
         with pytest.raises(ConfigError, match=f"stage s takes {prompts} prompts"):
             stage_problems(StageConfig("s", subdomains, prompts_per_step=prompts), train)
+
+
+def test_training_problems_without_solutions_of_the_styles_are_refused():
+    train = load_problem_sets(data(), 0).train
+    refuse_without_solutions(train, [])
+    refuse_without_solutions(train, ["steps"])
+    with pytest.raises(ConfigError, match=r"styles=\['reference'\].*'checked', 'direct', 'steps'"):
+        refuse_without_solutions(train, ["reference"])
+    with pytest.raises(ConfigError, match="give training problems with solutions"):
+        refuse_without_solutions([replace(p, solutions=()) for p in train], [])

@@ -68,3 +68,11 @@ def test_saved_and_loaded_history_goes_on_as_if_never_interrupted(tmp_path):
     second.load(tmp_path / "tracker.json")
     assert second.weigh([group("a", "++--")], 1) == whole.weigh([group("a", "++--")], 1)
     assert second.history == whole.history
+
+
+def test_a_group_without_any_verdict_has_no_accuracy_and_counts_nowhere():
+    lost = group("q", "uuu")
+    (found,) = AccuracyTracker(1.0).weigh([lost], version=0)
+    assert found.accuracy is None
+    assert found.weight == 0.0
+    assert found.advantages == (0.0, 0.0, 0.0)

@@ -8,6 +8,7 @@ Actors start in the background when the cluster is entered, and are waited for w
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,13 @@ class RayCluster:
 
     def __enter__(self) -> RayCluster:
         _start_ray(self.config)
-        _refuse_too_few_gpus(self.config)
-        self._learners = self._start_learners()
-        self._verifiers = self._start_verifiers()
+        try:
+            _refuse_too_few_gpus(self.config)
+            self._verifiers = self._start_verifiers()
+            self._learners = self._start_learners()
+        except BaseException:
+            ray.shutdown()
+            raise
         return self
 
     def __exit__(self, *exc) -> None:
@@ -82,6 +87,8 @@ class RayCluster:
 
     @contextmanager
     def verifier(self) -> Iterator[RayVerifier]:
+        ready = [actor.ready.remote() for actor in self._verifiers]
+        _wait_for(ready, "verifiers", self.config.cluster.startup_timeout_s)
         yield RayVerifier(self._verifiers)
 
     @contextmanager
@@ -109,9 +116,8 @@ class RayCluster:
             for rank in range(cluster.num_learners)
         ]
         (address, port) = _wait_for([actors[0].address.remote()], "learner rank 0", cluster.startup_timeout_s)[0]
-        # Not waited for: every later call of an actor queues behind its join.
-        for actor in actors:
-            actor.join.remote(cluster.num_learners, address, port)
+        joins = [actor.join.remote(cluster.num_learners, address, port) for actor in actors]
+        _wait_for(joins, "learner ranks", cluster.startup_timeout_s)
         return actors
 
     def _start_verifiers(self) -> list:
@@ -133,6 +139,9 @@ def _start_ray(config: Config) -> None:
     arguments = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cluster.ray_address is None:
         arguments |= {"include_dashboard": False, "object_store_memory": int(cluster.object_store_gb * 2**30)}
+        # On one machine actors take turns and their threads are set in the config: none waits for a core to be free.
+        actors = cluster.num_generators + cluster.num_learners + cluster.num_verifiers + 2
+        arguments["num_cpus"] = max(os.cpu_count() or 1, math.ceil(actors * cluster.cpus_per_actor))
     ray.init(address=cluster.ray_address or "local", **arguments)
 
 

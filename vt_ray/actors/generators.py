@@ -29,7 +29,7 @@ class GeneratorActor:
 
     def load(self, version: int, probe: list[int], *buckets) -> Acknowledgement:
         held = self.engine.load_weights(buckets, version)
-        return Acknowledgement(self.name, version, held, tuple(self.engine.token_logprobs(probe)))
+        return Acknowledgement(self.name, self.engine.weight_version, held, tuple(self.engine.token_logprobs(probe)))
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         buckets = list(checkpoint_buckets(folder))

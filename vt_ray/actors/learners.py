@@ -122,6 +122,7 @@ class RayLearner:
         temperature: float,
     ) -> dict[str, float]:
         # Only groups with a signal travel; see rl_sequences for why the others cost nothing.
+        num_groups = sum(any(g.valid) for g in groups)
         useful = [i for i, w in enumerate(weights) if any(w.advantages)]
         shares = deal([sum(groups[i].completion_tokens) for i in useful], len(self.actors))
         calls = []
@@ -129,7 +130,7 @@ class RayLearner:
             mine = [useful[i] for i in share]
             told = [(groups[i].valid, weights[i].advantages) for i in mine]
             handles = [groups[i].rollouts for i in mine]
-            calls.append(actor.mgpo_step.remote(told, len(groups), mgpo, temperature, *handles))
+            calls.append(actor.mgpo_step.remote(told, num_groups, mgpo, temperature, *handles))
         return ray.get(calls)[0]
 
     def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights:

@@ -21,6 +21,9 @@ class VerifierActor:
         redirect_output(log_folder / f"{name}.log")
         self.verifier = Verifier(limits)
 
+    def ready(self) -> None:
+        """Answers when the actor has started."""
+
     def grade(self, rollouts: Rollouts) -> GradedGroup:
         problem, completions = rollouts.problem, rollouts.completions
         return GradedGroup(

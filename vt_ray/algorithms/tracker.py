@@ -38,6 +38,8 @@ class AccuracyTracker:
         seen.valid += sum(group.valid)
         seen.unverified += len(group.valid) - sum(group.valid)
         seen.last_version = version
+        if not any(group.valid):
+            return GroupWeight(None, 0.0, (0.0,) * len(group.valid))
         accuracy = group_accuracy(group.rewards, group.valid).item()
         advantages = group_advantages(group.rewards, self.lam, group.valid)
         return GroupWeight(accuracy, float(weight(accuracy, self.lam)), tuple(advantages.tolist()))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vt_ray.config import ConfigError, DataConfig, FileSource
+from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
 from vt_ray.data.makers import make_problems
 from vt_ray.data.readers import read_problems
 from vt_ray.records import Problem
@@ -19,12 +19,6 @@ class ProblemSets:
     train: list[Problem]
     probe: list[Problem]
     test: list[Problem]
-
-    def by_subdomain(self, problems: Iterable[Problem]) -> dict[str, list[Problem]]:
-        out: dict[str, list[Problem]] = {}
-        for problem in problems:
-            out.setdefault(problem.subdomain, []).append(problem)
-        return out
 
 
 def load_problem_sets(data: DataConfig, seed: int) -> ProblemSets:
@@ -42,6 +36,30 @@ def load_problem_sets(data: DataConfig, seed: int) -> ProblemSets:
         raise ConfigError(str(error)) from error
     _refuse_overlap(sets)
     return ProblemSets(**sets)
+
+
+def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
+    """The stage's pool: training problems of its subdomains, or all. Raises ConfigError where they are fewer than a
+    step's prompts."""
+    pool = [p for p in problems if not stage.subdomains or p.subdomain in stage.subdomains]
+    if len(pool) < stage.prompts_per_step:
+        there = sorted({p.subdomain for p in problems})
+        raise ConfigError(
+            f"stage {stage.name} takes {stage.prompts_per_step} prompts a step but has {len(pool)} training problems "
+            f"in subdomains {stage.subdomains or 'all'} (the training set has {there}): name its subdomains in "
+            "the files, lower prompts_per_step, or take curriculum=single_stage"
+        )
+    return pool
+
+
+def refuse_without_solutions(problems: Sequence[Problem], styles: Sequence[str]) -> None:
+    """SFT imitates worked solutions: raises ConfigError where the training problems have none of these styles."""
+    there = {s.style for p in problems for s in p.solutions}
+    if not (there & set(styles) if styles else there):
+        raise ConfigError(
+            f"spectrum.sft.styles={list(styles)}: the training problems have solutions of styles {sorted(there)}; name "
+            "one of them, leave it empty for all, or give training problems with solutions"
+        )
 
 
 def _made(data: DataConfig, split: str, count: int, seed: int) -> list[Problem]:

@@ -22,11 +22,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def prepare_base_model(model: ModelConfig, corpus: Iterable[str], seed: int, folder: Path) -> None:
+def prepare_base_model(
+    model: ModelConfig, corpus: Iterable[str], seed: int, folder: Path, context_tokens: int = 0
+) -> None:
     """Write the base model and its tokenizer to `folder`.
 
-    `corpus` is the text that a scratch tokenizer is trained on. Raises ConfigError where the model cannot be
-    had, with the remedy.
+    `corpus` is the text that a scratch tokenizer is trained on. Raises ConfigError, with the remedy, where the model
+    cannot be had or its context is below `context_tokens`.
     """
     makers = {"scratch": _scratch, "smollm2": _smollm2, "hf": _hugging_face}
     tokenizer, network = makers[model.source](model, corpus, seed)
@@ -39,6 +41,12 @@ def prepare_base_model(model: ModelConfig, corpus: Iterable[str], seed: int, fol
         raise ConfigError(f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template")
     if model.rope_theta is not None:
         _set_rope_theta(network.config, model)
+    if context_tokens > network.config.max_position_embeddings:
+        raise ConfigError(
+            f"the longest prompt and completion have {context_tokens} tokens, {model.path or model.source} takes "
+            f"{network.config.max_position_embeddings}: shorten the stages, or stretch it with model.rope_theta and "
+            "model.max_position_embeddings"
+        )
     tokenizer.save_pretrained(folder)
     network.save_pretrained(folder)
 

@@ -89,7 +89,7 @@ class GenerationEngine:
             seconds=seconds,
         )
 
-    def load_weights(self, buckets: Iterable[Bucket], version: int) -> dict[str, int]:
+    def load_weights(self, buckets: Iterable[Bucket], version: int) -> dict[str, int | None]:
         """Replace every weight, drop the prefix cache, and return the checksums of what the engine now holds.
 
         The checksums are read from the engine, not from the buckets: a tensor that was sent but not taken up
@@ -101,14 +101,14 @@ class GenerationEngine:
         if not self.llm.reset_prefix_cache():
             raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use: no requests may run")
         self.weight_version = version
-        return self.held_checksums({e.name: e.shape for bucket in buckets for e in bucket.entries})
+        return self.held_checksums([e.name for bucket in buckets for e in bucket.entries])
 
-    def held_checksums(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
+    def held_checksums(self, names: Sequence[str]) -> dict[str, int | None]:
         """Checkpoint name -> checksum of the tensor that the engine computes with, for the names it knows."""
         from vt_ray.engines.held_weights import held_checksums
 
         # A function is pickled into the worker; in process it is called directly with the worker.
-        return self.llm.collective_rpc(held_checksums, args=(shapes,))[0]
+        return self.llm.collective_rpc(held_checksums, args=(list(names),))[0]
 
     def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
         """log p(token[t] | tokens before) at temperature 1 for t >= 1, with the weights now loaded."""

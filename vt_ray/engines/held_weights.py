@@ -7,6 +7,7 @@ the layer: if a sync never reaches a layer (a tied lm_head), its checksum stays 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,17 +34,17 @@ def remember_packed_weights() -> None:
     layer_utils.dispatch_cpu_unquantized_gemm = pack_and_note
 
 
-def held_checksums(worker: Any, shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
-    """Checksums of the tensors named in `shapes` (checkpoint name -> shape) that the model of `worker` holds."""
+def held_checksums(worker: Any, names: Sequence[str]) -> dict[str, int | None]:
+    """Checksums of the tensors with these checkpoint names that the model of `worker` holds; others are left out."""
     model = worker.model_runner.get_model()
     modules = dict(model.named_modules())
     fused = getattr(model, "packed_modules_mapping", {})
     held = {}
-    for name in shapes:
+    for name in names:
         found = _find(name, modules, fused)
         if found is not None:
             module, parameter, index = found
-            held[name] = _checksum_of(module, parameter, index, shapes[name])
+            held[name] = _checksum_of(module, parameter, index)
     return held
 
 
@@ -59,10 +60,13 @@ def _find(name: str, modules: dict, fused: dict[str, list[str]]) -> tuple[torch.
     return None
 
 
-def _checksum_of(module: torch.nn.Module, parameter: str, index: int, shape: tuple[int, ...]) -> int:
-    if parameter == "weight" and hasattr(module, _PACKED):
-        return getattr(module, _PACKED)[index]
-    return checksum(_parts(module, parameter)[index])
+def _checksum_of(module: torch.nn.Module, parameter: str, index: int) -> int | None:
+    """None where a weight that was packed and kept (an embedding) has two unlike copies: it equals no checksum."""
+    live = getattr(module, parameter)
+    if parameter != "weight" or not hasattr(module, _PACKED):
+        return checksum(_parts(module, parameter)[index])
+    packed = getattr(module, _PACKED)[index]
+    return packed if not live.numel() or checksum(_parts(module)[index]) == packed else None
 
 
 def _parts(module: torch.nn.Module, parameter: str = "weight") -> list[torch.Tensor]:

@@ -120,14 +120,18 @@ class TrainingEngine:
             self.engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
             self.engine.backward(loss * self.world_size, scale_wrt_gas=False)
             _accumulate(totals, {"loss": loss.detach(), **metrics})
+        grad_norm = self._plain_grad_norm()
         self.engine.step()
         self.step_count += 1
-        summed = _all_reduce(totals, self.device)
-        return {
-            **summed,
-            "learning_rate": learning_rate,
-            "grad_norm": float(self.engine.get_global_grad_norm() or 0),
-        }
+        if grad_norm is None:
+            grad_norm = float(self.engine.get_global_grad_norm())
+        return {**_all_reduce(totals, self.device), "learning_rate": learning_rate, "grad_norm": grad_norm}
+
+    def _plain_grad_norm(self) -> float | None:
+        """ZeRO-0 in float32 keeps its norm to itself: it is taken from the reduced gradients before the step."""
+        if self.spec.learner.zero_stage > 0 or self.dtype != torch.float32:
+            return None
+        return float(torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None]))
 
     def _as_many_as_the_others(self, batches: list[Row]) -> list[Row]:
         """As many micro-batches as the rank that has most, at least one: collectives must meet their like."""

@@ -8,7 +8,7 @@ A bucket is one contiguous array so that the object store can share it between p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -95,7 +95,7 @@ def checkpoint_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
                     yield LM_HEAD, tensors.get_tensor(name)
 
 
-def compare_checksums(expected: dict[str, int], loaded: dict[str, int], version: int, holder: str) -> None:
+def compare_checksums(expected: dict[str, int], loaded: Mapping[str, int | None], version: int, holder: str) -> None:
     """Raise SyncError unless the engine holds exactly the tensors sent, byte for byte."""
     missing = sorted(expected.keys() - loaded.keys())
     wrong = sorted(name for name in expected.keys() & loaded.keys() if expected[name] != loaded[name])

@@ -11,7 +11,7 @@ from typing import Any
 from vt_ray.checkpoint import write_json
 from vt_ray.config import EvaluationConfig
 from vt_ray.data.prompts import PromptEncoder
-from vt_ray.evaluation.sampling import Score, sample_scores
+from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
 from vt_ray.evaluation.statistics import mean_interval, paired_difference
 from vt_ray.interfaces import Generator, Verifier
 from vt_ray.progress import bar
@@ -43,7 +43,7 @@ def evaluate(
             key = (seed, "evaluate")
             for score in sample_scores(generator, verifier, encoder, kind, samples, sampling, key):
                 scores.append(score)
-                advance(f"Pass@1 {_mean(s.pass_at_1 for s in scores):.1%}", 1)
+                advance(f"Pass@1 {mean(s.pass_at_1 for s in scores if s.valid):.1%}", 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     scores.sort(key=lambda s: s.question_id)
     seconds = time.monotonic() - start
@@ -56,7 +56,8 @@ def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
     before: dict[str, float] | None = None
     for path in paths:
         record = json.loads(path.read_text())
-        scores = [Score(**score) for score in record["scores"]]
+        every = [Score(**score) for score in record["scores"]]
+        scores = scored(every)
         now = {s.question_id: s.pass_at_1 for s in scores}
         summary = {"name": record["name"], **_passes(scores, k)}
         summary["by_subdomain"] = {
@@ -66,9 +67,10 @@ def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
         summary["difference"] = _difference(out[-1]["name"], before, now) if before else None
         summary |= {
             "num_problems": len(scores),
-            "samples": sum(s.samples for s in scores),
-            "truncated_share": sum(s.truncated for s in scores) / max(sum(s.samples for s in scores), 1),
-            "unverified": sum(s.samples - s.valid for s in scores),
+            "without_verdict": len(every) - len(scores),
+            "samples": sum(s.samples for s in every),
+            "truncated_share": sum(s.truncated for s in every) / sum(s.samples for s in every),
+            "unverified": sum(s.samples - s.valid for s in every),
         }
         out.append(summary)
         before = now
@@ -83,13 +85,10 @@ def _passes(scores: list[Score], k: int) -> dict[str, Any]:
     }
 
 
-def _difference(name: str, before: dict[str, float], now: dict[str, float]) -> dict[str, Any]:
+def _difference(name: str, before: dict[str, float], now: dict[str, float]) -> dict[str, Any] | None:
     """Over the questions that both milestones have a verdict for."""
     shared = before.keys() & now.keys()
+    if not shared:
+        return None
     paired = paired_difference({q: before[q] for q in shared}, {q: now[q] for q in shared})
     return {"from": name, **paired.as_dict()}
-
-
-def _mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values)

@@ -47,13 +47,25 @@ def sample_scores(
 ) -> Iterable[Score]:
     """One Score a problem, as they come. Seeds follow from `key`, so the same call gives the same answers.
 
-    A problem without any verdict yields none: the caller reports how many are missing.
+    A problem without any verdict has `valid` 0: averages leave it out, and `without_verdict` counts it.
     """
     prompts = encoder.prompts(problems, samples, key)
     for group in verifier.grade(generator.generate(prompts, sampling)):
-        score = _score(group)
-        if score.valid:
-            yield score
+        yield _score(group)
+
+
+def mean(values: Iterable[float]) -> float:
+    """0 for no values: a subdomain without a verdict has no specialist to prefer."""
+    values = list(values)
+    return sum(values) / len(values) if values else 0.0
+
+
+def scored(scores: Iterable[Score]) -> list[Score]:
+    """Those with at least one verdict. Raises RuntimeError where there is none at all: the verifier has failed."""
+    found = [s for s in scores if s.valid]
+    if not found:
+        raise RuntimeError("not one problem has a verdict: the verifier failed on all of them, see logs/verifier_*.log")
+    return found
 
 
 def _score(group: GradedGroup) -> Score:

@@ -10,13 +10,15 @@ from typing import Any
 from vt_ray.checkpoint import write_json
 from vt_ray.config import Config, config_hash
 from vt_ray.evaluation.milestones import milestone_summaries
+from vt_ray.run_folder import DONE
 from vt_ray.tracking import read_lines
 
 
 def write_summary(root: Path, config: Config, milestones: Sequence[str], wall_seconds: float) -> dict[str, Any]:
     """Write `root`/summary.json and return it. `milestones` are names in `root`/evaluation, in order.
 
-    `wall_seconds` is this process's; the phases' seconds add up over every process that worked on the run.
+    `wall_seconds` is this process's and is added to what earlier ones took, as far as they came to an end; the phases'
+    seconds add up over every process that worked on the run.
     """
     paths = [root / "evaluation" / f"{name}.json" for name in milestones]
     summary = {
@@ -26,7 +28,7 @@ def write_summary(root: Path, config: Config, milestones: Sequence[str], wall_se
         "config_hash": config_hash(config),
         "milestones": milestone_summaries(paths, config.evaluation.k),
         "phases": phase_costs(root, paths),
-        "wall_seconds": wall_seconds,
+        "wall_seconds": _earlier(root) + wall_seconds,
     }
     write_json(root / "summary.json", summary)
     return summary
@@ -35,14 +37,27 @@ def write_summary(root: Path, config: Config, milestones: Sequence[str], wall_se
 def phase_costs(root: Path, evaluations: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Seconds of work and tokens trained on or generated, by phase; start-up is not counted."""
     sft = read_lines(root / "sft" / "metrics.jsonl")
-    phases = {"sft": _cost((line["seconds"], line["tokens"]) for line in sft)}
+    phases = {
+        "base": _cost([(_seconds(root / "base"), 0)]),
+        "sft": _cost((line["seconds"], line["tokens"]) for line in sft),
+    }
     phases["probe"] = _cost(map(_measured, sorted((root / "probe").glob("step_*.json"))))
+    phases["fuse"] = _cost([(_seconds(root / "fused"), 0)])
     for line in read_lines(root / "metrics.jsonl"):
         cost = phases.setdefault(f"rl {line['stage']}", {"seconds": 0.0, "tokens": 0})
         cost["seconds"] += line["seconds"]["total"]
         cost["tokens"] += line["tokens"]
     phases["evaluate"] = _cost(map(_measured, evaluations))
     return phases
+
+
+def _earlier(root: Path) -> float:
+    file = root / "summary.json"
+    return json.loads(file.read_text())["wall_seconds"] if file.exists() else 0.0
+
+
+def _seconds(phase: Path) -> float:
+    return json.loads((phase / DONE).read_text())["seconds"]
 
 
 def _measured(path: Path) -> tuple[float, int]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vt_ray.checkpoint import newest, write_json
-from vt_ray.config import Config, ConfigError, StageConfig
+from vt_ray.config import Config, StageConfig
+from vt_ray.data.problem_sets import stage_problems
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.interfaces import Cluster, Generator, Verifier
 from vt_ray.records import Problem
@@ -69,20 +70,6 @@ def run_curriculum(
             model, version = folder / "model", version + stage.steps
             generator.load_checkpoint(model, version)
             after_stage(stage, generator, verifier)
-
-
-def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
-    """The stage's pool: training problems of its subdomains, or all. Raises ConfigError where they are fewer than a
-    step's prompts."""
-    pool = [p for p in problems if not stage.subdomains or p.subdomain in stage.subdomains]
-    if len(pool) < stage.prompts_per_step:
-        there = sorted({p.subdomain for p in problems})
-        raise ConfigError(
-            f"stage {stage.name} takes {stage.prompts_per_step} prompts a step but has {len(pool)} training problems "
-            f"in subdomains {stage.subdomains or 'all'} (the training set has {there}): name its subdomains in "
-            "the files, lower prompts_per_step, or take curriculum=single_stage"
-        )
-    return pool
 
 
 def _save_model(learner, folder: Path) -> None:

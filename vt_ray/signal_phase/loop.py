@@ -117,7 +117,8 @@ def _metrics_line(
     verdicts = [v for g in groups for v in g.verdicts]
     valid = [v for v in verdicts if v.valid]
     updated = max(metrics.get("tokens", 0), 1)
-    histogram = Counter(round(w.accuracy * stage.group_size) for w in weights)
+    known = [w for w in weights if w.accuracy is not None]
+    histogram = Counter(round((w.accuracy or 0.0) * stage.group_size) for w in known)
     return {
         "phase": "rl",
         "stage": stage.name,
@@ -126,7 +127,7 @@ def _metrics_line(
         "loss": metrics["loss"],
         "reward_mean": sum(v.reward for v in valid) / max(len(valid), 1),
         "p_c_histogram": [histogram[i] for i in range(stage.group_size + 1)],
-        "no_signal_share": sum(not any(w.advantages) for w in weights) / len(weights),
+        "no_signal_share": sum(not any(w.advantages) for w in known) / max(len(known), 1),
         "truncated_share": sum(t for g in groups for t in g.truncated) / len(lengths),
         "unverified": len(verdicts) - len(valid),
         "reasons": dict(Counter(v.reason for v in verdicts if v.reason)),
@@ -169,6 +170,7 @@ def _resume(run: StageRun) -> int:
     found = newest(run.checkpoints)
     if found is None:
         # The stage's start is a commit too: it knows where the metrics of the stage begin.
+        run.log.keep(lambda line: line["stage"] != run.stage.name)
         _commit(run, 0)
         done = 0
     else:

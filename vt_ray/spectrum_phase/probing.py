@@ -14,7 +14,7 @@ from typing import Any
 from vt_ray.checkpoint import write_json
 from vt_ray.config import ProbeConfig
 from vt_ray.data.prompts import PromptEncoder
-from vt_ray.evaluation.sampling import Score, sample_scores
+from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
 from vt_ray.interfaces import Cluster, Generator, Verifier
 from vt_ray.progress import bar
 from vt_ray.records import Problem, Sampling
@@ -70,10 +70,10 @@ def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:
     """
     names = list(measured)
     subdomains = sorted({s.subdomain for scores in measured.values() for s in scores})
-    at_k = {d: [_mean(s.pass_at(k) for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
-    at_1 = {d: [_mean(s.pass_at_1 for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
+    at_k = {d: [mean(s.pass_at(k) for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
+    at_1 = {d: [mean(s.pass_at_1 for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
     specialists = {d: names[_argmax(list(zip(at_k[d], at_1[d], strict=True)))] for d in subdomains}
-    overall = [_mean(at_1[d][i] for d in subdomains) for i in range(len(names))]
+    overall = [mean(at_1[d][i] for d in subdomains) for i in range(len(names))]
     best = names[_argmax([(score,) for score in overall])]
     return {
         "k": k,
@@ -91,9 +91,4 @@ def _argmax(scores: Sequence[tuple[float, ...]]) -> int:
 
 
 def _read_scores(path: Path) -> list[Score]:
-    return [Score(**score) for score in json.loads(path.read_text())["scores"]]
-
-
-def _mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values) if values else 0.0
+    return scored(Score(**score) for score in json.loads(path.read_text())["scores"])
