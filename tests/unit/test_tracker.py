@@ -71,7 +71,7 @@ def test_saved_and_loaded_history_goes_on_as_if_never_interrupted(tmp_path):
 
 
 def test_a_group_without_any_verdict_has_no_accuracy_and_counts_nowhere():
-    lost = group("q", "uuu")
+    lost = group("q", "???")
     (found,) = AccuracyTracker(1.0).weigh([lost], version=0)
     assert found.accuracy is None
     assert found.weight == 0.0
