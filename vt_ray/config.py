@@ -153,7 +153,7 @@ class ProbeConfig:
 
 @dataclass
 class FusionConfig:
-    """Expert model fusion: `weights` one per subdomain, or empty for the paper's 1/N."""
+    """Expert model fusion: `weights` one per subdomain in alphabetical order, or empty for the paper's 1/N."""
 
     weights: list[float] = field(default_factory=list)
 
