@@ -13,19 +13,21 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
 console = Console()
 
 
-class _Rate(ProgressColumn):
-    """Steps or problems a second."""
+class _Pace(ProgressColumn):
+    """Steps or problems a second, and what is left; at the end, what it took."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "")
+        seconds = task.finished_time if task.finished else task.time_remaining
+        rate = f"{speed:.1f}/s" if speed else "-/s"
+        time = f"{int(seconds) // 60}:{int(seconds) % 60:02}" if seconds is not None else "-:--"
+        return Text(f"{rate}  {'took' if task.finished else 'ETA'} {time}")
 
 
 Advance = Callable[[str, int], None]
@@ -41,10 +43,7 @@ def bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
         TextColumn("[bold]{task.description:<18}"),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
-        _Rate(),
-        TextColumn("ETA"),
-        # What is left while it runs, what it took when it has ended.
-        TimeRemainingColumn(elapsed_when_finished=True),
+        _Pace(),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress:
