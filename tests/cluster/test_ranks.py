@@ -31,6 +31,8 @@ class Rank:
 
         engine = TrainingEngine(spec)
         engine.engine.step = lambda: None
+        # DeepSpeed knows the norm from the step that is left out.
+        engine.engine.get_global_grad_norm = lambda: 0.0
         engine.mgpo_step(pack(sequences, row_tokens), MgpoConfig(), temperature=0.9)
         out = {}
         for name, parameter in engine.module.named_parameters():
