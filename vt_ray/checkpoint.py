@@ -35,6 +35,15 @@ def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path],
         shutil.rmtree(old)
 
 
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Whole or not at all: `write` fills a .partial folder, which then takes the place of `folder`."""
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    write(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
 def committed(folder: Path) -> list[Path]:
     """The whole step folders under `folder`, oldest first. A damaged one is passed over."""
     return [step for step in sorted(folder.glob("step_*")) if step.suffix != ".partial" and _is_whole(step)]

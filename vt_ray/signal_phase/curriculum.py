@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vt_ray.checkpoint import newest, write_json
+from vt_ray.checkpoint import newest, write_folder, write_json
 from vt_ray.config import Config, StageConfig
 from vt_ray.data.problem_sets import stage_problems
 from vt_ray.data.prompts import PromptEncoder
@@ -63,18 +61,10 @@ def run_curriculum(
                         checkpoints=folder / "checkpoints",
                     )
                     run_stage(run)
-                    _save_model(learner, folder / "model")
+                    write_folder(folder / "model", learner.save_hf)
                 write_json(folder / STAGE_DONE, {"stage": stage.name, "weight_version": version + stage.steps})
             elif (found := newest(folder / "checkpoints")) is not None:
                 tracker.load(found[0] / "tracker.json")
             model, version = folder / "model", version + stage.steps
             generator.load_checkpoint(model, version)
             after_stage(stage, generator, verifier)
-
-
-def _save_model(learner, folder: Path) -> None:
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    learner.save_hf(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)

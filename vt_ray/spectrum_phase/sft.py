@@ -5,15 +5,13 @@ problems --solutions--> sequences --seeded batches--> learner --every k steps-->
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vt_ray.algorithms.packing import TrainSequence
-from vt_ray.checkpoint import commit, newest
+from vt_ray.checkpoint import commit, newest, write_folder
 from vt_ray.config import ConfigError, SftConfig
 from vt_ray.data.stream import batch_indices
 from vt_ray.interfaces import Cluster, Learner
@@ -60,11 +58,7 @@ def _weighted(batch: Sequence[TrainSequence]) -> list[TrainSequence]:
 def _save(learner: Learner, log: MetricsLog, folder: Path, step: int) -> None:
     name = f"step_{step:06d}"
     model = folder / "checkpoints" / name
-    partial = model.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    learner.save_hf(partial)
-    shutil.rmtree(model, ignore_errors=True)
-    os.replace(partial, model)
+    write_folder(model, learner.save_hf)
     manifest = {"step": step, "metrics_offset": log.offset, "model": str(model.relative_to(folder))}
     commit(folder / "state" / name, manifest, learner.save_state, keep=1)
 
