@@ -60,12 +60,14 @@ class FileSource:
 @dataclass
 class DataConfig:
     """Which problems. Counts are per subdomain of the built-in makers; files come on top of them.
+    `levels` and `families` choose among the made ones (no family named: all).
 
     RL prompts are fresh: `train_per_subdomain` bounds the pool that SFT and RL draw from.
     """
 
     subdomains: list[str] = field(default_factory=lambda: ["algebra", "geometry", "calculus", "statistics", "code"])
     levels: list[int] = field(default_factory=lambda: [1, 2, 3])
+    families: list[str] = field(default_factory=list)
     train_per_subdomain: int = 2000
     probe_per_subdomain: int = 32
     test_per_subdomain: int = 40
@@ -184,9 +186,21 @@ class SyncConfig:
     probe_tokens: int = 32
 
 
+# What may run in place of MGPO to compare it with (signal_phase/controls.py).
+CONTROLS = ("", "shuffled_rewards", "sft")
+
+
 @dataclass
 class SignalConfig:
-    """The MGPO loop. LR n.s.: 1e-6 is the field's; the from-scratch model's presets take a larger one."""
+    """The MGPO loop. LR n.s.: 1e-6 is the field's; the from-scratch model's presets take a larger one.
+
+    `seed` is the phase's own, beside the run's: runs that differ in it share one SFT and one fused model. `control`
+    is one of CONTROLS; "sft" takes `control_sft_steps`.
+    """
+
+    seed: int = 0
+    control: str = ""
+    control_sft_steps: int = 0
 
     mgpo: MgpoConfig = field(default_factory=MgpoConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from vt_ray.config import Config
@@ -23,6 +23,7 @@ from vt_ray.report.collect import write_summary
 from vt_ray.report.html import write_report
 from vt_ray.report.summary import print_table
 from vt_ray.run_folder import RunFolder, input_files
+from vt_ray.signal_phase.controls import SFT_CONTINUED
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
 from vt_ray.spectrum_phase.probing import run_probe
@@ -39,8 +40,11 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
     fused = fuse_spectrum(config, run, sft, probe)
     milestones = {"base": base, **spectrum_milestones(sft, probe), "fused": fused}
     evaluate_spectrum(config, cluster, run, milestones, encoder, problems)
-    amplify_signal(config, cluster, run, base, fused, encoder, problems)
-    names = [*milestones, *(stage.name for stage in config.curriculum.stages)]
+    if config.signal.control == "sft":
+        after = [continue_sft(config, cluster, run, base, fused, encoder, problems)]
+    else:
+        after = amplify_signal(config, cluster, run, base, fused, encoder, problems)
+    names = [*milestones, *after]
     summary = write_summary(run.root, config, names, wall_seconds=time.monotonic() - start)
     print_table(summary, console)
     write_report(run.root)
@@ -150,17 +154,44 @@ def amplify_signal(
     fused: Path,
     encoder: PromptEncoder,
     problems: ProblemSets,
-) -> None:
-    """The MGPO stages, each followed by its evaluation; a stage is finished when that is there."""
-
-    finished = [run.root / "evaluation" / f"{stage.name}.json" for stage in config.curriculum.stages]
-    if all(path.exists() for path in finished):
-        return
+) -> list[str]:
+    """The MGPO stages, each followed by its evaluation; a stage is finished when that is there. Returns their names."""
+    names = [stage.name for stage in config.curriculum.stages]
+    if all((run.root / "evaluation" / f"{name}.json").exists() for name in names):
+        return names
 
     def after_stage(stage, generator: Generator, verifier: Verifier) -> None:
         held_out(config, stage.name, generator, verifier, encoder, problems, run.root / "evaluation")
 
     run_curriculum(config, cluster, base, fused, problems.train, encoder, run.root, after_stage)
+    return names
+
+
+def continue_sft(
+    config: Config,
+    cluster: Cluster,
+    run: RunFolder,
+    base: Path,
+    fused: Path,
+    encoder: PromptEncoder,
+    problems: ProblemSets,
+) -> str:
+    """In place of the stages: the fused model learns on from the worked solutions, at the rate that SFT ended with."""
+    first = config.spectrum.sft
+    rate = replace(first.optimizer, lr=first.optimizer.lr * first.optimizer.min_lr_ratio, min_lr_ratio=1.0)
+    steps = config.signal.control_sft_steps
+    sft = replace(first, steps=steps, checkpoint_every=steps, optimizer=rate)
+
+    def work(folder: Path) -> None:
+        examples = encoder.solutions(problems.train, sft.styles)
+        # Another order of the examples than the first time.
+        run_sft(cluster, fused, examples, sft, config.seed + 1, folder)
+
+    folder = run.phase(SFT_CONTINUED, {**sft_inputs(config), "continued": asdict(sft)}, work, after=fused)
+    with cluster.generator(base) as generator, cluster.verifier() as verifier:
+        generator.load_checkpoint(sft_checkpoints(folder)[-1], 1)
+        held_out(config, SFT_CONTINUED, generator, verifier, encoder, problems, run.root / "evaluation")
+    return SFT_CONTINUED
 
 
 def held_out(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vt_ray.config import Config, ConfigError, OptimizerConfig
+from vt_ray.config import CONTROLS, Config, ConfigError, OptimizerConfig
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
 from vt_ray.spectrum_phase.fusion import fusion_weights
 
@@ -165,6 +165,11 @@ def _signal(c: Config) -> Problems:
             f"signal.mgpo.clip_low={s.mgpo.clip_low} must lie in (0, 1) and clip_high={s.mgpo.clip_high} above 0: "
             "0.2 and 0.2 are usual"
         )
+    if not 0 <= s.seed < 2**31:
+        yield f"signal.seed={s.seed} must lie in 0..2^31-1: choose a smaller one"
+    yield from _one_of("signal.control", s.control, CONTROLS)
+    if s.control == "sft":
+        yield from _at_least("signal.control_sft_steps", s.control_sft_steps, 1)
     yield from _optimizer("signal.optimizer", s.optimizer)
     yield from _at_least("signal.checkpoint_every", s.checkpoint_every, 1)
     yield from _at_least("signal.keep_checkpoints", s.keep_checkpoints, 1)

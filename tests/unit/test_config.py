@@ -55,7 +55,9 @@ def above_zero(*names):
 
 BAD = [
     *[("run_name", name, "run_name=") for name in ("", "a/b", "..", ".", "phases", "a b", "a\n")],
-    *[("seed", seed, "seed=") for seed in (-1, 2**31)],
+    *[(key, seed, f"{key}=") for key in ("seed", "signal.seed") for seed in (-1, 2**31)],
+    ("signal.control", "placebo", "signal.control"),
+    ("signal.control", "sft", "signal.control_sft_steps"),
     *[(f"model.{name}", "other", f"model.{name}='other' must be one of") for name in ("source", "dtype", "attention")],
     ("model.source", "hf", "model.path is empty"),
     ("model.attention", "flash_attention_2", "model.attention=flash_attention_2 needs"),

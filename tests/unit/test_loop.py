@@ -145,9 +145,10 @@ class World:
         self.note("after_stage", stage.name, generator.held)
 
 
-def train(root, world, every=1, stages=STAGES):
+def train(root, world, every=1, stages=STAGES, **signal):
     config = Config()
     config.curriculum.stages = stages
+    config.signal = replace(config.signal, **signal)
     config.signal.checkpoint_every, config.signal.keep_checkpoints = every, 1
     root.mkdir(exist_ok=True)
     (root / "model.json").write_text("1")
@@ -247,3 +248,27 @@ def test_weights_that_did_not_arrive_end_the_run_before_anything_is_generated(tm
     with pytest.raises(SyncError, match=r"version 0.*generator_0.*w"):
         train(tmp_path, world := World(lost=1))
     assert "generate" not in world.notes
+
+
+def verdicts_of_the_first_step(world):
+    groups, *_ = world.told["mgpo_step"][0]
+    return {g.question_id: [v.status for v in g.verdicts] for g in groups}
+
+
+def test_shuffled_rewards_keep_each_groups_verdicts_and_lose_whose_they_are(tmp_path):
+    # 7 questions in one step: that none of the groups is dealt another order would be chance of one in thousands.
+    stages = [StageConfig("math", ["algebra"], 1, 7, 8, 8)]
+    true = verdicts_of_the_first_step(train(tmp_path / "true", World(), stages=stages))
+    control = {"control": "shuffled_rewards"}
+    shuffled = verdicts_of_the_first_step(train(tmp_path / "shuffled", World(), stages=stages, **control))
+    again = verdicts_of_the_first_step(train(tmp_path / "again", World(), stages=stages, **control))
+    assert shuffled != true
+    assert {q: sorted(v) for q, v in shuffled.items()} == {q: sorted(v) for q, v in true.items()}
+    assert again == shuffled
+
+
+def test_the_signal_phases_own_seed_changes_questions_and_samples(tmp_path):
+    zero, one = (train(tmp_path / str(seed), World(), seed=seed) for seed in (0, 1))
+    asked = [[q for (q,) in world.told["generate"]] for world in (zero, one)]
+    assert asked[0] != asked[1]
+    assert outcome(tmp_path / "0")[2] != outcome(tmp_path / "1")[2]

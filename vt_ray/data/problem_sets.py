@@ -68,7 +68,7 @@ def _made(data: DataConfig, split: str, count: int, seed: int) -> list[Problem]:
     return [
         problem
         for subdomain in data.subdomains
-        for problem in make_problems(subdomain, split, count, seed, data.levels)
+        for problem in make_problems(subdomain, split, count, seed, data.levels, data.families)
     ]
 
 

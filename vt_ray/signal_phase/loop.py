@@ -22,6 +22,7 @@ from vt_ray.data.stream import batch_indices
 from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
 from vt_ray.progress import bar
 from vt_ray.records import GradedGroup, GroupWeight, Problem, Prompt, Sampling
+from vt_ray.signal_phase.controls import shuffled_rewards
 from vt_ray.signal_phase.sync import SyncReport, sync_weights
 from vt_ray.tracking import MetricsLog
 
@@ -70,6 +71,8 @@ def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
         # Groups are verified as they come: what is left to verify after the last one is the second figure.
         graded = run.verifier.grade(clock.last_of(run.generator.generate(prompts, _sampling(run.stage))))
         groups = in_order(graded, prompts)
+    if run.signal.control == "shuffled_rewards":
+        groups = shuffled_rewards(groups, step_key(run, step))
     weights = run.tracker.weigh(groups, version)
     with clock("update"):
         metrics = run.learner.mgpo_step(groups, weights, run.signal.mgpo, run.stage.temperature)
@@ -81,10 +84,15 @@ def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
 
 
 def step_prompts(run: StageRun, step: int) -> list[Prompt]:
-    """The step's questions, in an order and with seeds that depend on (seed, stage, step) alone."""
-    key = (run.seed, run.stage.name)
-    chosen = batch_indices(len(run.problems), run.stage.prompts_per_step, step, key)
-    return run.encoder.prompts([run.problems[i] for i in chosen], run.stage.group_size, (*key, step))
+    """The step's questions, in an order and with seeds that depend on (seeds, stage, step) alone."""
+    *stage_key, _ = key = step_key(run, step)
+    chosen = batch_indices(len(run.problems), run.stage.prompts_per_step, step, stage_key)
+    return run.encoder.prompts([run.problems[i] for i in chosen], run.stage.group_size, key)
+
+
+def step_key(run: StageRun, step: int) -> tuple[Any, ...]:
+    """All that chance in a step depends on: the run's seed, the signal phase's own, stage and step."""
+    return run.seed, run.signal.seed, run.stage.name, step
 
 
 def in_order(graded: Iterator[GradedGroup], prompts: Sequence[Prompt]) -> list[GradedGroup]:

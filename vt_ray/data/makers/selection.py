@@ -48,29 +48,34 @@ def _cells(subdomain: str) -> dict[str, list[_Cell]]:
     return cells
 
 
-def count_problems(subdomain: str, split: str, levels: Sequence[int] = LEVELS) -> int:
+def count_problems(subdomain: str, split: str, levels: Sequence[int] = LEVELS, families: Sequence[str] = ()) -> int:
     """How many distinct problems exist there. Raises ValueError as `make_problems` does."""
-    _check_names(subdomain, split, levels)
-    return sum(len(stock) for family, stock in _cells(subdomain)[split] if family.level in levels)
+    return sum(len(stock) for _, stock in _chosen(subdomain, split, levels, families))
 
 
-def make_problems(subdomain: str, split: str, count: int, seed: int, levels: Sequence[int] = LEVELS) -> list[Problem]:
-    """Draw `count` distinct problems, spread evenly over the families and levels.
+def make_problems(
+    subdomain: str,
+    split: str,
+    count: int,
+    seed: int,
+    levels: Sequence[int] = LEVELS,
+    families: Sequence[str] = (),
+) -> list[Problem]:
+    """Draw `count` distinct problems, spread evenly over the levels and over `families` (names; empty: all).
 
     The same arguments give the same list in every process, and a smaller count gives its beginning. The
     splits are disjoint whatever the seeds. Raises ValueError for an unknown name or level, and when fewer
     problems exist.
     """
-    existing = count_problems(subdomain, split, levels)
+    cells = _chosen(subdomain, split, levels, families)
+    existing = sum(len(stock) for _, stock in cells)
     if not 1 <= count <= existing:
         raise ValueError(
             f"count={count} asked, but {subdomain!r} has {existing} problems in split {split!r} at levels "
-            f"{sorted(set(levels))}: ask for 1 to {existing}, or allow more levels"
+            f"{sorted(set(levels))}: ask for 1 to {existing}, or allow more levels or families"
         )
     dice = random.Random(f"{subdomain}/{split}/{seed}")
-    shuffled = [
-        (family, dice.sample(stock, len(stock))) for family, stock in _cells(subdomain)[split] if family.level in levels
-    ]
+    shuffled = [(family, dice.sample(stock, len(stock))) for family, stock in cells]
     return [family.problem(subdomain, parameters) for family, parameters in _in_turns(dice, shuffled, count)]
 
 
@@ -83,6 +88,18 @@ def _in_turns(dice: random.Random, cells: list[_Cell], count: int) -> list[tuple
         if len(drawn) >= count:
             break
     return drawn[:count]
+
+
+def _chosen(subdomain: str, split: str, levels: Sequence[int], families: Sequence[str]) -> list[_Cell]:
+    _check_names(subdomain, split, levels)
+    known = {family.name for one in _FAMILIES.values() for family in one}
+    if unknown := sorted(set(families) - known):
+        raise ValueError(f"unknown family {unknown[0]!r}: choose from {', '.join(sorted(known))}")
+    return [
+        (family, stock)
+        for family, stock in _cells(subdomain)[split]
+        if family.level in levels and (not families or family.name in families)
+    ]
 
 
 def _check_names(subdomain: str, split: str, levels: Sequence[int]) -> None:

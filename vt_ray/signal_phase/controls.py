@@ -1,0 +1,32 @@
+"""What MGPO's gain is held against: the same steps with rewards that say nothing, and SFT that simply goes on.
+
+signal.control=shuffled_rewards    the stages as they are, but each group's verdicts are dealt out anew
+signal.control=sft                 no stage: the fused model learns on from the worked solutions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vt_ray.data.prompts import sample_seed
+from vt_ray.records import GradedGroup
+
+SFT_CONTINUED = "sft_continued"
+
+
+def shuffled_rewards(groups: Sequence[GradedGroup], key: Sequence[Any]) -> list[GradedGroup]:
+    """Each group with its own verdicts in a random order that depends on `key` and the question alone.
+
+    p_c, w_ME and the sizes of the advantages stay as they are; which completion they belong to is chance, so nothing
+    can be learnt from them.
+    """
+    return [_dealt_anew(group, sample_seed("shuffled", *key, group.question_id)) for group in groups]
+
+
+def _dealt_anew(group: GradedGroup, seed: int) -> GradedGroup:
+    order = np.random.default_rng(seed).permutation(len(group.verdicts))
+    return replace(group, verdicts=tuple(group.verdicts[i] for i in order))
