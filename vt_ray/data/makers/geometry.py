@@ -80,7 +80,8 @@ def _rectangle_back(dice: Random, asked: str, side: int, other: int) -> Task:
 
 def _rectangle_small() -> Iterator[tuple[str | int, ...]]:
     yield from (("area", a, b) for a, b in combinations_with_replacement(range(2, 11), 2))
-    yield from (("perimeter", a, b) for a, b in combinations_with_replacement(range(2, 26), 2) if a <= 10 or b <= 20)
+    yield from (("perimeter", a, b) for a, b in combinations_with_replacement(range(2, 21), 2))
+    yield from (("perimeter", a, b) for a, b in product(range(2, 11), range(21, 46)))
 
 
 def _rectangle_wide() -> Iterator[tuple[str | int, ...]]:
