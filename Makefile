@@ -8,7 +8,7 @@ TORCH := torch==2.13.0+cpu
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick test-all lint wheel clean
+.PHONY: help setup demo sweep controls test test-quick test-all lint wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,6 +17,16 @@ setup: $(READY) ## .venv with vt-ray, vt-tools and everything pinned (about 3 mi
 
 demo: $(READY) ## the main job: the whole pipeline on this machine (under 9 minutes), into runs/demo
 	$(BIN)/vt-ray experiment=demo
+
+sweep: $(READY) ## MGPO against GRPO: lambda 0, 0.5, 1, 2 x 3 seeds on one fused model, and their comparison
+	$(BIN)/vt-ray -m experiment=sweep
+	$(BIN)/vt-tools report runs/sweep-*
+
+controls: $(READY) ## RL against its controls: shuffled rewards, and SFT that goes on for as long
+	$(BIN)/vt-ray experiment=demo
+	$(BIN)/vt-ray experiment=demo run_name=demo_shuffled signal.control=shuffled_rewards
+	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=700
+	$(BIN)/vt-tools report runs/demo runs/demo_shuffled runs/demo_sft
 
 test: $(READY) lint ## lint, types and all tests but the nightly ones (about 12 minutes)
 	$(BIN)/python -m pytest -m "not nightly and not gpu"

@@ -101,6 +101,11 @@ def test_the_same_in_every_process() -> None:
     assert len(digests) == 1
 
 
+def test_families_are_chosen_by_name():
+    drawn = make_problems("code", "train", 60, 0, families=["formula", "number", "median"])
+    assert {p.question_id.split("/")[1] for p in drawn} == {"formula", "number"}
+
+
 def test_levels_are_kept_and_spread_evenly() -> None:
     assert {p.level for p in make_problems("code", "train", 50, 0, levels=[2])} == {2}
     levels = [p.level for p in make_problems("statistics", "train", 300, 0)]
@@ -113,6 +118,7 @@ def test_levels_are_kept_and_spread_evenly() -> None:
         (("physics", "train", 1, 0), r"'physics'.*algebra"),
         (("algebra", "dev", 1, 0), r"'dev'.*train"),
         (("algebra", "train", 0, 0), r"count=0.*ask for 1 to"),
+        (("algebra", "test", 5, 0, LEVELS, ["knitting"]), "unknown family 'knitting': choose from .*linear"),
         (("algebra", "test", 10**6, 0), rf"count=1000000.*has {count_problems('algebra', 'test')} problems"),
         (("algebra", "train", 1, 0, [4]), r"levels=\[4\].*1, 2, 3"),
         (("algebra", "train", 1, 0, []), r"levels=\[\]"),
