@@ -165,6 +165,19 @@ def test_multirun_shares_one_sft_and_one_fused_model(finished):
     assert weights[0] == weights[1]
 
 
+def test_the_sft_control_goes_on_from_the_shared_fused_model(finished):
+    run, _ = finished
+    control = run.parent / "tiny_sft"
+    done = vt_ray(run.parent, "run_name=tiny_sft", "signal.control=sft", "signal.control_sft_steps=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((control / "summary.json").read_text())
+    assert [m["name"] for m in summary["milestones"]] == [*MILESTONES[:4], "sft_continued"]
+    assert summary["gain"]["to"] == "sft_continued"
+    assert (control / "fused/model.safetensors").stat().st_ino == (run / "fused/model.safetensors").stat().st_ino
+    assert len((control / "sft_continued/metrics.jsonl").read_text().splitlines()) == 3
+    assert not (control / "metrics.jsonl").exists()
+
+
 def test_failing_run_exits_non_zero(tmp_path):
     failed = vt_ray(tmp_path, "signal.sync.logprob_tolerance=1e-30")
     assert failed.returncode != 0

@@ -78,22 +78,26 @@ def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
 
 
 def gain_over_best(starts: Sequence[Path], end: Path) -> dict[str, Any] | None:
-    """Pass@1 at `end` minus that of the better one of `starts`, paired by question: overall and by subdomain."""
-    scores = [_pass_at_1(path) for path in starts]
-    best = max(scores, key=lambda score: mean(score.values()))
-    name = json.loads(starts[scores.index(best)].read_text())["name"]
-    after = _pass_at_1(end)
-    subdomains = {s["question_id"]: s["subdomain"] for s in json.loads(end.read_text())["scores"]}
-    parts = {
-        subdomain: _difference(name, *({q: v for q, v in x.items() if subdomains.get(q) == subdomain} for x in (best, after)))
-        for subdomain in sorted(set(subdomains.values()))
-    }
-    whole = _difference(name, best, after)
-    return {**whole, "by_subdomain": parts} if whole else None
+    """Pass@1 at `end` minus that of the better one of `starts`, paired by question: overall and by subdomain.
+
+    The better one by the very scores it is compared on: what chance there is in the choice counts against the gain.
+    """
+    best = max(starts, key=lambda path: mean(s.pass_at_1 for s in _read(path)))
+    before, after = ({s.question_id: s for s in _read(path)} for path in (best, end))
+
+    def gain(subdomain: str | None) -> dict[str, Any] | None:
+        scores = [
+            {q: s.pass_at_1 for q, s in side.items() if subdomain in (None, s.subdomain)} for side in (before, after)
+        ]
+        return _difference(best.stem, *scores)
+
+    whole = gain(None)
+    parts = {d: gain(d) for d in sorted({s.subdomain for s in after.values()})}
+    return {**whole, "to": end.stem, "by_subdomain": parts} if whole else None
 
 
-def _pass_at_1(path: Path) -> dict[str, float]:
-    return {s.question_id: s.pass_at_1 for s in scored([Score(**s) for s in json.loads(path.read_text())["scores"]])}
+def _read(path: Path) -> list[Score]:
+    return scored([Score(**score) for score in json.loads(path.read_text())["scores"]])
 
 
 def _passes(scores: list[Score], k: int) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from typing import Any
 
 from vt_ray.checkpoint import write_json
 from vt_ray.config import Config, config_hash
-from vt_ray.evaluation.milestones import milestone_summaries
+from vt_ray.evaluation.milestones import gain_over_best, milestone_summaries
 from vt_ray.run_folder import DONE
 from vt_ray.tracking import read_lines
+
+# What the signal phase is measured from: the better of the two.
+STARTS = ("sft_best", "fused")
 
 
 def write_summary(root: Path, config: Config, milestones: Sequence[str], wall_seconds: float) -> dict[str, Any]:
@@ -27,6 +30,7 @@ def write_summary(root: Path, config: Config, milestones: Sequence[str], wall_se
         "lambda": config.signal.mgpo.lam,
         "config_hash": config_hash(config),
         "milestones": milestone_summaries(paths, config.evaluation.k),
+        "gain": gain_over_best([path for path in paths if path.stem in STARTS], paths[-1]),
         "phases": phase_costs(root, paths),
         "wall_seconds": _earlier(root) + wall_seconds,
     }

@@ -50,6 +50,19 @@ def subdomains(milestones: Sequence[Milestone]) -> list[str]:
     return sorted({name for m in milestones for name in m.get("by_subdomain") or {}})
 
 
+def gain_sentence(summary: Mapping[str, Any]) -> str:
+    """What came of the signal phase, from the better of best SFT and fused model; "" where that is not known."""
+    gain = summary.get("gain")
+    if not gain:
+        return ""
+    sure = not gain["low"] <= 0 <= gain["high"]
+    parts = ", ".join(f"{d} {100 * part['mean']:+.1f}" for d, part in gain["by_subdomain"].items() if part)
+    return (
+        f"{gain['to']} against {gain['from']}, the better of best SFT and fused: {words.points(gain)} points of Pass@1"
+        f"{'' if sure else ', which is within noise'} ({parts})."
+    )
+
+
 def headline(milestones: Sequence[Milestone]) -> str:
     """What the run came to, in two sentences."""
     if not milestones:

@@ -35,6 +35,8 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         console.print(_table("Milestones", scores))
         if len(subdomains[0]) > 1:
             console.print(_table("Pass@1 by subdomain", subdomains))
+    if gain := ms.gain_sentence(summary):
+        console.print(gain, markup=False, highlight=False)
     if summary.get("phases"):
         console.print(_table("Phases", phase_rows(summary)))
 

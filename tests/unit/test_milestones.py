@@ -1,0 +1,48 @@
+"""Scores of milestones compared: the gain of the signal phase, by hand-computed numbers."""
+
+import json
+
+import pytest
+
+from vt_ray.evaluation.milestones import gain_over_best
+from vt_ray.report.milestones import gain_sentence
+
+
+def scores(folder, name, correct):
+    """One problem a count, of 4 samples each; the first half is algebra, the rest code."""
+    half = len(correct) // 2
+    rows = [
+        {
+            "question_id": f"q{i}",
+            "subdomain": "algebra" if i < half else "code",
+            "correct": c,
+            "valid": 4,
+            "samples": 4,
+            "truncated": 0,
+            "tokens": 9,
+        }
+        for i, c in enumerate(correct)
+    ]
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({"name": name, "seconds": 1.0, "scores": rows}))
+    return path
+
+
+def test_the_gain_is_taken_from_the_better_start(tmp_path):
+    sft, fused = scores(tmp_path, "sft_best", [0, 2, 0, 2]), scores(tmp_path, "fused", [2, 2, 0, 1])
+    end = scores(tmp_path, "code", [2, 3, 4, 3])
+    gain = gain_over_best([sft, fused], end)
+    assert (gain["from"], gain["to"]) == ("fused", "code")
+    assert gain["mean"] == pytest.approx((0 + 1 + 4 + 2) / 16)
+    assert gain["by_subdomain"]["algebra"]["mean"] == pytest.approx(1 / 8)
+    assert gain["by_subdomain"]["code"]["mean"] == pytest.approx(6 / 8)
+    assert gain_over_best([sft], end)["mean"] == pytest.approx(8 / 16)
+
+
+def test_a_gain_that_may_be_chance_is_said_to_be(tmp_path):
+    start = scores(tmp_path, "fused", [0, 4] * 8)
+    same = gain_sentence({"gain": gain_over_best([start], scores(tmp_path, "code", [1, 3] * 8))})
+    better = gain_sentence({"gain": gain_over_best([start], scores(tmp_path, "code", [3, 4] * 8))})
+    assert "code against fused" in same and "within noise" in same
+    assert "within noise" not in better and "+37.5" in better
+    assert gain_sentence({}) == ""
