@@ -14,6 +14,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayActorError, RayError
 
 from vt_ray.actors.reservation import Reservation
+from vt_ray.placement import ClusterError
 
 ANSWER_S = 2.0
 VERDICT_S = 60.0
@@ -21,7 +22,7 @@ VERDICT_S = 60.0
 
 def name_the_lost(error: BaseException, reservation: Reservation, actors: Mapping[str, ActorHandle]) -> str | None:
     """The nodes, or else the actors, that are gone; None where `error` has another cause."""
-    if not isinstance(error, (RayError, TimeoutError)):
+    if not isinstance(error, (RayError, TimeoutError, ClusterError)):
         return None
     deadline = time.monotonic() + VERDICT_S
     while True:
