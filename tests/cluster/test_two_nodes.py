@@ -78,13 +78,13 @@ def rl_steps(root: Path) -> list[tuple[str, int]]:
     return [(line["stage"], line["step"]) for line in lines]
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2500)
 def test_a_lost_node_ends_the_run_with_its_name_and_the_same_command_finishes_it(nodes, tmp_path):
     run, root = Run(tmp_path, nodes), tmp_path / "tiny"
-    run.until(lambda: "waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said, 200)
+    run.until(lambda: "waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said, 300)
     assert "Ray has 1 GPUs and 2 CPUs on 1 node (" in run.said
     second = nodes.add_node(**NODE)
-    run.until((root / "rl/math_short/checkpoints/step_000001/manifest.json").exists, 500)
+    run.until((root / "rl/math_short/checkpoints/step_000001/manifest.json").exists, 1000)
 
     where = homes(nodes)
     used = [{where[actor] for actor in bundle.actors} for bundle in place(ClusterConfig(**PLAN)).bundles]
@@ -93,20 +93,23 @@ def test_a_lost_node_ends_the_run_with_its_name_and_the_same_command_finishes_it
     assert {name.split("_")[0] for name in held} == {"generator", "learner", "verifier"}
 
     nodes.remove_node(second, allow_graceful=False)
+    # Ray declares a node dead within half a minute; nothing may wait for it any longer than that.
+    began = time.monotonic()
     assert run.end(timeout_s=120) == 1
+    print(f"ended {time.monotonic() - began:.0f} s after the node was killed: {run.said.splitlines()[-1]}")
     assert f"lost node {second.node_ip_address} ({second.node_id[:8]}) with {', '.join(held)}" in run.said
     assert "the same command continues" in run.said and "Traceback" not in run.said
     committed = rl_steps(root)
 
     nodes.add_node(**NODE)
     again = Run(tmp_path, nodes)
-    assert again.end(timeout_s=500) == 0, again.said
+    assert again.end(timeout_s=1000) == 0, again.said
     assert rl_steps(root) == [(stage, step) for stage in ("math_short", "math_long", "code") for step in (1, 2)]
     assert rl_steps(root)[: len(committed)] == committed
 
 
 def test_a_wait_for_nodes_that_never_come_ends_with_what_is_missing(nodes, tmp_path):
     run = Run(tmp_path, nodes, "cluster.resources_timeout_s=3")
-    assert run.end(timeout_s=200) == 1
+    assert run.end(timeout_s=300) == 1
     assert "error: gave up after 3 s of waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said
     assert "raise cluster.resources_timeout_s" in run.said and "Traceback" not in run.said

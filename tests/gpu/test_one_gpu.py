@@ -42,17 +42,12 @@ print(json.dumps({"free": free, "same": engine.token_logprobs(tokens) == before}
 """
 
 
-def vt_ray(runs, *overrides):
-    done = subprocess.run(
-        [*VT_RAY, *BFLOAT16, f"runs_dir={runs}", *overrides], capture_output=True, text=True, timeout=1500
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return runs / "tiny"
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    return vt_ray(tmp_path_factory.mktemp("runs"))
+    runs = tmp_path_factory.mktemp("runs")
+    done = subprocess.run([*VT_RAY, f"runs_dir={runs}"], capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs / "tiny"
 
 
 @pytest.mark.timeout(1600)
