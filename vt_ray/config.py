@@ -84,10 +84,15 @@ class DataConfig:
 class ClusterConfig:
     """Who runs where. GPUs 0 means the CPU builds of vLLM and DeepSpeed (the same code, the same checks).
 
-    On two cores actors take turns, so Ray is given fractions and the threads are set here.
+    On two cores actors take turns, so Ray is given fractions and the threads are set here. With `colocate` each
+    generator shares one GPU with a learner rank: the one that is not at work lies in host memory.
     """
 
     ray_address: str | None = None
+    # Nodes that the actors are dealt to, and the GPUs of each; 0: as many as are asked for.
+    num_nodes: int = 1
+    gpus_per_node: int = 0
+    colocate: bool = False
     num_generators: int = 1
     num_learners: int = 1
     num_verifiers: int = 1
@@ -103,6 +108,8 @@ class ClusterConfig:
     # Shared memory for objects in flight, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
     startup_timeout_s: float = 300.0
+    # How long a run waits for nodes to join the Ray at `ray_address`; nobody can join one that it started itself.
+    resources_timeout_s: float = 600.0
 
 
 @dataclass

@@ -23,6 +23,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from vt_ray.config import Config, ConfigError, to_config  # noqa: E402
+from vt_ray.placement import ClusterError  # noqa: E402
 
 PACKAGE = Path(__file__).resolve().parent
 # In the wheel conf/ lies inside the package, in a checkout beside it. Hydra wants it absolute.
@@ -37,7 +38,7 @@ def hydra_main(composed: DictConfig) -> None:
         config = to_config(composed)
         _name_sweep_member(config)
         launch(config)
-    except ConfigError as error:
+    except (ConfigError, ClusterError) as error:
         # One line for the user; Hydra would print a traceback.
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

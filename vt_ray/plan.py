@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vt_ray.config import Config, config_hash
 from vt_ray.data.problem_sets import ProblemSets
+from vt_ray.placement import Bundle, place
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -92,8 +93,30 @@ def actor_plan(config: Config) -> list[ActorPlan]:
             config.verify.memory_mb / 1024,
             "limit of a test",
         ),
-        ActorPlan("tracker, recorder", 2, k.cpus_per_actor, 0, 0.3, "process"),
+        ActorPlan("tracker, recorder", 2, 0, 0, 0.3, "process"),
     ]
+
+
+def seat_rows(config: Config) -> list[tuple[str, str, str]]:
+    """Node, GPU and actors: each GPU with who uses it, then who sits on the node without one. Ray may number the GPUs
+    and nodes otherwise, but never parts those that stand together here."""
+    rows: list[tuple[str, str, str]] = []
+    taken: dict[int, int] = {}
+    for bundle in place(config.cluster).bundles:
+        rows += _bundle_rows(bundle, taken.get(bundle.node, 0))
+        taken[bundle.node] = taken.get(bundle.node, 0) + bundle.gpus
+    return [*rows, ("the driver's", "–", "tracker, recorder")]
+
+
+def _bundle_rows(bundle: Bundle, first_gpu: int) -> list[tuple[str, str, str]]:
+    using: dict[str, list[str]] = {}
+    used = float(first_gpu)
+    for seat in sorted(bundle.seats, key=lambda seat: -seat.gpus):
+        first, last = int(used), int(used + seat.gpus - 0.5)
+        gpu = "–" if not seat.gpus else f"{first}-{last}" if last > first else str(first)
+        using.setdefault(gpu, []).append(seat.actor)
+        used += seat.gpus
+    return [(str(bundle.node), gpu, ", ".join(actors)) for gpu, actors in using.items()]
 
 
 def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
@@ -132,12 +155,17 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
     for a in actor_plan(config):
         actors.add_row(a.kind, str(a.count), f"{a.cpus:g}", str(a.gpus), f"{a.memory_gb:.2f}", a.memory_of)
     console.print(actors)
+    seats = Table("node", "GPU", "actors", title="who sits where")
+    for row in seat_rows(config):
+        seats.add_row(*row)
+    console.print(seats)
+    if config.cluster.colocate and not config.cluster.gpus_per_learner:
+        console.print("cluster.colocate without a GPU is a rehearsal: turns are taken, no memory is freed")
     phases = Table("phase", "steps", "tokens at most", "what", title="what is done")
     for p in phase_plan(config, problems):
         phases.add_row(p.name, f"{p.steps:,}", f"{p.tokens:,}", p.what)
     console.print(phases)
-    gpus = sum(a.count * a.gpus for a in actor_plan(config))
-    console.print(f"GPUs in all: {gpus}   dry run: nothing was started")
+    console.print(f"GPUs in all: {place(config.cluster).gpus}   dry run: nothing was started")
 
 
 def _stored_dtype(folder: Path) -> str:

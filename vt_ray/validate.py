@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vt_ray.config import CONTROLS, Config, ConfigError, OptimizerConfig
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
+from vt_ray.placement import asked, gpus_asked, place
 from vt_ray.spectrum_phase.fusion import fusion_weights
 
 Problems = Iterator[str]
@@ -24,17 +25,15 @@ def validate(config: Config) -> None:
 def refuse_missing_gpus(config: Config) -> None:
     """A local run that asks for more GPUs than this machine has would wait for ever."""
     cluster = config.cluster
-    asked = cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
-    if asked == 0 or cluster.ray_address is not None:
+    if gpus_asked(cluster) == 0 or cluster.ray_address is not None:
         return
     import torch
 
     there = torch.cuda.device_count()
-    if asked > there:
+    if gpus_asked(cluster) > there:
         raise ConfigError(
-            f"cluster asks for {cluster.num_generators} generators x {cluster.gpus_per_generator} GPU + "
-            f"{cluster.num_learners} learner ranks x {cluster.gpus_per_learner} GPU = {asked} GPUs, this machine has "
-            f"{there}: set cluster.ray_address=auto inside a Ray cluster that has them, or take cluster=local"
+            f"cluster asks for {asked(cluster)}, this machine has {there}: set cluster.ray_address=auto inside a Ray "
+            "cluster that has them, or take cluster=local"
         )
 
 
@@ -127,16 +126,42 @@ def _cluster(c: Config) -> Problems:
             f"cluster.tensor_parallel_size={k.tensor_parallel_size}: weight sync reaches engines of one process only "
             "so far; set it and cluster.gpus_per_generator to 1 and raise cluster.num_generators"
         )
-    for name in ("cpus_per_actor", "object_store_gb", "startup_timeout_s"):
+    for name in ("cpus_per_actor", "object_store_gb", "startup_timeout_s", "resources_timeout_s"):
         if not getattr(k, name) > 0:
             yield f"cluster.{name}={getattr(k, name)} must be above 0"
     if not 0 < k.gpu_memory_utilization <= 1:
         yield f"cluster.gpu_memory_utilization={k.gpu_memory_utilization} must lie in (0, 1]: 0.85 is usual"
+    yield from _placement(c)
     yield from _one_of("learner.zero_stage", c.learner.zero_stage, (0, 1, 2, 3))
     if c.learner.offload_optimizer and c.learner.zero_stage == 0:
         yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
     yield from _at_least("learner.row_tokens", c.learner.row_tokens, 16)
     yield from _at_least("learner.rows_per_batch", c.learner.rows_per_batch, 1)
+
+
+def _placement(c: Config) -> Problems:
+    k = c.cluster
+    yield from _at_least("cluster.num_nodes", k.num_nodes, 1)
+    yield from _at_least("cluster.gpus_per_node", k.gpus_per_node, 0)
+    if k.num_nodes > 1 and not k.gpus_per_node and gpus_asked(k):
+        yield f"cluster.num_nodes={k.num_nodes} with cluster.gpus_per_node=0: say how many GPUs a node has, 8 is usual"
+    elif min(k.num_nodes, k.num_generators, k.num_learners) > 0:
+        try:
+            place(k)
+        except ConfigError as error:
+            yield str(error)
+    if not k.colocate:
+        return
+    if k.num_generators != k.num_learners or k.gpus_per_generator != k.gpus_per_learner or k.gpus_per_generator > 1:
+        yield (
+            f"cluster.colocate pairs a generator with a learner rank on one GPU, but cluster asks for {asked(k)}: set "
+            "num_generators = num_learners and gpus_per_generator = gpus_per_learner = 1 (0 rehearses without a GPU)"
+        )
+    if c.learner.zero_stage not in (1, 2):
+        yield (
+            f"learner.zero_stage={c.learner.zero_stage} with cluster.colocate: DeepSpeed puts its states aside under "
+            "ZeRO 1 and 2, and under 3 with its own fused Adam only, which is not built here: set it to 1 or 2"
+        )
 
 
 def _spectrum(c: Config) -> Problems:

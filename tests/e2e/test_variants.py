@@ -41,6 +41,11 @@ def test_pretrained_model_in_bfloat16(tmp_path):
     assert len(summary["milestones"]) == 7
 
 
+def test_one_shared_gpu_rehearsed_without_one(tmp_path):
+    """Generator and learner take turns; vLLM refuses work while asleep, so a wrong turn would never end."""
+    assert len(vt_ray(tmp_path, "cluster.colocate=true")["milestones"]) == 7
+
+
 def test_interrupt_from_the_keyboard_says_how_to_go_on(tmp_path):
     command = [*VT_RAY, f"runs_dir={tmp_path}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -76,6 +76,9 @@ BAD = [
     *at_least(1, "cluster.tensor_parallel_size", "cluster.kv_cache_gb", "cluster.max_num_seqs"),
     *at_least(1, "cluster.generator_threads", "cluster.learner_threads"),
     *at_least(0, "cluster.gpus_per_generator", "cluster.gpus_per_learner"),
+    *at_least(1, "cluster.num_nodes"),
+    *at_least(0, "cluster.gpus_per_node"),
+    *above_zero("cluster.resources_timeout_s", "cluster.startup_timeout_s"),
     ("cluster.gpus_per_learner", 2, "a rank drives one GPU"),
     ("cluster.tensor_parallel_size", 2, "cluster.tensor_parallel_size=2 must equal"),
     ("cluster.gpus_per_generator", 2, "cluster.gpus_per_generator=2"),
@@ -138,6 +141,32 @@ def test_values_that_do_not_fit_together_are_refused(good):
         validate(changed(good, **{"learner.offload_optimizer": True, "learner.zero_stage": 0}))
     with pytest.raises(ConfigError, match=r"data.test_files: '/nowhere/test.parquet' is no file"):
         validate(composed("data.test_files=[{path: /nowhere/test.parquet}]"))
+
+
+@pytest.mark.parametrize("cluster", sorted(path.stem for path in (CONF / "cluster").glob("*.yaml")))
+def test_every_cluster_group_is_valid_for_the_papers_run_but_for_flash_attention(cluster):
+    validate(composed("experiment=vibethinker_1_5b", f"cluster={cluster}", "model.attention=sdpa"))
+
+
+def test_gpus_that_do_not_fit_on_the_nodes_are_refused(good):
+    gpus = {"cluster.num_learners": 9, "cluster.gpus_per_learner": 1, "cluster.num_nodes": 2}
+    with pytest.raises(ConfigError, match="num_nodes=2 with cluster.gpus_per_node=0: say how many"):
+        validate(changed(good, **gpus))
+    with pytest.raises(ConfigError, match="no node has 1 GPU left for learner_8.*1 generators x 0 GPU"):
+        validate(changed(good, **gpus, **{"cluster.gpus_per_node": 4}))
+    validate(changed(good, **gpus, **{"cluster.gpus_per_node": 5}))
+
+
+def test_a_shared_gpu_takes_pairs_and_zero_1_or_2(good):
+    shared = changed(good, **{"cluster.colocate": True})
+    validate(shared)
+    validate(changed(shared, **{"cluster.gpus_per_generator": 1, "cluster.gpus_per_learner": 1}))
+    for unlike in ({"cluster.num_learners": 2}, {"cluster.gpus_per_learner": 1}):
+        with pytest.raises(ConfigError, match="cluster.colocate pairs a generator with a learner rank"):
+            validate(changed(shared, **unlike))
+    for stage in (0, 3):
+        with pytest.raises(ConfigError, match=f"learner.zero_stage={stage} with cluster.colocate"):
+            validate(changed(shared, **{"learner.zero_stage": stage}))
 
 
 def test_flash_attention_on_several_rows_at_once_is_refused(good):

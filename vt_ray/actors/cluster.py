@@ -1,8 +1,9 @@
-"""The Ray cluster: starts or joins Ray, places the actors, and keeps them warm between phases.
+"""The Ray cluster: starts or joins Ray, gives each actor its seat, and keeps the actors warm between phases.
 
     RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> RayVerifier ...
 
-Actors start in the background when the cluster is entered, and are waited for where they are first used.
+Actors start in the background when the cluster is entered, and are waited for where they are first used. A lost actor
+or node ends the run with a ClusterError that names it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray.actor import ActorHandle
 
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
+from vt_ray.actors.loss import name_the_lost
 from vt_ray.actors.recorder import RayRecorder, RecorderActor
+from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.tracker import RayTracker, TrackerActor
+from vt_ray.actors.turns import Turns, TurnTakingGenerator, TurnTakingLearner
 from vt_ray.actors.verifiers import RayVerifier, VerifierActor
-from vt_ray.config import Config, ConfigError, OptimizerConfig
+from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.training import LearnerSpec
+from vt_ray.placement import ClusterError, asked, gpus_asked, place
+from vt_ray.progress import console
 
 
 class RayCluster:
@@ -32,28 +39,88 @@ class RayCluster:
     def __init__(self, config: Config, log_folder: Path):
         self.config = config
         self.log_folder = log_folder.resolve()
-        self._generators: dict[EngineSpec, list] = {}
-        self._learners: list = []
-        self._verifiers: list = []
+        self._turns = Turns(shared=config.cluster.colocate)
+        self._reservation: Reservation | None = None
+        self._actors: dict[str, ActorHandle] = {}
+        self._learners: list[ActorHandle] = []
+        self._verifiers: list[ActorHandle] = []
+        self._generator: RayGenerator | None = None
+        self._generator_spec: EngineSpec | None = None
 
     def __enter__(self) -> RayCluster:
-        _start_ray(self.config)
+        cluster = self.config.cluster
+        _start_ray(cluster)
         try:
-            _refuse_too_few_gpus(self.config)
-            self._verifiers = self._start_verifiers()
+            _refuse_too_few_gpus(cluster)
+            self._reservation = Reservation(cluster, place(cluster), lambda text: console.print(text, soft_wrap=True))
+            self._verifiers = [
+                self._start(VerifierActor, name, name, self.config.verify, self.log_folder)
+                for name in _names("verifier", cluster.num_verifiers)
+            ]
             self._learners = self._start_learners()
-        except BaseException:
-            ray.shutdown()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
             raise
         return self
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, kind, error: BaseException | None, trace) -> None:
+        lost = None
+        if error is not None and self._reservation is not None:
+            lost = name_the_lost(error, self._reservation, self._actors)
         ray.shutdown()
+        if lost:
+            raise ClusterError(f"{lost}: the same command continues after the newest committed step") from error
 
     @contextmanager
-    def generator(self, model_path: Path) -> Iterator[RayGenerator]:
+    def generator(self, model_path: Path) -> Iterator[TurnTakingGenerator]:
+        spec = self._engine_spec(model_path)
+        if self._generator is None:
+            self._turns.vacate()
+            self._generator, self._generator_spec = self._start_generators(spec), spec
+            self._turns.opened(self._generator)
+        elif spec != self._generator_spec:
+            raise ValueError(
+                f"the generators were opened with {self._generator_spec.model_path}, not {model_path}: a run opens one "
+                "engine a seat; other weights come by load_checkpoint"
+            )
+        yield TurnTakingGenerator(self._generator, self._turns)
+
+    @contextmanager
+    def learner(self, model_path: Path, optimizer: OptimizerConfig, total_steps: int) -> Iterator[TurnTakingLearner]:
+        spec = LearnerSpec(
+            model_path=str(model_path.resolve()),
+            model=self.config.model,
+            optimizer=optimizer,
+            learner=self.config.learner,
+            total_steps=total_steps,
+            seed=self.config.seed,
+        )
+        self._turns.vacate()
+        ray.get([actor.open.remote(spec) for actor in self._learners])
+        learner = RayLearner(self._learners)
+        self._turns.opened(learner)
+        yield TurnTakingLearner(learner, self._turns)
+        ray.get([actor.close.remote() for actor in self._learners])
+        self._turns.closed(learner)
+
+    @contextmanager
+    def verifier(self) -> Iterator[RayVerifier]:
+        self._wait_for([actor.ready.remote() for actor in self._verifiers], "verifiers")
+        yield RayVerifier(self._verifiers, self._reservation.refuse_lost_nodes)
+
+    @contextmanager
+    def tracker(self, lam: float) -> Iterator[RayTracker]:
+        yield RayTracker(self._start(TrackerActor, "tracker", lam, self.log_folder))
+        ray.kill(self._actors.pop("tracker"))
+
+    @contextmanager
+    def recorder(self) -> Iterator[RayRecorder]:
+        yield RayRecorder(self._start(RecorderActor, "recorder", self.log_folder))
+        ray.kill(self._actors.pop("recorder"))
+
+    def _engine_spec(self, model_path: Path) -> EngineSpec:
         cluster, model = self.config.cluster, self.config.model
-        spec = EngineSpec(
+        return EngineSpec(
             model_path=str(model_path.resolve()),
             dtype=model.dtype,
             context_tokens=self.config.context_tokens,
@@ -64,73 +131,46 @@ class RayCluster:
             gpu_memory_utilization=cluster.gpu_memory_utilization,
             threads=cluster.generator_threads,
             seed=self.config.seed,
+            can_sleep=cluster.colocate,
         )
-        if spec not in self._generators:
-            self._generators[spec] = [self._start_generator(i, spec) for i in range(cluster.num_generators)]
-        actors = self._generators[spec]
-        _wait_for([actor.ready.remote() for actor in actors], "generators", cluster.startup_timeout_s)
-        yield RayGenerator(actors)
 
-    @contextmanager
-    def learner(self, model_path: Path, optimizer: OptimizerConfig, total_steps: int) -> Iterator[RayLearner]:
-        spec = LearnerSpec(
-            model_path=str(model_path.resolve()),
-            model=self.config.model,
-            optimizer=optimizer,
-            learner=self.config.learner,
-            total_steps=total_steps,
-            seed=self.config.seed,
-        )
-        ray.get([actor.open.remote(spec) for actor in self._learners])
-        yield RayLearner(self._learners)
-        ray.get([actor.close.remote() for actor in self._learners])
+    def _start(self, actor_class, name: str, *arguments) -> ActorHandle:
+        """Start an actor in its seat; if it is lost, it is known by `name`."""
+        self._actors[name] = actor_class.options(**self._reservation.options(name)).remote(*arguments)
+        return self._actors[name]
 
-    @contextmanager
-    def verifier(self) -> Iterator[RayVerifier]:
-        ready = [actor.ready.remote() for actor in self._verifiers]
-        _wait_for(ready, "verifiers", self.config.cluster.startup_timeout_s)
-        yield RayVerifier(self._verifiers)
+    def _start_generators(self, spec: EngineSpec) -> RayGenerator:
+        names = _names("generator", self.config.cluster.num_generators)
+        actors = [self._start(GeneratorActor, name, name, spec, self.log_folder) for name in names]
+        self._wait_for([actor.ready.remote() for actor in actors], "generators")
+        return RayGenerator(actors)
 
-    @contextmanager
-    def tracker(self, lam: float) -> Iterator[RayTracker]:
-        actor = TrackerActor.options(num_cpus=self.config.cluster.cpus_per_actor).remote(lam, self.log_folder)
-        yield RayTracker(actor)
-        ray.kill(actor)
-
-    @contextmanager
-    def recorder(self) -> Iterator[RayRecorder]:
-        actor = RecorderActor.options(num_cpus=self.config.cluster.cpus_per_actor).remote(self.log_folder)
-        yield RayRecorder(actor)
-        ray.kill(actor)
-
-    def _start_generator(self, index: int, spec: EngineSpec):
+    def _start_learners(self) -> list[ActorHandle]:
         cluster = self.config.cluster
-        options = {"num_cpus": cluster.cpus_per_actor, "num_gpus": cluster.gpus_per_generator}
-        return GeneratorActor.options(**options).remote(f"generator_{index}", spec, self.log_folder)
-
-    def _start_learners(self) -> list:
-        cluster = self.config.cluster
-        options = {"num_cpus": cluster.cpus_per_actor, "num_gpus": cluster.gpus_per_learner}
         actors = [
-            LearnerActor.options(**options).remote(rank, cluster.learner_threads, self.log_folder)
-            for rank in range(cluster.num_learners)
+            self._start(LearnerActor, name, rank, cluster.learner_threads, self.log_folder)
+            for rank, name in enumerate(_names("learner", cluster.num_learners))
         ]
-        (address, port) = _wait_for([actors[0].address.remote()], "learner rank 0", cluster.startup_timeout_s)[0]
-        joins = [actor.join.remote(cluster.num_learners, address, port) for actor in actors]
-        _wait_for(joins, "learner ranks", cluster.startup_timeout_s)
+        (address, port) = self._wait_for([actors[0].address.remote()], "learner rank 0")[0]
+        self._wait_for([actor.join.remote(cluster.num_learners, address, port) for actor in actors], "learner ranks")
         return actors
 
-    def _start_verifiers(self) -> list:
-        cluster, limits = self.config.cluster, self.config.verify
-        options = {"num_cpus": cluster.cpus_per_actor}
-        return [
-            VerifierActor.options(**options).remote(f"verifier_{i}", limits, self.log_folder)
-            for i in range(cluster.num_verifiers)
-        ]
+    def _wait_for(self, refs: list, what: str) -> list:
+        timeout_s = self.config.cluster.startup_timeout_s
+        ready, waiting = ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
+        if waiting:
+            raise TimeoutError(
+                f"{len(waiting)} of {len(refs)} {what} did not start within {timeout_s:g} s "
+                f"(see {self.log_folder}): raise cluster.startup_timeout_s"
+            )
+        return ray.get(ready)
 
 
-def _start_ray(config: Config) -> None:
-    cluster = config.cluster
+def _names(kind: str, count: int) -> list[str]:
+    return [f"{kind}_{i}" for i in range(count)]
+
+
+def _start_ray(cluster: ClusterConfig) -> None:
     # Tell Ray not to hide GPUs from actors that ask for none, and not to speak on the user's screen.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -140,28 +180,15 @@ def _start_ray(config: Config) -> None:
     if cluster.ray_address is None:
         arguments |= {"include_dashboard": False, "object_store_memory": int(cluster.object_store_gb * 2**30)}
         # On one machine actors take turns and their threads are set in the config: none waits for a core to be free.
-        actors = cluster.num_generators + cluster.num_learners + cluster.num_verifiers + 2
-        arguments["num_cpus"] = max(os.cpu_count() or 1, math.ceil(actors * cluster.cpus_per_actor))
+        arguments["num_cpus"] = max(os.cpu_count() or 1, math.ceil(place(cluster).cpus))
     ray.init(address=cluster.ray_address or "local", **arguments)
 
 
-def _refuse_too_few_gpus(config: Config) -> None:
-    cluster = config.cluster
-    asked = cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
+def _refuse_too_few_gpus(cluster: ClusterConfig) -> None:
+    """Nobody can join a Ray that the run started itself: what it lacks it would wait for in vain."""
     there = int(ray.cluster_resources().get("GPU", 0))
-    if asked > there:
+    if cluster.ray_address is None and gpus_asked(cluster) > there:
         raise ConfigError(
-            f"cluster asks for {cluster.num_generators} generators x {cluster.gpus_per_generator} GPU and "
-            f"{cluster.num_learners} learner ranks x {cluster.gpus_per_learner} GPU = {asked}, but Ray has {there}: "
-            "lower cluster.num_generators or cluster.num_learners, or add a node"
+            f"cluster asks for {asked(cluster)}, but Ray has {there}: lower cluster.num_generators or "
+            "cluster.num_learners, or set cluster.ray_address to a Ray that has more"
         )
-
-
-def _wait_for(refs: list, what: str, timeout_s: float) -> list:
-    ready, waiting = ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
-    if waiting:
-        raise TimeoutError(
-            f"{len(waiting)} of {len(refs)} {what} did not start within {timeout_s:g} s "
-            f"(Ray has {ray.available_resources()} free): raise cluster.startup_timeout_s or add resources"
-        )
-    return ray.get(ready)

@@ -31,6 +31,12 @@ class GeneratorActor:
         held = self.engine.load_weights(buckets, version)
         return Acknowledgement(self.name, self.engine.weight_version, held, tuple(self.engine.token_logprobs(probe)))
 
+    def sleep(self) -> None:
+        self.engine.sleep()
+
+    def wake_up(self) -> None:
+        self.engine.wake_up()
+
     def load_checkpoint(self, folder: Path, version: int) -> None:
         buckets = list(checkpoint_buckets(folder))
         held = self.engine.load_weights(buckets, version)
@@ -58,6 +64,12 @@ class RayGenerator:
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         ray.get([actor.load_checkpoint.remote(folder, version) for actor in self.actors])
+
+    def sleep(self) -> None:
+        ray.get([actor.sleep.remote() for actor in self.actors])
+
+    def wake_up(self) -> None:
+        ray.get([actor.wake_up.remote() for actor in self.actors])
 
 
 def _interleave(streams: list) -> Iterator[Handle]:

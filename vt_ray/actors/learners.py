@@ -44,6 +44,12 @@ class LearnerActor:
             self.engine.close()
             self.engine = None
 
+    def sleep(self) -> None:
+        self.engine.sleep()
+
+    def wake_up(self) -> None:
+        self.engine.wake_up()
+
     def sft_step(self, sequences: list[TrainSequence]) -> dict[str, float]:
         return self.engine.sft_step(pack(sequences, self.engine.spec.learner.row_tokens))
 
@@ -148,3 +154,9 @@ class RayLearner:
 
     def load_state(self, folder: Path) -> None:
         ray.get([actor.load_state.remote(folder) for actor in self.actors])
+
+    def sleep(self) -> None:
+        ray.get([actor.sleep.remote() for actor in self.actors])
+
+    def wake_up(self) -> None:
+        ray.get([actor.wake_up.remote() for actor in self.actors])

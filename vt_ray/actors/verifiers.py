@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from vt_ray.actors.logs import redirect_output
 from vt_ray.interfaces import Handle
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 from vt_ray.verify.verifier import Limits, Verifier
+
+CHECK_EVERY_S = 5.0
 
 
 # Verifying twice gives the same verdict, so Ray may restart a lost worker and repeat its groups.
@@ -46,8 +48,8 @@ class VerifierActor:
 class RayVerifier:
     """Implements `interfaces.Verifier` over a pool of actors."""
 
-    def __init__(self, actors: list):
-        self.actors = actors
+    def __init__(self, actors: list, refuse_lost_nodes: Callable[[], None]):
+        self.actors, self.refuse_lost_nodes = actors, refuse_lost_nodes
 
     def grade(self, rollouts: Iterable[Handle]) -> Iterator[GradedGroup]:
         pending: dict[ray.ObjectRef, tuple[int, Handle]] = {}
@@ -58,12 +60,15 @@ class RayVerifier:
             pending[self.actors[least_busy].grade.remote(handle)] = (least_busy, handle)
             yield from self._collect(pending, load, timeout=0)
         while pending:
-            yield from self._collect(pending, load, timeout=None)
+            yield from self._collect(pending, load, timeout=CHECK_EVERY_S)
 
-    def _collect(self, pending: dict, load: list[int], timeout: float | None) -> Iterator[GradedGroup]:
+    def _collect(self, pending: dict, load: list[int], timeout: float) -> Iterator[GradedGroup]:
         if not pending:
             return
         ready, _ = ray.wait(list(pending), num_returns=1, timeout=timeout)
+        if timeout and not ready:
+            # Ray restarts a lost verifier, but not before its node is back.
+            self.refuse_lost_nodes()
         for ref in ready:
             actor, handle = pending.pop(ref)
             load[actor] -= 1

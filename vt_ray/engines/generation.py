@@ -29,6 +29,7 @@ class EngineSpec:
     gpu_memory_utilization: float
     threads: int
     seed: int
+    can_sleep: bool = False
 
 
 class GenerationEngine:
@@ -103,6 +104,16 @@ class GenerationEngine:
         self.weight_version = version
         return self.held_checksums([e.name for bucket in buckets for e in bucket.entries])
 
+    def sleep(self) -> None:
+        """Free the GPU: weights go to host memory, the KV cache is dropped. No request may run until `wake_up`.
+
+        vLLM's CPU build pauses in the same way but frees nothing.
+        """
+        self.llm.sleep(level=1)
+
+    def wake_up(self) -> None:
+        self.llm.wake_up()
+
     def held_checksums(self, names: Sequence[str]) -> dict[str, int | None]:
         """Checkpoint name -> checksum of the tensor that the engine computes with, for the names it knows."""
         from vt_ray.engines.held_weights import held_checksums
@@ -153,6 +164,7 @@ def _engine_arguments(spec: EngineSpec) -> dict:
         arguments["distributed_executor_backend"] = "uni"
     if spec.gpus:
         arguments["gpu_memory_utilization"] = spec.gpu_memory_utilization
+        arguments["enable_sleep_mode"] = spec.can_sleep
     else:
         arguments["enforce_eager"] = True
         # The CPU build cannot rewind a request's own random generator, as it must where a prompt is prefilled in parts.

@@ -1,0 +1,79 @@
+"""The two sides of a shared GPU: what sleeps wakes up unchanged. Here, without a GPU, states move from CPU to CPU."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import ray
+import torch
+
+from vt_ray.algorithms.packing import TrainSequence, pack, rl_token_weight
+from vt_ray.config import LearnerConfig, ModelConfig, OptimizerConfig
+from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
+from vt_ray.records import Sampling
+
+pytestmark = pytest.mark.slow
+
+SEQUENCES = [TrainSequence((5, 6, 7), (8, 9, 10 + i), rl_token_weight(2, 1, 3), 1.0, (-5.0,) * 3) for i in range(2)]
+
+
+@ray.remote
+class Rank:
+    """The only learner rank."""
+
+    def __init__(self):
+        torch.set_num_threads(1)
+        with socket.socket() as free:
+            free.bind(("", 0))
+            port = free.getsockname()[1]
+        init_process_group(0, 1, "127.0.0.1", port)
+
+    def train(self, spec: LearnerSpec, folder, sleeps: bool) -> dict[str, int]:
+        """Checksums of the weights after two steps, saved and loaded before a third; asleep before each if `sleeps`."""
+        engine = TrainingEngine(spec)
+        for step in range(3):
+            if sleeps:
+                engine.sleep()
+                engine.wake_up()
+            if step == 2:
+                engine.save_state(folder)
+                engine.load_state(folder)
+            engine.sft_step(pack(SEQUENCES, 64))
+        if sleeps:
+            engine.sleep()
+            engine.wake_up()
+        held = {entry.name: entry.checksum for bucket in engine.export_weights(1 << 20) for entry in bucket.entries}
+        if sleeps:
+            engine.sleep()
+        engine.close()
+        return held
+
+
+@pytest.mark.parametrize(("zero_stage", "dtype"), [(1, "float32"), (2, "float32"), (2, "bfloat16")])
+def test_a_learner_that_sleeps_between_steps_trains_as_one_that_does_not(
+    cluster, base_model, tmp_path, zero_stage, dtype
+):
+    optimizer = OptimizerConfig(lr=1e-2, warmup_steps=0)
+    learner = LearnerConfig(zero_stage=zero_stage)
+    spec = LearnerSpec(str(base_model), ModelConfig(dtype=dtype), optimizer, learner, 10, 0)
+    rank = Rank.options(num_cpus=0.1).remote()
+    rested, restless = (ray.get(rank.train.remote(spec, tmp_path / str(s), s)) for s in (True, False))
+    ray.kill(rank)
+    assert len(restless) > 10
+    assert rested == restless
+
+
+def test_a_generator_that_slept_generates_as_before(cluster, base_model, encoder, problems):
+    prompts, sampling = encoder.prompts(problems.train[:2], 2, ("sleep",)), Sampling(1.0, 1.0, 0, 8)
+
+    def generated(generator):
+        rollouts = ray.get(list(generator.generate(prompts, sampling)))
+        return {r.problem.question_id: [c.token_ids for c in r.completions] for r in rollouts}
+
+    with cluster.generator(base_model) as sharing:
+        generator = sharing.generator
+        before = generated(generator)
+        generator.sleep()
+        generator.wake_up()
+        assert generated(generator) == before

@@ -1,0 +1,115 @@
+"""A run on a Ray of two nodes: waited for, spread as planned, one node killed, and finished by the same command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from vt_ray.config import ClusterConfig
+from vt_ray.placement import place
+
+pytestmark = pytest.mark.slow
+
+# A GPU in Ray's books puts one learner rank on each node; torch sees none and takes gloo.
+PLAN = {
+    "num_nodes": 2,
+    "gpus_per_node": 1,
+    "num_generators": 2,
+    "num_learners": 2,
+    "num_verifiers": 2,
+    "gpus_per_learner": 1,
+    "generator_threads": 1,
+    "learner_threads": 1,
+}
+NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 256 << 20, "dashboard_agent_listen_port": 0}
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    """A Ray with one node so far."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    nodes = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    yield nodes
+    nodes.shutdown()
+
+
+class Run:
+    """`vt-ray` in a process of its own, with what it says so far."""
+
+    def __init__(self, runs: Path, nodes: Cluster, *overrides: str):
+        plan = [f"cluster.{name}={value}" for name, value in {**PLAN, "ray_address": nodes.address}.items()]
+        command = [sys.executable, "-m", "vt_ray.main", "experiment=tiny", f"runs_dir={runs}", *plan]
+        self.output = runs / f"output_{time.monotonic_ns()}"
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen([*command, *overrides], stdout=file, stderr=subprocess.STDOUT)
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def until(self, condition, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.2)
+
+    def end(self, timeout_s: float) -> int:
+        try:
+            return self.process.wait(timeout_s)
+        finally:
+            self.process.kill()
+
+
+def homes(nodes: Cluster) -> dict[str, str]:
+    """Node id of every living actor that has a seat."""
+    actors = nodes.global_state.actor_table(None, None, None).values()
+    return {a["Name"]: a["Address"]["NodeID"] for a in actors if a["Name"] and a["State"] == "ALIVE"}
+
+
+def rl_steps(root: Path) -> list[tuple[str, int]]:
+    lines = map(json.loads, (root / "metrics.jsonl").read_text().splitlines())
+    return [(line["stage"], line["step"]) for line in lines]
+
+
+@pytest.mark.timeout(2500)
+def test_a_lost_node_ends_the_run_with_its_name_and_the_same_command_finishes_it(nodes, tmp_path):
+    run, root = Run(tmp_path, nodes), tmp_path / "tiny"
+    run.until(lambda: "waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said, 300)
+    assert "Ray has 1 GPUs and 2 CPUs on 1 node (" in run.said
+    second = nodes.add_node(**NODE)
+    run.until((root / "rl/math_short/checkpoints/step_000001/manifest.json").exists, 1000)
+
+    where = homes(nodes)
+    used = [{where[actor] for actor in bundle.actors} for bundle in place(ClusterConfig(**PLAN)).bundles]
+    assert sorted(len(ids) for ids in used) == [1, 1] and used[0] != used[1]
+    held = sorted(actor for actor, node in where.items() if node == second.node_id)
+    assert {name.split("_")[0] for name in held} == {"generator", "learner", "verifier"}
+
+    nodes.remove_node(second, allow_graceful=False)
+    # Ray declares a node dead within half a minute; nothing may wait for it any longer than that.
+    began = time.monotonic()
+    assert run.end(timeout_s=120) == 1
+    print(f"ended {time.monotonic() - began:.0f} s after the node was killed: {run.said.splitlines()[-1]}")
+    assert f"lost node {second.node_ip_address} ({second.node_id[:8]}) with {', '.join(held)}" in run.said
+    assert "the same command continues" in run.said and "Traceback" not in run.said
+    committed = rl_steps(root)
+
+    nodes.add_node(**NODE)
+    again = Run(tmp_path, nodes)
+    assert again.end(timeout_s=1000) == 0, again.said
+    assert rl_steps(root) == [(stage, step) for stage in ("math_short", "math_long", "code") for step in (1, 2)]
+    assert rl_steps(root)[: len(committed)] == committed
+
+
+def test_a_wait_for_nodes_that_never_come_ends_with_what_is_missing(nodes, tmp_path):
+    run = Run(tmp_path, nodes, "cluster.resources_timeout_s=3")
+    assert run.end(timeout_s=300) == 1
+    assert "error: gave up after 3 s of waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said
+    assert "raise cluster.resources_timeout_s" in run.said and "Traceback" not in run.said

@@ -1,0 +1,55 @@
+"""What a run has lost, in words: nodes that Ray has declared dead, actors that have died.
+
+The error that ends a run seldom names its cause: when a node dies, the surviving ranks complain first, about a closed
+connection, and Ray declares the node dead up to a minute later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, RayActorError, RayError
+
+from vt_ray.actors.reservation import Reservation
+from vt_ray.placement import ClusterError
+
+ANSWER_S = 2.0
+VERDICT_S = 60.0
+
+
+def name_the_lost(error: BaseException, reservation: Reservation, actors: Mapping[str, ActorHandle]) -> str | None:
+    """The nodes, or else the actors, that are gone; None where `error` has another cause."""
+    if not isinstance(error, (RayError, TimeoutError, ClusterError)):
+        return None
+    deadline = time.monotonic() + VERDICT_S
+    while True:
+        silent = _silent(actors)
+        if nodes := reservation.lost_nodes():
+            return f"lost {' and '.join(nodes)}"
+        dead = {name: why for name, why in silent.items() if isinstance(why, ActorDiedError)}
+        if dead or not silent or time.monotonic() > deadline:
+            break
+        # Unreachable, but Ray has not yet said whether for good.
+        time.sleep(1)
+    lost = dead or silent
+    return f"lost {', '.join(lost)} ({_reason(next(iter(lost.values())))})" if lost else None
+
+
+def _silent(actors: Mapping[str, ActorHandle]) -> dict[str, RayActorError]:
+    """The actors that cannot be reached, each with what Ray says of it; one that is only busy is not among them."""
+    answers = {actor.__ray_ready__.remote(): name for name, actor in actors.items()}
+    ready, _ = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
+    silent = {}
+    for answer in ready:
+        try:
+            ray.get(answer)
+        except RayActorError as why:
+            silent[answers[answer]] = why
+    return silent
+
+
+def _reason(why: RayActorError) -> str:
+    return str(why).strip().splitlines()[-1].strip()

@@ -1,0 +1,113 @@
+"""One GPU, two sides: a generator and a learner rank take turns, and the one that is not at work lies in host memory.
+
+    learner.mgpo_step, export_weights --> [learner sleeps, generator wakes] --> generator.load, generate --> ...
+
+The phases know nothing of it: they hold the two wrappers below, which ask for the GPU before each call. Weights that
+the learner has exported lie in the object store, so the generator can load them while the learner sleeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from vt_ray.algorithms.packing import TrainSequence
+from vt_ray.config import MgpoConfig
+from vt_ray.interfaces import Acknowledgement, Generator, Handle, Learner, Weights
+from vt_ray.records import GradedGroup, GroupWeight, Prompt, Sampling
+
+
+class Side(Protocol):
+    def sleep(self) -> None: ...
+
+    def wake_up(self) -> None: ...
+
+
+class Turns:
+    """Who has the GPU. Where none is shared (`shared` false) nobody is ever put to sleep."""
+
+    def __init__(self, shared: bool):
+        self.shared = shared
+        self._awake: Side | None = None
+
+    def take(self, side: Side) -> None:
+        """Give the GPU to `side`; whoever has it is put to sleep first."""
+        if self.shared and side is not self._awake:
+            self.vacate()
+            side.wake_up()
+            self._awake = side
+
+    def vacate(self) -> None:
+        """An engine is opened on an empty GPU."""
+        if self._awake is not None:
+            self._awake.sleep()
+            self._awake = None
+
+    def opened(self, side: Side) -> None:
+        if self.shared:
+            self._awake = side
+
+    def closed(self, side: Side) -> None:
+        if side is self._awake:
+            self._awake = None
+
+
+class SharingGenerator(Side, Generator, Protocol):
+    """A generator that can sleep."""
+
+
+class SharingLearner(Side, Learner, Protocol):
+    """A learner that can sleep."""
+
+
+class TurnTakingGenerator:
+    """Implements `interfaces.Generator`."""
+
+    def __init__(self, generator: SharingGenerator, turns: Turns):
+        self.generator, self.turns = generator, turns
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Handle]:
+        self.turns.take(self.generator)
+        yield from self.generator.generate(prompts, sampling)
+
+    def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
+        self.turns.take(self.generator)
+        return self.generator.load(weights, probe)
+
+    def load_checkpoint(self, folder: Path, version: int) -> None:
+        self.turns.take(self.generator)
+        self.generator.load_checkpoint(folder, version)
+
+
+class TurnTakingLearner:
+    """Implements `interfaces.Learner`."""
+
+    def __init__(self, learner: SharingLearner, turns: Turns):
+        self.learner, self.turns = learner, turns
+
+    def sft_step(self, sequences: Sequence[TrainSequence]) -> dict[str, float]:
+        self.turns.take(self.learner)
+        return self.learner.sft_step(sequences)
+
+    def mgpo_step(
+        self, groups: Sequence[GradedGroup], weights: Sequence[GroupWeight], mgpo: MgpoConfig, temperature: float
+    ) -> dict[str, float]:
+        self.turns.take(self.learner)
+        return self.learner.mgpo_step(groups, weights, mgpo, temperature)
+
+    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights:
+        self.turns.take(self.learner)
+        return self.learner.export_weights(version, probe, bucket_bytes)
+
+    def save_hf(self, folder: Path) -> None:
+        self.turns.take(self.learner)
+        self.learner.save_hf(folder)
+
+    def save_state(self, folder: Path) -> None:
+        self.turns.take(self.learner)
+        self.learner.save_state(folder)
+
+    def load_state(self, folder: Path) -> None:
+        self.turns.take(self.learner)
+        self.learner.load_state(folder)
