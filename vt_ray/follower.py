@@ -28,13 +28,13 @@ from vt_ray.checkpoint import MANIFEST, committed, write_json
 from vt_ray.config import TrackingConfig
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
-from vt_ray.run_folder import DONE, NOW, locked
+from vt_ray.report.milestones import BEFORE_RL
+from vt_ray.run_folder import DONE, locked, working_folder
 from vt_ray.sinks import About, Record, Sink, flat, open_sink, target
 from vt_ray.tracking import Tail
 
 POLL_S = 2.0
 CLOSING_S = 40.0
-SPECTRUM_MILESTONES = ("base", "sft_last", "sft_best", "fused")
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +152,9 @@ def committed_records(root: Path, config: Mapping[str, Any]) -> Iterator[Record 
     SFT counts its own steps, RL steps are counted through all stages, milestones from 0 (base).
     """
     stages = [stage["name"] for stage in config["curriculum"]["stages"]]
-    milestones = [*SPECTRUM_MILESTONES, *stages]
+    milestones = [*BEFORE_RL, *stages]
     yield from _sft(root)
-    for name in SPECTRUM_MILESTONES:
+    for name in BEFORE_RL:
         yield from _milestone(root, name, milestones, config["evaluation"]["k"])
     tail, step = Tail(root / "metrics.jsonl"), 0
     for number, stage in enumerate(stages, 1):
@@ -174,7 +174,7 @@ def _sft(root: Path) -> Iterator[Record | None]:
     step, whole, tail = 0, False, Tail(Path())
     while not whole:
         whole = (root / "sft" / DONE).exists()
-        folder = root / "sft" if whole else working_folder(root, "sft")
+        folder = (None if whole else working_folder(root, "sft")) or root / "sft"
         if tail.path.parent != folder:
             tail = Tail(folder / "metrics.jsonl")
         for line in tail.read(None if whole else _committed_bytes(folder / "state"))[step:]:
@@ -198,12 +198,6 @@ def _record(series: str, step: int, values: Mapping[str, Any]) -> Record:
     """Numbers only, nested ones under `part/name`; histograms stay in the files."""
     numbers = {k: float(v) for k, v in flat(values, "/").items() if isinstance(v, (int, float)) and k != "step"}
     return Record(series, step, numbers)
-
-
-def working_folder(root: Path, phase: str) -> Path:
-    """The shared folder that `phase` is being made in now; one that does not exist where the run is elsewhere."""
-    now = json.loads((root / NOW).read_text()) if (root / NOW).exists() else {}
-    return root.parent / "phases" / (now["folder"] if now.get("phase") == phase else "none")
 
 
 def _committed_bytes(folder: Path) -> int:

@@ -157,6 +157,24 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds `locked(path)` now."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def working_folder(root: Path, phase: str) -> Path | None:
+    """The shared folder in which `phase` is made for the run `root`; None where its last phase is another one."""
+    now = json.loads((root / NOW).read_text()) if (root / NOW).exists() else {}
+    return root.parent / "phases" / now["folder"] if now.get("phase") == phase else None
+
+
 def versions() -> dict[str, str]:
     """The versions of vt_ray, Python and the packages that matter, as installed."""
     found = {"vt_ray": __version__, "python": sys.version.split()[0]}

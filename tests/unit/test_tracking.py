@@ -10,7 +10,8 @@ import pytest
 from vt_ray import follower as following_a_run
 from vt_ray.checkpoint import commit, write_json
 from vt_ray.config import Config, ConfigError, CurriculumConfig, StageConfig, TrackingConfig
-from vt_ray.follower import SPECTRUM_MILESTONES, Follower, following
+from vt_ray.follower import Follower, following
+from vt_ray.report.milestones import BEFORE_RL
 from vt_ray.run_folder import DONE, RunFolder
 from vt_ray.sinks import Record, flat
 from vt_ray.tracking import MetricsLog, Tail
@@ -41,7 +42,7 @@ class Run:
         (self.root / "sft").mkdir()
         (self.root / "sft" / "metrics.jsonl").write_bytes((self.shared / "metrics.jsonl").read_bytes())
         write_json(self.root / "sft" / DONE, {})
-        for number, name in enumerate(SPECTRUM_MILESTONES):
+        for number, name in enumerate(BEFORE_RL):
             self.milestone(name, correct=number)
 
     def rl(self, stage, step, loss, committed=True):
