@@ -10,7 +10,7 @@ from typing import Any
 
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.report.milestones import BEFORE_RL
-from vt_ray.run_folder import DONE, is_locked, working_folder
+from vt_ray.run_folder import DONE, NOW, is_locked, working_folder
 from vt_ray.tracking import Tail
 
 # Folders of the spectrum phases in their order, as the watcher is told of them.
@@ -83,6 +83,8 @@ class LiveRun:
         return written and len(milestones) == len(BEFORE_RL) + len(self.stages)
 
     def _phase(self, rl: Lines) -> str:
+        if not (self.root / NOW).exists():
+            return "start-up"
         for folder, name in PHASES.items():
             if not (self.root / folder / DONE).exists():
                 return name
