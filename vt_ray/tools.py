@@ -72,6 +72,24 @@ def fuse(
     typer.echo(f"fused {len(named)} checkpoints into {output}")
 
 
+@app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo")],
+    once: Annotated[bool, typer.Option("--once", help="print one frame and exit")] = False,
+) -> None:
+    """Follow a run until it has finished: bars, curves, milestones, time left. Ctrl-C leaves the run alone."""
+    from rich.console import Console
+
+    from vt_ray.report.watch import watch as follow
+
+    try:
+        follow(run, once, Console(highlight=False))
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
 def main() -> None:
     app()
 

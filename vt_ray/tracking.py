@@ -48,3 +48,43 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+class Tail:
+    """Follows a JSON-lines file that another process writes: each `read` takes only the bytes that are new.
+
+    A half-written last line is left for the next time. A file that was cut back, as a resumed run does, is read
+    again from its start, even where it has grown past the old length since.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._restart()
+
+    def read(self, until: int | None = None) -> list[dict[str, Any]]:
+        """Every whole line so far, or those within the first `until` bytes; none where the file is missing."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._position - len(self._last))
+                if file.read(len(self._last)) != self._last:
+                    self._restart()
+                    file.seek(0)
+                self._take(file.read() if until is None else file.read(max(until - self._position, 0)))
+        except FileNotFoundError:
+            self._restart()
+        return self.lines
+
+    def _restart(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self._position, self._last = 0, b""
+
+    def _take(self, new: bytes) -> None:
+        for line in new.splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                return
+            self._position, self._last = self._position + len(line), line
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                # What a crash left of a line, and was written over.
+                continue

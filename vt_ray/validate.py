@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from vt_ray.config import CONTROLS, Config, ConfigError, OptimizerConfig
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
 from vt_ray.placement import asked, gpus_asked, place
+from vt_ray.sinks import MODULES
 from vt_ray.spectrum_phase.fusion import fusion_weights
 
 Problems = Iterator[str]
@@ -16,7 +18,7 @@ Problems = Iterator[str]
 
 def validate(config: Config) -> None:
     """Raises one ConfigError that lists everything wrong."""
-    checks = (_run, _model, _data, _cluster, _spectrum, _signal, _curriculum, _evaluation)
+    checks = (_run, _model, _data, _cluster, _spectrum, _signal, _curriculum, _evaluation, _tracking)
     found = [message for check in checks for message in check(config)]
     if found:
         raise ConfigError("\n       ".join(found))
@@ -242,6 +244,28 @@ def _evaluation(c: Config) -> Problems:
         value = getattr(c.verify, name)
         if not value > 0:
             yield f"verify.{name}={value} must be above 0"
+
+
+def _tracking(c: Config) -> Problems:
+    t = c.tracking
+    for sink in t.sinks:
+        yield from _one_of("tracking.sinks", sink, tuple(MODULES))
+        if t.sinks.count(sink) > 1:
+            yield f"tracking.sinks={t.sinks} names {sink} more than once: once is enough"
+        for module in MODULES.get(sink, ()):
+            if find_spec(module) is None:
+                yield (
+                    f"tracking.sinks={t.sinks} needs the module {module}, which is not installed: "
+                    "pip install 'vt-ray[tracking]', or leave it out"
+                )
+    yield from _one_of("tracking.wandb_mode", t.wandb_mode, ("online", "offline"))
+    if not t.project:
+        yield "tracking.project is empty: name W&B's project and MLflow's experiment, such as vt_ray"
+    if t.mlflow_uri and ("://" not in t.mlflow_uri or t.mlflow_uri.startswith("file:")):
+        yield (
+            f"tracking.mlflow_uri={t.mlflow_uri!r} must be a server or a database (MLflow no longer writes plain "
+            "folders): http://host:5000, sqlite:////folder/mlflow.db, or empty for mlflow.db in the run's folder"
+        )
 
 
 def _optimizer(at: str, o: OptimizerConfig) -> Problems:

@@ -11,7 +11,19 @@ import vt_ray
 
 PACKAGE = Path(vt_ray.__file__).parent
 ROOMS = ("algorithms", "verify", "data", "spectrum_phase", "signal_phase", "evaluation", "report")
-SINGLE = ["records", "config", "interfaces", "pipeline", "checkpoint", "tracking", "run_folder", "validate", "plan"]
+SINGLE = [
+    "records",
+    "config",
+    "interfaces",
+    "pipeline",
+    "checkpoint",
+    "tracking",
+    "run_folder",
+    "validate",
+    "plan",
+    "sinks",
+    "follower",
+]
 
 IMPORT_ALL = """
 import importlib, sys

@@ -6,16 +6,19 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vt_ray.checkpoint import write_json
 from vt_ray.config import EvaluationConfig
-from vt_ray.data.prompts import PromptEncoder
 from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
 from vt_ray.evaluation.statistics import mean_interval, paired_difference
-from vt_ray.interfaces import Generator, Verifier
 from vt_ray.progress import bar
 from vt_ray.records import Problem, Sampling
+
+# Only names of types: who reads scores need not load torch.
+if TYPE_CHECKING:
+    from vt_ray.data.prompts import PromptEncoder
+    from vt_ray.interfaces import Generator, Verifier
 
 
 def evaluate(

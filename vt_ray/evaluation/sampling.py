@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vt_ray.algorithms.pass_at_k import pass_at_k
-from vt_ray.data.prompts import PromptEncoder
-from vt_ray.interfaces import Generator, Verifier
 from vt_ray.records import GradedGroup, Problem, Sampling
+
+# Only names of types: who reads scores need not load torch.
+if TYPE_CHECKING:
+    from vt_ray.data.prompts import PromptEncoder
+    from vt_ray.interfaces import Generator, Verifier
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,333 @@
+"""Sinks with the real libraries, fed from a run folder that grows, is killed and resumed."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+
+from vt_ray import follower as following_a_run
+from vt_ray.checkpoint import commit, write_json
+from vt_ray.config import Config, ConfigError, CurriculumConfig, StageConfig, TrackingConfig
+from vt_ray.follower import Follower, following
+from vt_ray.report.milestones import BEFORE_RL
+from vt_ray.run_folder import DONE, RunFolder
+from vt_ray.sinks import Record, flat
+from vt_ray.tracking import MetricsLog, Tail
+from vt_ray.validate import validate
+
+STAGES = [StageConfig("short", ["algebra"], 2), StageConfig("long", ["algebra"], 1)]
+
+
+class Run:
+    """Writes what the phases write: lines first, then the manifest that commits them."""
+
+    def __init__(self, tmp_path):
+        config = Config("r", str(tmp_path), seed=3, curriculum=CurriculumConfig(STAGES))
+        config.signal.mgpo.lam, config.evaluation.k = 0.5, 2
+        with RunFolder(config).open() as folder:
+            self.root = folder.root
+        self.shared = tmp_path / "phases" / "sft-key"
+        write_json(self.root / "phase.json", {"phase": "sft", "folder": "sft-key"})
+        self.log = MetricsLog(self.root / "metrics.jsonl")
+
+    def sft(self, step, loss, committed=True):
+        log = MetricsLog(self.shared / "metrics.jsonl")
+        log.write({"phase": "sft", "step": step, "loss": loss})
+        if committed:
+            self._commit(self.shared / "state" / f"step_{step:06d}", log)
+
+    def sft_done(self):
+        (self.root / "sft").mkdir()
+        (self.root / "sft" / "metrics.jsonl").write_bytes((self.shared / "metrics.jsonl").read_bytes())
+        write_json(self.root / "sft" / DONE, {})
+        for number, name in enumerate(BEFORE_RL):
+            self.milestone(name, correct=number)
+
+    def rl(self, stage, step, loss, committed=True):
+        seconds = {"generate": 1.5, "total": 2.0}
+        self.log.write({"stage": stage, "step": step, "loss": loss, "p_c_histogram": [1, 2], "seconds": seconds})
+        if committed:
+            self._commit(self.root / "rl" / stage / "checkpoints" / f"step_{step:06d}", self.log)
+
+    def milestone(self, name, correct):
+        score = {"valid": 4, "samples": 4, "truncated": 0, "tokens": 9}
+        scores = [{"question_id": "q", "subdomain": "algebra", "correct": correct, **score}]
+        (self.root / "evaluation").mkdir(exist_ok=True)
+        write_json(self.root / "evaluation" / f"{name}.json", {"name": name, "seconds": 1.0, "scores": scores})
+
+    def _commit(self, folder, log):
+        manifest = {"metrics_offset": log.offset}
+        commit(folder, manifest, lambda partial: (partial / "state").write_text("x"), keep=1)
+
+
+class Kept:
+    """A sink that keeps what it is sent; `fails_at` is the record it cannot take."""
+
+    sent: list = []
+    fails_at = None
+
+    def __init__(self, name="", tracking=None, about=None):
+        self.run_id, self.about = "kept", about
+
+    def send(self, records):
+        for _, record in records:
+            if (record.series, record.step) == self.fails_at:
+                raise ConnectionError("no route")
+            self.sent.append(record)
+
+    def close(self, finished):
+        self.sent.append(finished)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    monkeypatch.setattr(Kept, "sent", [])
+    monkeypatch.setattr(following_a_run, "open_sink", Kept)
+    return Kept
+
+
+def steps(records):
+    return [(r.series, r.step) for r in records if isinstance(r, Record)]
+
+
+ONE = TrackingConfig(sinks=["tensorboard"])
+
+
+def test_only_committed_steps_are_sent_each_once_in_the_order_they_came(run, kept):
+    follower = Follower(run.root, ONE)
+    follower.catch_up()
+    assert kept.sent == []
+    run.sft(1, 5.0)
+    run.sft(2, 4.0, committed=False)
+    follower.catch_up()
+    assert steps(kept.sent) == [("sft", 1)]
+    run.sft(3, 3.0)
+    run.sft_done()
+    run.rl("short", 1, 0.1, committed=False)
+    follower.catch_up()
+    spectrum = [*(("sft", i) for i in (1, 2, 3)), *(("eval", i) for i in range(4))]
+    assert steps(kept.sent) == spectrum
+    run.rl("short", 2, 0.2)
+    run.milestone("short", 4)
+    run.rl("long", 1, 0.3)
+    follower.catch_up()
+    assert steps(kept.sent) == [*spectrum, ("rl", 1), ("rl", 2), ("eval", 4), ("rl", 3)]
+    assert not follower.finished
+    run.milestone("long", 4)
+    follower.catch_up()
+    follower.close()
+    assert steps(kept.sent)[-1] == ("eval", 5) and kept.sent[-1] is True
+
+
+def test_what_a_record_holds(run, kept):
+    run.sft(1, 5.0)
+    run.sft_done()
+    run.rl("short", 2, 0.2)
+    run.milestone("short", 3)
+    run.rl("long", 1, 0.4)
+    Follower(run.root, ONE).catch_up()
+    rl = [r.values for r in kept.sent if r.series == "rl"]
+    assert rl[1] == {"loss": 0.4, "seconds/generate": 1.5, "seconds/total": 2.0, "stage": 2, "stage_step": 1}
+    short = next(r.values for r in kept.sent if (r.series, r.step) == ("eval", 4))
+    # 3 of 4 samples correct: some pair of two always holds a correct one.
+    assert short["pass_at_1/mean"] == short["algebra/pass_at_1"] == 0.75
+    assert short["pass_at_2/mean"] == short["algebra/pass_at_2"] == 1.0
+    assert short["pass_at_1/low"] < 0.75 < short["pass_at_1/high"]
+
+
+def test_a_step_that_is_replayed_after_a_kill_is_sent_with_the_values_that_stay(run, kept):
+    run.sft(1, 5.0)
+    run.sft_done()
+    run.rl("short", 1, 0.1)
+    committed = run.log.offset
+    run.rl("short", 2, 0.9, committed=False)
+    Follower(run.root, ONE).catch_up()
+    run.log.cut(committed)
+    again = Follower(run.root, ONE)
+    run.rl("short", 2, 0.2)
+    again.catch_up()
+    assert [(r.step, r.values["loss"]) for r in kept.sent if r.series == "rl"] == [(1, 0.1), (2, 0.2)]
+    assert [r.step for r in kept.sent if r.series == "sft"] == [1]
+
+
+def test_a_reused_sft_phase_gives_its_curve(run, kept):
+    run.sft(1, 5.0)
+    run.sft(2, 4.0)
+    run.sft_done()
+    Follower(run.root, ONE).catch_up()
+    assert [(r.step, r.values) for r in kept.sent if r.series == "sft"] == [(1, {"loss": 5.0}), (2, {"loss": 4.0})]
+
+
+def test_a_sink_that_fails_is_switched_off_and_the_others_go_on(run, kept, monkeypatch, capsys):
+    class Failing(Kept):
+        fails_at = ("sft", 2)
+        sent = []
+
+    monkeypatch.setattr(following_a_run, "open_sink", lambda name, *_: Failing() if name == "wandb" else Kept())
+    follower = Follower(run.root, TrackingConfig(sinks=["wandb", "mlflow"]))
+    for step in (1, 2, 3, 4):
+        run.sft(step, 1.0)
+        follower.catch_up()
+    assert steps(Failing.sent) == [("sft", 1)]
+    assert steps(kept.sent) == [("sft", i) for i in (1, 2, 3, 4)]
+    said = capsys.readouterr().out
+    assert said.count("wandb is switched off") == 1 and "no route" in said
+    # The next start sends what it has missed.
+    monkeypatch.setattr(Failing, "fails_at", None)
+    Follower(run.root, TrackingConfig(sinks=["wandb"])).catch_up()
+    assert steps(Failing.sent) == [("sft", i) for i in (1, 2, 3, 4)]
+
+
+def test_a_sink_switched_on_later_or_elsewhere_gets_everything(run, kept):
+    run.sft(1, 1.0)
+    Follower(run.root, TrackingConfig(sinks=["wandb"])).catch_up()
+    Follower(run.root, TrackingConfig(sinks=["wandb", "mlflow"])).catch_up()
+    Follower(run.root, TrackingConfig(sinks=["mlflow"], mlflow_uri="http://there")).catch_up()
+    assert steps(kept.sent) == [("sft", 1)] * 3
+
+
+def full(run, loss=0.1):
+    run.sft(1, 5.0)
+    run.sft(2, float("nan"))
+    run.sft_done()
+    run.rl("short", 1, loss)
+
+
+def rest(run):
+    run.rl("short", 2, 0.2)
+    run.milestone("short", 3)
+    run.rl("long", 1, 0.3)
+    run.milestone("long", 4)
+
+
+def kill_and_resume(run, tracking):
+    """Two followers: the first is gone before step 2 is committed, and never closes its sinks."""
+    full(run)
+    first = Follower(run.root, tracking)
+    first.catch_up()
+    second = Follower(run.root, tracking)
+    rest(run)
+    second.catch_up()
+    second.close()
+    assert second.finished
+
+
+def follow(run, *arguments):
+    """The process that a run starts, whose run has ended already."""
+    command = [sys.executable, "-m", "vt_ray.follower", str(run.root), json.dumps(asdict(TrackingConfig(*arguments)))]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_tensorboard_shows_each_step_once(run):
+    pytest.importorskip("tensorboard", reason="pip install 'vt-ray[tracking]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    kill_and_resume(run, ONE)
+    events = EventAccumulator(str(run.root / "tensorboard"))
+    events.Reload()
+    curve = [(e.step, round(e.value, 4)) for e in events.Scalars("rl/loss")]
+    assert curve == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert [e.step for e in events.Scalars("sft/loss")] == [1, 2]
+    assert [(e.step, e.value) for e in events.Scalars("eval/pass_at_1/mean")][-2:] == [(4, 0.75), (5, 1.0)]
+    hparams = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"signal.mgpo.lam" in hparams
+
+
+def test_mlflow_shows_each_step_once_in_one_run(run):
+    mlflow = pytest.importorskip("mlflow", reason="pip install 'vt-ray[tracking]'")
+    kill_and_resume(run, TrackingConfig(sinks=["mlflow"], project="mine"))
+    client = mlflow.MlflowClient(f"sqlite:///{run.root / 'mlflow.db'}")
+    (found,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    history = client.get_metric_history(found.info.run_id, "rl/loss")
+    assert sorted((m.step, m.value) for m in history) == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert (found.info.run_name, found.info.status) == ("r", "FINISHED")
+    assert (found.data.tags["seed"], found.data.tags["lambda"]) == ("3", "0.5")
+    assert found.data.params["signal.mgpo.lam"] == "0.5"
+    assert found.data.metrics["eval/algebra/pass_at_1"] == 1.0
+
+
+def test_wandb_continues_one_run_offline(run):
+    pytest.importorskip("wandb", reason="pip install 'vt-ray[tracking]'")
+    offline = (["wandb"], "mine", "offline")
+    full(run, loss=0.72931)
+    assert follow(run, *offline) == ""
+    rest(run)
+    assert follow(run, *offline) == ""
+    (run_id,) = {v["run_id"] for v in json.loads((run.root / "tracking.json").read_text()).values()}
+    files = sorted((run.root / "wandb").glob(f"offline-run-*/run-{run_id}.wandb"))
+    before, after = (file.read_bytes() for file in files)
+    assert b"eval/pass_at_1/mean" in before and b"lambda=0.5" in before and b"rl/loss" in after
+    # The second part holds only what is new.
+    assert (b"sft/loss" in before, b"sft/loss" in after) == (True, False)
+    assert (b"0.72931" in before, b"0.72931" in after) == (True, False)
+
+
+def test_the_process_of_its_own_sends_what_is_there_when_the_run_ends(run):
+    pytest.importorskip("tensorboard", reason="pip install 'vt-ray[tracking]'")
+    full(run)
+    with following(ONE, run.root):
+        pass
+    assert json.loads((run.root / "tracking.json").read_text())["tensorboard"]["sent"] == 7
+
+
+def test_a_sink_that_cannot_be_opened_is_named_and_the_run_goes_on(run, monkeypatch):
+    pytest.importorskip("wandb", reason="pip install 'vt-ray[tracking]'")
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    monkeypatch.setenv("HOME", str(run.root))
+    full(run)
+    said = follow(run, ["wandb"])
+    assert "wandb is switched off" in said and "API key" in said
+
+
+def refused(**changes):
+    with pytest.raises(ConfigError) as error:
+        validate(Config(curriculum=CurriculumConfig(STAGES), tracking=TrackingConfig(**changes)))
+    return str(error.value)
+
+
+def test_bad_tracking_is_refused_with_the_remedy(monkeypatch):
+    assert "'aim' must be one of tensorboard, wandb, mlflow" in refused(sinks=["aim"])
+    assert "more than once" in refused(sinks=["mlflow", "mlflow"])
+    assert "tracking.wandb_mode='of' must be one of online, offline" in refused(wandb_mode="of")
+    assert "sqlite:////folder/mlflow.db" in refused(mlflow_uri="file:///tmp/mlruns")
+    assert "tracking.project is empty" in refused(project="")
+    monkeypatch.setattr("vt_ray.validate.find_spec", lambda module: None)
+    message = refused(sinks=["wandb"])
+    assert "module wandb, which is not installed" in message and "vt-ray[tracking]" in message
+
+
+def test_flat_names_nested_numbers_by_their_path():
+    assert flat({"a": {"b": {"c": 1}, "d": 2}, "e": [1, 2], "f": {}}, "/") == {"a/b/c": 1, "a/d": 2, "e": [1, 2]}
+
+
+def test_a_tail_reads_what_is_new_and_leaves_half_a_line(tmp_path):
+    path = tmp_path / "m.jsonl"
+    tail = Tail(path)
+    assert tail.read() == []
+    path.write_text('{"step": 1}\n{"st')
+    assert tail.read() == [{"step": 1}]
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    assert tail.read() == [{"step": 1}, {"step": 2}]
+    assert Tail(path).read(until=12) == [{"step": 1}]
+
+
+def test_a_tail_notices_a_file_that_was_cut_even_if_it_has_grown_again(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    tail = Tail(path)
+    tail.read()
+    path.write_text('{"step": 1}\n')
+    assert tail.read() == [{"step": 1}]
+    path.write_text('{"step": 1}\n{"step": 2, "again": true}\n{"step": 3}\n')
+    assert [line["step"] for line in tail.read()] == [1, 2, 3]
+    path.write_text('{"step": 1}\n{"step": 2, "other": 1}\n{"step": 3, "longer": 1}\n{"step": 4}\n')
+    assert tail.read()[-1] == {"step": 4} and tail.read()[1] == {"step": 2, "other": 1}

@@ -1,0 +1,241 @@
+"""`vt-tools watch` on a run folder that grows, is cut back and ends."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from vt_ray.checkpoint import write_json
+from vt_ray.config import Config, CurriculumConfig, StageConfig
+from vt_ray.report.live import LiveRun
+from vt_ray.report.milestones import BEFORE_RL
+from vt_ray.report.watch import frame, spark, watch
+from vt_ray.run_folder import DONE, RunFolder, is_locked
+from vt_ray.tools import app
+from vt_ray.tracking import MetricsLog
+
+STAGES = [StageConfig("short", ["algebra"], 4), StageConfig("long", ["algebra"], 2)]
+
+
+class Run:
+    """A folder written as the phases write it."""
+
+    def __init__(self, tmp_path):
+        config = Config("r", str(tmp_path), curriculum=CurriculumConfig(STAGES))
+        config.spectrum.sft.steps, config.spectrum.sft.checkpoint_every, config.evaluation.k = 10, 4, 2
+        self.folder = RunFolder(config)
+        with self.folder.open():
+            self.root = self.folder.root
+        self.phases = tmp_path / "phases"
+        self.log = MetricsLog(self.root / "metrics.jsonl")
+
+    def begin(self, phase):
+        write_json(self.root / "phase.json", {"phase": phase, "folder": f"{phase}-key"})
+        (self.phases / f"{phase}-key").mkdir(parents=True)
+
+    def end(self, phase):
+        write_json(self.phases / f"{phase}-key" / DONE, {})
+        (self.phases / f"{phase}-key").rename(self.root / phase)
+
+    def sft(self, steps, loss=5.0):
+        log = MetricsLog(self.phases / "sft-key" / "metrics.jsonl")
+        for step in steps:
+            log.write({"phase": "sft", "step": step, "loss": loss, "seconds": 2.0})
+
+    def spectrum(self):
+        """Everything before RL."""
+        for phase in ("base", "sft", "probe", "fused", "spectrum_scores"):
+            self.begin(phase)
+            if phase == "sft":
+                self.sft(range(1, 11))
+            if phase == "probe":
+                for step in (4, 8, 10):
+                    write_json(self.phases / "probe-key" / f"step_{step:06d}.json", {"seconds": 3.0, "scores": []})
+            for name in BEFORE_RL if phase == "spectrum_scores" else ():
+                self.milestone(name, self.phases / "spectrum_scores-key")
+            self.end(phase)
+
+    def rl(self, stage, step, reward=0.5):
+        figures = {"reward_mean": reward, "loss": 0.1, "completion_tokens_mean": 30.0, "truncated_share": 0.25}
+        seconds = {"generate": 3.0, "verify": 0.5, "update": 1.0, "sync": 0.25, "rest": 0.25, "total": 5.0}
+        self.log.write({"phase": "rl", "stage": stage, "step": step, **figures, "rollout_kl": 1e-4, "seconds": seconds})
+
+    def milestone(self, name, folder=None):
+        score = {"question_id": "q", "subdomain": "algebra", "correct": 1, "valid": 4, "samples": 4, "truncated": 0}
+        (folder or self.root / "evaluation").mkdir(exist_ok=True)
+        record = {"name": name, "seconds": 1.5, "scores": [{**score, "tokens": 9}]}
+        write_json((folder or self.root / "evaluation") / f"{name}.json", record)
+
+    def finish(self):
+        self.spectrum()
+        for stage in STAGES:
+            for step in range(stage.steps):
+                self.rl(stage.name, step + 1)
+            self.milestone(stage.name)
+        write_json(self.root / "summary.json", {})
+        (self.root / "report.html").touch()
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def counts(view):
+    return {part.name: (part.done, part.total) for part in view.parts}
+
+
+def text(view, width=80, height=None):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(frame(view, width, height))
+    return console.file.getvalue()
+
+
+def test_a_run_that_has_just_begun(run):
+    with run.folder.open():
+        view = LiveRun(run.root).view()
+    assert (view.state, view.phase, view.left_s) == ("running", "start-up", None)
+    assert counts(view) == {"sft": (0, 10), "probe": (0, 3), "short": (0, 4), "long": (0, 2), "evaluate": (0, 6)}
+    assert "running: start-up" in text(view)
+
+
+def test_sft_is_followed_in_the_shared_folder(run):
+    run.begin("base")
+    run.end("base")
+    run.begin("sft")
+    live = LiveRun(run.root)
+    assert live.view().phase == "sft"
+    run.sft([1, 2, 3])
+    view = live.view()
+    assert counts(view)["sft"] == (3, 10)
+    assert view.left_s == 7 * 2.0
+    run.sft(range(4, 11))
+    run.end("sft")
+    assert counts(live.view())["sft"] == (10, 10)
+
+
+def test_rl_is_counted_by_stage_and_what_is_left_goes_by_the_last_steps(run):
+    run.spectrum()
+    live = LiveRun(run.root)
+    assert (live.view().phase, counts(live.view())["probe"]) == ("short", (3, 3))
+    assert [m["name"] for m in live.view().milestones] == list(BEFORE_RL)
+    for step in (1, 2, 3):
+        run.rl("short", step)
+    view = live.view()
+    assert counts(view)["short"] == (3, 4) and view.left_s == 3 * 5.0
+    run.rl("short", 4)
+    assert live.view().phase == "evaluate short"
+    run.milestone("short")
+    view = live.view()
+    assert view.phase == "long" and counts(view)["evaluate"] == (5, 6)
+    assert [m["name"] for m in view.milestones] == [*BEFORE_RL, "short"]
+    assert {part.name: part.seconds for part in view.parts} == {
+        "sft": 20.0, "probe": 9.0, "short": 20.0, "long": 0, "evaluate": 7.5,
+    }  # fmt: skip
+
+
+def test_half_a_line_counts_when_it_is_whole(run):
+    run.spectrum()
+    live = LiveRun(run.root)
+    run.rl("short", 1)
+    whole = run.log.path.read_text()
+    with run.log.path.open("a") as file:
+        file.write(whole[:40])
+    assert counts(live.view())["short"] == (1, 4)
+    with run.log.path.open("a") as file:
+        file.write(whole[40:])
+    assert counts(live.view())["short"] == (2, 4)
+
+
+def test_a_resumed_run_counts_its_replayed_steps_once(run):
+    run.spectrum()
+    live = LiveRun(run.root)
+    run.rl("short", 1, reward=0.1)
+    committed = run.log.offset
+    run.rl("short", 2, reward=0.2)
+    run.rl("short", 3, reward=0.3)
+    assert counts(live.view())["short"] == (3, 4)
+    run.log.cut(committed)
+    assert counts(live.view())["short"] == (1, 4)
+    for step, reward in ((2, 0.62), (3, 0.63), (4, 0.64)):
+        run.rl("short", step, reward)
+    assert [line["reward_mean"] for line in live.view().rl] == [0.1, 0.62, 0.63, 0.64]
+
+
+def test_a_run_without_a_process_shows_the_command_that_continues_it(run):
+    run.spectrum()
+    run.rl("short", 1)
+    identity = LiveRun(run.root)
+    identity.identity["command"] = ["/opt/bin/vt-ray", "experiment=tiny", "run_name=a b"]
+    view = identity.view()
+    assert view.state == "stopped"
+    assert "vt-ray experiment=tiny 'run_name=a b'" in text(view)
+    identity.identity["command"] = ["/opt/vt_ray/main.py", "seed=1"]
+    assert "python -m vt_ray.main seed=1" in text(view)
+
+
+def test_the_lock_tells_whether_a_process_works_in_the_folder(run, tmp_path):
+    assert not is_locked(run.root / ".lock") and not is_locked(tmp_path / "none")
+    with run.folder.open():
+        assert is_locked(run.root / ".lock")
+        # Looking does not free it.
+        assert is_locked(run.root / ".lock")
+    assert not is_locked(run.root / ".lock")
+
+
+def test_watching_ends_with_the_run(run, monkeypatch):
+    run.spectrum()
+    naps = []
+
+    def finish_meanwhile(seconds):
+        naps.append(seconds)
+        for folder in BEFORE_RL:
+            run.milestone(folder)
+        for stage in STAGES:
+            for step in range(stage.steps):
+                run.rl(stage.name, step + 1)
+            run.milestone(stage.name)
+        write_json(run.root / "summary.json", {})
+        (run.root / "report.html").touch()
+
+    monkeypatch.setattr(time, "sleep", finish_meanwhile)
+    console = Console(file=io.StringIO(), width=80)
+    watch(run.root, once=False, console=console)
+    assert len(naps) == 1 and "finished" in console.file.getvalue()
+
+
+def test_a_finished_run_that_is_opened_again_is_running(run):
+    run.finish()
+    assert LiveRun(run.root).view().state == "finished"
+    with run.folder.open():
+        assert LiveRun(run.root).view().state == "running"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_frame_keeps_to_the_width_and_height(run, width):
+    run.finish()
+    run.rl("long", 3, float("nan"))
+    lines = text(LiveRun(run.root).view(), width, height=24).splitlines()
+    assert max(map(len, lines)) <= width and len(lines) <= 24
+    # The newest milestones stay.
+    assert lines[-1].startswith("long") and not any(line.startswith("base") for line in lines)
+    assert any(line.startswith("base") for line in text(LiveRun(run.root).view(), width).splitlines())
+
+
+def test_the_command(run, tmp_path):
+    run.spectrum()
+    once = CliRunner().invoke(app, ["watch", str(run.root), "--once"])
+    assert once.exit_code == 0 and "not running" in once.output and "fused" in once.output
+    none = CliRunner().invoke(app, ["watch", str(tmp_path), "--once"])
+    # Without the box around the message, which may break a line anywhere.
+    assert none.exit_code == 2 and "isnorunfolder" in "".join(filter(str.isalnum, none.output))
+
+
+def test_spark():
+    assert spark([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
+    assert spark([0, 0, 7, 7], 2) == "▁█"
+    assert spark([1, None, float("nan"), 3], 4) == "▁  █"
+    assert spark([2, 2], 5) == "▁▁"
+    assert spark([], 5) == ""

@@ -1,0 +1,230 @@
+"""Follows a run's files and hands what is committed to the sinks, in a process of its own.
+
+metrics.jsonl, evaluation/ --up to the newest manifest--> numbered records --> TensorBoard, W&B, MLflow
+tracking.json: how many records each sink has, and under which id it knows the run
+
+The phases know nothing of it, and whatever a tracking server does, the run does not wait for it. A step is sent once
+it is committed, so one that is replayed after a crash was never sent. What a sink has missed (switched off after a
+failure, or on for the first time) it gets from the files when the same command is started again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from itertools import takewhile
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from vt_ray.checkpoint import MANIFEST, committed, write_json
+from vt_ray.config import TrackingConfig
+from vt_ray.evaluation.milestones import milestone_summaries
+from vt_ray.progress import console
+from vt_ray.report.milestones import BEFORE_RL
+from vt_ray.run_folder import DONE, locked, working_folder
+from vt_ray.sinks import About, Record, Sink, flat, open_sink, target
+from vt_ray.tracking import Tail
+
+POLL_S = 2.0
+CLOSING_S = 40.0
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
+    """Feed the sinks while the block runs. They get at most `CLOSING_S` seconds to end after it."""
+    if not tracking.sinks:
+        yield
+        return
+    (root / "logs").mkdir(exist_ok=True)
+    with (root / "logs" / "tracking.log").open("a") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vt_ray.follower", str(root), json.dumps(asdict(tracking))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            # Ctrl-C is the run's; the follower ends when its standard input does, however the run ends.
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)},
+        )
+    assert process.stdin and process.stdout
+    Thread(target=_show, args=(process.stdout,), daemon=True).start()
+    try:
+        yield
+    finally:
+        process.stdin.close()
+        try:
+            if process.wait(CLOSING_S):
+                console.print("[yellow]tracking has failed, the run has not: see logs/tracking.log[/]")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            console.print(f"[yellow]tracking took longer than {CLOSING_S:g} s to end: see logs/tracking.log[/]")
+
+
+def _show(messages: Iterable[str]) -> None:
+    for message in messages:
+        console.print(message.rstrip(), style="yellow", markup=False, soft_wrap=True)
+
+
+class Follower:
+    """`catch_up` sends each open sink what it lacks of the committed records. A sink that fails is out for good."""
+
+    def __init__(self, root: Path, tracking: TrackingConfig):
+        from omegaconf import OmegaConf
+
+        self.root, self.tracking = root, tracking
+        self.config: Any = OmegaConf.to_container(OmegaConf.load(root / "config.yaml"))
+        self.finished = False
+        self._records = self._until_finished()
+        self._count = 0
+        self._file = root / "tracking.json"
+        self._known = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._sinks: dict[str, Sink] = {}
+        for name in tracking.sinks:
+            self._guarded(self._open, name)
+
+    def catch_up(self) -> None:
+        new = list(takewhile(lambda record: record is not None, self._records))
+        numbered = list(enumerate(new, self._count))
+        self._count += len(new)
+        for name in list(self._sinks):
+            self._guarded(self._send, name, numbered)
+
+    def close(self) -> None:
+        for name in list(self._sinks):
+            self._guarded(self._close, name)
+
+    def _until_finished(self) -> Iterator[Record | None]:
+        yield from committed_records(self.root, self.config)
+        self.finished = True
+
+    def _open(self, name: str) -> None:
+        known = self._known.setdefault(target(name, self.tracking), {"run_id": "", "sent": 0})
+        identity = json.loads((self.root / "run.json").read_text())
+        tags = {"seed": str(identity["seed"]), "lambda": str(identity["lambda"])}
+        about = About(self.root, identity["run_name"], tags, self.config, known["run_id"])
+        self._sinks[name] = open_sink(name, self.tracking, about)
+        known["run_id"] = self._sinks[name].run_id
+        write_json(self._file, self._known)
+
+    def _send(self, name: str, numbered: list[tuple[int, Any]]) -> None:
+        known = self._known[target(name, self.tracking)]
+        due = [(number, record) for number, record in numbered if number >= known["sent"]]
+        if due:
+            self._sinks[name].send(due)
+            # Noted after it is sent: a crash in between sends the same figures again, never other ones.
+            known["sent"] = due[-1][0] + 1
+            write_json(self._file, self._known)
+
+    def _close(self, name: str) -> None:
+        self._sinks[name].close(self.finished)
+
+    def _guarded(self, action: Callable[..., None], name: str, *arguments: Any) -> None:
+        """Whatever a sink raises ends that sink alone."""
+        try:
+            action(name, *arguments)
+        except Exception as error:
+            self._sinks.pop(name, None)
+            log.exception("%s", name)
+            reason = " ".join(str(error).split())[:200]
+            # A driver that was killed has no ear any more.
+            with suppress(BrokenPipeError):
+                print(
+                    f"tracking: {name} is switched off ({type(error).__name__}: {reason}); the run goes on, and the "
+                    "same command started again sends what is missing. See logs/tracking.log",
+                    flush=True,
+                )
+
+
+def committed_records(root: Path, config: Mapping[str, Any]) -> Iterator[Record | None]:
+    """All that the run has committed, in the order it came; None each time there is nothing more yet.
+
+    SFT counts its own steps, RL steps are counted through all stages, milestones from 0 (base).
+    """
+    stages = [stage["name"] for stage in config["curriculum"]["stages"]]
+    milestones = [*BEFORE_RL, *stages]
+    yield from _sft(root)
+    for name in BEFORE_RL:
+        yield from _milestone(root, name, milestones, config["evaluation"]["k"])
+    tail, step = Tail(root / "metrics.jsonl"), 0
+    for number, stage in enumerate(stages, 1):
+        evaluated = False
+        while not evaluated:
+            evaluated = (root / "evaluation" / f"{stage}.json").exists()
+            for line in tail.read(_committed_bytes(root / "rl" / stage / "checkpoints"))[step:]:
+                step += 1
+                yield _record("rl", step, {**line, "stage": number, "stage_step": line["step"]})
+            if not evaluated:
+                yield None
+        yield from _milestone(root, stage, milestones, config["evaluation"]["k"])
+
+
+def _sft(root: Path) -> Iterator[Record | None]:
+    """From the shared folder while this run or another works in it, then from the run's own."""
+    step, whole, tail = 0, False, Tail(Path())
+    while not whole:
+        whole = (root / "sft" / DONE).exists()
+        folder = (None if whole else working_folder(root, "sft")) or root / "sft"
+        if tail.path.parent != folder:
+            tail = Tail(folder / "metrics.jsonl")
+        for line in tail.read(None if whole else _committed_bytes(folder / "state"))[step:]:
+            step += 1
+            yield _record("sft", step, line)
+        if not whole:
+            yield None
+
+
+def _milestone(root: Path, name: str, milestones: list[str], k: int) -> Iterator[Record | None]:
+    path = root / "evaluation" / f"{name}.json"
+    while not path.exists():
+        yield None
+    (found,) = milestone_summaries([path], k)
+    passes = ("pass_at_1", f"pass_at_{k}")
+    by_subdomain = {d: {p: scores[p]["mean"] for p in passes} for d, scores in found["by_subdomain"].items()}
+    yield _record("eval", milestones.index(name), {**{p: found[p] for p in passes}, **by_subdomain})
+
+
+def _record(series: str, step: int, values: Mapping[str, Any]) -> Record:
+    """Numbers only, nested ones under `part/name`; histograms stay in the files."""
+    numbers = {k: float(v) for k, v in flat(values, "/").items() if isinstance(v, (int, float)) and k != "step"}
+    return Record(series, step, numbers)
+
+
+def _committed_bytes(folder: Path) -> int:
+    """How much of the metrics the newest manifest under `folder` covers."""
+    try:
+        steps = committed(folder)
+        return json.loads((steps[-1] / MANIFEST).read_text())["metrics_offset"] if steps else 0
+    except FileNotFoundError:
+        # Replaced by a newer one between two looks: the next look finds that.
+        return 0
+
+
+def main() -> None:
+    root, tracking = Path(sys.argv[1]), TrackingConfig(**json.loads(sys.argv[2]))
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    # Standard output is for the user's screen: what libraries print goes to the log with the rest.
+    screen = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    sys.stdout = screen
+    with locked(root / ".tracking.lock", wait=True):
+        follower = Follower(root, tracking)
+        ended = False
+        while not ended:
+            ended = bool(select.select([sys.stdin], [], [], POLL_S)[0])
+            follower.catch_up()
+        follower.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""A run seen from outside while it works: what is done of what there is to do. Reads only what is new."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vt_ray.evaluation.milestones import milestone_summaries
+from vt_ray.report.milestones import BEFORE_RL
+from vt_ray.run_folder import DONE, NOW, is_locked, working_folder
+from vt_ray.tracking import Tail
+
+# Folders of the spectrum phases in their order, as the watcher is told of them.
+PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spectrum_scores": "evaluate"}
+PACE_STEPS = 10
+Lines = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One bar: `done` of `total` steps, checkpoints or milestones, and the seconds that they took."""
+
+    name: str
+    done: int
+    total: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class View:
+    """A run at one moment. `state` is running, finished or stopped; `phase` is what it does, or did last.
+
+    `left_s`: seconds to the end of the SFT or of all RL stages, at the pace of the last steps, without evaluations;
+    None where there is no pace yet.
+    """
+
+    identity: Mapping[str, Any]
+    state: str
+    phase: str
+    parts: Sequence[Part]
+    sft: Lines
+    rl: Lines
+    milestones: Sequence[Mapping[str, Any]]
+    left_s: float | None
+
+
+class LiveRun:
+    """Raises FileNotFoundError where `root` is not the folder of a run."""
+
+    def __init__(self, root: Path):
+        from omegaconf import OmegaConf
+
+        if not (root / "run.json").is_file():
+            raise FileNotFoundError(f"{root} is no run folder (run.json is not there): give one such as runs/demo")
+        self.root = root.resolve()
+        self.identity = json.loads((root / "run.json").read_text())
+        self.config: Any = OmegaConf.to_container(OmegaConf.load(root / "config.yaml"))
+        self._rl, self._sft = Tail(self.root / "metrics.jsonl"), Tail(self.root / "sft" / "metrics.jsonl")
+        # Scores by file: a milestone's are read once.
+        self._scored: dict[Path, Any] = {}
+        self._milestones: Sequence[Mapping[str, Any]] = []
+
+    def view(self) -> View:
+        # Before the files: a run that ends in between is seen as running once more.
+        running = is_locked(self.root / ".lock")
+        sft, rl = self._sft_lines(), self._rl.read()
+        milestones = self._evaluated()
+        parts = self._parts(sft, rl, milestones)
+        state = "running" if running else "finished" if self._finished(milestones) else "stopped"
+        left = None if state == "finished" else self._left_s(parts, sft, rl)
+        return View(self.identity, state, self._phase(rl), parts, sft, rl, self._milestones, left)
+
+    @property
+    def stages(self) -> list[Mapping[str, Any]]:
+        return self.config["curriculum"]["stages"]
+
+    def _finished(self, milestones: Sequence[Path]) -> bool:
+        """The report is written last, from a summary of every milestone."""
+        written = all((self.root / name).exists() for name in ("summary.json", "report.html"))
+        return written and len(milestones) == len(BEFORE_RL) + len(self.stages)
+
+    def _phase(self, rl: Lines) -> str:
+        if not (self.root / NOW).exists():
+            return "start-up"
+        for folder, name in PHASES.items():
+            if not (self.root / folder / DONE).exists():
+                return name
+        for stage in self.stages:
+            if not (self.root / "evaluation" / f"{stage['name']}.json").exists():
+                done = _of_stage(rl, stage["name"])
+                return f"evaluate {stage['name']}" if len(done) == stage["steps"] else stage["name"]
+        return "report"
+
+    def _parts(self, sft: Lines, rl: Lines, milestones: Sequence[Path]) -> list[Part]:
+        planned = self.config["spectrum"]["sft"]
+        checkpoints = -(-planned["steps"] // planned["checkpoint_every"])
+        probed = [self._read(path) for path in sorted(self._folder("probe").glob("step_*.json"))]
+        parts = [
+            Part("sft", len(sft), planned["steps"], sum(line["seconds"] for line in sft)),
+            Part("probe", len(probed), checkpoints, sum(p["seconds"] for p in probed)),
+        ]
+        for stage in self.stages:
+            lines = _of_stage(rl, stage["name"])
+            seconds = sum(line["seconds"]["total"] for line in lines)
+            parts.append(Part(stage["name"], len(lines), stage["steps"], seconds))
+        seconds = sum(self._read(path)["seconds"] for path in milestones)
+        return [*parts, Part("evaluate", len(milestones), len(BEFORE_RL) + len(self.stages), seconds)]
+
+    def _left_s(self, parts: Sequence[Part], sft: Lines, rl: Lines) -> float | None:
+        if rl:
+            stages = {stage["name"] for stage in self.stages}
+            left = sum(part.total - part.done for part in parts if part.name in stages)
+            # The stage now, not the one before: its completions are longer or its answers slower to check.
+            recent = [line["seconds"]["total"] for line in _of_stage(rl, rl[-1]["stage"])[-PACE_STEPS:]]
+        else:
+            left = parts[0].total - parts[0].done
+            recent = [line["seconds"] for line in sft[-PACE_STEPS:]]
+        return left * sum(recent) / len(recent) if recent and left else None
+
+    def _sft_lines(self) -> Lines:
+        path = self._folder("sft") / "metrics.jsonl"
+        if path != self._sft.path:
+            self._sft = Tail(path)
+        return self._sft.read()
+
+    def _evaluated(self) -> list[Path]:
+        """Files of the milestones so far; those before RL lie in a shared folder until the last of them is there."""
+        names = [*BEFORE_RL, *(stage["name"] for stage in self.stages)]
+        folders = (self.root / "evaluation", self._folder("spectrum_scores"))
+        found = [next((f for f in (d / f"{name}.json" for d in folders) if f.exists()), None) for name in names]
+        paths = [path for path in found if path]
+        if len(paths) != len(self._milestones):
+            self._milestones = milestone_summaries(paths, self.config["evaluation"]["k"])
+        return paths
+
+    def _folder(self, phase: str) -> Path:
+        """Where the phase's files lie: in the run once it is done, before that where it is made."""
+        mine = self.root / phase
+        return mine if (mine / DONE).exists() else working_folder(self.root, phase) or mine
+
+    def _read(self, path: Path) -> Any:
+        if path not in self._scored:
+            self._scored[path] = json.loads(path.read_text())
+        return self._scored[path]
+
+
+def _of_stage(rl: Lines, stage: str) -> Lines:
+    return [line for line in rl if line["stage"] == stage]

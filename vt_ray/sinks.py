@@ -1,0 +1,183 @@
+"""TensorBoard, Weights & Biases and MLflow: what each does with a run's numbered records.
+
+A sink is opened for a run it may know already, and takes every record once, in order. Records are numbered through
+the whole run; their `step` counts within their series, which is the axis they are drawn over.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vt_ray.config import TrackingConfig
+
+# The modules that each sink needs; the extra `tracking` of the package brings them all.
+MODULES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
+WANDB_START_S, WANDB_FINISH_S = 30, 20
+MLFLOW_METRICS, MLFLOW_PARAMS = 1000, 100  # the most that one request may carry
+
+
+@dataclass(frozen=True)
+class Record:
+    """Figures of one SFT step, RL step or milestone. `series` is sft, rl or eval; `step` rises within it."""
+
+    series: str
+    step: int
+    values: dict[str, float]
+
+
+Numbered = Sequence[tuple[int, Record]]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a sink is told of the run. `run_id` is the sink's own name for it, "" where it has not seen it yet."""
+
+    root: Path
+    run_name: str
+    tags: dict[str, str]
+    config: Mapping[str, Any]
+    run_id: str
+
+
+class Sink(Protocol):
+    """`run_id` is to be handed back when the sink is opened again for the same run."""
+
+    run_id: str
+
+    def send(self, records: Numbered) -> None: ...
+
+    def close(self, finished: bool) -> None: ...
+
+
+def open_sink(name: str, tracking: TrackingConfig, about: About) -> Sink:
+    if name == "tensorboard":
+        return TensorBoardSink(about)
+    if name == "wandb":
+        return WandbSink(tracking, about)
+    return MlflowSink(tracking, about)
+
+
+def target(name: str, tracking: TrackingConfig) -> str:
+    """Which place a sink writes to: another one has seen nothing yet."""
+    details = {"wandb": (tracking.wandb_mode, tracking.project), "mlflow": (tracking.mlflow_uri, tracking.project)}
+    return " ".join((name, *details.get(name, ())))
+
+
+class TensorBoardSink:
+    """Event files in the run folder's tensorboard/, one set a process; the config as hyper-parameters."""
+
+    def __init__(self, about: About):
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        self.run_id = about.run_name
+        self._writer = SummaryWriter(str(about.root / "tensorboard"))
+        if not about.run_id:
+            # Not `add_hparams`: it would open a run of its own beside this one.
+            values = {key: str(v) if isinstance(v, list) else v for key, v in flat(about.config, ".").items()}
+            for summary in hparams({**values, **about.tags}, {"eval/pass_at_1/mean": 0.0, "rl/reward_mean": 0.0}):
+                self._writer._get_file_writer().add_summary(summary)
+
+    def send(self, records: Numbered) -> None:
+        for _, record in records:
+            for name, value in record.values.items():
+                self._writer.add_scalar(f"{record.series}/{name}", value, record.step)
+        self._writer.flush()
+
+    def close(self, finished: bool) -> None:
+        self._writer.close()
+
+
+class WandbSink:
+    """One W&B run, continued under its id. Each series is drawn over its own step."""
+
+    def __init__(self, tracking: TrackingConfig, about: About):
+        import wandb
+
+        mode: Any = tracking.wandb_mode
+        self.run_id = about.run_id or uuid.uuid4().hex[:12]
+        self._run = wandb.init(
+            project=tracking.project,
+            name=about.run_name,
+            id=self.run_id,
+            resume="allow",
+            mode=mode,
+            dir=str(about.root),
+            config=dict(about.config),
+            tags=[f"{key}={value}" for key, value in about.tags.items()],
+            settings=wandb.Settings(
+                init_timeout=WANDB_START_S, finish_timeout=WANDB_FINISH_S, silent=True, console="off"
+            ),
+        )
+        for series in ("sft", "rl", "eval"):
+            self._run.define_metric(f"{series}/*", step_metric=f"{series}/step")
+
+    def send(self, records: Numbered) -> None:
+        for number, record in records:
+            values = {f"{record.series}/{name}": value for name, value in record.values.items()}
+            # W&B drops a step at or below the last it has: what was sent before a crash is not there twice.
+            self._run.log({**values, f"{record.series}/step": record.step}, step=number)
+
+    def close(self, finished: bool) -> None:
+        self._run.finish(exit_code=0 if finished else 1)
+
+
+class MlflowSink:
+    """One MLflow run in the experiment `project`, continued under its id."""
+
+    def __init__(self, tracking: TrackingConfig, about: About):
+        # A server that does not answer would otherwise be asked for a quarter of an hour.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(tracking.mlflow_uri or f"sqlite:///{about.root / 'mlflow.db'}")
+        self.run_id = about.run_id or self._create(tracking, about)
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def _create(self, tracking: TrackingConfig, about: About) -> str:
+        from mlflow.entities import Param
+
+        known = self._client.get_experiment_by_name(tracking.project)
+        # A store of the run's own would otherwise name a folder of artifacts beside the working directory.
+        place = None if tracking.mlflow_uri else (about.root / "mlflow").as_uri()
+        experiment = known.experiment_id if known else self._client.create_experiment(tracking.project, place)
+        run_id = self._client.create_run(experiment, tags=about.tags, run_name=about.run_name).info.run_id
+        params = [Param(key, str(value)) for key, value in flat(about.config, ".").items()]
+        for some in _chunks(params, MLFLOW_PARAMS):
+            self._client.log_batch(run_id, params=some)
+        return run_id
+
+    def send(self, records: Numbered) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(f"{record.series}/{name}", value, now, record.step)
+            for _, record in records
+            for name, value in record.values.items()
+        ]
+        for some in _chunks(metrics, MLFLOW_METRICS):
+            self._client.log_batch(self.run_id, metrics=some)
+
+    def close(self, finished: bool) -> None:
+        self._client.set_terminated(self.run_id, "FINISHED" if finished else "KILLED")
+
+
+def flat(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a/b": 1}`; lists stay whole."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = flat(value, separator) if isinstance(value, Mapping) else {"": value}
+        out |= {f"{key}{separator}{path}" if path else key: leaf for path, leaf in inner.items()}
+    return out
+
+
+def _chunks(items: list, size: int) -> Iterator[list]:
+    return (items[start : start + size] for start in range(0, len(items), size))
