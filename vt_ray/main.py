@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import textwrap
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,14 +33,18 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 ConfigStore.instance().store(name="vt_ray_schema", node=Config)
 
 
+class RunError(RuntimeError):
+    """A run that broke off. The message is for the screen; the traceback lies in the run's logs/driver.log."""
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def hydra_main(composed: DictConfig) -> None:
     try:
         config = to_config(composed)
         _name_sweep_member(config)
         launch(config)
-    except ConfigError as error:
-        # One line for the user; Hydra would print a traceback.
+    except (ConfigError, RunError) as error:
+        # One line for the user; Hydra would print a traceback. In a sweep the members after this one are not begun.
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command continues after the newest committed step")
@@ -67,7 +73,7 @@ def launch(config: Config) -> None:
             f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}", soft_wrap=True
         )
         console.print("code verifier: unsandboxed (limits, no walls; built-in problems only)")
-        with _third_party_output_to(run.root / "logs" / "driver.log"):
+        with _failures_in_short(run.root / "logs"), _third_party_output_to(run.root / "logs" / "driver.log"):
             from vt_ray.actors.cluster import RayCluster
             from vt_ray.pipeline import run_pipeline
 
@@ -80,9 +86,31 @@ def _name_sweep_member(config: Config) -> None:
     """Each member of a multirun gets a folder of its own, named by what it overrides."""
     hydra_config = HydraConfig.get()
     if hydra_config.mode == hydra.types.RunMode.MULTIRUN:
-        elsewhere = ("experiment=", "run_name=", "runs_dir=", "dry_run=")
+        elsewhere = ("experiment=", "run_name=", "runs_dir=", "dry_run=", "cluster.ray_address=")
         overrides = [o for o in hydra_config.overrides.task if not o.startswith(elsewhere)]
         config.run_name = "-".join([config.run_name, *overrides]).replace("/", "_")
+
+
+@contextmanager
+def _failures_in_short(logs: Path) -> Iterator[None]:
+    """What breaks a run off leaves here as a RunError of one line; the traceback is in driver.log by then."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"{_in_short(error)}\n       the traceback is in {logs / 'driver.log'}, what each actor said lies beside "
+            "it; once mended, the same command continues after the newest committed step"
+        ) from error
+
+
+def _in_short(error: BaseException) -> str:
+    """What an actor raised, as it said it: Ray puts the actor's whole traceback into the text of its own error."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = lines[-1] if "Traceback" in str(cause) else " ".join(lines)
+    return textwrap.shorten(f"{type(cause).__name__}: {text}", width=600, placeholder=" ...")
 
 
 @contextmanager
@@ -104,6 +132,9 @@ def _third_party_output_to(path: Path) -> Iterator[None]:
         logging.captureWarnings(True)
         try:
             yield
+        except Exception:
+            traceback.print_exc()
+            raise
         finally:
             console.file = sys.stdout
             sys.stdout.flush()
