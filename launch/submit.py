@@ -3,8 +3,8 @@
 
     RAY_ADDRESS=http://head:8265 VT_RAY_RUNS=/shared/runs launch/submit.py experiment=tiny run_name=mine
 
-This checkout travels as the job's working directory: the code that runs, on every node, is the code as it is edited here.
-The cluster's Python must hold what `pip install .[gpu]` installs. Problem files and models are given by absolute paths
+This checkout travels as the job's working directory: what runs, on every node, is the code as it is edited here. The
+cluster's Python must hold what `pip install .[gpu]` installs. Problem files and models are given by absolute paths
 on storage that every node sees, as the runs are.
 
 RAY_ADDRESS     the cluster's dashboard
@@ -50,8 +50,8 @@ def main() -> None:
     except AuthenticationError as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         sys.exit(
-            f"error: no entry to {address}: {reason}\n       `ray get-auth-token` prints the token on the head node: set "
-            "RAY_AUTH_TOKEN to it, or RAY_AUTH_TOKEN_PATH to a file that holds it"
+            f"error: no entry to {address}: {reason}\n       `ray get-auth-token` prints the token on the head node: "
+            "set RAY_AUTH_TOKEN to it, or RAY_AUTH_TOKEN_PATH to a file that holds it"
         )
     except ConnectionError as error:
         sys.exit(f"error: {error} RAY_ADDRESS must be the dashboard's address: http://head:8265")

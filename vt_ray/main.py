@@ -79,7 +79,7 @@ def launch(config: Config) -> None:
 
             with RayCluster(config, run.root / "logs") as cluster:
                 run_pipeline(config, cluster, run, problems)
-        console.print(f"report: {run.root / 'report.html'}")
+        console.print(f"report: {run.root / 'report.html'}", soft_wrap=True)
 
 
 def _name_sweep_member(config: Config) -> None:
