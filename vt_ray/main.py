@@ -73,7 +73,7 @@ def launch(config: Config) -> None:
             f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}", soft_wrap=True
         )
         console.print("code verifier: unsandboxed (limits, no walls; built-in problems only)")
-        with _failures_in_short(run.root / "logs"), _third_party_output_to(run.root / "logs" / "driver.log"):
+        with _third_party_output_to(run.root / "logs" / "driver.log"):
             from vt_ray.actors.cluster import RayCluster
             from vt_ray.pipeline import run_pipeline
 
@@ -91,20 +91,6 @@ def _name_sweep_member(config: Config) -> None:
         config.run_name = "-".join([config.run_name, *overrides]).replace("/", "_")
 
 
-@contextmanager
-def _failures_in_short(logs: Path) -> Iterator[None]:
-    """What breaks a run off leaves here as a RunError of one line; the traceback is in driver.log by then."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise RunError(
-            f"{_in_short(error)}\n       the traceback is in {logs / 'driver.log'}, what each actor said lies beside "
-            "it; once mended, the same command continues after the newest committed step"
-        ) from error
-
-
 def _in_short(error: BaseException) -> str:
     """What an actor raised, as it said it: Ray puts the actor's whole traceback into the text of its own error."""
     cause = getattr(error, "cause", None) or error
@@ -117,7 +103,8 @@ def _in_short(error: BaseException) -> str:
 def _third_party_output_to(path: Path) -> Iterator[None]:
     """What libraries print or log goes to the run's folder: the screen belongs to bars and tables.
 
-    File descriptors are moved, not only sys.stdout, because C++ code and child processes write too.
+    File descriptors are moved, not only sys.stdout, because C++ code and child processes write too. So does the
+    traceback of what breaks the run off; a RunError carries what it says in short.
     """
     from vt_ray.progress import console
 
@@ -132,9 +119,14 @@ def _third_party_output_to(path: Path) -> Iterator[None]:
         logging.captureWarnings(True)
         try:
             yield
-        except Exception:
-            traceback.print_exc()
+        except ConfigError:
             raise
+        except Exception as error:
+            traceback.print_exc()
+            raise RunError(
+                f"{_in_short(error)}\n       the traceback is in {path}, what each actor said lies beside it; "
+                "once mended, the same command continues after the newest committed step"
+            ) from error
         finally:
             console.file = sys.stdout
             sys.stdout.flush()
