@@ -1,4 +1,4 @@
-"""What the screen says of a run that broke off: the error itself, without the tracebacks in the text of Ray's errors."""
+"""What the screen says of a run that broke off: the error itself, not the tracebacks in the text of Ray's errors."""
 
 from vt_ray.main import _in_short
 
