@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import textwrap
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,14 +34,18 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 ConfigStore.instance().store(name="vt_ray_schema", node=Config)
 
 
+class RunError(RuntimeError):
+    """A run that broke off. The message is for the screen; the traceback lies in the run's logs/driver.log."""
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def hydra_main(composed: DictConfig) -> None:
     try:
         config = to_config(composed)
         _name_sweep_member(config)
         launch(config)
-    except (ConfigError, ClusterError) as error:
-        # One line for the user; Hydra would print a traceback.
+    except (ConfigError, ClusterError, RunError) as error:
+        # One line for the user; Hydra would print a traceback. In a sweep the members after this one are not begun.
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command continues after the newest committed step")
@@ -75,23 +81,32 @@ def launch(config: Config) -> None:
 
             with following(config.tracking, run.root), RayCluster(config, run.root / "logs") as cluster:
                 run_pipeline(config, cluster, run, problems)
-        console.print(f"report: {run.root / 'report.html'}")
+        console.print(f"report: {run.root / 'report.html'}", soft_wrap=True)
 
 
 def _name_sweep_member(config: Config) -> None:
     """Each member of a multirun gets a folder of its own, named by what it overrides."""
     hydra_config = HydraConfig.get()
     if hydra_config.mode == hydra.types.RunMode.MULTIRUN:
-        elsewhere = ("experiment=", "run_name=", "runs_dir=", "dry_run=")
+        elsewhere = ("experiment=", "run_name=", "runs_dir=", "dry_run=", "cluster.ray_address=")
         overrides = [o for o in hydra_config.overrides.task if not o.startswith(elsewhere)]
         config.run_name = "-".join([config.run_name, *overrides]).replace("/", "_")
+
+
+def _in_short(error: BaseException) -> str:
+    """What an actor raised, as it said it: Ray puts the actor's whole traceback into the text of its own error."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = lines[-1] if "Traceback" in str(cause) else " ".join(lines)
+    return textwrap.shorten(f"{type(cause).__name__}: {text}", width=600, placeholder=" ...")
 
 
 @contextmanager
 def _third_party_output_to(path: Path) -> Iterator[None]:
     """What libraries print or log goes to the run's folder: the screen belongs to bars and tables.
 
-    File descriptors are moved, not only sys.stdout, because C++ code and child processes write too.
+    File descriptors are moved, not only sys.stdout, because C++ code and child processes write too. So does the
+    traceback of what breaks the run off; a RunError carries what it says in short.
     """
     from vt_ray.progress import console
 
@@ -106,6 +121,16 @@ def _third_party_output_to(path: Path) -> Iterator[None]:
         logging.captureWarnings(True)
         try:
             yield
+        except ConfigError:
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            if isinstance(error, ClusterError):
+                raise
+            raise RunError(
+                f"{_in_short(error)}\n       the traceback is in {path}, what each actor said lies beside it; "
+                "once mended, the same command continues after the newest committed step"
+            ) from error
         finally:
             console.file = sys.stdout
             sys.stdout.flush()

@@ -52,6 +52,19 @@ def test_impossible_values_are_listed_before_any_work(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sweep_with_a_value_that_cannot_work_exits_non_zero(tmp_path):
+    done = run(BIN / "vt-ray", "-m", "signal.mgpo.lam=-1,1", f"runs_dir={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: signal.mgpo.lam=-1.0" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_sweep_inside_a_cluster_is_named_by_what_it_sweeps(tmp_path):
+    where = ("cluster.ray_address=auto", f"runs_dir={tmp_path}", "dry_run=true")
+    done = run(BIN / "vt-ray", "-m", *where, "experiment=tiny", "signal.mgpo.lam=0,1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "tiny-signal.mgpo.lam=0 " in done.stdout and "tiny-signal.mgpo.lam=1 " in done.stdout
+
+
 def test_gpus_that_are_not_there_are_refused(tmp_path):
     done = run(BIN / "vt-ray", "cluster.gpus_per_learner=4096", "cluster.num_learners=1", cwd=tmp_path)
     assert done.returncode == 1 and "num_learners" in done.stderr

@@ -182,3 +182,4 @@ def test_failing_run_exits_non_zero(tmp_path):
     failed = vt_ray(tmp_path, "signal.sync.logprob_tolerance=1e-30")
     assert failed.returncode != 0
     assert "SyncError" in failed.stderr and "logprob_tolerance" in failed.stderr
+    assert "Traceback" not in failed.stderr and "Traceback" in (tmp_path / "tiny/logs/driver.log").read_text()

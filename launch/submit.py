@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Submit a vt-ray command to a running Ray cluster, follow its log, and end as the job ends.
+
+    RAY_ADDRESS=http://head:8265 VT_RAY_RUNS=/shared/runs launch/submit.py experiment=tiny run_name=mine
+
+This checkout travels as the job's working directory: what runs, on every node, is the code as it is edited here. The
+cluster's Python must hold what `pip install .[gpu]` installs. Problem files and models are given by absolute paths
+on storage that every node sees, as the runs are.
+
+RAY_ADDRESS     the cluster's dashboard
+VT_RAY_RUNS     where runs lie; a job's own folder is temporary, a run in it would be lost
+RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH    the cluster's token, as `ray get-auth-token` prints it on the head node;
+                without either ~/.ray/auth_token is read
+
+Start the cluster's nodes with RAY_worker_niceness=0: Ray gives its workers a low priority otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+# On top of what .gitignore names, where the checkout has one.
+LEFT_HERE = [".git", ".venv", "runs", "multirun", "dist", "build", "tests"]
+FOLLOW_AGAIN = "it goes on; `ray job logs --follow {job}` follows it again, `ray job stop {job}` stops it"
+
+
+def main() -> None:
+    address = _given("RAY_ADDRESS", "the cluster's dashboard, http://head:8265")
+    runs = _given("VT_RAY_RUNS", "an absolute folder on storage that every node sees")
+    if not runs.startswith("/"):
+        sys.exit(f"error: VT_RAY_RUNS={runs} is relative, and a job's own folder is temporary: give an absolute one")
+    # Ray reads this when it is imported. Ray 2.60 sends no token unless told so.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    logging.disable(logging.WARNING)
+    command = ["python", "-m", "vt_ray.main", "cluster.ray_address=auto", f"runs_dir={runs}", *sys.argv[1:]]
+    try:
+        client = JobSubmissionClient(address)
+        job = client.submit_job(
+            entrypoint=shlex.join(command), runtime_env={"working_dir": str(CHECKOUT), "excludes": LEFT_HERE}
+        )
+    except AuthenticationError as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        sys.exit(
+            f"error: no entry to {address}: {reason}\n       `ray get-auth-token` prints the token on the head node: "
+            "set RAY_AUTH_TOKEN to it, or RAY_AUTH_TOKEN_PATH to a file that holds it"
+        )
+    except ConnectionError as error:
+        sys.exit(f"error: {error} RAY_ADDRESS must be the dashboard's address: http://head:8265")
+    print(f"job {job}: {shlex.join(command)}", flush=True)
+    try:
+        status = asyncio.run(_follow(client, job))
+    except KeyboardInterrupt:
+        sys.exit(f"no longer following job {job}: " + FOLLOW_AGAIN.format(job=job))
+    except Exception as error:
+        sys.exit(f"error: lost job {job} ({type(error).__name__}: {error}): " + FOLLOW_AGAIN.format(job=job))
+    if status is not JobStatus.SUCCEEDED:
+        sys.exit(f"error: job {job} {status.lower()}: its log is above")
+    print(f"job {job} succeeded")
+
+
+def _given(name: str, what: str) -> str:
+    return os.environ.get(name) or sys.exit(f"error: {name} is not set: give {what}")
+
+
+async def _follow(client, job: str):
+    """Print the job's log as it comes, until the job ends. Returns its status."""
+    async for lines in client.tail_job_logs(job):
+        print(lines, end="", flush=True)
+    return client.get_job_status(job)
+
+
+if __name__ == "__main__":
+    main()

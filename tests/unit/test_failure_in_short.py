@@ -1,0 +1,29 @@
+"""What the screen says of a run that broke off: the error itself, not the tracebacks in the text of Ray's errors."""
+
+from vt_ray.main import _in_short
+
+
+def test_own_error_keeps_its_words_on_one_line():
+    assert _in_short(ValueError("lam=-1:\n  must be >= 0\n")) == "ValueError: lam=-1: must be >= 0"
+
+
+def test_error_of_an_actors_method_is_the_one_it_raised():
+    class TaskError(Exception):
+        cause = OSError("no space left")
+
+    assert _in_short(TaskError("Traceback (most recent call last): ...")) == "OSError: no space left"
+
+
+def test_error_of_an_actors_start_is_the_last_line_of_its_traceback():
+    text = (
+        "The actor died in its creation task, Traceback (most recent call last):\n  File 'x', line 1\nKeyError: 'a'\n"
+    )
+    assert _in_short(RuntimeError(text)) == "RuntimeError: KeyError: 'a'"
+
+
+def test_long_text_is_cut():
+    assert len(_in_short(ValueError("word " * 1000))) <= 600
+
+
+def test_error_without_words_has_its_name():
+    assert _in_short(TimeoutError()) == "TimeoutError:"
