@@ -7,9 +7,10 @@ second unit: chance in the training of each moves all its problems together.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ Z_95 = 1.959963984540054
 NAMED_IDS = 5
 
 # Of each run (by its seed) the score of each question.
-ScoresBySeed = Mapping[Hashable, Mapping[str, float]]
+ScoresBySeed = Mapping[Any, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,10 @@ def paired_difference(
 
 @dataclass(frozen=True, slots=True)
 class SeededInterval:
-    """A mean over seeds and problems with its 95% interval; `by_seed` is each seed's own mean over the same problems."""
+    """A mean over seeds and problems with its 95% interval, and each seed's own mean over the same problems."""
 
     interval: Interval
-    by_seed: Mapping[Hashable, float]
+    by_seed: Mapping[Any, float]
     num_problems: int
 
 
