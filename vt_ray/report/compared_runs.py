@@ -206,5 +206,6 @@ def _label(keys: Sequence[str], first: ComparedRun) -> str:
         return first.name
     if list(keys) == [LAMBDA]:
         lam = first.settings[LAMBDA]
-        return "GRPO" if lam == 0 else f"λ = {lam:g}"
-    return ", ".join(f"{key}={first.settings.get(key)}" for key in keys)
+        return "GRPO" if lam == 0 else f"λ={lam:g}"
+    # As the command would say it.
+    return " ".join(f"{key}={first.settings.get(key)}" for key in keys)

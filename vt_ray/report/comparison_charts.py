@@ -21,6 +21,8 @@ Row = tuple[Group, Interval]
 
 COLOURS = (BLUE, ORANGE, TEAL, ROSE, "#6b5bb5", "#8a6d3b", "#3f9fd6", "#7a2e3a")
 HEIGHT = 300
+# Seeds' dots stand beside their bar, by this share of the axis.
+SEEDS_BESIDE = 0.02
 # One group's line within a subdomain's row, and what a row needs beside its groups.
 LINE_PIXELS, ROW_PIXELS = 15, 18
 
@@ -31,8 +33,13 @@ def colours(groups: Sequence[Group], baseline: str) -> dict[str, str]:
     return {baseline: GREY} | {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(others)}
 
 
-def by_lambda(rows: Sequence[Row], title: str, colour: str, difference: bool = False) -> go.Figure:
-    """A score, or its difference from the baseline, against lambda: mean, 95% bar, a dot for each seed."""
+def by_lambda(
+    rows: Sequence[Row], lambdas: Sequence[float], title: str, colour: str, difference: bool = False
+) -> go.Figure:
+    """A score, or its difference from the baseline, against lambda: mean, 95% bar, a dot for each seed beside it.
+
+    `lambdas` are all that were run, the baseline's too.
+    """
     import plotly.graph_objects as go
 
     x = [group["lambda"] for group, _ in rows]
@@ -47,9 +54,10 @@ def by_lambda(rows: Sequence[Row], title: str, colour: str, difference: bool = F
         customdata=[_range(interval) for interval in intervals],
         hovertemplate="λ = %{x}: " + _hover("y", difference),
     )
-    figure = styled(go.Figure([_seed_dots(list(zip(x, intervals, strict=True)), colour, "x"), means]), HEIGHT)
-    figure.update_layout(showlegend=False)
-    figure.update_xaxes(title="λ", tickvals=x)
+    span = max(lambdas) - min(lambdas)
+    dots = [(lam + SEEDS_BESIDE * span, interval) for lam, interval in zip(x, intervals, strict=True)]
+    figure = styled(go.Figure([_seed_dots(dots, colour, "x"), means]), HEIGHT).update_layout(showlegend=False)
+    figure.update_xaxes(title="λ", tickvals=lambdas, range=[min(lambdas) - 0.06 * span, max(lambdas) + 0.06 * span])
     figure.update_yaxes(**_units(difference))
     if difference:
         figure.add_hline(y=0, line={"color": INK, "width": 1})
@@ -57,22 +65,20 @@ def by_lambda(rows: Sequence[Row], title: str, colour: str, difference: bool = F
 
 
 def by_group(rows: Sequence[Row], title: str, colour_of: Mapping[str, str], difference: bool = False) -> go.Figure:
-    """The same with a row for each group, from the first at the top."""
+    """The same with a row for each group, from the first at the top, seeds below their bar, the label above it."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
     for y, (group, interval) in enumerate(rows):
         colour = colour_of[group["label"]]
-        figure.add_trace(_seed_dots([(y + 0.22, _percent(interval))], colour, "y"))
+        figure.add_trace(_seed_dots([(y + 0.2, _percent(interval))], colour, "y"))
         figure.add_trace(_interval_dot(y, _percent(interval), colour, "", difference))
-    styled(figure, 80 + 52 * len(rows)).update_layout(showlegend=False)
+        # Within the chart, where a long one costs it no width.
+        note = {"text": _text(group["label"]), "x": 0, "xref": "paper", "xanchor": "left", "y": y - 0.32}
+        figure.add_annotation(**note, showarrow=False, font={"size": 11})
+    styled(figure, 80 + 56 * len(rows)).update_layout(showlegend=False)
     figure.update_xaxes(**_units(difference))
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))),
-        ticktext=[_broken(group["label"]) for group, _ in rows],
-        range=[len(rows) - 0.5, -0.5],
-        showgrid=False,
-    )
+    figure.update_yaxes(range=[len(rows) - 0.5, -0.6], showgrid=False, showticklabels=False)
     if difference:
         figure.add_vline(x=0, line={"color": INK, "width": 1})
     return _titled(figure, title)
@@ -213,7 +219,7 @@ def _range(interval: Interval) -> list[float]:
 
 def _units(difference: bool) -> dict[str, Any]:
     """Of an axis: signed points, as many digits as they need, or percent."""
-    return {"tickformat": "+.2~f"} if difference else {"ticksuffix": "%", "nticks": 7}
+    return {"tickformat": "+.2~f", "nticks": 6} if difference else {"ticksuffix": "%", "nticks": 6}
 
 
 def _hover(axis: str, difference: bool) -> str:
@@ -228,8 +234,3 @@ def _titled(figure: go.Figure, title: str) -> go.Figure:
 def _text(label: str) -> str:
     """As plotly shows it unchanged: it reads a few HTML tags."""
     return label.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _broken(label: str) -> str:
-    """One setting a line, so that a long label leaves room for the chart on a phone."""
-    return _text(label).replace(", ", "<br>")

@@ -9,6 +9,7 @@ from vt_ray.report import comparison_charts as charts
 from vt_ray.report import comparison_tables as tables
 from vt_ray.report import comparison_words as say
 from vt_ray.report.charts import BLUE, ORANGE
+from vt_ray.report.compared_runs import LABEL_KEYS
 from vt_ray.report.comparison_words import Comparison, compared, pass_keys, pass_name
 from vt_ray.report.sections import Section, Table
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 def result_section(comparison: Comparison) -> Section:
     base, keys = comparison["baseline"], pass_keys(comparison)
-    says = [say.verdict(group, base, key) for key in keys for group in say.others(comparison)]
+    says = [f"Pass@1 with {say.verdict(group, base)}" for group in say.others(comparison)]
+    says += [say.findings(comparison, key) for key in keys[1:] if say.others(comparison)]
     listed = [Table("At the end of each run", tables.score_rows(comparison))]
     if compared(comparison):
         says.append(f"Differences are paired by problem and by seed. {say.about_seeds(comparison)}")
@@ -29,7 +31,7 @@ def result_section(comparison: Comparison) -> Section:
 
 def _result_figures(comparison: Comparison) -> list[go.Figure]:
     """Pass@1 and Pass@K at the end, and their differences from the baseline."""
-    by_lambda = comparison["groups"][0]["lambda"] is not None
+    lambdas = [group["lambda"] for group in comparison["groups"]]
     colour_of = charts.colours(comparison["groups"], comparison["baseline"])
     drawn = []
     for key, colour in zip(pass_keys(comparison), (BLUE, ORANGE), strict=False):
@@ -38,8 +40,8 @@ def _result_figures(comparison: Comparison) -> list[go.Figure]:
         parts = [(scores, pass_name(key), False)]
         parts += [(differences, f"{pass_name(key)}: difference, points", True)] if differences else []
         for rows, title, is_difference in parts:
-            if by_lambda:
-                drawn.append(charts.by_lambda(rows, title, colour, is_difference))
+            if None not in lambdas:
+                drawn.append(charts.by_lambda(rows, lambdas, title, colour, is_difference))
             else:
                 drawn.append(charts.by_group(rows, title, colour_of, is_difference))
     return drawn
@@ -111,11 +113,12 @@ def method_section(comparison: Comparison) -> Section:
     ]
     if len(groups := compared(comparison)) > 1:
         says.append(
-            f"{len(groups)} groups are compared with the baseline, each at 95%: their number is not allowed for."
+            f"{len(groups)} groups are each compared with the baseline at 95%; nothing corrects for their number."
         )
     says.append(f"{say.about_starts(comparison['runs'])} {say.about_problems(comparison) if groups else ''}")
     listed = [Table("Runs", tables.run_rows(comparison))]
-    if comparison["differs_in"]:
+    # Fewer are in the groups' labels.
+    if len(comparison["differs_in"]) > LABEL_KEYS:
         listed.append(Table("What the groups differ in", tables.setting_rows(comparison)))
     return Section("method", "How they were compared", says, tables=listed)
 

@@ -25,7 +25,7 @@ def score_rows(comparison: Comparison) -> Rows:
 def difference_rows(comparison: Comparison) -> Rows:
     """Each group's paired difference from the baseline in points, and whether Pass@1's holds zero."""
     keys = pass_keys(comparison)
-    rows = [["group", "pairs", *(f"{pass_name(key)}, points" for key in keys), "Pass@1"]]
+    rows = [["group", "pairs", *(f"{pass_name(key)}, points" for key in keys), "Pass@1 is"]]
     for group in others(comparison):
         found = group["difference"]
         pairs = len(found["pass_at_1"]["by_seed"]) if found else 0

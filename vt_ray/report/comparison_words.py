@@ -36,24 +36,29 @@ def pass_name(key: str) -> str:
 
 def headline(comparison: Comparison) -> str:
     """What was compared and what came of it in Pass@1."""
-    groups, runs, base = comparison["groups"], comparison["runs"], comparison["baseline"]
+    groups, runs = comparison["groups"], comparison["runs"]
     problems = f"the same {words.thousands(comparison['num_problems'])} held-out problems"
     if len(groups) == 1:
         score = words.interval(groups[0]["pass_at_1"])
         return f"{len(runs)} runs that differ in their seeds alone, on {problems}: Pass@1 is {score}."
-    what = f"{len(runs)} runs in {len(groups)} groups, on {problems}."
+    return f"{len(runs)} runs in {len(groups)} groups, on {problems}. {findings(comparison, 'pass_at_1')}"
+
+
+def findings(comparison: Comparison, key: str) -> str:
+    """Which groups differ from the baseline in `key`, and which cannot be told apart from it."""
+    base = comparison["baseline"]
     found: dict[str, list[str]] = {}
     for group in others(comparison):
-        found.setdefault(outcome(group), []).append(group["label"])
+        found.setdefault(outcome(group, key), []).append(group["label"])
     if found.keys() == {"chance"}:
-        return f"{what} No difference from {base} in Pass@1 can be told apart from chance."
+        return f"No difference from {base} in {pass_name(key)} can be told apart from chance."
     ways = {
-        "higher": f"Pass@1 is higher than with {base} for",
-        "lower": f"Pass@1 is lower than with {base} for",
-        "chance": f"No difference from {base} can be told apart from chance for",
+        "higher": f"{pass_name(key)} is higher than with {base} for",
+        "lower": f"{pass_name(key)} is lower than with {base} for",
+        "chance": f"No difference from {base} in {pass_name(key)} can be told apart from chance for",
         "unpaired": f"There is no seed in common with {base}, so no paired difference, for",
     }
-    return " ".join([what, *(f"{say} {'; '.join(found[way])}." for way, say in ways.items() if way in found)])
+    return " ".join(f"{say} {'; '.join(found[way])}." for way, say in ways.items() if way in found)
 
 
 def outcome(group: Group, key: str = "pass_at_1") -> str:
@@ -64,15 +69,15 @@ def outcome(group: Group, key: str = "pass_at_1") -> str:
     return "higher" if difference["low"] > 0 else "lower" if difference["high"] < 0 else "chance"
 
 
-def verdict(group: Group, base: str, key: str) -> str:
-    """One sentence on the difference of a group from the baseline."""
-    label, way = group["label"], outcome(group, key)
+def verdict(group: Group, base: str) -> str:
+    """One sentence on the difference of a group from the baseline in Pass@1."""
+    label, way = group["label"], outcome(group)
     if way == "unpaired":
         return f"{label}: no seed in common with {base}, so there is no paired difference."
-    points = f"{words.points(group['difference'][key])} points"
+    points = f"{words.points(group['difference']['pass_at_1'])} points"
     if way == "chance":
-        return f"{label}: no difference from {base} in {pass_name(key)} can be told apart from chance: {points}."
-    return f"{label}: {pass_name(key)} is {way} than with {base}: {points}."
+        return f"{label}: no difference from {base} can be told apart from chance: {points}."
+    return f"{label}: {way} than {base} by {points}."
 
 
 def warnings(comparison: Comparison) -> list[str]:
@@ -80,7 +85,7 @@ def warnings(comparison: Comparison) -> list[str]:
     runs, found = comparison["runs"], []
     for run in comparison["left_out"]:
         reached = f"its last milestone is {run['last']}" if run["last"] else "it has reached no milestone"
-        found.append(f"{run['run']} is unfinished ({reached}) and left out.")
+        found.append(f"The run {run['run']} is unfinished ({reached}) and left out.")
     if _starts_within_seeds(runs) > 1:
         found.append(
             "Runs of one seed start from different fused models: their differences hold what SFT and fusion did too."
