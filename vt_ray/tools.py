@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +13,58 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo")]) -> None:
-    """Make a run's report.html again and print its table."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs, such as runs/demo or runs/sweep/*")],
+    output: Annotated[
+        Path | None, typer.Option(help="the comparison's page, .html; by default comparison.html beside the runs")
+    ] = None,
+) -> None:
+    """Make each run's report.html again; of one run print its table, of several make a comparison too."""
     from vt_ray.report.html import write_report
+
+    folders = _run_folders(runs)
+    if output and (len(folders) == 1 or output.suffix != ".html"):
+        raise typer.BadParameter(f"--output {output} names the comparison of several runs, a file ending in .html")
+    for run in folders:
+        typer.echo(f"report: {write_report(run)}")
+    if len(folders) == 1:
+        _print_summary(folders[0])
+    else:
+        _compare(folders, output or Path(os.path.commonpath([run.parent for run in folders])) / "comparison.html")
+
+
+def _run_folders(paths: list[Path]) -> list[Path]:
+    """Each run once, as an absolute path. What a shell's * gives beside runs is passed over with a note."""
+    folders: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise typer.BadParameter(f"{path} is not there: give a run's folder such as runs/demo")
+        if not (path / "run.json").is_file():
+            typer.echo(f"passed over: {path} is no run folder (run.json is not there)", err=True)
+        elif path.resolve() not in folders:
+            folders.append(path.resolve())
+    if not folders:
+        raise typer.BadParameter(f"{paths[0]} is no run folder (run.json is not there): give one such as runs/demo")
+    return folders
+
+
+def _print_summary(run: Path) -> None:
     from vt_ray.report.summary import print_table
 
-    if not (run / "run.json").is_file():
-        raise typer.BadParameter(f"{run} is no run folder (run.json is not there): give one such as runs/demo")
     summary = run / "summary.json"
     if summary.is_file():
         print_table(json.loads(summary.read_text()))
-    typer.echo(f"report: {write_report(run)}")
+
+
+def _compare(runs: list[Path], path: Path) -> None:
+    from vt_ray.report.comparison_page import print_comparison, write_comparison
+
+    try:
+        comparison = write_comparison(runs, path)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    print_comparison(comparison)
+    typer.echo(f"comparison: {path}")
 
 
 @app.command()

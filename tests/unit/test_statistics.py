@@ -1,10 +1,17 @@
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vt_ray.evaluation.statistics import Interval, mean_interval, paired_difference
+from vt_ray.evaluation.statistics import (
+    Interval,
+    difference_over_seeds,
+    mean_interval,
+    mean_over_seeds,
+    paired_difference,
+)
 
 scores = st.lists(st.integers(0, 8).map(lambda c: c / 8), min_size=1, max_size=60)
 
@@ -129,3 +136,91 @@ def test_questions_that_differ_are_named():
 
 def test_interval_as_plain_data():
     assert Interval(0.5, 0.4, 0.6).as_dict() == {"mean": 0.5, "low": 0.4, "high": 0.6}
+
+
+by_seed = st.integers(1, 4).flatmap(
+    lambda seeds: st.integers(1, 12).flatmap(
+        lambda questions: st.lists(
+            st.lists(st.integers(0, 8).map(lambda c: c / 8), min_size=questions, max_size=questions),
+            min_size=seeds,
+            max_size=seeds,
+        ).map(lambda rows: {s: {f"q{i}": v for i, v in enumerate(row)} for s, row in enumerate(rows)})
+    )
+)
+
+
+def test_two_seeds_by_hand():
+    # One of the two seeds is drawn: of seed 0 the two questions give 0 in 1 of 4 draws, seed 1 gives 1 in all.
+    found = mean_over_seeds({0: {"a": 0.0, "b": 1.0}, 1: {"a": 1.0, "b": 1.0}})
+    assert found.interval == Interval(0.75, 0.0, 1.0)
+    assert (found.by_seed, found.num_problems) == ({0: 0.5, 1: 1.0}, 2)
+
+
+def test_seeds_vary_as_two_draws_of_three():
+    # Questions agree, so only seeds count: two draws give -1 and 1 in 1 of 9 cases each, three in 1 of 27.
+    found = mean_over_seeds({s: dict.fromkeys("abc", s - 1.0) for s in range(3)})
+    assert (found.interval.low, found.interval.high) == (-1.0, 1.0)
+    # Of 6 seeds 5 are drawn: the variance of their mean is (35 / 12) / 5, which is the unbiased 3.5 / 6.
+    many = mean_over_seeds({s: {"a": float(s)} for s in range(6)}, resamples=20_000)
+    assert (many.interval.high - many.interval.low) / 2 == pytest.approx(1.96 * (3.5 / 6) ** 0.5, abs=0.12)
+
+
+def test_one_seed_is_a_bootstrap_over_problems():
+    rng = random.Random(5)
+    before = {str(i): rng.random() for i in range(80)}
+    after = {q: s + rng.gauss(0.1, 0.3) for q, s in before.items()}
+    two_level, one_level = difference_over_seeds({7: before}, {7: after}).interval, paired_difference(before, after)
+    assert two_level.mean == pytest.approx(one_level.mean)
+    assert (two_level.low, two_level.high) == pytest.approx((one_level.low, one_level.high), abs=0.02)
+
+
+@given(by_seed)
+def test_a_run_does_not_differ_from_itself(scores):
+    found = difference_over_seeds(scores, scores, resamples=200)
+    assert found.interval == Interval(0.0, 0.0, 0.0)
+    assert set(found.by_seed.values()) == {0.0}
+
+
+@given(by_seed, st.integers(-8, 8))
+def test_a_constant_shift_is_that_shift_whatever_seeds_and_questions_do(scores, eighths):
+    shifted = {s: {q: v + eighths / 8 for q, v in of_seed.items()} for s, of_seed in scores.items()}
+    found = difference_over_seeds(scores, shifted, resamples=200).interval
+    assert (found.mean, found.low, found.high) == pytest.approx((eighths / 8,) * 3, abs=1e-12)
+
+
+@given(by_seed)
+def test_a_mean_lies_in_its_interval_and_among_its_seeds(scores):
+    found = mean_over_seeds(scores, resamples=200)
+    assert 0 <= found.interval.low <= found.interval.mean <= found.interval.high <= 1
+    assert np.mean(list(found.by_seed.values())) == pytest.approx(found.interval.mean)
+    reordered = {s: dict(reversed(of.items())) for s, of in scores.items()}
+    assert mean_over_seeds(reordered, resamples=200) == found
+
+
+def test_differences_pair_what_both_sides_have():
+    before = {0: {"a": 0.0, "b": 0.5, "c": 0.0}, 1: {"a": 1.0, "b": 0.5}, 2: {"a": 0.0}}
+    after = {1: {"a": 1.0, "b": 1.0}, 0: {"a": 0.5, "b": 0.5, "c": 1.0}, 3: {"a": 1.0}}
+    found = difference_over_seeds(before, after)
+    # Seeds 0 and 1, questions a and b: +0.5 and 0 of seed 0, 0 and +0.5 of seed 1.
+    assert (found.interval.mean, found.by_seed, found.num_problems) == (0.25, {0: 0.25, 1: 0.25}, 2)
+
+
+def test_seeds_or_questions_without_a_pair_are_refused():
+    with pytest.raises(ValueError, match=r"no seed in common: \[0\] and \[1\]"):
+        difference_over_seeds({0: {"a": 0.0}}, {1: {"a": 0.0}})
+    with pytest.raises(ValueError, match="no question in common"):
+        mean_over_seeds({0: {"a": 0.0}, 1: {"b": 0.0}})
+    with pytest.raises(ValueError, match="at least one run"):
+        mean_over_seeds({})
+
+
+def test_two_level_interval_covers_the_truth_with_three_seeds():
+    # Seeds move all questions by 0.03 (sd), questions differ by 0.1, the luck of one seed on one question is 0.25.
+    rng = np.random.default_rng(11)
+    hits, trials = 0, 150
+    for _ in range(trials):
+        table = rng.normal(0, 0.03, (3, 1)) + rng.normal(0, 0.1, 100) + rng.normal(0, 0.25, (3, 100))
+        scores = {s: {str(q): value for q, value in enumerate(row)} for s, row in enumerate(table)}
+        interval = mean_over_seeds(scores, resamples=400).interval
+        hits += interval.low <= 0 <= interval.high
+    assert 0.92 <= hits / trials <= 1.0

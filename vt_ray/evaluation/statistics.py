@@ -1,7 +1,8 @@
-"""How sure a score is: intervals of a mean over problems and of a paired difference between two milestones.
+"""How sure a score is: of one milestone, of the change between two, of several runs that differ in their seed.
 
 Problems are the unit of chance. Samples of one problem are not independent of each other, so more samples
-sharpen a score only as far as the spread between problems allows.
+sharpen a score only as far as the spread between problems allows. Runs that differ in their seed alone are a
+second unit: chance in the training of each moves all its problems together.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum, sqrt
+from typing import Any
 
 import numpy as np
 
 # The 97.5% point of the standard normal: 95% lies between it and its mirror image.
 Z_95 = 1.959963984540054
 NAMED_IDS = 5
+
+# Of each run (by its seed) the score of each question.
+ScoresBySeed = Mapping[Any, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,72 @@ def paired_difference(
     means = [differences[generator.integers(size, size=size)].mean() for _ in range(resamples)]
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(differences.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True, slots=True)
+class SeededInterval:
+    """A mean over seeds and problems with its 95% interval, and each seed's own mean over the same problems."""
+
+    interval: Interval
+    by_seed: Mapping[Any, float]
+    num_problems: int
+
+
+def mean_over_seeds(scores: ScoresBySeed, seed: int = 0, resamples: int = 2000) -> SeededInterval:
+    """Mean x of scores x[s, q] over seeds s and questions q, with a 95% two-level bootstrap interval.
+
+    Questions count that every seed has a score for: Q of them, S seeds. Each of `resamples` draws Q questions
+    and, independently, max(1, S - 1) seeds, both with replacement, and takes the mean of x over the drawn seeds
+    and questions; the interval is from the 2.5% to the 97.5% point of these means. Seeds and questions are crossed
+    (every seed answers the same questions), so the draws are too. S - 1 draws of S seeds make the variance that
+    comes from seeds unbiased, where S draws would understate it by the factor (S - 1) / S.
+
+    Limits: noise that belongs to neither level (the luck of one seed on one question) is counted up to three times,
+    so that the interval is too wide where seeds hardly matter; a handful of seeds shows poorly how much seeds
+    vary, so that it is too narrow where they matter most; with one seed they do not enter at all. Where all scores are
+    equal it is a point. Raises ValueError for no seed or no common question.
+    """
+    seeds, questions = list(scores), _common(scores)
+    table = np.array([[scores[s][q] for q in questions] for s in seeds])
+    generator = np.random.default_rng(seed)
+    size, draws = len(questions), max(1, len(seeds) - 1)
+    questions_drawn = generator.multinomial(size, np.full(size, 1 / size), resamples)
+    seeds_drawn = generator.multinomial(draws, np.full(len(seeds), 1 / len(seeds)), resamples)
+    means = ((questions_drawn @ table.T) * seeds_drawn).sum(axis=1) / (size * draws)
+    mean = float(table.mean())
+    low, high = np.percentile(means, [2.5, 97.5])
+    # Of equal scores the three are one number, whichever way it was rounded.
+    interval = Interval(mean, min(mean, float(low)), max(mean, float(high)))
+    return SeededInterval(interval, {s: float(row.mean()) for s, row in zip(seeds, table, strict=True)}, size)
+
+
+def difference_over_seeds(
+    before: ScoresBySeed,
+    after: ScoresBySeed,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> SeededInterval:
+    """`mean_over_seeds` of after - before, paired by seed and by question.
+
+    Seeds count that both have, questions that all of these runs have a score for. What a question or a seed does to
+    both alike cancels. Raises ValueError for no common seed or question.
+    """
+    shared = [s for s in before if s in after]
+    if not shared:
+        raise ValueError(f"no seed in common: {list(before)} and {list(after)}")
+    pairs = {s: before[s].keys() & after[s].keys() for s in shared}
+    differences = {s: {q: after[s][q] - before[s][q] for q in pairs[s]} for s in shared}
+    return mean_over_seeds(differences, seed, resamples)
+
+
+def _common(scores: ScoresBySeed) -> list[str]:
+    """Sorted, so that the order in which scores came in does not change the resamples."""
+    if not scores:
+        raise ValueError("no seed to take a mean over: pass at least one run")
+    common = set.intersection(*(set(of_seed) for of_seed in scores.values()))
+    if not common:
+        raise ValueError(f"seeds {list(scores)} have no question in common: pass runs on the same problems")
+    return sorted(common)
 
 
 def _check(scores: Sequence[float], samples_per_problem: int) -> None:

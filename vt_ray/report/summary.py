@@ -103,3 +103,10 @@ def _fits(console: Console, table: Table) -> bool:
 
     unbounded = console.options.update(max_width=WIDEST)
     return Measurement.get(console, unbounded, table).maximum <= console.width
+
+
+def print_rows(title: str, rows: Rows) -> None:
+    """Print one table; `rows[0]` is its header."""
+    from rich.console import Console
+
+    Console().print(_table(title, rows))

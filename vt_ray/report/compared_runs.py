@@ -1,0 +1,211 @@
+"""Which runs can be compared, and which of them belong together.
+
+    folders --read_runs--> finished ComparedRuns --group_runs--> [Group], runs that differ in their seeds alone
+
+Runs pair on equal seeds: (`seed`, `signal.seed`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vt_ray.config import Config
+from vt_ray.evaluation.sampling import Score
+from vt_ray.report import milestones as ms
+from vt_ray.report.run_record import RunRecord, read_run
+from vt_ray.run_folder import DONE
+
+LAMBDA = "signal.mgpo.lam"
+# What tells runs of one group apart: which run it is, where it lies, its luck, what its hours cost.
+OF_ONE_RUN = ("run_name", "runs_dir", "dry_run", "seed", "signal.seed", "cluster.currency")
+# More keys than this in a group's label, and it bears the name of its first run instead.
+LABEL_KEYS = 3
+
+Seed = tuple[int, int]
+
+
+class ComparisonError(ValueError):
+    """Runs that cannot be compared. The message names them and the remedy."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """`name` is the folder under what all compared runs have in common; `scores` are by milestone, in order."""
+
+    name: str
+    record: RunRecord
+    config: Mapping[str, Any]
+    scores: Mapping[str, Sequence[Score]]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The config by dotted key, without what is a run's own. A key that an older run lacks has its default."""
+        flat = flattened(asdict(Config())) | flattened(self.config)
+        return {key: value for key, value in flat.items() if key not in OF_ONE_RUN and "price" not in key}
+
+    @property
+    def seed(self) -> Seed:
+        return int(self.config.get("seed", 0)), int(self.config.get("signal", {}).get("seed", 0))
+
+    @property
+    def end(self) -> str:
+        return list(self.scores)[-1]
+
+    @property
+    def start(self) -> str:
+        """What RL started from: the fused model, or the latest before it."""
+        return [name for name in ms.BEFORE_RL if name in self.scores][-1]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end, with scores of every stage of its config."""
+        return bool(self.record.summary) and set(self.scores) >= {"fused", *stage_names(self.config)}
+
+    @property
+    def fused(self) -> str | None:
+        """Which fused model RL started from."""
+        done = self.record.root / "fused" / DONE
+        return json.loads(done.read_text())["id"] if done.is_file() else None
+
+    @property
+    def held_out(self) -> frozenset[str]:
+        return frozenset(score.question_id for score in self.scores[self.end])
+
+    @property
+    def test_files(self) -> list[str]:
+        """Hashes of the files that held-out problems came from, as they were when the run began."""
+        files = self.config.get("data", {}).get("test_files") or []
+        known = self.record.identity.get("inputs") or {}
+        return [str(known.get(file["path"], file["path"])) for file in files]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs whose configs differ in their seeds alone; `settings` holds the keys in which groups differ."""
+
+    label: str
+    settings: Mapping[str, Any]
+    runs: Sequence[ComparedRun]
+
+    @property
+    def lam(self) -> float | None:
+        """Lambda, where groups differ in nothing else."""
+        return self.settings[LAMBDA] if list(self.settings) == [LAMBDA] else None
+
+
+def read_runs(roots: Iterable[Path]) -> tuple[list[ComparedRun], list[ComparedRun]]:
+    """The finished runs, in the order given, and those left out because they are not."""
+    roots = list(roots)
+    common = Path(os.path.commonpath([root.resolve().parent for root in roots]))
+    runs = [_read(root, str(root.resolve().relative_to(common))) for root in roots]
+    return [run for run in runs if run.finished], [run for run in runs if not run.finished]
+
+
+def refuse_incomparable(runs: Sequence[ComparedRun]) -> None:
+    """Raises ComparisonError for fewer than two runs, different held-out problems, one config and seed twice."""
+    if len(runs) < 2:
+        raise ComparisonError(f"{len(runs)} finished run to compare, 2 are needed: finish the others, or give more")
+    first = runs[0]
+    for run in runs[1:]:
+        if run.held_out != first.held_out:
+            raise ComparisonError(
+                f"{first.name} and {run.name} were evaluated on different held-out problems (they share "
+                f"{len(first.held_out & run.held_out)} of {len(first.held_out)} and {len(run.held_out)}): compare "
+                "runs on the same ones. seed=... draws the held-out problems too, signal.seed=... does not"
+            )
+        if run.test_files != first.test_files:
+            raise ComparisonError(
+                f"{first.name} and {run.name} were evaluated on different contents of data.test_files: compare runs "
+                "on the same files"
+            )
+    for group in group_runs(runs):
+        for one, two in zip(group.runs, group.runs[1:], strict=False):
+            if one.seed == two.seed:
+                raise ComparisonError(
+                    f"{one.name} and {two.name} have the same config and the same seeds (seed={one.seed[0]}, "
+                    f"signal.seed={one.seed[1]}): give one of them"
+                )
+
+
+def group_runs(runs: Sequence[ComparedRun]) -> list[Group]:
+    """In the order given; by lambda where groups differ in nothing else. Within a group by seed."""
+    keys = differing_keys(runs)
+    found: dict[str, list[ComparedRun]] = {}
+    for run in runs:
+        found.setdefault(json.dumps([run.settings.get(key) for key in keys], default=str), []).append(run)
+    groups = [
+        Group(_label(keys, members[0]), {key: members[0].settings.get(key) for key in keys}, members)
+        for members in (sorted(members, key=lambda run: run.seed) for members in found.values())
+    ]
+    return sorted(groups, key=lambda group: group.lam or 0) if keys == [LAMBDA] else groups
+
+
+def baseline(groups: Sequence[Group], runs: Sequence[ComparedRun]) -> Group:
+    """The group all others are compared with: GRPO in a sweep over lambda, else that of the first run given."""
+    grpo = [group for group in groups if group.lam == 0]
+    return (grpo or [group for group in groups if runs[0] in group.runs])[0]
+
+
+def differing_keys(runs: Sequence[ComparedRun]) -> list[str]:
+    """The settings in which the runs differ, sorted."""
+    keys = sorted({key for run in runs for key in run.settings})
+    return [key for key in keys if any(run.settings.get(key) != runs[0].settings.get(key) for run in runs)]
+
+
+def seed_names(runs: Iterable[ComparedRun]) -> dict[Seed, str]:
+    """What each seed is called: by `seed`, by `signal.seed` or by both, whichever vary."""
+    seeds = sorted({run.seed for run in runs})
+    several, several_rl = (len({seed[i] for seed in seeds}) > 1 for i in (0, 1))
+    if several_rl and not several:
+        return {seed: f"RL seed {seed[1]}" for seed in seeds}
+    return {seed: f"seed {seed[0]}" + (f", RL seed {seed[1]}" if several_rl else "") for seed in seeds}
+
+
+def stage_names(config: Mapping[str, Any]) -> list[str]:
+    return [stage["name"] for stage in config.get("curriculum", {}).get("stages") or []]
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings, and lists of them, by dotted key; other lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            value = {str(index): item for index, item in enumerate(value)}
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _read(root: Path, name: str) -> ComparedRun:
+    import yaml
+
+    record = read_run(root)
+    try:
+        config = yaml.safe_load(record.config)
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict):
+        raise ComparisonError(f"{root / 'config.yaml'} is missing or torn: leave this run out")
+    scores = {}
+    for milestone in (*ms.BEFORE_RL, *stage_names(config)):
+        file = root / "evaluation" / f"{milestone}.json"
+        if file.is_file():
+            scores[milestone] = [Score(**score) for score in json.loads(file.read_text())["scores"]]
+    return ComparedRun(name, record, config, scores)
+
+
+def _label(keys: Sequence[str], first: ComparedRun) -> str:
+    if not keys:
+        return "all runs"
+    if len(keys) > LABEL_KEYS:
+        return first.name
+    if list(keys) == [LAMBDA]:
+        lam = first.settings[LAMBDA]
+        return "GRPO" if lam == 0 else f"λ={lam:g}"
+    # As the command would say it.
+    return " ".join(f"{key}={first.settings.get(key)}" for key in keys)

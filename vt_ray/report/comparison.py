@@ -1,0 +1,181 @@
+"""comparison.json: what several runs show together, as plain data that the page and the terminal are made from.
+
+    ComparedRuns --group_runs--> groups --two-level bootstrap--> intervals of scores and of differences
+
+Every interval is {mean, low, high, by_seed, num_problems} of `evaluation.statistics.mean_over_seeds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from statistics import fmean
+from typing import Any
+
+from vt_ray.evaluation.sampling import Score
+from vt_ray.evaluation.statistics import (
+    ScoresBySeed,
+    SeededInterval,
+    difference_over_seeds,
+    mean_interval,
+    mean_over_seeds,
+)
+from vt_ray.report import curves
+from vt_ray.report.compared_runs import (
+    ComparedRun,
+    Group,
+    Seed,
+    baseline,
+    differing_keys,
+    group_runs,
+    refuse_incomparable,
+    seed_names,
+)
+
+Names = dict[Seed, str]
+# Which milestone of a run, and the same of each of several runs.
+Milestone = Callable[[ComparedRun], str]
+Side = tuple[Sequence[ComparedRun], Milestone]
+
+
+def compare(runs: Sequence[ComparedRun], left_out: Sequence[ComparedRun] = ()) -> dict[str, Any]:
+    """The whole comparison. Raises ComparisonError where `runs` cannot be compared (`refuse_incomparable`)."""
+    refuse_incomparable(runs)
+    groups, names = group_runs(runs), seed_names(runs)
+    base = baseline(groups, runs)
+    # Runs that were evaluated with different K all have the smaller one.
+    k = min(run.settings["evaluation.k"] for run in runs)
+    ks = sorted({1, k})
+    return {
+        "k": k,
+        "num_problems": len(runs[0].held_out),
+        "differs_in": differing_keys(runs),
+        "baseline": base.label,
+        "groups": [_group(group, base, names, ks) for group in groups],
+        "runs": [_run(run, group, names, k) for group in groups for run in group.runs],
+        "left_out": [{"run": run.name, "last": next(reversed(list(run.scores)), None)} for run in left_out],
+        "stages": _shared_stages(runs),
+    }
+
+
+def _group(group: Group, base: Group, names: Names, ks: Sequence[int]) -> dict[str, Any]:
+    runs = group.runs
+    milestones = dict.fromkeys(name for run in runs for name in run.scores)
+    return {
+        "label": group.label,
+        "lambda": group.lam,
+        "settings": dict(group.settings),
+        "seeds": [names[run.seed] for run in runs],
+        "end": runs[0].end,
+        **_means(runs, _end, names, ks),
+        "gain": {"from": runs[0].start, **_changes((runs, _start), (runs, _end), names, ks)},
+        "difference": None if group is base else _differences(group, base, names, ks),
+        "milestones": [{"name": name, **_means(runs, _called(name), names, ks)} for name in milestones],
+        "reward": reward_curve(runs),
+        "cost": _cost(runs),
+    }
+
+
+def _differences(group: Group, base: Group, names: Names, ks: Sequence[int]) -> dict[str, Any] | None:
+    """From the baseline, at the end of both, in all and by subdomain; None without a seed in common."""
+    if not {run.seed for run in group.runs} & {run.seed for run in base.runs}:
+        return None
+    before, after = (base.runs, _end), (group.runs, _end)
+    answered = [{s.question_id for s in _scored(run, run.end)} for run in (*base.runs, *group.runs)]
+    common = set.intersection(*answered)
+    subdomains = sorted({s.subdomain for s in _scored(base.runs[0], base.runs[0].end) if s.question_id in common})
+    by_subdomain = {name: _changes(before, after, names, ks, name) for name in subdomains}
+    return {**_changes(before, after, names, ks), "by_subdomain": by_subdomain}
+
+
+def reward_curve(runs: Sequence[ComparedRun]) -> list[dict[str, float | None]]:
+    """By RL step, counted through all stages: mean, least and greatest of the runs' moving means of the reward."""
+    smooth = [
+        [value for _, _, lines in curves.by_stage(run.record.rl) for value in curves.smoothed(_rewards(lines))]
+        for run in runs
+    ]
+    steps = [[value for value in step if value is not None] for step in zip_longest(*smooth)]
+    return [
+        {"step": number, "mean": fmean(step), "low": min(step), "high": max(step)}
+        for number, step in enumerate(steps, start=1)
+        if step
+    ]
+
+
+def _rewards(lines: curves.Lines) -> list[Any]:
+    return [line.get("reward_mean") for line in lines]
+
+
+def _run(run: ComparedRun, group: Group, names: Names, k: int) -> dict[str, Any]:
+    scores = _scored(run, run.end)
+    return {
+        "name": run.name,
+        "path": str(run.record.root.resolve()),
+        "group": group.label,
+        "seed": names[run.seed],
+        "pass_at_1": mean_interval([s.pass_at_1 for s in scores], min(s.valid for s in scores)).as_dict(),
+        f"pass_at_{k}": mean_interval([s.pass_at(k) for s in scores], 1).as_dict(),
+        "fused": run.fused,
+        "code": run.record.identity.get("code"),
+        "config_hash": run.record.identity.get("config_hash"),
+    }
+
+
+def _cost(runs: Sequence[ComparedRun]) -> dict[str, float]:
+    """Means over the group's runs. The phases before RL may be shared with other runs: what counts is RL's own."""
+    phases = [run.record.summary.get("phases") or {} for run in runs]
+    rl = [[phase for name, phase in of_run.items() if name.startswith("rl ")] for of_run in phases]
+    return {
+        "wall_seconds": fmean(run.record.summary.get("wall_seconds") or 0.0 for run in runs),
+        "rl_seconds": fmean(sum(phase["seconds"] for phase in of_run) for of_run in rl),
+        "rl_tokens": fmean(sum(phase["tokens"] for phase in of_run) for of_run in rl),
+        "tokens": fmean(sum(phase["tokens"] for phase in of_run.values()) for of_run in phases),
+    }
+
+
+def _shared_stages(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
+    """Where the stages begin, counted in RL steps, if that is so in every run."""
+    found = [[{"step": start, "name": name} for start, name, _ in curves.by_stage(run.record.rl)] for run in runs]
+    return found[0] if all(stages == found[0] for stages in found) else []
+
+
+def _means(runs: Sequence[ComparedRun], milestone: Milestone, names: Names, ks: Sequence[int]) -> dict[str, Any]:
+    return {f"pass_at_{k}": _plain(mean_over_seeds(_scores(runs, milestone, k)), names) for k in ks}
+
+
+def _changes(
+    before: Side, after: Side, names: Names, ks: Sequence[int], subdomain: str | None = None
+) -> dict[str, Any]:
+    """After - before, in all problems or in those of `subdomain`."""
+    sides = {k: (_scores(*before, k, subdomain), _scores(*after, k, subdomain)) for k in ks}
+    return {f"pass_at_{k}": _plain(difference_over_seeds(*sides[k]), names) for k in ks}
+
+
+def _scores(runs: Sequence[ComparedRun], milestone: Milestone, k: int, subdomain: str | None = None) -> ScoresBySeed:
+    """Pass@k at a milestone of each run that reached it."""
+    return {
+        run.seed: {s.question_id: s.pass_at(k) for s in _scored(run, name) if subdomain in (None, s.subdomain)}
+        for run in runs
+        if (name := milestone(run)) in run.scores
+    }
+
+
+def _scored(run: ComparedRun, milestone: str) -> list[Score]:
+    return [score for score in run.scores[milestone] if score.valid]
+
+
+def _end(run: ComparedRun) -> str:
+    return run.end
+
+
+def _start(run: ComparedRun) -> str:
+    return run.start
+
+
+def _called(name: str) -> Milestone:
+    return lambda run: name
+
+
+def _plain(found: SeededInterval, names: Names) -> dict[str, Any]:
+    by_seed = {names[seed]: mean for seed, mean in found.by_seed.items()}
+    return {**found.interval.as_dict(), "by_seed": by_seed, "num_problems": found.num_problems}
