@@ -19,7 +19,7 @@ demo: $(READY) ## the main job: the whole pipeline on this machine (under 9 minu
 	$(BIN)/vt-ray experiment=demo
 
 sweep: $(READY) ## MGPO against GRPO: lambda 0, 0.5, 1, 2 x 3 seeds on one fused model, and their comparison
-	$(BIN)/vt-ray -m experiment=sweep
+	PATH=$(CURDIR)/$(BIN):$$PATH launch/local.sh vt-ray -m experiment=sweep cluster.ray_address=auto
 	$(BIN)/vt-tools report runs/sweep-*
 
 controls: $(READY) ## RL against its controls: shuffled rewards, and SFT that goes on for as long
