@@ -110,6 +110,10 @@ class ClusterConfig:
     startup_timeout_s: float = 300.0
     # How long a run waits for nodes to join the Ray at `ray_address`; nobody can join one that it started itself.
     resources_timeout_s: float = 600.0
+    # For the report's table of costs; 0 = unknown. Another price does not make another run.
+    cpu_hour_price: float = 0.0
+    gpu_hour_price: float = 0.0
+    currency: str = "USD"
 
 
 @dataclass
@@ -305,10 +309,12 @@ def to_config(composed: Any) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """What makes a run itself: every value but where its folder lies, who else is told, and whether it is a dry run."""
+    """What makes a run itself: every value but where its folder lies, who else is told, prices, and a dry run."""
     values = asdict(config)
     for key in ("run_name", "runs_dir", "dry_run", "tracking"):
         del values[key]
+    for key in ("cpu_hour_price", "gpu_hour_price", "currency"):
+        del values["cluster"][key]
     return digest(values)
 
 

@@ -29,6 +29,7 @@ from vt_ray.actors.verifiers import RayVerifier, VerifierActor
 from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.training import LearnerSpec
+from vt_ray.interfaces import Hardware
 from vt_ray.placement import ClusterError, asked, gpus_asked, place
 from vt_ray.progress import console
 
@@ -144,6 +145,16 @@ class RayCluster:
         actors = [self._start(GeneratorActor, name, name, spec, self.log_folder) for name in names]
         self._wait_for([actor.ready.remote() for actor in actors], "generators")
         return RayGenerator(actors)
+
+    def busy_seconds(self) -> dict[str, float]:
+        seconds = ray.get([actor.busy_seconds.remote() for actor in self._actors.values()])
+        return dict(zip(self._actors, seconds, strict=True))
+
+    def hardware(self) -> Hardware:
+        cluster = self.config.cluster
+        # A Ray that the run starts itself counts as many CPUs as its actors ask for, whatever the machine has.
+        cores = os.cpu_count() or 1 if cluster.ray_address is None else int(ray.cluster_resources()["CPU"])
+        return Hardware(cores, gpus_asked(cluster))
 
     def _start_learners(self) -> list[ActorHandle]:
         cluster = self.config.cluster
