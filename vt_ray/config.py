@@ -101,6 +101,10 @@ class ClusterConfig:
     # Shared memory for objects in flight, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
     startup_timeout_s: float = 300.0
+    # For the report's table of costs; 0 = unknown. Another price does not make another run.
+    cpu_hour_price: float = 0.0
+    gpu_hour_price: float = 0.0
+    currency: str = "USD"
 
 
 @dataclass
@@ -269,10 +273,12 @@ def to_config(composed: Any) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """What makes a run itself: every value but where its folder lies and whether it is a dry run."""
+    """What makes a run itself: every value but where its folder lies, whether it is a dry run, and prices."""
     values = asdict(config)
     for key in ("run_name", "runs_dir", "dry_run"):
         del values[key]
+    for key in ("cpu_hour_price", "gpu_hour_price", "currency"):
+        del values["cluster"][key]
     return digest(values)
 
 

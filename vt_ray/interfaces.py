@@ -44,6 +44,14 @@ class Acknowledgement:
     probe_logprobs: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a run keeps from others while it lasts: the cores of its machines, the GPUs that its actors hold."""
+
+    cpu_cores: int
+    gpus: int
+
+
 class Generator(Protocol):
     """All generators of the cluster as one."""
 
@@ -123,3 +131,9 @@ class Cluster(Protocol):
     def tracker(self, lam: float) -> AbstractContextManager[Tracker]: ...
 
     def recorder(self) -> AbstractContextManager[Recorder]: ...
+
+    def busy_seconds(self) -> dict[str, float]:
+        """Seconds that each actor (`generator_0`, `learner_0`, `tracker`, ...) has worked at training steps so far."""
+        ...
+
+    def hardware(self) -> Hardware: ...

@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from vt_ray.config import Config
@@ -18,14 +19,15 @@ from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.base_model import prepare_base_model
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.interfaces import Cluster, Generator, Verifier
-from vt_ray.progress import console
+from vt_ray.progress import bar, console
 from vt_ray.report.collect import write_summary
 from vt_ray.report.html import write_report
+from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.report.summary import print_table
 from vt_ray.run_folder import RunFolder, input_files
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
-from vt_ray.spectrum_phase.probing import run_probe
+from vt_ray.spectrum_phase.probing import probe_model, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
 
 
@@ -41,7 +43,8 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
     evaluate_spectrum(config, cluster, run, milestones, encoder, problems)
     amplify_signal(config, cluster, run, base, fused, encoder, problems)
     names = [*milestones, *(stage.name for stage in config.curriculum.stages)]
-    summary = write_summary(run.root, config, names, wall_seconds=time.monotonic() - start)
+    seconds = time.monotonic() - start
+    summary = write_summary(run.root, config, names, seconds, cluster.hardware())
     print_table(summary, console)
     write_report(run.root)
     return summary
@@ -130,6 +133,8 @@ def evaluate_spectrum(
             for version, (name, model) in enumerate(milestones.items()):
                 generator.load_checkpoint(model, version)
                 held_out(config, name, generator, verifier, encoder, problems, folder)
+                if name == "fused":
+                    probe_fused(config, generator, verifier, encoder, problems, folder / FUSED_PROBE)
 
     inputs = {
         **probe_inputs(config),
@@ -140,6 +145,22 @@ def evaluate_spectrum(
     (run.root / "evaluation").mkdir(exist_ok=True)
     for name in milestones:
         shutil.copy2(scores / f"{name}.json", run.root / "evaluation")
+
+
+def probe_fused(
+    config: Config,
+    generator: Generator,
+    verifier: Verifier,
+    encoder: PromptEncoder,
+    problems: ProblemSets,
+    path: Path,
+) -> None:
+    """The fused model on the specialists' own problems: whether it is as broad as the best of them."""
+    if path.exists():
+        return
+    with bar("probe fused", len(problems.probe)) as advance:
+        tell = partial(advance, "", 1)
+        probe_model(generator, verifier, encoder, problems.probe, config.spectrum.probe, config.seed, path, tell)
 
 
 def amplify_signal(

@@ -130,6 +130,8 @@ def _cluster(c: Config) -> Problems:
     for name in ("cpus_per_actor", "object_store_gb", "startup_timeout_s"):
         if not getattr(k, name) > 0:
             yield f"cluster.{name}={getattr(k, name)} must be above 0"
+    for name in ("cpu_hour_price", "gpu_hour_price"):
+        yield from _at_least(f"cluster.{name}", getattr(k, name), 0)
     if not 0 < k.gpu_memory_utilization <= 1:
         yield f"cluster.gpu_memory_utilization={k.gpu_memory_utilization} must lie in (0, 1]: 0.85 is usual"
     yield from _one_of("learner.zero_stage", c.learner.zero_stage, (0, 1, 2, 3))

@@ -68,6 +68,20 @@ def test_summary_has_every_milestone_in_order(finished):
         assert summary["phases"][phase]["seconds"] > 0 and summary["phases"][phase]["tokens"] > 0
 
 
+def test_summary_knows_what_the_run_held_and_each_step_who_worked(finished):
+    run, _ = finished
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["hardware"] == {"cpu_cores": os.cpu_count(), "gpus": 0}
+    assert (run / "spectrum_scores" / "fused_on_probe.json").exists()
+    for line in metrics(run):
+        busy, seconds = line["busy"], line["seconds"]
+        assert set(busy) == {"generator_0", "learner_0", "verifier_0", "verifier_1", "tracker", "recorder"}
+        assert all(0 <= share <= 1 for share in busy.values())
+        # Generating is nearly all that a step waits for in "generate", training in "update".
+        assert busy["generator_0"] * seconds["total"] > 0.5 * seconds["generate"]
+        assert busy["learner_0"] * seconds["total"] > 0.5 * seconds["update"]
+
+
 def test_rollouts_have_one_row_a_completion(finished):
     run, _ = finished
     for stage in STAGES:

@@ -232,13 +232,14 @@ def other(value):
     return value + 1 if isinstance(value, (int, float)) else [1] if isinstance(value, list) else f"{value}x"
 
 
-def test_the_hash_is_of_every_value_but_name_place_and_dry_run(good):
+def test_the_hash_is_of_every_value_but_name_place_dry_run_and_prices(good):
     same = {
         path
         for path, value in leaves(asdict(good))
         if config_hash(changed(good, **{path: other(value)})) == config_hash(good)
     }
-    assert same == {"run_name", "runs_dir", "dry_run"}
+    prices = {f"cluster.{key}" for key in ("cpu_hour_price", "gpu_hour_price", "currency")}
+    assert same == {"run_name", "runs_dir", "dry_run"} | prices
 
 
 def test_the_longest_sequence_is_the_prompt_and_the_longest_completion_of_any_phase():

@@ -1,6 +1,8 @@
 import pytest
 
-from vt_ray.report.diagnosis import Finding, diagnose, trends
+from vt_ray.report.diagnosis import Finding, diagnose
+from vt_ray.report.paired import QuestionScore
+from vt_ray.report.trends import student_t_95, trends
 
 
 def score(mean, half=0.05):
@@ -57,8 +59,13 @@ def steady():
 SFT_LINES = [{"phase": "sft", "step": i, "loss": loss} for i, loss in enumerate(wavering(2.0, 0.5))]
 
 
-def finding(name, summary, rl=(), sft=()) -> Finding:
-    return next(f for f in diagnose(summary, rl, sft) if f.name == name)
+def finding(name, summary, rl=(), sft=(), **scores) -> Finding:
+    return next(f for f in diagnose(summary, rl, sft, **scores) if f.name == name)
+
+
+def answers(*correct, subdomain="algebra"):
+    """Scores by question: of eight answers to each, so many are correct."""
+    return {f"{subdomain}/{i}": QuestionScore(subdomain, c, 8) for i, c in enumerate(correct)}
 
 
 def test_a_healthy_run_shows_no_signature():
@@ -79,18 +86,36 @@ def test_pass_at_k_up_and_pass_at_1_not():
     summary["milestones"][-1] = milestone("math", 0.41, 0.9)
     found = finding("RL does not amplify the spectrum", summary)
     assert found.seen
+    # Two intervals of 5 points to each side: 5 x sqrt(2) = 7.1 for their difference.
     assert found.sentence == (
-        "Pass@8 rose but Pass@1 did not: from fused to math, Pass@8 went from 75.0% [70.0, 80.0] to "
-        "90.0% [85.0, 95.0], Pass@1 from 41.0% [36.0, 46.0] to 41.0% [36.0, 46.0]."
+        "Pass@8 rose but Pass@1 did not: from fused to math, Pass@8 changed by +15.0 [+7.9, +22.1] points and "
+        "Pass@1 by +0.0 [-7.1, +7.1]."
     )
+
+
+def test_a_rise_of_pass_at_k_within_noise_is_no_sign():
+    summary = healthy()
+    summary["milestones"][-1] = milestone("math", 0.40, 0.80)
+    assert finding("RL does not amplify the spectrum", summary).seen is False
+
+
+def test_scores_by_question_are_compared_in_pairs():
+    """Each of twelve questions gains the same, which two intervals could not tell from chance."""
+    summary = healthy()
+    summary["milestones"][-1] = milestone("math", 0.43, 0.78)
+    before = answers(*[0] * 6, *[8] * 6)
+    after = answers(*[1] * 6, *[7] * 6)
+    found = finding("RL does not amplify the spectrum", summary, held_out={"fused": before, "math": after})
+    assert found.seen
+    assert "Pass@8 changed by +50.0" in found.sentence
+    assert "Pass@1 by +0.0" in found.sentence
 
 
 def test_rl_is_compared_with_its_start_whatever_the_start_was():
     summary = {"milestones": [milestone("sft_last", 0.4, 0.7), milestone("math", 0.3, 0.71)]}
     found = finding("RL does not amplify the spectrum", summary)
     assert found.seen
-    assert "from sft_last to math" in found.sentence
-    assert "intervals overlap" in found.sentence
+    assert found.sentence.startswith("Pass@1 fell: from sft_last to math")
 
 
 def test_fused_model_below_the_best_sft_checkpoint():
@@ -98,8 +123,26 @@ def test_fused_model_below_the_best_sft_checkpoint():
     summary["milestones"][3] = milestone("fused", 0.41, 0.55)
     found = finding("Fusion lost breadth", summary)
     assert found.seen
-    assert "fused 55.0% [50.0, 60.0], sft_last 70.0% [65.0, 75.0]." in found.sentence
-    assert "noise" not in found.sentence
+    assert "Pass@8 is 55.0% [50.0, 60.0] for the fused model and 70.0% [65.0, 75.0] for sft_last." in found.sentence
+    summary["milestones"][3] = milestone("fused", 0.41, 0.66)
+    found = finding("Fusion lost breadth", summary)
+    assert found.seen is False
+    assert found.sentence.endswith(", which is within noise.")
+
+
+@pytest.mark.parametrize(("fused", "seen"), [((0,) * 20, True), ((4,) * 20, False), ((4,) * 18 + (0,) * 2, False)])
+def test_fused_model_against_the_best_specialist_on_its_own_problems(fused, seen):
+    """The best specialist is broader than the other and solves each problem once in eight."""
+    probe = {"k": 8, "specialists": {"algebra": "step_000010", "code": "step_000020"}}
+    probed = {
+        "step_000010": answers(*[8] * 10, *[0] * 10),
+        "step_000020": answers(*[1] * 20),
+        "step_000030": answers(*[8] * 20),
+        "fused": answers(*fused),
+    }
+    found = finding("Fusion lost breadth", healthy(), probe=probe, probed=probed)
+    assert found.seen is seen
+    assert "100.0% for the best specialist (step_000020)" in found.sentence
 
 
 def test_code_far_from_the_rest():
@@ -109,6 +152,22 @@ def test_code_far_from_the_rest():
     assert found.seen
     assert "A gap of 40 points" in found.sentence
     assert "20.0% in code and 60.0%" in found.sentence
+
+
+def test_a_gap_that_few_problems_could_make_by_chance_is_no_sign():
+    summary = healthy()
+    summary["milestones"][-1] = milestone("math", 0.5, 0.8, None, algebra=0.6, code=0.3)
+    assert finding("Code and mathematics far apart", summary).seen
+    summary["milestones"][-1]["by_subdomain"] = {
+        d: {"pass_at_1": score(s, 0.3)} for d, s in (("algebra", 0.6), ("code", 0.3))
+    }
+    assert finding("Code and mathematics far apart", summary).seen is False
+
+
+def test_the_gap_at_the_first_milestone_is_said_too():
+    summary = healthy()
+    summary["milestones"][0] = milestone("base", 0.1, 0.3, None, algebra=0.15, code=0.05)
+    assert finding("Code and mathematics far apart", summary).sentence.endswith("at base the gap was 10 points.")
 
 
 def test_code_alone_cannot_be_compared():
@@ -123,11 +182,27 @@ def test_sft_loss_falls_and_held_out_scores_do_not_move():
     assert "from 2.000 to 0.500" in found.sentence
 
 
-@pytest.mark.parametrize(("low", "seen"), [(-0.01, True), (0.01, False)])
-def test_reward_rises_without_a_sure_held_out_gain(low, seen):
+@pytest.mark.parametrize(("last", "seen"), [(0.41, None), (0.60, False)])
+def test_a_small_gain_after_sft_cannot_be_told_from_chance(last, seen):
+    summary = {"milestones": [milestone("base", 0.4, 0.7), milestone("sft_last", last, 0.7)]}
+    assert finding("SFT fits its training data only", summary, sft=SFT_LINES).seen is seen
+
+
+@pytest.mark.parametrize(("low", "high", "seen"), [(-0.01, 0.05, True), (0.01, 0.05, False), (-0.01, 0.15, None)])
+def test_reward_rises_and_held_out_scores_do_not_follow(low, high, seen):
+    """Reward rises by 10 points: an interval that holds 0 and 10 tells nothing."""
     summary = healthy()
-    summary["milestones"][-1]["difference"] = {"from": "fused", "mean": 0.02, "low": low, "high": 0.05}
+    summary["milestones"][-1]["difference"] = {"from": "fused", "mean": 0.02, "low": low, "high": high}
     assert finding("RL fits its training prompts only", summary, steady()).seen is seen
+
+
+def test_a_stage_is_held_against_the_subdomains_that_it_trains_on():
+    before = answers(*[2] * 20) | answers(*[4] * 10, subdomain="code")
+    after = answers(*[2] * 20) | answers(*[8] * 10, subdomain="code")
+    scores = {"held_out": {"fused": before, "math": after}}
+    name = "RL fits its training prompts only"
+    assert finding(name, healthy(), steady(), **scores, stage_subdomains={"math": ["algebra"]}).seen is True
+    assert finding(name, healthy(), steady(), **scores, stage_subdomains={"math": ["code"]}).seen is False
 
 
 @pytest.mark.parametrize(
@@ -147,6 +222,18 @@ def test_a_climb_within_a_stage(name, key, first, last):
 def test_noise_is_no_climb():
     jumping = [0.0, 0.4, 0.1, 0.3, 0.2, 0.3, 0.5, 0.0, 0.3]
     assert finding("Truncation climbs", {}, rl_lines(truncated_share=jumping)).seen is False
+
+
+def test_two_steps_that_happen_to_agree_are_no_climb():
+    """3.8 standard errors lie between the thirds, but with two steps in each chance does that in one of sixteen."""
+    values = [0.10, 0.14, 0.2, 0.2, 0.20, 0.23]
+    assert finding("Truncation climbs", {}, rl_lines(truncated_share=values)).seen is False
+
+
+def test_student_t():
+    exact = {2: 4.303, 4: 2.776, 10: 2.228, 30: 2.042}
+    assert [student_t_95(n) for n in exact] == pytest.approx(list(exact.values()), rel=0.032)
+    assert student_t_95(10) == pytest.approx(2.228, abs=1e-3)
 
 
 def test_stages_are_not_compared_with_each_other():

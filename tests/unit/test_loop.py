@@ -17,6 +17,7 @@ from vt_ray.engines.weights import SyncError
 from vt_ray.interfaces import Acknowledgement, Weights
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 from vt_ray.signal_phase.curriculum import run_curriculum
+from vt_ray.signal_phase.loop import busy_shares
 
 PROBLEMS = [Problem(f"{d}/{i}", d, "math", f"{i}?", str(i)) for d in ("algebra", "code") for i in range(7)]
 STAGES = [StageConfig("math", ["algebra"], 2, 2, 4, 8), StageConfig("code", ["code"], 1, 2, 4, 8)]
@@ -87,6 +88,10 @@ class World:
         tracker.note = self.note
         yield tracker
 
+    def busy_seconds(self):
+        """As if each actor worked one hundredth of a second for every call of anything."""
+        return {"generator_0": len(self.notes) / 100, "learner_0": len(self.notes) / 100}
+
     def generate(self, prompts, sampling):
         assert self.held == self.value, "off-policy: generators hold other weights than the learner"
         for p in prompts:
@@ -103,7 +108,7 @@ class World:
         for r in arrived:
             self.note("grade", r.problem.question_id)
             verdicts = tuple(Verdict(("correct", "wrong", "unverified")[int(c.text) % 3]) for c in r.completions)
-            yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, (3,) * 4, (False,) * 4, r)
+            yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, (1, 2, 3, 6), (False,) * 4, r)
 
     @noted
     def mgpo_step(self, groups, weights, mgpo, temperature):
@@ -163,7 +168,7 @@ def metrics(root):
 def outcome(root):
     """All that a run leaves: rollouts by step, metrics but for times, models, the trackers' histories."""
     steps = {str(p.relative_to(root)): json.loads(p.read_text()) for p in root.glob("rollouts/*/*")}
-    lines = [{k: v for k, v in m.items() if k not in ("seconds", "tokens_per_second")} for m in metrics(root)]
+    lines = [{k: v for k, v in m.items() if k not in ("seconds", "tokens_per_second", "busy")} for m in metrics(root)]
     models = [read(root / "rl" / stage.name / "model") for stage in STAGES]
     histories = [json.loads(p.read_text()) for p in sorted(root.glob("rl/*/checkpoints/*/tracker.json"))]
     return steps, lines, models, histories
@@ -235,6 +240,26 @@ def test_the_parts_of_a_steps_time_sum_to_its_total(tmp_path):
         assert min(seconds.values()) >= 0
         assert seconds["generate"] >= 0.02
         assert seconds["verify"] >= 0.01
+
+
+def test_a_step_knows_which_share_of_it_each_actor_worked(tmp_path):
+    train(tmp_path, World(seconds=(0.01, 0.02)), stages=[STAGES[0]])
+    # The stand-in's actors work 1/100 s at each call: two of generate and of grade, weigh, mgpo_step, write,
+    # export_weights and load, the latter five noted twice.
+    for line in metrics(tmp_path):
+        assert line["busy"].keys() == {"generator_0", "learner_0"}
+        for share in line["busy"].values():
+            assert share * line["seconds"]["total"] == pytest.approx(0.14)
+
+
+def test_an_actor_that_was_restarted_or_is_new_is_never_less_than_idle():
+    assert busy_shares({"a": 5.0, "b": 9.0}, {"a": 6.0, "b": 1.0, "c": 0.5}, 2.0) == {"a": 0.5, "b": 0.0, "c": 0.25}
+
+
+def test_completion_lengths_have_a_spread(tmp_path):
+    train(tmp_path, World(), stages=[STAGES[0]])
+    line = metrics(tmp_path)[0]
+    assert [line[f"completion_tokens_{part}"] for part in ("p10", "mean", "p90")] == [1, 3, 6]
 
 
 def test_encoding_the_prompts_is_not_taken_from_the_verifiers_time(tmp_path, monkeypatch):

@@ -5,187 +5,22 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from synthetic_run import ATTACK, synthetic_run, write_lines, write_rl, write_summary
 
 from vt_ray.report.html import write_report
 from vt_ray.report.sections import SECTIONS
 
-SUBDOMAINS = ["algebra", "calculus", "code", "geometry", "statistics"]
-ATTACK = "<script>alert(1)</script>"
-
-
-def score(mean, half=0.04):
-    return {"mean": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
-
-
-def passes(one, many):
-    return {"pass_at_1": score(one), "pass_at_8": score(many)}
-
-
-def synthetic_run(root: Path, stages=("math_short", "math_long", "code"), steps=12, seed=0) -> Path:
-    """A run folder as a finished run leaves it, filled with made-up figures."""
-    rng = random.Random(seed)
-    root.mkdir(parents=True)
-    names = ["base", "sft_last", "sft_best", "fused", *stages]
-    write_identity(root)
-    write_summary(root, names)
-    write_sft(root, rng)
-    write_probe(root)
-    write_rl(root, stages, steps, rng)
-    for stage in stages:
-        write_rollouts(root, stage, steps)
-    return root
-
-
-def write_json(path: Path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-def write_identity(root):
-    identity = {"run_name": "lambda-one", "seed": 7, "lambda": 1.0, "config_hash": "0123456789ab"}
-    command = ["/somewhere/bin/vt-ray", "experiment=tiny", "signal.mgpo.lam=1.0"]
-    started, versions = "2025-01-02T03:04:05Z", {"vt_ray": "0.1.0", "python": "3.11.7"}
-    write_json(root / "run.json", {**identity, "versions": versions, "started": started, "command": command})
-    (root / "config.yaml").write_text("seed: 7\nsignal:\n  mgpo:\n    lam: 1.0\n")
-
-
-def write_summary(root, names):
-    reached = []
-    for i, name in enumerate(names):
-        one = 0.05 + 0.6 * i / len(names)
-        difference = {"from": names[i - 1], "mean": 0.08, "low": 0.05, "high": 0.11} if i else None
-        by_subdomain = {d: passes(one * (0.6 + 0.15 * j), min(1, one + 0.3)) for j, d in enumerate(SUBDOMAINS)}
-        counts = {"num_problems": 200, "samples": 1600, "truncated_share": 0.03, "unverified": 2}
-        reached.append(
-            {
-                "name": name,
-                **passes(one, one + 0.25),
-                "by_subdomain": by_subdomain,
-                "difference": difference,
-                **counts,
-            }
-        )
-    phases = {name: {"seconds": 300.0 * (i + 1), "tokens": 10**6} for i, name in enumerate(["sft", "probe", "rl"])}
-    summary = {"run_name": "lambda-one", "seed": 7, "lambda": 1.0, "config_hash": "0123456789ab"}
-    write_json(root / "summary.json", {**summary, "milestones": reached, "phases": phases, "wall_seconds": 2000.0})
-
-
-def write_lines(path: Path, lines):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def write_sft(root, rng):
-    lines = [
-        {
-            "phase": "sft",
-            "step": step,
-            "loss": 0.4 + 2 * 0.97**step + rng.uniform(-0.05, 0.05),
-            "learning_rate": 1e-3,
-            "tokens": 5000,
-            "seconds": 1.1,
-            "grad_norm": 1.0,
-        }
-        for step in range(1, 121)
-    ]
-    write_lines(root / "sft" / "metrics.jsonl", lines)
-
-
-def write_probe(root):
-    checkpoints = [f"step_{step:06d}" for step in range(24, 121, 24)]
-    at_k = {d: [min(0.95, 0.3 + 0.12 * i + 0.03 * j) for i in range(5)] for j, d in enumerate(SUBDOMAINS)}
-    at_1 = {d: [value * 0.5 for value in row] for d, row in at_k.items()}
-    specialists = {d: checkpoints[(j + 2) % 5] for j, d in enumerate(SUBDOMAINS)}
-    table = {
-        "k": 8,
-        "checkpoints": checkpoints,
-        "pass_at_k": at_k,
-        "pass_at_1": at_1,
-        "specialists": specialists,
-    }
-    write_json(root / "probe" / "probe.json", table)
-
-
-def write_rl(root, stages, steps, rng):
-    lines = [rl_line(stage, step, step / steps, rng) for stage in stages for step in range(1, steps + 1)]
-    write_lines(root / "metrics.jsonl", lines)
-
-
-def rl_line(stage, step, done, rng):
-    seconds = {"generate": 6 + rng.random(), "verify": 1.2, "update": 3.5, "sync": 0.4, "rest": 0.2}
-    return {
-        "phase": "rl",
-        "stage": stage,
-        "step": step,
-        "weight_version": step,
-        "loss": 0.0,
-        "reward_mean": 0.3 + 0.3 * done + rng.uniform(-0.08, 0.08),
-        "p_c_histogram": [rng.randint(0, 6) + round(8 * done * i / 8) for i in range(9)],
-        "no_signal_share": 0.2 + rng.uniform(-0.05, 0.05),
-        "truncated_share": 0.1 + 0.12 * done + rng.uniform(-0.01, 0.01),
-        "unverified": 0,
-        "completion_tokens_mean": 60 + 20 * done + rng.uniform(-5, 5),
-        "entropy": 0.9 - 0.4 * done + rng.uniform(-0.05, 0.05),
-        "clip_share": 0.0,
-        "rollout_kl": 2e-4 + rng.uniform(0, 1e-4),
-        "grad_norm": 0.5 + rng.random(),
-        "learning_rate": 1e-5,
-        "seconds": {**seconds, "total": sum(seconds.values())},
-        "tokens": 20000,
-        "sync": {"bytes": 10**6, "logprob_gap": 3.1e-6},
-    }
-
-
-def rollout(sample, verdict, advantage, tokens, text, stage="math_short", step=3):
-    return {
-        "stage": stage,
-        "step": step,
-        "question_id": f"algebra-{sample}",
-        "subdomain": "algebra",
-        "sample": sample,
-        "weight_version": step,
-        "question": f"Solve {sample}x = {6 * sample} & say x < 7.",
-        "text": text,
-        "tokens": list(range(tokens)),
-        "rollout_logprobs": [-0.5] * tokens,
-        "finish_reason": "stop",
-        "verdict": verdict,
-        "reason": "time limit" if verdict == "unverified" else "",
-        "p_c": 0.25,
-        "weight": 0.9,
-        "advantage": advantage,
-        "generation_seconds": 1.0,
-        "seconds": 1.1,
-    }
-
-
-def write_rollouts(root, stage, step):
-    rows = [
-        rollout(1, "correct", 0.5, 40, "6 is common", stage, step),
-        rollout(2, "correct", 1.7, 30, "Divide both sides by 2.\nThe answer is \\boxed{6}.", stage, step),
-        rollout(3, "wrong", -1.2, 20, f"{ATTACK} & <b>bold</b>", stage, step),
-        rollout(4, "wrong", -0.3, 90, "round and round", stage, step),
-        rollout(5, "unverified", 0.0, 10, "no verdict here", stage, step),
-    ]
-    folder = root / "rollouts" / stage
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), folder / f"step_{step:06d}.parquet")
-    earlier = [rollout(9, "correct", 1.0, 5, "of an earlier step", stage, 1)]
-    pq.write_table(pa.Table.from_pylist(earlier), folder / "step_000001.parquet")
-
 
 class Page(HTMLParser):
-    """What a browser makes of the page: opened tags, ids, text outside scripts and styles."""
+    """What a browser makes of the page: opened tags, ids, text outside scripts and styles, rows of tables."""
 
     def __init__(self, html: str):
         super().__init__()
         self.tags: list[tuple[str, dict]] = []
         self.text, self.scripts, self._inside = "", [], ""
+        self.rows: list[list[str]] = []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
@@ -193,6 +28,10 @@ class Page(HTMLParser):
         self._inside = tag
         if tag == "script":
             self.scripts.append("")
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
 
     def handle_endtag(self, tag):
         self._inside = ""
@@ -202,6 +41,8 @@ class Page(HTMLParser):
             self.scripts[-1] += data
         elif self._inside != "style":
             self.text += data
+        if self._inside in ("td", "th"):
+            self.rows[-1][-1] += data.replace("\u00a0", " ").replace("\u2011", "-")
 
     @property
     def ids(self):
@@ -223,26 +64,11 @@ def page(finished):
 
 
 def test_every_section_is_there_with_its_charts(page):
-    keys = {
-        "milestones",
-        "findings",
-        "subdomains",
-        "sft",
-        "probe",
-        "rl",
-        "difficulty",
-        "time",
-        "samples",
-        "identity",
-    }
+    charts = {"milestones": 1, "subdomains": 2, "sft": 1, "probe": 2, "rl": 8, "difficulty": 1, "time": 2}
+    keys = {"findings", "cost", "samples", "identity", *charts}
     assert keys <= page.ids
     assert len(SECTIONS) == len(keys)
-    assert {c.removeprefix("chart-").rpartition("-")[0] for c in page.charts} == keys - {
-        "findings",
-        "samples",
-        "identity",
-    }
-    assert {f"chart-rl-{i}" for i in range(8)} <= page.charts
+    assert page.charts == {f"chart-{key}-{i}" for key, count in charts.items() for i in range(count)}
     assert "There is no" not in page.text
 
 
@@ -270,14 +96,67 @@ def test_the_page_fetches_nothing(page):
 
 
 def test_plotly_is_inlined_once(page):
-    library, calls = page.scripts
-    assert len(library) > 10**6 > len(calls)
+    library, rollouts, calls, search = page.scripts
+    assert len(library) > 10**6 > max(len(calls), len(rollouts), len(search))
     assert {f'"{chart}"' for chart in page.charts} == set(re.findall(r'Plotly\.newPlot\(("[^"]+")', calls))
 
 
 def test_model_text_is_shown_and_never_acts(page):
     assert f"{ATTACK} & <b>bold</b>" in page.text
-    assert not any("alert(1)" in script for script in page.scripts)
+    library, rollouts, calls, search = page.scripts
+    assert not any("alert(1)" in script for script in (library, calls, search))
+    assert "alert(1)" in rollouts and "<" not in rollouts
+
+
+def test_only_scripts_with_the_pages_mark_run(page):
+    policy = next(a["content"] for tag, a in page.tags if tag == "meta" and "content" in a and "nonce" in a["content"])
+    nonce = re.search(r"script-src 'nonce-([\w-]+)';", policy)[1]
+    assert [a.get("nonce") for tag, a in page.tags if tag == "script" and a.get("type") is None] == [nonce] * 3
+    assert "unsafe-inline" not in policy.partition("script-src")[2]
+
+
+def test_characters_that_act_are_shown(page):
+    # The worst answer of a stage is the attack; the hostile one is in the sample that can be searched.
+    hostile = next(r for r in json.loads(page.scripts[1]) if r["question_id"] == "algebra-6")
+    assert "\u241b[2J \u2400 [U+202E]right to left" in hostile["text"]
+    assert hostile["text"].startswith("</pre></script></textarea><script>document.title='acted'</script>")
+
+
+def test_the_search_carries_a_bounded_sample_and_says_so(page):
+    rollouts = json.loads(page.scripts[1])
+    # Two files a stage: five of seven and one of one.
+    assert len(rollouts) == 3 * (7 + 1)
+    assert {r["step"] for r in rollouts} == {1, 12}
+    assert "The page carries 24 rollouts" in page.text
+    assert "at most 480, and\n    1,000,000 characters" in page.text
+
+
+def test_costs_have_hours_and_money(page):
+    assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s"] in page.rows
+    # 900 s of 18 cores and 3 GPUs, at 2 EUR a GPU-hour.
+    assert ["rl", "15 min 00 s", "4.50", "0.750", "1.50", "1,000,000", "1,111"] in page.rows
+    assert ["total", "30 min 00 s", "9.00", "1.50", "3.00", "3,000,000", "1,667"] in page.rows
+    assert "hours of all 18 CPU cores" in page.text and "3 GPUs that its actors held" in page.text
+    assert "Prices: 2 EUR for a GPU-hour." in page.text
+
+
+def test_before_and_after_by_subdomain_are_paired(page):
+    header = ["subdomain", "base, %", "fused, %", "code, %", "base to code, points", "fused to code, points"]
+    found = page.rows[page.rows.index(header) + 1]
+    # Of ten questions four are one answer behind: (6 x 6 + 4 x 5) / 80 after, nothing at first, three less at fused.
+    assert found[0] == "algebra" and found[4].startswith("+70.0 [+6")
+    assert found[5] == "+37.5 [+37.5, +37.5]"
+    assert "Pass@1 with 95% intervals at base, fused and code." in page.text
+
+
+def test_how_busy_actors_were_is_drawn_where_it_is_known(page, tmp_path):
+    assert '"generator_0  60%"' in page.scripts[2]
+    root = synthetic_run(tmp_path / "run")
+    lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+    write_lines(root / "metrics.jsonl", [{k: v for k, v in line.items() if k != "busy"} for line in lines])
+    old = Page(write_report(root).read_text())
+    assert "chart-time-1" not in old.charts
+    assert "How busy each actor was has not been recorded" in old.text
 
 
 def test_names_of_milestones_cannot_close_a_script(tmp_path):
@@ -293,6 +172,7 @@ def test_names_of_milestones_cannot_close_a_script(tmp_path):
 def test_rollouts_are_of_the_last_step(page):
     assert "Divide both sides by 2." in page.text
     assert "no verdict here" in page.text
+    assert "an unlikely way to it" in page.text
     assert "6 is common" not in page.text
     assert "of an earlier step" not in page.text
 

@@ -48,8 +48,40 @@ def test_rows(summary):
     assert phase_rows(summary)[1:] == [
         ["sft", "3 min 20 s", "1,000,000", "5,000"],
         ["fusion", "2.5 s", "–", "–"],
-        ["whole run", "2 h 03 min", "", ""],
+        ["total", "3 min 22 s", "1,000,000", "4,938"],
+        ["whole run", "2 h 03 min", "–", "–"],
     ]
+
+
+def test_costs_follow_from_the_wall_time_and_what_is_held(summary):
+    summary["hardware"] = {"cpu_cores": 36, "gpus": 9}
+    summary["prices"] = {"cpu_hour": 0, "gpu_hour": 0, "currency": "EUR"}
+    header, sft, *_ = phase_rows(summary)
+    assert header == ["phase", "wall time", "CPU-h", "GPU-h", "tokens", "tokens/s"]
+    # 200 s of 36 cores and 9 GPUs: 7,200 and 1,800 seconds.
+    assert sft == ["sft", "3 min 20 s", "2.00", "0.500", "1,000,000", "5,000"]
+
+
+def test_money_is_there_where_a_price_is(summary):
+    summary["hardware"] = {"cpu_cores": 36, "gpus": 9}
+    summary["prices"] = {"cpu_hour": 0.25, "gpu_hour": 4.0, "currency": "EUR"}
+    header, *rows = phase_rows(summary)
+    assert header[4] == "EUR"
+    # 7,384 s of 36 x 0.25 + 9 x 4 = 45 an hour.
+    assert [row[4] for row in rows] == ["2.50", "0.03", "2.53", "92.30"]
+    summary["prices"]["gpu_hour"] = 0
+    assert phase_rows(summary)[1][4] == "0.50"
+
+
+def test_a_wide_cost_table_gives_up_its_last_column(summary):
+    summary["hardware"] = {"cpu_cores": 4096, "gpus": 512}
+    summary["prices"] = {"cpu_hour": 0.25, "gpu_hour": 4.0, "currency": "USD"}
+    summary["phases"]["rl math_long_32k"] = {"seconds": 1e6, "tokens": 171_217_400_000}
+    assert "tokens/s" in printed(summary, 120)
+    costs = printed(summary, 80).partition("Cost by phase")[2]
+    assert "rl math_long_32k" in costs and "171,217.4 M" in costs
+    assert "tokens/s" not in costs
+    assert max(map(len, costs.splitlines())) <= 80
 
 
 def test_wide_terminal_has_one_table_of_scores(summary):

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -21,9 +22,10 @@ from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.actors.recorder import RayRecorder, RecorderActor
 from vt_ray.actors.tracker import RayTracker, TrackerActor
 from vt_ray.actors.verifiers import RayVerifier, VerifierActor
-from vt_ray.config import Config, ConfigError, OptimizerConfig
+from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.training import LearnerSpec
+from vt_ray.interfaces import Hardware
 
 
 class RayCluster:
@@ -35,6 +37,7 @@ class RayCluster:
         self._generators: dict[EngineSpec, list] = {}
         self._learners: list = []
         self._verifiers: list = []
+        self._books: dict[str, Any] = {}
 
     def __enter__(self) -> RayCluster:
         _start_ray(self.config)
@@ -94,14 +97,32 @@ class RayCluster:
     @contextmanager
     def tracker(self, lam: float) -> Iterator[RayTracker]:
         actor = TrackerActor.options(num_cpus=self.config.cluster.cpus_per_actor).remote(lam, self.log_folder)
+        self._books["tracker"] = actor
         yield RayTracker(actor)
-        ray.kill(actor)
+        ray.kill(self._books.pop("tracker"))
 
     @contextmanager
     def recorder(self) -> Iterator[RayRecorder]:
         actor = RecorderActor.options(num_cpus=self.config.cluster.cpus_per_actor).remote(self.log_folder)
+        self._books["recorder"] = actor
         yield RayRecorder(actor)
-        ray.kill(actor)
+        ray.kill(self._books.pop("recorder"))
+
+    def busy_seconds(self) -> dict[str, float]:
+        pools = {
+            "generator": [actor for pool in self._generators.values() for actor in pool],
+            "learner": self._learners,
+            "verifier": self._verifiers,
+        }
+        actors = {f"{kind}_{i}": actor for kind, pool in pools.items() for i, actor in enumerate(pool)} | self._books
+        seconds = ray.get([actor.busy_seconds.remote() for actor in actors.values()])
+        return dict(zip(actors, seconds, strict=True))
+
+    def hardware(self) -> Hardware:
+        cluster = self.config.cluster
+        # A Ray that the run starts itself counts as many CPUs as its actors ask for, whatever the machine has.
+        cores = os.cpu_count() or 1 if cluster.ray_address is None else int(ray.cluster_resources()["CPU"])
+        return Hardware(cores, _gpus_asked_for(cluster))
 
     def _start_generator(self, index: int, spec: EngineSpec):
         cluster = self.config.cluster
@@ -145,9 +166,13 @@ def _start_ray(config: Config) -> None:
     ray.init(address=cluster.ray_address or "local", **arguments)
 
 
+def _gpus_asked_for(cluster: ClusterConfig) -> int:
+    return cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
+
+
 def _refuse_too_few_gpus(config: Config) -> None:
     cluster = config.cluster
-    asked = cluster.num_generators * cluster.gpus_per_generator + cluster.num_learners * cluster.gpus_per_learner
+    asked = _gpus_asked_for(cluster)
     there = int(ray.cluster_resources().get("GPU", 0))
     if asked > there:
         raise ConfigError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ray
 
+from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
 from vt_ray.engines.weights import checkpoint_buckets, compare_checksums
@@ -19,17 +20,24 @@ class GeneratorActor:
     def __init__(self, name: str, spec: EngineSpec, log_folder: Path):
         redirect_output(log_folder / f"{name}.log")
         self.name = name
+        self.busy = BusyTime()
         self.engine = GenerationEngine(spec)
 
     def ready(self) -> str:
         return self.name
 
+    def busy_seconds(self) -> float:
+        return self.busy.seconds
+
     def generate(self, prompts: list[Prompt], sampling: Sampling):
-        yield from self.engine.generate(prompts, sampling)
+        with self.busy:
+            yield from self.engine.generate(prompts, sampling)
 
     def load(self, version: int, probe: list[int], *buckets) -> Acknowledgement:
-        held = self.engine.load_weights(buckets, version)
-        return Acknowledgement(self.name, self.engine.weight_version, held, tuple(self.engine.token_logprobs(probe)))
+        with self.busy:
+            held = self.engine.load_weights(buckets, version)
+            logprobs = tuple(self.engine.token_logprobs(probe))
+        return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         buckets = list(checkpoint_buckets(folder))

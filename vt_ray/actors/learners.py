@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ray
 
+from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
 from vt_ray.algorithms.packing import TrainSequence, deal, pack, rl_token_weight
 from vt_ray.config import MgpoConfig
@@ -24,7 +25,11 @@ class LearnerActor:
         redirect_output(log_folder / f"learner_{rank}.log")
         torch.set_num_threads(threads)
         self.rank = rank
+        self.busy = BusyTime()
         self.engine: TrainingEngine | None = None
+
+    def busy_seconds(self) -> float:
+        return self.busy.seconds
 
     def address(self) -> tuple[str, int]:
         """Where rank 0 listens: this node's address and a free port."""
@@ -50,24 +55,27 @@ class LearnerActor:
     def mgpo_step(
         self, shares: list[tuple], num_groups: int, mgpo: MgpoConfig, temperature: float, *rollouts: Rollouts
     ) -> dict[str, float]:
-        sequences = [
-            sequence
-            for group, (valid, advantages) in zip(rollouts, shares, strict=True)
-            for sequence in rl_sequences(group, valid, advantages, num_groups)
-        ]
-        rows = pack(sequences, self.engine.spec.learner.row_tokens)
-        return self.engine.mgpo_step(rows, mgpo, temperature)
+        with self.busy:
+            sequences = [
+                sequence
+                for group, (valid, advantages) in zip(rollouts, shares, strict=True)
+                for sequence in rl_sequences(group, valid, advantages, num_groups)
+            ]
+            rows = pack(sequences, self.engine.spec.learner.row_tokens)
+            return self.engine.mgpo_step(rows, mgpo, temperature)
 
     def token_logprobs(self, token_ids: list[int]) -> list[float]:
-        return self.engine.token_logprobs(token_ids)
+        with self.busy:
+            return self.engine.token_logprobs(token_ids)
 
     def export_weights(self, bucket_bytes: int) -> list[tuple[Handle, dict[str, int], int]]:
         """Rank 0 puts each bucket in the object store as it is gathered; the others only help gathering."""
         out = []
-        for bucket in self.engine.export_weights(bucket_bytes):
-            if self.rank == 0:
-                checksums = {entry.name: entry.checksum for entry in bucket.entries}
-                out.append((ray.put(bucket), checksums, bucket.data.nbytes))
+        with self.busy:
+            for bucket in self.engine.export_weights(bucket_bytes):
+                if self.rank == 0:
+                    checksums = {entry.name: entry.checksum for entry in bucket.entries}
+                    out.append((ray.put(bucket), checksums, bucket.data.nbytes))
         return out
 
     def save_hf(self, folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ray
 
+from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
 from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 
@@ -17,6 +18,10 @@ from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 class RecorderActor:
     def __init__(self, log_folder: Path):
         redirect_output(log_folder / "recorder.log")
+        self.busy = BusyTime()
+
+    def busy_seconds(self) -> float:
+        return self.busy.seconds
 
     def write(
         self,
@@ -30,15 +35,16 @@ class RecorderActor:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = [
-            row
-            for group, weight, rollout in zip(groups, weights, rollouts, strict=True)
-            for row in rollout_rows(stage, step, group, weight, rollout)
-        ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist(rows), partial)
-        os.replace(partial, path)
+        with self.busy:
+            rows = [
+                row
+                for group, weight, rollout in zip(groups, weights, rollouts, strict=True)
+                for row in rollout_rows(stage, step, group, weight, rollout)
+            ]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            pq.write_table(pa.Table.from_pylist(rows), partial)
+            os.replace(partial, path)
 
 
 def rollout_rows(stage: str, step: int, group: GradedGroup, weight: GroupWeight, rollouts: Rollouts) -> list[dict]:

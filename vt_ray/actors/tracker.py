@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ray
 
+from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
 from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.records import GradedGroup, GroupWeight
@@ -17,10 +18,15 @@ from vt_ray.records import GradedGroup, GroupWeight
 class TrackerActor:
     def __init__(self, lam: float, log_folder: Path):
         redirect_output(log_folder / "tracker.log")
+        self.busy = BusyTime()
         self.tracker = AccuracyTracker(lam)
 
+    def busy_seconds(self) -> float:
+        return self.busy.seconds
+
     def weigh(self, groups: list[GradedGroup], version: int) -> list[GroupWeight]:
-        return self.tracker.weigh(groups, version)
+        with self.busy:
+            return self.tracker.weigh(groups, version)
 
     def save(self, path: Path) -> None:
         self.tracker.save(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ray
 
+from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
 from vt_ray.interfaces import Handle
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
@@ -19,17 +20,23 @@ from vt_ray.verify.verifier import Limits, Verifier
 class VerifierActor:
     def __init__(self, name: str, limits: Limits, log_folder: Path):
         redirect_output(log_folder / f"{name}.log")
+        self.busy = BusyTime()
         self.verifier = Verifier(limits)
 
     def ready(self) -> None:
         """Answers when the actor has started."""
 
+    def busy_seconds(self) -> float:
+        return self.busy.seconds
+
     def grade(self, rollouts: Rollouts) -> GradedGroup:
         problem, completions = rollouts.problem, rollouts.completions
+        with self.busy:
+            verdicts = tuple(self._verdict(problem, c) for c in completions)
         return GradedGroup(
             question_id=problem.question_id,
             subdomain=problem.subdomain,
-            verdicts=tuple(self._verdict(problem, c) for c in completions),
+            verdicts=verdicts,
             prompt_tokens=len(rollouts.prompt_token_ids),
             completion_tokens=tuple(len(c.token_ids) for c in completions),
             truncated=tuple(c.finish_reason == "length" for c in completions),

@@ -21,6 +21,8 @@ HEAT = ["#f7fafc", "#c6dbef", "#6baed6", "#2171b5", "#08306b"]
 ROW_PIXELS = 46
 # More cells than this across, and the numbers in them would overlap.
 LABELLED_CELLS = 12
+# Both ends of an interval, where a trace carries them as its custom data.
+INTERVAL = "[%{customdata[0]:.1%}, %{customdata[1]:.1%}]"
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:
@@ -42,28 +44,83 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
     return figure
 
 
-def milestone_dots(reached: Sequence[ms.Milestone]) -> go.Figure:
-    """Pass@1 and Pass@K with 95% bars, a row for each milestone from the first at the top."""
+def titled(figure: go.Figure, title: str) -> go.Figure:
+    return figure.update_layout(title={"text": title, "font": {"size": 13}, "x": 0, "xref": "paper"})
+
+
+def colour_bar(pixels: int, **place: Any) -> dict[str, Any]:
+    """A flat scale of shares, `pixels` wide on any screen."""
+    scale = {"orientation": "h", "thickness": 8, "lenmode": "pixels", "len": pixels, "nticks": 4, "tickformat": ".0%"}
+    return {**scale, **place}
+
+
+def band(x: Sequence[Any], low: Sequence[float | None], high: Sequence[float | None], colour: str) -> go.Scatter:
+    """The area between `low` and `high`, where both are known, lightly in `colour`."""
+    import plotly.graph_objects as go
+
+    edges = [(at, a, b) for at, a, b in zip(x, low, high, strict=True) if a is not None and b is not None]
+    there, back = [(at, b) for at, _, b in edges], [(at, a) for at, a, _ in reversed(edges)]
+    return go.Scatter(
+        x=[at for at, _ in there + back],
+        y=[value for _, value in there + back],
+        mode="lines",
+        fill="toself",
+        fillcolor=colour,
+        opacity=0.16,
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def milestone_curves(reached: Sequence[ms.Milestone]) -> go.Figure:
+    """Pass@1 and Pass@K over the milestones in the order they were reached, with their 95% intervals as bands."""
     import plotly.graph_objects as go
 
     k = ms.largest_k(reached)
-    figure = go.Figure()
-    for j, colour, shift in [(1, BLUE, -0.13), (k, ORANGE, 0.13)][: 1 if k == 1 else 2]:
-        rows = [(i + shift, s) for i, m in enumerate(reached) if (s := ms.score(m, j))]
-        figure.add_trace(_dots(f"Pass@{j}", colour, rows))
-    return _score_rows(figure, [m["name"] for m in reached])
+    figure = styled(go.Figure(), 320).update_layout(showlegend=True)
+    for j, colour in [(1, BLUE), (k, ORANGE)][: 1 if k == 1 else 2]:
+        known = [(m["name"], s) for m in reached if (s := ms.score(m, j))]
+        names, scores = [name for name, _ in known], [score for _, score in known]
+        low, high = [s["low"] for s in scores], [s["high"] for s in scores]
+        figure.add_trace(band(names, low, high, colour))
+        figure.add_scatter(
+            name=f"Pass@{j}",
+            x=names,
+            y=[s["mean"] for s in scores],
+            mode="lines+markers",
+            line={"color": colour, "width": 2.5},
+            marker={"size": 8},
+            error_y=_bars(scores, colour),
+            customdata=list(zip(low, high, strict=True)),
+            hovertemplate=f"%{{x}}, Pass@{j}: %{{y:.1%}} {INTERVAL}<extra></extra>",
+        )
+    figure.update_xaxes(type="category", categoryorder="array", categoryarray=[m["name"] for m in reached])
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero", nticks=6)
+    return figure
 
 
-def subdomain_dots(first: ms.Milestone, last: ms.Milestone) -> go.Figure:
-    """Pass@1 with 95% bars in each subdomain: a dot for the first milestone and one for the last."""
-    import plotly.graph_objects as go
+def subdomain_dots(shown: Sequence[ms.Milestone]) -> go.Figure:
+    """Pass@1 with 95% bars in each subdomain: a dot for each of the `shown` milestones, three at most."""
+    names = ms.subdomains(shown)
+    series = []
+    for milestone, colour in zip(shown, (GREY, TEAL, BLUE)[-len(shown) :], strict=True):
+        scores = [ms.subdomain_score(milestone, name, 1) for name in names]
+        series.append((milestone["name"], colour, scores))
+    figure = _dot_rows(series, names)
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero", nticks=6)
+    return titled(figure, "Pass@1")
 
-    names = ms.subdomains([first, last])
-    figure = go.Figure()
-    for milestone, colour, shift in [(first, GREY, -0.13), (last, BLUE, 0.13)][: 1 if first is last else 2]:
-        rows = [(i + shift, s) for i, n in enumerate(names) if (s := ms.subdomain_score(milestone, n, 1))]
-        figure.add_trace(_dots(milestone["name"], colour, rows))
-    return _score_rows(figure, names)
+
+def difference_dots(changes: Sequence[tuple[str, Mapping[str, Mapping[str, float] | None]]]) -> go.Figure:
+    """Paired differences of Pass@1 with 95% bars, a row a subdomain; `changes` is [(what, {subdomain: change})]."""
+    names = sorted({name for _, found in changes for name in found})
+    colours = (TEAL, BLUE)[-len(changes) :]
+    series = [(what, c, [found.get(name) for name in names]) for (what, found), c in zip(changes, colours, strict=True)]
+    figure = _dot_rows(series, names)
+    figure.add_vline(x=0, line={"color": INK, "width": 1})
+    figure.update_xaxes(tickformat="+.0%", nticks=6)
+    return titled(figure, "Change of Pass@1, on the same problems")
 
 
 def probe_heat(probe: Mapping[str, Any], key: str, title: str, framed: bool) -> go.Figure:
@@ -91,14 +148,13 @@ def probe_heat(probe: Mapping[str, Any], key: str, title: str, framed: bool) -> 
         **cells,
     )
     figure = styled(go.Figure(heat), 110 + 34 * len(rows))
-    figure.update_layout(title={"text": title, "font": {"size": 13}, "x": 0, "xref": "paper"})
     figure.update_xaxes(type="category", title="SFT step", showgrid=False)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     for row, name in enumerate(rows if framed else []):
         specialist = (probe.get("specialists") or {}).get(name)
         if specialist in checkpoints:
             _frame(figure, checkpoints.index(specialist), row)
-    return figure
+    return titled(figure, title)
 
 
 def step_label(checkpoint: str) -> str:
@@ -107,38 +163,43 @@ def step_label(checkpoint: str) -> str:
     return str(int(digits)) if digits.isdigit() else checkpoint
 
 
-def _dots(name: str, colour: str, rows: Sequence[tuple[float, Mapping[str, float]]]) -> go.Scatter:
+def _dot_rows(
+    series: Sequence[tuple[str, str, Sequence[Mapping[str, float] | None]]], names: Sequence[str]
+) -> go.Figure:
+    """A row for each name, from the first at the top; in it a dot with its 95% bar for each (name, colour, scores)."""
     import plotly.graph_objects as go
 
-    scores = [score for _, score in rows]
-    return go.Scatter(
-        name=name,
-        x=[s["mean"] for s in scores],
-        y=[y for y, _ in rows],
-        mode="markers",
-        marker={"size": 10, "color": colour},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [s["high"] - s["mean"] for s in scores],
-            "arrayminus": [s["mean"] - s["low"] for s in scores],
-            "color": colour,
-            "thickness": 2,
-            "width": 4,
-        },
-        customdata=[[s["low"], s["high"]] for s in scores],
-        hovertemplate=f"{name}: %{{x:.1%}} [%{{customdata[0]:.1%}}, %{{customdata[1]:.1%}}]<extra></extra>",
-    )
+    figure = go.Figure()
+    for place, (name, colour, scores) in enumerate(series):
+        shift = 0.22 * (place - (len(series) - 1) / 2)
+        known = [(row + shift, score) for row, score in enumerate(scores) if score]
+        found = [score for _, score in known]
+        figure.add_scatter(
+            name=name,
+            x=[s["mean"] for s in found],
+            y=[y for y, _ in known],
+            mode="markers",
+            marker={"size": 9, "color": colour},
+            error_x=_bars(found, colour),
+            customdata=[[s["low"], s["high"]] for s in found],
+            hovertemplate=f"{name}: %{{x:.1%}} {INTERVAL}<extra></extra>",
+        )
+    styled(figure, 110 + ROW_PIXELS * len(names)).update_layout(showlegend=True, margin_t=60)
+    ticks = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
+    return figure.update_yaxes(**ticks, showgrid=False)
 
 
-def _score_rows(figure: go.Figure, names: Sequence[str]) -> go.Figure:
-    styled(figure, 90 + ROW_PIXELS * len(names))
-    figure.update_layout(showlegend=True)
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", nticks=6)
-    figure.update_yaxes(
-        tickvals=list(range(len(names))), ticktext=list(names), range=[len(names) - 0.5, -0.5], showgrid=False
-    )
-    return figure
+def _bars(scores: Sequence[Mapping[str, float]], colour: str) -> dict[str, Any]:
+    """Error bars from the mean to both ends of the interval."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [s["high"] - s["mean"] for s in scores],
+        "arrayminus": [s["mean"] - s["low"] for s in scores],
+        "color": colour,
+        "thickness": 2,
+        "width": 4,
+    }
 
 
 def _frame(figure: go.Figure, column: int, row: int) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vt_ray.checkpoint import write_json
 from vt_ray.config import Config, config_hash
 from vt_ray.evaluation.milestones import milestone_summaries
+from vt_ray.interfaces import Hardware
+from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.run_folder import DONE
 from vt_ray.tracking import read_lines
 
 
-def write_summary(root: Path, config: Config, milestones: Sequence[str], wall_seconds: float) -> dict[str, Any]:
+def write_summary(
+    root: Path, config: Config, milestones: Sequence[str], wall_seconds: float, hardware: Hardware
+) -> dict[str, Any]:
     """Write `root`/summary.json and return it. `milestones` are names in `root`/evaluation, in order.
 
     `wall_seconds` is this process's and is added to what earlier ones took, as far as they came to an end; the phases'
@@ -29,6 +34,12 @@ def write_summary(root: Path, config: Config, milestones: Sequence[str], wall_se
         "milestones": milestone_summaries(paths, config.evaluation.k),
         "phases": phase_costs(root, paths),
         "wall_seconds": _earlier(root) + wall_seconds,
+        "hardware": asdict(hardware),
+        "prices": {
+            "cpu_hour": config.cluster.cpu_hour_price,
+            "gpu_hour": config.cluster.gpu_hour_price,
+            "currency": config.cluster.currency,
+        },
     }
     write_json(root / "summary.json", summary)
     return summary
@@ -41,7 +52,8 @@ def phase_costs(root: Path, evaluations: Sequence[Path]) -> dict[str, dict[str, 
         "base": _cost([(_seconds(root / "base"), 0)]),
         "sft": _cost((line["seconds"], line["tokens"]) for line in sft),
     }
-    phases["probe"] = _cost(map(_measured, sorted((root / "probe").glob("step_*.json"))))
+    probes = [*sorted((root / "probe").glob("step_*.json")), root / "spectrum_scores" / FUSED_PROBE]
+    phases["probe"] = _cost(_measured(path) for path in probes if path.exists())
     phases["fuse"] = _cost([(_seconds(root / "fused"), 0)])
     for line in read_lines(root / "metrics.jsonl"):
         cost = phases.setdefault(f"rl {line['stage']}", {"seconds": 0.0, "tokens": 0})

@@ -1,4 +1,4 @@
-"""Charts over training steps: the SFT loss, the RL curves, where a step's time went, p_c over steps.
+"""Curves over training steps, each with a band that says how far to trust it: the SFT loss and the RL metrics.
 
 RL steps are counted through all stages in the order they ran; a dotted line marks where a stage begins.
 """
@@ -6,31 +6,51 @@ RL steps are counted through all stages in the order they ran; a dotted line mar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from math import exp, log, sqrt
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.report import words
-from vt_ray.report.charts import BLUE, GREY, HEAT, INK, ORANGE, ROSE, TEAL, styled
+from vt_ray.report.charts import BLUE, GREY, INK, band, styled, titled
+from vt_ray.report.trends import Z_95
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 Lines = Sequence[Mapping[str, Any]]
+Series = list[float | None]
 
-# metric, title, axis format
-RL_CURVES = (
-    ("reward_mean", "Reward: share of correct rollouts", ".0%"),
-    ("entropy", "Entropy, nats a token", ""),
-    ("completion_tokens_mean", "Completion length, tokens", ""),
-    ("truncated_share", "Share of truncated rollouts", ".0%"),
-    ("no_signal_share", "Share of groups without a signal", ".0%"),
-    ("rollout_kl", "KL rollout to trainer, nats a token", ""),
-    ("grad_norm", "Gradient norm", ""),
-    ("unverified", "Rollouts without a verdict", ""),
-)
-TIME_PARTS = (("generate", BLUE), ("verify", TEAL), ("update", ORANGE), ("sync", ROSE), ("rest", GREY))
 CURVE_HEIGHT = 230
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A metric of the RL lines. Its band lies between the metrics `low` and `high` where lines have them, and is
+    else the 95% interval of the moving mean."""
+
+    key: str
+    title: str
+    tick_format: str = ""
+    low: str = ""
+    high: str = ""
+
+
+RL_CURVES = (
+    Curve("reward_mean", "Reward: share of correct rollouts", ".0%"),
+    Curve("entropy", "Entropy, nats a token"),
+    Curve(
+        "completion_tokens_mean",
+        "Completion length, tokens (band: p10 to p90)",
+        low="completion_tokens_p10",
+        high="completion_tokens_p90",
+    ),
+    Curve("truncated_share", "Share of truncated rollouts", ".0%"),
+    Curve("no_signal_share", "Share of groups without a signal", ".0%"),
+    Curve("rollout_kl", "KL rollout to trainer, nats a token"),
+    Curve("grad_norm", "Gradient norm"),
+    Curve("unverified", "Rollouts without a verdict"),
+)
 
 
 def sft_loss(lines: Lines) -> go.Figure:
@@ -38,84 +58,28 @@ def sft_loss(lines: Lines) -> go.Figure:
     import plotly.graph_objects as go
 
     steps, loss = [line.get("step") for line in lines], [line.get("loss") for line in lines]
-    figure = styled(go.Figure([*_raw_and_smooth(steps, loss)]), 280)
+    figure = styled(go.Figure(_traces(steps, loss, *interval_band(loss))), 280)
     figure.update_xaxes(title="SFT step")
-    return _titled(figure, "Loss, nats a token")
+    return titled(figure, "Loss, nats a token")
 
 
-def rl_curve(lines: Lines, key: str, title: str, tick_format: str) -> go.Figure | None:
+def rl_curve(lines: Lines, curve: Curve) -> go.Figure | None:
     """One metric over all RL steps, smoothed within each stage; None where no line has a number for it."""
     import plotly.graph_objects as go
 
-    if not any(words.known(line.get(key)) for line in lines):
+    if not any(words.known(line.get(curve.key)) for line in lines):
         return None
     figure = go.Figure()
     for start, _, stage_lines in by_stage(lines):
-        values = [line.get(key) for line in stage_lines]
-        figure.add_traces(_raw_and_smooth(list(range(start, start + len(values))), values))
+        steps = list(range(start, start + len(stage_lines)))
+        values = [line.get(curve.key) for line in stage_lines]
+        low, high = ([line.get(key) for line in stage_lines] for key in (curve.low, curve.high))
+        measured = any(map(words.known, low)) and any(map(words.known, high))
+        edges = (smoothed(low), smoothed(high)) if measured else interval_band(values)
+        figure.add_traces(_traces(steps, values, *edges))
     styled(figure, CURVE_HEIGHT)
-    figure.update_yaxes(tickformat=tick_format, rangemode="tozero", nticks=5)
-    return _titled(_stage_marks(figure, lines), title)
-
-
-def step_time(lines: Lines) -> go.Figure:
-    """Seconds of each RL step, stacked: generate, verify, update, sync, rest."""
-    import plotly.graph_objects as go
-
-    steps = list(range(1, len(lines) + 1))
-    figure = go.Figure(
-        [
-            go.Bar(
-                name=part,
-                x=steps,
-                y=[(line.get("seconds") or {}).get(part) for line in lines],
-                marker={"color": colour, "line": {"width": 0}},
-                hovertemplate=f"step %{{x}}: {part} %{{y:.2f}} s<extra></extra>",
-            )
-            for part, colour in TIME_PARTS
-        ]
-    )
-    styled(figure, 300).update_layout(barmode="stack", bargap=0.08 if len(lines) <= 60 else 0, showlegend=True)
-    figure.update_layout(legend_traceorder="normal")
-    figure.update_yaxes(title="seconds")
-    figure.update_xaxes(title="RL step")
-    return _stage_marks(figure, lines, labelled=False)
-
-
-def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
-    """Share of questions at each p_c over RL steps; beside it the weight exp(-lam * D_ME) if `lam` is known.
-
-    A stage's histograms have a bin for each p_c = 0, 1/G, ..., 1. None where no line has a histogram.
-    """
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    counted = [line for line in lines if line.get("p_c_histogram")]
-    if not counted:
-        return None
-    figure = make_subplots(
-        1,
-        2,
-        shared_yaxes=True,
-        column_widths=[0.76, 0.24],
-        horizontal_spacing=0.04,
-        column_titles=["", "weight"],
-    )
-    for start, stage, stage_lines in by_stage(lines):
-        steps, bins, shares = _p_c_shares(start, stage_lines)
-        hover = f"{stage}, step %{{x}}: p_c %{{y:.3f}} for %{{z:.0%}} of questions<extra></extra>"
-        heat = go.Heatmap(x=steps, y=bins, z=shares, coloraxis="coloraxis", hovertemplate=hover)
-        figure.add_trace(heat, row=1, col=1)
-    if lam is not None:
-        p = [i / 100 for i in range(101)]
-        curve = go.Scatter(x=[weight(v, lam) for v in p], y=p, mode="lines", line={"color": ORANGE, "width": 3})
-        figure.add_trace(curve.update(hovertemplate="p_c %{y:.2f}: weight %{x:.3f}<extra></extra>"), row=1, col=2)
-    styled(figure, 340).update_layout(showlegend=False, coloraxis={"colorscale": HEAT, "showscale": False, "cmin": 0})
-    figure.update_annotations(font_size=13)
-    figure.update_yaxes(title="p_c", row=1, col=1)
-    figure.update_xaxes(title="RL step", showgrid=False, row=1, col=1)
-    figure.update_xaxes(range=[0, 1.05], nticks=3, row=1, col=2)
-    return _stage_marks(figure, lines, labelled=False, col=1)
+    figure.update_yaxes(tickformat=curve.tick_format, rangemode="tozero", nticks=5)
+    return titled(stage_marks(figure, lines), curve.title)
 
 
 def by_stage(lines: Lines) -> list[tuple[int, str, list[Mapping[str, Any]]]]:
@@ -129,69 +93,63 @@ def by_stage(lines: Lines) -> list[tuple[int, str, list[Mapping[str, Any]]]]:
     return out
 
 
-def smoothed(values: Sequence[Any]) -> list[float | None]:
+def smoothed(values: Sequence[Any]) -> Series:
     """Centred moving mean over about sqrt(n) of n values; values that are not numbers are left out of it.
 
     Towards the ends the window narrows on both sides alike, so that a steep beginning is not flattened.
     """
+    return [sum(window) / len(window) if window else None for window in _windows(values)]
+
+
+def interval_band(values: Sequence[Any]) -> tuple[Series, Series]:
+    """The 95% interval of each moving mean, m -+ 1.96 s / sqrt(n) for n values in its window.
+
+    s, one for all, is how single steps x scatter around their moving means: s^2 is the mean of
+    (x - m)^2 / (1 - 1/n), since m holds x itself. None where no window has two values. Where no value is negative the
+    band is not either.
+    """
+    windows, means = _windows(values), smoothed(values)
+    scatter = [
+        (x - m) ** 2 / (1 - 1 / len(w))
+        for x, m, w in zip(values, means, windows, strict=True)
+        if words.known(x) and m is not None and len(w) > 1
+    ]
+    if not scatter:
+        return [None] * len(values), [None] * len(values)
+    deviation = sqrt(sum(scatter) / len(scatter))
+    floor = 0.0 if all(x >= 0 for x in values if words.known(x)) else -float("inf")
+    halves = [Z_95 * deviation / sqrt(len(w)) if w else 0.0 for w in windows]
+    low = [None if m is None else max(floor, m - half) for m, half in zip(means, halves, strict=True)]
+    high = [None if m is None else m + half for m, half in zip(means, halves, strict=True)]
+    return low, high
+
+
+def stage_marks(figure: go.Figure, lines: Lines, labelled: bool = True) -> go.Figure:
+    """A dotted line between stages, with the name of the stage that begins there."""
+    for start, stage, _ in by_stage(lines)[1:]:
+        figure.add_vline(x=start - 0.5, line={"color": INK, "width": 1, "dash": "dot"})
+        if labelled:
+            place = {"x": start - 0.5, "y": 1, "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+            figure.add_annotation(text=stage, **place, showarrow=False, font={"size": 10, "color": GREY})
+    return figure
+
+
+def _windows(values: Sequence[Any]) -> list[list[float]]:
+    """The known values around each place."""
     n = len(values)
     halves = [min(max(1, round(sqrt(n) / 2)), i, n - 1 - i) for i in range(n)]
-    windows = [values[i - half : i + half + 1] for i, half in enumerate(halves)]
-    return [_mean([v for v in window if words.known(v)]) for window in windows]
+    return [[v for v in values[i - half : i + half + 1] if words.known(v)] for i, half in enumerate(halves)]
 
 
-def weight(p: float, lam: float) -> float:
-    """w_ME = exp(-lam * D_ME(p || 0.5)) of p in [0, 1] (section 3.4), without loading the trainer's torch."""
-    deviation = sum(q * log(2 * q) for q in (p, 1 - p) if q > 0)
-    return exp(-lam * deviation)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
-def _raw_and_smooth(steps: Sequence[Any], values: Sequence[Any]) -> list[go.Scatter]:
+def _traces(steps: Sequence[Any], values: Sequence[Any], low: Series, high: Series) -> list[go.Scatter]:
+    """Band, single steps, moving mean."""
     import plotly.graph_objects as go
 
     # A single step has no line to draw.
     mode = "lines" if len(values) > 1 else "markers"
+    means = smoothed(values)
     raw = go.Scatter(x=list(steps), y=list(values), mode=mode, line={"color": BLUE, "width": 1}, opacity=0.35)
-    smooth = go.Scatter(x=list(steps), y=smoothed(values), mode=mode, line={"color": BLUE, "width": 2.5})
-    raw.update(hoverinfo="skip", showlegend=False)
-    smooth.update(hovertemplate="step %{x}: %{y:.4g}<extra></extra>", showlegend=False)
-    return [raw, smooth]
-
-
-def _titled(figure: go.Figure, title: str) -> go.Figure:
-    return figure.update_layout(title={"text": title, "font": {"size": 13}, "x": 0, "xref": "paper"})
-
-
-def _stage_marks(figure: go.Figure, lines: Lines, labelled: bool = True, **where: int) -> go.Figure:
-    """A dotted line between stages, with the name of the stage that begins there."""
-    for start, stage, _ in by_stage(lines)[1:]:
-        place = {"row": 1, **where} if where else {}
-        figure.add_vline(x=start - 0.5, line={"color": INK, "width": 1, "dash": "dot"}, **place)
-        if labelled:
-            note = {
-                "text": stage,
-                "x": start - 0.5,
-                "y": 1,
-                "yref": "paper",
-                "xanchor": "left",
-                "yanchor": "bottom",
-            }
-            figure.add_annotation(**note, showarrow=False, font={"size": 10, "color": GREY})
-    return figure
-
-
-def _p_c_shares(start: int, lines: Lines) -> tuple[list[int], list[float], list[list[float | None]]]:
-    """x, y and z of a stage's heat map: z[bin][step] is that bin's share of the step's questions."""
-    size = max((len(line.get("p_c_histogram") or []) for line in lines), default=0)
-    bins = [i / (size - 1) for i in range(size)] if size > 1 else [0.0] * size
-    columns: list[list[float | None]] = []
-    for line in lines:
-        counts = line.get("p_c_histogram") or []
-        total = sum(counts)
-        same = len(counts) == size and total > 0
-        columns.append([count / total for count in counts] if same else [None] * size)
-    return list(range(start, start + len(columns))), bins, [list(row) for row in zip(*columns, strict=True)]
+    smooth = go.Scatter(x=list(steps), y=means, mode=mode, line={"color": BLUE, "width": 2.5})
+    smooth.update(customdata=list(zip(low, high, strict=True)), showlegend=False)
+    smooth.update(hovertemplate="step %{x}: %{y:.4g} [%{customdata[0]:.4g}, %{customdata[1]:.4g}]<extra></extra>")
+    return [band(steps, low, high, BLUE), raw.update(hoverinfo="skip", showlegend=False), smooth]

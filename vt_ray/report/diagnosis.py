@@ -1,26 +1,27 @@
 """The failure signatures a user must be told of without asking, each checked and said in one sentence.
 
-    summary.json's milestones, RL and SFT metric lines --> [Finding(name, seen, sentence), ...]
+    summary.json's milestones, RL and SFT metric lines, scores by question --> [Finding(name, seen, sentence), ...]
 
-A trend is looked for within one stage, since the next one has other questions and another context length:
-the mean of the stage's last third of steps against that of its first third, beyond twice its standard error.
+A signature is seen only where its 95% interval says so: a difference that chance explains is none. Trends are those of
+trends.py, changes of a score those of paired.py, on the same questions before and after.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
-from statistics import fmean, variance
+from math import hypot
+from statistics import fmean
 from typing import Any
 
 from vt_ray.report import milestones as ms
 from vt_ray.report import words
+from vt_ray.report.paired import Scores, change
+from vt_ray.report.trends import MIN_STEPS, Trend, trends
 
 Lines = Sequence[Mapping[str, Any]]
+Change = Mapping[str, float]
 
-# Two steps in each third: below that a trend has no standard error.
-MIN_STEPS = 6
 CODE = "code"
 # What counts as large: differences of accuracy and of shares, and nats a token.
 CODE_GAP = 0.25
@@ -33,7 +34,7 @@ KL_GROWTH = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`seen` is None where the run has not (yet) recorded what the check needs."""
+    """`seen` is None where it cannot be told: not recorded (yet), or too few questions to tell it from chance."""
 
     name: str
     seen: bool | None
@@ -41,143 +42,198 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Trend:
-    """Means over the first and last third of a stage's steps; `clear` where they differ beyond noise."""
+class Evidence:
+    """Milestones as summary.json has them, and what questions make of them where their scores are there.
 
-    stage: str
-    first: float
-    last: float
-    clear: bool
+    `held_out` by milestone, `probed` by checkpoint and "fused"; `probe` is probe.json. `stage_subdomains` is what each
+    stage trains on.
+    """
 
-    @property
-    def rise(self) -> float:
-        return self.last - self.first
+    reached: Sequence[ms.Milestone]
+    held_out: Mapping[str, Scores]
+    probed: Mapping[str, Scores]
+    probe: Mapping[str, Any]
+    stage_subdomains: Mapping[str, Sequence[str]]
+
+    def change(self, before: ms.Milestone, after: ms.Milestone, k: int) -> Change | None:
+        """Of Pass@k, in pairs where the scores are there, else from the two intervals as if of different questions."""
+        paired = change(self.held_out.get(before["name"]), self.held_out.get(after["name"]), k)
+        return paired or _unpaired(ms.score(before, k), ms.score(after, k))
+
+    def stage_change(self, stage: str) -> Change | None:
+        """Of Pass@1 over a stage, on the subdomains that it trains on."""
+        names = [m["name"] for m in self.reached]
+        if stage not in names:
+            return None
+        before = self.held_out.get(names[max(names.index(stage) - 1, 0)])
+        paired = change(before, self.held_out.get(stage), 1, self.stage_subdomains.get(stage, ()))
+        return paired or (ms.named(self.reached, stage) or {}).get("difference")
 
 
-def diagnose(summary: Mapping[str, Any], rl_lines: Lines, sft_lines: Lines = ()) -> list[Finding]:
-    """Every signature, in the order of the paper's phases. Missing data gives `seen=None`, never an error."""
-    reached = ms.of(summary)
+def diagnose(
+    summary: Mapping[str, Any],
+    rl_lines: Lines,
+    sft_lines: Lines = (),
+    *,
+    held_out: Mapping[str, Scores] | None = None,
+    probed: Mapping[str, Scores] | None = None,
+    probe: Mapping[str, Any] | None = None,
+    stage_subdomains: Mapping[str, Sequence[str]] | None = None,
+) -> list[Finding]:
+    """Every signature, in the order of the paper's phases. Missing data gives `seen=None`, never an error.
+
+    The keyword arguments are a `RunRecord`'s; without them scores are compared by their intervals alone.
+    """
+    evidence = Evidence(ms.of(summary), held_out or {}, probed or {}, probe or {}, stage_subdomains or {})
     return [
-        _sft_fits_its_data(reached, sft_lines),
-        _fusion_failed(reached),
-        _spectrum_not_amplified(reached),
-        _rl_fits_its_data(reached, rl_lines),
-        _code_apart(reached),
+        _sft_fits_its_data(evidence, sft_lines),
+        _fusion_failed(evidence),
+        _spectrum_not_amplified(evidence),
+        _rl_fits_its_data(evidence, rl_lines),
+        _code_apart(evidence),
         _logprobs_drift(rl_lines),
         _truncation_climbs(rl_lines),
         _signal_fades(rl_lines),
     ]
 
 
-def trends(lines: Lines, key: str) -> list[Trend]:
-    """The trend of metric `key` in each stage that has at least `MIN_STEPS` steps with a number for it."""
-    stages: dict[str, list[float]] = {}
-    for line in lines:
-        if words.known(line.get(key)):
-            stages.setdefault(str(line.get("stage", "")), []).append(float(line[key]))
-    return [_trend(stage, values) for stage, values in stages.items() if len(values) >= MIN_STEPS]
-
-
-def _trend(stage: str, values: list[float]) -> Trend:
-    third = len(values) // 3
-    first, last = values[:third], values[-third:]
-    error = sqrt((variance(first) + variance(last)) / third)
-    return Trend(stage, fmean(first), fmean(last), abs(fmean(last) - fmean(first)) > 2 * error)
-
-
-def _sft_fits_its_data(reached: Sequence[ms.Milestone], lines: Lines) -> Finding:
+def _sft_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
     name = "SFT fits its training data only"
     found = trends(lines, "loss")
-    base, last = ms.score(ms.named(reached, "base"), 1), ms.score(ms.named(reached, "sft_last"), 1)
-    if not (found and base and last):
+    base, last = (ms.named(evidence.reached, m) for m in ("base", "sft_last"))
+    moved = evidence.change(base, last, 1) if base and last else None
+    if not (found and moved):
         return Finding(name, None, "Not checked: it needs SFT losses and the scores of base and sft_last.")
-    loss = f"the SFT loss went from {found[0].first:.3f} to {found[0].last:.3f}"
-    held_out = f"held-out Pass@1 from {words.interval(base)} to {words.interval(last)}"
-    if found[0].clear and found[0].rise < 0 and last["mean"] <= base["mean"]:
-        return Finding(name, True, f"Training loss fell while held-out scores stood still: {loss}, {held_out}.")
-    return Finding(name, False, f"Not seen: {loss}, {held_out}.")
-
-
-def _fusion_failed(reached: Sequence[ms.Milestone]) -> Finding:
-    name = "Fusion lost breadth"
-    k = ms.largest_k(reached)
-    fused = ms.score(ms.named(reached, "fused"), k)
-    sft = {n: s for n in ms.SFT if (s := ms.score(ms.named(reached, n), k))}
-    if k == 1 or not fused or not sft:
-        return Finding(name, None, "Not checked: it needs Pass@K of the fused model and of an SFT checkpoint.")
-    best = max(sft, key=lambda n: sft[n]["mean"])
-    compared = f"fused {words.interval(fused)}, {best} {words.interval(sft[best])}"
-    if fused["mean"] < sft[best]["mean"]:
-        return Finding(
-            name,
-            True,
-            f"Pass@{k} of the fused model is below the best SFT checkpoint's: {compared}"
-            f"{_doubt(fused, sft[best])}. RL has less to amplify than before fusion.",
-        )
-    return Finding(
-        name,
-        False,
-        f"Not seen: Pass@{k} of the fused model is not below the best SFT checkpoint's: {compared}.",
+    says = (
+        f"the SFT loss went from {found[0].first:.3f} to {found[0].last:.3f}, and from base to sft_last held-out "
+        f"Pass@1 changed by {words.points(moved)} points"
     )
+    if not (found[0].clear and found[0].rise < 0) or moved["low"] > 0:
+        return Finding(name, False, f"Not seen: {says}.")
+    if moved["mean"] > 0:
+        return Finding(name, None, f"Cannot be told from chance: {says}; more held-out problems would tell.")
+    return Finding(name, True, f"Training loss fell while held-out scores stood still: {says}.")
 
 
-def _spectrum_not_amplified(reached: Sequence[ms.Milestone]) -> Finding:
+def _fusion_failed(evidence: Evidence) -> Finding:
+    name = "Fusion lost breadth"
+    compared = _fused_and_specialist(evidence) or _fused_and_sft(evidence)
+    if compared is None:
+        return Finding(name, None, "Not checked: it needs Pass@K of the fused model and of a specialist.")
+    moved, says = compared
+    if moved["high"] < 0:
+        return Finding(name, True, f"The fused model is narrower: {says}. RL has less to amplify than before fusion.")
+    doubt = ", which is within noise" if moved["mean"] < 0 else ""
+    return Finding(name, False, f"Not seen: {says}{doubt}.")
+
+
+def _fused_and_specialist(evidence: Evidence) -> tuple[Change, str] | None:
+    """The change of Pass@K from the best specialist to the fused model on the probing problems, and how to say it."""
+    fused, k = evidence.probed.get("fused"), evidence.probe.get("k")
+    chosen = set((evidence.probe.get("specialists") or {}).values()) & evidence.probed.keys()
+    if not (fused and k and chosen):
+        return None
+
+    def breadth(scores: Scores) -> float:
+        return fmean(s.pass_at(k) for s in scores.values())
+
+    best = max(sorted(chosen), key=lambda c: breadth(evidence.probed[c]))
+    moved = change(evidence.probed[best], fused, k)
+    says = (
+        f"on the probing problems, Pass@{k} is {words.percent(breadth(fused))} for the fused model and "
+        f"{words.percent(breadth(evidence.probed[best]))} for the best specialist ({best}), which was chosen on them: "
+        f"a change of {words.points(moved)} points"
+    )
+    return (moved, says) if moved else None
+
+
+def _fused_and_sft(evidence: Evidence) -> tuple[Change, str] | None:
+    """The same against the SFT checkpoints that were evaluated, on held-out problems."""
+    k = ms.largest_k(evidence.reached)
+    fused = ms.named(evidence.reached, "fused")
+    sft = [m for m in evidence.reached if m["name"] in ms.SFT and ms.score(m, k)]
+    if k == 1 or not ms.score(fused, k) or fused is None or not sft:
+        return None
+    best = max(sft, key=lambda m: m[f"pass_at_{k}"]["mean"])
+    moved = evidence.change(best, fused, k)
+    says = (
+        f"on held-out problems, Pass@{k} is {words.interval(ms.score(fused, k))} for the fused model and "
+        f"{words.interval(ms.score(best, k))} for {best['name']}"
+    )
+    return (moved, says) if moved else None
+
+
+def _spectrum_not_amplified(evidence: Evidence) -> Finding:
     name = "RL does not amplify the spectrum"
-    k = ms.largest_k(reached)
-    start, end = ms.start_of_rl(reached), next(reversed(ms.after_rl(reached)), None)
-    one, many = (ms.score(start, 1), ms.score(end, 1)), (ms.score(start, k), ms.score(end, k))
-    if k == 1 or start is None or end is None or not (one[0] and one[1] and many[0] and many[1]):
+    k = ms.largest_k(evidence.reached)
+    start, end = ms.start_of_rl(evidence.reached), next(reversed(ms.after_rl(evidence.reached)), None)
+    one = evidence.change(start, end, 1) if start and end else None
+    many = evidence.change(start, end, k) if start and end else None
+    if k == 1 or start is None or end is None or one is None or many is None:
         return Finding(name, None, "Not checked: it needs Pass@1 and Pass@K before RL and after a stage of it.")
     moved = (
-        f"from {start['name']} to {end['name']}, Pass@{k} went from {words.interval(many[0])} to "
-        f"{words.interval(many[1])}, Pass@1 from {words.interval(one[0])} to {words.interval(one[1])}"
+        f"from {start['name']} to {end['name']}, Pass@{k} changed by {words.points(many)} points and Pass@1 by "
+        f"{words.points(one)}"
     )
-    if many[1]["mean"] > many[0]["mean"] and one[1]["mean"] <= one[0]["mean"]:
-        return Finding(name, True, f"Pass@{k} rose but Pass@1 did not: {moved}{_doubt(many[0], many[1])}.")
+    if one["high"] < 0:
+        return Finding(name, True, f"Pass@1 fell: {moved}.")
+    if many["low"] > 0 and one["low"] <= 0:
+        return Finding(name, True, f"Pass@{k} rose but Pass@1 did not: {moved}.")
     return Finding(name, False, f"Not seen: {moved}.")
 
 
-def _rl_fits_its_data(reached: Sequence[ms.Milestone], lines: Lines) -> Finding:
+def _rl_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
     name = "RL fits its training prompts only"
-    checked = [
-        (trend, difference)
-        for trend in trends(lines, "reward_mean")
-        if (difference := (ms.named(reached, trend.stage) or {}).get("difference"))
-    ]
+    checked = [(t, c) for t in trends(lines, "reward_mean") if (c := evidence.stage_change(t.stage))]
     if not checked:
         return Finding(name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more with its milestone.")
 
-    def said(trend: Trend, difference: Mapping[str, Any]) -> str:
-        return (
-            f"in {trend.stage}, reward went from {words.percent(trend.first)} to {words.percent(trend.last)} "
-            f"and held-out Pass@1 changed by {words.points(difference)} points"
+    def said(pairs: Sequence[tuple[Trend, Change]]) -> str:
+        return "; ".join(
+            f"in {t.stage}, reward went from {words.percent(t.first)} to {words.percent(t.last)} and held-out Pass@1 "
+            f"changed by {words.points(c)} points"
+            for t, c in pairs
         )
 
-    bad = [said(t, d) for t, d in checked if t.clear and t.rise > REWARD_RISE and d["low"] <= 0]
+    rose = [(t, c) for t, c in checked if t.clear and t.rise > REWARD_RISE and c["low"] <= 0]
+    # An interval that holds the reward's whole rise says nothing against it.
+    bad = [(t, c) for t, c in rose if c["high"] < t.rise]
     if bad:
-        return Finding(name, True, f"Training reward rose without a sure held-out gain: {'; '.join(bad)}.")
-    return Finding(name, False, f"Not seen: {'; '.join(said(t, d) for t, d in checked)}.")
+        return Finding(name, True, f"Training reward rose and held-out scores did not follow: {said(bad)}.")
+    if rose:
+        return Finding(name, None, f"Cannot be told from chance: {said(rose)}; more held-out problems would tell.")
+    return Finding(name, False, f"Not seen: {said(checked)}.")
 
 
-def _code_apart(reached: Sequence[ms.Milestone]) -> Finding:
+def _code_apart(evidence: Evidence) -> Finding:
     name = "Code and mathematics far apart"
-    last = reached[-1] if reached else {}
-    scores = {d: s["mean"] for d in ms.subdomains(reached[-1:]) if (s := ms.subdomain_score(last, d, 1))}
+    now = _code_gap(evidence.reached[-1]) if evidence.reached else None
+    if now is None:
+        return Finding(name, None, "Not checked: the evaluation does not hold both code and other subdomains.")
+    first, last = evidence.reached[0], evidence.reached[-1]
+    gap, says = now
+    before = _code_gap(first)
+    if before is not None and first is not last:
+        says += f"; at {first['name']} the gap was {100 * abs(before[0]['mean']):.0f} points"
+    if abs(gap["mean"]) >= CODE_GAP and not gap["low"] <= 0 <= gap["high"]:
+        return Finding(name, True, f"A gap of {100 * abs(gap['mean']):.0f} points: {says}.")
+    return Finding(name, False, f"Not seen: {says}.")
+
+
+def _code_gap(milestone: ms.Milestone) -> tuple[Change, str] | None:
+    """How far the other subdomains' mean Pass@1 is above code's, and how to say it."""
+    scores = {d: s for d in ms.subdomains([milestone]) if (s := ms.subdomain_score(milestone, d, 1))}
     others = [score for subdomain, score in scores.items() if subdomain != CODE]
     if CODE not in scores or not others:
-        return Finding(name, None, "Not checked: the evaluation does not hold both code and other subdomains.")
-    gap = fmean(others) - scores[CODE]
-    compared = (
-        f"at milestone {last['name']}, Pass@1 is {words.percent(scores[CODE])} in code and "
-        f"{words.percent(fmean(others))} on average in the other subdomains"
+        return None
+    mean = fmean(s["mean"] for s in others)
+    half = hypot(*(_half(s) for s in others)) / len(others)
+    gap = _unpaired(scores[CODE], {"mean": mean, "low": mean - half, "high": mean + half})
+    says = (
+        f"at milestone {milestone['name']}, Pass@1 is {words.percent(scores[CODE]['mean'])} in code and "
+        f"{words.percent(mean)} on average in the other subdomains"
     )
-    if abs(gap) >= CODE_GAP:
-        return Finding(
-            name,
-            True,
-            f"A gap of {100 * abs(gap):.0f} points, maybe the base model's own leaning: {compared}.",
-        )
-    return Finding(name, False, f"Not seen: {compared}.")
+    return (gap, says) if gap else None
 
 
 def _logprobs_drift(lines: Lines) -> Finding:
@@ -222,6 +278,13 @@ def _climbs(
     return Finding(name, False, f"Not seen: {what}: {moved}.")
 
 
-def _doubt(one: Mapping[str, float], other: Mapping[str, float]) -> str:
-    overlap = one["low"] <= other["high"] and other["low"] <= one["high"]
-    return " (the intervals overlap, so it may be noise)" if overlap else ""
+def _unpaired(before: Change | None, after: Change | None) -> Change | None:
+    """The difference of two scores with independent 95% intervals."""
+    if not before or not after:
+        return None
+    mean, half = after["mean"] - before["mean"], hypot(_half(before), _half(after))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def _half(score: Change) -> float:
+    return (score["high"] - score["low"]) / 2

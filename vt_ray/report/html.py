@@ -5,11 +5,12 @@ run folder --read_run--> RunRecord --SECTIONS--> [Section] --report.html.jinja--
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from vt_ray.report import milestones as ms
-from vt_ray.report import words
-from vt_ray.report.page import render, write_page
+from vt_ray.report import samples, words
+from vt_ray.report.page import render, script_text, write_page
 from vt_ray.report.run_record import read_run
 from vt_ray.report.sections import SECTIONS
 
@@ -31,6 +32,11 @@ def write_report(run: Path) -> Path:
         seen=[finding for section in sections for finding in section.findings if finding.seen],
         sections=sections,
         percent=words.percent,
+        script_text=lambda value: script_text(json.dumps(value)),
+        bounds={
+            "rollouts": words.thousands(samples.SEARCH_ROLLOUTS),
+            "characters": words.thousands(samples.SEARCH_CHARACTERS),
+        },
     )
     path = run / "report.html"
     write_page(path, page)

@@ -1,26 +1,47 @@
-"""A handful of rollouts worth reading: of the last step of each stage, the best, the worst, the longest, the
-unverified."""
+"""Rollouts to read: the remarkable ones of each stage's last step, and a bounded sample of all steps to search in.
+
+rollouts/<stage>/step_*.parquet --> stage_samples: best, worst, longest, most surprising, unverified
+                                --> search_sample: up to SEARCH_ROLLOUTS, evenly over stages and steps
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Both ends of a long answer: its beginning shows the way of working, its end the final answer.
 HEAD_CHARACTERS = 2500
 TAIL_CHARACTERS = 1500
-LIGHT = ["step", "question_id", "subdomain", "finish_reason", "verdict", "reason", "p_c", "advantage"]
+LIGHT = ["stage", "step", "question_id", "subdomain", "finish_reason", "verdict", "reason", "p_c", "advantage"]
+
+# Bounds of what the page carries to be searched in; each file gets its even share of both.
+SEARCH_ROLLOUTS = 480
+SEARCH_CHARACTERS = 1_000_000
+SEARCH_STEPS_PER_STAGE = 8
+SEARCH_HEAD, SEARCH_TAIL = 1200, 600
+
+# Characters that would act on a screen instead of showing: controls but line feed and tab, marks that turn the
+# direction of writing, and halves of a pair, which no text can hold alone.
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One rollout and why it is shown. `row` has the parquet's columns, `tokens` its length in tokens."""
+    """One rollout and why it is shown. `row` has the parquet's columns, `tokens` its length in tokens.
+
+    `logprob` is the mean log-probability of its tokens in nats, None where that was not asked for.
+    """
 
     why: str
     tokens: int
     row: Mapping[str, Any]
+    logprob: float | None = None
 
     @property
     def question(self) -> str:
@@ -33,8 +54,22 @@ class Sample:
 
 def stage_samples(root: Path, stage: str) -> list[Sample]:
     """From the newest file under rollouts/<stage>; none where there is none or it cannot be read."""
-    files = sorted((root / "rollouts" / stage).glob("step_*.parquet"))
-    return _read(files[-1]) if files else []
+    files = _files(root, stage)
+    table = _read(files[-1], with_logprobs=True) if files else None
+    if table is None:
+        return []
+    # Chosen by the light columns alone: the texts of a step can be hundreds of megabytes.
+    light, tokens = table.select(LIGHT).to_pylist(), _lengths(table)
+    logprobs = _mean_logprobs(table)
+    chosen = choose(light, tokens, logprobs)
+    rows = _rows(table, list(chosen))
+    return [Sample(why, tokens[i], row, logprobs[i]) for (i, why), row in zip(chosen.items(), rows, strict=True)]
+
+
+def search_sample(root: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
+    """Rollouts as plain data for the page's search: texts shortened and made visible, in the order of steps."""
+    files = [file for stage in stages for file in _evenly(_files(root, stage), SEARCH_STEPS_PER_STAGE)]
+    return [entry for file in files for entry in _search_entries(file, len(files))]
 
 
 def stages(root: Path, in_order: Sequence[str]) -> list[str]:
@@ -43,16 +78,21 @@ def stages(root: Path, in_order: Sequence[str]) -> list[str]:
     return [s for s in in_order if s in there] + [s for s in there if s not in in_order]
 
 
-def choose(rows: Sequence[Mapping[str, Any]], tokens: Sequence[int]) -> dict[int, str]:
+def choose(
+    rows: Sequence[Mapping[str, Any]], tokens: Sequence[int], logprobs: Sequence[float | None]
+) -> dict[int, str]:
     """Index of each row to show, with why. A row that is chosen twice is shown once, with both reasons.
 
-    The best is the correct answer of the largest advantage (the rarest success), the worst the wrong one of
-    the most negative.
+    The best is the correct answer of the largest advantage (the rarest success), the worst the wrong one of the most
+    negative. The most surprising is the correct answer whose tokens the model itself found least likely.
     """
     indices = range(len(rows))
 
     def advantage(index: int) -> float:
         return rows[index].get("advantage") or 0.0
+
+    def likelihood(index: int) -> float:
+        return logprobs[index] or 0.0
 
     correct = [i for i in indices if rows[i].get("verdict") == "correct"]
     wrong = [i for i in indices if rows[i].get("verdict") == "wrong"]
@@ -61,6 +101,7 @@ def choose(rows: Sequence[Mapping[str, Any]], tokens: Sequence[int]) -> dict[int
         ("best", max(correct, key=advantage, default=None)),
         ("worst", min(wrong, key=advantage, default=None)),
         ("longest", max(indices, key=lambda i: tokens[i], default=None)),
+        ("most surprising", min(correct, key=likelihood, default=None)),
         ("unverified", unverified[0] if unverified else None),
     ]
     chosen: dict[int, str] = {}
@@ -70,27 +111,73 @@ def choose(rows: Sequence[Mapping[str, Any]], tokens: Sequence[int]) -> dict[int
     return chosen
 
 
-def shortened(text: Any) -> str:
-    """`text` with the middle left out, and a note of how much, where it is long."""
+def shortened(text: Any, head: int = HEAD_CHARACTERS, tail: int = TAIL_CHARACTERS) -> str:
+    """`text` made visible, with the middle left out, and a note of how much, where it is long."""
     whole = str(text or "")
-    left_out = len(whole) - HEAD_CHARACTERS - TAIL_CHARACTERS
+    left_out = len(whole) - head - tail
     if left_out <= 0:
-        return whole
-    return f"{whole[:HEAD_CHARACTERS]}\n[... {left_out:,} characters left out ...]\n{whole[-TAIL_CHARACTERS:]}"
+        return visible(whole)
+    return f"{visible(whole[:head])}\n[... {left_out:,} characters left out ...]\n{visible(whole[-tail:])}"
 
 
-def _read(path: Path) -> list[Sample]:
+def visible(text: str) -> str:
+    """Characters that would act on the screen as the signs that Unicode has for them, or as their number."""
+
+    def sign(found: re.Match[str]) -> str:
+        code = ord(found.group())
+        return chr(0x2400 + code) if code < 0x20 else f"[U+{code:04X}]"
+
+    return ACTING.sub(sign, text)
+
+
+def _files(root: Path, stage: str) -> list[Path]:
+    return sorted((root / "rollouts" / stage).glob("step_*.parquet"))
+
+
+def _evenly(items: Sequence[Any], count: int) -> list[Any]:
+    """`count` of `items` at even distances, the first and the last among them; all where there are fewer."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _search_entries(file: Path, num_files: int) -> Iterator[dict[str, Any]]:
+    table = _read(file, with_logprobs=False)
+    if table is None:
+        return
+    chosen = _evenly(range(len(table)), max(1, SEARCH_ROLLOUTS // num_files))
+    tokens, left = _lengths(table), SEARCH_CHARACTERS // num_files
+    for index, row in zip(chosen, _rows(table, chosen), strict=True):
+        texts = {key: shortened(row[key], SEARCH_HEAD, SEARCH_TAIL) for key in ("question", "text")}
+        left -= sum(map(len, texts.values()))
+        if left < 0:
+            return
+        kept = ("stage", "step", "question_id", "subdomain", "verdict", "reason", "finish_reason", "p_c")
+        yield {**{key: row[key] for key in kept}, **texts, "tokens": tokens[index]}
+
+
+def _read(path: Path, with_logprobs: bool) -> pa.Table | None:
+    """None where the file cannot be read."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    columns = [*LIGHT, "question", "text", "tokens", *(["rollout_logprobs"] if with_logprobs else [])]
     try:
-        table = pq.read_table(path, columns=[*LIGHT, "question", "text", "tokens"])
-        tokens = pc.list_value_length(table["tokens"]).to_pylist()
-    except (OSError, pa.ArrowException, KeyError):
-        return []
-    # Chosen by the light columns alone: the texts of a step can be hundreds of megabytes.
-    light = table.select(LIGHT).to_pylist()
-    chosen = choose(light, [n or 0 for n in tokens])
-    rows = table.drop_columns(["tokens"]).take(list(chosen)).to_pylist() if chosen else []
-    return [Sample(why, tokens[index] or 0, row) for (index, why), row in zip(chosen.items(), rows, strict=True)]
+        table = pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException):
+        return None
+    return table if set(columns) == set(table.column_names) else None
+
+
+def _lengths(table: pa.Table) -> list[int]:
+    import pyarrow.compute as pc
+
+    return [n or 0 for n in pc.list_value_length(table["tokens"]).to_pylist()]
+
+
+def _mean_logprobs(table: pa.Table) -> list[float | None]:
+    return [float(v.mean()) if v is not None and len(v) else None for v in table["rollout_logprobs"].to_numpy()]
+
+
+def _rows(table: pa.Table, chosen: Sequence[int]) -> list[dict[str, Any]]:
+    return table.select([*LIGHT, "question", "text"]).take(chosen).to_pylist() if len(chosen) else []

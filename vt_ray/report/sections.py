@@ -1,51 +1,21 @@
 """The parts of report.html: each takes what a run left and says, draws and lists what a reader needs of it.
 
-A section whose file is missing keeps its heading and says so in a sentence.
+A section whose file is missing keeps its heading and says so in a sentence. Those about training are in
+training_sections.py.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
-from vt_ray.report import charts, curves, samples, words
+from vt_ray.report import charts, training_sections, words
 from vt_ray.report import milestones as ms
-from vt_ray.report.diagnosis import Finding, diagnose
+from vt_ray.report.diagnosis import diagnose
+from vt_ray.report.paired import change
 from vt_ray.report.run_record import RunRecord
+from vt_ray.report.section import Section, Table
 from vt_ray.report.summary import Rows, phase_rows, score_rows, subdomain_rows
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-
-@dataclass(frozen=True)
-class Table:
-    """`rows[0]` is the header. A folded table opens at a click on its title."""
-
-    title: str
-    rows: Rows
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the page; what it has none of is left out.
-
-    `columns` says whether figures may stand side by side; `samples` is [(stage, [Sample])]; `code` is
-    [(title, text)].
-    """
-
-    key: str
-    title: str
-    says: Sequence[str] = ()
-    figures: Sequence[go.Figure] = ()
-    columns: bool = False
-    tables: Sequence[Table] = ()
-    findings: Sequence[Finding] = ()
-    samples: Sequence[tuple[str, Sequence[samples.Sample]]] = ()
-    code: Sequence[tuple[str, str]] = ()
 
 
 def milestones_section(record: RunRecord) -> Section:
@@ -59,111 +29,100 @@ def milestones_section(record: RunRecord) -> Section:
         *(row + extra for row, extra in zip(rows, more, strict=True)),
     ]
     says = (
-        "Dots are means over held-out problems, bars and brackets 95% intervals. "
+        "Means over held-out problems, with 95% intervals as bands, bars and brackets. "
         "The change compares the same problems with the milestone before."
     )
-    return Section("milestones", "Milestones", [says], [charts.milestone_dots(reached)], tables=[Table("", table)])
+    return Section("milestones", "Milestones", [says], [charts.milestone_curves(reached)], tables=[Table("", table)])
 
 
 def subdomains_section(record: RunRecord) -> Section:
-    title = "Accuracy by subdomain"
+    title = "Accuracy by subdomain, before and after"
     reached = ms.of(record.summary)
-    if not ms.subdomains(reached):
+    names = ms.subdomains(reached)
+    if not names:
         return Section("subdomains", title, ["No milestone holds scores by subdomain."])
-    first, last = reached[0], reached[-1]
-    says = f"Pass@1 at {first['name']}, the first milestone, and at {last['name']}, the last."
-    tables = [Table("Pass@1 of every milestone, in percent", subdomain_rows(reached), folded=True)]
-    return Section("subdomains", title, [says], [charts.subdomain_dots(first, last)], tables=tables)
-
-
-def sft_section(record: RunRecord) -> Section:
-    title = "Supervised fine-tuning"
-    if not record.sft:
-        return Section("sft", title, ["There is no sft/metrics.jsonl: this run has no SFT steps to show."])
-    seconds = sum(line.get("seconds") or 0 for line in record.sft)
-    tokens = sum(line.get("tokens") or 0 for line in record.sft)
-    says = (
-        f"{words.thousands(len(record.sft))} steps, {words.thousands(tokens)} tokens in "
-        f"{words.duration(seconds)} ({words.rate(tokens, seconds)} tokens/s)."
-    )
-    return Section("sft", title, [says], [curves.sft_loss(record.sft)])
-
-
-def probe_section(record: RunRecord) -> Section:
-    title = "Probing: which checkpoint has the widest spectrum"
-    probe = record.probe
-    if not (probe.get("checkpoints") and probe.get("pass_at_k")):
-        return Section("probe", title, ["There is no probe/probe.json: the checkpoints have not been probed."])
-    k = probe.get("k", "K")
-    chosen = ", ".join(f"{d} {charts.step_label(c)}" for d, c in (probe.get("specialists") or {}).items())
-    says = (
-        f"The framed checkpoint of each subdomain is its specialist, the best Pass@{k}: {chosen or 'none chosen yet'}."
-    )
-    figures = [charts.probe_heat(probe, "pass_at_k", f"Pass@{k}", framed=True)]
-    if probe.get("pass_at_1") and k != 1:
-        figures.append(charts.probe_heat(probe, "pass_at_1", "Pass@1", framed=False))
-    return Section("probe", title, [says], figures, columns=True)
-
-
-def rl_section(record: RunRecord) -> Section:
-    title = "Reinforcement learning"
-    if not record.rl:
-        return Section("rl", title, ["There is no metrics.jsonl with RL steps: no stage has begun."])
-    stages = ", ".join(f"{stage} ({len(lines)} steps)" for _, stage, lines in curves.by_stage(record.rl))
-    says = [f"Stages in order: {stages}. Thin lines are single steps, thick lines a moving mean within the stage."]
-    syncs = [line.get("sync") or {} for line in record.rl]
-    gaps = [sync["logprob_gap"] for sync in syncs if words.known(sync.get("logprob_gap"))]
-    if gaps:
+    ends = _before_and_after(reached)
+    says = [f"Pass@1 with 95% intervals at {_listed([m['name'] for m in ends])}."]
+    figures = [charts.subdomain_dots(ends)]
+    changes = {
+        (before["name"], ends[-1]["name"]): {d: _subdomain_change(record, before, ends[-1], d) for d in names}
+        for before in ends[:-1]
+    }
+    if any(found for by_subdomain in changes.values() for found in by_subdomain.values()):
+        labelled = [(f"{before} to {after}", found) for (before, after), found in changes.items()]
+        figures.append(charts.difference_dots(labelled))
         says.append(
-            "After each update the generators' log-probabilities were compared with the trainer's on a fixed "
-            f"text: the largest gap was {max(gaps):.2g} nats."
+            "A change is the mean over the same problems, its interval a bootstrap over them; one that crosses zero "
+            "may be chance."
         )
-    drawn = [curves.rl_curve(record.rl, *curve) for curve in curves.RL_CURVES]
-    return Section("rl", title, says, [f for f in drawn if f is not None], columns=True)
+    tables = [Table("", _subdomain_table(ends, changes, names))]
+    tables += [Table("Pass@1 of every milestone, in percent", subdomain_rows(reached), folded=True)]
+    return Section("subdomains", title, says, figures, columns=True, tables=tables)
 
 
-def time_section(record: RunRecord) -> Section:
-    title = "Where the time went"
-    phases = phase_rows(record.summary)
-    tables = [Table("", phases)] if len(phases) > 1 else []
-    timed = [line for line in record.rl if line.get("seconds")]
-    if not timed:
-        return Section("time", title, ["No RL step has been timed."], tables=tables)
-    totals = {part: sum(line["seconds"].get(part) or 0 for line in timed) for part, _ in curves.TIME_PARTS}
-    whole = sum(totals.values())
-    shares = ", ".join(f"{part} {words.percent(totals[part] / whole)}" for part in totals) if whole else "not known"
-    says = f"An RL step took {words.duration(whole / len(timed))} on average: {shares}."
-    return Section("time", title, [says], [curves.step_time(record.rl)], tables=tables)
+def _before_and_after(reached: list[ms.Milestone]) -> list[ms.Milestone]:
+    """The first milestone, the one that RL started from, and the last, each once and in this order."""
+    ends = [reached[0], ms.start_of_rl(reached) or reached[0], reached[-1]]
+    return list({m["name"]: m for m in ends}.values())
 
 
-def difficulty_section(record: RunRecord) -> Section:
-    title = "Difficulty of the questions: p_c"
-    lam = record.known("lambda")
-    figure = curves.p_c_heat(record.rl, lam if words.known(lam) else None)
-    if figure is None:
-        return Section("difficulty", title, ["No RL step has recorded how its questions spread over p_c."])
-    says = (
-        "p_c is the share of a question's rollouts that are correct; darker means more of the step's "
-        "questions. Questions at 0 and 1 teach nothing. "
-    )
-    curve = f"The line is the weight that MGPO gives to a question at lambda = {lam}." if words.known(lam) else ""
-    return Section("difficulty", title, [says + curve], [figure])
+def _subdomain_change(
+    record: RunRecord, before: ms.Milestone, after: ms.Milestone, subdomain: str
+) -> Mapping[str, float] | None:
+    return change(record.held_out.get(before["name"]), record.held_out.get(after["name"]), 1, [subdomain])
 
 
-def samples_section(record: RunRecord) -> Section:
-    title = "Rollouts worth reading"
-    found = [(s, samples.stage_samples(record.root, s)) for s in samples.stages(record.root, record.stages)]
-    found = [(stage, chosen) for stage, chosen in found if chosen]
-    if not found:
-        return Section("samples", title, ["There are no rollout files to read: no RL step has been committed."])
-    return Section("samples", title, ["From the last step of each stage."], samples=found)
+def _subdomain_table(
+    ends: list[ms.Milestone],
+    changes: Mapping[tuple[str, str], Mapping[str, Mapping[str, float] | None]],
+    names: list[str],
+) -> Rows:
+    header = ["subdomain", *(f"{m['name']}, %" for m in ends), *(f"{a} to {b}, points" for a, b in changes)]
+    rows = []
+    for name in names:
+        scores = [words.interval(ms.subdomain_score(m, name, 1)).replace("%", "") for m in ends]
+        rows.append([name, *scores, *(words.points(found[name]) for found in changes.values())])
+    return [header, *rows]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def cost_section(record: RunRecord) -> Section:
+    title = "Cost by phase"
+    rows = phase_rows(record.summary)
+    if not record.summary.get("phases"):
+        return Section("cost", title, ["There is no summary.json yet: the run has not come to its end."])
+    says = [
+        "Wall time is work at the phase, without start-up; total sums the phases, also those taken over from another "
+        "run; whole run is this run's own clock, start-up included."
+    ]
+    hardware, prices = record.summary.get("hardware"), record.summary.get("prices") or {}
+    if hardware:
+        says.append(
+            f"CPU-h are hours of all {hardware['cpu_cores']} CPU cores of the machines the run had, busy or not; GPU-h "
+            f"those of the {hardware['gpus']} GPUs that its actors held all the while, busy or not."
+        )
+    priced = [(kind, prices.get(f"{kind.lower()}_hour")) for kind in ("CPU", "GPU")]
+    known = [f"{price:g} {prices['currency']} for a {kind}-hour" for kind, price in priced if price]
+    says += [f"Prices: {' and '.join(known)}."] if known else []
+    return Section("cost", title, says, tables=[Table("", rows)])
 
 
 def findings_section(record: RunRecord) -> Section:
-    found = diagnose(record.summary, record.rl, record.sft)
+    found = diagnose(
+        record.summary,
+        record.rl,
+        record.sft,
+        held_out=record.held_out,
+        probed=record.probed,
+        probe=record.probe,
+        stage_subdomains=record.stage_subdomains,
+    )
     seen = sum(f.seen is True for f in found)
-    unchecked = sum(f.seen is None for f in found)
-    says = f"{seen} of {len(found)} known signs of a failing run were seen; {unchecked} could not be checked."
+    untold = sum(f.seen is None for f in found)
+    says = f"{seen} of {len(found)} known signs of a failing run were seen; {untold} could not be told."
     return Section("findings", "Failure signatures", [says], findings=found)
 
 
@@ -189,12 +148,13 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     milestones_section,
     findings_section,
     subdomains_section,
-    sft_section,
-    probe_section,
-    rl_section,
-    difficulty_section,
-    time_section,
-    samples_section,
+    training_sections.sft_section,
+    training_sections.probe_section,
+    training_sections.rl_section,
+    training_sections.difficulty_section,
+    training_sections.time_section,
+    cost_section,
+    training_sections.samples_section,
     identity_section,
 )
 

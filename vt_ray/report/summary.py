@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.report import milestones as ms
@@ -36,7 +36,10 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         if len(subdomains[0]) > 1:
             console.print(_table("Pass@1 by subdomain", subdomains))
     if summary.get("phases"):
-        console.print(_table("Phases", phase_rows(summary)))
+        costs = phase_rows(summary)
+        whole = _table("Cost by phase", costs)
+        # The rate follows from the columns before it; the report has it.
+        console.print(whole if _fits(console, whole) else _table("Cost by phase", [row[:-1] for row in costs]))
 
 
 def score_rows(reached: Sequence[ms.Milestone]) -> Rows:
@@ -63,15 +66,34 @@ def subdomain_rows(reached: Sequence[ms.Milestone]) -> Rows:
 
 
 def phase_rows(summary: Mapping[str, Any]) -> Rows:
-    """A header, a row for each phase, and the whole run's wall time where it is known."""
-    rows = [["phase", "time", "tokens", "tokens/s"]]
-    for name, phase in (summary.get("phases") or {}).items():
-        seconds, tokens = phase.get("seconds"), phase.get("tokens")
-        counted = words.thousands(tokens) if tokens else words.UNKNOWN
-        rows.append([name, words.duration(seconds), counted, words.rate(tokens, seconds)])
+    """A header, a row for each phase, their total, and the whole run's wall time where it is known.
+
+    CPU-hours and GPU-hours are there where the summary knows the hardware, money where it has a price for it.
+    """
+    phases = {name: (p.get("seconds") or 0.0, p.get("tokens")) for name, p in (summary.get("phases") or {}).items()}
+    phases["total"] = (sum(s for s, _ in phases.values()), sum(t or 0 for _, t in phases.values()))
     if summary.get("wall_seconds"):
-        rows.append(["whole run", words.duration(summary["wall_seconds"]), "", ""])
+        phases["whole run"] = (summary["wall_seconds"], None)
+    rates = _hourly(summary)
+    rows = [["phase", "wall time", *(name for name, _, _ in rates), "tokens", "tokens/s"]]
+    for name, (seconds, tokens) in phases.items():
+        held = [shown(rate * seconds / 3600) for _, rate, shown in rates]
+        counted = words.tokens(tokens) if tokens else words.UNKNOWN
+        rows.append([name, words.duration(seconds), *held, counted, words.rate(tokens, seconds)])
     return rows
+
+
+def _hourly(summary: Mapping[str, Any]) -> list[tuple[str, float, Callable[[float], str]]]:
+    """What each hour of wall time takes: (name, amount, how it is written)."""
+    hardware, prices = summary.get("hardware"), summary.get("prices") or {}
+    if not hardware:
+        return []
+    cores, gpus = hardware["cpu_cores"], hardware["gpus"]
+    rates: list[tuple[str, float, Callable[[float], str]]]
+    rates = [("CPU-h", cores, words.hours), ("GPU-h", gpus, words.hours)]
+    if price := cores * prices.get("cpu_hour", 0) + gpus * prices.get("gpu_hour", 0):
+        rates.append((prices["currency"], price, words.money))
+    return rates
 
 
 def _change(milestone: ms.Milestone) -> str:

@@ -44,10 +44,24 @@ def duration(seconds: float | None) -> str:
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
 
 
+def hours(value: float) -> str:
+    """`0.031`, `4.20` or `1,234`: hours of a core or of a GPU, small ones too."""
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def money(value: float) -> str:
+    return f"{value:,.2f}" if value < 10_000 else f"{value:,.0f}"
+
+
 def thousands(count: float | None) -> str:
     return f"{count:,.0f}" if count is not None and known(count) else UNKNOWN
 
 
-def rate(tokens: float | None, seconds: float | None) -> str:
+def tokens(count: float | None) -> str:
+    """`1,234,567`, or millions from a hundred of them: `1,420.0 M`."""
+    return thousands(count) if count is None or count < 1e8 else f"{count / 1e6:,.1f} M"
+
+
+def rate(count: float | None, seconds: float | None) -> str:
     """Tokens a second; unknown where either is missing or zero."""
-    return thousands(tokens / seconds) if tokens and seconds else UNKNOWN
+    return thousands(count / seconds) if count and seconds else UNKNOWN

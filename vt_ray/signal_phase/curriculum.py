@@ -56,6 +56,7 @@ def run_curriculum(
                         tracker=tracker,
                         learner=learner,
                         recorder=recorder,
+                        busy_seconds=cluster.busy_seconds,
                         log=log,
                         rollouts=root / "rollouts" / stage.name,
                         checkpoints=folder / "checkpoints",

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vt_ray.checkpoint import commit, newest
 from vt_ray.config import SignalConfig, StageConfig
@@ -28,7 +30,8 @@ from vt_ray.tracking import MetricsLog
 
 @dataclass(frozen=True)
 class StageRun:
-    """What one stage works with. `first_version` is the weight version it starts from."""
+    """What one stage works with. `first_version` is the weight version it starts from; `busy_seconds` is the
+    cluster's."""
 
     stage: StageConfig
     signal: SignalConfig
@@ -42,6 +45,7 @@ class StageRun:
     tracker: Tracker
     learner: Learner
     recorder: Recorder
+    busy_seconds: Callable[[], dict[str, float]]
     log: MetricsLog
     rollouts: Path
     checkpoints: Path
@@ -65,6 +69,7 @@ def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
     """Generate, verify, weigh, update, sync: the paper's step in its order. Returns the line for the metrics."""
     version = run.first_version + step
     prompts = step_prompts(run, step)
+    busy = run.busy_seconds()
     clock = _Clock()
     with clock("generate"):
         # Groups are verified as they come: what is left to verify after the last one is the second figure.
@@ -77,7 +82,9 @@ def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
         run.recorder.write(_rollout_file(run, step), run.stage.name, step + 1, groups, weights)
     with clock("sync"):
         sync = sync_weights(run.learner, run.generator, version + 1, run.probe, run.signal.sync)
-    return _metrics_line(run.stage, step + 1, version, groups, weights, metrics, clock.split(), sync)
+    seconds = clock.split()
+    line = _metrics_line(run.stage, step + 1, version, groups, weights, metrics, seconds, sync)
+    return {**line, "busy": busy_shares(busy, run.busy_seconds(), seconds["total"])}
 
 
 def step_prompts(run: StageRun, step: int) -> list[Prompt]:
@@ -93,6 +100,12 @@ def in_order(graded: Iterator[GradedGroup], prompts: Sequence[Prompt]) -> list[G
     for group in graded:
         arrived.setdefault(group.question_id, []).append(group)
     return [arrived[prompt.problem.question_id].pop(0) for prompt in prompts]
+
+
+def busy_shares(before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """Of `seconds`, the share that each actor worked. One that was lost and restarted counts from 0 again."""
+    worked = {name: after[name] - before.get(name, 0.0) for name in after}
+    return {name: max(0.0, spent) / seconds for name, spent in worked.items()}
 
 
 def _sampling(stage: StageConfig) -> Sampling:
@@ -114,6 +127,7 @@ def _metrics_line(
     sync: SyncReport,
 ) -> dict[str, Any]:
     lengths = [n for g in groups for n in g.completion_tokens]
+    p10, p90 = np.percentile(lengths, (10, 90)).tolist()
     verdicts = [v for g in groups for v in g.verdicts]
     valid = [v for v in verdicts if v.valid]
     updated = max(metrics.get("tokens", 0), 1)
@@ -132,6 +146,8 @@ def _metrics_line(
         "unverified": len(verdicts) - len(valid),
         "reasons": dict(Counter(v.reason for v in verdicts if v.reason)),
         "completion_tokens_mean": sum(lengths) / len(lengths),
+        "completion_tokens_p10": p10,
+        "completion_tokens_p90": p90,
         "entropy": metrics["entropy"] / updated,
         "clip_share": metrics["clipped_tokens"] / updated,
         "rollout_kl": metrics["rollout_kl"] / updated,

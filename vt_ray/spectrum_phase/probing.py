@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,27 +41,32 @@ def run_probe(
                 advance(f"{checkpoint.name} already measured", len(problems))
                 continue
             generator.load_checkpoint(checkpoint, index)
-            began = time.monotonic()
-            scores = []
-            for score in _sample(generator, verifier, encoder, problems, probe, seed):
-                scores.append(score)
-                advance(checkpoint.name, 1)
-            seconds = time.monotonic() - began
-            write_json(path, {"seconds": seconds, "scores": [s.as_dict() for s in scores]})
+            probe_model(generator, verifier, encoder, problems, probe, seed, path, partial(advance, checkpoint.name, 1))
     measured = {c.name: _read_scores(folder / f"{c.name}.json") for c in checkpoints}
     write_json(folder / "probe.json", probe_table(measured, probe.k))
 
 
-def _sample(
+def probe_model(
     generator: Generator,
     verifier: Verifier,
     encoder: PromptEncoder,
     problems: Sequence[Problem],
     probe: ProbeConfig,
     seed: int,
-):
+    path: Path,
+    advance: Callable[[], None],
+) -> None:
+    """Write the scores of the weights that `generator` holds to `path`; `advance` is called after each problem.
+
+    The seeds are the same for every model, so that scores of two of them can be compared in pairs.
+    """
     sampling = Sampling(probe.temperature, probe.top_p, 0, probe.max_new_tokens)
-    return sample_scores(generator, verifier, encoder, problems, probe.samples, sampling, (seed, "probe"))
+    began = time.monotonic()
+    scores = []
+    for score in sample_scores(generator, verifier, encoder, problems, probe.samples, sampling, (seed, "probe")):
+        scores.append(score)
+        advance()
+    write_json(path, {"seconds": time.monotonic() - began, "scores": [s.as_dict() for s in scores]})
 
 
 def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:

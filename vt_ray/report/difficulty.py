@@ -1,0 +1,85 @@
+"""How hard the questions were: p_c over training time, with the weight that MGPO gives to each p_c drawn over it."""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import TYPE_CHECKING
+
+from vt_ray.report.charts import HEAT, ORANGE, colour_bar, styled
+from vt_ray.report.curves import Lines, by_stage, stage_marks
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
+    """Share of questions at each p_c over RL steps; over it the weight exp(-lam * D_ME) if `lam` is known.
+
+    A stage's histograms have a bin for each p_c = 0, 1/G, ..., 1. The weight has its own axis above. None where no line
+    has a histogram.
+    """
+    import plotly.graph_objects as go
+
+    counted = [line for line in lines if line.get("p_c_histogram")]
+    if not counted:
+        return None
+    figure = go.Figure()
+    for start, stage, stage_lines in by_stage(lines):
+        steps, bins, shares = _p_c_shares(start, stage_lines)
+        hover = f"{stage}, step %{{x}}: p_c %{{y:.3f}} for %{{z:.0%}} of questions<extra></extra>"
+        figure.add_heatmap(x=steps, y=bins, z=shares, coloraxis="coloraxis", hovertemplate=hover)
+    styled(figure, 400)
+    figure.update_layout(showlegend=False, margin_t=46, margin_b=70)
+    label = {"text": "share of the step's questions", "side": "bottom", "font": {"size": 11}}
+    below = colour_bar(220, x=0, xanchor="left", y=-0.2, yanchor="top", title=label)
+    figure.update_layout(coloraxis={"colorscale": HEAT, "cmin": 0, "colorbar": below})
+    figure.update_yaxes(title="p_c")
+    figure.update_xaxes(title="RL step", showgrid=False, range=[0.5, len(lines) + 0.5])
+    stage_marks(figure, lines, labelled=False)
+    return figure if lam is None else _weight_over(figure, lam)
+
+
+def weight(p: float, lam: float) -> float:
+    """w_ME = exp(-lam * D_ME(p || 0.5)) of p in [0, 1] (section 3.4), without loading the trainer's torch."""
+    deviation = sum(q * log(2 * q) for q in (p, 1 - p) if q > 0)
+    return exp(-lam * deviation)
+
+
+def _weight_over(figure: go.Figure, lam: float) -> go.Figure:
+    """The weight by p_c against an axis of its own above; rings at 0 and 1, where it meets an advantage of zero."""
+    p = [i / 100 for i in range(101)]
+    weights = [weight(v, lam) for v in p]
+    hover = "p_c %{y:.2f}: weight %{x:.3f}<extra></extra>"
+    own = {"xaxis": "x2", "hovertemplate": hover}
+    # A white edge keeps the line readable on dark cells.
+    figure.add_scatter(x=weights, y=p, mode="lines", line={"color": "white", "width": 6}, xaxis="x2", hoverinfo="skip")
+    figure.add_scatter(x=weights, y=p, mode="lines", line={"color": ORANGE, "width": 3}, **own)
+    ring = {"color": "white", "size": 10, "line": {"color": ORANGE, "width": 2.5}}
+    figure.add_scatter(x=[weights[0], weights[-1]], y=[0, 1], mode="markers", marker=ring, cliponaxis=False, **own)
+    figure.update_layout(
+        xaxis2={
+            "overlaying": "x",
+            "side": "top",
+            "range": [0, 1.05],
+            "tickmode": "array",
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "showgrid": False,
+            "fixedrange": True,
+            "title": {"text": "MGPO weight", "font": {"color": ORANGE, "size": 12}},
+            "tickfont": {"color": ORANGE},
+        }
+    )
+    return figure
+
+
+def _p_c_shares(start: int, lines: Lines) -> tuple[list[int], list[float], list[list[float | None]]]:
+    """x, y and z of a stage's heat map: z[bin][step] is that bin's share of the step's questions."""
+    size = max((len(line.get("p_c_histogram") or []) for line in lines), default=0)
+    bins = [i / (size - 1) for i in range(size)] if size > 1 else [0.0] * size
+    columns: list[list[float | None]] = []
+    for line in lines:
+        counts = line.get("p_c_histogram") or []
+        total = sum(counts)
+        same = len(counts) == size and total > 0
+        columns.append([count / total for count in counts] if same else [None] * size)
+    return list(range(start, start + len(columns))), bins, [list(row) for row in zip(*columns, strict=True)]
