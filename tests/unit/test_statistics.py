@@ -2,7 +2,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.evaluation.statistics import (
@@ -174,6 +174,7 @@ def test_one_seed_is_a_bootstrap_over_problems():
     assert (two_level.low, two_level.high) == pytest.approx((one_level.low, one_level.high), abs=0.02)
 
 
+@settings(deadline=None)
 @given(by_seed)
 def test_a_run_does_not_differ_from_itself(scores):
     found = difference_over_seeds(scores, scores, resamples=200)
@@ -181,6 +182,7 @@ def test_a_run_does_not_differ_from_itself(scores):
     assert set(found.by_seed.values()) == {0.0}
 
 
+@settings(deadline=None)
 @given(by_seed, st.integers(-8, 8))
 def test_a_constant_shift_is_that_shift_whatever_seeds_and_questions_do(scores, eighths):
     shifted = {s: {q: v + eighths / 8 for q, v in of_seed.items()} for s, of_seed in scores.items()}
@@ -188,6 +190,7 @@ def test_a_constant_shift_is_that_shift_whatever_seeds_and_questions_do(scores, 
     assert (found.mean, found.low, found.high) == pytest.approx((eighths / 8,) * 3, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(by_seed)
 def test_a_mean_lies_in_its_interval_and_among_its_seeds(scores):
     found = mean_over_seeds(scores, resamples=200)

@@ -107,10 +107,13 @@ def read_runs(roots: Iterable[Path]) -> tuple[list[ComparedRun], list[ComparedRu
     return [run for run in runs if run.finished], [run for run in runs if not run.finished]
 
 
-def refuse_incomparable(runs: Sequence[ComparedRun]) -> None:
+def refuse_incomparable(runs: Sequence[ComparedRun], unfinished: Sequence[ComparedRun] = ()) -> None:
     """Raises ComparisonError for fewer than two runs, different held-out problems, one config and seed twice."""
     if len(runs) < 2:
-        raise ComparisonError(f"{len(runs)} finished run to compare, 2 are needed: finish the others, or give more")
+        names = ", ".join(run.name for run in unfinished) or "none"
+        raise ComparisonError(
+            f"a comparison needs 2 finished runs, there is {len(runs)} (unfinished: {names}): finish them, or give more"
+        )
     first = runs[0]
     for run in runs[1:]:
         if run.held_out != first.held_out:

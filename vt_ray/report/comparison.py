@@ -40,7 +40,7 @@ Side = tuple[Sequence[ComparedRun], Milestone]
 
 def compare(runs: Sequence[ComparedRun], left_out: Sequence[ComparedRun] = ()) -> dict[str, Any]:
     """The whole comparison. Raises ComparisonError where `runs` cannot be compared (`refuse_incomparable`)."""
-    refuse_incomparable(runs)
+    refuse_incomparable(runs, left_out)
     groups, names = group_runs(runs), seed_names(runs)
     base = baseline(groups, runs)
     # Runs that were evaluated with different K all have the smaller one.

@@ -11,7 +11,7 @@ from vt_ray.report import comparison_words as say
 from vt_ray.report.charts import BLUE, ORANGE
 from vt_ray.report.compared_runs import LABEL_KEYS
 from vt_ray.report.comparison_words import Comparison, compared, pass_keys, pass_name
-from vt_ray.report.sections import Section, Table
+from vt_ray.report.section import Section, Table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
