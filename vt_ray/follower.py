@@ -22,7 +22,7 @@ from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 from vt_ray.checkpoint import MANIFEST, committed, write_json
 from vt_ray.config import TrackingConfig
@@ -83,7 +83,9 @@ class Follower:
         from omegaconf import OmegaConf
 
         self.root, self.tracking = root, tracking
-        self.config: Any = OmegaConf.to_container(OmegaConf.load(root / "config.yaml"))
+        self.config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(root / "config.yaml")))
+        # No hyper-parameter, and an address may hold a password.
+        self.config.pop("tracking", None)
         self.finished = False
         self._records = self._until_finished()
         self._count = 0

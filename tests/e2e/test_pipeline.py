@@ -148,8 +148,11 @@ def test_killed_run_continues_where_it_stopped(finished, tmp_path):
         kill_when(process, lambda: list(tmp_path.glob("phases/sft-*/state/step_000006/manifest.json")))
     with subprocess.Popen(command, **quiet) as process:
         kill_when(process, lambda: (run / "rl/math_long/checkpoints/step_000001/manifest.json").exists())
-    done = vt_ray(tmp_path)
+    # A sink may be switched on when a run continues: it gets what came before too.
+    done = vt_ray(tmp_path, "tracking.sinks=[tensorboard]")
     assert done.returncode == 0, done.stdout + done.stderr
+    sent = json.loads((run / "tracking.json").read_text())["tensorboard"]["sent"]
+    assert sent == 12 + len(MILESTONES) + 6 and list((run / "tensorboard").glob("events*"))
     sft = [json.loads(line)["step"] for line in (run / "sft/metrics.jsonl").read_text().splitlines()]
     assert sft == list(range(1, 13))
     ours, theirs = metrics(run), metrics(whole)

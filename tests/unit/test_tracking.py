@@ -252,6 +252,7 @@ def test_mlflow_shows_each_step_once_in_one_run(run):
     assert (found.info.run_name, found.info.status) == ("r", "FINISHED")
     assert (found.data.tags["seed"], found.data.tags["lambda"]) == ("3", "0.5")
     assert found.data.params["signal.mgpo.lam"] == "0.5"
+    assert not any(name.startswith("tracking") for name in found.data.params)
     assert found.data.metrics["eval/algebra/pass_at_1"] == 1.0
 
 
