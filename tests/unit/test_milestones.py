@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vt_ray.evaluation.milestones import gain_over_best
-from vt_ray.report.milestones import gain_sentence
+from vt_ray.report.milestones import gain_sentence, headline
 
 
 def scores(folder, name, correct):
@@ -46,3 +46,10 @@ def test_a_gain_that_may_be_chance_is_said_to_be(tmp_path):
     assert "code against fused" in same and "within noise" in same
     assert "within noise" not in better and "+37.5" in better
     assert gain_sentence({}) == ""
+
+
+def test_the_headline_ends_with_the_gain_where_it_is_known():
+    milestones = [
+        {"name": n, "pass_at_1": {"mean": m, "low": m, "high": m}} for n, m in (("fused", 0.4), ("code", 0.5))
+    ]
+    assert headline(milestones, "The gain.").endswith("rose from 40.0% to 50.0%. The gain.")

@@ -63,8 +63,8 @@ def gain_sentence(summary: Mapping[str, Any]) -> str:
     )
 
 
-def headline(milestones: Sequence[Milestone]) -> str:
-    """What the run came to, in two sentences."""
+def headline(milestones: Sequence[Milestone], gain: str = "") -> str:
+    """What the run came to, in two sentences: the second is `gain`, or what the last step changed."""
     if not milestones:
         return "No milestone of this run has been evaluated yet."
     first, last = milestones[0], milestones[-1]
@@ -75,7 +75,7 @@ def headline(milestones: Sequence[Milestone]) -> str:
     k = largest_k(milestones)
     wide = "" if k == 1 else f", and Pass@{k} {_change(score(first, k), score(last, k))}"
     narrow = f"Pass@1 on {where} {_change(score(first, 1), score(last, 1))}"
-    return f"From {first['name']} to {last['name']}, {narrow}{wide}.{_last_step(last)}"
+    return f"From {first['name']} to {last['name']}, {narrow}{wide}.{f' {gain}' if gain else _last_step(last)}"
 
 
 def _change(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> str:
