@@ -176,7 +176,7 @@ def test_code_alone_cannot_be_compared():
 
 
 def test_sft_loss_falls_and_held_out_scores_do_not_move():
-    summary = {"milestones": [milestone("base", 0.4, 0.7), milestone("sft_last", 0.39, 0.7)]}
+    summary = {"milestones": [milestone("base", 0.4, 0.7), milestone("sft_last", 0.37, 0.7)]}
     found = finding("SFT fits its training data only", summary, sft=SFT_LINES)
     assert found.seen
     assert "from 2.000 to 0.500" in found.sentence
@@ -197,8 +197,8 @@ def test_reward_rises_and_held_out_scores_do_not_follow(low, high, seen):
 
 
 def test_a_stage_is_held_against_the_subdomains_that_it_trains_on():
-    before = answers(*[2] * 20) | answers(*[4] * 10, subdomain="code")
-    after = answers(*[2] * 20) | answers(*[8] * 10, subdomain="code")
+    before = answers(*[2] * 40) | answers(*[4] * 10, subdomain="code")
+    after = answers(*[2] * 40) | answers(*[8] * 10, subdomain="code")
     scores = {"held_out": {"fused": before, "math": after}}
     name = "RL fits its training prompts only"
     assert finding(name, healthy(), steady(), **scores, stage_subdomains={"math": ["algebra"]}).seen is True

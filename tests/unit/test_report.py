@@ -145,7 +145,8 @@ def test_before_and_after_by_subdomain_are_paired(page):
     found = page.rows[page.rows.index(header) + 1]
     # Of ten questions four are one answer behind: (6 x 6 + 4 x 5) / 80 after, nothing at first, three less at fused.
     assert found[0] == "algebra" and found[4].startswith("+70.0 [+6")
-    assert found[5] == "+37.5 [+37.5, +37.5]"
+    # Ten questions that changed alike: 3 of 10 others might not.
+    assert found[5] == "+37.5 [+7.5, +67.5]"
     assert "Pass@1 with 95% intervals at base, fused and code." in page.text
 
 

@@ -25,6 +25,7 @@ Change = Mapping[str, float]
 CODE = "code"
 # What counts as large: differences of accuracy and of shares, and nats a token.
 CODE_GAP = 0.25
+SFT_GAIN = 0.05
 REWARD_RISE = 0.02
 TRUNCATED_RISE = 0.05
 NO_SIGNAL_RISE = 0.10
@@ -110,7 +111,7 @@ def _sft_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
     )
     if not (found[0].clear and found[0].rise < 0) or moved["low"] > 0:
         return Finding(name, False, f"Not seen: {says}.")
-    if moved["mean"] > 0:
+    if moved["high"] >= SFT_GAIN:
         return Finding(name, None, f"Cannot be told from chance: {says}; more held-out problems would tell.")
     return Finding(name, True, f"Training loss fell while held-out scores stood still: {says}.")
 

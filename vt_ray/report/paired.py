@@ -41,7 +41,9 @@ def change(
 ) -> dict[str, float] | None:
     """Pass@k of `after` minus that of `before`, {mean, low, high} with its 95% interval, paired by question.
 
-    Over the shared questions of `subdomains` (empty: all); None where there are fewer than `MIN_QUESTIONS`.
+    Over the shared questions of `subdomains` (empty: all); None where there are fewer than `MIN_QUESTIONS`. Where every
+    question changed alike, the bootstrap has no width: up to 3/n of all questions may still change otherwise (the rule
+    of three), by up to 1.
     """
     from vt_ray.evaluation.statistics import paired_difference
 
@@ -50,4 +52,7 @@ def change(
     if len(shared) < MIN_QUESTIONS:
         return None
     old, new = ({q: scores[q].pass_at(k) for q in shared} for scores in (before, after))
-    return paired_difference(old, new).as_dict()
+    found = paired_difference(old, new).as_dict()
+    if found["low"] == found["high"]:
+        found |= {"low": max(-1.0, found["mean"] - 3 / len(shared)), "high": min(1.0, found["mean"] + 3 / len(shared))}
+    return found
