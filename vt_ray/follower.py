@@ -28,7 +28,7 @@ from vt_ray.checkpoint import MANIFEST, committed, write_json
 from vt_ray.config import TrackingConfig
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
-from vt_ray.report.milestones import BEFORE_RL
+from vt_ray.report.milestones import BEFORE_RL, planned, rl_stages
 from vt_ray.run_folder import DONE, locked, working_folder
 from vt_ray.sinks import About, Record, Sink, flat, open_sink, target
 from vt_ray.tracking import Tail
@@ -153,8 +153,8 @@ def committed_records(root: Path, config: Mapping[str, Any]) -> Iterator[Record 
 
     SFT counts its own steps, RL steps are counted through all stages, milestones from 0 (base).
     """
-    stages = [stage["name"] for stage in config["curriculum"]["stages"]]
-    milestones = [*BEFORE_RL, *stages]
+    stages = [stage["name"] for stage in rl_stages(config)]
+    milestones = planned(config)
     yield from _sft(root)
     for name in BEFORE_RL:
         yield from _milestone(root, name, milestones, config["evaluation"]["k"])
@@ -169,6 +169,8 @@ def committed_records(root: Path, config: Mapping[str, Any]) -> Iterator[Record 
             if not evaluated:
                 yield None
         yield from _milestone(root, stage, milestones, config["evaluation"]["k"])
+    if not stages:
+        yield from _milestone(root, milestones[-1], milestones, config["evaluation"]["k"])
 
 
 def _sft(root: Path) -> Iterator[Record | None]:

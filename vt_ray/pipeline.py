@@ -22,10 +22,10 @@ from vt_ray.interfaces import Cluster, Generator, Verifier
 from vt_ray.progress import bar, console
 from vt_ray.report.collect import write_summary
 from vt_ray.report.html import write_report
+from vt_ray.report.milestones import SFT_CONTINUED
 from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.report.summary import print_table
 from vt_ray.run_folder import RunFolder, input_files
-from vt_ray.signal_phase.controls import SFT_CONTINUED
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
 from vt_ray.spectrum_phase.probing import probe_model, run_probe

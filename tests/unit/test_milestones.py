@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vt_ray.evaluation.milestones import gain_over_best
-from vt_ray.report.milestones import gain_sentence, headline
+from vt_ray.report.milestones import gain_sentence, headline, planned
 
 
 def scores(folder, name, correct):
@@ -53,3 +53,10 @@ def test_the_headline_ends_with_the_gain_where_it_is_known():
         {"name": n, "pass_at_1": {"mean": m, "low": m, "high": m}} for n, m in (("fused", 0.4), ("code", 0.5))
     ]
     assert headline(milestones, "The gain.").endswith("rose from 40.0% to 50.0%. The gain.")
+
+
+def test_sft_that_goes_on_stands_in_the_place_of_the_stages():
+    config = {"curriculum": {"stages": [{"name": "math"}, {"name": "code"}]}, "signal": {"control": ""}}
+    assert planned(config)[3:] == ["fused", "math", "code"]
+    assert planned({**config, "signal": {"control": "shuffled_rewards"}})[3:] == ["fused", "math", "code"]
+    assert planned({**config, "signal": {"control": "sft"}})[3:] == ["fused", "sft_continued"]

@@ -12,6 +12,7 @@ from vt_ray.checkpoint import write_json
 from vt_ray.config import Config, config_hash
 from vt_ray.evaluation.milestones import gain_over_best, milestone_summaries
 from vt_ray.interfaces import Hardware
+from vt_ray.report.milestones import SFT_CONTINUED
 from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.run_folder import DONE
 from vt_ray.tracking import read_lines
@@ -63,6 +64,10 @@ def phase_costs(root: Path, evaluations: Sequence[Path]) -> dict[str, dict[str, 
         cost = phases.setdefault(f"rl {line['stage']}", {"seconds": 0.0, "tokens": 0})
         cost["seconds"] += line["seconds"]["total"]
         cost["tokens"] += line["tokens"]
+    if (root / SFT_CONTINUED).exists():
+        phases[SFT_CONTINUED] = _cost(
+            (line["seconds"], line["tokens"]) for line in read_lines(root / SFT_CONTINUED / "metrics.jsonl")
+        )
     phases["evaluate"] = _cost(map(_measured, evaluations))
     return phases
 

@@ -65,7 +65,7 @@ class ComparedRun:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end, with scores of every stage of its config."""
-        return bool(self.record.summary) and set(self.scores) >= {"fused", *stage_names(self.config)}
+        return bool(self.record.summary) and set(self.scores) >= {"fused", ms.planned(self.config)[-1]}
 
     @property
     def fused(self) -> str | None:
@@ -170,10 +170,6 @@ def seed_names(runs: Iterable[ComparedRun]) -> dict[Seed, str]:
     return {seed: f"seed {seed[0]}" + (f", RL seed {seed[1]}" if several_rl else "") for seed in seeds}
 
 
-def stage_names(config: Mapping[str, Any]) -> list[str]:
-    return [stage["name"] for stage in config.get("curriculum", {}).get("stages") or []]
-
-
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings, and lists of them, by dotted key; other lists are values."""
     flat: dict[str, Any] = {}
@@ -195,7 +191,7 @@ def _read(root: Path, name: str) -> ComparedRun:
     if not isinstance(config, dict):
         raise ComparisonError(f"{root / 'config.yaml'} is missing or torn: leave this run out")
     scores = {}
-    for milestone in (*ms.BEFORE_RL, *stage_names(config)):
+    for milestone in ms.planned(config):
         file = root / "evaluation" / f"{milestone}.json"
         if file.is_file():
             scores[milestone] = [Score(**score) for score in json.loads(file.read_text())["scores"]]

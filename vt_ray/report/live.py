@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.evaluation.milestones import milestone_summaries
-from vt_ray.report.milestones import BEFORE_RL
+from vt_ray.report.milestones import planned, rl_stages
 from vt_ray.run_folder import DONE, NOW, is_locked, working_folder
 from vt_ray.tracking import Tail
 
@@ -75,12 +75,12 @@ class LiveRun:
 
     @property
     def stages(self) -> list[Mapping[str, Any]]:
-        return self.config["curriculum"]["stages"]
+        return rl_stages(self.config)
 
     def _finished(self, milestones: Sequence[Path]) -> bool:
         """The report is written last, from a summary of every milestone."""
         written = all((self.root / name).exists() for name in ("summary.json", "report.html"))
-        return written and len(milestones) == len(BEFORE_RL) + len(self.stages)
+        return written and len(milestones) == len(planned(self.config))
 
     def _phase(self, rl: Lines) -> str:
         if not (self.root / NOW).exists():
@@ -92,14 +92,15 @@ class LiveRun:
             if not (self.root / "evaluation" / f"{stage['name']}.json").exists():
                 done = _of_stage(rl, stage["name"])
                 return f"evaluate {stage['name']}" if len(done) == stage["steps"] else stage["name"]
-        return "report"
+        last = planned(self.config)[-1]
+        return "report" if (self.root / "evaluation" / f"{last}.json").exists() else last
 
     def _parts(self, sft: Lines, rl: Lines, milestones: Sequence[Path]) -> list[Part]:
-        planned = self.config["spectrum"]["sft"]
-        checkpoints = -(-planned["steps"] // planned["checkpoint_every"])
+        sft_plan = self.config["spectrum"]["sft"]
+        checkpoints = -(-sft_plan["steps"] // sft_plan["checkpoint_every"])
         probed = [self._read(path) for path in sorted(self._folder("probe").glob("step_*.json"))]
         parts = [
-            Part("sft", len(sft), planned["steps"], sum(line["seconds"] for line in sft)),
+            Part("sft", len(sft), sft_plan["steps"], sum(line["seconds"] for line in sft)),
             Part("probe", len(probed), checkpoints, sum(p["seconds"] for p in probed)),
         ]
         for stage in self.stages:
@@ -107,7 +108,7 @@ class LiveRun:
             seconds = sum(line["seconds"]["total"] for line in lines)
             parts.append(Part(stage["name"], len(lines), stage["steps"], seconds))
         seconds = sum(self._read(path)["seconds"] for path in milestones)
-        return [*parts, Part("evaluate", len(milestones), len(BEFORE_RL) + len(self.stages), seconds)]
+        return [*parts, Part("evaluate", len(milestones), len(planned(self.config)), seconds)]
 
     def _left_s(self, parts: Sequence[Part], sft: Lines, rl: Lines) -> float | None:
         if rl:
@@ -128,7 +129,7 @@ class LiveRun:
 
     def _evaluated(self) -> list[Path]:
         """Files of the milestones so far; those before RL lie in a shared folder until the last of them is there."""
-        names = [*BEFORE_RL, *(stage["name"] for stage in self.stages)]
+        names = planned(self.config)
         folders = (self.root / "evaluation", self._folder("spectrum_scores"))
         found = [next((f for f in (d / f"{name}.json" for d in folders) if f.exists()), None) for name in names]
         paths = [path for path in found if path]

@@ -11,6 +11,20 @@ Milestone = Mapping[str, Any]
 
 SFT = ("sft_last", "sft_best")
 BEFORE_RL = ("base", *SFT, "fused")
+# The one that stands in the stages' place where SFT goes on as a control.
+SFT_CONTINUED = "sft_continued"
+
+
+def rl_stages(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The stages that a run with this config goes through; none where SFT goes on in their place."""
+    if config.get("signal", {}).get("control") == "sft":
+        return []
+    return config.get("curriculum", {}).get("stages") or []
+
+
+def planned(config: Mapping[str, Any]) -> list[str]:
+    """The milestones that a run with this config will have reached at its end, in order."""
+    return [*BEFORE_RL, *([stage["name"] for stage in rl_stages(config)] or [SFT_CONTINUED])]
 
 
 def of(summary: Mapping[str, Any]) -> list[Milestone]:

@@ -15,8 +15,6 @@ import numpy as np
 from vt_ray.data.prompts import sample_seed
 from vt_ray.records import GradedGroup
 
-SFT_CONTINUED = "sft_continued"
-
 
 def shuffled_rewards(groups: Sequence[GradedGroup], key: Sequence[Any]) -> list[GradedGroup]:
     """Each group with its own verdicts in a random order that depends on `key` and the question alone.
