@@ -217,6 +217,8 @@ def _committed_bytes(folder: Path) -> int:
 def main() -> None:
     root, tracking = Path(sys.argv[1]), TrackingConfig(**json.loads(sys.argv[2]))
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    # Three large libraries are loaded just when the run starts its engines: those come first.
+    os.nice(10)
     # Standard output is for the user's screen: what libraries print goes to the log with the rest.
     screen = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

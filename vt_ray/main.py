@@ -79,7 +79,7 @@ def launch(config: Config) -> None:
             from vt_ray.follower import following
             from vt_ray.pipeline import run_pipeline
 
-            with following(config.tracking, run.root), RayCluster(config, run.root / "logs") as cluster:
+            with RayCluster(config, run.root / "logs") as cluster, following(config.tracking, run.root):
                 run_pipeline(config, cluster, run, problems)
         console.print(f"report: {run.root / 'report.html'}", soft_wrap=True)
 
