@@ -98,7 +98,7 @@ def test_a_lost_node_ends_the_run_with_its_name_and_the_same_command_finishes_it
     assert run.end(timeout_s=120) == 1
     print(f"ended {time.monotonic() - began:.0f} s after the node was killed: {run.said.splitlines()[-1]}")
     assert f"lost node {second.node_ip_address} ({second.node_id[:8]}) with {', '.join(held)}" in run.said
-    assert "the same command continues" in run.said and "Traceback" not in run.said
+    assert "The same command continues" in run.said and "Traceback" not in run.said
     committed = rl_steps(root)
 
     nodes.add_node(**NODE)

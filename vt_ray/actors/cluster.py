@@ -69,7 +69,7 @@ class RayCluster:
             lost = name_the_lost(error, self._reservation, self._actors)
         ray.shutdown()
         if lost:
-            raise ClusterError(f"{lost}: the same command continues after the newest committed step") from error
+            raise ClusterError(f"{lost}. The same command continues after the newest committed step") from error
 
     @contextmanager
     def generator(self, model_path: Path) -> Iterator[TurnTakingGenerator]:

@@ -29,17 +29,20 @@ def name_the_lost(error: BaseException, reservation: Reservation, actors: Mappin
         silent = _silent(actors)
         if nodes := reservation.lost_nodes():
             return f"lost {' and '.join(nodes)}"
-        dead = {name: why for name, why in silent.items() if isinstance(why, ActorDiedError)}
+        dead = [name for name, why in silent.items() if isinstance(why, ActorDiedError)]
         if dead or not silent or time.monotonic() > deadline:
             break
         # Unreachable, but Ray has not yet said whether for good.
         time.sleep(1)
-    lost = dead or silent
-    return f"lost {', '.join(lost)} ({_reason(next(iter(lost.values())))})" if lost else None
+    lost = ", ".join(dead or silent)
+    return (
+        f"lost {lost}: killed, or out of memory, if its log in the run's logs/ does not say otherwise" if lost else None
+    )
 
 
 def _silent(actors: Mapping[str, ActorHandle]) -> dict[str, RayActorError]:
-    """The actors that cannot be reached, each with what Ray says of it; one that is only busy is not among them."""
+    """The actors that cannot be reached, each with what Ray says of it. One that is busy is not among them, nor one
+    that failed to start: its own error says more."""
     answers = {actor.__ray_ready__.remote(): name for name, actor in actors.items()}
     ready, _ = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
     silent = {}
@@ -47,9 +50,6 @@ def _silent(actors: Mapping[str, ActorHandle]) -> dict[str, RayActorError]:
         try:
             ray.get(answer)
         except RayActorError as why:
-            silent[answers[answer]] = why
+            if not why.actor_init_failed:
+                silent[answers[answer]] = why
     return silent
-
-
-def _reason(why: RayActorError) -> str:
-    return str(why).strip().splitlines()[-1].strip()
