@@ -276,8 +276,10 @@ def to_config(composed: Any) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """What makes a run itself: every value but where its folder lies and whether it is a dry run."""
+    """What makes a run itself: every value but where its folder and its Ray are and whether it is a dry run."""
     values = asdict(config)
+    # A lost head node comes back under another address, and the run goes on.
+    del values["cluster"]["ray_address"]
     for key in ("run_name", "runs_dir", "dry_run"):
         del values[key]
     return digest(values)

@@ -267,7 +267,7 @@ def test_the_hash_is_of_every_value_but_name_place_and_dry_run(good):
         for path, value in leaves(asdict(good))
         if config_hash(changed(good, **{path: other(value)})) == config_hash(good)
     }
-    assert same == {"run_name", "runs_dir", "dry_run"}
+    assert same == {"run_name", "runs_dir", "dry_run", "cluster.ray_address"}
 
 
 def test_the_longest_sequence_is_the_prompt_and_the_longest_completion_of_any_phase():
