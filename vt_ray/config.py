@@ -309,11 +309,12 @@ def to_config(composed: Any) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """What makes a run itself: every value but where its folder lies, who else is told, prices, and a dry run."""
+    """What makes a run itself: every value but where it lies and runs, who is told, prices, and a dry run."""
     values = asdict(config)
     for key in ("run_name", "runs_dir", "dry_run", "tracking"):
         del values[key]
-    for key in ("cpu_hour_price", "gpu_hour_price", "currency"):
+    # A lost head node comes back under another address, and the run goes on.
+    for key in ("ray_address", "cpu_hour_price", "gpu_hour_price", "currency"):
         del values["cluster"][key]
     return digest(values)
 

@@ -34,9 +34,10 @@ def name_the_lost(error: BaseException, reservation: Reservation, actors: Mappin
             break
         # Unreachable, but Ray has not yet said whether for good.
         time.sleep(1)
-    lost = ", ".join(dead or silent)
+    if not silent:
+        return None
     return (
-        f"lost {lost}: killed, or out of memory, if its log in the run's logs/ does not say otherwise" if lost else None
+        f"lost {', '.join(dead or silent)}: killed, or out of memory, unless logs/ in the run's folder says otherwise"
     )
 
 
