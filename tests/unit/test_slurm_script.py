@@ -1,0 +1,76 @@
+"""launch/slurm.sbatch step by step, with stand-ins for SLURM, Ray and vt-ray that write down how they were called.
+
+`tests/cluster/test_slurm.py` runs the same script with the real Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[2] / "launch/slurm.sbatch"
+STAND_INS = {
+    "scontrol": 'printf "node1\\nnode2\\nnode3\\n"',
+    "srun": 'echo "srun $*" >> calls; while [[ $1 == --* ]]; do shift; done; exec "$@"',
+    "ray": 'echo "ray $1 $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> calls; [[ $1 == start ]] && exec $START || exec $HEALTH',
+    "python": """case "$1 $2" in
+        "-c import secrets"*) echo t0ken ;;
+        "-c import ray"*) echo 10.0.0.1 ;;
+        "- "*) echo "wait for $2 at $RAY_ADDRESS" >> calls ;;
+        *) echo "$*" >> calls; exit 7 ;;
+    esac""",
+}
+
+
+def sbatch(folder: Path, nodes: int, ray_start: str = "sleep 300", health: str = "true") -> subprocess.CompletedProcess:
+    (folder / "bin").mkdir()
+    for name, body in STAND_INS.items():
+        (folder / "bin" / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (folder / "bin" / name).chmod(0o755)
+    env = {
+        "PATH": f"{folder}/bin:{os.environ['PATH']}",
+        "START": ray_start,
+        "HEALTH": health,
+        "SLURM_SUBMIT_DIR": str(folder),
+        "SLURM_JOB_ID": "10042",
+        "SLURM_JOB_NODELIST": "node[1-3]",
+        "SLURM_JOB_NUM_NODES": str(nodes),
+        "SLURM_CPUS_PER_TASK": "4",
+    }
+    command = ["bash", SCRIPT, "experiment=tiny", "a=[1, 2]"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
+
+
+def test_head_then_workers_then_the_run_whose_status_is_the_jobs(tmp_path):
+    """The background steps end with the script: were one left, its pipe would keep this test waiting."""
+    done = sbatch(tmp_path, nodes=3)
+    made = calls(tmp_path)
+    assert done.returncode == 7, done.stderr
+    sruns = [line for line in made if line.startswith("srun")]
+    assert len(sruns) == 2
+    assert "--nodelist=node1 ray start" in sruns[0] and "--head --node-ip-address=10.0.0.1 --port=20084" in sruns[0]
+    assert "--nodes=2 --ntasks=2 --exclude=node1 ray start" in sruns[1] and "--address=10.0.0.1:20084" in sruns[1]
+    steps = [made.index(f"wait for {n} at 10.0.0.1:20084") for n in (1, 3)]
+    assert made.index(sruns[0]) < steps[0] < made.index(sruns[1])
+    assert made[-1] == f"-m vt_ray.main cluster.ray_address=auto runs_dir={tmp_path}/runs experiment=tiny a=[1, 2]"
+
+
+def test_all_nodes_share_one_token(tmp_path):
+    sbatch(tmp_path, nodes=3)
+    assert {line.split()[2:] == ["token", "t0ken"] for line in calls(tmp_path) if line.startswith("ray")} == {True}
+
+
+def test_one_node_needs_no_workers(tmp_path):
+    assert sbatch(tmp_path, nodes=1).returncode == 7
+    assert sum(line.startswith("srun") for line in calls(tmp_path)) == 1
+
+
+def test_head_that_does_not_start_ends_the_job_in_words(tmp_path):
+    done = sbatch(tmp_path, nodes=3, ray_start="false", health="false")
+    assert done.returncode == 1 and "error: no Ray head on node1" in done.stderr
+    assert "vt_ray.main" not in (tmp_path / "calls").read_text()
