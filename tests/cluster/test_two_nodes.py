@@ -93,19 +93,18 @@ def test_a_lost_node_ends_the_run_with_its_name_and_the_same_command_finishes_it
     assert {name.split("_")[0] for name in held} == {"generator", "learner", "verifier"}
 
     nodes.remove_node(second, allow_graceful=False)
-    # Ray declares a node dead within half a minute; nothing may wait for it any longer than that.
-    began = time.monotonic()
+    # Ray declares a node dead within half a minute; nothing may wait for it much longer than that.
     assert run.end(timeout_s=120) == 1
-    print(f"ended {time.monotonic() - began:.0f} s after the node was killed: {run.said.splitlines()[-1]}")
     assert f"lost node {second.node_ip_address} ({second.node_id[:8]}) with {', '.join(held)}" in run.said
     assert "The same command continues" in run.said and "Traceback" not in run.said
-    committed = rl_steps(root)
+    committed = root / "rollouts/math_short/step_000001.parquet"
+    written = committed.stat().st_mtime_ns
 
     nodes.add_node(**NODE)
     again = Run(tmp_path, nodes)
     assert again.end(timeout_s=1000) == 0, again.said
     assert rl_steps(root) == [(stage, step) for stage in ("math_short", "math_long", "code") for step in (1, 2)]
-    assert rl_steps(root)[: len(committed)] == committed
+    assert committed.stat().st_mtime_ns == written
 
 
 def test_a_wait_for_nodes_that_never_come_ends_with_what_is_missing(nodes, tmp_path):

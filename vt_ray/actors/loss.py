@@ -26,26 +26,26 @@ def name_the_lost(error: BaseException, reservation: Reservation, actors: Mappin
         return None
     deadline = time.monotonic() + VERDICT_S
     while True:
-        silent = _silent(actors)
+        silent, mute = _roll_call(actors)
         if nodes := reservation.lost_nodes():
             return f"lost {' and '.join(nodes)}"
         dead = [name for name, why in silent.items() if isinstance(why, ActorDiedError)]
-        if dead or not silent or time.monotonic() > deadline:
+        # One that does not answer may be busy, or on a node that Ray has not yet given up.
+        undecided = silent or (mute and reservation.placement.nodes > 1)
+        if dead or not undecided or time.monotonic() > deadline:
             break
-        # Unreachable, but Ray has not yet said whether for good.
         time.sleep(1)
-    if not silent:
-        return None
-    return (
-        f"lost {', '.join(dead or silent)}: killed, or out of memory, unless logs/ in the run's folder says otherwise"
-    )
+    names = ", ".join(dead or silent)
+    return f"lost {names}: killed, or out of memory, unless logs/ in the run's folder says otherwise" if names else None
 
 
-def _silent(actors: Mapping[str, ActorHandle]) -> dict[str, RayActorError]:
-    """The actors that cannot be reached, each with what Ray says of it. One that is busy is not among them, nor one
-    that failed to start: its own error says more."""
+def _roll_call(actors: Mapping[str, ActorHandle]) -> tuple[dict[str, RayActorError], int]:
+    """The actors that cannot be reached, each with what Ray says of it, and the number of those that do not answer.
+
+    One that failed to start is not among them: its own error says more.
+    """
     answers = {actor.__ray_ready__.remote(): name for name, actor in actors.items()}
-    ready, _ = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
+    ready, waiting = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
     silent = {}
     for answer in ready:
         try:
@@ -53,4 +53,4 @@ def _silent(actors: Mapping[str, ActorHandle]) -> dict[str, RayActorError]:
         except RayActorError as why:
             if not why.actor_init_failed:
                 silent[answers[answer]] = why
-    return silent
+    return silent, len(waiting)
