@@ -25,7 +25,7 @@ sweep: $(READY) ## MGPO against GRPO: lambda 0, 0.5, 1, 2 x 3 seeds on one fused
 controls: $(READY) ## RL against its controls: shuffled rewards, and SFT that goes on for as long
 	$(BIN)/vt-ray experiment=demo
 	$(BIN)/vt-ray experiment=demo run_name=demo_shuffled signal.control=shuffled_rewards
-	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=700
+	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=1000
 	$(BIN)/vt-tools report runs/demo runs/demo_shuffled runs/demo_sft
 
 test: $(READY) lint ## lint, types and all tests but the nightly ones (about 12 minutes)
