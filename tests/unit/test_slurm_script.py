@@ -17,7 +17,10 @@ STAND_INS = {
     "python": """case "$1 $2" in
         "-c import secrets"*) echo t0ken ;;
         "-c import ray"*) echo 10.0.0.1 ;;
-        "- "*) echo "wait for $2 at $RAY_ADDRESS" >> calls ;;
+        "- "*)
+            # Like the real one it waits: srun works in the background, once for the head and once for all workers.
+            until (( $(grep -c "^ray start" calls) >= ($2 > 1 ? 2 : 1) )); do sleep 0.05; done
+            echo "wait for $2 at $RAY_ADDRESS" >> calls ;;
         *) echo "$*" >> calls; exit 7 ;;
     esac""",
 }
