@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "launch/slurm.sbatch"
+# srun's steps run beside the script: as the real ones do, the stand-ins for waiting answer once Ray was started.
+STARTED = "grep -q ^ray.start calls"
 STAND_INS = {
     "scontrol": 'printf "node1\\nnode2\\nnode3\\n"',
     "srun": 'echo "srun $*" >> calls; while [[ $1 == --* ]]; do shift; done; exec "$@"',
@@ -18,7 +20,6 @@ STAND_INS = {
         "-c import secrets"*) echo t0ken ;;
         "-c import ray"*) echo 10.0.0.1 ;;
         "- "*)
-            # Like the real one it waits: srun works in the background, once for the head and once for all workers.
             until (( $(grep -c "^ray start" calls) >= ($2 > 1 ? 2 : 1) )); do sleep 0.05; done
             echo "wait for $2 at $RAY_ADDRESS" >> calls ;;
         *) echo "$*" >> calls; exit 7 ;;
@@ -26,7 +27,9 @@ STAND_INS = {
 }
 
 
-def sbatch(folder: Path, nodes: int, ray_start: str = "sleep 300", health: str = "true") -> subprocess.CompletedProcess:
+def sbatch(
+    folder: Path, nodes: int, ray_start: str = "sleep 300", health: str = STARTED
+) -> subprocess.CompletedProcess:
     (folder / "bin").mkdir()
     for name, body in STAND_INS.items():
         (folder / "bin" / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
