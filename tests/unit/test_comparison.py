@@ -112,7 +112,7 @@ def test_other_settings_make_the_label_and_the_first_run_the_baseline(tmp_path):
     controls = ("none", "shuffled_rewards")
     runs = [write_run(tmp_path / c, LOW, 1.0, changes=[("signal.control", c)]) for c in controls]
     comparison = compared(*reversed(runs))
-    labels = ["signal.control=shuffled_rewards", "signal.control=none"]
+    labels = ["shuffled rewards", "signal.control=none"]
     assert [group["label"] for group in comparison["groups"]] == labels
     assert (comparison["baseline"], comparison["groups"][0]["lambda"]) == (labels[0], None)
 

@@ -21,6 +21,8 @@ from vt_ray.report import milestones as ms
 from vt_ray.report.run_record import RunRecord, read_run
 from vt_ray.run_folder import DONE
 
+CONTROL = "signal.control"
+CONTROLS = {"": "MGPO", "shuffled_rewards": "shuffled rewards", "sft": "SFT goes on"}
 LAMBDA = "signal.mgpo.lam"
 # What tells runs of one group apart: which run it is, where it lies, its luck, what its hours cost.
 OF_ONE_RUN = ("run_name", "runs_dir", "dry_run", "seed", "signal.seed", "cluster.currency")
@@ -201,6 +203,8 @@ def _read(root: Path, name: str) -> ComparedRun:
 def _label(keys: Sequence[str], first: ComparedRun) -> str:
     if not keys:
         return "all runs"
+    if set(keys) <= {CONTROL, f"{CONTROL}_sft_steps"} and first.settings[CONTROL] in CONTROLS:
+        return CONTROLS[first.settings[CONTROL]]
     if len(keys) > LABEL_KEYS:
         return first.name
     if list(keys) == [LAMBDA]:
