@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+BACKENDS = ("namespaces", "namespaces_without_proc", "landlock")
+
+
+@dataclass
+class SandboxConfig:
+    """How programs are confined.
+
+    `backend` "auto" takes the first of `BACKENDS` whose walls hold on this machine, and refuses code where none
+    does; a name asks for that one; "remote" sends programs to the SandboxFusion server at `remote_url`.
+    `unsafe` runs programs with limits but no walls where no backend holds: for programs you would run yourself.
+    `python` is the interpreter that runs programs ("" finds one that the sandbox's user can read).
+    A broker is replaced after `recycle_after` tests.
+    """
+
+    backend: str = "auto"
+    python: str = ""
+    unsafe: bool = False
+    remote_url: str = ""
+    recycle_after: int = 5_000
 
 
 @dataclass
@@ -19,8 +39,9 @@ class Limits:
     memory_mb: int = 512
     output_kb: int = 64
     math_timeout_s: float = 5.0
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
+            if name != "sandbox" and not value > 0:
                 raise ValueError(f"verifier limit {name} is {value}: it must be above 0, set it to a positive number")

@@ -9,7 +9,7 @@ one that runs programs. A failure of theirs is `unverified`, never a wrong answe
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from vt_ray.records import BUILTIN_SOURCE, Problem, Verdict
@@ -20,7 +20,16 @@ from vt_ray.verify.math_answer import extract_answer
 from vt_ray.verify.math_process import MathLost, MathProcess
 from vt_ray.verify.sandbox.client import BrokerClient
 
-__all__ = ["Limits", "Verifier"]
+__all__ = ["Examination", "Limits", "Verifier"]
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A verdict, and the end of what the program of the last test wrote: escaped, for people to read."""
+
+    verdict: Verdict
+    stdout_tail: str = ""
+    stderr_tail: str = ""
 
 
 class Verifier:
@@ -38,6 +47,10 @@ class Verifier:
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Grade `text`, a whole completion, as an answer to `problem`. Never raises."""
+        return self.examine(problem, text).verdict
+
+    def examine(self, problem: Problem, text: str) -> Examination:
+        """As `verify`, with what the program wrote."""
         begin = time.monotonic()
         try:
             verdict = self._verdict(problem, text)
@@ -45,7 +58,7 @@ class Verifier:
             verdict = Verdict("unverified", str(error))
         except Exception as error:  # a bug in here must not become a wrong answer, nor end a run of days
             verdict = Verdict("unverified", f"the verifier failed: {type(error).__name__}: {str(error)[:200]}")
-        return replace(verdict, seconds=time.monotonic() - begin)
+        return Examination(replace(verdict, seconds=time.monotonic() - begin))
 
     def close(self) -> None:
         """End the child processes. They would start again with the next problem."""
