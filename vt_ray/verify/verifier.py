@@ -9,27 +9,20 @@ one that runs programs. A failure of theirs is `unverified`, never a wrong answe
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 
-from vt_ray.records import BUILTIN_SOURCE, Problem, Verdict
+from vt_ray.records import Problem, Verdict
 from vt_ray.verify.choice import choice_verdict
-from vt_ray.verify.code_tests import code_verdict
+from vt_ray.verify.code_tests import examine_program
+from vt_ray.verify.examination import Examination
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.math_answer import extract_answer
 from vt_ray.verify.math_process import MathLost, MathProcess
+from vt_ray.verify.sandbox.backends import Choice, NoSandbox, Sandbox, choose_backend
 from vt_ray.verify.sandbox.client import BrokerClient
 
 __all__ = ["Examination", "Limits", "Verifier"]
-
-
-@dataclass(frozen=True, slots=True)
-class Examination:
-    """A verdict, and the end of what the program of the last test wrote: escaped, for people to read."""
-
-    verdict: Verdict
-    stdout_tail: str = ""
-    stderr_tail: str = ""
 
 
 class Verifier:
@@ -38,12 +31,17 @@ class Verifier:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits if limits is not None else Limits()
         self._math = MathProcess(self._limits)
-        self._broker = BrokerClient(self._limits)
+        self._sandbox: Sandbox | None = None
 
     @property
     def backend(self) -> str:
-        """How far programs are confined: "unsandboxed" has time and memory limits, but no walls."""
-        return "unsandboxed"
+        """How programs are confined here, see `sandbox/backends.py`. Raises NoSandbox where code is refused."""
+        return self._choice().backend
+
+    @property
+    def backend_notes(self) -> tuple[str, ...]:
+        """How that backend was found, in plain words. Raises NoSandbox."""
+        return self._choice().notes
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Grade `text`, a whole completion, as an answer to `problem`. Never raises."""
@@ -53,17 +51,19 @@ class Verifier:
         """As `verify`, with what the program wrote."""
         begin = time.monotonic()
         try:
-            verdict = self._verdict(problem, text)
-        except MathLost as error:
-            verdict = Verdict("unverified", str(error))
+            examination = self._examination(problem, text)
+        except (MathLost, NoSandbox) as error:
+            examination = Examination(Verdict("unverified", str(error)))
         except Exception as error:  # a bug in here must not become a wrong answer, nor end a run of days
-            verdict = Verdict("unverified", f"the verifier failed: {type(error).__name__}: {str(error)[:200]}")
-        return Examination(replace(verdict, seconds=time.monotonic() - begin))
+            reason = f"the verifier failed: {type(error).__name__}: {str(error)[:200]}"
+            examination = Examination(Verdict("unverified", reason))
+        return replace(examination, verdict=replace(examination.verdict, seconds=time.monotonic() - begin))
 
     def close(self) -> None:
         """End the child processes. They would start again with the next problem."""
         self._math.close()
-        self._broker.close()
+        if self._sandbox is not None:
+            self._sandbox.close()
 
     def __enter__(self) -> Verifier:
         return self
@@ -73,11 +73,17 @@ class Verifier:
     ) -> None:
         self.close()
 
+    def _choice(self) -> Choice:
+        return choose_backend(self._limits)
+
+    def _examination(self, problem: Problem, text: str) -> Examination:
+        if problem.kind == "code":
+            return self._examine_program(problem, text)
+        return Examination(self._verdict(problem, text))
+
     def _verdict(self, problem: Problem, text: str) -> Verdict:
         if problem.kind == "choice":
             return choice_verdict(problem.answer, text)
-        if problem.kind == "code":
-            return self._code_verdict(problem, text)
         if problem.kind != "math":
             return Verdict("unverified", f"kind {problem.kind!r} is none of math, choice and code")
         answer = extract_answer(text)
@@ -85,7 +91,8 @@ class Verifier:
             return Verdict("wrong", "no_answer")
         return self._math.verdict(problem.answer, answer)
 
-    def _code_verdict(self, problem: Problem, text: str) -> Verdict:
-        if problem.source != BUILTIN_SOURCE:
-            return Verdict("unverified", "refused: unsandboxed backend runs built-in problems only")
-        return code_verdict(problem.tests, text, self._broker, self._limits)
+    def _examine_program(self, problem: Problem, text: str) -> Examination:
+        if self._sandbox is None:
+            choice = self._choice()
+            self._sandbox = BrokerClient(self._limits, choice.backend, choice.python)
+        return examine_program(problem.tests, text, self._sandbox, self._limits)

@@ -1,0 +1,86 @@
+"""Which walls this machine can put up: the first backend through which no canary gets.
+
+namespaces -> namespaces_without_proc -> landlock -> (unsafe) unsandboxed, or code is refused
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import astuple, dataclass
+from typing import Protocol
+
+from vt_ray.verify.limits import BACKENDS, Limits, SandboxConfig
+from vt_ray.verify.sandbox.canaries import leaks
+from vt_ray.verify.sandbox.client import BrokerClient, BrokerLost, Outcome
+from vt_ray.verify.sandbox.interpreter import NoInterpreter, find_interpreter
+
+UNSANDBOXED = "unsandboxed"
+
+
+class NoSandbox(Exception):
+    """No backend's walls hold here, and the configuration does not allow to go without."""
+
+
+class Sandbox(Protocol):
+    """What runs a program on a test: `client.BrokerClient`, or `remote.RemoteSandbox`."""
+
+    def run(self, request: dict[str, object], timeout_s: float) -> Outcome: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A backend that holds on this machine, the interpreter behind it, and in plain words how it was found."""
+
+    backend: str
+    python: str
+    notes: tuple[str, ...]
+
+
+_choices: dict[object, Choice] = {}
+_choosing = threading.Lock()
+
+
+def choose_backend(limits: Limits) -> Choice:
+    """Try the configured backends in turn, once in a process. Raises NoSandbox with all that was found."""
+    key = (astuple(limits.sandbox), limits.memory_mb)
+    with _choosing:
+        if key not in _choices:
+            _choices[key] = _choose(limits)
+        return _choices[key]
+
+
+def _choose(limits: Limits) -> Choice:
+    config = limits.sandbox
+    try:
+        python = find_interpreter(config.python)
+    except NoInterpreter as error:
+        raise NoSandbox(str(error)) from error
+    notes: list[str] = []
+    for backend in _candidates(config):
+        client = BrokerClient(limits, backend, python)
+        try:
+            client.start()
+            found = [] if backend == UNSANDBOXED else leaks(client)
+            started_as = client.started_as
+        except BrokerLost as error:
+            found, started_as = [str(error)], ""
+        finally:
+            client.close()
+        if not found:
+            return Choice(backend, python, (*notes, f"{backend}: {_held(backend)}; programs run with {started_as}"))
+        notes.append(f"{backend} does not hold here: {'; '.join(found)}")
+    raise NoSandbox(
+        "code is refused, for want of a sandbox: " + " | ".join(notes) + ". See docker/README.md for what it needs; "
+        "verify.sandbox.unsafe=true runs programs with limits but no walls"
+    )
+
+
+def _candidates(config: SandboxConfig) -> list[str]:
+    named = list(BACKENDS) if config.backend == "auto" else [config.backend]
+    return [*named, UNSANDBOXED] if config.unsafe and UNSANDBOXED not in named else named
+
+
+def _held(backend: str) -> str:
+    return "limits, but no walls" if backend == UNSANDBOXED else "no canary got through"

@@ -1,0 +1,76 @@
+"""The candidate's side of a `check` test: runs the program, then does what the test's code asks of its objects.
+
+    {"op": "name" | "attribute" | "call" | "list", ...} --> {"value", "args"?} | {"raised", "message"}
+
+It never sees the test. What it answers is up to the program that shares this process: the test judges it.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import sys
+from typing import Any
+
+from vt_ray.verify.sandbox.inside.channel import ChannelClosed, decode, encode, receive, send
+from vt_ray.verify.sandbox.inside.program import CHANNEL_FD, execute, prelude_names, run_as_main
+
+_MAX_LISTED = 100_000
+_MAX_MESSAGE_CHARS = 300
+
+
+def run_candidate(request: dict[str, Any]) -> int:
+    """Run the program and serve the channel until it closes. The exit code."""
+    source = request.pop("program")
+    sys.stdin = io.StringIO()
+
+    def serve(names: dict[str, Any]) -> None:
+        names.update(prelude_names)
+        execute(source, names)
+        _serve(names)
+
+    return run_as_main(serve)
+
+
+def _serve(names: dict[str, Any]) -> None:
+    objects: list[Any] = []
+
+    def refer(value: Any) -> int:
+        objects.append(value)
+        return len(objects) - 1
+
+    while True:
+        try:
+            request = receive(CHANNEL_FD)
+        except ChannelClosed:
+            return
+        try:
+            answer = _do(request, names, objects, refer)
+        except Exception as error:
+            answer = {"raised": type(error).__name__, "message": _text(error)}
+        send(CHANNEL_FD, answer)
+
+
+def _do(request: dict[str, Any], names: dict[str, Any], objects: list[Any], refer: Any) -> dict[str, Any]:
+    op = request["op"]
+    if op == "name":
+        if request["name"] not in names:
+            return {"missing": True}
+        return {"value": encode(names[request["name"]], refer)}
+    target = objects[request["object"]]
+    if op == "attribute":
+        return {"value": encode(getattr(target, request["name"]), refer)}
+    if op == "list":
+        return {"value": encode(list(itertools.islice(iter(target), _MAX_LISTED)), refer)}
+    args, kwargs = (decode(request[key], objects.__getitem__) for key in ("args", "kwargs"))
+    result = target(*args, **kwargs)
+    if result is not None:
+        return {"value": encode(result, refer)}
+    return {"value": None, "changed": encode([args, kwargs], refer)}
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)[:_MAX_MESSAGE_CHARS]
+    except Exception:
+        return ""

@@ -1,0 +1,145 @@
+"""The walls around the broker and around each program, for each backend.
+
+namespaces               everything: own mounts, pids, ipc, network, users; seccomp; limits
+namespaces_without_proc  the same, where the kernel does not let /proc be mounted
+landlock                 Landlock, seccomp and limits: no scratch folder, no namespaces
+unsandboxed              limits only
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+from dataclasses import dataclass
+
+from vt_ray.verify.sandbox.inside import kernel, landlock, namespaces, seccomp
+
+_SIGKILL = 9
+_FIRST_SLOT_UID = 200_000_000
+_NOBODY = 65_534
+_OUT_OF_THE_WAY = 32
+_MAX_FILE_MB = 16
+_SCRATCH_MB = 32
+_SCRATCH_FILES = 2_048
+_MAX_OPEN_FILES = 64
+_MAX_THREADS = 64
+_MAX_PROCESSES_OF_USER = 4_096  # outside a user namespace every thread of the user on the machine counts
+_STACK_MB = 112  # the least room that the kernel leaves below the stack, whatever the limit was at the start
+
+
+@dataclass
+class Walls:
+    """What a backend keeps ready in the broker for each program."""
+
+    backend: str
+    pid_namespace: int = -1
+    ruleset: int = -1
+    filters: dict[int, bytes] | None = None
+
+    @property
+    def namespaces(self) -> bool:
+        return self.backend.startswith("namespaces")
+
+    @property
+    def with_proc(self) -> bool:
+        return self.backend == "namespaces"
+
+
+def leave_root() -> None:
+    """Become a user that owns nothing: one for each broker where the pid is free as an id, else nobody."""
+    if os.getuid() != 0:
+        return
+    os.setgroups([])
+    for uid in (_FIRST_SLOT_UID + os.getpid(), _NOBODY):
+        try:
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            return
+        except OSError:  # not mapped in this container's user namespace
+            if uid == _NOBODY:
+                raise
+
+
+def prefer_for_oom() -> None:
+    """Where memory runs out, let the kernel take this process and its children first."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def confine_broker(backend: str, libraries: list[str]) -> Walls:
+    """Put up what all programs share. Raises OSError, NotImplementedError where the machine has not got it."""
+    walls = Walls(backend)
+    if backend == "unsandboxed":
+        # What a program leaves behind becomes this process's child, and so can be found and killed.
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        return walls
+    if not seccomp.supported():
+        raise NotImplementedError(f"no system call table for {kernel.MACHINE}")
+    if walls.namespaces:
+        # Held so that each program can be forked into a namespace of its own: see `next_child_in_own_pids`.
+        walls.pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        namespaces.enter_own_root(libraries, walls.with_proc)
+        kernel.drop_bounding_set()
+        walls.filters = {1: seccomp.build_filter(1, own_files=True)}
+    else:
+        walls.ruleset = landlock.prepare_ruleset(libraries)
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    return walls
+
+
+def next_child_in_own_pids(walls: Walls) -> None:
+    """The next fork makes the first process of a new pid namespace."""
+    if walls.namespaces:
+        # A process may unshare its pid namespace only while its children still go to its own.
+        kernel.setns(walls.pid_namespace, kernel.CLONE_NEWPID)
+        kernel.unshare(kernel.CLONE_NEWPID)
+
+
+def confine_program(walls: Walls, descriptors: list[int], memory_mb: int, cpu_s: int) -> None:
+    """In a program's process: own session, streams, limits, walls. Nothing can be taken back from here on."""
+    os.setsid()
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, _SIGKILL)
+    if walls.backend == "landlock":
+        kernel.landlock_enforce(walls.ruleset)
+    _keep_only(descriptors)
+    os.environ.clear()
+    home = namespaces.SCRATCH if walls.namespaces else "/"
+    os.environ.update(HOME=home, TMPDIR=home)
+    if walls.namespaces:
+        namespaces.enter_fresh_namespaces(walls.with_proc, _SCRATCH_MB, _SCRATCH_FILES)
+    _limit(walls, memory_mb, cpu_s)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    if walls.backend != "unsandboxed":
+        own = os.getpid()
+        kernel.install_filter((walls.filters or {}).get(own) or seccomp.build_filter(own, walls.namespaces))
+
+
+def _keep_only(descriptors: list[int]) -> None:
+    """The given descriptors as 0, 1, 2, ..., and no other."""
+    # First up and out of the way: the target of one dup2 may be the source of another.
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for descriptor in descriptors]
+    for target, descriptor in enumerate(high):
+        os.dup2(descriptor, target)
+    os.closerange(len(high), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def _limit(walls: Walls, memory_mb: int, cpu_s: int) -> None:
+    processes = _MAX_THREADS if walls.namespaces else _MAX_PROCESSES_OF_USER
+    limits = {
+        resource.RLIMIT_AS: memory_mb << 20,
+        resource.RLIMIT_STACK: _STACK_MB << 20,
+        resource.RLIMIT_CPU: cpu_s,
+        resource.RLIMIT_FSIZE: _MAX_FILE_MB << 20,
+        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
+        resource.RLIMIT_NPROC: processes,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    for name, limit in limits.items():
+        hard = resource.getrlimit(name)[1]
+        value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(name, (value, value))

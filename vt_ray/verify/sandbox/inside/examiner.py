@@ -1,0 +1,206 @@
+"""The test's side of a `check` test: runs the test code, for which the candidate is behind the channel.
+
+    test code --names it does not define--> Remote --channel--> candidate's process
+              --end--> {"passed": true} | {"failed": reason} | {"malformed": why}, into a pipe of its own
+
+The candidate's process can read neither this one's memory nor its report. What the test code takes from the
+program, a helper say, is the program's to forge; its own definitions and the builtins are not.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from vt_ray.verify.sandbox.inside.channel import ChannelClosed, decode, encode, receive, send
+from vt_ray.verify.sandbox.inside.program import prelude_names, write_all
+
+REPORT_FD = 0
+CANDIDATE_FD = 3
+_MAX_REASON_CHARS = 300
+
+
+class ProgramError(Exception):
+    """The candidate raised something that is no builtin exception, or one that would steer the test."""
+
+
+class ProgramEnded(BaseException):
+    """The candidate's process is gone. Not an Exception: test code must not take it for one it expects."""
+
+
+class NotPlainData(BaseException):
+    """The test compares or tests an object of the candidate's, whose methods would decide the outcome."""
+
+
+class Unsendable(BaseException):
+    """The test gives the candidate something that cannot go through the channel: nobody's wrong answer."""
+
+
+def run_test_code(request: dict[str, Any]) -> int:
+    """Run the test and report. The exit code is always 0: only the report counts."""
+    remote = _Remote()
+    report: dict[str, Any]
+    try:
+        _run(request, remote)
+        report = {"passed": True}
+    except SystemExit as leaving:  # unittest ends like this
+        report = {"passed": True} if leaving.code in (None, 0, False) else {"failed": "wrong_answer"}
+    except ProgramEnded:
+        report = {"failed": "ended"}
+    except (AssertionError, NotPlainData):
+        report = {"failed": "wrong_answer"}
+    except (Unsendable, SyntaxError) as error:
+        report = {"malformed": _text(error)}
+    except BaseException as error:
+        at_fault = remote.calls or remote.missing
+        report = {"failed": "runtime_error"} if at_fault else {"malformed": _text(error)}
+    if "passed" in report and not remote.calls:
+        report = {"malformed": "the test never calls the program"}
+    write_all(REPORT_FD, json.dumps(report).encode())
+    return 0
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:_MAX_REASON_CHARS]
+
+
+def _run(request: dict[str, Any], remote: _Remote) -> None:
+    entry, source = request.get("entry_point"), request["test"]
+    code = compile(source, "test.py", "exec", dont_inherit=True)
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    names = main.__dict__
+    names.update(prelude_names, __builtins__=builtins)
+    for name in _names_used(code):
+        if name == entry or not (name in names or hasattr(builtins, name)):
+            remote.bring(name, names)
+    exec(code, names)
+    # HumanEval's own test defines `check` and leaves the call to the harness.
+    if not remote.calls and isinstance(names.get("check"), types.FunctionType) and entry:
+        remote.bring(entry, names)
+        names["check"](names[entry])
+
+
+def _names_used(code: types.CodeType) -> set[str]:
+    nested = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*map(_names_used, nested))
+
+
+class _Remote:
+    """This side's end of the channel."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.missing = False
+
+    def bring(self, name: str, names: dict[str, Any]) -> None:
+        """Put what the program calls `name` among the test's names; nothing where it has no such name."""
+        answer = self._exchange({"op": "name", "name": name})
+        if "missing" in answer:
+            self.missing = True
+        else:
+            names[name] = self._value(answer)
+
+    def ask(self, message: dict[str, Any], given: Any = None) -> Any:
+        answer = self._exchange(message)
+        if "raised" in answer:
+            raise _exception(str(answer["raised"]), str(answer.get("message")))
+        value = self._value(answer)
+        if value is None and "changed" in answer:
+            _update(given, self._decode(answer["changed"]))
+        return value
+
+    def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.calls += 1
+        given = [list(args), kwargs]
+        encoded_args, encoded_kwargs = (encode(part, _number) for part in given)
+        message = {"op": "call", "object": number, "args": encoded_args, "kwargs": encoded_kwargs}
+        return self.ask(message, given)
+
+    def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            send(CANDIDATE_FD, message)
+            return receive(CANDIDATE_FD)
+        except ChannelClosed as error:
+            raise ProgramEnded from error
+
+    def _value(self, answer: dict[str, Any]) -> Any:
+        if "value" not in answer:
+            raise ProgramEnded
+        return self._decode(answer["value"])
+
+    def _decode(self, message: Any) -> Any:
+        try:
+            return decode(message, self._object)
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise ProgramEnded from error
+
+    def _object(self, number: Any) -> _Object:
+        if type(number) is not int:
+            raise ValueError("not an object's number")
+        return _Object(self, number)
+
+
+def _refuse(*operands: object) -> Any:
+    raise NotPlainData
+
+
+class _Object:
+    """An object of the candidate's: may be called, listed and asked for attributes, but never judges itself."""
+
+    __slots__ = ("_remote", "_number")
+
+    def __init__(self, remote: _Remote, number: int) -> None:
+        self._remote, self._number = remote, number
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._remote.call(self._number, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._remote.ask({"op": "attribute", "object": self._number, "name": name})
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._remote.ask({"op": "list", "object": self._number}))
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __len__ = __contains__ = _refuse
+    __hash__ = object.__hash__
+
+
+def _number(value: Any) -> int:
+    if type(value) is _Object:
+        return value._number
+    raise Unsendable(f"the test calls the program with a {type(value).__name__}, which is not plain data")
+
+
+def _exception(name: str, message: str) -> Exception:
+    """The builtin exception of that name. StopIteration would end the test's own loops early, as if passed."""
+    kind = getattr(builtins, name, None)
+    steers = (StopIteration, StopAsyncIteration, Warning)
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, steers):
+        try:
+            return kind(message)
+        except TypeError:  # UnicodeDecodeError and the like want more
+            pass
+    return ProgramError(f"{name}: {message}")
+
+
+def _update(given: Any, changed: Any) -> None:
+    """Make the test's own containers what the candidate's copies have become, after a call that returned None.
+
+    Where something was returned they stay as they were: `f(xs) == sorted(xs)` must not pass by emptying xs.
+    """
+    positional = zip(given[0], changed[0])  # noqa: B905 (the interpreter that runs this may be Python 3.9)
+    for mine, theirs in [*positional, *((given[1][key], changed[1].get(key)) for key in given[1])]:
+        if type(mine) is not type(theirs):
+            continue
+        if type(mine) is list:
+            mine[:] = theirs
+        elif type(mine) in (dict, set):
+            mine.clear()
+            mine.update(theirs)

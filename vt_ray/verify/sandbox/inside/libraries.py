@@ -1,0 +1,21 @@
+"""The folders that the running interpreter needs to import its standard library: all a program gets to see."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+_LOADER_DEFAULTS = ("/lib64", "/usr/lib64", "/lib/{0}-linux-gnu", "/usr/lib/{0}-linux-gnu")
+_SHARED_LIBRARY = re.compile(r"(/\S+)/[^/\s]+\.so[.\d]*$", re.MULTILINE)
+
+
+def interpreter_libraries() -> list[str]:
+    """Absolute paths, parents before what is in them."""
+    found = {os.path.dirname(os.__file__)}
+    found.update(path.format(os.uname().machine) for path in _LOADER_DEFAULTS)
+    if sys.base_prefix != "/usr":
+        found.add(f"{sys.base_prefix}/lib")
+    with open("/proc/self/maps") as maps:
+        found.update(_SHARED_LIBRARY.findall(maps.read()))
+    return sorted(path for path in found if os.path.isdir(path))

@@ -1,0 +1,140 @@
+"""What happens in the process of one test: the program runs as `__main__`, or has its function called.
+
+    request --run_stdio--> stdout, exit code          request --run_call--> result on descriptor 0, exit code
+
+Nothing in here knows what is expected, so that a program which takes it apart, and it can, learns and gains
+nothing. Descriptors 0, 1 and 2 are all it has.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import io
+import json
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+from vt_ray.verify.sandbox.inside.plain import plain
+
+CHANNEL_FD = 0
+
+# What LeetCode-style programs rely on without importing it.
+_PRELUDE = """
+from typing import *
+from collections import *
+from itertools import *
+from functools import *
+from heapq import *
+from bisect import *
+import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string
+from math import gcd, inf, sqrt, ceil, floor, comb, factorial, isqrt
+"""
+prelude_names: dict[str, Any] = {}
+exec(_PRELUDE, prelude_names)  # once, in the broker: a forked child has it for nothing
+prelude_names.pop("__builtins__")
+
+# Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each
+# test is the first of its process.
+_WARM_UP = """
+import sys
+class A:
+    def f(self, n: int) -> list:
+        return [i ** 2 for i in range(n) if i % 2 == 0 and i not in {3: 4}] if n > 0 else []
+def main(*args, **kwargs):
+    a, b = map(int, "1 2".split())
+    try:
+        while a < b:
+            a += 1; d = {k: v for k, v in zip("ab", (1, 2))}
+    except (ValueError, KeyError) as error:
+        raise
+    with open(f"{a!r:>3}") as lines:
+        return sum(int(line.strip()[1:]) for line in lines), lambda x: -x
+if __name__ == "__main__":
+    print(main(), *[1, 2], sep=" ")
+"""
+for _ in range(2):
+    compile(_WARM_UP, "warm_up.py", "exec")
+
+# Kept here, where a program that patches the json module or the builtins does not reach by accident.
+_encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
+
+
+def run_stdio(request: dict[str, Any]) -> int:
+    """Run the program with its input on descriptor 0. Its exit code."""
+    source = request.pop("program")
+    return run_as_main(lambda names: execute(source, names))
+
+
+def run_call(request: dict[str, Any]) -> int:
+    """Run the program, call its function, and write the result, as JSON, to the channel. Its exit code."""
+    source, owner, name = request.pop("program"), request.get("class"), request["function"]
+
+    def call(names: dict[str, Any]) -> None:
+        arguments = json.loads(request["args"])
+        names.update(prelude_names)
+        execute(source, names)
+        function = getattr(names[owner](), name) if owner else names[name]
+        write_all(CHANNEL_FD, _encode(plain(function(*arguments))).encode())
+
+    # Descriptor 0 is the channel, at its end from the start: a program that reads finds no input.
+    sys.stdin = io.StringIO()
+    return run_as_main(call)
+
+
+def execute(source: str, names: dict[str, Any]) -> None:
+    exec(compile(source, "main.py", "exec", dont_inherit=True), names)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def run_as_main(body: Callable[[dict[str, Any]], None]) -> int:
+    """Call `body` with the names of a fresh `__main__` module, and end as the interpreter would. The exit code."""
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = main
+    sys.argv = ["main.py"]
+    builtins.exit = builtins.quit = _exit  # type: ignore[assignment]  # -S leaves them out
+    code = 0
+    try:
+        body(main.__dict__)
+    except SystemExit as leaving:
+        code = _exit_code(leaving.code)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        code = 1
+    return _finished(code)
+
+
+def _finished(code: int) -> int:
+    """What the interpreter does at its end: waits for threads, runs atexit, flushes."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BaseException:
+        return code or 120
+    with contextlib.suppress(BaseException):
+        sys.stderr.flush()
+    return code
+
+
+def _exit(code: object = None) -> None:
+    raise SystemExit(code)
+
+
+def _exit_code(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return int(code) & 0xFF
+    print(code, file=sys.stderr)
+    return 1

@@ -1,0 +1,123 @@
+"""Which system calls a program may make, as a filter that the kernel runs before each of them.
+
+call --foreign architecture or x32?--> kill
+     --named in syscalls.py?--> allow, or look at its arguments
+     --else--> ENOSYS
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterable
+
+from vt_ray.verify.sandbox.inside.kernel import MACHINE
+from vt_ray.verify.sandbox.inside.syscalls import ALLOWED, CHECKED, DENIED
+
+Instruction = tuple[int, int, int, int]
+
+_ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+_X32_BIT = 0x40000000
+
+_LOAD, _AND, _JUMP_IF_EQUAL, _JUMP_IF_GREATER, _JUMP_IF_NOT_LESS, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x06
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
+_ALLOW: Instruction = (_RETURN, 0, 0, 0x7FFF0000)
+_KILL: Instruction = (_RETURN, 0, 0, 0x80000000)
+
+_CLONE_THREAD = 0x00010000
+_CLONE_NEW_ANY = 0x7E020000
+_AF_UNIX, _SOCK_STREAM = 1, 1
+# Whether it is a terminal and how large, bytes ready to read, close-on-exec, non-blocking. Not TIOCSTI.
+_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+# Duplicates, flags, locks, sizes and seals read. Not F_SETOWN, which sends signals, nor F_SETPIPE_SZ.
+_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)
+_PRCTLS = (15, 16)  # a thread's name
+# What changes a file without opening it: Landlock does not look at these.
+_CHANGES = {"chmod", "fchmod", "fchmodat", "utime", "utimes", "futimesat", "utimensat", "truncate"}
+
+
+def supported() -> bool:
+    return MACHINE in _ARCHITECTURES
+
+
+def build_filter(pid: int, own_files: bool) -> bytes:
+    """The filter for a process with this pid, as it sees it: the only one it may signal.
+
+    `own_files` says that all files it can reach for writing are its own, in a mount that ends with it.
+    """
+    names = ALLOWED.keys() - (set() if own_files else _CHANGES)
+    column, architecture = _ARCHITECTURES[MACHINE]
+    blocks: list[Instruction] = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_JUMP_IF_EQUAL, 1, 0, architecture),
+        _KILL,
+        (_LOAD, 0, 0, _NUMBER),
+    ]
+    if MACHINE == "x86_64":
+        blocks += [(_JUMP_IF_NOT_LESS, 0, 1, _X32_BIT), _KILL]
+    for first, last in _runs(number for name in names if (number := ALLOWED[name][column]) is not None):
+        blocks += [(_JUMP_IF_NOT_LESS, 0, 2, first), (_JUMP_IF_GREATER, 1, 0, last), _ALLOW]
+    for name, body in _argument_checks(pid).items():
+        number = CHECKED[name][column]
+        assert number is not None
+        blocks += [(_JUMP_IF_EQUAL, 0, len(body), number), *body]
+    for numbers in DENIED.values():
+        if (number := numbers[column]) is not None:
+            blocks += [(_JUMP_IF_EQUAL, 0, 1, number), _error(errno.EPERM)]
+    blocks.append(_error(errno.ENOSYS))
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in blocks)
+
+
+def _argument_checks(pid: int) -> dict[str, list[Instruction]]:
+    """What follows once the call is known. Each ends the filter: nothing after it looks at the number again."""
+    threads_only = _CLONE_THREAD | _CLONE_NEW_ANY
+    return {
+        "clone": [_argument(0), (_AND, 0, 0, threads_only), *_if_in((_CLONE_THREAD,), errno.EPERM)],
+        "kill": [_argument(0), *_if_in((pid,), errno.EPERM)],
+        "tgkill": [_argument(0), *_if_in((pid,), errno.EPERM)],
+        "prlimit64": [_argument(0), *_if_in((0, pid), errno.EPERM)],
+        "prctl": [_argument(0), *_if_in(_PRCTLS, errno.EPERM)],
+        "ioctl": [_argument(1), *_if_in(_IOCTLS, errno.ENOTTY)],
+        "fcntl": [_argument(1), *_if_in(_FCNTLS, errno.EPERM)],
+        # asyncio wakes itself through such a pair. It has no address, and no other socket can be made.
+        "socketpair": [
+            _argument(0),
+            (_JUMP_IF_EQUAL, 1, 0, _AF_UNIX),
+            _error(errno.EPERM),
+            _argument(1),
+            (_AND, 0, 0, 0xF),
+            *_if_in((_SOCK_STREAM,), errno.EPERM),
+        ],
+        "sendto": [
+            _argument(4),
+            (_JUMP_IF_EQUAL, 1, 0, 0),
+            _error(errno.EPERM),
+            _argument(4, high=True),
+            *_if_in((0,), errno.EPERM),
+        ],
+    }
+
+
+def _argument(index: int, high: bool = False) -> Instruction:
+    """Load one half of an argument. The kernel itself looks at the low half only, but for addresses."""
+    return (_LOAD, 0, 0, _ARGUMENTS + 8 * index + (4 if high else 0))
+
+
+def _if_in(values: tuple[int, ...], otherwise: int) -> list[Instruction]:
+    tests = [(_JUMP_IF_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+    return [*tests, _error(otherwise), _ALLOW]
+
+
+def _error(number: int) -> Instruction:
+    return (_RETURN, 0, 0, 0x00050000 | number)
+
+
+def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Sorted numbers as (first, last) of each run without a gap."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs

@@ -1,0 +1,64 @@
+"""Which Python runs the programs: one that the sandbox's user can read, libraries and all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+
+_NOBODY = 65_534
+_START_S = 20.0
+_TRIAL = (
+    "import ctypes, fcntl, heapq, json, math, random, select, socket, struct, sys, typing\n"
+    "sys.exit(0 if sys.version_info >= (3, 9) else 'older than 3.9')"
+)
+
+
+class NoInterpreter(Exception):
+    """No Python can be run as the sandbox's user."""
+
+
+@cache
+def find_interpreter(configured: str) -> str:
+    """The configured interpreter; "" takes this process's own, else the system's. Raises NoInterpreter.
+
+    Root's brokers run as a user that owns nothing, for whom an interpreter below a home of mode 0700 is not there.
+    """
+    if configured:
+        candidates = [configured]
+    else:
+        own = os.path.realpath(sys.executable)
+        names = [f"python3.{sys.version_info[1]}", "python3"]
+        on_path = (shutil.which(name, path=path) for path in ("/usr/bin:/usr/local/bin", None) for name in names)
+        candidates = list(dict.fromkeys([own, *(os.path.realpath(path) for path in on_path if path)]))
+    failures = []
+    for python in candidates:
+        failure = _failure(python)
+        if not failure:
+            return python
+        failures.append(f"{python}: {failure}")
+    raise NoInterpreter(
+        "no Python that the sandbox's user can run (" + "; ".join(failures) + "): "
+        "set verify.sandbox.python to one of version 3.9 or newer, with its libraries in folders open to all"
+    )
+
+
+def _failure(python: str) -> str:
+    """Why it cannot run as the sandbox's user, "" if it can."""
+    as_nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+    try:
+        trial = subprocess.run(
+            [python, "-I", "-S", "-c", _TRIAL],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_START_S,
+            cwd="/",
+            env={},
+            **as_nobody,  # type: ignore[call-overload]
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    lines = trial.stderr.decode("utf-8", "replace").strip().splitlines()
+    return "" if trial.returncode == 0 else (lines[-1] if lines else f"exit code {trial.returncode}")
