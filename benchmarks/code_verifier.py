@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vt_ray.records import BUILTIN_SOURCE, Problem
+from vt_ray.records import Problem
 from vt_ray.verify.code_answer import outputs_match, results_match
 from vt_ray.verify.grading import limits_of
 from vt_ray.verify.limits import Limits, SandboxConfig
@@ -130,7 +130,7 @@ Grader = Callable[[Task], bool]
 
 def by_verifier(verifier: Verifier) -> Grader:
     def grade(task: Task) -> bool:
-        problem = Problem("q", "code", "code", "", tests=task.tests, source=BUILTIN_SOURCE)
+        problem = Problem("q", "code", "code", "", tests=task.tests)
         verdict = verifier.verify(problem, f"```python\n{task.program}```")
         if verdict.status == "unverified":
             raise SystemExit(f"the verifier could not grade: {verdict.reason}")

@@ -18,28 +18,32 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 from vt_ray.records import Verdict
+from vt_ray.verify.examination import Examination
 from vt_ray.verify.limits import BACKENDS, Limits, SandboxConfig
 from vt_ray.verify.rows import Row, read_row
-from vt_ray.verify.verifier import Examination, Verifier
+from vt_ray.verify.sandbox.backends import UNSANDBOXED, NoSandbox
+from vt_ray.verify.verifier import Verifier
 
 _WINDOW = 1_024
 _LEAVE_S = 3.0  # what a stopped worker gets to finish its row; its processes end with this one anyhow
 # How a reason begins that says nothing about the row: the process that should have answered was lost.
-_LOST = ("the sandbox broker", "the math process", "the verifier failed")
+_LOST = (
+    *("the sandbox broker", "the sandbox server", "the test code's process"),
+    *("the math process", "the verifier failed"),
+)
 
 
 def limits_of(test_timeout_s: float, memory_mb: int, backend: str) -> Limits:
-    """The limits that three options ask for. `backend` is one of SandboxConfig's, "unsafe", or a server's URL.
+    """The limits that three options ask for. `backend` is one of SandboxConfig's, "unsandboxed", or a server's URL.
 
     Raises ValueError where one of them is out of range.
     """
     if backend.startswith(("http://", "https://")):
         sandbox = SandboxConfig("remote", remote_url=backend)
-    elif backend in (*BACKENDS, SandboxConfig.backend, "unsafe"):
-        unsafe = backend == "unsafe"
-        sandbox = SandboxConfig(SandboxConfig.backend if unsafe else backend, unsafe=unsafe)
+    elif backend in (*BACKENDS, SandboxConfig.backend, UNSANDBOXED):
+        sandbox = SandboxConfig(backend, unsafe=backend == UNSANDBOXED)
     else:
-        names = ", ".join((SandboxConfig.backend, *BACKENDS, "unsafe"))
+        names = ", ".join((SandboxConfig.backend, *BACKENDS, UNSANDBOXED))
         raise ValueError(f"backend {backend!r} is none of {names}, nor the URL of a SandboxFusion server")
     # One test may take what it is given: all tests together have at least as long.
     completion_timeout_s = max(Limits.completion_timeout_s, test_timeout_s)
@@ -69,10 +73,12 @@ class Grading:
         for worker in self._workers:
             worker.start()
 
-    @property
-    def backend(self) -> str:
-        """How far programs are confined, as `Verifier.backend` says."""
-        return self._workers[0].verifier.backend
+    def backend(self) -> tuple[str, tuple[str, ...]]:
+        """How programs are confined, and how that was found. Looks for it, where no program has been run yet."""
+        try:
+            return self._workers[0].verifier.backend, self._workers[0].verifier.backend_notes
+        except NoSandbox as error:
+            return "none", (str(error),)
 
     def grade(self, lines: Iterable[bytes]) -> Iterator[Graded]:
         """One result for each line, in their order."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vt_ray.records import BUILTIN_SOURCE, Problem
+from vt_ray.records import Problem
 
 MAX_LINE_BYTES = 32 << 20  # real tests reach a few MB; above this a line is no row but a broken file
 _SKIP_BYTES = 1 << 20
@@ -117,7 +117,7 @@ def _row(fields: dict[str, Any], row_id: str | int) -> Row:
         question="",
         answer="" if kind == "code" else gold,
         tests=gold if kind == "code" else None,
-        source=BUILTIN_SOURCE,
+        source="rows",
     )
     return Row(row_id, kind, problem, response)
 

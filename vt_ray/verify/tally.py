@@ -19,9 +19,10 @@ _REASON_CHARS = 80
 
 @dataclass
 class Tally:
-    """Counts of rows. `backend` says how far programs were confined."""
+    """Counts of rows. `backend` says how programs were confined ("" where there was none), the notes why so."""
 
     backend: str = ""
+    backend_notes: tuple[str, ...] = ()
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     retried: int = 0
@@ -55,7 +56,10 @@ class Tally:
             console.print(self._reason_table())
         pace = f"{rows} rows in {seconds:.1f} s, {rows / max(seconds, 1e-9):.1f} rows/s"
         retries = f"; {self.retried} graded again after a lost process" if self.retried else ""
-        console.print(f"{pace}; programs: {self.backend}{retries}", markup=False, soft_wrap=True)
+        console.print(pace + retries, soft_wrap=True)
+        if self.backend:
+            notes = "".join(f"\n  {note}" for note in self.backend_notes)
+            console.print(f"sandbox: {self.backend}{notes}", markup=False, soft_wrap=True)
 
     def _count(self, status: str, kind: str | None = None) -> int:
         return sum(n for (k, s), n in self.verdicts.items() if s == status and kind in (None, k))
