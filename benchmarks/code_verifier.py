@@ -3,8 +3,8 @@
     python benchmarks/code_verifier.py [--seconds 30] [--backend auto]
 
 Three ways to run the same short programs on the same tests, side by side on one CPU, in turns:
-`verifier` is vt_ray's, walls and all; `plain` starts `python -I -S` for each test, with time limit and no walls;
-`prelude` does too, and first imports what graders of competition programs usually import for the program.
+`verifier` is vt_ray's, walls and all; `plain` starts the same Python as `python -I -S` for each test, with a time
+limit and no walls; `prelude` does too, and first imports what graders of competition programs usually import.
 Every way must find every answer right. The last line is JSON; the aim is a `verifier_to_plain` of 2.5.
 """
 
@@ -15,7 +15,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from vt_ray.records import Problem
 from vt_ray.verify.code_answer import outputs_match, results_match
 from vt_ray.verify.grading import limits_of
 from vt_ray.verify.limits import Limits, SandboxConfig
+from vt_ray.verify.sandbox.interpreter import find_interpreter
 from vt_ray.verify.verifier import Verifier
 
 ROUND_S = 1.0  # of each way: short beside the machine's moods, long beside one test
@@ -141,18 +141,17 @@ def by_verifier(verifier: Verifier) -> Grader:
 
 def by_fresh_python(prelude: str, limits: Limits) -> Grader:
     def grade(task: Task) -> bool:
-        return all(_passes(prelude, task, case, limits.test_timeout_s) for case in task.tests["cases"])
+        return all(_passes(prelude, task, case, limits) for case in task.tests["cases"])
 
     return grade
 
 
-def _passes(prelude: str, task: Task, case: dict[str, Any], timeout_s: float) -> bool:
+def _passes(prelude: str, task: Task, case: dict[str, Any], limits: Limits) -> bool:
     is_call = task.tests["type"] == "call"
     source = prelude + task.program + (DRIVER.format(function=task.tests["function"]) if is_call else "")
     given = json.dumps(case["args"]) if is_call else case["input"]
-    # Not the virtual environment's own link to it, which takes longer to start.
-    command = [os.path.realpath(sys.executable), "-I", "-S", "-X", "utf8", "-c", source]
-    done = subprocess.run(command, input=given.encode(), capture_output=True, timeout=timeout_s, env={})
+    command = [find_interpreter(limits.sandbox.python), "-I", "-S", "-X", "utf8", "-c", source]
+    done = subprocess.run(command, input=given.encode(), capture_output=True, timeout=limits.test_timeout_s, env={})
     if is_call:
         return done.returncode == 0 and results_match(case["expected"], json.loads(done.stdout))
     return done.returncode == 0 and outputs_match(case["output"], done.stdout)

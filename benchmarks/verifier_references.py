@@ -4,9 +4,10 @@
 
 FOLDER holds leetcode_test.json, humaneval.jsonl.gz and code_contests_test.json. The reference solution of each
 problem must be `correct`. The same solution with one operator or constant changed should be `wrong`: those that
-are not are listed with what was changed, so that a reader sees whether the change makes no difference or the
-tests do not notice it. Contest problems come without solutions: there a program that does nothing must be
-`wrong`. The last line is JSON.
+are not are listed with what was changed, and whether a plain `python`, with test and program in one process,
+passes them too. If it does, the change makes no difference or the tests do not notice it; if not, the verifier
+is at fault. Contest problems come without solutions: there a program that does nothing must be `wrong`.
+The last line is JSON. FOLDER's programs must be ones you trust: the plain runs have no walls.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import gzip
 import json
 import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +34,12 @@ from rich.table import Table
 from vt_ray.progress import bar
 from vt_ray.verify.grading import Graded, Grading, limits_of
 from vt_ray.verify.limits import Limits, SandboxConfig
+from vt_ray.verify.sandbox.inside.program import _PRELUDE as PRELUDE
+from vt_ray.verify.sandbox.interpreter import find_interpreter
 
-TEST_TIMEOUT_S = 10.0  # one test is all of a problem's: a mutant that never ends costs as long
+# LeetCode's own judge has these names without an import, and a few solutions rely on it.
+LEETCODE_NAMES = "from math import log10\nfrom string import ascii_lowercase, ascii_uppercase\n"
+REFERENCE_TIMEOUT_S = 10.0  # no machine is so busy; a mutant that never ends is given up sooner
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,8 @@ class Reference:
     tests: dict[str, Any]
     program: str
 
-    def row(self, program: str) -> dict[str, Any]:
-        return {"id": self.name, "kind": "code", "tests": self.tests, "response": f"```python\n{program}\n```"}
+    def row(self) -> dict[str, Any]:
+        return {"id": self.name, "kind": "code", "tests": self.tests, "response": f"```python\n{self.program}\n```"}
 
 
 # --- the data ---
@@ -52,8 +60,16 @@ class Reference:
 def leetcode(folder: Path) -> list[Reference]:
     rows = json.loads((folder / "leetcode_test.json").read_text())
     return [
-        Reference(f"leetcode/{n}", _check(row["tests"]["functional"]), row["solutions"]) for n, row in enumerate(rows)
+        Reference(f"leetcode/{n}", _check(row["tests"]["functional"]), LEETCODE_NAMES + row["solutions"])
+        for n, row in enumerate(rows)
+        if _needs_only_the_standard_library(row["solutions"])  # no sandbox has other packages
     ]
+
+
+def _needs_only_the_standard_library(program: str) -> bool:
+    imports = (node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Import | ast.ImportFrom))
+    modules = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports}
+    return all(module and module.partition(".")[0] in sys.stdlib_module_names for module in modules)
 
 
 def humaneval(folder: Path) -> list[Reference]:
@@ -99,9 +115,12 @@ _OPERATORS: dict[type[ast.AST], Callable[[], ast.AST]] = {
     ast.GtE: ast.Lt,
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
+_RANKS = (ast.Compare, ast.AugAssign, ast.BinOp | ast.BoolOp, ast.Constant | ast.Call)
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,8 @@ def mutant(program: str, seed: str) -> Mutant | None:
     before = ast.unparse(tree)
     sites = list(_sites(tree))
     random.Random(seed).shuffle(sites)
+    # Comparisons before arithmetic before constants: three examples to a problem do not notice much.
+    sites.sort(key=lambda site: _RANKS.index(next(kinds for kinds in _RANKS if isinstance(site[0], kinds))))
     for node, change in sites:
         undone = copy.copy(node)
         change()
@@ -132,15 +153,15 @@ def _sites(tree: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
     """Each place with what changes it there."""
     for node in _code(tree):
         if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and type(node.op) in _OPERATORS:
-            yield node, lambda node=node: setattr(node, "op", _OPERATORS[type(node.op)]())
+            yield node, partial(setattr, node, "op", _OPERATORS[type(node.op)]())
         elif isinstance(node, ast.Compare) and type(node.ops[0]) in _OPERATORS:
-            yield node, lambda node=node: setattr(node, "ops", [_OPERATORS[type(node.ops[0])](), *node.ops[1:]])
+            yield node, partial(setattr, node, "ops", [_OPERATORS[type(node.ops[0])](), *node.ops[1:]])
         elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
-            yield node, lambda node=node: setattr(node, "value", not node.value)
+            yield node, partial(setattr, node, "value", not node.value)
         elif isinstance(node, ast.Constant) and isinstance(node.value, int):
-            yield node, lambda node=node: setattr(node, "value", node.value + (1 if node.value < 1 else -1))
+            yield node, partial(setattr, node, "value", node.value + (1 if node.value < 1 else -1))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
-            yield node, lambda node=node: setattr(node, "args", _shorter(node.args))
+            yield node, partial(setattr, node, "args", _shorter(node.args))
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
@@ -170,42 +191,59 @@ def _difference(before: str, after: str) -> str:
 
 @dataclass
 class Outcome:
-    """The verdicts on one set of programs, and those that are not what they should be."""
+    """The verdicts on one set of programs, and a line about each that is not what it should be."""
 
     title: str
     wanted: str
     statuses: Counter[str] = field(default_factory=Counter)
-    others: list[str] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+    faults: int = 0
 
     @property
     def share(self) -> float:
         return self.statuses[self.wanted] / max(1, self.statuses.total())
 
-    def add(self, graded: Graded, note: str) -> None:
+    def add(self, graded: Graded) -> None:
         verdict = graded.examination.verdict
         self.statuses[verdict.status] += 1
         if verdict.status != self.wanted:
-            self.others.append(f"{graded.row_id}: {verdict.status} {verdict.reason}  {note}".rstrip())
+            self.others[str(graded.row_id)] = f"{verdict.status} {verdict.reason}".rstrip()
 
 
-def measure(pool: Grading, title: str, wanted: str, rows: list[dict[str, Any]], notes: list[str]) -> Outcome:
+def measure(pool: Grading, title: str, wanted: str, problems: list[Reference]) -> Outcome:
+    """Grade each problem's program. What is not as wanted is the verifier's fault, until shown otherwise."""
     outcome = Outcome(title, wanted)
-    with bar(title, len(rows)) as advance:
-        for graded, note in zip(pool.grade(json.dumps(row).encode() for row in rows), notes, strict=True):
-            outcome.add(graded, note)
+    with bar(title, len(problems)) as advance:
+        for graded in pool.grade(json.dumps(one.row()).encode() for one in problems):
+            outcome.add(graded)
             advance(f"{outcome.statuses[wanted]} {wanted}")
+    outcome.faults = len(outcome.others)
     return outcome
 
 
-def references(pool: Grading, name: str, problems: list[Reference]) -> Outcome:
-    return measure(pool, name, "correct", [one.row(one.program) for one in problems], [""] * len(problems))
+def measure_mutants(pool: Grading, title: str, problems: list[Reference], seed: int) -> Outcome:
+    """Grade one mutant for each problem whose program has a place to change."""
+    found = {one.name: mutant(one.program, f"{seed}/{one.name}") for one in problems}
+    changed = {name: one for name, one in found.items() if one is not None}
+    programs = {one.name: replace(one, program=changed[one.name].program) for one in problems if one.name in changed}
+    outcome = measure(pool, title, "wrong", list(programs.values()))
+    outcome.faults = 0
+    for name, verdict in outcome.others.items():
+        passes = passes_plainly(programs[name])
+        outcome.faults += not passes
+        remark = "plain python passes it too" if passes else "PLAIN PYTHON NOTICES"
+        outcome.others[name] = f"{verdict} ({remark})  {changed[name].change}"
+    return outcome
 
 
-def mutants(pool: Grading, name: str, problems: list[Reference], seed: int) -> Outcome:
-    pairs = [(one, mutant(one.program, f"{seed}/{one.name}")) for one in problems]
-    made = [(one, changed) for one, changed in pairs if changed is not None]
-    rows = [one.row(changed.program) for one, changed in made]
-    return measure(pool, f"{name} mutants", "wrong", rows, [changed.change for _, changed in made])
+def passes_plainly(problem: Reference) -> bool:
+    """Whether a fresh Python that runs program and test, one after the other, ends without an error."""
+    code = f"{PRELUDE}\n{problem.program}\n{problem.tests['test']}"
+    command = [find_interpreter(""), "-I", "-S", "-c", code]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=REFERENCE_TIMEOUT_S, env={}).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def main() -> None:
@@ -215,34 +253,38 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--backend", default=SandboxConfig.backend, help="as vt-tools verify --backend takes it")
     options = parser.parse_args()
-    limits = limits_of(TEST_TIMEOUT_S, Limits.memory_mb, options.backend)
-    with Grading(limits, options.workers) as pool:
-        outcomes = []
-        for name, problems in (("leetcode", leetcode(options.data)), ("humaneval", humaneval(options.data))):
-            outcomes.append(references(pool, name, problems))
-            outcomes.append(mutants(pool, name, problems, options.seed))
-        empty = contests(options.data)
-        rows = [one.row(one.program) for one in empty]
-        outcomes.append(measure(pool, "contests, no answer", "wrong", rows, [""] * len(rows)))
-        backend = pool.backend
-    show(outcomes, f"reference solutions and their mutants; programs: {backend}")
-    print(json.dumps({"backend": backend, "seed": options.seed} | {one.title: _summary(one) for one in outcomes}))
+    patient = limits_of(REFERENCE_TIMEOUT_S, Limits.memory_mb, options.backend)
+    usual = limits_of(Limits.test_timeout_s, Limits.memory_mb, options.backend)
+    sets = {"leetcode": leetcode(options.data), "humaneval": humaneval(options.data)}
+    with Grading(patient, options.workers) as pool:
+        outcomes = [measure(pool, name, "correct", problems) for name, problems in sets.items()]
+        outcomes.append(measure(pool, "contests, empty", "wrong", contests(options.data)))
+        backend, _ = pool.backend()
+    with Grading(usual, options.workers) as pool:
+        for name, problems in sets.items():
+            outcomes.append(measure_mutants(pool, f"{name} mutants", problems, options.seed))
+    show(outcomes, f"reference solutions and their mutants; sandbox: {backend}")
+    changed = [one for one in outcomes if one.title.endswith("mutants")]
+    refused = sum(one.statuses["wrong"] for one in changed) / sum(one.statuses.total() for one in changed)
+    summary = {"backend": backend, "seed": options.seed, "mutants_wrong": round(refused, 4)}
+    print(json.dumps(summary | {one.title: _summary(one) for one in outcomes}))
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:
-    return {"wanted": outcome.wanted, "share": round(outcome.share, 4), **dict(outcome.statuses)}
+    summary = {"wanted": outcome.wanted, "share": round(outcome.share, 4), "faults": outcome.faults}
+    return summary | dict(outcome.statuses)
 
 
 def show(outcomes: list[Outcome], title: str) -> None:
     console = Console(highlight=False)
-    table = Table("programs", "should be", "are", "correct", "wrong", "unverified", title=title)
+    table = Table("programs", "should be", "are", "correct", "wrong", "unverified", "faults", title=title)
     for one in outcomes:
         counts = [str(one.statuses[status]) for status in ("correct", "wrong", "unverified")]
-        table.add_row(one.title, one.wanted, f"{one.share:.1%}", *counts)
+        table.add_row(one.title, one.wanted, f"{one.share:.1%}", *counts, str(one.faults))
     console.print(table)
     for one in outcomes:
-        for line in one.others:
-            console.print(f"{one.title}, not {one.wanted}: {line}", markup=False, soft_wrap=True)
+        for name, line in one.others.items():
+            console.print(f"{name}, not {one.wanted}: {line}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
