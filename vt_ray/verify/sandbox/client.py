@@ -184,14 +184,14 @@ def _modules() -> list[tuple[str, str]]:
 
 
 def _payloads(request: dict[str, Any]) -> list[bytes]:
-    """What goes past the broker, each to its own process: the program's, then what it reads or who tests it."""
+    """What goes past the broker, each to a process of its own: the program's, and what it reads or who tests it."""
     rest = {name: value for name, value in request.items() if name not in ("type", "program", "input", "test")}
-    program = {"program": request["program"]}
+    program = request["program"].encode("utf-8", "surrogatepass")
     if request["type"] == "stdio":
-        return [_json(program), request["input"].encode("utf-8", "surrogatepass")]
+        return [program, request["input"].encode("utf-8", "surrogatepass")]
     if request["type"] == "call":
-        return [_json(program | rest)]
-    return [_json(program), _json({"test": request["test"]} | rest)]
+        return [_json(rest | {"program": request["program"]})]
+    return [program, _json(rest | {"test": request["test"]})]
 
 
 def _json(value: Any) -> bytes:

@@ -27,13 +27,13 @@ from typing import Any, NoReturn
 from vt_ray.verify.sandbox.inside import candidate, confinement, examiner, kernel, namespaces, program
 from vt_ray.verify.sandbox.inside.confinement import Walls
 from vt_ray.verify.sandbox.inside.libraries import interpreter_libraries
-from vt_ray.verify.sandbox.inside.stream import Stream, sealed_file
+from vt_ray.verify.sandbox.inside.stream import Stream, read_whole, sealed_file
 
 _STDERR_TAIL_BYTES = 2_048
 _MAX_STDERR_BYTES = 1 << 20
 _REAP_S = 2.0
 
-Job = Callable[[dict[str, Any]], int]
+Job = Callable[[str], int]
 
 
 class WorkerGone(Exception):
@@ -179,9 +179,7 @@ class _Test:
         try:
             cpu_s = int(self.request["timeout_s"]) + 2
             confinement.confine_program(self.walls, descriptors, self.request["memory_mb"], cpu_s)
-            with open(len(descriptors) - 1, "rb") as payload:
-                request = json.loads(payload.read())
-            code = job(request)
+            code = job(read_whole(len(descriptors) - 1))
         finally:
             os._exit(code)  # whatever happened: never back into the broker's loop
 

@@ -19,9 +19,8 @@ _MAX_LISTED = 100_000
 _MAX_MESSAGE_CHARS = 300
 
 
-def run_candidate(request: dict[str, Any]) -> int:
+def run_candidate(source: str) -> int:
     """Run the program and serve the channel until it closes. The exit code."""
-    source = request.pop("program")
     sys.stdin = io.StringIO()
 
     def serve(names: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from vt_ray.verify.sandbox.inside import kernel, landlock, namespaces, seccomp
 
 _SIGKILL = 9
+_FIRST_PID = 1
 _FIRST_SLOT_UID = 200_000_000
 _NOBODY = 65_534
 _OUT_OF_THE_WAY = 32
@@ -36,7 +37,7 @@ class Walls:
     backend: str
     pid_namespace: int = -1
     ruleset: int = -1
-    filters: dict[int, bytes] | None = None
+    program_filter: kernel.Filter | None = None
 
     @property
     def namespaces(self) -> bool:
@@ -71,6 +72,10 @@ def prefer_for_oom() -> None:
 def confine_broker(backend: str, libraries: list[str]) -> Walls:
     """Put up what all programs share. Raises OSError, NotImplementedError where the machine has not got it."""
     walls = Walls(backend)
+    home = namespaces.SCRATCH if walls.namespaces else "/"
+    os.environ.clear()
+    os.environ.update(HOME=home, TMPDIR=home)
+    _limit_broker(walls)
     if backend == "unsandboxed":
         # What a program leaves behind becomes this process's child, and so can be found and killed.
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
@@ -82,11 +87,13 @@ def confine_broker(backend: str, libraries: list[str]) -> Walls:
         walls.pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         namespaces.enter_own_root(libraries, walls.with_proc)
         kernel.drop_bounding_set()
-        walls.filters = {1: seccomp.build_filter(1, own_files=True)}
     else:
         walls.ruleset = landlock.prepare_ruleset(libraries)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    if walls.namespaces:
+        walls.program_filter = kernel.Filter(seccomp.program_filter(_FIRST_PID))
+    kernel.Filter(seccomp.broker_filter(own_files=walls.namespaces)).install()
     return walls
 
 
@@ -101,20 +108,22 @@ def next_child_in_own_pids(walls: Walls) -> None:
 def confine_program(walls: Walls, descriptors: list[int], memory_mb: int, cpu_s: int) -> None:
     """In a program's process: own session, streams, limits, walls. Nothing can be taken back from here on."""
     os.setsid()
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, _SIGKILL)
+    if not walls.namespaces:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, _SIGKILL)
     if walls.backend == "landlock":
         kernel.landlock_enforce(walls.ruleset)
     _keep_only(descriptors)
-    os.environ.clear()
-    home = namespaces.SCRATCH if walls.namespaces else "/"
-    os.environ.update(HOME=home, TMPDIR=home)
     if walls.namespaces:
         namespaces.enter_fresh_namespaces(walls.with_proc, _SCRATCH_MB, _SCRATCH_FILES)
-    _limit(walls, memory_mb, cpu_s)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    _limit(
+        {
+            resource.RLIMIT_AS: memory_mb << 20,
+            resource.RLIMIT_CPU: cpu_s,
+            resource.RLIMIT_FSIZE: _MAX_FILE_MB << 20,
+        }
+    )
     if walls.backend != "unsandboxed":
-        own = os.getpid()
-        kernel.install_filter((walls.filters or {}).get(own) or seccomp.build_filter(own, walls.namespaces))
+        (walls.program_filter or kernel.Filter(seccomp.program_filter(os.getpid()))).install()
 
 
 def _keep_only(descriptors: list[int]) -> None:
@@ -123,22 +132,24 @@ def _keep_only(descriptors: list[int]) -> None:
     high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, _OUT_OF_THE_WAY) for descriptor in descriptors]
     for target, descriptor in enumerate(high):
         os.dup2(descriptor, target)
-    os.closerange(len(high), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(len(high), _OUT_OF_THE_WAY + _MAX_OPEN_FILES)
 
 
-def _limit(walls: Walls, memory_mb: int, cpu_s: int) -> None:
-    processes = _MAX_THREADS if walls.namespaces else _MAX_PROCESSES_OF_USER
-    limits = {
-        resource.RLIMIT_AS: memory_mb << 20,
-        resource.RLIMIT_STACK: _STACK_MB << 20,
-        resource.RLIMIT_CPU: cpu_s,
-        resource.RLIMIT_FSIZE: _MAX_FILE_MB << 20,
-        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
-        resource.RLIMIT_NPROC: processes,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-    }
+def _limit_broker(walls: Walls) -> None:
+    """What is the same for all programs is inherited. The broker itself needs no more."""
+    _limit(
+        {
+            resource.RLIMIT_STACK: _STACK_MB << 20,
+            resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
+            resource.RLIMIT_NPROC: _MAX_THREADS if walls.namespaces else _MAX_PROCESSES_OF_USER,
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_MEMLOCK: 0,
+            resource.RLIMIT_MSGQUEUE: 0,
+        }
+    )
+
+
+def _limit(limits: dict[int, int]) -> None:
     for name, limit in limits.items():
         hard = resource.getrlimit(name)[1]
         value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)

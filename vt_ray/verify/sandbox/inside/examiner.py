@@ -40,8 +40,9 @@ class Unsendable(BaseException):
     """The test gives the candidate something that cannot go through the channel: nobody's wrong answer."""
 
 
-def run_test_code(request: dict[str, Any]) -> int:
+def run_test_code(request_text: str) -> int:
     """Run the test and report. The exit code is always 0: only the report counts."""
+    request = json.loads(request_text)
     remote = _Remote()
     report: dict[str, Any]
     try:

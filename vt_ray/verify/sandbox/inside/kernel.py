@@ -123,12 +123,20 @@ def landlock_enforce(ruleset: int) -> None:
     _syscall(_NR_LANDLOCK_RESTRICT_SELF, ruleset, 0)
 
 
-def install_filter(program: bytes) -> None:
-    """Put a seccomp filter (packed sock_filter records) on this process for good."""
-    code = ctypes.create_string_buffer(program, len(program))
+class Filter:
+    """A seccomp filter, given as packed sock_filter records, ready for the kernel."""
 
-    class SockFprog(ctypes.Structure):
+    class _Program(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
 
-    fprog = SockFprog(len(program) // 8, ctypes.addressof(code))
-    _check(_libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(2), ctypes.byref(fprog), 0, 0))
+    def __init__(self, records: bytes) -> None:
+        self._code = ctypes.create_string_buffer(records, len(records))
+        self._program = self._Program(len(records) // 8, ctypes.addressof(self._code))
+        self._pointer = ctypes.c_ulong(ctypes.addressof(self._program))
+
+    def install(self) -> None:
+        """Put it on this process for good, on top of those that are there."""
+        _check(_libc.prctl(PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._pointer, 0, 0))
+
+
+_SECCOMP_MODE_FILTER = ctypes.c_ulong(2)

@@ -1,7 +1,7 @@
 """Namespaces: a broker that sees nothing of the machine, and for each test a process that sees nothing of the broker.
 
     launcher --drop root, new user, pid, mount, ipc, uts, net, cgroup namespaces, fork--> broker (pid 1, own root)
-    broker --new pid namespace, fork, new mount and ipc namespaces, tmpfs, proc, no capabilities--> program (pid 1)
+    broker --new pid namespace, fork, new mount namespace, tmpfs, proc, no capabilities--> program (pid 1)
 
 Nothing here needs privileges, bubblewrap or a setuid program. When the broker ends, the kernel ends all in its pid
 namespace; when a program ends, its files are gone with its mounts.
@@ -94,8 +94,11 @@ def _bring(path: str, root: str) -> None:
 
 
 def enter_fresh_namespaces(with_proc: bool, scratch_mb: int, scratch_files: int) -> None:
-    """In a program's process, already first in its pid namespace: own mounts and ipc, then no rights at all."""
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
+    """In a program's process, already first in its pid namespace: own mounts, then no rights at all.
+
+    Ipc, network and host name stay the broker's: the filter leaves no call that reaches them.
+    """
+    kernel.unshare(kernel.CLONE_NEWNS)
     options = f"size={scratch_mb}m,nr_inodes={scratch_files},mode=700"
     kernel.mount("tmpfs", SCRATCH, "tmpfs", _SCRATCH_FLAGS, options)
     if with_proc:

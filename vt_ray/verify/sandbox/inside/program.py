@@ -65,14 +65,14 @@ for _ in range(2):
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
 
 
-def run_stdio(request: dict[str, Any]) -> int:
+def run_stdio(source: str) -> int:
     """Run the program with its input on descriptor 0. Its exit code."""
-    source = request.pop("program")
     return run_as_main(lambda names: execute(source, names))
 
 
-def run_call(request: dict[str, Any]) -> int:
+def run_call(request_text: str) -> int:
     """Run the program, call its function, and write the result, as JSON, to the channel. Its exit code."""
+    request = json.loads(request_text)
     source, owner, name = request.pop("program"), request.get("class"), request["function"]
 
     def call(names: dict[str, Any]) -> None:

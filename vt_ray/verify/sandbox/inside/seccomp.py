@@ -1,8 +1,9 @@
-"""Which system calls a program may make, as a filter that the kernel runs before each of them.
+"""Which system calls may be made, as two filters that the kernel runs before each of them.
 
-call --foreign architecture or x32?--> kill
-     --named in syscalls.py?--> allow, or look at its arguments
-     --else--> ENOSYS
+    broker filter, once:      foreign architecture or x32 --> kill     not named in syscalls.py --> ENOSYS
+    program filter, per test: what only the broker needs, other processes, new processes --> EPERM
+
+All processes behind the walls inherit the first. The second is short, because each program pays for its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import struct
 from collections.abc import Iterable
 
 from vt_ray.verify.sandbox.inside.kernel import MACHINE
-from vt_ray.verify.sandbox.inside.syscalls import ALLOWED, CHECKED, DENIED
+from vt_ray.verify.sandbox.inside.syscalls import ALLOWED, BROKER_ONLY, CHECKED, DENIED
 
 Instruction = tuple[int, int, int, int]
 
@@ -29,8 +30,8 @@ _CLONE_NEW_ANY = 0x7E020000
 _AF_UNIX, _SOCK_STREAM = 1, 1
 # Whether it is a terminal and how large, bytes ready to read, close-on-exec, non-blocking. Not TIOCSTI.
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-# Duplicates, flags, locks, sizes and seals read. Not F_SETOWN, which sends signals, nor F_SETPIPE_SZ.
-_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)
+# Duplicates, flags, locks, sizes and seals. Not F_SETOWN, which sends signals, nor F_SETPIPE_SZ.
+_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1033, 1034)
 _PRCTLS = (15, 16)  # a thread's name
 # What changes a file without opening it: Landlock does not look at these.
 _CHANGES = {"chmod", "fchmod", "fchmodat", "utime", "utimes", "futimesat", "utimensat", "truncate"}
@@ -40,43 +41,52 @@ def supported() -> bool:
     return MACHINE in _ARCHITECTURES
 
 
-def build_filter(pid: int, own_files: bool) -> bytes:
-    """The filter for a process with this pid, as it sees it: the only one it may signal.
+def broker_filter(own_files: bool) -> bytes:
+    """For the broker, before any program is there.
 
-    `own_files` says that all files it can reach for writing are its own, in a mount that ends with it.
+    `own_files` says that all files a program can reach for writing are its own, in a mount that ends with it.
     """
-    names = ALLOWED.keys() - (set() if own_files else _CHANGES)
     column, architecture = _ARCHITECTURES[MACHINE]
-    blocks: list[Instruction] = [
+    whole = ALLOWED.keys() - (set() if own_files else _CHANGES) | BROKER_ONLY.keys() | _checks_for_programs(0).keys()
+    numbers = ALLOWED | CHECKED | BROKER_ONLY
+    instructions: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_JUMP_IF_EQUAL, 1, 0, architecture),
         _KILL,
         (_LOAD, 0, 0, _NUMBER),
     ]
     if MACHINE == "x86_64":
-        blocks += [(_JUMP_IF_NOT_LESS, 0, 1, _X32_BIT), _KILL]
-    for first, last in _runs(number for name in names if (number := ALLOWED[name][column]) is not None):
-        blocks += [(_JUMP_IF_NOT_LESS, 0, 2, first), (_JUMP_IF_GREATER, 1, 0, last), _ALLOW]
-    for name, body in _argument_checks(pid).items():
-        number = CHECKED[name][column]
-        assert number is not None
-        blocks += [(_JUMP_IF_EQUAL, 0, len(body), number), *body]
-    for numbers in DENIED.values():
-        if (number := numbers[column]) is not None:
-            blocks += [(_JUMP_IF_EQUAL, 0, 1, number), _error(errno.EPERM)]
-    blocks.append(_error(errno.ENOSYS))
-    return b"".join(struct.pack("HBBI", *instruction) for instruction in blocks)
+        instructions += [(_JUMP_IF_NOT_LESS, 0, 1, _X32_BIT), _KILL]
+    for first, last in _runs(number for name in whole if (number := numbers[name][column]) is not None):
+        instructions += [(_JUMP_IF_NOT_LESS, 0, 2, first), (_JUMP_IF_GREATER, 1, 0, last), _ALLOW]
+    instructions += _checks(column, _checks_for_all())
+    for pair in DENIED.values():
+        instructions += _if_number(pair[column], [_error(errno.EPERM)])
+    return _pack([*instructions, _error(errno.ENOSYS)])
 
 
-def _argument_checks(pid: int) -> dict[str, list[Instruction]]:
-    """What follows once the call is known. Each ends the filter: nothing after it looks at the number again."""
+def program_filter(pid: int) -> bytes:
+    """For a program with this pid, as it sees it: the only one it may signal. On top of the broker's."""
+    column, _ = _ARCHITECTURES[MACHINE]
+    instructions: list[Instruction] = [(_LOAD, 0, 0, _NUMBER)]
+    for pair in BROKER_ONLY.values():
+        instructions += _if_number(pair[column], [_error(errno.EPERM)])
+    return _pack([*instructions, *_checks(column, _checks_for_programs(pid)), _ALLOW])
+
+
+def _checks_for_programs(pid: int) -> dict[str, list[Instruction]]:
     threads_only = _CLONE_THREAD | _CLONE_NEW_ANY
     return {
         "clone": [_argument(0), (_AND, 0, 0, threads_only), *_if_in((_CLONE_THREAD,), errno.EPERM)],
         "kill": [_argument(0), *_if_in((pid,), errno.EPERM)],
         "tgkill": [_argument(0), *_if_in((pid,), errno.EPERM)],
-        "prlimit64": [_argument(0), *_if_in((0, pid), errno.EPERM)],
         "prctl": [_argument(0), *_if_in(_PRCTLS, errno.EPERM)],
+    }
+
+
+def _checks_for_all() -> dict[str, list[Instruction]]:
+    return {
+        "prlimit64": [_argument(0), *_if_in((0,), errno.EPERM)],
         "ioctl": [_argument(1), *_if_in(_IOCTLS, errno.ENOTTY)],
         "fcntl": [_argument(1), *_if_in(_FCNTLS, errno.EPERM)],
         # asyncio wakes itself through such a pair. It has no address, and no other socket can be made.
@@ -96,6 +106,19 @@ def _argument_checks(pid: int) -> dict[str, list[Instruction]]:
             *_if_in((0,), errno.EPERM),
         ],
     }
+
+
+def _checks(column: int, bodies: dict[str, list[Instruction]]) -> list[Instruction]:
+    """Each body ends the filter: nothing after it looks at the number again."""
+    return [i for name, body in bodies.items() for i in _if_number(CHECKED[name][column], body)]
+
+
+def _if_number(number: int | None, body: list[Instruction]) -> list[Instruction]:
+    return [] if number is None else [(_JUMP_IF_EQUAL, 0, len(body), number), *body]
+
+
+def _pack(instructions: list[Instruction]) -> bytes:
+    return b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
 
 
 def _argument(index: int, high: bool = False) -> Instruction:

@@ -32,6 +32,14 @@ def sealed_file(source: int, size: int) -> int:
     return file
 
 
+def read_whole(descriptor: int) -> str:
+    """The text of a file, which is closed."""
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, size, 0)
+    os.close(descriptor)
+    return data.decode("utf-8", "surrogatepass")
+
+
 class Stream:
     """A pipe that a program writes into, and a file in memory that takes at most about `cap` bytes of it.
 

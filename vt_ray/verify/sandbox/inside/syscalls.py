@@ -169,6 +169,21 @@ CHECKED: dict[str, tuple[int | None, int | None]] = {
     "sendto": (44, 206),
 }
 
+# What the broker needs, and its children until their walls stand. No program has them.
+BROKER_ONLY: dict[str, tuple[int | None, int | None]] = {
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "capset": (126, 91),
+    "setsid": (112, 157),
+    "memfd_create": (319, 279),
+    "splice": (275, 76),
+    "pidfd_open": (434, 434),
+    "landlock_restrict_self": (446, 446),
+    "seccomp": (317, 277),
+}
+
 # Denied as not permitted, which a program understands better than a call that does not exist.
 DENIED: dict[str, tuple[int | None, int | None]] = {
     "fork": (57, None),
