@@ -72,6 +72,10 @@ class RemoteSandbox:
             raise BrokerLost(f"check tests need a sandbox on this machine: {self._name} runs no two processes for one")
         mark = secrets.token_hex(16)
         code = _with_driver(request, mark) if request["type"] == "call" else request["program"]
+        try:
+            code.encode()
+        except UnicodeEncodeError as error:  # a lone surrogate: no Python takes it, and no server
+            return Outcome(1, "", b"", f"SyntaxError: {error}", None, candidate_exit_code=1)
         body = {
             "code": code,
             "language": "python",
@@ -80,10 +84,6 @@ class RemoteSandbox:
             "compile_timeout": timeout_s,
             "memory_limit_MB": math.ceil(self._limits.memory_mb),
         }
-        try:
-            json.dumps(body, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:  # Python takes no lone surrogate in a program, and no server in a request
-            return Outcome(1, "", b"", f"SyntaxError: {error}", None, candidate_exit_code=1)
         reply = self._reply(json.dumps(body).encode(), time.monotonic() + timeout_s + _QUEUE_S)
         try:
             return self._outcome(json.loads(reply), mark)
