@@ -25,6 +25,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from vt_ray.config import Config, ConfigError, to_config  # noqa: E402
+from vt_ray.data.problem_sets import ProblemSets  # noqa: E402
 from vt_ray.placement import ClusterError  # noqa: E402
 
 PACKAGE = Path(__file__).resolve().parent
@@ -67,13 +68,14 @@ def launch(config: Config) -> None:
         print_plan(config, problems)
         return
     refuse_missing_gpus(config)
+    confinement = _confinement(config, problems)
     with RunFolder(config).open() as run:
         from vt_ray.progress import console
 
         console.print(
             f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}", soft_wrap=True
         )
-        console.print("code verifier: unsandboxed (limits, no walls; built-in problems only)")
+        console.print(f"code verifier: {confinement}", soft_wrap=True)
         with _third_party_output_to(run.root / "logs" / "driver.log"):
             from vt_ray.actors.cluster import RayCluster
             from vt_ray.follower import following
@@ -82,6 +84,25 @@ def launch(config: Config) -> None:
             with RayCluster(config, run.root / "logs") as cluster, following(config.tracking, run.root):
                 run_pipeline(config, cluster, run, problems)
         console.print(f"report: {run.root / 'report.html'}", soft_wrap=True)
+
+
+def _confinement(config: Config, problems: ProblemSets) -> str:
+    """How programs are confined on this machine, in plain words. Other nodes find out for themselves.
+
+    Raises ConfigError where there is code to verify and no sandbox holds.
+    """
+    from vt_ray.verify.sandbox.backends import NoSandbox, choose_backend
+
+    if not any(problem.kind == "code" for problem in [*problems.train, *problems.test]):
+        return "no code problems"
+    if config.verify.sandbox.backend == "remote":
+        return f"remote, {config.verify.sandbox.remote_url}"
+    try:
+        return choose_backend(config.verify).notes[-1]
+    except NoSandbox as error:
+        if config.cluster.ray_address is None:
+            raise ConfigError(str(error)) from error
+        return f"not on this machine ({error})"
 
 
 def _name_sweep_member(config: Config) -> None:

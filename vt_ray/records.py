@@ -29,9 +29,7 @@ class Problem:
 
     `question` is the bare text; the chat template and the answer suffix are added later.
     `answer` is the gold answer (LaTeX for math, a letter for choice, "" for code).
-    `tests` is None except for code: `{"type": "stdio", "cases": [{"input", "output"}, ...],
-    "tolerance": optional float}` or `{"type": "call", "function", "cases": [{"args", "expected"}, ...],
-    "class": optional str}`.
+    `tests` is None except for code: see `verify/test_forms.py`.
     `source` is "builtin" for the made problems, else the file it was read from.
     """
 

@@ -12,13 +12,14 @@ from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
 from vt_ray.placement import asked, gpus_asked, place
 from vt_ray.sinks import MODULES
 from vt_ray.spectrum_phase.fusion import fusion_weights
+from vt_ray.verify.limits import BACKENDS
 
 Problems = Iterator[str]
 
 
 def validate(config: Config) -> None:
     """Raises one ConfigError that lists everything wrong."""
-    checks = (_run, _model, _data, _cluster, _spectrum, _signal, _curriculum, _evaluation, _tracking)
+    checks = (_run, _model, _data, _cluster, _spectrum, _signal, _curriculum, _evaluation, _verify, _tracking)
     found = [message for check in checks for message in check(config)]
     if found:
         raise ConfigError("\n       ".join(found))
@@ -242,10 +243,22 @@ def _evaluation(c: Config) -> Problems:
     yield from _pass_at_k("evaluation", e.k, min(e.samples, e.code_samples))
     yield from _sampling("evaluation", e.temperature, e.top_p, e.max_new_tokens)
     yield from _sampling("evaluation (code)", e.code_temperature, e.top_p, e.max_new_tokens)
+
+
+def _verify(c: Config) -> Problems:
     for name in ("test_timeout_s", "completion_timeout_s", "memory_mb", "output_kb", "math_timeout_s"):
         value = getattr(c.verify, name)
         if not value > 0:
             yield f"verify.{name}={value} must be above 0"
+    sandbox = c.verify.sandbox
+    yield from _one_of("verify.sandbox.backend", sandbox.backend, ("auto", *BACKENDS, "remote"))
+    if (sandbox.backend == "remote") != bool(sandbox.remote_url):
+        yield (
+            f"verify.sandbox.backend={sandbox.backend} with verify.sandbox.remote_url={sandbox.remote_url!r}: "
+            "a remote sandbox needs both backend=remote and the server's address"
+        )
+    if sandbox.recycle_after < 1:
+        yield f"verify.sandbox.recycle_after={sandbox.recycle_after} must be at least 1"
 
 
 def _tracking(c: Config) -> Problems:

@@ -156,7 +156,7 @@ def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ({**OURS, "kind": "essay"}, "kind='essay': expected 'math' or 'choice'"),
+        ({**OURS, "kind": "essay"}, "kind='essay': expected 'math', 'choice' or 'code'"),
         ({**OURS, "question": "  "}, "'question' is empty"),
         ({**OURS, "answer": ""}, "'answer' is empty"),
         ({**OURS, "question": 7}, "'question' is of type int: expected text"),
@@ -195,23 +195,47 @@ def test_faults_name_file_and_row(tmp_path: Path, row: Any, fault: str) -> None:
         read_problems(path)
 
 
+STDIO = {"type": "stdio", "cases": [{"input": "1\n", "output": "2\n"}]}
+FUNCTIONAL = "def check(candidate): assert candidate(1) == 2\ncheck(Solution().f)"
+
+
 @pytest.mark.parametrize(
-    "row",
+    ("row", "tests"),
     [
-        {**OURS, "kind": "code"},
-        {**OURS, "kind": "code", "source": "builtin", "tests": {"type": "stdio", "cases": []}},
-        {**OURS, "tests": {"type": "stdio", "cases": []}},
-        {**VERL, "ability": "code"},
-        {"problem": "Sort.", "solutions": "...", "tests": {"functional": "def check(candidate): ..."}},
-        {"problem": "Sort.", "tests": {"inputs": ["1"], "outputs": ["1"]}},
-        {"task_id": "HumanEval/0", "prompt": "def f(): ...", "entry_point": "f", "test": "assert f()"},
+        ({**OURS, "kind": "code", "answer": "", "tests": STDIO}, STDIO),
+        ({**OURS, "kind": "code", "tests": json.dumps(STDIO)}, STDIO),
+        ({"problem": "Sort.", "tests": {"functional": FUNCTIONAL}}, {"type": "check", "test": FUNCTIONAL}),
+        ({"problem": "Sort.", "tests": {"inputs": ["1\n"], "outputs": ["2\n"]}}, STDIO),
     ],
 )
-def test_code_problems_are_refused(tmp_path: Path, row: dict[str, Any]) -> None:
-    with pytest.raises(ProblemFileError, match="row 1: this is a code problem .*unsandboxed"):
+def test_code_problems(tmp_path: Path, row: dict[str, Any], tests: dict[str, Any]) -> None:
+    problem = read_one(tmp_path, row)
+    assert (problem.kind, problem.tests, problem.source) == ("code", tests, str(tmp_path / "mine.jsonl"))
+
+
+def test_a_helper_in_the_prompt_of_humaneval_is_the_tests_own(tmp_path: Path) -> None:
+    prompt = 'import math\n\ndef poly(x):\n    return math.floor(x)\n\n\ndef f(x):\n    """Do."""\n'
+    row = {"task_id": "HumanEval/0", "prompt": prompt, "entry_point": "f", "canonical_solution": "    return x\n"}
+    problem = read_one(tmp_path, row | {"test": "def check(c):\n    assert poly(c(1)) == 1\n"})
+    assert problem.question_id == "HumanEval/0" and problem.tests is not None
+    assert "def poly(x)" in problem.tests["test"] and "def f" not in problem.tests["test"]
+    assert problem.solutions[0].text == f"```python\n{prompt}    return x\n```"
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({**OURS, "kind": "code"}, "without 'tests'"),
+        ({**VERL, "ability": "code"}, "without 'tests'"),
+        ({**OURS, "kind": "code", "tests": {"type": "stdio", "cases": []}}, "no program passes none"),
+        ({**OURS, "tests": {"type": "unit"}}, "type 'unit' is none of stdio, call and check"),
+        ({**OURS, "tests": "{"}, "not JSON"),
+        ({"problem": "Sort.", "tests": {"inputs": ["1"], "outputs": []}}, "as many inputs as outputs"),
+    ],
+)
+def test_code_problems_whose_tests_cannot_be_run(tmp_path: Path, row: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ProblemFileError, match=f"row 1: .*{fault}"):
         read_one(tmp_path, row)
-    with pytest.raises(ProblemFileError, match="code problem"):
-        read_one(tmp_path, row, drop_unanswered=True)
 
 
 def test_a_question_id_may_come_once(tmp_path: Path) -> None:

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from code_problems import ADD, GOOD_ADD, GOOD_SUM, SUM, grade, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vt_ray.records import Problem
 from vt_ray.verify.code_answer import extract_program, outputs_match, results_match
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.sandbox.program import UnsupportedResult, plain
+from vt_ray.verify.sandbox.inside.plain import UnsupportedResult, plain
 from vt_ray.verify.verifier import Verifier
 
 CORPUS = Path(__file__).parents[1] / "data" / "verify" / "code.jsonl"
 ROWS = [json.loads(line) for line in CORPUS.read_text().splitlines()]
-NEEDS_SANDBOX = {"hack_atexit_exit0", "hack_patch_pytest_conftest"}  # check tests
 LIMITS = Limits(test_timeout_s=0.7, completion_timeout_s=5.0, memory_mb=256)
 
-SUM = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "3\n"}, {"input": "5 7\n", "output": "12\n"}]}
-ADD = {
-    "type": "call",
-    "function": "add",
-    "cases": [{"args": [1, 2], "expected": 3}, {"args": [5, 7], "expected": 12}],
-}
-GOOD_SUM = "a, b = map(int, input().split())\nprint(a + b)"
 PRINT_SUM = "print(sum(map(int, input().split())))"
-GOOD_ADD = "def add(a, b): return a + b"
 LIGHT = settings(max_examples=60, deadline=None)
 
 
@@ -44,34 +30,16 @@ def verifier():
         yield one
 
 
-def problem(tests, **changes) -> Problem:
-    return replace(Problem("q", "code", "code", "?", tests=tests), **changes)
-
-
-def grade(verifier, tests, program):
-    return verifier.verify(problem(tests), f"Here:\n```python\n{program}\n```\n")
-
-
-def descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [p for child in children for p in (int(child), *descendants(int(child)))]
-
-
 def assert_alive_and_right(verifier):
     assert grade(verifier, SUM, GOOD_SUM).status == "correct"
     assert grade(verifier, ADD, GOOD_ADD).status == "correct"
-    assert descendants(verifier._broker._broker.pid) == []
 
 
 # --- the corpus ---
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
-def test_corpus_row(verifier, row, request):
-    if row["id"] in NEEDS_SANDBOX:
-        request.applymarker(
-            pytest.mark.xfail(reason="check tests need the sandbox: unverified until then", strict=True)
-        )
+def test_corpus_row(verifier, row):
     verdict = verifier.verify(problem(row["tests"]), row["response"])
     assert verdict.status in row["expect"], verdict
 
@@ -128,7 +96,8 @@ def test_correct_program(verifier, program):
         ("import sys\nsys.exit(0)", "wrong_answer"),
         ("import os\nos.kill(0, 9)", "runtime_error"),
         ("import os\nos.closerange(0, 1000)\nprint(3)", "runtime_error"),
-        ("import signal, os\nos.kill(os.getpid(), signal.SIGSTOP)", "timeout"),
+        ("import signal, os\nos.kill(os.getpid(), signal.SIGSTOP)\nimport time\ntime.sleep(60)", "timeout"),
+        ("import ctypes\nctypes.CDLL(None).syscall(0x40000000 | 39)", "killed_sandbox"),  # x32
         ("open('big', 'wb').write(bytes(64 << 20))", "runtime_error"),
     ],
 )
@@ -233,69 +202,7 @@ def test_the_result_is_what_was_returned_not_what_a_mutable_argument_became(veri
     assert grade(verifier, tests, "def f(xs): xs.sort()").status == "correct"
 
 
-# --- what programs leave behind, and do to the broker ---
-
-
-def test_a_sleeping_child_left_behind_is_gone(verifier):
-    marker = "vt_ray_left_behind"
-    for extra in ("", "os.setsid()\n    "):
-        program = (
-            f"import os, time\nif os.fork() == 0:\n    {extra}open('{marker}', 'w')\n    time.sleep(300)\n" + GOOD_SUM
-        )
-        assert grade(verifier, SUM, program).status == "correct"
-        assert descendants(verifier._broker._broker.pid) == []
-
-
-def test_a_child_left_behind_that_fork_again_is_gone(verifier):
-    program = "import os, time\nfor _ in range(3):\n    if os.fork(): break\n    os.setsid()\n" + GOOD_SUM
-    grade(verifier, SUM, program + "\ntime.sleep(300)")
-    assert descendants(verifier._broker._broker.pid) == []
-
-
-def test_files_left_behind_are_removed(verifier):
-    program = "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\n" + GOOD_SUM
-    assert grade(verifier, SUM, program).status == "correct"
-    assert_alive_and_right(verifier)  # the directory goes after the reply: one more request, and it is gone
-    assert len(os.listdir(verifier._broker._root)) <= 1
-
-
-@pytest.mark.parametrize(
-    "program",
-    [
-        "import os\nos.kill(os.getppid(), 9)",
-        "import os\nos.kill(os.getppid(), 19)",  # stopped: no answer, found by the watchdog
-    ],
-    ids=["kill", "stop"],
-)
-def test_a_broker_lost_is_unverified_and_the_next_program_is_graded_right(verifier, program, monkeypatch):
-    monkeypatch.setattr("vt_ray.verify.sandbox.client._MARGIN_S", 0.5)
-    before = verifier._broker._broker and verifier._broker._broker.pid
-    verdict = grade(verifier, SUM, program + "\nimport time\ntime.sleep(60)")
-    assert verdict.status == "unverified"
-    assert "broker was lost" in verdict.reason
-    assert_alive_and_right(verifier)
-    assert verifier._broker._broker.pid != before
-
-
-def test_a_program_cannot_answer_for_the_broker(verifier):
-    forged = json.dumps({"id": "x", "exit_code": 0, "stopped": "", "stdout": "Mwo=", "stderr": "", "result": "Mw=="})
-    program = (
-        "import os, struct\n"
-        f"m = {forged!r}.encode()\n"
-        "for fd in range(64):\n"
-        "    try:\n"
-        "        f = os.open(f'/proc/{os.getppid()}/fd/{fd}', os.O_WRONLY | os.O_NONBLOCK)\n"
-        "        os.write(f, struct.pack('!I', len(m)) + m)\n"
-        "    except OSError: pass\n"
-    )
-    assert grade(verifier, SUM, program).status != "correct"
-    assert_alive_and_right(verifier)
-
-
-def test_no_descriptor_but_the_standard_streams(verifier):
-    program = "import os\nprint(sorted(map(int, os.listdir('/proc/self/fd'))))"  # 3 is the listing itself
-    tests = {"type": "stdio", "cases": [{"input": "", "output": "[0, 1, 2, 3]"}]}
-    assert grade(verifier, tests, program).status == "correct"
+# --- what goes in ---
 
 
 def test_the_environment_is_empty(verifier):
@@ -306,9 +213,10 @@ def test_the_environment_is_empty(verifier):
 
 def test_expected_outputs_never_enter_the_sandbox(verifier, monkeypatch):
     sent = []
-    real = verifier._broker.run
+    assert_alive_and_right(verifier)
+    real = verifier._sandbox.run
     monkeypatch.setattr(
-        verifier._broker, "run", lambda request, timeout_s: sent.append(request) or real(request, timeout_s)
+        verifier._sandbox, "run", lambda request, timeout_s: sent.append(request) or real(request, timeout_s)
     )
     tests = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "secret-3"}]}
     grade(verifier, tests, GOOD_SUM)
@@ -336,88 +244,23 @@ def test_expected_outputs_never_enter_the_sandbox(verifier, monkeypatch):
         {"type": "call", "function": "f", "cases": [{"args": {}, "expected": 1}]},
         {"type": "call", "function": "f", "cases": [{"args": []}]},
         {"type": "call", "function": "f", "cases": [{"args": [{1}], "expected": 1}]},
-        {"type": "check", "entry_point": "f", "test": "check(f)"},
+        {"type": "check", "entry_point": "add", "test": ""},
+        {"type": "check", "entry_point": "add", "test": "this is no python"},
+        {"type": "check", "entry_point": "add", "test": "assert 1 == 1"},  # asks the program nothing
+        {"type": "check", "entry_point": "add", "test": "import no_such_module\nassert add(1, 2) == 3"},
+        {"type": "check", "entry_point": "add", "test": "assert add(print, 2) == 3"},  # cannot be sent
+        {"type": "check", "entry_point": 1, "test": "assert add(1, 2) == 3"},
         {"type": "other", "cases": [1]},
         [1, 2],
     ],
 )
 def test_tests_that_cannot_be_run_are_unverified(verifier, tests):
-    assert grade(verifier, tests, GOOD_SUM).status == "unverified"
-
-
-def test_only_built_in_problems_run_without_a_sandbox(verifier):
-    verdict = verifier.verify(problem(SUM, source="downloaded.jsonl"), f"```python\n{GOOD_SUM}\n```")
-    assert verdict.status == "unverified"
-    assert verdict.reason == "refused: unsandboxed backend runs built-in problems only"
-    assert verifier.backend == "unsandboxed"
-
-
-def test_a_broker_that_cannot_start_is_unverified(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with Verifier(LIMITS) as broken:
-        verdict = grade(broken, SUM, GOOD_SUM)
-        assert verdict.status == "unverified"
-        assert "/nowhere/python" in verdict.reason
-        assert verifier_root(broken) is None
-
-
-def verifier_root(verifier) -> str | None:
-    root = verifier._broker._root
-    return root if root and os.path.exists(root) else None
+    assert grade(verifier, tests, GOOD_ADD).status == "unverified"
 
 
 def test_limits_above_zero():
     with pytest.raises(ValueError, match="test_timeout_s is 0"):
         Limits(test_timeout_s=0)
-
-
-# --- ends ---
-
-
-def test_close_leaves_no_process_and_no_directory():
-    with Verifier(LIMITS) as one:
-        assert grade(one, SUM, GOOD_SUM).status == "correct"
-        pid, root = one._broker._broker.pid, one._broker._root
-    assert not Path(f"/proc/{pid}").exists()
-    assert not os.path.exists(root)
-    one.close()  # twice is once
-    assert grade(one, SUM, GOOD_SUM).status == "correct"  # and it starts again
-    one.close()
-
-
-def test_the_broker_ends_with_its_worker():
-    code = (
-        "import sys, time; from vt_ray.verify.verifier import *; from vt_ray.records import Problem\n"
-        "v = Verifier(Limits(test_timeout_s=60, completion_timeout_s=60))\n"
-        "tests = {'type': 'stdio', 'cases': [{'input': '', 'output': ''}]}\n"
-        "p = Problem('q', 'c', 'code', '?', tests=tests)\n"
-        "v.verify(p, '```\\npass\\n```')\n"
-        "print(v._broker._broker.pid, flush=True)\n"
-        "v.verify(p, '```\\nimport time\\nwhile True: time.sleep(1)\\n```')\n"
-    )
-    root = Path(__file__).parents[2]
-    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root)
-    broker = int(worker.stdout.readline())
-    wait_until(lambda: descendants(broker))
-    program = descendants(broker)
-    worker.send_signal(signal.SIGKILL)
-    worker.wait()
-    worker.stdout.close()
-    wait_until(lambda: not any(is_running(pid) for pid in (broker, *program)))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until(condition, timeout_s: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
 
 
 # --- pure parts ---

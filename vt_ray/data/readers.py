@@ -8,8 +8,7 @@ r"""The user's own problems, read from a file into `Problem` records.
 | verl / rllm | `prompt` or `reward_model` | `reward_model.ground_truth` |
 | MATH, Minerva | `problem` | `answer`, or the first of a list of answers |
 | GSM8K | `question` | what follows `####` at the end of `answer` |
-
-Problems whose answer is a program are refused: code from a file is not run.
+| code: see `code_readers` | `tests`, or `test` and `entry_point` | the tests |
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from vt_ray.data.code_readers import code_problem, is_code
 from vt_ray.data.problem_rows import ProblemFileError, Row, is_blank, read_rows
 from vt_ray.records import Kind, Problem, Solution
 
@@ -31,7 +31,6 @@ ANSWER_SUFFIX = r"Let's think step by step and output the final answer within \b
 DEFAULT_SUBDOMAIN = "math"
 
 _OUR_FIELDS = ("question_id", "kind", "subdomain")
-_PROGRAM_FIELDS = ("tests", "test", "entry_point", "canonical_solution", "public_tests", "private_tests")
 _MATH_TYPES = {
     "prealgebra": "algebra",
     "intermediate algebra": "algebra",
@@ -65,7 +64,8 @@ def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswere
 def _problem(row: Row, subdomain: str | None) -> Problem:
     """Choose the layout by the fields, and adapt the row."""
     names = set(row.fields)
-    _refuse_programs(row)
+    if is_code(row):
+        return code_problem(row, subdomain)
     if names & set(_OUR_FIELDS):
         return _from_ours(row, subdomain)
     if names & {"prompt", "reward_model"}:
@@ -80,25 +80,11 @@ def _problem(row: Row, subdomain: str | None) -> Problem:
     )
 
 
-def _refuse_programs(row: Row) -> None:
-    found = [name for name in _PROGRAM_FIELDS if row.fields.get(name) is not None]
-    for name in ("kind", "ability"):
-        value = row.fields.get(name)
-        if isinstance(value, str) and value.lower() in ("code", "coding", "programming"):
-            found.append(f"{name}={value!r}")
-    if found:
-        raise row.error(
-            f"this is a code problem ({', '.join(found)}), and code problems from a file are refused: the "
-            "code verifier is unsandboxed, so only the built-in ones may run. Give math or choice problems, "
-            "or use the built-in subdomain 'code'"
-        )
-
-
 def _from_ours(row: Row, subdomain: str | None) -> Problem:
     """The fields of `Problem`; `source` is always the file, whatever the row claims."""
     kind = row.text("kind")
     if kind not in ("math", "choice"):
-        raise row.error(f"kind={kind!r}: expected 'math' or 'choice'")
+        raise row.error(f"kind={kind!r}: expected 'math', 'choice' or 'code'")
     return Problem(
         question_id=row.text("question_id"),
         subdomain=subdomain or (row.text("subdomain") if "subdomain" in row.fields else DEFAULT_SUBDOMAIN),

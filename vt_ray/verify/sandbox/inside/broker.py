@@ -137,7 +137,9 @@ class _Test:
             {"stdio": self._start_stdio, "call": self._start_call, "check": self._start_check}[self.request["type"]]()
             stopped = self._watch()
         finally:
-            codes = [self._end(child) for child in self.children]
+            codes = [_end(child) for child in self.children]
+            if self.walls.backend == "unsandboxed":  # elsewhere no program has children
+                _end_orphans()
         return {"exit_code": codes[0], "candidate_exit_code": codes[-1], "stopped": stopped}
 
     def _start_stdio(self) -> None:
@@ -218,15 +220,13 @@ class _Test:
             if time.monotonic() >= self.deadline:
                 return "timeout"
 
-    def _end(self, pid: int) -> int:
-        """Kill what is left of a child's group and its orphans. The child's own exit code (-9: killed)."""
-        for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
-            with contextlib.suppress(ProcessLookupError):
-                kill(pid, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if self.walls.backend == "unsandboxed":  # elsewhere no program has children
-            _end_orphans()
-        return code
+
+def _end(pid: int) -> int:
+    """Kill what is left of a child and its group. The child's own exit code (-9: killed)."""
+    for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _end_orphans() -> None:

@@ -26,6 +26,7 @@ def run_candidate(source: str) -> int:
     def serve(names: dict[str, Any]) -> None:
         names.update(prelude_names)
         execute(source, names)
+        sys.stdout.flush()  # the test's end is this process's end
         _serve(names)
 
     return run_as_main(serve)

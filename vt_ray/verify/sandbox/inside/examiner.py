@@ -57,7 +57,8 @@ def run_test_code(request_text: str) -> int:
     except (Unsendable, SyntaxError) as error:
         report = {"malformed": _text(error)}
     except BaseException as error:
-        at_fault = remote.calls or remote.missing
+        # A name that neither test nor program defines, or what is no function, is the program's fault.
+        at_fault = remote.calls or remote.gave_data or isinstance(error, NameError)
         report = {"failed": "runtime_error"} if at_fault else {"malformed": _text(error)}
     if "passed" in report and not remote.calls:
         report = {"malformed": "the test never calls the program"}
@@ -83,6 +84,8 @@ def _run(request: dict[str, Any], remote: _Remote) -> None:
     # HumanEval's own test defines `check` and leaves the call to the harness.
     if not remote.calls and isinstance(names.get("check"), types.FunctionType) and entry:
         remote.bring(entry, names)
+        if entry not in names:
+            raise NameError(entry)
         names["check"](names[entry])
 
 
@@ -96,15 +99,14 @@ class _Remote:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.missing = False
+        self.gave_data = False
 
     def bring(self, name: str, names: dict[str, Any]) -> None:
         """Put what the program calls `name` among the test's names; nothing where it has no such name."""
         answer = self._exchange({"op": "name", "name": name})
-        if "missing" in answer:
-            self.missing = True
-        else:
-            names[name] = self._value(answer)
+        if "missing" not in answer:
+            names[name] = value = self._value(answer)
+            self.gave_data |= type(value) is not _Object
 
     def ask(self, message: dict[str, Any], given: Any = None) -> Any:
         answer = self._exchange(message)
@@ -169,7 +171,7 @@ class _Object:
     def __iter__(self) -> Iterator[Any]:
         return iter(self._remote.ask({"op": "list", "object": self._number}))
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __len__ = __contains__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
     __hash__ = object.__hash__
 
 

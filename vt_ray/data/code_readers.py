@@ -1,0 +1,106 @@
+"""Code problems from a file: whichever way their tests are written, as one of the forms of `verify/test_forms.py`.
+
+| layout | known by | becomes |
+|---|---|---|
+| ours | `kind: code`, `tests` with a `type` | itself |
+| rllm | `tests.inputs` and `tests.outputs` | stdio |
+| rllm (LeetCode) | `tests.functional`, code that calls the candidate | check |
+| HumanEval | `prompt`, `entry_point`, `test` | check |
+
+Whether programs may be run on this machine is for the sandbox to say, when a run starts.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+from vt_ray.data.problem_rows import Row
+from vt_ray.records import Problem, Solution
+from vt_ray.verify.test_forms import MalformedTests, test_requests
+
+SUBDOMAIN = "code"
+
+_PROGRAM_FIELDS = ("tests", "test", "entry_point", "canonical_solution", "public_tests", "private_tests")
+_CODE_KINDS = ("code", "coding", "programming")
+
+
+def is_code(row: Row) -> bool:
+    """Whether the row's answer is a program."""
+    said = (row.fields.get(name) for name in ("kind", "ability"))
+    return any(row.fields.get(name) is not None for name in _PROGRAM_FIELDS) or any(
+        isinstance(value, str) and value.lower() in _CODE_KINDS for value in said
+    )
+
+
+def code_problem(row: Row, subdomain: str | None) -> Problem:
+    """The row as a Problem with tests that can be run. Raises ProblemFileError."""
+    tests = _tests(row)
+    try:
+        test_requests(tests)
+    except MalformedTests as error:
+        raise row.error(f"its tests cannot be run: {error}") from error
+    level = row.fields.get("level", 1)
+    return Problem(
+        question_id=_question_id(row),
+        subdomain=subdomain or _said_subdomain(row) or SUBDOMAIN,
+        kind="code",
+        question=row.text(next((name for name in ("question", "problem") if name in row.fields), "prompt")),
+        tests=tests,
+        solutions=tuple(_solutions(row)),
+        level=level if type(level) is int else 1,
+        source=str(row.path),
+    )
+
+
+def _question_id(row: Row) -> str:
+    return next((row.text(name) for name in ("question_id", "task_id") if name in row.fields), row.question_id())
+
+
+def _tests(row: Row) -> dict[str, Any]:
+    fields = row.fields
+    if "test" in fields and "entry_point" in fields:
+        entry_point = row.text("entry_point")
+        helpers = _helpers(row.text("prompt"), entry_point)
+        return {"type": "check", "entry_point": entry_point, "test": f"{helpers}\n\n{row.text('test')}"}
+    tests = fields.get("tests")
+    if isinstance(tests, str):  # parquet has no free-form column
+        try:
+            tests = json.loads(tests)
+        except ValueError as error:
+            raise row.error(f"'tests' is text but not JSON ({error})") from None
+    if not isinstance(tests, dict):
+        raise row.error("this is a code problem without 'tests': expected a dict, or that dict as a JSON string")
+    if tests.get("functional"):
+        return {"type": "check", "test": tests["functional"]}
+    if "inputs" in tests and "outputs" in tests:
+        inputs, outputs = tests["inputs"], tests["outputs"]
+        if not (isinstance(inputs, list) and isinstance(outputs, list) and len(inputs) == len(outputs)):
+            raise row.error("'tests' needs as many inputs as outputs")
+        pairs = zip(inputs, outputs, strict=True)
+        return {"type": "stdio", "cases": [{"input": given, "output": expected} for given, expected in pairs]}
+    return tests
+
+
+def _helpers(prompt: str, entry_point: str) -> str:
+    """What else stands in the prompt. A test that uses a helper of it gets its own copy, not the candidate's."""
+    try:
+        body = ast.parse(prompt).body
+    except SyntaxError:
+        return ""
+    return "\n".join(ast.unparse(node) for node in body if getattr(node, "name", "") != entry_point)
+
+
+def _said_subdomain(row: Row) -> str | None:
+    said = row.fields.get("subdomain")
+    return said if isinstance(said, str) and said else None
+
+
+def _solutions(row: Row) -> list[Solution]:
+    """Programs that solve it, as completions would show them."""
+    found = row.fields.get("canonical_solution", row.fields.get("solutions"))
+    if isinstance(found, str) and found.strip():
+        before = row.text("prompt") if "canonical_solution" in row.fields else ""
+        return [Solution("reference", f"```python\n{before}{found.strip(chr(10))}\n```")]
+    return []
