@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -25,7 +26,7 @@ from vt_ray.verify.sandbox.backends import UNSANDBOXED, NoSandbox
 from vt_ray.verify.verifier import Verifier
 
 _WINDOW = 1_024
-_LEAVE_S = 3.0  # what a stopped worker gets to finish its row; its processes end with this one anyhow
+_LEAVE_S = 2.0  # what stopped workers get to finish their rows; their processes end with this one anyhow
 # How a reason begins that says nothing about the row: the process that should have answered was lost.
 _LOST = (
     *("the sandbox broker", "the sandbox server", "the test code's process"),
@@ -100,8 +101,9 @@ class Grading:
                 self._jobs.get_nowait()
         for _ in self._workers:
             self._jobs.put(None)
+        deadline = time.monotonic() + _LEAVE_S
         for worker in self._workers:
-            worker.join(_LEAVE_S)
+            worker.join(max(0.0, deadline - time.monotonic()))
 
     def __enter__(self) -> Grading:
         return self
