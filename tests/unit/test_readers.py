@@ -344,7 +344,16 @@ def test_real_math_has_four_rows_without_answers() -> None:
 
 
 @needs_real_files
-@pytest.mark.parametrize("name", ["humaneval.jsonl.gz", "leetcode_test.json", "code_contests_test.json"])
-def test_real_code_files_are_refused(name: str) -> None:
-    with pytest.raises(ProblemFileError, match=f"{name}, row 1: this is a code problem"):
-        read_problems(REAL / name)
+@pytest.mark.parametrize(
+    ("name", "count", "form"),
+    [
+        ("humaneval.jsonl.gz", 164, "check"),
+        ("leetcode_test.json", 200, "check"),
+        ("code_contests_test.json", 165, "stdio"),
+    ],
+)
+def test_real_code_files(name: str, count: int, form: str) -> None:
+    problems = read_problems(REAL / name)
+    assert len(problems) == count
+    assert {p.kind for p in problems} == {"code"}
+    assert {p.tests["type"] for p in problems if p.tests} == {form}

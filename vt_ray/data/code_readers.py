@@ -101,6 +101,6 @@ def _solutions(row: Row) -> list[Solution]:
     """Programs that solve it, as completions would show them."""
     found = row.fields.get("canonical_solution", row.fields.get("solutions"))
     if isinstance(found, str) and found.strip():
-        before = row.text("prompt") if "canonical_solution" in row.fields else ""
+        before = row.text("prompt") + "\n" if "canonical_solution" in row.fields else ""
         return [Solution("reference", f"```python\n{before}{found.strip(chr(10))}\n```")]
     return []
