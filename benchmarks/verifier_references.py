@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
-import gzip
 import json
 import os
 import random
@@ -31,7 +30,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vt_ray.data.readers import read_problems
 from vt_ray.progress import bar
+from vt_ray.records import Problem
+from vt_ray.verify.code_answer import extract_program
 from vt_ray.verify.grading import Graded, Grading, limits_of
 from vt_ray.verify.limits import Limits, SandboxConfig
 from vt_ray.verify.sandbox.inside.program import _PRELUDE as PRELUDE
@@ -44,61 +46,42 @@ REFERENCE_TIMEOUT_S = 10.0  # no machine is so busy; a mutant that never ends is
 
 @dataclass(frozen=True)
 class Reference:
-    """A problem's tests, in the form that a row's `tests` has, and a program: its solution, where it has one."""
+    """A problem with a program for it: its own solution, where it has one."""
 
-    name: str
-    tests: dict[str, Any]
+    problem: Problem
     program: str
 
+    @property
+    def name(self) -> str:
+        return self.problem.question_id
+
     def row(self) -> dict[str, Any]:
-        return {"id": self.name, "kind": "code", "tests": self.tests, "response": f"```python\n{self.program}\n```"}
-
-
-# --- the data ---
+        response = f"```python\n{self.program}\n```"
+        return {"id": self.name, "kind": "code", "tests": self.problem.tests, "response": response}
 
 
 def leetcode(folder: Path) -> list[Reference]:
-    rows = json.loads((folder / "leetcode_test.json").read_text())
-    return [
-        Reference(f"leetcode/{n}", _check(row["tests"]["functional"]), LEETCODE_NAMES + row["solutions"])
-        for n, row in enumerate(rows)
-        if _needs_only_the_standard_library(row["solutions"])  # no sandbox has other packages
-    ]
+    found = _solved(folder / "leetcode_test.json", LEETCODE_NAMES)
+    return [one for one in found if _needs_only_the_standard_library(one.program)]  # no sandbox has other packages
+
+
+def humaneval(folder: Path) -> list[Reference]:
+    return _solved(folder / "humaneval.jsonl.gz")
+
+
+def contests(folder: Path) -> list[Reference]:
+    return [Reference(problem, "pass") for problem in read_problems(folder / "code_contests_test.json")]
+
+
+def _solved(path: Path, before: str = "") -> list[Reference]:
+    solved = ((problem, extract_program(problem.solutions[0].text)) for problem in read_problems(path))
+    return [Reference(problem, before + program) for problem, program in solved if program]
 
 
 def _needs_only_the_standard_library(program: str) -> bool:
     imports = (node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Import | ast.ImportFrom))
     modules = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports}
     return all(module and module.partition(".")[0] in sys.stdlib_module_names for module in modules)
-
-
-def humaneval(folder: Path) -> list[Reference]:
-    with gzip.open(folder / "humaneval.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return [
-        Reference(
-            row["task_id"],
-            _check(f"{row['test']}\ncheck({row['entry_point']})"),
-            row["prompt"] + row["canonical_solution"],
-        )
-        for row in rows
-    ]
-
-
-def _check(test: str) -> dict[str, Any]:
-    """Test code that ends in `check(name)` or `check(Solution().name)`."""
-    called = test.rstrip().rpartition("check(")[2].removesuffix(")")
-    return {"type": "check", "entry_point": called.rpartition(".")[2], "test": test}
-
-
-def contests(folder: Path) -> list[Reference]:
-    rows = json.loads((folder / "code_contests_test.json").read_text())
-    return [Reference(f"contest/{n}", _stdio(row["tests"]), "pass") for n, row in enumerate(rows)]
-
-
-def _stdio(tests: dict[str, list[str]]) -> dict[str, Any]:
-    cases = [{"input": i, "output": o} for i, o in zip(tests["inputs"], tests["outputs"], strict=True)]
-    return {"type": "stdio", "cases": cases}
 
 
 # --- mutants ---
@@ -236,9 +219,11 @@ def measure_mutants(pool: Grading, title: str, problems: list[Reference], seed: 
     return outcome
 
 
-def passes_plainly(problem: Reference) -> bool:
+def passes_plainly(reference: Reference) -> bool:
     """Whether a fresh Python that runs program and test, one after the other, ends without an error."""
-    code = f"{PRELUDE}\n{problem.program}\n{problem.tests['test']}"
+    tests = reference.problem.tests or {}
+    call = f"check({tests['entry_point']})" if tests.get("entry_point") else ""
+    code = "\n".join((PRELUDE, reference.program, tests["test"], call))
     command = [find_interpreter(""), "-I", "-S", "-c", code]
     try:
         return subprocess.run(command, capture_output=True, timeout=REFERENCE_TIMEOUT_S, env={}).returncode == 0
