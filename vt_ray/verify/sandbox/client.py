@@ -30,7 +30,9 @@ _MODULES = (
 )
 # Modules come as text: the interpreter's user may not be able to read the folder that they are in.
 _LOADER = f"""
-import json, struct, sys, types
+import json, os, struct, sys, types
+# Modules are told of a fork for the sake of threads, and the broker has none. Each program would pay for it.
+os.register_at_fork = lambda **hooks: None
 size = struct.unpack("!I", sys.stdin.buffer.raw.read(4))[0]
 data = b""
 while len(data) < size:

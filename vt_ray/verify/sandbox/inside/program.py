@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import sys
 import threading
 import types
@@ -88,6 +89,8 @@ def run_call(request_text: str) -> int:
 
 
 def execute(source: str, names: dict[str, Any]) -> None:
+    if "random" in source:
+        random.seed()  # all programs begin as copies of one process
     exec(compile(source, "main.py", "exec", dont_inherit=True), names)
 
 
