@@ -36,11 +36,9 @@ from vt_ray.records import Problem
 from vt_ray.verify.code_answer import extract_program
 from vt_ray.verify.grading import Graded, Grading, limits_of
 from vt_ray.verify.limits import Limits, SandboxConfig
-from vt_ray.verify.sandbox.inside.program import _PRELUDE as PRELUDE
+from vt_ray.verify.sandbox.inside.program import PRELUDE
 from vt_ray.verify.sandbox.interpreter import find_interpreter
 
-# LeetCode's own judge has these names without an import, and a few solutions rely on it.
-LEETCODE_NAMES = "from math import log10\nfrom string import ascii_lowercase, ascii_uppercase\n"
 REFERENCE_TIMEOUT_S = 10.0  # no machine is so busy; a mutant that never ends is given up sooner
 
 
@@ -61,7 +59,7 @@ class Reference:
 
 
 def leetcode(folder: Path) -> list[Reference]:
-    found = _solved(folder / "leetcode_test.json", LEETCODE_NAMES)
+    found = _solved(folder / "leetcode_test.json")
     return [one for one in found if _needs_only_the_standard_library(one.program)]  # no sandbox has other packages
 
 
@@ -73,9 +71,9 @@ def contests(folder: Path) -> list[Reference]:
     return [Reference(problem, "pass") for problem in read_problems(folder / "code_contests_test.json")]
 
 
-def _solved(path: Path, before: str = "") -> list[Reference]:
+def _solved(path: Path) -> list[Reference]:
     solved = ((problem, extract_program(problem.solutions[0].text)) for problem in read_problems(path))
-    return [Reference(problem, before + program) for problem, program in solved if program]
+    return [Reference(problem, program) for problem, program in solved if program]
 
 
 def _needs_only_the_standard_library(program: str) -> bool:

@@ -197,7 +197,8 @@ class FakeVerifier:
         elif text.startswith("raise"):
             raise RuntimeError(text)
         elif text and (len(FakeVerifier.made) == 1 or not text.startswith("once")):
-            return Examination(Verdict("unverified", text.removeprefix("once "), 1.0))
+            lost = "lost" in text
+            return Examination(Verdict("unverified", text.removeprefix("once "), 1.0, retry=lost))
         return Examination(Verdict("correct", "", 1.0))
 
     def close(self):
@@ -237,7 +238,7 @@ def test_a_row_that_loses_its_verifier_is_asked_once_more_of_another(fake):
 
 
 def test_a_row_that_loses_every_verifier_stays_unverified(fake):
-    rows = [said("a", "the math process ended twice without an answer"), said("b")]
+    rows = [said("a", "the math process was lost twice"), said("b")]
     first, second = graded(rows)
     assert (first.examination.verdict.status, first.retried) == ("unverified", True)
     assert (second.examination.verdict.status, second.retried) == ("correct", False)

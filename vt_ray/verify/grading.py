@@ -27,11 +27,6 @@ from vt_ray.verify.verifier import Verifier
 
 _WINDOW = 1_024
 _LEAVE_S = 2.0  # what stopped workers get to finish their rows; their processes end with this one anyhow
-# How a reason begins that says nothing about the row: the process that should have answered was lost.
-_LOST = (
-    *("the sandbox broker", "the sandbox server", "the test code's process"),
-    *("the math process", "the verifier failed"),
-)
 
 
 def limits_of(test_timeout_s: float, memory_mb: int, backend: str) -> Limits:
@@ -140,14 +135,10 @@ class _Worker(threading.Thread):
         if row.problem is None:
             return Graded(row.row_id, row.kind, Examination(Verdict("unverified", row.fault)))
         first = self.verifier.examine(row.problem, row.response)
-        if not _lost(first.verdict):
+        if not first.verdict.retry:
             return Graded(row.row_id, row.kind, first)
         self.verifier.close()
         self.verifier = Verifier(self._limits)
         second = self.verifier.examine(row.problem, row.response)
         verdict = replace(second.verdict, seconds=first.verdict.seconds + second.verdict.seconds)
         return Graded(row.row_id, row.kind, replace(second, verdict=verdict), retried=True)
-
-
-def _lost(verdict: Verdict) -> bool:
-    return verdict.status == "unverified" and verdict.reason.startswith(_LOST)

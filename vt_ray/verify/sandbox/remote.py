@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.sandbox.client import BrokerLost, Outcome
-from vt_ray.verify.sandbox.inside.program import _PRELUDE as PRELUDE
+from vt_ray.verify.sandbox.inside.program import PRELUDE
 
 # What runs there in front of a `call` test's program, behind the text of plain.py. Python 3.9 upwards.
 _DRIVER = """

@@ -26,7 +26,7 @@ from vt_ray.verify.sandbox.inside.plain import plain
 CHANNEL_FD = 0
 
 # What LeetCode-style programs rely on without importing it.
-_PRELUDE = """
+PRELUDE = """
 from typing import *
 from collections import *
 from itertools import *
@@ -34,10 +34,12 @@ from functools import *
 from heapq import *
 from bisect import *
 import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string
-from math import gcd, inf, sqrt, ceil, floor, comb, factorial, isqrt
+from math import ceil, comb, cos, exp, factorial, floor, gcd, hypot, inf, isqrt
+from math import lcm, log, log10, log2, pi, prod, sin, sqrt
+from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 """
 prelude_names: dict[str, Any] = {}
-exec(_PRELUDE, prelude_names)  # once, in the broker: a forked child has it for nothing
+exec(PRELUDE, prelude_names)  # once, in the broker: a forked child has it for nothing
 prelude_names.pop("__builtins__")
 
 # Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each
