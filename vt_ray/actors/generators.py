@@ -14,6 +14,9 @@ from vt_ray.engines.weights import checkpoint_buckets, compare_checksums
 from vt_ray.interfaces import Acknowledgement, Handle, Weights
 from vt_ray.records import Prompt, Sampling
 
+# A generator pauses when so many of its groups wait to be read: the verifiers are far behind.
+MAX_UNREAD_GROUPS = 256
+
 
 @ray.remote
 class GeneratorActor:
@@ -61,7 +64,9 @@ class RayGenerator:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Handle]:
         shares = [list(prompts[i :: len(self.actors)]) for i in range(len(self.actors))]
         streams = [
-            actor.generate.options(num_returns="streaming").remote(share, sampling)
+            actor.generate.options(
+                num_returns="streaming", _generator_backpressure_num_objects=MAX_UNREAD_GROUPS
+            ).remote(share, sampling)
             for actor, share in zip(self.actors, shares, strict=True)
             if share
         ]

@@ -1,0 +1,69 @@
+"""An iterator read by a thread: in order, bounded, with its errors, and let go when nobody takes any more."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from vt_ray.actors.read_ahead import ReadAhead
+
+
+def all_of(ahead, wait_s=1.0):
+    taken = []
+    while not ahead.ended:
+        taken += ahead.take(wait_s)
+    return taken
+
+
+def until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_items_come_in_order_and_then_the_end():
+    with ReadAhead(range(100), 3) as ahead:
+        assert all_of(ahead) == list(range(100))
+        assert ahead.take(0) == ()
+
+
+def test_no_more_is_read_than_the_bound_while_nobody_takes():
+    read = []
+    with ReadAhead((read.append(i) or i for i in range(1000)), 5) as ahead:
+        until(lambda: len(read) == 6)
+        time.sleep(0.3)
+        assert len(read) == 6  # five that wait and one in hand
+        assert ahead.take(1.0) == (0,)
+        until(lambda: len(read) == 7)
+
+
+def test_whoever_takes_does_not_wait_for_a_slow_iterator():
+    go = threading.Event()
+    with ReadAhead((go.wait() for _ in range(1)), 5) as ahead:
+        begin = time.monotonic()
+        assert ahead.take(0) == ()
+        assert ahead.take(0.05) == ()
+        assert time.monotonic() - begin < 1
+        go.set()
+        assert all_of(ahead) == [True]
+
+
+def test_what_reading_raises_is_raised_where_the_items_are_taken():
+    def items():
+        yield 1
+        raise ConnectionAbortedError("generator lost")
+
+    with ReadAhead(items(), 5) as ahead:
+        assert ahead.take(5.0) == (1,)
+        with pytest.raises(ConnectionAbortedError, match="generator lost"):
+            ahead.take(5.0)
+
+
+def test_the_thread_ends_when_nobody_takes_any_more():
+    with ReadAhead(iter(int, 1), 2) as ahead:
+        ahead.take(1.0)
+    ahead._thread.join(10)
+    assert not ahead._thread.is_alive()

@@ -1,0 +1,60 @@
+"""An iterator that is read by a thread, a bounded number of items ahead: whoever takes them need not wait for one."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+_LOOK_UP_S = 0.1
+
+
+class ReadAhead:
+    """`with ReadAhead(items, most) as ahead:` reads at most `most` items that nobody has taken, and one in hand."""
+
+    def __init__(self, items: Iterable[Any], most: int):
+        self.ended = False
+        self._items, self._read = items, queue.Queue[tuple[str, Any]](most)
+        self._stopped = threading.Event()
+        # A daemon: it may be waiting for an item that never comes.
+        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
+
+    def __enter__(self) -> ReadAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopped.set()
+
+    def take(self, wait_s: float) -> tuple[Any, ...]:
+        """The next item, as a tuple of one; none if none comes within `wait_s`. Raises what reading has raised."""
+        if self.ended:
+            return ()
+        try:
+            what, value = self._read.get(timeout=wait_s) if wait_s else self._read.get_nowait()
+        except queue.Empty:
+            return ()
+        if what == "item":
+            return (value,)
+        self.ended = True
+        if what == "error":
+            raise value
+        return ()
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                self._put("item", item)
+                if self._stopped.is_set():
+                    return
+            self._put("end", None)
+        except BaseException as error:  # it belongs to whoever takes the items
+            self._put("error", error)
+
+    def _put(self, what: str, value: Any) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self._read.put((what, value), timeout=_LOOK_UP_S)
+            except queue.Full:
+                continue
