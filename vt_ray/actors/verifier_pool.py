@@ -77,6 +77,7 @@ class VerifierPool:
     ):
         self.spawn, self.refuse_lost_nodes = spawn, refuse_lost_nodes
         self.startup_timeout_s, self.hangs_after_s = startup_timeout_s, hangs_after_s
+        self._patience = min(CHECK_EVERY_S, hangs_after_s)
         self._seats = [_Seat(name) for name in names]
         self._costs = Costs()
         self._retries = self._spawned = 0
@@ -92,7 +93,7 @@ class VerifierPool:
                 while not ahead.ended or schedule.open_groups:
                     self._fill_seats()
                     self._deal(schedule, ahead)
-                    heard = self._await(LOOK_EVERY_S if self._may_deal(ahead) else CHECK_EVERY_S)
+                    heard = self._await(LOOK_EVERY_S if self._may_deal(ahead) else self._patience)
                     yield from (group for seat in heard if (group := self._hear(seat, schedule)))
                     yield from (group for seat in self._hanging() if (group := self._lose(seat, schedule, None)))
                     self._refuse_hopeless()

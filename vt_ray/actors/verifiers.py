@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ray
 
 from vt_ray.actors.logs import redirect_output
 from vt_ray.actors.schedule import CHUNK_S, Answer, Outline
-from vt_ray.interfaces import Handle
 from vt_ray.records import Problem, Rollouts
 from vt_ray.verify.verifier import Limits, Verifier
+
+if TYPE_CHECKING:
+    from vt_ray.interfaces import Handle
 
 # Groups that a worker keeps the texts of: chunks of one follow each other closely.
 KNOWN_GROUPS = 4
