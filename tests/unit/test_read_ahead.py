@@ -10,11 +10,18 @@ import pytest
 from vt_ray.actors.read_ahead import ReadAhead
 
 
-def all_of(ahead, wait_s=1.0):
+def all_of(ahead):
     taken = []
     while not ahead.ended:
-        taken += ahead.take(wait_s)
+        ahead.wait(1.0)
+        while item := ahead.take():
+            taken += item
     return taken
+
+
+def first_of(ahead):
+    ahead.wait(5.0)
+    return ahead.take()
 
 
 def until(condition):
@@ -27,7 +34,7 @@ def until(condition):
 def test_items_come_in_order_and_then_the_end():
     with ReadAhead(range(100), 3) as ahead:
         assert all_of(ahead) == list(range(100))
-        assert ahead.take(0) == ()
+        assert ahead.take() == ()
 
 
 def test_no_more_is_read_than_the_bound_while_nobody_takes():
@@ -36,7 +43,7 @@ def test_no_more_is_read_than_the_bound_while_nobody_takes():
         until(lambda: len(read) == 6)
         time.sleep(0.3)
         assert len(read) == 6  # five that wait and one in hand
-        assert ahead.take(1.0) == (0,)
+        assert ahead.take() == (0,)
         until(lambda: len(read) == 7)
 
 
@@ -44,8 +51,9 @@ def test_whoever_takes_does_not_wait_for_a_slow_iterator():
     go = threading.Event()
     with ReadAhead((go.wait() for _ in range(1)), 5) as ahead:
         begin = time.monotonic()
-        assert ahead.take(0) == ()
-        assert ahead.take(0.05) == ()
+        assert ahead.take() == ()
+        ahead.wait(0.05)
+        assert ahead.take() == ()
         assert time.monotonic() - begin < 1
         go.set()
         assert all_of(ahead) == [True]
@@ -56,14 +64,21 @@ def test_what_reading_raises_is_raised_where_the_items_are_taken():
         yield 1
         raise ConnectionAbortedError("generator lost")
 
-    with ReadAhead(items(), 5) as ahead:
-        assert ahead.take(5.0) == (1,)
-        with pytest.raises(ConnectionAbortedError, match="generator lost"):
-            ahead.take(5.0)
+    with ReadAhead(items(), 5) as ahead, pytest.raises(ConnectionAbortedError, match="generator lost"):
+        all_of(ahead)
 
 
 def test_the_thread_ends_when_nobody_takes_any_more():
     with ReadAhead(iter(int, 1), 2) as ahead:
-        ahead.take(1.0)
+        assert first_of(ahead) == (0,)
     ahead._thread.join(10)
     assert not ahead._thread.is_alive()
+
+
+def test_a_wait_ends_as_soon_as_there_is_something():
+    begin = time.monotonic()
+    with ReadAhead((time.sleep(0.2) for _ in range(2)), 2) as ahead:
+        assert first_of(ahead) == (None,)
+        assert all_of(ahead) == [None]
+        ahead.wait(60)
+    assert time.monotonic() - begin < 5

@@ -16,7 +16,7 @@ class ReadAhead:
     def __init__(self, items: Iterable[Any], most: int):
         self.ended = False
         self._items, self._read = items, queue.Queue[tuple[str, Any]](most)
-        self._stopped = threading.Event()
+        self._news, self._stopped = threading.Event(), threading.Event()
         # A daemon: it may be waiting for an item that never comes.
         self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
 
@@ -27,12 +27,18 @@ class ReadAhead:
     def __exit__(self, *exc: object) -> None:
         self._stopped.set()
 
-    def take(self, wait_s: float) -> tuple[Any, ...]:
-        """The next item, as a tuple of one; none if none comes within `wait_s`. Raises what reading has raised."""
+    def wait(self, wait_s: float) -> None:
+        """Until there is something to take, or the end; `wait_s` at most."""
+        if not self.ended:
+            self._news.wait(wait_s)
+            self._news.clear()
+
+    def take(self) -> tuple[Any, ...]:
+        """The next item, as a tuple of one; none if there is none now. Raises what reading has raised."""
         if self.ended:
             return ()
         try:
-            what, value = self._read.get(timeout=wait_s) if wait_s else self._read.get_nowait()
+            what, value = self._read.get_nowait()
         except queue.Empty:
             return ()
         if what == "item":
@@ -55,6 +61,8 @@ class ReadAhead:
     def _put(self, what: str, value: Any) -> None:
         while not self._stopped.is_set():
             try:
-                return self._read.put((what, value), timeout=_LOOK_UP_S)
+                self._read.put((what, value), timeout=_LOOK_UP_S)
             except queue.Full:
                 continue
+            self._news.set()
+            return

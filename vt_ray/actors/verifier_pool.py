@@ -28,7 +28,7 @@ MAX_OPEN_GROUPS = 64
 HANGS_AFTER_S = 300.0
 CHECK_EVERY_S = 5.0
 # How often new rollouts are looked for while a worker has nothing to do.
-LOOK_EVERY_S = 0.02
+LOOK_EVERY_S = 0.01
 # Starts that fail one after the other in every seat: there is no use in going on.
 HOPELESS_STARTS = 3
 LONGEST_PAUSE_S = 30.0
@@ -93,7 +93,7 @@ class VerifierPool:
                 while not ahead.ended or schedule.open_groups:
                     self._fill_seats()
                     self._deal(schedule, ahead)
-                    heard = self._await(LOOK_EVERY_S if self._may_deal(ahead) else self._patience)
+                    heard = self._await(LOOK_EVERY_S if self._may_deal(ahead) else self._patience, ahead)
                     yield from (group for seat in heard if (group := self._hear(seat, schedule)))
                     yield from (group for seat in self._hanging() if (group := self._lose(seat, schedule, None)))
                     self._refuse_hopeless()
@@ -108,7 +108,7 @@ class VerifierPool:
         nothing = Schedule(self._costs)
         while not all(seat.serves or seat.failed_starts for seat in self._seats) or not self._serving():
             self._fill_seats()
-            for seat in self._await(1.0):
+            for seat in self._await(CHECK_EVERY_S):
                 self._hear(seat, nothing)
             self._refuse_hopeless()
 
@@ -141,18 +141,18 @@ class VerifierPool:
         for seat in sorted((seat for seat in self._seats if seat.idle), key=lambda seat: seat.busy_s):
             chunk = schedule.deal(seat.worker, workers)
             if chunk is None and schedule.open_groups < MAX_OPEN_GROUPS:
-                for handle in ahead.take(wait_s=0):
+                for handle in ahead.take():
                     schedule.admit(handle)
                     chunk = schedule.deal(seat.worker, workers)
             if chunk is not None:
                 seat.chunk, seat.since = chunk, time.monotonic()
                 seat.awaited = seat.actor.grade.remote([schedule.handle(chunk)], chunk.samples)
 
-    def _await(self, wait_s: float) -> list[_Seat]:
-        """The seats that were heard of, after `wait_s` at most."""
+    def _await(self, wait_s: float, ahead: ReadAhead | None = None) -> list[_Seat]:
+        """The seats that were heard of, after `wait_s` at most; none where there may be rollouts to deal."""
         awaited = {seat.awaited: seat for seat in self._seats if seat.awaited is not None}
         if not awaited:
-            time.sleep(min(wait_s, LOOK_EVERY_S))
+            ahead.wait(CHECK_EVERY_S) if ahead and self._serving() else time.sleep(LOOK_EVERY_S)
             return []
         ready, _ = ray.wait(list(awaited), num_returns=1, timeout=wait_s)
         return [awaited[ref] for ref in ready]

@@ -38,7 +38,7 @@ class VerifierWorker:
 
     def ready(self) -> str:
         """Answers when the worker has started: how it confines programs."""
-        return self.verifier.backend
+        return self.verifier.backend or "unknown"
 
     def grade(self, rollouts: list[Handle], samples: tuple[int, ...] | None) -> Answer:
         """Verdicts for `samples` (None: all) of the one group in `rollouts`, in order, until CHUNK_S have passed.
