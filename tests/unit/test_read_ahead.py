@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vt_ray.actors.read_ahead import ReadAhead
+from vt_ray.actors.read_ahead import ReadAhead, abandoned
 
 
 def all_of(ahead):
@@ -71,8 +71,20 @@ def test_what_reading_raises_is_raised_where_the_items_are_taken():
 def test_the_thread_ends_when_nobody_takes_any_more():
     with ReadAhead(iter(int, 1), 2) as ahead:
         assert first_of(ahead) == (0,)
-    ahead._thread.join(10)
     assert not ahead._thread.is_alive()
+
+
+def test_an_iterator_that_waits_for_long_can_know_that_it_is_abandoned():
+    def patient():
+        yield 1
+        while not abandoned():
+            time.sleep(0.01)
+
+    assert not abandoned()
+    with ReadAhead(patient(), 2) as ahead:
+        assert first_of(ahead) == (1,)
+    assert not ahead._thread.is_alive()
+    assert not abandoned()
 
 
 def test_a_wait_ends_as_soon_as_there_is_something():

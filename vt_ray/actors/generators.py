@@ -9,6 +9,7 @@ import ray
 
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.read_ahead import abandoned
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
 from vt_ray.engines.weights import checkpoint_buckets, compare_checksums
 from vt_ray.interfaces import Acknowledgement, Handle, Weights
@@ -16,6 +17,7 @@ from vt_ray.records import Prompt, Sampling
 
 # A generator pauses when so many of its groups wait to be read: the verifiers are far behind.
 MAX_UNREAD_GROUPS = 256
+LOOK_UP_S = 1.0
 
 
 @ray.remote
@@ -86,9 +88,9 @@ class RayGenerator:
 
 
 def _interleave(streams: list) -> Iterator[Handle]:
-    """Handles from several streams, whichever comes first."""
-    while streams:
-        ready, _ = ray.wait(streams, num_returns=1, fetch_local=False)
+    """Handles from several streams, whichever comes first, as long as somebody wants them."""
+    while streams and not abandoned():
+        ready, _ = ray.wait(streams, num_returns=1, timeout=LOOK_UP_S, fetch_local=False)
         for stream in ready:
             try:
                 yield next(stream)

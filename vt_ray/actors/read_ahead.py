@@ -8,6 +8,14 @@ from collections.abc import Iterable
 from typing import Any
 
 _LOOK_UP_S = 0.1
+_LEAVE_S = 5.0
+_reading = threading.local()
+
+
+def abandoned() -> bool:
+    """Whether what this thread reads is wanted no more: an iterator that may wait for long asks now and then."""
+    stopped: threading.Event | None = getattr(_reading, "stopped", None)
+    return stopped is not None and stopped.is_set()
 
 
 class ReadAhead:
@@ -25,7 +33,9 @@ class ReadAhead:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        # Ray must not be closed under a thread that waits for it: the next call would start another one.
         self._stopped.set()
+        self._thread.join(_LEAVE_S)
 
     def wait(self, wait_s: float) -> None:
         """Until there is something to take, or the end; `wait_s` at most."""
@@ -49,6 +59,7 @@ class ReadAhead:
         return ()
 
     def _run(self) -> None:
+        _reading.stopped = self._stopped
         try:
             for item in self._items:
                 self._put("item", item)
