@@ -34,7 +34,7 @@ def open_pool(workers: int, limits: Limits, logs: Path, actor=VerifierActor, **c
         names,
         lambda name: actor.options(name=name, **options).remote(name, limits, logs),
         lambda: None,
-        **{"startup_timeout_s": 120.0, **changes},
+        **{"startup_timeout_s": 120.0, "hangs_after_s": 300.0, **changes},
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -109,6 +112,16 @@ def test_hostile_rows_are_each_answered_once_while_workers_are_killed(tmp_path):
     assert found["workers_after"] == 3
     assert found["driver_mib_after"] - found["driver_mib_before"] < 50, found
     assert found["largest_worker_mib_after"] - found["largest_worker_mib_before"] < 50, found
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_the_benchmark_ends_well():
+    script = Path(__file__).parents[2] / "benchmarks" / "verifier_pool.py"
+    done = subprocess.run([sys.executable, script, "--rows", "300"], capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["passed"] and figures["code"]["killed"] > 5
 
 
 def test_the_jobs_of_killed_actors_are_done_again_exactly_once(tmp_path):

@@ -107,9 +107,10 @@ class World:
         time.sleep(self.seconds[1])
         for r in arrived:
             self.note("grade", r.problem.question_id)
-            verdicts = tuple(Verdict(("correct", "wrong", "unverified")[int(c.text) % 3]) for c in r.completions)
-            cut = (False,) * len(verdicts)
-            yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, (1, 2, 3, 6), cut, r)
+            verdicts = tuple(
+                Verdict(("correct", "wrong", "unverified")[int(c.text) % 3], "", 0.5) for c in r.completions
+            )
+            yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, (1, 2, 3, 6), (False,) * 4, r)
 
     def counts(self):
         """As if something had been verified again for every group that was graded."""
@@ -245,7 +246,7 @@ def test_a_step_says_what_became_of_its_verification(tmp_path):
         verify = line["verify"]
         assert verify["verdicts"] == {s: statuses.count(s) / 8 for s in ("correct", "wrong", "unverified")}
         assert (verify["completions"], verify["retries"], verify["respawns"]) == (8, 2, 0)
-        assert verify["seconds"] == {"math": {"count": 8, "p50": 0.0, "p95": 0.0, "p99": 0.0}}
+        assert verify["seconds"] == {"math": {"count": 8, "p50": 0.5, "p95": 0.5, "p99": 0.5}}
         assert verify["backend"] == {"stand-in": 2}
 
 

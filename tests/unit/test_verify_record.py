@@ -19,18 +19,20 @@ def test_shares_percentiles_and_differences():
         Verdict("correct", "", 1.0),
         Verdict("wrong", "timeout", 10.0),
         Verdict("unverified", "the sandbox broker was lost (EOFError: it ended)", 3.0),
-        Verdict("wrong", "truncated", 0.0),
+        Verdict("wrong", "truncated"),
+        Verdict("unverified", "worker lost"),
         truncated=[3],
     )
-    # 0.00, 0.01, ..., 1.00: the percentiles are the hundredths.
-    math = group(*(Verdict("correct", "", i / 100) for i in range(101)))
+    # 1.00, 1.01, ..., 2.00: the percentiles are the hundredths.
+    math = group(*(Verdict("correct", "", 1 + i / 100) for i in range(101)))
     before, after = VerifierCounts(5, 1, {"landlock": 1}), VerifierCounts(9, 3, {"landlock": 2})
     record = verify_record([code, math], ["code", "math"], before, after)
-    assert record["seconds"]["math"] == pytest.approx({"count": 101, "p50": 0.5, "p95": 0.95, "p99": 0.99})
+    assert record["seconds"]["math"] == pytest.approx({"count": 101, "p50": 1.5, "p95": 1.95, "p99": 1.99})
     # Sorted 1, 3, 10: the median is 3, p95 lies 0.9 of the way from 3 to 10, p99 0.98.
     assert record["seconds"]["code"] == pytest.approx({"count": 3, "p50": 3.0, "p95": 9.3, "p99": 9.86})
-    assert record["verdicts"] == pytest.approx({"correct": 102 / 105, "wrong": 2 / 105, "unverified": 1 / 105})
-    assert record["reasons"] == {"timeout": 1 / 105, "the sandbox broker was lost": 1 / 105, "truncated": 1 / 105}
+    assert record["verdicts"] == pytest.approx({"correct": 102 / 106, "wrong": 2 / 106, "unverified": 2 / 106})
+    reasons = ("timeout", "the sandbox broker was lost", "truncated", "worker lost")
+    assert record["reasons"] == dict.fromkeys(reasons, 1 / 106)
     assert (record["retries"], record["respawns"], record["backend"]) == (4, 2, {"landlock": 2})
 
 

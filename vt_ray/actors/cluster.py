@@ -25,7 +25,7 @@ from vt_ray.actors.recorder import RayRecorder, RecorderActor
 from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.tracker import RayTracker, TrackerActor
 from vt_ray.actors.turns import Turns, TurnTakingGenerator, TurnTakingLearner
-from vt_ray.actors.verifier_pool import VerifierPool
+from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
 from vt_ray.actors.verifiers import VerifierActor
 from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig
 from vt_ray.engines.generation import EngineSpec
@@ -142,11 +142,13 @@ class RayCluster:
         return actor_class.options(**self._reservation.options(name)).remote(*arguments)
 
     def _start_verifiers(self) -> VerifierPool:
+        cluster, limits = self.config.cluster, self.config.verify
         return VerifierPool(
-            _names("verifier", self.config.cluster.num_verifiers),
-            lambda name: self._seat(VerifierActor, name, name, self.config.verify, self.log_folder),
+            _names("verifier", cluster.num_verifiers),
+            lambda name: self._seat(VerifierActor, name, name, limits, self.log_folder),
             self._reservation.refuse_lost_nodes,
-            self.config.cluster.startup_timeout_s,
+            cluster.startup_timeout_s,
+            HANGS_AFTER_S + limits.completion_timeout_s + limits.math_timeout_s,
         )
 
     def _start_generators(self, spec: EngineSpec) -> RayGenerator:

@@ -24,7 +24,7 @@ from vt_ray.records import GradedGroup
 
 # Groups that are read but not verified: beyond that the generators' stream is left alone.
 MAX_OPEN_GROUPS = 64
-# A worker that is this long over a chunk hangs: one completion is bounded by the verifier's limits.
+# A worker that is so much longer over a chunk than one completion may take hangs.
 HANGS_AFTER_S = 300.0
 CHECK_EVERY_S = 5.0
 # How often new rollouts are looked for while a worker has nothing to do.
@@ -64,7 +64,8 @@ class _Seat:
 class VerifierPool:
     """Implements `interfaces.Verifier`.
 
-    `spawn` starts the actor of a seat; `refuse_lost_nodes` raises where a node is gone for good.
+    `spawn` starts the actor of a seat; `refuse_lost_nodes` raises where a node is gone for good. A worker that is over
+    one chunk for `hangs_after_s` is replaced.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class VerifierPool:
         spawn: Callable[[str], ActorHandle],
         refuse_lost_nodes: Callable[[], None],
         startup_timeout_s: float,
-        hangs_after_s: float = HANGS_AFTER_S,
+        hangs_after_s: float,
     ):
         self.spawn, self.refuse_lost_nodes = spawn, refuse_lost_nodes
         self.startup_timeout_s, self.hangs_after_s = startup_timeout_s, hangs_after_s
@@ -162,7 +163,7 @@ class VerifierPool:
         try:
             heard = ray.get(ref)
         except RayError as error:
-            # What a worker raises while it verifies is no loss: its rollouts are gone, or the code is wrong.
+            # What a worker raises while it grades is no loss: its rollouts are gone, or the code is wrong.
             if isinstance(error, RayTaskError) and not starting:
                 raise
             return self._lose(seat, schedule, error)

@@ -15,8 +15,8 @@ from vt_ray.records import GradedGroup, Kind, Verdict
 def verify_record(
     groups: Sequence[GradedGroup], kinds: Sequence[Kind], before: VerifierCounts, after: VerifierCounts
 ) -> dict[str, Any]:
-    """`kinds` are those of `groups`. Shares are of all completions, seconds of those that were not truncated, since
-    truncated ones are not run. `backend` counts the workers by how they confine programs."""
+    """`kinds` are those of `groups`. Shares are of all completions. `backend` counts the workers by how they confine
+    programs."""
     verdicts = [v for g in groups for v in g.verdicts]
     statuses = Counter(v.status for v in verdicts)
     return {
@@ -31,11 +31,13 @@ def verify_record(
 
 
 def seconds_by_kind(groups: Sequence[GradedGroup], kinds: Sequence[Kind]) -> dict[str, dict[str, float]]:
-    """{kind: {"count", "p50", "p95", "p99"}} of the seconds that a completion took."""
+    """{kind: {"count", "p50", "p95", "p99"}} of the seconds that a completion took.
+
+    One that took none is left out: it was truncated and not run, or nobody came back from it.
+    """
     seconds: dict[Kind, list[float]] = {}
     for group, kind in zip(groups, kinds, strict=True):
-        ran = [v.seconds for v, cut in zip(group.verdicts, group.truncated, strict=True) if not cut]
-        seconds.setdefault(kind, []).extend(ran)
+        seconds.setdefault(kind, []).extend(v.seconds for v in group.verdicts if v.seconds)
     return {kind: _spread(values) for kind, values in sorted(seconds.items()) if values}
 
 
