@@ -207,15 +207,10 @@ def test_rollouts_are_not_read_without_bound_while_the_verifiers_are_far_behind(
 
 @ray.remote
 class Eager:
-    """Generates as fast as it is let."""
+    """Generates as fast as it is let, and notes how far it has come in the file that it is given."""
 
-    def __init__(self):
-        self.made = 0
-
-    def generate(self, prompts, sampling):
+    def generate(self, prompts, log):
         for prompt in prompts:
-            self.made = prompt
-            (log,) = sampling
             log.write_text(str(prompt))
             yield prompt
 
@@ -224,7 +219,7 @@ def test_a_generator_pauses_when_nobody_reads_what_it_has_made(tmp_path, monkeyp
     monkeypatch.setattr("vt_ray.actors.generators.MAX_UNREAD_GROUPS", 10)
     log = tmp_path / "made"
     actor = Eager.options(num_cpus=0).remote()
-    stream = RayGenerator([actor]).generate(range(200), [log])
+    stream = RayGenerator([actor]).generate(range(200), log)
     assert ray.get(next(stream)) == 0
     time.sleep(1.0)
     assert int(log.read_text()) <= 12

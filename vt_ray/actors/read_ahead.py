@@ -39,7 +39,7 @@ class ReadAhead:
 
     def wait(self, wait_s: float) -> None:
         """Until there is something to take, or the end; `wait_s` at most."""
-        if not self.ended:
+        if not self.ended and self._read.empty():
             self._news.wait(wait_s)
             self._news.clear()
 
