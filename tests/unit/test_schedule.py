@@ -15,7 +15,7 @@ from vt_ray.placement import ClusterError
 from vt_ray.records import Verdict
 
 RIGHT, WRONG = Verdict("correct"), Verdict("wrong", "wrong_answer")
-NO_SANDBOX = Verdict("unverified", "the sandbox cannot start")
+NO_SANDBOX = Verdict("unverified", "the sandbox broker was lost", retry=True)
 BAD_TESTS = Verdict("unverified", "malformed tests: there is no case")
 
 

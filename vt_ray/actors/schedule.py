@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from vt_ray.placement import ClusterError
 from vt_ray.records import GradedGroup, Kind, Verdict
-from vt_ray.verify.retrying import worth_retrying
 
 # interfaces brings torch along: a worker that only verifies starts sooner without, and in less than half the memory.
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ class Schedule:
             self.retries += len(group.missing) if chunk.tries else 0
         for sample, verdict in answer.verdicts.items():
             self.costs.note(answer.outline.kind, verdict.seconds)
-            if worth_retrying(verdict) and chunk.tries + 1 < MAX_TRIES:
+            if verdict.retry and chunk.tries + 1 < MAX_TRIES:
                 self._again(chunk, [sample], worker)
             else:
                 group.put(sample, verdict)

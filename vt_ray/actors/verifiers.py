@@ -12,6 +12,7 @@ import ray
 from vt_ray.actors.logs import redirect_output
 from vt_ray.actors.schedule import CHUNK_S, Answer, Outline
 from vt_ray.records import Problem, Rollouts
+from vt_ray.verify.sandbox.backends import NoSandbox
 from vt_ray.verify.verifier import Limits, Verifier
 
 if TYPE_CHECKING:
@@ -37,8 +38,13 @@ class VerifierWorker:
         self._known: dict[str, _Group] = {}
 
     def ready(self) -> str:
-        """Answers when the worker has started: how it confines programs."""
-        return self.verifier.backend or "unknown"
+        """Answers when the worker has started: how it confines programs, "none" where it refuses them."""
+        try:
+            print(*self.verifier.backend_notes, sep="\n", flush=True)
+            return self.verifier.backend
+        except NoSandbox as error:
+            print(error, flush=True)
+            return "none"
 
     def grade(self, rollouts: list[Handle], samples: tuple[int, ...] | None) -> Answer:
         """Verdicts for `samples` (None: all) of the one group in `rollouts`, in order, until CHUNK_S have passed.
