@@ -37,8 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as logs:
         pool = open_pool(arguments.workers, limits, Path(logs).resolve())
         pool.wait_for_start()
-        walls = "unsandboxed" not in pool.counts().backends
-        kinds = {"code": code_rows(arguments.rows, walls, chance), "math": math_rows(arguments.rows, chance)}
+        kinds = {"code": code_rows(arguments.rows, chance), "math": math_rows(arguments.rows, chance)}
         for kind, groups in kinds.items():
             found[kind] = stress(pool, groups, Path(logs).resolve(), arguments.kill_every, arguments.seed)
             print_table(kind, found[kind])

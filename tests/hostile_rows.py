@@ -14,7 +14,6 @@ CORPUS = Path(__file__).parent / "data" / "verify"
 GROUP = 8
 SUM = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "3\n"}, {"input": "5 7\n", "output": "12\n"}]}
 RIGHT = "a, b = map(int, input().split())\nprint(a + b)"
-# None of these harms a machine without walls: each ends itself or runs into a limit.
 PROGRAMS = {
     "spin": "while True: pass",
     "sleep": "import time\ntime.sleep(3600)",
@@ -27,6 +26,11 @@ PROGRAMS = {
     "closed": "import os\nos.closerange(0, 256)\nprint(3)",
     "fold": 'x = (((1 << 10000) << 10000) << 10000) << 10000\ny = ("a" * 4000) * 4000 * 4000',
     "nested": "x = " + "(" * 3000 + ")" * 3000,
+    "fork": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    "threads": "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()",
+    "files": "n = 0\nwhile True:\n    open(f'f{n}', 'w').write('x' * 4096)\n    n += 1",
+    "maps": "import mmap\nx = []\nwhile True: x.append(mmap.mmap(-1, 4096))",
+    "handlers": "import signal\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\nwhile True: pass",
     "wrong": "print(4)",
 }
 
@@ -42,10 +46,10 @@ class Row:
     name: str
 
 
-def code_rows(number: int, walls: bool, chance: random.Random) -> list[list[Row]]:
-    """About `number` rows in groups, every other one a control. Without `walls` only programs that do no harm."""
+def code_rows(number: int, chance: random.Random) -> list[list[Row]]:
+    """About `number` rows in groups, every other one a control. For a pool whose programs are behind walls."""
     problem = Problem("sum", "code", "code", "?", tests=SUM)
-    groups = [[row] for row in _corpus("code", lambda row: walls or _harmless(row), _code_problem)][: number // 4]
+    groups = [[row] for row in _corpus("code", _code_problem)][: number // 4]
     for group in range((number - len(groups)) // GROUP):
         names = [chance.choice(list(PROGRAMS)) for _ in range(GROUP // 2)]
         rows = [Row(problem, _program(PROGRAMS[name], group), ("wrong",), False, name) for name in names]
@@ -57,7 +61,7 @@ def code_rows(number: int, walls: bool, chance: random.Random) -> list[list[Row]
 
 def math_rows(number: int, chance: random.Random) -> list[list[Row]]:
     """About `number` rows in groups: half of them bombs and pairs of the corpus, half plain pairs."""
-    corpus = _corpus("math", lambda row: True, _math_problem)
+    corpus = _corpus("math", _math_problem)
     groups = [[row] for row in (corpus * (1 + number // len(corpus)))[: number // 2]]
     for group in range((number - len(groups)) // GROUP):
         top, bottom = chance.randint(1, 99), chance.choice([2, 4, 5, 8, 10])
@@ -79,20 +83,15 @@ def _program(text: str, number: int) -> str:
     return f"```python\n# {number}\n{text}\n```"
 
 
-def _corpus(name: str, wanted: Callable[[dict], bool], problem: Callable[[dict], Problem]) -> list[Row]:
+def _corpus(name: str, problem: Callable[[dict], Problem]) -> list[Row]:
     return [
         Row(problem(row), row["response"], tuple(row["expect"]), False, f"{name} corpus")
         for row in _lines(CORPUS / f"{name}.jsonl")
-        if wanted(row)
     ]
 
 
 def _lines(path: Path) -> Iterator[dict]:
     yield from map(json.loads, path.read_text().splitlines())
-
-
-def _harmless(row: dict) -> bool:
-    return row.get("safe_without_sandbox", not row["id"].startswith("hack_"))
 
 
 def _code_problem(row: dict) -> Problem:
