@@ -62,8 +62,9 @@ def stress(pool: VerifierPool, groups: list[list[Row]], logs: Path, kill_every_s
         begin = time.monotonic()
         graded = grade(pool, groups)
         seconds = time.monotonic() - begin
+    # Whoever was killed when all was done is missed with the next chunk that it gets.
+    again = [verdict for graded in grade(pool, groups[-12:]) for verdict in graded.verdicts]
     pool.wait_for_start()
-    again = [graded for graded in grade(pool, groups[-4:]) for graded in graded.verdicts]
     left = killer.left_over(wait_s=30)
     after = Footprint(logs)
     kinds = [rows_of(groups, group)[0].problem.kind for group in graded]

@@ -106,7 +106,7 @@ def test_hostile_rows_are_each_answered_once_while_workers_are_killed(tmp_path):
     assert found["answered_once"] and found["alive_afterwards"], found
     assert found["controls"] == found["controls_as_expected"] > 60, found
     assert found["wrongly_correct"] == 0, found
-    assert found["killed"] >= found["respawns"] >= 2, found
+    assert found["killed"] >= found["respawns"] >= 1, found
     assert found["left_of_the_killed"] == found["zombies_after"] == 0, found
     assert found["workers_after"] == 3
     assert found["driver_mib_after"] - found["driver_mib_before"] < 50, found
