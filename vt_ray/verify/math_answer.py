@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from vt_ray.verify.closing_sentence import closing_sentence
 from vt_ray.verify.latex_text import matching_braces, normalise, peel, squash
 
 MAX_ANSWER_CHARS = 4_000
@@ -21,11 +22,6 @@ _BARE_BOX = re.compile(r"[^\s${}\\]+")
 # \boxed{2}".
 _BETWEEN_BOXES = re.compile(r"[\s$,;.*&]*(?:and|or|\\text\{\s*(?:and|or)\s*\}|\\quad|\\qquad)?[\s$,;.*&]*")
 _BETWEEN_CHARS = 40
-_CLOSING = re.compile(r"\banswers?\s*(?:is|are|:)(?!\w)", re.IGNORECASE)
-_CLOSING_MARKS = re.compile(r"^[\s:*]*(?:\\\(|\\\[)?[\s:]*")
-_SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)")
-_MAX_SENTENCE_CHARS = 1_000
-
 _INTEGER = r"\d+"
 _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<whole>{_INTEGER})?\\frac\{{(?P<fsign>[+-]?)(?P<top>{_INTEGER})\}}\{{(?P<bottom>{_INTEGER})\}}"
@@ -45,7 +41,7 @@ def extract_answer(text: str) -> str | None:
     """
     starts = [match.start() for match in _BOX.finditer(text)]
     if not starts:
-        return _closing_sentence(text)
+        return closing_sentence(text)
     boxes = _outermost_boxes(text)
     if not boxes or boxes[-1][1] < starts[-1]:
         return None
@@ -81,19 +77,6 @@ def _outermost_boxes(text: str) -> list[tuple[int, int, str]]:
 
 def _unboxed(content: str) -> str:
     return peel(_BOX.sub("", content).strip())
-
-
-def _closing_sentence(text: str) -> str | None:
-    sentences = [match.end() for match in _CLOSING.finditer(text)]
-    if not sentences:
-        return None
-    rest = text[sentences[-1] : sentences[-1] + _MAX_SENTENCE_CHARS]
-    rest = _CLOSING_MARKS.sub("", rest)
-    if rest.startswith("$"):
-        rest = rest.lstrip("$")
-        return rest.partition("$")[0].strip() or None
-    end = _SENTENCE_END.search(rest)
-    return (rest[: end.start()] if end else rest).strip(" *$") or None
 
 
 def exact_verdict(gold: str, answer: str) -> bool | None:
