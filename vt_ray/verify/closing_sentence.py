@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_CLOSING = re.compile(r"\banswers?\s*(?:is|are|:|=)(?!\w)", re.IGNORECASE)
+_CLOSING = re.compile(r"\banswers?[*_]{0,2}\s*(?:is|are|:|=)(?!\w)", re.IGNORECASE)
 _LEADING_MARKS = re.compile(r"[\s:=*_]*(?:(?:simply|just|indeed|thus|therefore|equal to)\s)?[\s:*_]*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)")
 _MAX_CHARS = 1_000

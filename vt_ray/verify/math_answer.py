@@ -28,6 +28,7 @@ _NUMBER = re.compile(
     rf"|(?P<left>{_INTEGER})/(?P<right>{_INTEGER})"
     rf"|(?P<grouped>\d{{1,3}}(?:,\d{{3}})+)(?P<grouped_decimals>\.\d+)?"
     rf"|(?P<before>\d*\.\d*)\\overline\{{(?P<period>\d+)\}}"
+    r"|(?P<mantissa>\d{1,40}(?:\.\d{1,40})?)(?:\\times|\\cdot|\*) ?10\^\{(?P<exponent>[+-]?\d{1,3})\}"
     rf"|(?P<digits>{_INTEGER})(?P<point>\.)?|(?P<decimal>\d*\.\d+))"
 )
 
@@ -125,6 +126,8 @@ def _magnitude(match: re.Match[str]) -> Fraction | None:
         return Fraction(int(match["left"]), bottom) if bottom else None
     if match["grouped"]:
         return Fraction(match["grouped"].replace(",", "") + (match["grouped_decimals"] or ""))
+    if match["mantissa"]:
+        return Fraction(match["mantissa"]) * Fraction(10) ** int(match["exponent"])
     if match["period"]:  # 0.1666...: the period, over as many nines, behind the last digit before it
         behind = len(match["before"].partition(".")[2])
         start = Fraction(match["before"] + "0" if match["before"] != "." else "0")

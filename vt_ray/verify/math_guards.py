@@ -27,12 +27,12 @@ from vt_ray.verify.math_forms import (
     Words,
     is_name,
     name_of,
-    parse_form,
 )
+from vt_ray.verify.math_inequalities import FLIPPED
+from vt_ray.verify.math_reader import parse_form
 from vt_ray.verify.math_regions import as_region, same_region
 
 _MAX_UNORDERED = 64
-_FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
 class Algebra(Protocol):
@@ -129,10 +129,20 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
         return shapes_agree and all(_ordered(g, a, algebra) for g, a in zip(gold.rows, answer.rows, strict=True))
     gold, answer = _as_sequence(gold), _as_sequence(answer)
     kinds = {gold.brackets, answer.brackets}
+    if kinds == {""} and _names_each(gold) != _names_each(answer):  # x = 1, y = 2 is not "2, 1"
+        return _ordered(gold.items, answer.items, algebra)
+    if kinds == {"", "[]"} and len(gold.items) == 2:  # an interval's brackets are its meaning
+        return False
     if kinds <= {"", "{}"}:
         return _unordered(gold.items, answer.items, algebra)
     # A tuple that lost its brackets keeps its order; any other difference of brackets is a difference.
     return (len(kinds) == 1 or kinds in ({"", "()"}, {"", "[]"})) and _ordered(gold.items, answer.items, algebra)
+
+
+def _names_each(sequence: Sequence) -> bool:
+    """Whether every item is a value of another name."""
+    names = [_names_and_values(item)[0] if isinstance(item, Relation) else set() for item in sequence.items]
+    return all(names) and len(set[str]().union(*names)) >= len(names) > 1
 
 
 def _as_sequence(form: Form) -> Sequence:
@@ -222,13 +232,13 @@ def _same_difference(gold: Relation, answer: Relation, algebra: Algebra) -> bool
             and _ordered(gold.parts, answer.parts, algebra)
         )
     sides = [_sides(relation) for relation in (gold, answer)]
-    if gold.signs[0] in _FLIPPED and answer.signs[0] == _FLIPPED[gold.signs[0]]:
+    if gold.signs[0] in FLIPPED and answer.signs[0] == FLIPPED[gold.signs[0]]:
         sides[1] = sides[1] and sides[1][::-1]
     elif gold.signs != answer.signs:
         return False
     if sides[0] is None or sides[1] is None:
         return False
-    return algebra.same_relation(sides[0], sides[1], positive=gold.signs[0] in _FLIPPED)
+    return algebra.same_relation(sides[0], sides[1], positive=gold.signs[0] in FLIPPED)
 
 
 def _sides(relation: Relation) -> tuple[str, str] | None:
