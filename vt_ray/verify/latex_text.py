@@ -24,6 +24,8 @@ _UNICODE = {
 _UNICODE |= {chr(0xFEE0 + code): chr(code) for code in range(0x21, 0x7F)}
 _TRANSLATION = str.maketrans(_UNICODE)
 
+# A number in groups of three as the whole of a group, as in \frac{1}{20,000}; not the set \{100,200\}.
+_GROUPED_IN_BRACES = re.compile(r"(?<!\\)\{\d{1,3}(?:,\d{3})+\}")
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -31,8 +33,9 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\.?", ""),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits)(?![A-Za-z])", ""),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"(?<!\\)\\!", ""),
         (r"\{,\}|(?<=\d)\\,(?=\d{3}(?!\d))", ","),
-        (r"(?<!\\)\\[,;:! ]|~|\\(?:q?quad|enspace|thinspace|hfill|hspace\{[^{}]{0,20}\})(?![A-Za-z])", " "),
+        (r"(?<!\\)\\[,;: ]|~|\\(?:q?quad|enspace|thinspace|hfill|hspace\{[^{}]{0,20}\})(?![A-Za-z])", " "),
         (r"\\\\\[\d*\.?\d*\s?(?:pt|em|ex|mm|cm)\]", r"\\\\"),
         (r"\\(?:(?:text)?color)\{[A-Za-z]+\}|\\underline(?=\s*\{)", ""),
         (r"(?:\{|^)([^{}\\]*)\\choose(?![A-Za-z])([^{}\\]*)(?:\}|$)", r"\\binom{\1}{\2}"),
@@ -66,9 +69,10 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<!\\)%", r"\\%"),
         (r"\^\s*(\d+|[A-Za-z])", r"^{\1}"),  # x^10 is meant as x^{10}
         (r"_\s*([0-9A-Za-z])", r"_{\1}"),
+        (r"\\frac\s*(\\(?:pi|theta|alpha|beta|lambda|phi|omega)(?![A-Za-z]))", r"\\frac{\1}"),
         (r"\\(frac|binom)\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\\1{\2}{\3}"),
-        (r"\\frac\s*([0-9A-Za-z])\s*(?=\{)", r"\\frac{\1}"),
-        (r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])", r"\1{\2}"),
+        (r"\\frac\s*([0-9A-Za-z])\s*(?=[{\\])", r"\\frac{\1}"),
+        (r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z]|\\(?:pi|theta|alpha|beta|lambda|phi|omega)(?![A-Za-z]))", r"\1{\2}"),
         (r"\\sqrt\s*([0-9A-Za-z])", r"\\sqrt{\1}"),
         (r"(?<![\\A-Za-z])infinity(?![A-Za-z])|(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
@@ -95,6 +99,7 @@ def normalise(latex: str) -> str:
         text = shorter
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
+    text = _GROUPED_IN_BRACES.sub(lambda match: match[0].replace(",", ""), text)
     return peel(text.strip().rstrip(".,; ").strip())
 
 

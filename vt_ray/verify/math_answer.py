@@ -87,9 +87,13 @@ def exact_verdict(gold: str, answer: str) -> bool | None:
     other. Where either is a decimal, a difference of at most half of the sixth decimal passes (1/3 and
     0.333333), if it is small beside the numbers too.
     """
-    gold, answer = squash(normalise(gold)), squash(normalise(answer))
+    gold, answer = normalise(gold), normalise(answer)
+    listed = ", " in gold or ", " in answer  # 100, 200 is two numbers, 100,200 is one
+    gold, answer = squash(gold), squash(answer)
     if gold == answer:
         return True if gold else None
+    if listed:
+        return None
     gold_number, answer_number = exact_number(gold), exact_number(answer)
     if gold_number is None or answer_number is None:
         return None

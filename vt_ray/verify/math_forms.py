@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 _GREEK = r"\\(?!pi(?![A-Za-z])|infty|emptyset|frac|sqrt|text)[A-Za-z]+"
 _NAME = re.compile(
-    rf"(?:[A-Za-z]|{_GREEK}|\\(?:text|mathrm|operatorname)\{{[A-Za-z ]+\}}|\\angle ?[A-Z]+|[A-Z][A-Z]+)"
-    r"(?:_(?:\w|\{\w+\}))?'*(?:\^\{-1\})?(?:\([a-z](?:,[a-z])*\))?"
+    rf"(?:[A-Za-z]|{_GREEK}|\\(?:text|mathrm|operatorname)\{{[A-Za-z ]+\}}|m?\\angle ?[A-Z]+|[A-Z][A-Z]+)"
+    r"(?:_(?:\w|\{\w+\}))?'*(?:\^\{-1\})?(?:\([a-z0-9](?:,[a-z0-9])*\))?"
 )
+_AT_A_NUMBER = re.compile(r"\(.*\d.*\)")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,10 @@ def is_name(form: Form) -> bool:
 
 
 def name_of(form: Form) -> str:
-    """The name that `is_name` saw, without the arguments: `f` of `f(x)`."""
+    """The name that `is_name` saw, without arguments that are letters: `f` of `f(x)`, but `f(2)`."""
     if isinstance(form, Sequence):
         return ",".join(name_of(item) for item in form.items)
-    return form.words if isinstance(form, Words) else getattr(form, "latex", "").partition("(")[0]
+    if isinstance(form, Words):
+        return form.words
+    latex = form.latex if isinstance(form, Expression) else ""
+    return latex if _AT_A_NUMBER.search(latex) else latex.partition("(")[0]

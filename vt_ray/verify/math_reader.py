@@ -43,12 +43,13 @@ _THOUSANDS = re.compile(r"([^\d,(\[{]*)(\d{1,3}(?:,\d{3})+)(?!\d)([^,]*)")
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|=|<|>")
 _MODULUS = re.compile(r"^(.*?)\(?\s*\\(?:pmod|bmod|mod|pod)(?![A-Za-z])(.*)$|^(.*?)\(\s*mod\s+(.*)\)$", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
-_BASED = re.compile(r"([0-9A-Z]+(?:\.[0-9A-Z]+)?)_\{?\(?([a-z]+|\d{1,2})\)?\}?", re.IGNORECASE)
+_BASED = re.compile(r"(-?)([0-9A-Z]+(?:\.[0-9A-Z]+)?)_\{?\(?([a-z]+|\d{1,2})\)?\}?", re.IGNORECASE)
 _TEXT_WRAP = re.compile(r"\\(?:text|mathrm)\{([^{}]*)\}")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*(?:\\text\{\s*)?([ap])\.?\s?m\.?\}?)?", re.IGNORECASE)
 _ANNOUNCED = re.compile(
     r"\\text\{\s*(?:the |my |final |correct )*answer(?: is)?\s*[:=]?\s*\}[:=]?\s*(?=\S)", re.IGNORECASE
 )
+_LEADING_SIGN = re.compile(r"^\s*(?:=|\\approx(?![A-Za-z]))\s*(?=\S)")
 _NUMBER_SET = re.compile(r"\\mathbb\{?[A-Z]\}?(?:\^\{?[+*\d]\}?)?")
 _WITHOUT = re.compile(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)(?![A-Za-z])\s*(\\\{.*\\\})", re.DOTALL)
 _NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
@@ -64,8 +65,7 @@ def parse_form(latex: str) -> Form:
 
 def _parse(text: str, depth: int) -> Form:
     text = _ANNOUNCED.sub("", normalise(text) if depth else text, count=1)
-    if text.startswith("="):
-        text = text[1:].strip()
+    text = _LEADING_SIGN.sub("", text, count=1)
     compact = squash(text)
     if depth > _MAX_DEPTH:
         return Expression(compact)
@@ -218,13 +218,13 @@ def _based(text: str, depth: int) -> Form | None:
     match = _BASED.fullmatch(squash(_TEXT_WRAP.sub(r"\1", text)))
     if match is None:
         return None
-    base = int(match[2]) if match[2].isdigit() else spoken_number(match[2]) or 0
-    digits = match[1].upper()
+    sign, digits, name = match[1], match[2].upper(), match[3]
+    base = int(name) if name.isdigit() else spoken_number(name) or 0
     if not 2 <= base <= 36 or not all(int(digit, 36) < base for digit in digits if digit != "."):
         return None
     if digits.isalpha() and len(digits) == 1:  # a_{12} is the twelfth a, not ten
         return None
-    return Expression(digits) if base == 10 else Based(digits, base)
+    return Expression(sign + digits) if base == 10 else Based(sign + digits, base)
 
 
 def _quantity(text: str, depth: int) -> Form | None:
