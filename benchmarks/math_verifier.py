@@ -84,7 +84,10 @@ def otherwise(gold: str) -> str:
     """The same answer as another writer would put it."""
     if gold.lstrip("-").isdigit():
         return f"{int(gold):,}" if len(gold) > 4 else f"{gold}.0"
-    return f" {gold.replace('frac', 'dfrac').replace('(', chr(92) + 'left(').replace(')', chr(92) + 'right)')} "
+    if r"\left" not in gold and "[" not in gold:
+        gold = gold.replace("(", r"\left(").replace(")", r"\right)")
+    displayed = gold.replace(r"\frac", r"\dfrac")
+    return f" {displayed} "
 
 
 def pairs_of(golds: list[str], count: int) -> list[Pair]:

@@ -107,7 +107,8 @@ def _unwrapped(text: str) -> str:
     for opening, closing in _WRAPPERS:
         inner = text[len(opening) : len(text) - len(closing)]
         around = text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening + closing)
-        if around and opening not in inner and closing not in inner:
+        unescaped = inner.replace(r"\$", "")
+        if around and opening not in unescaped and closing not in unescaped:
             return inner.strip()
     return text
 
