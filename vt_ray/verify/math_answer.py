@@ -97,9 +97,14 @@ def exact_verdict(gold: str, answer: str) -> bool | None:
     gold_number, answer_number = exact_number(gold), exact_number(answer)
     if gold_number is None or answer_number is None:
         return None
-    if "." in gold or "." in answer:
+    if is_decimal(gold) or is_decimal(answer):
         return close_decimals(gold_number, answer_number)
     return gold_number == answer_number
+
+
+def is_decimal(latex: str) -> bool:
+    """Whether this may have been rounded: a number with a point, and not with a period behind it."""
+    return "." in latex and "overline" not in latex
 
 
 def close_decimals(gold: Fraction, answer: Fraction) -> bool:

@@ -93,7 +93,7 @@ Form = Expression | Words | Quantity | Based | Residue | Sequence | Union | Matr
 def is_name(form: Form) -> bool:
     r"""Whether this can stand to the left of `=` as a name: `x`, `f(x)`, `\theta`, `x_1`, "Area"."""
     if isinstance(form, Words):
-        return form.words.isalpha()
+        return form.words.isalpha() or form.words.startswith("\\")  # \angle ABC
     if isinstance(form, Sequence):  # (x, y) = (1, 2)
         return form.brackets == "()" and all(is_name(item) for item in form.items)
     return isinstance(form, Expression) and _NAME.fullmatch(form.latex) is not None

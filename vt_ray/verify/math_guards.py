@@ -107,9 +107,9 @@ def _same_residue(gold: Form, answer: Form, algebra: Algebra) -> bool:
 def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
     gold_value, gold_unit = (gold.value, gold.unit) if isinstance(gold, Quantity) else (gold, "")
     answer_value, answer_unit = (answer.value, answer.unit) if isinstance(answer, Quantity) else (answer, "")
-    if gold_unit and answer_unit:
+    if gold_unit and answer_unit and {gold_unit, answer_unit} != {"°", "rad"}:
         return gold_unit == answer_unit and same_form(gold_value, answer_value, algebra)
-    if same_form(gold_value, answer_value, algebra):
+    if not (gold_unit and answer_unit) and same_form(gold_value, answer_value, algebra):
         return True
     radians = (_radians(gold_value, gold_unit), _radians(answer_value, answer_unit))
     return radians != (gold_value, answer_value) and same_form(*radians, algebra)

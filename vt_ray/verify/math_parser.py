@@ -16,7 +16,8 @@ from typing import Any
 _MISREAD = re.compile(
     r"(?<![A-Za-z'])'"  # 7'
     r"|(?<![_\d])\d+\s*_"  # 12_3
-    r"|\\(?:[lcv]?dots|[hv]?phantom|[hv]space|hskip|kern|boxed|approx)(?![A-Za-z])"
+    r"|\\[lcv]?dots"
+    r"|\\(?:[hv]?phantom|[hv]space|hskip|kern|boxed|approx)(?![A-Za-z])"
     r'|"|\.\d*\.|!!|\d\s*\{\d'
 )
 _REWRITES = tuple(

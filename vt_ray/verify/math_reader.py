@@ -44,6 +44,12 @@ _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|=|<|>")
 _MODULUS = re.compile(r"^(.*?)\(?\s*\\(?:pmod|bmod|mod|pod)(?![A-Za-z])(.*)$|^(.*?)\(\s*mod\s+(.*)\)$", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _BASED = re.compile(r"(-?)([0-9A-Z]+(?:\.[0-9A-Z]+)?)_\{?\(?([a-z]+|\d{1,2})\)?\}?", re.IGNORECASE)
+_PREFIXED = re.compile(r"0([bxo])([0-9A-F]+)", re.IGNORECASE)
+_PREFIXES = {"b": 2, "o": 8, "x": 16}
+# Points in order: the angle ABC is not BAC, as a product of A, B and C would be.
+_GEOMETRIC = re.compile(
+    r"m?\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|widehat|odot)\s*\{?([A-Z]['_\d]*){2,}\}?"
+)
 _TEXT_WRAP = re.compile(r"\\(?:text|mathrm)\{([^{}]*)\}")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*(?:\\text\{\s*)?([ap])\.?\s?m\.?\}?)?", re.IGNORECASE)
 _ANNOUNCED = re.compile(
@@ -52,6 +58,7 @@ _ANNOUNCED = re.compile(
 _LEADING_SIGN = re.compile(r"^\s*(?:=|\\approx(?![A-Za-z]))\s*(?=\S)")
 _NUMBER_SET = re.compile(r"\\mathbb\{?[A-Z]\}?(?:\^\{?[+*\d]\}?)?")
 _WITHOUT = re.compile(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)(?![A-Za-z])\s*(\\\{.*\\\})", re.DOTALL)
+_NO_BRACES = str.maketrans("", "", "{} ")
 _NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
 _ALL_REALS = re.compile(r"(?:x is )?(?:all|any|every) reals?(?: numbers?)?")
 _BRACKETS = (("(", ")"), ("[", "]"), ("(", "]"), ("[", ")"))
@@ -101,8 +108,8 @@ def _clock(text: str, depth: int) -> Form | None:
 
 
 def _words(text: str, depth: int) -> Form | None:
-    if _NUMBER_SET.fullmatch(text):
-        return Words(squash(text))
+    if _NUMBER_SET.fullmatch(text) or _GEOMETRIC.fullmatch(text):
+        return Words(squash(text).translate(_NO_BRACES))
     words = plain_words(text)
     if words is None:
         return None
@@ -215,7 +222,10 @@ def _matrix(text: str, depth: int) -> Form | None:
 
 
 def _based(text: str, depth: int) -> Form | None:
-    match = _BASED.fullmatch(squash(_TEXT_WRAP.sub(r"\1", text)))
+    bare = squash(_TEXT_WRAP.sub(r"\1", text))
+    if (prefixed := _PREFIXED.fullmatch(bare)) is not None:
+        return Based(prefixed[2].upper(), _PREFIXES[prefixed[1].lower()])
+    match = _BASED.fullmatch(bare)
     if match is None:
         return None
     sign, digits, name = match[1], match[2].upper(), match[3]

@@ -13,7 +13,7 @@ _UNIT_NAMES = {
     "mile": "mi", "gram": "g", "kilogram": "kg", "pound": "lb", "lbs": "lb", "ounce": "oz", "second": "s",
     "sec": "s", "secs": "s", "minute": "min", "mins": "min", "hour": "h", "hr": "h", "hrs": "h", "liter": "L",
     "litre": "L", "milliliter": "mL", "millilitre": "mL", "dollar": "$", "euro": "€", "cent": "cent",
-    "unit": "", "square unit": "", "sq unit": "", "cubic unit": "", "radian": "", "rad": "", "degree": "°",
+    "unit": "", "square unit": "", "sq unit": "", "cubic unit": "", "radian": "rad", "rad": "rad", "degree": "°",
     "meters per second": "m/s", "metres per second": "m/s", "miles per hour": "mph", "mi/h": "mph",
     "kilometers per hour": "km/h", "kilometres per hour": "km/h", "kph": "km/h", "kmh": "km/h",
 }  # fmt: skip
@@ -27,8 +27,8 @@ _CHANGING_WORDS = """not no never or and nor but is isn't if when unless until t
 cubed hundred hundreds thousand thousands million millions billion billions trillion trillions dozen dozens score
 half halves third thirds quarter quarters percent plus minus point choose over under above below less more least most
 about approximately around roughly between to from negative remainder wrong incorrect false maybe perhaps possibly
-probably unsure undefined except mil mn bn lakh crore sin cos tan cot sec csc log ln exp sqrt pi infinity alpha beta
-theta phi lambda choose x y z n k i e"""
+probably unsure undefined basis except mil mn bn lakh crore sin cos tan cot sec csc log ln exp sqrt pi infinity alpha
+beta theta phi lambda x y z n k i e"""
 _ORDINAL_STEMS = """four fif six seven eigh nin ten eleven twelf thirteen fourteen fifteen sixteen seventeen eighteen
 nineteen twentie thirtie fortie fiftie sixtie seventie eightie ninetie hundred thousand million billion trillion"""
 _NOT_UNITS = (
@@ -37,7 +37,7 @@ _NOT_UNITS = (
     | {stem + ending for stem in _ORDINAL_STEMS.split() for ending in ("th", "ths")}
 )
 _POWER = r"(?:\s*\^\s*\{?\s*(-?\d)\s*\}?)?"
-_TEXT_UNIT = re.compile(rf"^(.*[^\s])\s*\\(?:text|mathrm)\s*\{{([^{{}}\d]+?)(?:\^(\d))?\}}{_POWER}$", re.DOTALL)
+_TEXT_UNIT = re.compile(rf"^(.*[^\s])\s*\\(?:text|mathrm)\s*\{{([^{{}}\d]+?)(?:\^\{{?(\d)\}}?)?\}}{_POWER}$", re.DOTALL)
 _PLAIN_UNIT = re.compile(rf"^(.*[\d)}}])(\s*)([A-Za-z]+){_POWER}$", re.DOTALL)
 _PLAIN_NOUNS = re.compile(r"^([^A-Za-z]*\d)\s((?:[a-z]{2,} )*[a-z]{3,})$", re.DOTALL)  # 10 red apples
 _ORDINAL = re.compile(r"(\d+)\s*(?:\^\s*)?\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?:st|nd|rd|th)\s*\}{0,2}")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 
 _TEXT = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{([^{}]*)\}")
-_LETTERS = re.compile(r"[A-Za-z][A-Za-z .'-]*")
+# A hyphen stands between words, not between letters: x-y is a difference.
+_LETTERS = re.compile(r"[A-Za-z]+(?:(?:[ .']+|(?<=[A-Za-z]{3})-(?=[A-Za-z]{3}))[A-Za-z]+)*[ .']*")
+_WORD = re.compile(r"[A-Za-z]{3}")
 _UNIT_NAMES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
 fifteen sixteen seventeen eighteen nineteen"""
 _UNITS = _UNIT_NAMES.split()
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _LARGE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
 NUMBER_WORDS = (*_UNITS, *_TENS)
+_SHORT_WORDS = ("no", "on", "up")
 _NEGATIVE = ("minus ", "negative ")
 
 
@@ -26,7 +29,8 @@ def plain_words(text: str) -> str | None:
     spoken = re.sub(r"\s+", " ", bare).strip(" .,;!\"'`").strip()
     spoken = spoken[1:-1].strip() if spoken[:1] == "(" and spoken[-1:] == ")" else spoken
     if not has_text and not (
-        _LETTERS.fullmatch(spoken) and (len(spoken) > 2 or (len(spoken) == 2 and spoken.isupper()))
+        _LETTERS.fullmatch(spoken)
+        and (_WORD.search(spoken) or spoken in _SHORT_WORDS or (len(spoken) == 2 and spoken.isupper()))
     ):
         return None
     number = spoken_number(spoken)
