@@ -353,4 +353,5 @@ def test_what_stands_around_an_answer_changes_no_verdict(verifier, pair, outside
 def test_a_verdict_does_not_depend_on_the_pair_before(verifier, before, pair):
     alone = grade(verifier, *pair).status
     grade(verifier, *before)
-    assert grade(verifier, *pair).status == alone == ("correct" if pair in SAME else "wrong")
+    assert grade(verifier, *pair).status == alone
+    assert (alone == "correct") is (pair in SAME)
