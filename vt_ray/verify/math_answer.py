@@ -108,9 +108,10 @@ def is_decimal(latex: str) -> bool:
 
 
 def close_decimals(gold: Fraction, answer: Fraction) -> bool:
-    """Equal to six decimals, and to a ten-thousandth of their size: 1e-7 is not 2e-7."""
-    difference = abs(gold - answer)
-    return difference <= Fraction(5, 10_000_000) and 10_000 * difference <= max(abs(gold), abs(answer))
+    """Equal to six decimals, and beside their size: 1e-7 is not 2e-7, nor 6.63e-34 quite 6.64e-34."""
+    difference, size = abs(gold - answer), max(abs(gold), abs(answer))
+    relative = Fraction(1, 10_000) if size > Fraction(1, 1_000) else Fraction(2, 1_000_000)
+    return difference <= Fraction(5, 10_000_000) and difference <= relative * size
 
 
 def exact_number(text: str) -> Fraction | None:

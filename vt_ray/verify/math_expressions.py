@@ -99,8 +99,8 @@ def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
 def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool | None:
     """Whether both have the same value at a point, to `digits` decimals; None where that cannot be told.
 
-    It cannot where a value is undefined, or where one is real and the other is not: ln(x^2) and 2 ln(x) are
-    the same to whoever assumes x > 0.
+    It cannot where a value is undefined, or where one is real and the other is not, or neither, and nobody
+    speaks of i: ln(x^2) and 2 ln(x) are the same to whoever assumes x > 0.
     """
     if gold.is_Rational and answer.is_Rational:
         return bool(gold == answer)
@@ -110,13 +110,19 @@ def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool
     if 0 in values and max(abs(value) for value in values) < Fraction(1, 10**_DIGITS):
         return _proven_zero(gold - answer)  # a zero by cancellation looks like a very small number
     if not _agree(values[0], values[1], _DIGITS):
-        return False
+        return None if point and not values[0].is_real and not _speaks_of_i(gold, answer) else False
     extra = max(_digits_before_point(value) for value in values)
     if extra > _MAX_EXTRA_DIGITS:
         return None
     if digits + extra > _DIGITS:
         values = [_value(side, point, digits + extra) for side in (gold, answer)]
     return None if None in values else _agree(values[0], values[1], digits + extra)
+
+
+def _speaks_of_i(*trees: Any) -> bool:
+    import sympy
+
+    return any(tree.has(sympy.I) for tree in trees)
 
 
 def _agree(gold: Any, answer: Any, digits: int) -> bool:

@@ -208,9 +208,19 @@ def _set(inside: str, depth: int) -> Form:
         return Sequence("{}", ())
     builder, found = split_top(inside, re.compile(r"\\mid(?![A-Za-z])|:|\|"))
     if len(builder) == 2 and found:
-        return _parse(builder[1], depth)
+        return _described(builder[0], builder[1], depth)
     pieces, _ = split_top(inside, re.compile("[,;]"))
     return Sequence("{}", tuple(_parse(piece, depth) for piece in pieces if piece))
+
+
+def _described(member: str, condition: str, depth: int) -> Form:
+    r"""`x \in \mathbb{R}` and `x > 1`, of a set: the condition; within other sets of numbers something else."""
+    element = _parse(member, depth)
+    if isinstance(element, Relation) and element.parts[1:] == (_parse(r"\mathbb{R}", depth),):
+        element = element.parts[0]
+    if is_name(element):
+        return _parse(condition, depth)
+    return Sequence("{:}", (element, _parse(condition, depth)))
 
 
 def _matrix(text: str, depth: int) -> Form | None:

@@ -62,7 +62,7 @@ def _same_interval(gold: Interval, answer: Interval, same: Callable[[Form, Form]
 
 
 def _interval(sequence: Sequence) -> Region | None:
-    if len(sequence.items) != 2 or sequence.brackets in ("{}", "matrix", ":"):
+    if len(sequence.items) != 2 or sequence.brackets not in ("()", "[]", "(]", "[)"):
         return None
     low, high = sequence.items
     low = MINUS_INFINITY if low == Expression(r"-\infty") else low

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_TEXT = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
 # A hyphen stands between words, not between letters: x-y is a difference.
 _LETTERS = re.compile(r"[A-Za-z]+(?:(?:[ .']+|(?<=[A-Za-z]{3})-(?=[A-Za-z]{3}))[A-Za-z]+)*[ .']*")
 _WORD = re.compile(r"[A-Za-z]{3}")
