@@ -2,11 +2,12 @@ r"""Whether two answers are the same, shape by shape; only plain expressions rea
 
     gold, answer --parse_form--> shapes --same_form--> pairs of expressions --Algebra--> True | False
 
-Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong; degrees equal
-their number or their radians. A percentage is its value (5\% is 0.05, not 5). A chain `a = b = 42` needs
-every value in it to be right. A name (`x = 5`) may be left out or added, not changed. Sets and bare lists
-have no order; (1,2), [1,2] and \{1,2\} differ. An inequality equals its interval. A base is part of the
-answer, and so is a modulus. Words are compared as words.
+Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong, and none is converted,
+but for degrees, which equal their number or their radians. A percentage is its value (5\% is 0.05, not 5). A decimal
+is right to six places (0.333333 is 1/3, 0.333 is not). A chain `a = b = 42` needs every value in it to be right. A
+name (`x = 5`) may be left out or added, not changed. Sets and bare lists have no order; (1,2), [1,2] and \{1,2\}
+differ, though a tuple may lose its brackets. An inequality equals its interval. A base is part of the answer, and so
+is a modulus. A ratio 3:2 is no number. Words are compared as words.
 """
 
 from __future__ import annotations
@@ -135,6 +136,8 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
         return False
     if kinds <= {"", "{}"}:
         return _unordered(gold.items, answer.items, algebra)
+    if gold.brackets == "" and answer.brackets == "()" and not _names_each(gold):
+        return False  # the roots 1 and 2 are neither a point nor an interval
     # A tuple that lost its brackets keeps its order; any other difference of brackets is a difference.
     return (len(kinds) == 1 or kinds in ({"", "()"}, {"", "[]"})) and _ordered(gold.items, answer.items, algebra)
 
