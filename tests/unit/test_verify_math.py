@@ -24,7 +24,7 @@ from vt_ray.verify.verifier import Verifier
 
 CORPUS = Path(__file__).parents[1] / "data" / "verify" / "math.jsonl"
 ROWS = [json.loads(line) for line in CORPUS.read_text().splitlines()]
-BOMB_TIMEOUT_S = 1.0
+BOMB_TIMEOUT_S = 3.0
 LIGHT = settings(max_examples=60, deadline=None)
 
 
