@@ -89,6 +89,7 @@ def value(gold: str) -> str | Fraction:
         return re.sub(r"[{}()]", "", bare)
 
 
+@pytest.mark.slow
 def test_no_gold_is_accepted_for_another(verifier):
     everything = sorted({gold for name in (*GSM8K, *MATH) for gold in golds(name)})
     dice, accepted = random.Random(0), []
