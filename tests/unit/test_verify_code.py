@@ -276,6 +276,14 @@ def test_limits_above_zero():
         ("```python\nx\n", "x\n"),
         ("  ```python\n  x\n  y\n  ```", "x\ny\n"),
         ("~~~\nx\n~~~", None),
+        ("````python\ns = \"\"\"\n```\n\"\"\"\n````", 's = """\n```\n"""\n'),
+        ('```python\n"""\n    ```\n    x\n    ```\n"""\n```', '"""\n    ```\n    x\n    ```\n"""\n'),
+        ("```python\nx\n```\n```", "x\n"),
+        ("```python\nx\n\nNo:\n```python\ny\n```", "y\n"),
+        ("```Python3.11\nx\n```", "x\n"),
+        ("```pycon\n>>> x\n```", None),
+        ("```python\r\nx\r\n```\r\n", "x\r\n"),
+        ("```python\n\ufeffx\n```", "x\n"),
         ("```python\n```", None),
         ("```bash\nls\n```", None),
         ("no code", None),
@@ -290,6 +298,16 @@ def test_extract_program(text, program):
 @given(st.text(alphabet="`python\n ab", max_size=200))
 def test_extract_program_never_raises(text):
     extract_program(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["```" + "a" * 300_000 + "`", "```" + " " * 300_000 + "`", " " * 300_000 + "`", "`" * 300_000 + "x`"],
+)
+def test_extract_program_takes_no_quadratic_time(text):
+    begin = time.monotonic()
+    extract_program(text)
+    assert time.monotonic() - begin < 1
 
 
 @pytest.mark.parametrize(
@@ -308,6 +326,7 @@ def test_extract_program_never_raises(text):
         ("1.5", b"nan", 1e-6, False),
         ("inf", b"inf", 1e-6, True),
         ("1e999", b"2e999", 1e-6, False),
+        ("1e999", b"5", 1e-6, False),
         ("1.5", b"1_5", 1e-6, False),
         ("YES 1", b"YES 1.0", 1e-6, True),
         ("YES", b"\xff\xfe", None, False),
@@ -348,6 +367,8 @@ def test_results_match_is_strict_about_types():
     ]:
         assert not results_match(left, right)
     assert not results_match(float("nan"), float("nan"))
+    assert not results_match(float("inf"), 5.0, 1e-6)
+    assert results_match(float("inf"), float("inf"), 1e-6)
 
 
 @LIGHT
