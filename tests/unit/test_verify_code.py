@@ -276,7 +276,7 @@ def test_limits_above_zero():
         ("```python\nx\n", "x\n"),
         ("  ```python\n  x\n  y\n  ```", "x\ny\n"),
         ("~~~\nx\n~~~", None),
-        ("````python\ns = \"\"\"\n```\n\"\"\"\n````", 's = """\n```\n"""\n'),
+        ('````python\ns = """\n```\n"""\n````', 's = """\n```\n"""\n'),
         ('```python\n"""\n    ```\n    x\n    ```\n"""\n```', '"""\n    ```\n    x\n    ```\n"""\n'),
         ("```python\nx\n```\n```", "x\n"),
         ("```python\nx\n\nNo:\n```python\ny\n```", "y\n"),
