@@ -70,8 +70,19 @@ def test_compile_bomb_is_wrong(verifier, program):
         f"from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n{PRINT_SUM}",
         f"import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')\n{PRINT_SUM}",
         f"{PRINT_SUM}\nquit(0)",
+        f"import sys\n{PRINT_SUM}\nsys.stdout.close()",
+        "out = open(1, 'w')\nout.write(str(sum(map(int, input().split()))))",
+        "class P:\n    def __init__(s, x): s.x = x\n    def __del__(s): print(s.x)\n"
+        "p = P(sum(map(int, input().split())))",
+        "import atexit, io, sys\nold, sys.stdout = sys.stdout, io.StringIO()\n"
+        f"atexit.register(lambda: old.write(sys.stdout.getvalue()))\n{PRINT_SUM}",
+        "import threading\nthreading.stack_size(1 << 29)\n"
+        f"t = threading.Thread(target=lambda: {PRINT_SUM})\nt.start()\nt.join()",
+        f"import resource\nresource.setrlimit(resource.RLIMIT_STACK, (1 << 28, resource.RLIM_INFINITY))\n{PRINT_SUM}",
+        f"import os\nos.path.dirname(os.path.abspath(__file__))\n{PRINT_SUM}",
     ],
-    ids=["plain", "buffers", "os", "_exit", "main", "thread", "atexit", "dataclass", "tempfile", "quit"],
+    ids=["plain", "buffers", "os", "_exit", "main", "thread", "atexit", "dataclass", "tempfile", "quit"]
+    + ["closed", "file", "del", "redirected", "stack", "stack_limit", "file_name"],
 )
 def test_correct_program(verifier, program):
     verdict = grade(verifier, SUM, program)
