@@ -157,6 +157,7 @@ def rl_line(stage, step, done, rng):
         "no_signal_share": 0.2 + rng.uniform(-0.05, 0.05),
         "truncated_share": 0.1 + 0.12 * done + rng.uniform(-0.01, 0.01),
         "unverified": 0,
+        "verify": verify_record(rng),
         "completion_tokens_mean": 60 + 20 * done + rng.uniform(-5, 5),
         "completion_tokens_p10": 30.0,
         "completion_tokens_p90": 110.0,
@@ -169,6 +170,21 @@ def rl_line(stage, step, done, rng):
         "seconds": {**seconds, "total": sum(seconds.values())},
         "tokens": 20000,
         "sync": {"bytes": 10**6, "logprob_gap": 3.1e-6},
+    }
+
+
+def verify_record(rng):
+    """Of 200 completions; one worker in every fourth step is lost over two of them."""
+    lost = int(rng.random() < 0.25)
+    spread = {"count": 100, "p50": 0.002, "p95": 0.03 + 0.01 * rng.random(), "p99": 2.0}
+    return {
+        "completions": 200,
+        "seconds": {"code": {**spread, "p50": 0.4}, "math": spread},
+        "verdicts": {"correct": 0.4, "wrong": 0.595, "unverified": 0.005},
+        "reasons": {"wrong_answer": 0.55, "timeout": 0.045, "worker lost": 0.005},
+        "retries": 2 * lost,
+        "respawns": lost,
+        "backend": {"landlock": 2},
     }
 
 

@@ -52,6 +52,18 @@ class Hardware:
     gpus: int
 
 
+@dataclass(frozen=True, slots=True)
+class VerifierCounts:
+    """What the verifiers have been through since the run began: completions verified again, workers replaced.
+
+    `backends` counts the workers by how they confine programs.
+    """
+
+    retries: int
+    respawns: int
+    backends: dict[str, int]
+
+
 class Generator(Protocol):
     """All generators of the cluster as one."""
 
@@ -68,8 +80,10 @@ class Generator(Protocol):
 
 class Verifier(Protocol):
     def grade(self, rollouts: Iterable[Handle]) -> Iterator[GradedGroup]:
-        """Verdicts for each group as they come, in any order."""
+        """Verdicts for each group as they come, in any order: exactly one for each completion."""
         ...
+
+    def counts(self) -> VerifierCounts: ...
 
 
 class Tracker(Protocol):

@@ -95,8 +95,6 @@ def _confinement(config: Config, problems: ProblemSets) -> str:
 
     if not any(problem.kind == "code" for problem in [*problems.train, *problems.test]):
         return "no code problems"
-    if config.verify.sandbox.backend == "remote":
-        return f"remote, {config.verify.sandbox.remote_url}"
     try:
         return choose_backend(config.verify).notes[-1]
     except NoSandbox as error:

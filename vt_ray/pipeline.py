@@ -25,11 +25,13 @@ from vt_ray.report.html import write_report
 from vt_ray.report.milestones import SFT_CONTINUED
 from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.report.summary import print_table
+from vt_ray.report.verification import sentence
 from vt_ray.run_folder import RunFolder, input_files
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
 from vt_ray.spectrum_phase.probing import probe_model, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
+from vt_ray.tracking import read_lines
 
 
 def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> dict:
@@ -50,6 +52,8 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
     seconds = time.monotonic() - start
     summary = write_summary(run.root, config, names, seconds, cluster.hardware())
     print_table(summary, console)
+    if verified := sentence(read_lines(run.root / "metrics.jsonl")):
+        console.print(verified, markup=False, highlight=False)
     write_report(run.root)
     return summary
 

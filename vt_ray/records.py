@@ -88,11 +88,16 @@ class Rollouts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`unverified` is the verifier's own failure: it counts nowhere, and is never a wrong answer."""
+    """`unverified` is the verifier's own failure: it counts nowhere, and is never a wrong answer.
+
+    `retry` says of one that another verifier may well decide: this one lost a process, say. Where the problem
+    itself cannot be graded it is False.
+    """
 
     status: Status
     reason: str = ""
     seconds: float = 0.0
+    retry: bool = False
 
     @property
     def valid(self) -> bool:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from vt_ray.verify.limits import Limits, SandboxConfig
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
@@ -130,6 +132,39 @@ def watch(
         raise typer.BadParameter(str(error)) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+@app.command()
+def verify(
+    rows: Annotated[Path, typer.Argument(help=".jsonl or .jsonl.gz: id, kind, response, and gold, choice or tests")],
+    output: Annotated[Path, typer.Option(help="the verdicts, .jsonl: one line for each line of ROWS, in order")],
+    workers: Annotated[int | None, typer.Option(min=1, help="rows graded at once; by default one a core")] = None,
+    show_output: Annotated[bool, typer.Option("--show-output", help="add what a program wrote: its end")] = False,
+    test_timeout: Annotated[float, typer.Option(help="seconds for one test of a program")] = Limits.test_timeout_s,
+    memory_mb: Annotated[int, typer.Option(help="MiB of memory for a program")] = Limits.memory_mb,
+    backend: Annotated[str, typer.Option(help="how programs are confined; or a server's URL")] = SandboxConfig.backend,
+) -> None:
+    """Grade answers in a file, outside of any run. A row that cannot be read or graded is unverified, with a reason."""
+    from rich.console import Console
+
+    from vt_ray.verify.grading import limits_of
+    from vt_ray.verify.rows import RowsFileError
+    from vt_ray.verify.tally import Tally
+    from vt_ray.verify.verdict_file import grade_file
+
+    tally = Tally()
+    try:
+        limits = limits_of(test_timeout, memory_mb, backend)
+        grade_file(rows, output, limits, workers or len(os.sched_getaffinity(0)), show_output, tally)
+    except (RowsFileError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: {output} holds the verdicts of the first {tally.rows} rows", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        if tally.rows:
+            tally.print(Console(highlight=False))
+    typer.echo(f"verdicts: {output}")
 
 
 def main() -> None:

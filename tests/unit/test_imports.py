@@ -62,3 +62,7 @@ def test_pure_rooms_and_phases_load_neither_ray_nor_vllm_nor_deepspeed():
 def test_checking_a_configuration_loads_nothing_heavy(names):
     heavy = ("torch", "transformers", "ray", "vllm", "deepspeed", "pyarrow", "sympy", "plotly")
     import_in_a_fresh_process([f"vt_ray.{name}" for name in names], heavy)
+
+
+def test_a_verifiers_worker_starts_without_torch():
+    import_in_a_fresh_process(["vt_ray.actors.verifiers"], ("torch", "transformers", "vllm", "deepspeed", "sympy"))

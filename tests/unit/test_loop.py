@@ -14,7 +14,7 @@ from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.config import Config, DataConfig, StageConfig
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.weights import SyncError
-from vt_ray.interfaces import Acknowledgement, Weights
+from vt_ray.interfaces import Acknowledgement, VerifierCounts, Weights
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.signal_phase.loop import busy_shares
@@ -107,8 +107,14 @@ class World:
         time.sleep(self.seconds[1])
         for r in arrived:
             self.note("grade", r.problem.question_id)
-            verdicts = tuple(Verdict(("correct", "wrong", "unverified")[int(c.text) % 3]) for c in r.completions)
+            verdicts = tuple(
+                Verdict(("correct", "wrong", "unverified")[int(c.text) % 3], "", 0.5) for c in r.completions
+            )
             yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, (1, 2, 3, 6), (False,) * 4, r)
+
+    def counts(self):
+        """As if something had been verified again for every group that was graded."""
+        return VerifierCounts(len(self.told["grade"]), 0, {"stand-in": 2})
 
     @noted
     def mgpo_step(self, groups, weights, mgpo, temperature):
@@ -231,6 +237,17 @@ def test_unverified_completions_enter_neither_reward_nor_p_c(tmp_path):
         assert line["reward_mean"] == pytest.approx(sum(c for c, _ in shares) / sum(n for _, n in shares))
         rounded = [round(4 * c / n) if n else 0 for c, n in shares]
         assert line["p_c_histogram"] == [rounded.count(i) for i in range(5)]
+
+
+def test_a_step_says_what_became_of_its_verification(tmp_path):
+    world = train(tmp_path, World())
+    for line, (groups, *_) in zip(metrics(tmp_path), world.told["mgpo_step"], strict=True):
+        statuses = [v.status for g in groups for v in g.verdicts]
+        verify = line["verify"]
+        assert verify["verdicts"] == {s: statuses.count(s) / 8 for s in ("correct", "wrong", "unverified")}
+        assert (verify["completions"], verify["retries"], verify["respawns"]) == (8, 2, 0)
+        assert verify["seconds"] == {"math": {"count": 8, "p50": 0.5, "p95": 0.5, "p99": 0.5}}
+        assert verify["backend"] == {"stand-in": 2}
 
 
 def test_the_parts_of_a_steps_time_sum_to_its_total(tmp_path):

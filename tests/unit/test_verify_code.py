@@ -11,6 +11,7 @@ from code_problems import ADD, GOOD_ADD, GOOD_SUM, SUM, grade, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vt_ray.records import Problem
 from vt_ray.verify.code_answer import extract_program, outputs_match, results_match
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.sandbox.inside.plain import UnsupportedResult, plain
@@ -392,3 +393,22 @@ def test_plain_values_pass_unchanged(value):
 def test_other_values_are_refused(value):
     with pytest.raises(UnsupportedResult):
         plain(value)
+
+
+# --- whether to ask another verifier ---
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Problem("q", "algebra", "math", "?", answer=""),
+        Problem("q", "algebra", "choice", "?", answer="neither"),
+        Problem("q", "algebra", "essay", "?", answer="7"),
+        Problem("q", "code", "code", "?", tests=None),
+        Problem("q", "code", "code", "?", tests={"type": "stdio", "cases": []}),
+    ],
+    ids=lambda asked: f"{asked.kind} {asked.answer or asked.tests}",
+)
+def test_a_problem_that_nobody_can_grade_is_not_worth_another_try(verifier, asked):
+    verdict = verifier.verify(asked, "```python\nprint(3)\n```" if asked.kind == "code" else "\\boxed{7}")
+    assert (verdict.status, verdict.retry) == ("unverified", False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
+import re
+import subprocess
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,7 @@ from vt_ray.verify.verifier import Verifier
 
 CORPUS = Path(__file__).parents[1] / "data" / "verify" / "math.jsonl"
 ROWS = [json.loads(line) for line in CORPUS.read_text().splitlines()]
-BOMB_TIMEOUT_S = 1.0
+BOMB_TIMEOUT_S = 3.0
 LIGHT = settings(max_examples=60, deadline=None)
 
 
@@ -36,11 +37,6 @@ def verifier():
 def grade(verifier: Verifier, gold: str, answer: str) -> Verdict:
     problem = Problem("q", "algebra", "math", "?", answer=gold)
     return verifier.verify(problem, f"So it is $\\boxed{{{answer}}}$.")
-
-
-def child_pid(verifier: Verifier) -> int | None:
-    child = verifier._math._child
-    return None if child is None else child.pid
 
 
 # --- the corpus ---
@@ -308,65 +304,7 @@ def test_no_exact_number(text):
     assert exact_number(text) is None or text == "١٢"
 
 
-# --- the child process ---
-
-BOMBS = [
-    r"9^{9^{9^9}}",
-    r"(10^8)!",
-    r"10^{10^{10}}",
-    r"1000000007 \bmod 10^{10^{9}}",
-    r"\left((x+1)^{3000}\right)^{3000}",
-    r"\int_0^1 \int_0^x e^{\sin(\cos(xy))^{x^y}} dy dx",
-    "(" * 600 + "x" + ")" * 600,
-    r"\begin{pmatrix}a&b\\c&d\end{pmatrix}^{100000}",
-]
-
-
-@pytest.mark.parametrize("bomb", BOMBS)
-def test_bomb_is_wrong_within_the_deadline_and_the_next_pair_is_right(verifier, bomb):
-    grade(verifier, r"\sqrt{8}", r"2\sqrt{2}")  # starting the child is not the bomb's time
-    begin = time.monotonic()
-    verdict = grade(verifier, "1", bomb)
-    assert verdict.status == "wrong", verdict
-    assert time.monotonic() - begin < 3 * BOMB_TIMEOUT_S + 3
-    assert grade(verifier, r"\sqrt{8}", r"2\sqrt{2}").status == "correct"
-
-
-def test_a_child_that_ignores_alarms_is_killed_and_the_answer_is_wrong(verifier):
-    grade(verifier, r"\sqrt{8}", r"2\sqrt{2}")
-    process = verifier._math
-    before = child_pid(verifier)
-    real = process._exchange
-    process._exchange = lambda child, line: (os.kill(child.pid, signal.SIGSTOP), real(child, line))[1]
-    try:
-        outcome = process._ask("x", "y")
-    finally:
-        del process._exchange
-    assert outcome == "timeout"
-    assert grade(verifier, r"\sqrt{8}", r"2\sqrt{2}").status == "correct"
-    assert child_pid(verifier) != before
-
-
-def test_a_killed_child_is_replaced(verifier):
-    grade(verifier, r"\sqrt{8}", r"2\sqrt{2}")
-    os.kill(child_pid(verifier), signal.SIGKILL)
-    assert grade(verifier, r"\sqrt{8}", r"2\sqrt{2}").status == "correct"
-
-
-def test_a_child_lost_twice_is_unverified_not_wrong(verifier):
-    process = verifier._math
-    real = process._exchange
-    process._exchange = lambda child, line: (
-        os.kill(child.pid, signal.SIGKILL),
-        child.wait(),
-        real(child, line),
-    )[2]
-    try:
-        verdict = grade(verifier, r"\sqrt{8}", r"3\sqrt{2}")
-    finally:
-        del process._exchange
-    assert verdict.status == "unverified"
-    assert "twice" in verdict.reason
+# --- verdicts ---
 
 
 @pytest.mark.parametrize("gold", [r"\foo{\bar", "", r"\begin{pmatrix}a&b\\c&d\end{pmatrix}^{100000}"])
@@ -381,18 +319,39 @@ def test_no_answer(verifier):
     assert (verdict.status, verdict.reason) == ("wrong", "no_answer")
 
 
-def test_close_leaves_no_process():
-    with Verifier(Limits()) as one:
-        grade(one, r"\sqrt{8}", r"2\sqrt{2}")
-        pid = child_pid(one)
-        assert pid is not None
-    assert not Path(f"/proc/{pid}").exists()
-
-
 def test_grading_needs_no_ray_and_no_torch():
-    import subprocess
-    import sys
-
     code = "import sys, vt_ray.verify.verifier; print({'ray', 'torch', 'vllm', 'sympy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "set()", done.stderr
+
+
+# --- laws ---
+
+WRITINGS = st.sampled_from([gold for pair in SAME for gold in pair])
+OUTSIDE = st.sampled_from(
+    ["{}", " {} ", "${}$", "$$ {} $$", r"\({}\)", "{}.", r"\displaystyle {}", "{{{}}}", r"\,{}\,", r"\left({}\right)"]
+)
+
+
+@LIGHT
+@given(WRITINGS)
+def test_a_gold_equals_itself(gold):
+    assert same_answer(gold, f" {gold} ", ExactOnly())
+
+
+@LIGHT
+@given(st.sampled_from(SAME + DIFFERENT), OUTSIDE)
+def test_what_stands_around_an_answer_changes_no_verdict(verifier, pair, outside):
+    gold, answer = pair
+    if outside.startswith(r"\left(") and not re.fullmatch(r"[\w.]+", answer):
+        return  # brackets around a list make it a tuple
+    assert grade(verifier, gold, answer).status == grade(verifier, gold, outside.format(answer)).status
+
+
+@LIGHT
+@given(st.sampled_from(SAME + DIFFERENT), st.sampled_from(SAME + DIFFERENT))
+def test_a_verdict_does_not_depend_on_the_pair_before(verifier, before, pair):
+    alone = grade(verifier, *pair).status
+    grade(verifier, *before)
+    assert grade(verifier, *pair).status == alone
+    assert (alone == "correct") is (pair in SAME)

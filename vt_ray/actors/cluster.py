@@ -1,9 +1,9 @@
 """The Ray cluster: starts or joins Ray, gives each actor its seat, and keeps the actors warm between phases.
 
-    RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> RayVerifier ...
+    RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> VerifierPool ...
 
-Actors start in the background when the cluster is entered, and are waited for where they are first used. A lost actor
-or node ends the run with a ClusterError that names it.
+Actors start in the background when the cluster is entered, and are waited for where they are first used. A lost
+verifier is replaced by its pool; any other lost actor, or node, ends the run with a ClusterError that names it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from vt_ray.actors.recorder import RayRecorder, RecorderActor
 from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.tracker import RayTracker, TrackerActor
 from vt_ray.actors.turns import Turns, TurnTakingGenerator, TurnTakingLearner
-from vt_ray.actors.verifiers import RayVerifier, VerifierActor
+from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
+from vt_ray.actors.verifiers import VerifierActor
 from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.training import LearnerSpec
@@ -44,7 +45,7 @@ class RayCluster:
         self._reservation: Reservation | None = None
         self._actors: dict[str, ActorHandle] = {}
         self._learners: list[ActorHandle] = []
-        self._verifiers: list[ActorHandle] = []
+        self._verifiers: VerifierPool | None = None
         self._generator: RayGenerator | None = None
         self._generator_spec: EngineSpec | None = None
 
@@ -54,10 +55,7 @@ class RayCluster:
         try:
             _refuse_too_few_gpus(cluster)
             self._reservation = Reservation(cluster, place(cluster), lambda text: console.print(text, soft_wrap=True))
-            self._verifiers = [
-                self._start(VerifierActor, name, name, self.config.verify, self.log_folder)
-                for name in _names("verifier", cluster.num_verifiers)
-            ]
+            self._verifiers = self._start_verifiers()
             self._learners = self._start_learners()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
@@ -105,9 +103,9 @@ class RayCluster:
         self._turns.closed(learner)
 
     @contextmanager
-    def verifier(self) -> Iterator[RayVerifier]:
-        self._wait_for([actor.ready.remote() for actor in self._verifiers], "verifiers")
-        yield RayVerifier(self._verifiers, self._reservation.refuse_lost_nodes)
+    def verifier(self) -> Iterator[VerifierPool]:
+        self._verifiers.wait_for_start()
+        yield self._verifiers
 
     @contextmanager
     def tracker(self, lam: float) -> Iterator[RayTracker]:
@@ -137,8 +135,21 @@ class RayCluster:
 
     def _start(self, actor_class, name: str, *arguments) -> ActorHandle:
         """Start an actor in its seat; if it is lost, it is known by `name`."""
-        self._actors[name] = actor_class.options(**self._reservation.options(name)).remote(*arguments)
+        self._actors[name] = self._seat(actor_class, name, *arguments)
         return self._actors[name]
+
+    def _seat(self, actor_class, name: str, *arguments) -> ActorHandle:
+        return actor_class.options(**self._reservation.options(name)).remote(*arguments)
+
+    def _start_verifiers(self) -> VerifierPool:
+        cluster, limits = self.config.cluster, self.config.verify
+        return VerifierPool(
+            _names("verifier", cluster.num_verifiers),
+            lambda name: self._seat(VerifierActor, name, name, limits, self.log_folder),
+            self._reservation.refuse_lost_nodes,
+            cluster.startup_timeout_s,
+            HANGS_AFTER_S + limits.completion_timeout_s + limits.math_timeout_s,
+        )
 
     def _start_generators(self, spec: EngineSpec) -> RayGenerator:
         names = _names("generator", self.config.cluster.num_generators)
@@ -148,7 +159,7 @@ class RayCluster:
 
     def busy_seconds(self) -> dict[str, float]:
         seconds = ray.get([actor.busy_seconds.remote() for actor in self._actors.values()])
-        return dict(zip(self._actors, seconds, strict=True))
+        return {**self._verifiers.busy_seconds(), **dict(zip(self._actors, seconds, strict=True))}
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster

@@ -9,10 +9,15 @@ import ray
 
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.read_ahead import abandoned
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
 from vt_ray.engines.weights import checkpoint_buckets, compare_checksums
 from vt_ray.interfaces import Acknowledgement, Handle, Weights
 from vt_ray.records import Prompt, Sampling
+
+# A generator pauses when so many of its groups wait to be read: the verifiers are far behind.
+MAX_UNREAD_GROUPS = 256
+LOOK_UP_S = 1.0
 
 
 @ray.remote
@@ -61,7 +66,9 @@ class RayGenerator:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Handle]:
         shares = [list(prompts[i :: len(self.actors)]) for i in range(len(self.actors))]
         streams = [
-            actor.generate.options(num_returns="streaming").remote(share, sampling)
+            actor.generate.options(
+                num_returns="streaming", _generator_backpressure_num_objects=MAX_UNREAD_GROUPS
+            ).remote(share, sampling)
             for actor, share in zip(self.actors, shares, strict=True)
             if share
         ]
@@ -81,9 +88,9 @@ class RayGenerator:
 
 
 def _interleave(streams: list) -> Iterator[Handle]:
-    """Handles from several streams, whichever comes first."""
-    while streams:
-        ready, _ = ray.wait(streams, num_returns=1, fetch_local=False)
+    """Handles from several streams, whichever comes first, as long as somebody wants them."""
+    while streams and not abandoned():
+        ready, _ = ray.wait(streams, num_returns=1, timeout=LOOK_UP_S, fetch_local=False)
         for stream in ready:
             try:
                 yield next(stream)

@@ -44,6 +44,8 @@ def _roll_call(actors: Mapping[str, ActorHandle]) -> tuple[dict[str, RayActorErr
 
     One that failed to start is not among them: its own error says more.
     """
+    if not actors:
+        return {}, 0
     answers = {actor.__ray_ready__.remote(): name for name, actor in actors.items()}
     ready, waiting = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
     silent = {}

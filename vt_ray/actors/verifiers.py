@@ -1,82 +1,89 @@
-"""The verifier pool on Ray: each actor holds one `verify.Verifier`, the driver deals groups to the least busy."""
+"""A verifier on Ray: an actor around one `verify.Verifier` that verifies chunks of groups."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ray
 
-from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
-from vt_ray.interfaces import Handle
-from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
+from vt_ray.actors.schedule import CHUNK_S, Answer, Outline
+from vt_ray.records import Problem, Rollouts
+from vt_ray.verify.sandbox.backends import NoSandbox
 from vt_ray.verify.verifier import Limits, Verifier
 
-CHECK_EVERY_S = 5.0
+if TYPE_CHECKING:
+    from vt_ray.interfaces import Handle
+
+# Groups that a worker keeps the texts of: chunks of one follow each other closely.
+KNOWN_GROUPS = 4
 
 
-# Verifying twice gives the same verdict, so Ray may restart a lost worker and repeat its groups.
-@ray.remote(max_restarts=-1, max_task_retries=3)
-class VerifierActor:
+@dataclass(frozen=True)
+class _Group:
+    problem: Problem
+    texts: tuple[str, ...]
+    outline: Outline
+
+
+class VerifierWorker:
+    """Verifies one chunk at a time. Its output goes to a log of its own."""
+
     def __init__(self, name: str, limits: Limits, log_folder: Path):
         redirect_output(log_folder / f"{name}.log")
-        self.busy = BusyTime()
         self.verifier = Verifier(limits)
+        self._known: dict[str, _Group] = {}
 
-    def ready(self) -> None:
-        """Answers when the actor has started."""
+    def ready(self) -> str:
+        """Answers when the worker has started: how it confines programs, "none" where it refuses them."""
+        try:
+            print(*self.verifier.backend_notes, sep="\n", flush=True)
+            return self.verifier.backend
+        except NoSandbox as error:
+            print(error, flush=True)
+            return "none"
 
-    def busy_seconds(self) -> float:
-        return self.busy.seconds
+    def grade(self, rollouts: list[Handle], samples: tuple[int, ...] | None) -> Answer:
+        """Verdicts for `samples` (None: all) of the one group in `rollouts`, in order, until CHUNK_S have passed.
 
-    def grade(self, rollouts: Rollouts) -> GradedGroup:
-        problem, completions = rollouts.problem, rollouts.completions
-        with self.busy:
-            verdicts = tuple(self._verdict(problem, c) for c in completions)
-        return GradedGroup(
-            question_id=problem.question_id,
-            subdomain=problem.subdomain,
-            verdicts=verdicts,
-            prompt_tokens=len(rollouts.prompt_token_ids),
-            completion_tokens=tuple(len(c.token_ids) for c in completions),
-            truncated=tuple(c.finish_reason == "length" for c in completions),
-            rollouts=None,
-        )
+        At least one, if any is asked for. The handle comes in a list, so that Ray hands it over as it is.
+        """
+        began = time.monotonic()
+        group = self._group(rollouts[0])
+        begin = time.monotonic()
+        if samples is None:
+            samples = tuple(i for i, cut in enumerate(group.outline.truncated) if not cut)
+        verdicts = {}
+        for sample in samples:
+            verdicts[sample] = self.verifier.verify(group.problem, group.texts[sample])
+            if time.monotonic() - begin > CHUNK_S:
+                break
+        return Answer(group.outline, verdicts, time.monotonic() - began)
 
-    def _verdict(self, problem: Problem, completion: Completion) -> Verdict:
-        """A completion cut off at the length limit scores 0, whatever it has said so far (section 3)."""
-        if completion.finish_reason == "length":
-            return Verdict("wrong", "truncated")
-        return self.verifier.verify(problem, completion.text)
+    def _group(self, handle: Handle) -> _Group:
+        key = handle.hex()
+        if key not in self._known:
+            if len(self._known) == KNOWN_GROUPS:
+                del self._known[next(iter(self._known))]
+            self._known[key] = _read(ray.get(handle))
+        return self._known[key]
 
 
-class RayVerifier:
-    """Implements `interfaces.Verifier` over a pool of actors."""
+def _read(rollouts: Rollouts) -> _Group:
+    problem, completions = rollouts.problem, rollouts.completions
+    outline = Outline(
+        question_id=problem.question_id,
+        subdomain=problem.subdomain,
+        kind=problem.kind,
+        prompt_tokens=len(rollouts.prompt_token_ids),
+        completion_tokens=tuple(len(c.token_ids) for c in completions),
+        truncated=tuple(c.finish_reason == "length" for c in completions),
+    )
+    return _Group(problem, tuple(c.text for c in completions), outline)
 
-    def __init__(self, actors: list, refuse_lost_nodes: Callable[[], None]):
-        self.actors, self.refuse_lost_nodes = actors, refuse_lost_nodes
 
-    def grade(self, rollouts: Iterable[Handle]) -> Iterator[GradedGroup]:
-        pending: dict[ray.ObjectRef, tuple[int, Handle]] = {}
-        load = [0] * len(self.actors)
-        for handle in rollouts:
-            least_busy = load.index(min(load))
-            load[least_busy] += 1
-            pending[self.actors[least_busy].grade.remote(handle)] = (least_busy, handle)
-            yield from self._collect(pending, load, timeout=0)
-        while pending:
-            yield from self._collect(pending, load, timeout=CHECK_EVERY_S)
-
-    def _collect(self, pending: dict, load: list[int], timeout: float) -> Iterator[GradedGroup]:
-        if not pending:
-            return
-        ready, _ = ray.wait(list(pending), num_returns=1, timeout=timeout)
-        if timeout and not ready:
-            # Ray restarts a lost verifier, but not before its node is back.
-            self.refuse_lost_nodes()
-        for ref in ready:
-            actor, handle = pending.pop(ref)
-            load[actor] -= 1
-            yield replace(ray.get(ref), rollouts=handle)
+# Not restarted by Ray: the pool must know what was lost, and puts another in its place.
+VerifierActor = ray.remote(max_restarts=0, max_task_retries=0)(VerifierWorker)

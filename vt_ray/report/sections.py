@@ -152,6 +152,7 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     training_sections.probe_section,
     training_sections.rl_section,
     training_sections.difficulty_section,
+    training_sections.verify_section,
     training_sections.time_section,
     cost_section,
     training_sections.samples_section,

@@ -1,8 +1,8 @@
-"""The parts of report.html about training: SFT, probing, RL, difficulty, time, rollouts."""
+"""The parts of report.html about training: SFT, probing, RL, difficulty, verification, time, rollouts."""
 
 from __future__ import annotations
 
-from vt_ray.report import charts, curves, difficulty, samples, step_time, words
+from vt_ray.report import charts, curves, difficulty, samples, step_time, verification, words
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.section import Section
 
@@ -73,6 +73,10 @@ def difficulty_section(record: RunRecord) -> Section:
             "(rings) teach nothing."
         )
     return Section("difficulty", title, says, [figure])
+
+
+def verify_section(record: RunRecord) -> Section:
+    return verification.verify_section(record.rl)
 
 
 def time_section(record: RunRecord) -> Section:

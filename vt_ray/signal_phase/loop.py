@@ -26,6 +26,7 @@ from vt_ray.progress import bar
 from vt_ray.records import GradedGroup, GroupWeight, Problem, Prompt, Sampling
 from vt_ray.signal_phase.controls import shuffled_rewards
 from vt_ray.signal_phase.sync import SyncReport, sync_weights
+from vt_ray.signal_phase.verify_record import verify_record
 from vt_ray.tracking import MetricsLog
 
 
@@ -70,12 +71,13 @@ def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
     """Generate, verify, weigh, update, sync: the paper's step in its order. Returns the line for the metrics."""
     version = run.first_version + step
     prompts = step_prompts(run, step)
-    busy = run.busy_seconds()
+    busy, counts = run.busy_seconds(), run.verifier.counts()
     clock = _Clock()
     with clock("generate"):
         # Groups are verified as they come: what is left to verify after the last one is the second figure.
         graded = run.verifier.grade(clock.last_of(run.generator.generate(prompts, _sampling(run.stage))))
         groups = in_order(graded, prompts)
+    verify = verify_record(groups, [prompt.problem.kind for prompt in prompts], counts, run.verifier.counts())
     if run.signal.control == "shuffled_rewards":
         groups = shuffled_rewards(groups, step_key(run, step))
     weights = run.tracker.weigh(groups, version)
@@ -87,7 +89,7 @@ def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
         sync = sync_weights(run.learner, run.generator, version + 1, run.probe, run.signal.sync)
     seconds = clock.split()
     line = _metrics_line(run.stage, step + 1, version, groups, weights, metrics, seconds, sync)
-    return {**line, "busy": busy_shares(busy, run.busy_seconds(), seconds["total"])}
+    return {**line, "verify": verify, "busy": busy_shares(busy, run.busy_seconds(), seconds["total"])}
 
 
 def step_prompts(run: StageRun, step: int) -> list[Prompt]:

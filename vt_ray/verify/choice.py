@@ -13,12 +13,19 @@ from vt_ray.verify.math_answer import extract_answer
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|textrm|bf|rm)(?![A-Za-z])\s*")
 _MAX_CHARS = 500
 # The letter alone, or in front of its option's text; then another "(C)" in that text means two were named.
-_LETTER = re.compile(r"\(?\s*([A-Za-z])\s*(?:[).:]+|$)(.*)", re.DOTALL)
-_OTHER_OPTION = re.compile(r"\([A-Za-z]\)|(?<![A-Za-z])[A-Z][).:]|^\s*(?:,|/|&|and\b|or\b)\s*\(?[A-Za-z](?![A-Za-z])")
+_LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*(?:[).:,\]]+|$)(.*)", re.DOTALL)
+_INTRODUCTION = re.compile(
+    r"^(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|option|choice|letter)(?:\s+is)?\s*:?\s*(?=[(\[A-Z])", re.I
+)
+_FULL_WIDTH = {0xFEE0 + code: code for code in range(0x21, 0x7F)}
+_OTHER_OPTION = re.compile(
+    r"^\s*[A-Za-z]\s*(?:$|[,/&])|\([A-Za-z]\)|(?<![A-Za-z])[A-Z][).:]|^\s*(?:,|/|&|and\b|or\b)\s*\(?[A-Za-z](?![A-Za-z])"
+)
 _AND_ANOTHER = re.compile(r"[\s.)*$}]*(?:,|/|&|and\b|or\b)\s*(?:option\s*)?[*$]*\(?[A-Z](?![A-Za-z'])")
+_FIRST_PERSON = re.compile(r"\s+[a-z]+")  # "the answer is I think"
 _SENTENCE = re.compile(
     r"\b(?:answer|option|choice)\s*(?:is|:)\s*:?\s*(?:option|choice|letter)?\s*"
-    r"(?:[$*\s]|\\(?:text|textbf|mathrm|mathbf)\s*\{|\{)*(\(\s*[A-Za-z]\s*\)|[A-Z])(?![A-Za-z'])",
+    r"(?:[$*\s]|\\\(|\\(?:text|textbf|mathrm|mathbf)\s*\{|\{)*(\(\s*[A-Za-z]\s*\)|[A-Z])(?![A-Za-z'])",
     re.IGNORECASE,
 )
 
@@ -39,6 +46,7 @@ def extract_choice(text: str) -> str | None:
 
     Two letters are no choice, and a box that holds none is not made good by an earlier sentence.
     """
+    text = text.translate(_FULL_WIDTH)
     if "\\boxed" in text or "\\fbox" in text:
         return _letter(extract_answer(text) or "")
     sentences = list(_SENTENCE.finditer(text))
@@ -46,6 +54,8 @@ def extract_choice(text: str) -> str | None:
         return None
     last = sentences[-1]
     letter = last[1].strip("() \t")
+    if letter == "I" and _FIRST_PERSON.match(text, last.end()):
+        return None
     # "the answer is a number": a small letter needs its brackets
     return letter.upper() if letter.isupper() or last[1].startswith("(") else None
 
@@ -53,7 +63,8 @@ def extract_choice(text: str) -> str | None:
 def _letter(answer: str) -> str | None:
     if len(answer) > _MAX_CHARS:
         return None
-    bare = _COMMAND.sub("", answer).translate(str.maketrans("", "", "{}$*~\\")).strip()
+    bare = _COMMAND.sub("", answer).translate(str.maketrans("", "", "{}$*~\\\"'`")).strip()
+    bare = _INTRODUCTION.sub("", bare)
     match = _LETTER.fullmatch(bare)
     if match is None or _OTHER_OPTION.search(match[2]):
         return None

@@ -42,7 +42,7 @@ def examine_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> 
             outcome = sandbox.run(request | {"program": program}, min(limits.test_timeout_s, left_s))
             failure = _failure(outcome, tests, case)
         except BrokerLost as error:
-            return Examination(Verdict("unverified", str(error)))
+            return Examination(Verdict("unverified", str(error), retry=True))
         except MalformedTests as error:
             return _malformed(error)
         verdict = Verdict("wrong", failure) if failure else Verdict("correct")

@@ -15,7 +15,8 @@ _UNICODE = {
     "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ",
     "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "√": r"\sqrt ", "±": r"\pm ", "½": r"\frac{1}{2}",
     "¼": r"\frac{1}{4}",
-    "¾": r"\frac{3}{4}", "²": "^{2}", "³": "^{3}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
+    "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}",
+    "²": "^{2}", "³": "^{3}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
     "\u00a0": " ",
     "，": ",", "：": ":", "；": ";", "。": ".", "’": "'", "′": "'",
 }  # fmt: skip
@@ -23,6 +24,8 @@ _UNICODE = {
 _UNICODE |= {chr(0xFEE0 + code): chr(code) for code in range(0x21, 0x7F)}
 _TRANSLATION = str.maketrans(_UNICODE)
 
+# A number in groups of three as the whole of a group, as in \frac{1}{20,000}; not the set \{100,200\}.
+_GROUPED_IN_BRACES = re.compile(r"(?<!\\)\{\d{1,3}(?:,\d{3})+\}")
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -30,13 +33,21 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\.?", ""),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits)(?![A-Za-z])", ""),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"(?<!\\)\\!", ""),
         (r"\{,\}|(?<=\d)\\,(?=\d{3}(?!\d))", ","),
-        (r"(?<!\\)\\[,;:! ]|~|\\(?:q?quad|enspace|thinspace|hfill|hspace\{[^{}]{0,20}\})(?![A-Za-z])", " "),
+        (r"(?<!\\)\\[,;: ]|~|\\(?:q?quad|enspace|thinspace|hfill|hspace\{[^{}]{0,20}\})(?![A-Za-z])", " "),
+        (r"\\\\\[\d*\.?\d*\s?(?:pt|em|ex|mm|cm)\]", r"\\\\"),
+        (r"\\(?:(?:text)?color)\{[A-Za-z]+\}|\\underline(?=\s*\{)", ""),
+        (r"(?:\{|^)([^{}\\]*)\\choose(?![A-Za-z])([^{}\\]*)(?:\}|$)", r"\\binom{\1}{\2}"),
+        (r"(?<=[\w)}])\s*\*\*\s*(?=[\w({-])", "^"),
+        # 1e-8 and 3E+8 are numbers, 2e-1 is two e less one
+        (r"(?<![\w.\\])(1|\d+\.\d+|\d+(?=E|e\d))[eE]([+-]?\d{1,4})(?![\w.])", r"\1\\times 10^{\2}"),
+        (r"(?<![\d/.,^_{])(\d{1,6}) (\d{1,6})/(\d{1,6})(?![\d/])", r"\1\\frac{\2}{\3}"),
         (r"\\(?:leq|leqslant)(?![A-Za-z])|<=", r"\\le "),
         (r"\\(?:geq|geqslant)(?![A-Za-z])|>=", r"\\ge "),
         (r"\\lt(?![A-Za-z])", "<"),
         (r"\\gt(?![A-Za-z])", ">"),
-        (r"\\neq(?![A-Za-z])|!=", r"\\ne "),
+        (r"\\neq(?![A-Za-z])|(?<![\d)])!=", r"\\ne "),  # but 5!=120
         (r"\\langle(?![A-Za-z])", "("),
         (r"\\rangle(?![A-Za-z])", ")"),
         (r"\\(?:lbrace)(?![A-Za-z])", r"\\{"),
@@ -54,13 +65,14 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"\^\{\s*\\circ\s*\}|\\degrees?(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees?$",
             r"^\\circ ",
         ),
-        (r"\s*\\text\{\s*(?:\\?%|percent)\s*\}|(?<=\d)\s+percent$", r"\\%"),
+        (r"\s*\\text\{\s*(?:\\?%|per\s?cent|pct\.?)\s*\}|(?<=\d)\s+per\s?cent$", r"\\%"),
         (r"(?<!\\)%", r"\\%"),
         (r"\^\s*(\d+|[A-Za-z])", r"^{\1}"),  # x^10 is meant as x^{10}
         (r"_\s*([0-9A-Za-z])", r"_{\1}"),
+        (r"\\frac\s*(\\(?:pi|theta|alpha|beta|lambda|phi|omega)(?![A-Za-z]))", r"\\frac{\1}"),
         (r"\\(frac|binom)\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\\1{\2}{\3}"),
-        (r"\\frac\s*([0-9A-Za-z])\s*(?=\{)", r"\\frac{\1}"),
-        (r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])", r"\1{\2}"),
+        (r"\\frac\s*([0-9A-Za-z])\s*(?=[{\\])", r"\\frac{\1}"),
+        (r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z]|\\(?:pi|theta|alpha|beta|lambda|phi|omega)(?![A-Za-z]))", r"\1{\2}"),
         (r"\\sqrt\s*([0-9A-Za-z])", r"\\sqrt{\1}"),
         (r"(?<![\\A-Za-z])infinity(?![A-Za-z])|(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
@@ -87,6 +99,7 @@ def normalise(latex: str) -> str:
         text = shorter
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
+    text = _GROUPED_IN_BRACES.sub(lambda match: match[0].replace(",", ""), text)
     return peel(text.strip().rstrip(".,; ").strip())
 
 
@@ -94,7 +107,8 @@ def _unwrapped(text: str) -> str:
     for opening, closing in _WRAPPERS:
         inner = text[len(opening) : len(text) - len(closing)]
         around = text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening + closing)
-        if around and opening not in inner and closing not in inner:
+        unescaped = inner.replace(r"\$", "")
+        if around and opening not in unescaped and closing not in unescaped:
             return inner.strip()
     return text
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from vt_ray.verify.closing_sentence import closing_sentence
 from vt_ray.verify.latex_text import matching_braces, normalise, peel, squash
 
 MAX_ANSWER_CHARS = 4_000
@@ -21,17 +22,13 @@ _BARE_BOX = re.compile(r"[^\s${}\\]+")
 # \boxed{2}".
 _BETWEEN_BOXES = re.compile(r"[\s$,;.*&]*(?:and|or|\\text\{\s*(?:and|or)\s*\}|\\quad|\\qquad)?[\s$,;.*&]*")
 _BETWEEN_CHARS = 40
-_CLOSING = re.compile(r"\banswers?\s*(?:is|are|:)(?!\w)", re.IGNORECASE)
-_CLOSING_MARKS = re.compile(r"^[\s:*]*(?:\\\(|\\\[)?[\s:]*")
-_SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)")
-_MAX_SENTENCE_CHARS = 1_000
-
 _INTEGER = r"\d+"
 _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<whole>{_INTEGER})?\\frac\{{(?P<fsign>[+-]?)(?P<top>{_INTEGER})\}}\{{(?P<bottom>{_INTEGER})\}}"
     rf"|(?P<left>{_INTEGER})/(?P<right>{_INTEGER})"
     rf"|(?P<grouped>\d{{1,3}}(?:,\d{{3}})+)(?P<grouped_decimals>\.\d+)?"
     rf"|(?P<before>\d*\.\d*)\\overline\{{(?P<period>\d+)\}}"
+    r"|(?P<mantissa>\d{1,40}(?:\.\d{1,40})?)(?:\\times|\\cdot|\*) ?10\^\{(?P<exponent>[+-]?\d{1,3})\}"
     rf"|(?P<digits>{_INTEGER})(?P<point>\.)?|(?P<decimal>\d*\.\d+))"
 )
 
@@ -45,7 +42,7 @@ def extract_answer(text: str) -> str | None:
     """
     starts = [match.start() for match in _BOX.finditer(text)]
     if not starts:
-        return _closing_sentence(text)
+        return closing_sentence(text)
     boxes = _outermost_boxes(text)
     if not boxes or boxes[-1][1] < starts[-1]:
         return None
@@ -83,19 +80,6 @@ def _unboxed(content: str) -> str:
     return peel(_BOX.sub("", content).strip())
 
 
-def _closing_sentence(text: str) -> str | None:
-    sentences = [match.end() for match in _CLOSING.finditer(text)]
-    if not sentences:
-        return None
-    rest = text[sentences[-1] : sentences[-1] + _MAX_SENTENCE_CHARS]
-    rest = _CLOSING_MARKS.sub("", rest)
-    if rest.startswith("$"):
-        rest = rest.lstrip("$")
-        return rest.partition("$")[0].strip() or None
-    end = _SENTENCE_END.search(rest)
-    return (rest[: end.start()] if end else rest).strip(" *$") or None
-
-
 def exact_verdict(gold: str, answer: str) -> bool | None:
     r"""Whether the two are equal, as far as the text or exact arithmetic can tell; None where they cannot.
 
@@ -103,21 +87,31 @@ def exact_verdict(gold: str, answer: str) -> bool | None:
     other. Where either is a decimal, a difference of at most half of the sixth decimal passes (1/3 and
     0.333333), if it is small beside the numbers too.
     """
-    gold, answer = squash(normalise(gold)), squash(normalise(answer))
+    gold, answer = normalise(gold), normalise(answer)
+    listed = ", " in gold or ", " in answer  # 100, 200 is two numbers, 100,200 is one
+    gold, answer = squash(gold), squash(answer)
     if gold == answer:
         return True if gold else None
+    if listed:
+        return None
     gold_number, answer_number = exact_number(gold), exact_number(answer)
     if gold_number is None or answer_number is None:
         return None
-    if "." in gold or "." in answer:
+    if is_decimal(gold) or is_decimal(answer):
         return close_decimals(gold_number, answer_number)
     return gold_number == answer_number
 
 
+def is_decimal(latex: str) -> bool:
+    """Whether this may have been rounded: a number with a point, and not with a period behind it."""
+    return "." in latex and "overline" not in latex
+
+
 def close_decimals(gold: Fraction, answer: Fraction) -> bool:
-    """Equal to six decimals, and to a ten-thousandth of their size: 1e-7 is not 2e-7."""
-    difference = abs(gold - answer)
-    return difference <= Fraction(5, 10_000_000) and 10_000 * difference <= max(abs(gold), abs(answer))
+    """Equal to six decimals, and beside their size: 1e-7 is not 2e-7, nor 6.63e-34 quite 6.64e-34."""
+    difference, size = abs(gold - answer), max(abs(gold), abs(answer))
+    relative = Fraction(1, 10_000) if size > Fraction(1, 1_000) else Fraction(2, 1_000_000)
+    return difference <= Fraction(5, 10_000_000) and difference <= relative * size
 
 
 def exact_number(text: str) -> Fraction | None:
@@ -142,6 +136,8 @@ def _magnitude(match: re.Match[str]) -> Fraction | None:
         return Fraction(int(match["left"]), bottom) if bottom else None
     if match["grouped"]:
         return Fraction(match["grouped"].replace(",", "") + (match["grouped_decimals"] or ""))
+    if match["mantissa"]:
+        return Fraction(match["mantissa"]) * Fraction(10) ** int(match["exponent"])
     if match["period"]:  # 0.1666...: the period, over as many nines, behind the last digit before it
         behind = len(match["before"].partition(".")[2])
         start = Fraction(match["before"] + "0" if match["before"] != "." else "0")

@@ -2,11 +2,12 @@ r"""Whether two answers are the same, shape by shape; only plain expressions rea
 
     gold, answer --parse_form--> shapes --same_form--> pairs of expressions --Algebra--> True | False
 
-Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong; degrees equal
-their number or their radians. A percentage is its value (5\% is 0.05, not 5). A chain `a = b = 42` needs
-every value in it to be right. A name (`x = 5`) may be left out or added, not changed. Sets and bare lists
-have no order; (1,2), [1,2] and \{1,2\} differ. An inequality equals its interval. A base is part of the
-answer, and so is a modulus. Words are compared as words.
+Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong, and none is converted,
+but for degrees, which equal their number or their radians. A percentage is its value (5\% is 0.05, not 5). A decimal
+is right to six places (0.333333 is 1/3, 0.333 is not). A chain `a = b = 42` needs every value in it to be right. A
+name (`x = 5`) may be left out or added, not changed. Sets and bare lists have no order; (1,2), [1,2] and \{1,2\}
+differ, though a tuple may lose its brackets. An inequality equals its interval. A base is part of the answer, and so
+is a modulus. A ratio 3:2 is no number. Words are compared as words.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from vt_ray.verify.math_forms import (
     Words,
     is_name,
     name_of,
-    parse_form,
 )
+from vt_ray.verify.math_inequalities import FLIPPED
+from vt_ray.verify.math_reader import parse_form
 from vt_ray.verify.math_regions import as_region, same_region
 
 _MAX_UNORDERED = 64
-_FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
 class Algebra(Protocol):
@@ -107,9 +108,9 @@ def _same_residue(gold: Form, answer: Form, algebra: Algebra) -> bool:
 def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
     gold_value, gold_unit = (gold.value, gold.unit) if isinstance(gold, Quantity) else (gold, "")
     answer_value, answer_unit = (answer.value, answer.unit) if isinstance(answer, Quantity) else (answer, "")
-    if gold_unit and answer_unit:
+    if gold_unit and answer_unit and {gold_unit, answer_unit} != {"°", "rad"}:
         return gold_unit == answer_unit and same_form(gold_value, answer_value, algebra)
-    if same_form(gold_value, answer_value, algebra):
+    if not (gold_unit and answer_unit) and same_form(gold_value, answer_value, algebra):
         return True
     radians = (_radians(gold_value, gold_unit), _radians(answer_value, answer_unit))
     return radians != (gold_value, answer_value) and same_form(*radians, algebra)
@@ -129,10 +130,22 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
         return shapes_agree and all(_ordered(g, a, algebra) for g, a in zip(gold.rows, answer.rows, strict=True))
     gold, answer = _as_sequence(gold), _as_sequence(answer)
     kinds = {gold.brackets, answer.brackets}
+    if kinds == {""} and _names_each(gold) != _names_each(answer):  # x = 1, y = 2 is not "2, 1"
+        return _ordered(gold.items, answer.items, algebra)
+    if kinds == {"", "[]"} and len(gold.items) == 2:  # an interval's brackets are its meaning
+        return False
     if kinds <= {"", "{}"}:
         return _unordered(gold.items, answer.items, algebra)
+    if gold.brackets == "" and answer.brackets == "()" and not _names_each(gold):
+        return False  # the roots 1 and 2 are neither a point nor an interval
     # A tuple that lost its brackets keeps its order; any other difference of brackets is a difference.
     return (len(kinds) == 1 or kinds in ({"", "()"}, {"", "[]"})) and _ordered(gold.items, answer.items, algebra)
+
+
+def _names_each(sequence: Sequence) -> bool:
+    """Whether every item is a value of another name."""
+    names = [_names_and_values(item)[0] if isinstance(item, Relation) else set() for item in sequence.items]
+    return all(names) and len(set[str]().union(*names)) >= len(names) > 1
 
 
 def _as_sequence(form: Form) -> Sequence:
@@ -222,13 +235,13 @@ def _same_difference(gold: Relation, answer: Relation, algebra: Algebra) -> bool
             and _ordered(gold.parts, answer.parts, algebra)
         )
     sides = [_sides(relation) for relation in (gold, answer)]
-    if gold.signs[0] in _FLIPPED and answer.signs[0] == _FLIPPED[gold.signs[0]]:
+    if gold.signs[0] in FLIPPED and answer.signs[0] == FLIPPED[gold.signs[0]]:
         sides[1] = sides[1] and sides[1][::-1]
     elif gold.signs != answer.signs:
         return False
     if sides[0] is None or sides[1] is None:
         return False
-    return algebra.same_relation(sides[0], sides[1], positive=gold.signs[0] in _FLIPPED)
+    return algebra.same_relation(sides[0], sides[1], positive=gold.signs[0] in FLIPPED)
 
 
 def _sides(relation: Relation) -> tuple[str, str] | None:

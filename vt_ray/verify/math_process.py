@@ -1,7 +1,8 @@
-"""The owner of the algebra process: sends it a pair, kills it when it does not answer, starts it again.
+r"""The owner of the algebra processes: sends one a pair, kills it when it does not answer, has a spare ready.
 
     pair --exact text comparison--> verdict
-         `--undecided--> math_child (exec'ed, own session) --outcome within the deadline--> verdict
+         `--undecided--> MathWorker (exec'ed, own session) --outcome within the deadline--> verdict
+                              ^-- a second one, warm already, takes its place when it is killed
 
 An answer that exhausts time or memory is a wrong answer, unless the gold answer alone does the same.
 """
@@ -10,21 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import select
-import signal
-import subprocess
-import sys
-import time
 
 from vt_ray.records import Verdict
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.math_answer import MAX_ANSWER_CHARS
 from vt_ray.verify.math_guards import ExactOnly, Undecided, same_answer
+from vt_ray.verify.math_worker import MathWorker, NotStarted
 
-_START_S = 60.0  # importing sympy takes 1 s, on a machine whose cores are all taken much longer
-_MARGIN_S = 1.0
-_MAX_REPLY_BYTES = 4_096
+# After these the child is replaced: what was interrupted may have left sympy's caches half filled.
+_SPOILING = ("timeout", "memory")
 _MAX_KNOWN_GOLDS = 4_096
 _MAX_GOLD_CHARS = 8_000  # with an answer of twice that, a line still fits into a pipe that nobody reads
 _EXACT_CHARS = 400  # longer pairs go to the process that can be stopped, shape and all
@@ -35,11 +30,12 @@ class MathLost(Exception):
 
 
 class MathProcess:
-    """One child process, started when first needed. Not for use by several threads at once."""
+    """One child process and a warm spare, started when first needed. Not for use by several threads at once."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._child: subprocess.Popen[bytes] | None = None
+        self._worker: MathWorker | None = None
+        self._spare: MathWorker | None = None
         self._gold_is_readable: dict[str, bool] = {}
 
     def verdict(self, gold: str, answer: str) -> Verdict:
@@ -60,17 +56,11 @@ class MathProcess:
         return self._verdict_of(self._ask(gold, answer), gold)
 
     def close(self) -> None:
-        """End the child. The next pair would start another."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        # Its own session: the group holds the child and whatever it started.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
+        """End both children. The next pair would start others."""
+        for worker in (self._worker, self._spare):
+            if worker is not None:
+                worker.close()
+        self._worker = self._spare = None
 
     def _verdict_of(self, outcome: str, gold: str) -> Verdict:
         if outcome == "equal":
@@ -93,72 +83,43 @@ class MathProcess:
         """The child's outcome, "timeout" if it had to be killed; a child found dead is replaced once."""
         line = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
         for _ in range(2):
-            child = self._child if self._child is not None else self._start()
+            worker = self._ready_worker()
             try:
-                outcome = self._exchange(child, line)
+                outcome = worker.ask(line) or "timeout"
             except (OSError, EOFError, ValueError):
-                self.close()
+                self._replace()
                 continue
-            if outcome is None:
-                self.close()
-                return "timeout"
+            if outcome in _SPOILING:
+                self._replace()
             return outcome
         raise MathLost("the math process ended twice without an answer")
 
-    def _exchange(self, child: subprocess.Popen[bytes], line: bytes) -> str | None:
-        assert child.stdin is not None
-        while line:
-            line = line[child.stdin.write(line) :]
-        return _read_outcome(child, self._limits.math_timeout_s + _MARGIN_S)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        arguments = [str(self._limits.math_timeout_s), str(self._limits.memory_mb)]
+    def _ready_worker(self) -> MathWorker:
+        """The worker; and a spare behind it, started once this one no longer needs the core for its imports."""
+        if self._worker is None:
+            self._worker = self._started()
         try:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "vt_ray.verify.math_child", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-                env=_environment(),
-                bufsize=0,
-            )
+            self._worker.wait_until_ready()
+        except NotStarted as error:
+            self.close()
+            reason = "the math process did not start: is math-verify installed (pip install math-verify)?"
+            raise MathLost(f"{reason} {error}".strip()) from error
+        if self._spare is None:
+            with contextlib.suppress(MathLost):  # without a spare it is slower, no more
+                self._spare = self._started()
+        return self._worker
+
+    def _replace(self) -> None:
+        """End the worker, put the spare in its place, and start the next spare, all without waiting."""
+        if self._worker is not None:
+            self._worker.close()
+        self._worker, self._spare = self._spare, None
+        if self._worker is not None:
+            with contextlib.suppress(MathLost):
+                self._spare = self._started()
+
+    def _started(self) -> MathWorker:
+        try:
+            return MathWorker(self._limits.math_timeout_s, self._limits.memory_mb)
         except OSError as error:
             raise MathLost(f"the math process cannot start: {error}") from error
-        self._child = child
-        try:
-            ready = _read_outcome(child, _START_S)
-        except (OSError, EOFError, ValueError):
-            ready = None
-        if ready != "ready":
-            self.close()
-            raise MathLost("the math process did not start: is math-verify installed (pip install math-verify)?")
-        return child
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
-        "PYTHONHASHSEED": "0",  # sympy orders by hash here and there: the same pair, the same verdict
-        "MPMATH_NOGMPY": "1",  # gmpy2 computes for minutes without looking at signals
-        "SYMPY_GROUND_TYPES": "python",
-        "LANG": "C.UTF-8",
-    }
-
-
-def _read_outcome(child: subprocess.Popen[bytes], timeout_s: float) -> str | None:
-    """The next line's outcome, None past the deadline. EOFError: the child ended. ValueError: nonsense."""
-    assert child.stdout is not None
-    descriptor, reply = child.stdout.fileno(), b""
-    deadline = time.monotonic() + timeout_s
-    poll = select.poll()  # not select.select, which takes no descriptor above 1023, and workers have many
-    poll.register(descriptor, select.POLLIN)
-    while not reply.endswith(b"\n"):
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            return None
-        chunk = os.read(descriptor, _MAX_REPLY_BYTES)
-        if not chunk or len(reply) > _MAX_REPLY_BYTES:
-            raise EOFError
-        reply += chunk
-    return str(json.loads(reply)["outcome"])

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vt_ray.verify.math_forms import Expression, Form, Relation, Sequence, Union, is_name, name_of
+from vt_ray.verify.math_inequalities import FLIPPED, INFINITY, MINUS_INFINITY, all_but, bound
 
-_INFINITY = Expression(r"\infty")
-_MINUS_INFINITY = Expression(r"-\infty")
-_BELOW = {"<": "(", r"\le": "["}
-_ABOVE = {">": "(", r"\ge": "["}
+_UPPER = {"<": ")", r"\le": "]"}
+_LOWER = {"<": "(", r"\le": "["}
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,12 @@ def _same_interval(gold: Interval, answer: Interval, same: Callable[[Form, Form]
 
 
 def _interval(sequence: Sequence) -> Region | None:
-    if len(sequence.items) != 2 or sequence.brackets in ("{}", "matrix"):
+    if len(sequence.items) != 2 or sequence.brackets not in ("()", "[]", "(]", "[)"):
         return None
     low, high = sequence.items
-    low = _MINUS_INFINITY if low == Expression(r"-\infty") else low
-    high = _INFINITY if high == Expression(r"+\infty") else high
-    unbounded = low == _MINUS_INFINITY or high == _INFINITY
+    low = MINUS_INFINITY if low == Expression(r"-\infty") else low
+    high = INFINITY if high == Expression(r"+\infty") else high
+    unbounded = low == MINUS_INFINITY or high == INFINITY
     return Region("", (Interval(low, high, sequence.brackets),), unbounded or sequence.brackets in ("(]", "[)"))
 
 
@@ -88,18 +87,21 @@ def _joined(regions: list[Region | None]) -> Region | None:
 
 
 def _inequality(relation: Relation) -> Region | None:
+    one_sided = bound(relation)
+    if one_sided is not None:
+        name, sign, value = one_sided
+        if sign in _UPPER:
+            interval = Interval(MINUS_INFINITY, value, "(" + _UPPER[sign])
+        else:
+            interval = Interval(value, INFINITY, _LOWER[FLIPPED[sign]] + ")")
+        return Region(name_of(name), (interval,), True)
     parts, signs = relation.parts, relation.signs
-    if all(sign in _ABOVE for sign in signs):  # read from right to left
-        parts, signs = parts[::-1], tuple({">": "<", r"\ge": r"\le"}[sign] for sign in reversed(signs))
-    if not all(sign in _BELOW for sign in signs):
+    if signs == (r"\ne",) and is_name(parts[0]) and not is_name(parts[1]):
+        rays = all_but(Sequence("{}", (parts[1],)))
+        region = as_region(rays) if rays is not None else None
+        return region and Region(name_of(parts[0]), region.intervals, True)
+    if all(sign in (">", r"\ge") for sign in signs):  # read from right to left
+        parts, signs = parts[::-1], tuple(FLIPPED[sign] for sign in reversed(signs))
+    if len(parts) != 3 or not all(sign in _UPPER for sign in signs) or not is_name(parts[1]):
         return None
-    opening = {"<": "(", r"\le": "["}
-    closing = {"<": ")", r"\le": "]"}
-    if len(parts) == 3 and is_name(parts[1]):
-        brackets = opening[signs[0]] + closing[signs[1]]
-        return Region(name_of(parts[1]), (Interval(parts[0], parts[2], brackets),), True)
-    if len(parts) != 2 or is_name(parts[0]) == is_name(parts[1]):
-        return None
-    if is_name(parts[0]):
-        return Region(name_of(parts[0]), (Interval(_MINUS_INFINITY, parts[1], "(" + closing[signs[0]]),), True)
-    return Region(name_of(parts[1]), (Interval(parts[0], _INFINITY, opening[signs[0]] + ")"),), True)
+    return Region(name_of(parts[1]), (Interval(parts[0], parts[2], _LOWER[signs[0]] + _UPPER[signs[1]]),), True)

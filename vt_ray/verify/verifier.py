@@ -19,8 +19,7 @@ from vt_ray.verify.examination import Examination
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.math_answer import extract_answer
 from vt_ray.verify.math_process import MathLost, MathProcess
-from vt_ray.verify.sandbox.backends import Choice, NoSandbox, Sandbox, choose_backend
-from vt_ray.verify.sandbox.client import BrokerClient
+from vt_ray.verify.sandbox.backends import Choice, NoSandbox, Sandbox, choose_backend, open_sandbox
 
 __all__ = ["Examination", "Limits", "Verifier"]
 
@@ -52,11 +51,13 @@ class Verifier:
         begin = time.monotonic()
         try:
             examination = self._examination(problem, text)
-        except (MathLost, NoSandbox) as error:
+        except MathLost as error:
+            examination = Examination(Verdict("unverified", str(error), retry=True))
+        except NoSandbox as error:
             examination = Examination(Verdict("unverified", str(error)))
         except Exception as error:  # a bug in here must not become a wrong answer, nor end a run of days
             reason = f"the verifier failed: {type(error).__name__}: {str(error)[:200]}"
-            examination = Examination(Verdict("unverified", reason))
+            examination = Examination(Verdict("unverified", reason, retry=True))
         return replace(examination, verdict=replace(examination.verdict, seconds=time.monotonic() - begin))
 
     def close(self) -> None:
@@ -93,6 +94,5 @@ class Verifier:
 
     def _examine_program(self, problem: Problem, text: str) -> Examination:
         if self._sandbox is None:
-            choice = self._choice()
-            self._sandbox = BrokerClient(self._limits, choice.backend, choice.python)
+            self._sandbox = open_sandbox(self._choice(), self._limits)
         return examine_program(problem.tests, text, self._sandbox, self._limits)

@@ -13,8 +13,10 @@ from vt_ray.verify.limits import BACKENDS, Limits, SandboxConfig
 from vt_ray.verify.sandbox.canaries import leaks
 from vt_ray.verify.sandbox.client import BrokerClient, BrokerLost, Outcome
 from vt_ray.verify.sandbox.interpreter import NoInterpreter, find_interpreter
+from vt_ray.verify.sandbox.remote import RemoteSandbox
 
 UNSANDBOXED = "unsandboxed"
+REMOTE = "remote"
 
 
 class NoSandbox(Exception):
@@ -38,7 +40,7 @@ class Choice:
     notes: tuple[str, ...]
 
 
-_choices: dict[object, Choice] = {}
+_choices: dict[object, Choice | NoSandbox] = {}
 _choosing = threading.Lock()
 
 
@@ -47,12 +49,31 @@ def choose_backend(limits: Limits) -> Choice:
     key = (astuple(limits.sandbox), limits.memory_mb)
     with _choosing:
         if key not in _choices:
-            _choices[key] = _choose(limits)
-        return _choices[key]
+            try:
+                _choices[key] = _choose(limits)
+            except NoSandbox as refusal:
+                _choices[key] = refusal
+        choice = _choices[key]
+    if isinstance(choice, NoSandbox):
+        raise NoSandbox(str(choice))
+    return choice
+
+
+def open_sandbox(choice: Choice, limits: Limits) -> Sandbox:
+    """What runs programs for one verifier; starts when first asked to."""
+    if choice.backend == REMOTE:
+        return RemoteSandbox(limits.sandbox.remote_url, limits)
+    return BrokerClient(limits, choice.backend, choice.python)
 
 
 def _choose(limits: Limits) -> Choice:
     config = limits.sandbox
+    if config.backend == REMOTE:
+        try:
+            RemoteSandbox(config.remote_url, limits)
+        except ValueError as error:
+            raise NoSandbox(str(error)) from error
+        return Choice(REMOTE, "", (f"remote: programs go to {config.remote_url}",))
     try:
         python = find_interpreter(config.python)
     except NoInterpreter as error:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from functools import cache
 
+from vt_ray.verify.sandbox.inside.confinement import can_leave_root
+
 _NOBODY = 65_534
 _START_S = 20.0
 _TRIAL = (
@@ -47,7 +49,7 @@ def find_interpreter(configured: str) -> str:
 
 def _failure(python: str) -> str:
     """Why it cannot run as the sandbox's user, "" if it can."""
-    as_nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+    as_nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if can_leave_root() else {}
     try:
         trial = subprocess.run(
             [python, "-I", "-S", "-c", _TRIAL],

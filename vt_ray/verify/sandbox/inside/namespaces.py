@@ -9,13 +9,23 @@ namespace; when a program ends, its files are gone with its mounts.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from vt_ray.verify.sandbox.inside import kernel
 
 SCRATCH = "/box"
 _INSIDE_ID = 1000
+_NEW_WORLD = (
+    kernel.CLONE_NEWUSER
+    | kernel.CLONE_NEWPID
+    | kernel.CLONE_NEWNS
+    | kernel.CLONE_NEWIPC
+    | kernel.CLONE_NEWUTS
+    | kernel.CLONE_NEWNET
+    | kernel.CLONE_NEWCGROUP
+)
 _DEVICES = ("null", "zero", "random", "urandom")
 _ROOT_OPTIONS = "size=256k,nr_inodes=512,mode=755"
 _HELD = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
@@ -28,19 +38,21 @@ def enter_user_namespace() -> None:
     uid, gid = os.getuid(), os.getgid()
     # A change of user has made the process undumpable, which makes its /proc files root's.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    kernel.unshare(
-        kernel.CLONE_NEWUSER
-        | kernel.CLONE_NEWPID
-        | kernel.CLONE_NEWNS
-        | kernel.CLONE_NEWIPC
-        | kernel.CLONE_NEWUTS
-        | kernel.CLONE_NEWNET
-        | kernel.CLONE_NEWCGROUP
-    )
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{_INSIDE_ID} {uid} 1")
-    _write("/proc/self/gid_map", f"{_INSIDE_ID} {gid} 1")
+    with _named("user namespaces cannot be made"):
+        kernel.unshare(_NEW_WORLD)
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{_INSIDE_ID} {uid} 1")
+        _write("/proc/self/gid_map", f"{_INSIDE_ID} {gid} 1")
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say in plain words what was tried: the backend that is taken instead is logged with it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"{what} ({error.strerror})") from error
 
 
 def _write(path: str, text: str) -> None:
@@ -68,7 +80,8 @@ def enter_own_root(libraries: Iterable[str], with_proc: bool) -> None:
         for stream, target in (("stdin", 0), ("stdout", 1), ("stderr", 2), ("fd", "")):
             os.symlink(f"/proc/self/fd/{target}".rstrip("/"), f"{root}/dev/{stream}")
         # The kernel lets a process mount a proc only where it sees a whole one already: it stays below the programs'.
-        kernel.mount("proc", f"{root}/proc", "proc", _SCRATCH_FLAGS)
+        with _named("a fresh /proc cannot be mounted"):
+            kernel.mount("proc", f"{root}/proc", "proc", _SCRATCH_FLAGS)
     os.chdir(root)
     kernel.pivot_root(".", ".")
     kernel.detach(".")

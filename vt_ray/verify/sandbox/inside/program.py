@@ -28,7 +28,7 @@ CHANNEL_FD = 0
 _MAX_STACK_BYTES = 128 << 20
 
 # What LeetCode-style programs rely on without importing it.
-_PRELUDE = """
+PRELUDE = """
 from typing import *
 from collections import *
 from itertools import *
@@ -36,10 +36,12 @@ from functools import *
 from heapq import *
 from bisect import *
 import bisect, collections, copy, functools, heapq, itertools, math, operator, random, re, string
-from math import gcd, inf, sqrt, ceil, floor, comb, factorial, isqrt
+from math import ceil, comb, cos, exp, factorial, floor, gcd, hypot, inf, isqrt
+from math import lcm, log, log10, log2, pi, prod, sin, sqrt
+from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 """
 prelude_names: dict[str, Any] = {}
-exec(_PRELUDE, prelude_names)  # once, in the broker: a forked child has it for nothing
+exec(PRELUDE, prelude_names)  # once, in the broker: a forked child has it for nothing
 prelude_names.pop("__builtins__")
 
 # Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each

@@ -1,0 +1,226 @@
+"""The pool of verifiers on a real Ray: under fire, with workers lost, hanging, poisoned, or unable to start."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from hostile_rows import code_rows, math_rows
+from pool_stress import close_pool, open_pool, stress
+from ray import cloudpickle
+
+from vt_ray.actors.generators import RayGenerator
+from vt_ray.actors.verifier_pool import MAX_OPEN_GROUPS
+from vt_ray.actors.verifiers import VerifierWorker
+from vt_ray.placement import ClusterError
+from vt_ray.records import Completion, Problem, Rollouts, Verdict
+from vt_ray.verify.limits import Limits
+
+pytestmark = pytest.mark.slow
+
+# Ray's workers do not find this module: its actors travel whole.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+LIMITS = Limits(test_timeout_s=1.0, completion_timeout_s=2.0)
+PROBLEM = Problem("q", "algebra", "math", "?", "42")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def some_ray():
+    """The cluster of the other tests if there is one, else a Ray for these."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(address="local", num_cpus=2, object_store_memory=2**28, **quiet)
+    yield
+    ray.shutdown()
+
+
+class Obedient(VerifierWorker):
+    """Does as it is told: "sleep 3", "die", and "right" else. What it cannot verify depends on its name."""
+
+    def __init__(self, name, limits, log_folder):
+        super().__init__(name, limits, log_folder)
+        self.blind = limits.output_kb == 1 and name.endswith("0")
+        self.verifier = SimpleNamespace(verify=self.obey, backend="stand-in", backend_notes=())
+
+    def obey(self, problem, text):
+        what, _, seconds = text.partition(" ")
+        if self.blind:
+            return Verdict("unverified", "the sandbox broker was lost", retry=True)
+        if what == "die":
+            os._exit(1)
+        if what == "sleep":
+            time.sleep(float(seconds))
+        return Verdict("correct", "", float(seconds or 0))
+
+
+class Stillborn(VerifierWorker):
+    def __init__(self, name, limits, log_folder):
+        raise OSError("no space left on the device")
+
+
+class Sluggard(VerifierWorker):
+    def ready(self):
+        time.sleep(60)
+
+
+@contextmanager
+def pool_of(worker, tmp_path, workers=2, limits=LIMITS, **changes):
+    pool = open_pool(workers, limits, tmp_path, ray.remote(max_restarts=0)(worker), **changes)
+    try:
+        yield pool
+    finally:
+        close_pool(pool)
+
+
+def group(*texts, number=0):
+    made = [Completion(i, (1,), (-0.1,), text, "stop", 0, 0.0) for i, text in enumerate(texts)]
+    return ray.put(Rollouts(PROBLEM, (0,) * number, tuple(made)))
+
+
+def statuses(graded):
+    return [verdict.status for verdict in graded.verdicts]
+
+
+@pytest.mark.timeout(300)
+def test_hostile_rows_are_each_answered_once_while_workers_are_killed(tmp_path):
+    pool, chance = open_pool(3, LIMITS, tmp_path), random.Random(0)
+    try:
+        pool.wait_for_start()
+        groups = code_rows(70, chance) + math_rows(80, chance)
+        found = stress(pool, groups, tmp_path, kill_every_s=1.0)
+    finally:
+        close_pool(pool)
+    assert found["answered_once"] and found["alive_afterwards"], found
+    assert found["controls"] == found["controls_as_expected"] > 60, found
+    assert found["wrongly_correct"] == 0, found
+    assert found["killed"] >= found["respawns"] >= 1, found
+    assert found["left_of_the_killed"] == found["zombies_after"] == 0, found
+    assert found["workers_after"] == 3
+    assert found["driver_mib_after"] - found["driver_mib_before"] < 50, found
+    assert found["largest_worker_mib_after"] - found["largest_worker_mib_before"] < 50, found
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_the_benchmark_ends_well():
+    script = Path(__file__).parents[2] / "benchmarks" / "verifier_pool.py"
+    done = subprocess.run([sys.executable, script, "--rows", "300"], capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["passed"] and figures["code"]["killed"] > 5
+
+
+def test_the_jobs_of_killed_actors_are_done_again_exactly_once(tmp_path):
+    with pool_of(Obedient, tmp_path) as pool:
+        pool.wait_for_start()
+        groups, graded = 20, []
+        for found in pool.grade(group(*["sleep 0.05"] * 8, number=i) for i in range(groups)):
+            graded.append(found)
+            if len(graded) in (3, 9):
+                ray.kill(pool._seats[len(graded) % 2].actor)
+        assert sorted(found.prompt_tokens for found in graded) == list(range(groups))
+        assert all(statuses(found) == ["correct"] * 8 for found in graded)
+        pool.wait_for_start()
+        counts = pool.counts()
+        assert counts.respawns == 2
+        assert 1 <= counts.retries <= 16
+        assert counts.backends == {"stand-in": 2}
+        assert pool.busy_seconds().keys() == {"stressed_0", "stressed_1"}
+        assert sum(pool.busy_seconds().values()) >= 0.05 * 8 * groups - 1
+
+
+def test_a_poisonous_completion_takes_no_neighbour_with_it(tmp_path):
+    with pool_of(Obedient, tmp_path) as pool:
+        poisoned, *others = sorted(
+            pool.grade([group("right", "die", "right", number=0), *(group("right", number=i) for i in (1, 2))]),
+            key=lambda found: found.prompt_tokens,
+        )
+        assert poisoned.verdicts[1] == Verdict("unverified", "worker lost")
+        assert statuses(poisoned) == ["correct", "unverified", "correct"]
+        assert all(statuses(found) == ["correct"] for found in others)
+
+
+def test_a_long_completion_holds_nothing_back_and_may_be_abandoned(tmp_path):
+    with pool_of(Obedient, tmp_path) as pool:
+        pool.wait_for_start()
+        begin = time.monotonic()
+        graded = pool.grade([group("sleep 20", *["right"] * 7), *(group(*["right"] * 8, number=1) for _ in range(30))])
+        assert [next(graded).prompt_tokens for _ in range(30)] == [1] * 30
+        assert time.monotonic() - begin < 10
+        graded.close()
+        # The other worker goes on with what comes next; the answer that nobody waits for is dropped.
+        assert [statuses(found) for found in pool.grade([group("right"), group("sleep 0.1")])] == [["correct"]] * 2
+
+
+def test_a_worker_that_hangs_is_replaced(tmp_path):
+    with pool_of(Obedient, tmp_path, workers=1, hangs_after_s=1.0) as pool:
+        (found,) = pool.grade([group("right", "sleep 3600")])
+        assert statuses(found) == ["correct", "unverified"]
+        assert found.verdicts[1].reason == "worker lost"
+        assert [statuses(found) for found in pool.grade([group("right")])] == [["correct"]]
+
+
+def test_what_one_worker_cannot_verify_another_does(tmp_path):
+    with pool_of(Obedient, tmp_path, limits=Limits(output_kb=1)) as pool:
+        pool.wait_for_start()
+        graded = list(pool.grade(group(*["sleep 0.02"] * 4, number=i) for i in range(10)))
+        assert all(statuses(found) == ["correct"] * 4 for found in graded)
+        assert pool.counts().retries > 0
+
+
+@pytest.mark.timeout(120)
+def test_a_pool_that_cannot_start_says_why(tmp_path):
+    with (
+        pool_of(Stillborn, tmp_path) as pool,
+        pytest.raises(ClusterError, match="no verifier can start.*no space left"),
+    ):
+        pool.wait_for_start()
+    too_slow = pytest.raises(ClusterError, match="no verifier has started within 3 s")
+    with pool_of(Sluggard, tmp_path, startup_timeout_s=3.0) as pool, too_slow:
+        list(pool.grade([group("right")]))
+
+
+def test_rollouts_are_not_read_without_bound_while_the_verifiers_are_far_behind(tmp_path):
+    read = []
+    with pool_of(Obedient, tmp_path, workers=1) as pool:
+        graded = pool.grade(read.append(i) or group("sleep 0.5", number=i) for i in range(1000))
+        next(graded)
+        time.sleep(1.0)
+        # Those that wait to be dealt, two that are, and one in the reader's hand.
+        assert MAX_OPEN_GROUPS <= len(read) <= MAX_OPEN_GROUPS + 4
+        graded.close()
+
+
+@ray.remote
+class Eager:
+    """Generates as fast as it is let, and notes how far it has come in the file that it is given."""
+
+    def generate(self, prompts, log):
+        for prompt in prompts:
+            log.write_text(str(prompt))
+            yield prompt
+
+
+def test_a_generator_pauses_when_nobody_reads_what_it_has_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("vt_ray.actors.generators.MAX_UNREAD_GROUPS", 10)
+    log = tmp_path / "made"
+    actor = Eager.options(num_cpus=0).remote()
+    stream = RayGenerator([actor]).generate(range(200), log)
+    assert ray.get(next(stream)) == 0
+    time.sleep(1.0)
+    assert int(log.read_text()) <= 12
+    assert [ray.get(ref) for ref in stream] == list(range(1, 200))
+    ray.kill(actor)

@@ -1,0 +1,64 @@
+"""Verifiers of a run's own cluster that are killed come back into their seats, and nobody else notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+import ray
+from pool_stress import worker_pids
+
+from vt_ray.actors.loss import name_the_lost
+from vt_ray.records import Completion, Problem, Rollouts
+
+pytestmark = pytest.mark.slow
+
+PROBLEM = Problem("q", "algebra", "math", "?", "42")
+
+
+def graded(verifier, groups=10):
+    made = tuple(Completion(i, (1,), (-0.1,), f"\\boxed{{{42 + i % 2}}}", "stop", 0, 0.0) for i in range(4))
+    found = list(verifier.grade(ray.put(Rollouts(PROBLEM, (1,), made)) for _ in range(groups)))
+    return [[verdict.status for verdict in group.verdicts] for group in found]
+
+
+def living():
+    """The node of each living verifier."""
+    actors = ray._private.state.state.actor_table(None, None, None).values()
+    return {a["Name"]: a["Address"]["NodeID"] for a in actors if a["State"] == "ALIVE" and "verifier_" in a["Name"]}
+
+
+def bundle_cpus_left():
+    """What is free of the run's own bundle: a verifier that sat elsewhere would leave more."""
+    return {name: cpus for name, cpus in ray.available_resources().items() if name.startswith("CPU_group_0")}
+
+
+def log_of(pid):
+    return os.path.basename(os.readlink(f"/proc/{pid}/fd/1"))
+
+
+def test_a_killed_verifier_comes_back_into_its_seat(cluster):
+    right = [["correct", "wrong"] * 2] * 10
+    with cluster.verifier() as verifier:
+        assert graded(verifier) == right
+        before, left, counts = living(), bundle_cpus_left(), verifier.counts()
+        assert len(before) == 2 and left
+        ray.kill(ray.get_actor("verifier_0"))
+        # By the process: the reason that Ray sees is another one.
+        for pid in worker_pids(cluster.log_folder):
+            if log_of(pid) == "verifier_1.log":
+                os.kill(pid, signal.SIGKILL)
+        # Nothing stands still meanwhile: the busy seconds of the dead are known.
+        assert cluster.busy_seconds().keys() >= {"verifier_0", "verifier_1"}
+        assert graded(verifier) == right
+        verifier.wait_for_start()
+        assert verifier.counts().respawns == counts.respawns + 2
+        assert graded(verifier) == right
+        assert living() == before
+        deadline = time.monotonic() + 20
+        while bundle_cpus_left() != left:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert name_the_lost(TimeoutError(), cluster._reservation, cluster._actors) is None

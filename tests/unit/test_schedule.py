@@ -1,0 +1,303 @@
+"""Who verifies what next: every completion is answered exactly once, whatever is lost; long ones hold nothing back."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vt_ray.actors.schedule import CHUNK_S, MAX_TRIES, Answer, Chunk, Costs, Outline, Schedule
+from vt_ray.placement import ClusterError
+from vt_ray.records import Verdict
+
+RIGHT, WRONG = Verdict("correct"), Verdict("wrong", "wrong_answer")
+NO_SANDBOX = Verdict("unverified", "the sandbox broker was lost", retry=True)
+BAD_TESTS = Verdict("unverified", "malformed tests: there is no case")
+
+
+def outline(completions, truncated=(), kind="code"):
+    cut = tuple(i in truncated for i in range(completions))
+    return Outline("q", "code", kind, 3, tuple(range(completions)), cut)
+
+
+def answer(group, verdicts):
+    return Answer(group, verdicts, 0.1)
+
+
+def opened(completions, mean_s=0.1, truncated=(), done=()):
+    """A schedule with one group, whose first answer, by worker 0, was of the samples `done`."""
+    costs = Costs()
+    costs.note("code", mean_s)
+    schedule = Schedule(costs)
+    schedule.admit("handle")
+    verdicts = dict.fromkeys(done, Verdict("correct", "", mean_s))
+    graded = schedule.answered(schedule.deal(0, [0]), 0, answer(outline(completions, truncated), verdicts))
+    return schedule, graded
+
+
+def waiting(schedule, worker=0, workers=(0,)):
+    chunks = []
+    while (chunk := schedule.deal(worker, workers)) is not None:
+        chunks.append(chunk)
+    return chunks
+
+
+# --- sizes ---
+
+
+def test_a_chunk_holds_what_takes_a_quarter_of_a_second():
+    costs = Costs()
+    assert costs.chunk_size("code") == 1  # nothing is known yet
+    costs.note("code", 0.02)
+    costs.note("code", 0.04)
+    assert costs.means["code"] == pytest.approx(0.03)
+    assert costs.chunk_size("code") == 8  # 0.25 / 0.03 = 8.33
+    assert costs.chunk_size("math") == 1
+    costs.note("math", 0.0)
+    assert costs.chunk_size("math") == 250_000
+    costs.note("choice", 9.0)
+    assert costs.chunk_size("choice") == 1
+
+
+def test_a_mean_follows_what_is_measured_of_late():
+    costs = Costs()
+    for _ in range(1000):
+        costs.note("code", 1.0)
+    for _ in range(100):
+        costs.note("code", 2.0)
+    # 2 - 0.99^100 = 1.634
+    assert costs.means["code"] == pytest.approx(1.634, abs=1e-3)
+
+
+def test_the_rest_of_an_opened_group_is_split_by_cost():
+    # 0.1 s each: two to a chunk.
+    schedule, graded = opened(6, done=[0])
+    assert graded is None
+    assert [chunk.samples for chunk in waiting(schedule)] == [(1, 2), (3, 4), (5,)]
+
+
+def test_truncated_completions_are_wrong_and_are_never_dealt():
+    schedule, graded = opened(3, truncated=[0, 2])
+    assert graded is None
+    (chunk,) = waiting(schedule)
+    assert chunk.samples == (1,)
+    graded = schedule.answered(chunk, 0, answer(outline(3, [0, 2]), {1: RIGHT}))
+    assert graded.verdicts == (Verdict("wrong", "truncated"), RIGHT, Verdict("wrong", "truncated"))
+    assert graded.truncated == (True, False, True)
+    assert graded.rollouts == "handle"
+    assert schedule.open_groups == 0
+
+
+def test_a_group_that_is_truncated_altogether_is_done_once_it_is_opened():
+    _, graded = opened(2, truncated=[0, 1])
+    assert [v.reason for v in graded.verdicts] == ["truncated"] * 2
+
+
+# --- losses ---
+
+
+def test_a_lost_chunk_is_tried_again_one_by_one_elsewhere():
+    schedule, _ = opened(4, mean_s=0.01)
+    (chunk,) = waiting(schedule)
+    assert chunk.samples == (0, 1, 2, 3)
+    assert schedule.lost(chunk, 0) is None
+    assert schedule.retries == 4
+    assert schedule.deal(0, [0, 1]) is None  # it was lost with worker 0, and there is another
+    assert [c.samples for c in waiting(schedule, 1, [0, 1])] == [(0,), (1,), (2,), (3,)]
+
+
+def test_the_only_worker_tries_again_what_failed_on_it():
+    schedule, _ = opened(1)
+    (chunk,) = waiting(schedule)
+    schedule.lost(chunk, 0)
+    assert len(waiting(schedule, 0, [0])) == 1
+
+
+def test_a_poisonous_completion_is_unverified_and_takes_no_neighbour_with_it():
+    schedule, _ = opened(3, mean_s=0.01)
+    graded, workers = None, count(1)
+    while graded is None:
+        worker = next(workers)
+        chunk = schedule.deal(worker, [worker])
+        if 1 in chunk.samples:
+            graded = schedule.lost(chunk, worker) or graded
+        else:
+            graded = schedule.answered(chunk, worker, answer(outline(3), dict.fromkeys(chunk.samples, RIGHT)))
+    assert graded.verdicts == (RIGHT, Verdict("unverified", "worker lost"), RIGHT)
+
+
+def test_a_group_whose_opening_is_lost_is_looked_at_before_anything_in_it_is_run():
+    schedule = Schedule(Costs())
+    schedule.admit("handle")
+    schedule.lost(schedule.deal(0, [0, 1]), 0)
+    chunk = schedule.deal(1, [0, 1])
+    assert chunk.samples == ()
+    assert schedule.answered(chunk, 1, answer(outline(3, [2]), {})) is None
+    assert schedule.retries == 2
+    assert [c.samples for c in waiting(schedule, 2, [2])] == [(0,), (1,)]
+
+
+def test_a_group_that_nobody_can_open_ends_the_run():
+    schedule = Schedule(Costs())
+    schedule.admit("handle")
+    for worker in range(MAX_TRIES - 1):
+        schedule.lost(schedule.deal(worker, [worker]), worker)
+    with pytest.raises(ClusterError, match="3 verifiers were lost one after the other"):
+        schedule.lost(schedule.deal(9, [9]), 9)
+
+
+# --- unverified ---
+
+
+def test_the_workers_own_failure_is_tried_elsewhere_a_bounded_number_of_times():
+    schedule, _ = opened(1)
+    (chunk,) = waiting(schedule)
+    for worker in range(MAX_TRIES - 1):
+        assert schedule.answered(chunk, worker, answer(outline(1), {0: NO_SANDBOX})) is None
+        assert schedule.deal(worker, [worker, 9]) is None
+        chunk = schedule.deal(9, [worker, 9])
+    graded = schedule.answered(chunk, 9, answer(outline(1), {0: NO_SANDBOX}))
+    assert graded.verdicts == (NO_SANDBOX,)
+    assert schedule.retries == MAX_TRIES - 1
+
+
+def test_a_second_worker_that_can_is_believed():
+    schedule, _ = opened(2, mean_s=0.01)
+    (chunk,) = waiting(schedule)
+    schedule.answered(chunk, 0, answer(outline(2), {0: NO_SANDBOX, 1: WRONG}))
+    again = schedule.deal(1, [0, 1])
+    assert again.samples == (0,)
+    assert schedule.answered(again, 1, answer(outline(2), {0: RIGHT})).verdicts == (RIGHT, WRONG)
+
+
+def test_the_problems_fault_is_tried_nowhere_else():
+    schedule, _ = opened(1)
+    (chunk,) = waiting(schedule)
+    assert schedule.answered(chunk, 0, answer(outline(1), {0: BAD_TESTS})).verdicts == (BAD_TESTS,)
+    assert schedule.retries == 0
+
+
+def test_no_completion_can_be_answered_twice():
+    schedule, _ = opened(2, mean_s=1.0)
+    (first, _) = waiting(schedule)
+    schedule.answered(first, 0, answer(outline(2), {0: RIGHT}))
+    with pytest.raises(AssertionError, match="answered before"):
+        schedule.answered(first, 0, answer(outline(2), {0: RIGHT}))
+
+
+def what_comes(draw, samples):
+    """A worker is lost, or answers the first few samples that it was asked for."""
+    if draw(st.integers(0, 3)) == 0:
+        return None
+    done = draw(st.integers(1, len(samples))) if samples else 0
+    return {s: draw(st.sampled_from([RIGHT, WRONG, NO_SANDBOX, BAD_TESTS])) for s in samples[:done]}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_every_completion_is_answered_exactly_once_whatever_is_lost(data):
+    groups = data.draw(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), max_size=5))
+    pending, graded, tries = list(enumerate(groups)), [], Counter()
+    schedule, numbers = Schedule(Costs()), count()
+    workers, at_work = [next(numbers) for _ in range(data.draw(st.integers(1, 3)))], {}
+    while pending or schedule.open_groups:
+        if pending and data.draw(st.booleans()):
+            schedule.admit(pending.pop(0))
+        for worker in workers:
+            if worker not in at_work and (chunk := schedule.deal(worker, workers)):
+                at_work[worker] = chunk
+        if not at_work:
+            assert pending, "nobody works and nothing will come"
+            continue
+        worker = data.draw(st.sampled_from(sorted(at_work)))
+        chunk = at_work.pop(worker)
+        number, cut = schedule.handle(chunk)
+        runnable = [i for i, truncated in enumerate(cut) if not truncated]
+        samples = runnable if chunk.samples is None else list(chunk.samples)
+        tries.update((number, sample) for sample in samples)
+        came = what_comes(data.draw, samples)
+        if came is not None:
+            found = schedule.answered(
+                chunk, worker, answer(outline(len(cut), [i for i, t in enumerate(cut) if t]), came)
+            )
+        else:
+            workers[workers.index(worker)] = next(numbers)
+            if chunk.samples in (None, ()) and chunk.tries + 1 == MAX_TRIES:
+                with pytest.raises(ClusterError):
+                    schedule.lost(chunk, worker)
+                return
+            found = schedule.lost(chunk, worker)
+        graded += [found] if found else []
+    assert sorted(g.rollouts[0] for g in graded) == list(range(len(groups)))
+    for group in graded:
+        number, cut = group.rollouts
+        assert len(group.verdicts) == len(cut)
+        for verdict, truncated in zip(group.verdicts, cut, strict=True):
+            assert (verdict == Verdict("wrong", "truncated")) == truncated
+
+
+# --- long jobs ---
+
+
+def simulate(jobs, workers):
+    """When each group was done, by a made-up clock: `jobs` are the seconds of each group's completions."""
+    schedule, done, events, idle, left = Schedule(Costs()), {}, [], list(range(workers)), list(enumerate(jobs))
+    now = 0.0
+    while True:
+        for worker in list(idle):
+            chunk = schedule.deal(worker, range(workers))
+            if chunk is None and left:
+                schedule.admit(left.pop(0))
+                chunk = schedule.deal(worker, range(workers))
+            if chunk is not None:
+                idle.remove(worker)
+                heapq.heappush(events, (now + work(schedule, chunk)[0], worker, chunk))
+        if not events:
+            return done
+        now, worker, chunk = heapq.heappop(events)
+        idle.append(worker)
+        number, seconds = schedule.handle(chunk)
+        verdicts = work(schedule, chunk)[1]
+        if schedule.answered(chunk, worker, answer(outline(len(seconds)), verdicts)):
+            done[number] = now
+
+
+def work(schedule, chunk: Chunk):
+    """As a worker does: one completion after the other until CHUNK_S have passed."""
+    _, seconds = schedule.handle(chunk)
+    samples = range(len(seconds)) if chunk.samples is None else chunk.samples
+    spent, verdicts = 0.0, {}
+    for sample in samples:
+        spent += seconds[sample]
+        verdicts[sample] = Verdict("correct", "", seconds[sample])
+        if spent > CHUNK_S:
+            break
+    return spent, verdicts
+
+
+def test_one_long_job_holds_back_nothing_but_its_own_group():
+    short = [0.01] * 8
+    jobs = [[100.0, *short[1:]], *([short] * 50)]
+    done = simulate(jobs, workers=2)
+    assert done.pop(0) == pytest.approx(100.0, abs=0.5)
+    # 50 groups of 0.08 s, and 7 short ones of the first, by the one worker that is left: 4.07 s.
+    assert max(done.values()) == pytest.approx(4.07, abs=0.3)
+
+
+def test_the_neighbours_of_a_long_job_do_not_wait_for_it():
+    """Cheap so far, so all eight go out in one chunk, and the second takes 50 s: the rest is dealt to others."""
+    jobs = [[0.001] * 8] * 20 + [[0.001, 50.0] + [10.0] * 6]
+    done = simulate(jobs, workers=7)
+    # Without that they would have been done after 110 s.
+    assert done[20] == pytest.approx(60.0, abs=1.0)
+
+
+def test_work_is_shared_by_seconds_not_by_number():
+    """One group of eight slow completions on four workers: two rounds, not eight."""
+    done = simulate([[1.0] * 8], workers=4)
+    # The first is alone: nothing is known of the group before.
+    assert done[0] == pytest.approx(3.0, abs=0.1)

@@ -1,0 +1,104 @@
+"""The gold answers of GSM8K and MATH, in the writings of a model, and against each other. No cluster."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from vt_ray.records import Problem
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.verifier import Verifier
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+GSM8K = ("gsm8k_train.jsonl", "gsm8k_test.jsonl")
+MATH = ("math500.json", "math_train.json")
+CROSS_PAIRS = 3_000
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no benchmark files: {DATA} is not there")
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(Limits()) as one:
+        yield one
+
+
+def golds(name: str) -> list[str]:
+    """The different answers of one file, without the few that are empty."""
+    text = (DATA / name).read_text(encoding="utf-8")
+    if name.endswith(".jsonl"):
+        answers = [json.loads(line)["answer"].partition("####")[2].strip() for line in text.splitlines()]
+    else:
+        answers = [row["answer"] for row in json.loads(text)]
+    return sorted({answer for answer in answers if answer})
+
+
+def plain(gold: str) -> str:
+    return f"The answer is $\\boxed{{{gold}}}$."
+
+
+def in_dollars(gold: str) -> str:
+    return f"So we get\n$$\n\\boxed{{ ${gold}$ }}.\n$$"
+
+
+def large(gold: str) -> str:
+    """Displayed fractions, and brackets that grow."""
+    gold = gold.replace(r"\frac", r"\dfrac")
+    if r"\left" not in gold and gold.count("(") == gold.count(")") and not re.search(r"[\[\]]", gold):
+        gold = gold.replace("(", r"\left(").replace(")", r"\right)")
+    return f"\\[\\boxed{{\\displaystyle {gold}\\,}}\\]"
+
+
+def shortened(gold: str) -> str:
+    """Without the unit behind a number, an integer as a decimal, and a full stop in the box."""
+    number = re.sub(r"(?<=[\d}])\s*\\text\{[^{}]*\}(\^\{?\d\}?)?$", "", gold)
+    number = number if re.fullmatch(r"[\d.,/{}]*|\\frac\{\d+\}\{\d+\}", number) else gold
+    return f"$\\boxed{{{number}.0}}$" if re.fullmatch(r"-?\d+", number) else f"$\\boxed{{{number}.}}$"
+
+
+def in_a_sentence(gold: str) -> str:
+    """No box, and thousands in groups."""
+    if re.fullmatch(r"-?[1-9]\d{3,}", gold):
+        gold = f"{int(gold):,}"
+    return f"**Answer:** The final answer is \\({gold}\\). I hope it is correct."
+
+
+@pytest.mark.parametrize("writing", [plain, in_dollars, large, shortened, in_a_sentence])
+@pytest.mark.parametrize("name", [*GSM8K, *MATH])
+def test_every_gold_is_correct_however_it_is_written(verifier, name, writing):
+    misjudged = []
+    for gold in golds(name):
+        verdict = verifier.verify(Problem("q", "math", "math", "?", answer=gold), writing(gold))
+        if verdict.status != "correct":
+            misjudged.append((writing(gold), verdict))
+    assert not misjudged
+
+
+def value(gold: str) -> str | Fraction:
+    """What it comes to, read far more coarsely than by the verifier: no units, signs of money, degrees or spaces."""
+    bare = re.sub(r"\\(text|mbox)\{[^{}]*\}(\^\{?\d\}?)?|\^\{?\\circ\}?|\\[$!,;: ]|\$|\s|\\(left|right)|\.$", "", gold)
+    bare = re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", bare).replace(",", "")
+    try:
+        return Fraction(bare)
+    except (ValueError, ZeroDivisionError):
+        return re.sub(r"[{}()]", "", bare)
+
+
+def test_no_gold_is_accepted_for_another(verifier):
+    everything = sorted({gold for name in (*GSM8K, *MATH) for gold in golds(name)})
+    dice, accepted = random.Random(0), []
+    for index in range(CROSS_PAIRS):
+        first = dice.randrange(len(everything) - 6)
+        # half of them neighbours in the alphabet, which look alike
+        second = first + dice.randint(1, 5) if index % 2 else dice.randrange(len(everything))
+        gold, answer = dice.sample([everything[first], everything[second]], 2)
+        if value(gold) == value(answer):
+            continue
+        if verifier.verify(Problem("q", "math", "math", "?", answer=gold), plain(answer)).status == "correct":
+            accepted.append((gold, answer))
+    assert not accepted

@@ -1,0 +1,143 @@
+"""The two processes that do algebra: bombs end within their deadline, and a warm spare takes over. No cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from vt_ray.records import Problem, Verdict
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.math_worker import MathWorker
+from vt_ray.verify.verifier import Verifier
+
+BOMB_TIMEOUT_S = 1.0
+SWAPPED_S = 0.5  # with a warm spare; importing sympy alone takes longer
+ROOT = (r"\sqrt{8}", r"2\sqrt{2}")
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(Limits(math_timeout_s=BOMB_TIMEOUT_S)) as one:
+        grade(one, *ROOT)
+        yield one
+
+
+def grade(verifier: Verifier, gold: str, answer: str) -> Verdict:
+    return verifier.verify(Problem("q", "algebra", "math", "?", answer=gold), f"So it is $\\boxed{{{answer}}}$.")
+
+
+def pids(verifier: Verifier) -> tuple[int, int]:
+    """Of the child at work and of the spare, both of them ready."""
+    grade(verifier, *ROOT)
+    worker, spare = verifier._math._worker, verifier._math._spare
+    spare.wait_until_ready()
+    return worker.pid, spare.pid
+
+
+BOMBS = [
+    r"9^{9^{9^9}}",
+    r"(10^8)!",
+    r"10^{10^{10}}",
+    r"1000000007 \bmod 10^{10^{9}}",
+    r"\left((x+1)^{3000}\right)^{3000}",
+    r"\int_0^1 \int_0^x e^{\sin(\cos(xy))^{x^y}} dy dx",
+    "(" * 600 + "x" + ")" * 600,
+    r"\begin{pmatrix}a&b\\c&d\end{pmatrix}^{100000}",
+]
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bomb_is_wrong_within_the_deadline_and_the_next_pair_is_right(verifier, bomb):
+    grade(verifier, r"\sqrt{8}", r"2\sqrt{2}")  # starting the child is not the bomb's time
+    begin = time.monotonic()
+    verdict = grade(verifier, "1", bomb)
+    assert verdict.status == "wrong", verdict
+    assert time.monotonic() - begin < 3 * BOMB_TIMEOUT_S + 3
+    assert grade(verifier, r"\sqrt{8}", r"2\sqrt{2}").status == "correct"
+
+
+def test_a_bomb_as_a_part_of_an_answer(verifier):
+    assert grade(verifier, r"\{1,2\}", r"\{9^{9^{9^9}},2\}").status == "wrong"
+    assert grade(verifier, "(1,2)", r"(1,9^{9^{9^9}})").status == "wrong"
+
+
+@pytest.mark.parametrize("gold", ["9^{9^{9}}", r"\binom{10^9}{5\cdot 10^8}"])
+def test_a_gold_that_is_a_bomb_makes_no_answer_correct_but_itself(verifier, gold):
+    assert grade(verifier, gold, gold).status == "correct"
+    assert grade(verifier, gold, "1").status != "correct"
+
+
+def test_memory_that_runs_out_is_the_answers_fault():
+    with Verifier(Limits(math_timeout_s=20.0, memory_mb=256)) as small:
+        verdict = grade(small, "1", r"\left(10^{10^8}\right)^2+x^{10^{8}}-\left(10^{10^8}+1\right)^{10}")
+        assert verdict.status == "wrong"
+        assert verdict.reason in ("memory", "timeout", "wrong_answer")
+        assert grade(small, *ROOT).status == "correct"
+
+
+def test_a_child_that_ignores_alarms_is_killed_and_the_spare_takes_over_at_once(verifier, monkeypatch):
+    worker, spare = pids(verifier)
+    real = MathWorker.ask
+
+    def stopped(self, line):
+        if self.pid == worker:
+            os.kill(worker, signal.SIGSTOP)
+        return real(self, line)
+
+    monkeypatch.setattr(MathWorker, "ask", stopped)
+    assert grade(verifier, r"\sqrt{18}", r"2\sqrt{2}") == Verdict("wrong", "timeout", pytest.approx(2.0, abs=1.5))
+    begin = time.monotonic()
+    assert grade(verifier, *ROOT).status == "correct"
+    assert time.monotonic() - begin < SWAPPED_S
+    assert pids(verifier)[0] == spare
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_killed_child_is_replaced_by_the_spare_and_the_next_spare_starts_behind_it(verifier):
+    worker, spare = pids(verifier)
+    os.kill(worker, signal.SIGKILL)
+    begin = time.monotonic()
+    assert grade(verifier, *ROOT).status == "correct"
+    assert time.monotonic() - begin < SWAPPED_S
+    now, next_spare = pids(verifier)
+    assert now == spare
+    assert next_spare not in (worker, spare)
+
+
+def test_a_spare_that_died_is_no_loss(verifier):
+    worker, spare = pids(verifier)
+    os.kill(spare, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    assert grade(verifier, *ROOT).status in ("correct", "unverified")
+    assert grade(verifier, *ROOT).status == "correct"
+
+
+def test_a_child_lost_twice_is_unverified_not_wrong(verifier, monkeypatch):
+    def killed(self, line):
+        os.kill(self.pid, signal.SIGKILL)
+        raise EOFError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MathWorker, "ask", killed)
+        verdict = grade(verifier, r"\sqrt{8}", r"3\sqrt{2}")
+    assert verdict.status == "unverified"
+    assert "twice" in verdict.reason
+    assert grade(verifier, *ROOT).status == "correct"
+
+
+def test_close_leaves_no_process():
+    with Verifier(Limits()) as one:
+        both = pids(one)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in both)
+
+
+def test_a_child_ends_with_its_owner():
+    worker = MathWorker(1.0, 512)
+    worker.wait_until_ready()
+    worker._process.stdin.close()  # what happens when the owner dies
+    assert worker._process.wait(timeout=5) == 0
+    worker.close()

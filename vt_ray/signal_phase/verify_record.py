@@ -1,0 +1,51 @@
+"""What a step's line in the metrics says of its verification: seconds by kind, verdicts, reasons, the pool's losses."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vt_ray.interfaces import VerifierCounts
+from vt_ray.records import GradedGroup, Kind, Verdict
+
+
+def verify_record(
+    groups: Sequence[GradedGroup], kinds: Sequence[Kind], before: VerifierCounts, after: VerifierCounts
+) -> dict[str, Any]:
+    """`kinds` are those of `groups`. Shares are of all completions. `backend` counts the workers by how they confine
+    programs."""
+    verdicts = [v for g in groups for v in g.verdicts]
+    statuses = Counter(v.status for v in verdicts)
+    return {
+        "completions": len(verdicts),
+        "seconds": seconds_by_kind(groups, kinds),
+        "verdicts": {status: statuses[status] / len(verdicts) for status in ("correct", "wrong", "unverified")},
+        "reasons": {reason: n / len(verdicts) for reason, n in _reasons(verdicts).most_common()},
+        "retries": after.retries - before.retries,
+        "respawns": after.respawns - before.respawns,
+        "backend": after.backends,
+    }
+
+
+def seconds_by_kind(groups: Sequence[GradedGroup], kinds: Sequence[Kind]) -> dict[str, dict[str, float]]:
+    """{kind: {"count", "p50", "p95", "p99"}} of the seconds that a completion took.
+
+    One that took none is left out: it was truncated and not run, or nobody came back from it.
+    """
+    seconds: dict[Kind, list[float]] = {}
+    for group, kind in zip(groups, kinds, strict=True):
+        seconds.setdefault(kind, []).extend(v.seconds for v in group.verdicts if v.seconds)
+    return {kind: _spread(values) for kind, values in sorted(seconds.items()) if values}
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
+    return {"count": len(values), "p50": p50, "p95": p95, "p99": p99}
+
+
+def _reasons(verdicts: Iterable[Verdict]) -> Counter[str]:
+    """By what they begin with: behind a colon stands what differs from one to the next."""
+    return Counter(v.reason.split(":")[0].split(" (")[0] for v in verdicts if v.reason)

@@ -1,0 +1,86 @@
+r"""math-verify's LaTeX parser, kept from the readings that would make unlike answers equal. For the child process.
+
+    "\frac{x}{2}" --rewrite or refuse what it misreads--> latex2sympy --> a sympy tree that was not evaluated
+
+It drops what it does not know (5\ldots, 12_3, 5"), reads I as i, and adds numbers that stand side by side, which
+is right for 2\frac13 only: 2(3) is 6.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+# Refused: dropped characters would leave another number.
+_MISREAD = re.compile(
+    r"(?<![A-Za-z'])'"  # 7'
+    r"|(?<![_\d])\d+\s*_"  # 12_3
+    r"|\\[lcv]?dots"
+    r"|\\(?:[hv]?phantom|[hv]space|hskip|kern|boxed|approx)(?![A-Za-z])"
+    r'|"|\.\d*\.|!!|\d\s*\{\d'
+)
+_REWRITES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?", r"{(\\frac{\1\\pi}{180})}"),
+        (r"\\sqrt\[(\d*[13579])\]\{-(\d+)\}", r"(-\\sqrt[\1]{\2})"),  # the real root
+        (r"(\w|\([^()]*\))!\^", r"{(\1!)}^"),
+        (r"(?<=[\d)])\s*(?=[(\[]|\\binom)|(?<=\))\s*(?=\d|\\frac)", r"\\cdot "),
+        (r"(?<![A-Za-z\\])I(?![A-Za-z])", "J_{upper}"),
+        (r"'", "_{prime}"),
+    )
+)
+
+
+@lru_cache(maxsize=4_096)
+def parse_expression(latex: str) -> Any:
+    """A sympy expression, `e` and `i` the constants and decimals exact rationals; None if it is none."""
+    from latex2sympy2_extended.latex2sympy2 import (
+        ConversionConfig,
+        NormalizationConfig,
+        latex2sympy,
+        normalize_latex,
+    )
+
+    if _MISREAD.search(latex):
+        return None
+    for pattern, replacement in _REWRITES:
+        latex = pattern.sub(replacement, latex)
+    tidying = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
+    try:
+        tree = latex2sympy(
+            normalize_latex(latex, tidying),
+            normalization_config=None,
+            conversion_config=ConversionConfig(lowercase_symbols=False),
+        )
+        return tree.xreplace(_constants(tree)) if _is_expression(tree) else None
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # the parser's own errors have no common class
+        return None
+
+
+def is_numeric_limit(*trees: Any) -> bool:
+    """Whether a value comes from quadrature or summation, which many digits would make endless."""
+    import sympy
+
+    return any(tree.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit) for tree in trees)
+
+
+def _is_expression(tree: Any) -> bool:
+    """Neither a set or a relation, nor 1/0, which equals nothing, nor 5 + infinity."""
+    import sympy
+
+    if not isinstance(tree, sympy.Expr) or tree.has(sympy.zoo, sympy.nan):
+        return False
+    infinite = (sympy.oo, sympy.S.NegativeInfinity)
+    return not tree.has(*infinite) or tree in infinite or tree == -sympy.oo or is_numeric_limit(tree)
+
+
+def _constants(tree: Any) -> dict[Any, Any]:
+    import sympy
+
+    constants = {"i": sympy.I, "e": sympy.E}
+    named = {symbol: constants.get(symbol.name, sympy.Symbol(symbol.name)) for symbol in tree.free_symbols}
+    return named | {number: sympy.Rational(str(number)) for number in tree.atoms(sympy.Float) if number.is_finite}

@@ -1,0 +1,265 @@
+r"""The shape of an answer, read from its text: a number with a unit, a set, a pair, an inequality, a word?
+
+    latex --normalise--> text --first reader that recognises it--> Form, its parts read the same way
+
+Pure, and linear in the text for each level of brackets, of which there are at most `_MAX_DEPTH`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from vt_ray.verify.latex_text import enclosed, normalise, split_top, squash
+from vt_ray.verify.math_answer import exact_number
+from vt_ray.verify.math_forms import (
+    Based,
+    Expression,
+    Form,
+    Matrix,
+    Quantity,
+    Relation,
+    Residue,
+    Sequence,
+    Union,
+    Words,
+    is_name,
+)
+from vt_ray.verify.math_inequalities import all_but, joined_inequalities
+from vt_ray.verify.math_units import split_unit
+from vt_ray.verify.math_words import plain_words, spoken_number
+
+_MAX_DEPTH = 12
+
+_UNION = re.compile(r"\\cup(?![A-Za-z])")
+_COMMA = re.compile(
+    r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\text\{\s*[,;]?\s*(?:and|or)?\s*\}|\\(?:lor|vee|land|wedge)(?![A-Za-z])"
+)
+_AND = re.compile(r"and|\\land|\\wedge")
+_OR = re.compile(r"or|\\vee")
+_ONE_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
+# One grouped number, and around it a sign, a name, a currency, a unit; not within the brackets of a set or a
+# tuple.
+_THOUSANDS = re.compile(r"([^\d,(\[{]*)(\d{1,3}(?:,\d{3})+)(?!\d)([^,]*)")
+_RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|=|<|>")
+_MODULUS = re.compile(r"^(.*?)\(?\s*\\(?:pmod|bmod|mod|pod)(?![A-Za-z])(.*)$|^(.*?)\(\s*mod\s+(.*)\)$", re.DOTALL)
+_MATRIX = re.compile(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_BASED = re.compile(r"(-?)([0-9A-Z]+(?:\.[0-9A-Z]+)?)_\{?\(?([a-z]+|\d{1,2})\)?\}?", re.IGNORECASE)
+_PREFIXED = re.compile(r"0([bxo])([0-9A-F]+)", re.IGNORECASE)
+_PREFIXES = {"b": 2, "o": 8, "x": 16}
+# Points in order: the angle ABC is not BAC, as a product of A, B and C would be.
+_GEOMETRIC = re.compile(
+    r"m?\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|widehat|odot)\s*\{?([A-Z]['_\d]*){2,}\}?"
+)
+_TEXT_WRAP = re.compile(r"\\(?:text|mathrm)\{([^{}]*)\}")
+_CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*(?:\\text\{\s*)?([ap])\.?\s?m\.?\}?)?", re.IGNORECASE)
+_ANNOUNCED = re.compile(
+    r"\\text\{\s*(?:the |my |final |correct )*answer(?: is)?\s*[:=]?\s*\}[:=]?\s*(?=\S)", re.IGNORECASE
+)
+_LEADING_SIGN = re.compile(r"^\s*(?:=|\\approx(?![A-Za-z]))\s*(?=\S)")
+_NUMBER_SET = re.compile(r"\\mathbb\{?[A-Z]\}?(?:\^\{?[+*\d]\}?)?")
+_WITHOUT = re.compile(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)(?![A-Za-z])\s*(\\\{.*\\\})", re.DOTALL)
+_NO_BRACES = str.maketrans("", "", "{} ")
+_NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
+_ALL_REALS = re.compile(r"(?:x is )?(?:all|any|every) reals?(?: numbers?)?")
+_BRACKETS = (("(", ")"), ("[", "]"), ("(", "]"), ("[", ")"))
+_INTERVAL_GOLD = {r"\mathbb{R}": r"(-\infty,\infty)"}
+
+
+def parse_form(latex: str) -> Form:
+    """The shape of an answer as a dataset or a model wrote it. What is not understood is an Expression."""
+    return _parse(normalise(latex), 0)
+
+
+def _parse(text: str, depth: int) -> Form:
+    text = _ANNOUNCED.sub("", normalise(text) if depth else text, count=1)
+    text = _LEADING_SIGN.sub("", text, count=1)
+    compact = squash(text)
+    if depth > _MAX_DEPTH:
+        return Expression(compact)
+    if (grouped := _THOUSANDS.fullmatch(text)) is not None:
+        text = grouped[1] + grouped[2].replace(",", "") + grouped[3]
+        compact = squash(text)
+    for parse in (
+        _clock,
+        _modulus,
+        _list,
+        _ratio,
+        _relation,
+        _union,
+        _bracketed,
+        _matrix,
+        _based,
+        _quantity,
+        _words,
+        _signs,
+    ):
+        form = parse(text, depth + 1)
+        if form is not None:
+            return form
+    return Expression(compact)
+
+
+def _clock(text: str, depth: int) -> Form | None:
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        return None
+    time = Words(squash(match[1]))
+    return Quantity(time, match[2].lower() + "m") if match[2] else time
+
+
+def _words(text: str, depth: int) -> Form | None:
+    if _NUMBER_SET.fullmatch(text) or _GEOMETRIC.fullmatch(text):
+        return Words(squash(text).translate(_NO_BRACES))
+    words = plain_words(text)
+    if words is None:
+        return None
+    if _NO_SOLUTION.fullmatch(words):
+        return Sequence("{}", ())
+    if _ALL_REALS.fullmatch(words):
+        return _parse(r"\mathbb{R}", depth)
+    return Words(words) if not words.lstrip("-").isdigit() else Expression(words)
+
+
+def _modulus(text: str, depth: int) -> Form | None:
+    match = _MODULUS.match(text)
+    if match is None:
+        return None
+    value, modulus = (match[1], match[2]) if match[1] is not None else (match[3], match[4])
+    return Residue(_parse(value.strip(), depth), squash(normalise(modulus.strip(" (){}"))))
+
+
+def _list(text: str, depth: int) -> Form | None:
+    whole = _ONE_TEXT.fullmatch(text)  # \text{A, C}
+    pieces, found = split_top(whole[1] if whole else text, _COMMA)
+    pieces = [piece for piece in pieces if piece]  # "1, 2, and 3" has an empty one
+    if not found or not pieces:
+        return None
+    items = tuple(_parse(piece, depth) for piece in pieces)
+    if len(items) == 1:
+        return items[0]
+    first = items[0]
+    one_name = isinstance(first, Relation) and first.signs == ("=",) and is_name(first.parts[0])
+    if isinstance(first, Relation) and one_name and not any(isinstance(item, Relation) for item in items[1:]):
+        return Relation((first.parts[0], Sequence("", (first.parts[1], *items[1:]))), ("=",))  # n = 2, 3, 4
+    joined = Sequence("", tuple(one for item in items for one in _alternatives(item)))
+    if any(_OR.search(separator) for separator in found):
+        return joined
+    return joined_inequalities(joined, any(_AND.search(separator) for separator in found)) or joined
+
+
+def _alternatives(item: Form) -> tuple[Form, ...]:
+    r"""The two values of an item like \pm 2."""
+    return item.items if isinstance(item, Sequence) and item.brackets == "" else (item,)
+
+
+def _ratio(text: str, depth: int) -> Form | None:
+    pieces, found = split_top(text, re.compile(r"\s*(?:\\colon|:)\s*"))
+    if not found or not all(pieces):
+        return None
+    return Sequence(":", tuple(_parse(piece, depth) for piece in pieces))
+
+
+def _relation(text: str, depth: int) -> Form | None:
+    pieces, signs = split_top(text, _RELATION)
+    if not signs or not all(pieces):
+        return None
+    parts = tuple(_parse(piece, depth) for piece in pieces)
+    signs = ["=" if sign in (r"\in", r"\equiv") else sign for sign in signs]
+    return Relation(parts, tuple(signs))
+
+
+def _union(text: str, depth: int) -> Form | None:
+    pieces, found = split_top(text, _UNION)
+    if not found or not all(pieces):
+        return None
+    parts = tuple(_parse(piece, depth) for piece in pieces)
+    if all(isinstance(part, Sequence) and part.brackets == "{}" for part in parts):
+        return Sequence("{}", tuple(item for part in parts for item in part.items))  # type: ignore[union-attr]
+    return Union(parts)
+
+
+def _bracketed(text: str, depth: int) -> Form | None:
+    if text in _INTERVAL_GOLD:
+        text = _INTERVAL_GOLD[text]
+    if (without := _WITHOUT.fullmatch(text)) is not None:
+        return all_but(_parse(without[1], depth))
+    if text == r"\emptyset":
+        return Sequence("{}", ())
+    inside = enclosed(text, r"\{", r"\}")
+    if inside is not None:
+        return _set(inside, depth)
+    for opening, closing in _BRACKETS:
+        inside = enclosed(text, opening, closing)
+        if inside is None:
+            continue
+        pieces, found = split_top(inside, re.compile("[,;]"))
+        if found and all(pieces):
+            return Sequence(opening + closing, tuple(_parse(piece, depth) for piece in pieces))
+        if opening + closing == "()" and inside:
+            return _parse(inside, depth)
+        if (matrix := _matrix(inside, depth)) is not None:
+            return matrix
+        return Sequence("[]", (_parse(inside, depth),)) if opening + closing == "[]" and inside else None
+    return None
+
+
+def _set(inside: str, depth: int) -> Form:
+    if not inside:
+        return Sequence("{}", ())
+    builder, found = split_top(inside, re.compile(r"\\mid(?![A-Za-z])|:|\|"))
+    if len(builder) == 2 and found:
+        return _described(builder[0], builder[1], depth)
+    pieces, _ = split_top(inside, re.compile("[,;]"))
+    return Sequence("{}", tuple(_parse(piece, depth) for piece in pieces if piece))
+
+
+def _described(member: str, condition: str, depth: int) -> Form:
+    r"""`x \in \mathbb{R}` and `x > 1`, of a set: the condition; within other sets of numbers something else."""
+    element = _parse(member, depth)
+    if isinstance(element, Relation) and element.parts[1:] == (_parse(r"\mathbb{R}", depth),):
+        element = element.parts[0]
+    if is_name(element):
+        return _parse(condition, depth)
+    return Sequence("{:}", (element, _parse(condition, depth)))
+
+
+def _matrix(text: str, depth: int) -> Form | None:
+    match = _MATRIX.fullmatch(text)
+    if match is None or r"\begin" in match[2]:
+        return None
+    rows = [row for row in match[2].split(r"\\") if row.strip()]
+    return Matrix(tuple(tuple(_parse(entry.strip(), depth) for entry in row.split("&")) for row in rows))
+
+
+def _based(text: str, depth: int) -> Form | None:
+    bare = squash(_TEXT_WRAP.sub(r"\1", text))
+    if (prefixed := _PREFIXED.fullmatch(bare)) is not None:
+        return Based(prefixed[2].upper(), _PREFIXES[prefixed[1].lower()])
+    match = _BASED.fullmatch(bare)
+    if match is None:
+        return None
+    sign, digits, name = match[1], match[2].upper(), match[3]
+    base = int(name) if name.isdigit() else spoken_number(name) or 0
+    if not 2 <= base <= 36 or not all(int(digit, 36) < base for digit in digits if digit != "."):
+        return None
+    if digits.isalpha() and len(digits) == 1:  # a_{12} is the twelfth a, not ten
+        return None
+    return Expression(sign + digits) if base == 10 else Based(sign + digits, base)
+
+
+def _quantity(text: str, depth: int) -> Form | None:
+    if text.endswith(r"\%"):
+        percent = exact_number(squash(text[:-2]))
+        return Expression(f"({squash(text[:-2])})/100" if percent is None else str(percent / 100))
+    value, unit = split_unit(text)
+    if not unit or r"\text" in value or r"\mathrm" in value:
+        return None
+    return Quantity(_parse(value, depth), unit)
+
+
+def _signs(text: str, depth: int) -> Form | None:
+    if text.count(r"\pm") + text.count(r"\mp") != 1:
+        return None
+    plus = text.replace(r"\pm", "+").replace(r"\mp", "-").lstrip("+ ")
+    minus = text.replace(r"\pm", "-").replace(r"\mp", "+").lstrip("+ ")
+    return Sequence("", (_parse(plus, depth), _parse(minus, depth)))
