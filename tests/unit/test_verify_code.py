@@ -270,6 +270,14 @@ def test_tests_that_cannot_be_run_are_unverified(verifier, tests):
     assert grade(verifier, tests, GOOD_ADD).status == "unverified"
 
 
+def test_an_expected_output_above_the_limit_is_no_programs_fault(verifier):
+    stdio = {"type": "stdio", "cases": [{"input": "", "output": "x" * 100_000}]}
+    for tests, program in ((stdio, "print('x' * 100_000)"), (call("x" * 100_000), "def f(): return 'x' * 100_000")):
+        verdict = grade(verifier, tests, program)
+        assert verdict.status == "unverified" and "output_kb" in verdict.reason
+        assert grade(verifier, tests, "def f(): return 1\nprint(1)").status == "wrong"
+
+
 def test_limits_above_zero():
     with pytest.raises(ValueError, match="test_timeout_s is 0"):
         Limits(test_timeout_s=0)
