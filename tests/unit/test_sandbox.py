@@ -27,6 +27,7 @@ from code_problems import (
 from vt_ray.verify.limits import BACKENDS, Limits, SandboxConfig
 from vt_ray.verify.sandbox import backends
 from vt_ray.verify.sandbox.backends import NoSandbox
+from vt_ray.verify.sandbox.inside import broker
 from vt_ray.verify.sandbox.interpreter import NoInterpreter, find_interpreter
 from vt_ray.verify.verifier import Verifier
 
@@ -281,6 +282,30 @@ def test_threads_are_few_and_memory_is_bounded_in_total(verifier):
     assert int(printed(verifier, program)) < 100
 
 
+def test_a_fork_waits_while_another_program_holds_all_threads_of_the_user(monkeypatch):
+    answers = [BlockingIOError, BlockingIOError, None]
+
+    def fork():
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+        return 7
+
+    monkeypatch.setattr(os, "fork", fork)
+    assert broker._fork_patiently() == 7
+    monkeypatch.setattr(broker, "_FORK_S", 0.0)
+    answers += [BlockingIOError]
+    with pytest.raises(BlockingIOError):
+        broker._fork_patiently()
+
+
+def test_a_program_of_many_threads_that_work_is_ended_by_the_clock(verifier):
+    program = (
+        "import hashlib, threading\nblock = bytes(1 << 24)\ndef work():\n    while True: hashlib.sha256(block)\n"
+        "for _ in range(8): threading.Thread(target=work).start()"
+    )
+    assert grade(verifier, SUM, program).reason == "timeout"
+
+
 def test_two_programs_in_sequence_share_nothing(verifier):
     leave = (
         "import sys, builtins, os, random\nbuiltins.planted = sys.planted = 1\nsys.modules['json'] = None\n"
@@ -319,8 +344,7 @@ def test_nothing_is_left_behind(verifier):
     ]
     for program in programs:
         grade(verifier, SUM, program)
-    broker = broker_pid(verifier)
-    assert len(descendants(broker)) == (1 if verifier.backend.startswith("namespaces") else 0)
+    assert len(descendants(broker_pid(verifier))) == (1 if verifier.backend.startswith("namespaces") else 0)
     assert grade(verifier, SUM, GOOD_SUM).status == "correct"
 
 

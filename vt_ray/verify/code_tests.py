@@ -40,7 +40,7 @@ def examine_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> 
             return Examination(Verdict("wrong", "timeout"))
         try:
             outcome = sandbox.run(request | {"program": program}, min(limits.test_timeout_s, left_s))
-            failure = _failure(outcome, tests, case)
+            failure = _failure(outcome, tests, case, limits)
         except BrokerLost as error:
             return Examination(Verdict("unverified", str(error), retry=True))
         except MalformedTests as error:
@@ -57,8 +57,10 @@ def _malformed(error: MalformedTests) -> Examination:
     return Examination(Verdict("unverified", f"malformed tests: {error}"))
 
 
-def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
-    """Why a test is failed, "" if it is passed."""
+def _failure(outcome: Outcome, tests: dict[str, Any], case: Any, limits: Limits) -> str:
+    """Why a test is failed, "" if it is passed. Raises MalformedTests, BrokerLost."""
+    if outcome.stopped == "output_limit" and _expected_chars(tests, case) > limits.output_kb << 10:
+        raise MalformedTests("the expected output is longer than verify.output_kb allows any program to print")
     if outcome.stopped:
         return outcome.stopped
     if tests["type"] == "check":
@@ -76,6 +78,12 @@ def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
         return "" if results_match(expected, actual, tolerance) else "wrong_answer"
     except (ValueError, RecursionError):  # not JSON, a huge integer, nested without end
         return "wrong_answer"
+
+
+def _expected_chars(tests: dict[str, Any], case: Any) -> int:
+    if tests["type"] == "check":
+        return 0
+    return len(case["output"] if tests["type"] == "stdio" else json.dumps(case["expected"]))
 
 
 def _check_failure(outcome: Outcome) -> str:
