@@ -21,6 +21,16 @@ def check(test: str, entry_point: str | None = "f") -> dict:
     return {"type": "check", "entry_point": entry_point, "test": test}
 
 
+CALLED = check("def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 9")
+# Answers that the program writes into the channel by itself.
+SAY = """
+import os, struct
+def say(message):
+    os.write(0, struct.pack("!I", len(message)))
+    while message: message = message[os.write(0, message):]
+"""
+
+
 @pytest.mark.parametrize(
     ("tests", "program"),
     [
@@ -40,6 +50,15 @@ def check(test: str, entry_point: str | None = "f") -> dict:
         + ("class Counter2:\n    def __init__(s, n): s.total = n\n    def add(s, n): s.total += n",),
         (check("xs = [3, 1, 2]\nassert f(xs) is None and xs == [1, 2, 3]"), "def f(xs): xs.sort()"),
         (check("assert f(*[1], b=2) == 3"), "def f(a, b): return a + b"),
+        (check("def check(candidate):\n    assert candidate(x=2) == 4", "Solution().f"),)  # LeetCode's own
+        + ("class Solution:\n    def f(self, x: int) -> int: return x * x",),
+        (check("root = Node(1)\nroot.left = Node(2)\nassert f(root) == 3", None),)
+        + ("class Node:\n    def __init__(s, v): s.v = v\ndef f(n): return n.v + n.left.v",),
+        (check("s = f()\ns[0] = 5\nassert (len(s), s[0], str(s)) == (1, 5, '[5]')"),)
+        + ("class S(list): pass\ndef f(): return S([1])",),
+        (check("g = f()\nassert next(g) == 0 and next(g) == 1"), "def f(): yield from range(3)"),
+        (check("try: f()\nexcept KeyError as e: assert e.args == ('k',)\nelse: assert False"),)
+        + ("class E(KeyError): pass\ndef f(): raise E('k')",),
         (check("assert helper(f(3)) == 9"), "def helper(x): return x * x\ndef f(x): return x"),
         (check("import sys\nassert f(1) == 1\nsys.exit(0)"), "def f(x): return x"),
         (
@@ -86,6 +105,14 @@ ALWAYS_EQUAL = "class T:\n    def __eq__(s, o): return True\n    __hash__ = None
         (check("for got, want in zip(map(f, [1, 2]), [5, 6]): assert got == want"),)
         + ("def f(x): raise StopIteration", "runtime_error"),
         (check("assert f(1) == 2"), "def f(x): raise KeyboardInterrupt", "runtime_error"),
+        # Whatever a program does, its tests must not look malformed: nobody would be rewarded, nor punished.
+        (CALLED, "def f(x): raise SyntaxError('x')", "runtime_error"),
+        (CALLED, "def f(x): return eval('1 +')", "runtime_error"),
+        (check("assert f.total(3) == 3"), "def f(): pass", "runtime_error"),
+        (check("for g in f: assert g(1) == 1"), "f = object()", "runtime_error"),
+        (check("for g in f: assert g(1) == 1"), "f = []", "wrong_answer"),
+        # Its end must not count as the exception that the test's code expects.
+        (check("try: f(-1)\nexcept: pass\nelse: assert False"), "import os\ndef f(x): os._exit(0)", "runtime_error"),
         (check("assert f(1)"), ALWAYS_EQUAL + "def f(x): return T()", "wrong_answer"),
         (check("assert f(1) != 2"), ALWAYS_EQUAL + "def f(x): return T()", "wrong_answer"),
         (check("assert 7 in f(1)"), "class T:\n    def __contains__(s, o): return True\ndef f(x): return T()")
@@ -111,6 +138,15 @@ def test_wrong_candidate(verifier, tests, program, reason):
 def test_a_candidate_cannot_report_for_the_test(verifier, forgery):
     assert grade(verifier, CHECK_ADD, forgery + "\ndef add(a, b): return 0").status == "wrong"
     assert grade(verifier, CHECK_ADD, GOOD_ADD).status == "correct"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["b'{\"bytes\": 5}'", 'b\'{"object": "x"}\'', "b'[' * 5_000_000", "b'[' + b'{},' * 5_000_000 + b'1]'"],
+)
+def test_a_candidate_cannot_make_the_test_look_malformed(verifier, answer):
+    program = SAY + f"for _ in range(9): say(b'{{\"value\": ' + {answer} + b'}}')"
+    assert grade(verifier, CALLED, program).status == "wrong"
 
 
 SCAN_MEMORY = """

@@ -71,8 +71,19 @@ def test_compile_bomb_is_wrong(verifier, program):
         f"from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n{PRINT_SUM}",
         f"import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x')\n{PRINT_SUM}",
         f"{PRINT_SUM}\nquit(0)",
+        f"import sys\n{PRINT_SUM}\nsys.stdout.close()",
+        "out = open(1, 'w')\nout.write(str(sum(map(int, input().split()))))",
+        "class P:\n    def __init__(s, x): s.x = x\n    def __del__(s): print(s.x)\n"
+        "p = P(sum(map(int, input().split())))",
+        "import atexit, io, sys\nold, sys.stdout = sys.stdout, io.StringIO()\n"
+        f"atexit.register(lambda: old.write(sys.stdout.getvalue()))\n{PRINT_SUM}",
+        "import threading\nthreading.stack_size(1 << 29)\n"
+        f"t = threading.Thread(target=lambda: {PRINT_SUM})\nt.start()\nt.join()",
+        f"import resource\nresource.setrlimit(resource.RLIMIT_STACK, (1 << 28, resource.RLIM_INFINITY))\n{PRINT_SUM}",
+        f"import os\nos.path.dirname(os.path.abspath(__file__))\n{PRINT_SUM}",
     ],
-    ids=["plain", "buffers", "os", "_exit", "main", "thread", "atexit", "dataclass", "tempfile", "quit"],
+    ids=["plain", "buffers", "os", "_exit", "main", "thread", "atexit", "dataclass", "tempfile", "quit"]
+    + ["closed", "file", "del", "redirected", "stack", "stack_limit", "file_name"],
 )
 def test_correct_program(verifier, program):
     verdict = grade(verifier, SUM, program)
@@ -277,6 +288,14 @@ def test_limits_above_zero():
         ("```python\nx\n", "x\n"),
         ("  ```python\n  x\n  y\n  ```", "x\ny\n"),
         ("~~~\nx\n~~~", None),
+        ('````python\ns = """\n```\n"""\n````', 's = """\n```\n"""\n'),
+        ('```python\n"""\n    ```\n    x\n    ```\n"""\n```', '"""\n    ```\n    x\n    ```\n"""\n'),
+        ("```python\nx\n```\n```", "x\n"),
+        ("```python\nx\n\nNo:\n```python\ny\n```", "y\n"),
+        ("```Python3.11\nx\n```", "x\n"),
+        ("```pycon\n>>> x\n```", None),
+        ("```python\r\nx\r\n```\r\n", "x\r\n"),
+        ("```python\n\ufeffx\n```", "x\n"),
         ("```python\n```", None),
         ("```bash\nls\n```", None),
         ("no code", None),
@@ -291,6 +310,16 @@ def test_extract_program(text, program):
 @given(st.text(alphabet="`python\n ab", max_size=200))
 def test_extract_program_never_raises(text):
     extract_program(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["```" + "a" * 300_000 + "`", "```" + " " * 300_000 + "`", " " * 300_000 + "`", "`" * 300_000 + "x`"],
+)
+def test_extract_program_takes_no_quadratic_time(text):
+    begin = time.monotonic()
+    extract_program(text)
+    assert time.monotonic() - begin < 1
 
 
 @pytest.mark.parametrize(
@@ -309,6 +338,7 @@ def test_extract_program_never_raises(text):
         ("1.5", b"nan", 1e-6, False),
         ("inf", b"inf", 1e-6, True),
         ("1e999", b"2e999", 1e-6, False),
+        ("1e999", b"5", 1e-6, False),
         ("1.5", b"1_5", 1e-6, False),
         ("YES 1", b"YES 1.0", 1e-6, True),
         ("YES", b"\xff\xfe", None, False),
@@ -349,6 +379,8 @@ def test_results_match_is_strict_about_types():
     ]:
         assert not results_match(left, right)
     assert not results_match(float("nan"), float("nan"))
+    assert not results_match(float("inf"), 5.0, 1e-6)
+    assert results_match(float("inf"), float("inf"), 1e-6)
 
 
 @LIGHT

@@ -12,29 +12,43 @@ import re
 import textwrap
 from typing import Any
 
-_FENCE = re.compile(r"^[ \t]*(`{3,})[ \t]*([\w+.-]*)[^\n`]*$", re.MULTILINE)
-_PYTHON = frozenset({"", "python", "python3", "py", "py3", "python2"})
+# No two parts that can match the same characters: a long line must not take quadratic time.
+_FENCE = re.compile(r"^([ \t]*)(`{3,})([^`\n]*)$", re.MULTILINE)
+_LANGUAGE = re.compile(r"[\w+.-]*")
+_PYTHON = re.compile(r"((python|pypy|py)[\d.]*)?", re.IGNORECASE)
+_MAX_CLOSING_INDENT = 3  # more than the opening fence's, as in Markdown; beyond, it is part of the program
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MAX_NUMBER_CHARS = 400
 
 
 def extract_program(text: str) -> str | None:
-    """The last fenced block that is Python or says no language; None if there is none.
+    """The last fenced block that is Python or says no language, and is not empty; None if there is none.
 
     A last fence that is not closed counts up to the end of the text: a stop token may have cut the closing
-    one, and a program that was cut off itself fails its tests anyhow.
+    one, and a program that was cut off itself fails its tests anyhow. A fence with a language opens a block
+    wherever it stands.
     """
-    fences = list(_FENCE.finditer(text))
     program: str | None = None
-    index = 0
-    while index < len(fences):
-        opening = fences[index]
-        closing = fences[index + 1] if index + 1 < len(fences) else None
-        end = closing.start() if closing is not None else len(text)
-        if opening[2].lower() in _PYTHON:
-            program = text[opening.end() + 1 : end]
-        index += 2
-    return textwrap.dedent(program) if program is not None and program.strip() else None
+    opening: re.Match[str] | None = None
+    for fence in [*_FENCE.finditer(text), None]:
+        if opening is not None and fence is not None and _is_inside(fence, opening):
+            continue
+        if opening is not None and _is_python(opening):
+            block = text[opening.end() + 1 : fence.start() if fence is not None else len(text)]
+            program = block if block.strip() else program
+        opening = fence if fence is not None and (opening is None or fence[3].strip()) else None
+    return textwrap.dedent(program).removeprefix("\ufeff") if program is not None else None
+
+
+def _is_inside(fence: re.Match[str], opening: re.Match[str]) -> bool:
+    """Whether it is but a line of the opened block, in a string of the program's, say."""
+    indent, least = (len(f[1].expandtabs()) for f in (fence, opening))
+    return len(fence[2]) < len(opening[2]) or indent > least + _MAX_CLOSING_INDENT
+
+
+def _is_python(opening: re.Match[str]) -> bool:
+    language = _LANGUAGE.match(opening[3].strip())
+    return language is not None and _PYTHON.fullmatch(language[0]) is not None
 
 
 def outputs_match(expected: str, actual: bytes, tolerance: float | None = None) -> bool:
@@ -72,8 +86,9 @@ def _numbers_match(expected: str, actual: str, tolerance: float) -> bool:
 
 
 def _close(expected: float, actual: float, tolerance: float) -> bool:
-    # Written so that nan and inf - inf fail: the difference must be small, not "not large".
-    return math.isfinite(actual) and abs(expected - actual) <= tolerance * max(1.0, abs(expected))
+    # Written so that nan and inf fail: the difference must be small, not "not large", and inf bounds nothing.
+    allowed = tolerance * max(1.0, abs(expected))
+    return math.isfinite(allowed) and math.isfinite(actual) and abs(expected - actual) <= allowed
 
 
 def results_match(expected: Any, actual: Any, tolerance: float | None = None) -> bool:
@@ -93,5 +108,5 @@ def results_match(expected: Any, actual: Any, tolerance: float | None = None) ->
             results_match(value, actual[key], tolerance) for key, value in expected.items()
         )
     if isinstance(expected, float) and tolerance is not None:
-        return _close(expected, actual, tolerance)
+        return bool(expected == actual) or _close(expected, actual, tolerance)
     return bool(expected == actual)

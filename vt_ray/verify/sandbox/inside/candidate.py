@@ -47,7 +47,7 @@ def _serve(names: dict[str, Any]) -> None:
         try:
             answer = _do(request, names, objects, refer)
         except Exception as error:
-            answer = {"raised": type(error).__name__, "message": _text(error)}
+            answer = {"raised": _kind(error), "message": _text(error)}
         send(CHANNEL_FD, answer)
 
 
@@ -62,6 +62,8 @@ def _do(request: dict[str, Any], names: dict[str, Any], objects: list[Any], refe
         return {"value": encode(getattr(target, request["name"]), refer)}
     if op == "list":
         return {"value": encode(list(itertools.islice(iter(target), _MAX_LISTED)), refer)}
+    if request["method"]:
+        target = _method(target, request["method"])
     args, kwargs = (decode(request[key], objects.__getitem__) for key in ("args", "kwargs"))
     result = target(*args, **kwargs)
     if result is not None:
@@ -69,8 +71,20 @@ def _do(request: dict[str, Any], names: dict[str, Any], objects: list[Any], refe
     return {"value": None, "changed": encode([args, kwargs], refer)}
 
 
+def _method(target: Any, name: str) -> Any:
+    if not hasattr(target, name):
+        raise TypeError(f"a {type(target).__name__} has no {name}")
+    return getattr(target, name)
+
+
+def _kind(error: Exception) -> str:
+    """The name of the builtin exception that it is one of: the test has no other."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+
+
 def _text(error: Exception) -> str:
     try:
-        return str(error)[:_MAX_MESSAGE_CHARS]
+        text = error.args[0] if len(error.args) == 1 and type(error.args[0]) is str else str(error)
+        return text[:_MAX_MESSAGE_CHARS]
     except Exception:
         return ""

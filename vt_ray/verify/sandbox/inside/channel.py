@@ -59,7 +59,7 @@ def receive(descriptor: int) -> dict[str, Any]:
         raise ChannelClosed("the other side does not speak the protocol")
     try:
         message = _load(_read(descriptor, size).decode())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise ChannelClosed("the other side does not speak the protocol") from error
     if type(message) is not dict:
         raise ChannelClosed("the other side does not speak the protocol")

@@ -144,9 +144,12 @@ def _keep_only(descriptors: list[int]) -> None:
 
 def _limit_broker(walls: Walls) -> None:
     """What is the same for all programs is inherited. The broker itself needs no more."""
+    # Only the soft limit: programs that raise it are common, and the stack counts as memory like all else.
+    stack = _STACK_MB << 20
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    resource.setrlimit(resource.RLIMIT_STACK, (stack if hard == resource.RLIM_INFINITY else min(stack, hard), hard))
     _limit(
         {
-            resource.RLIMIT_STACK: _STACK_MB << 20,
             resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
             resource.RLIMIT_NPROC: _MAX_THREADS if walls.namespaces else _MAX_PROCESSES_OF_USER,
             resource.RLIMIT_CORE: 0,

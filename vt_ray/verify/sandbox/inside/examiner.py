@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -47,21 +48,22 @@ def run_test_code(request_text: str) -> int:
     report: dict[str, Any]
     try:
         _run(request, remote)
-        report = {"passed": True}
+        report = {"failed": "ended"} if remote.lost else {"passed": True}
     except SystemExit as leaving:  # unittest ends like this
         report = {"passed": True} if leaving.code in (None, 0, False) else {"failed": "wrong_answer"}
     except ProgramEnded:
         report = {"failed": "ended"}
     except (AssertionError, NotPlainData):
         report = {"failed": "wrong_answer"}
-    except (Unsendable, SyntaxError) as error:
+    except Unsendable as error:
         report = {"malformed": _text(error)}
     except BaseException as error:
         # A name that neither test nor program defines, or what is no function, is the program's fault.
-        at_fault = remote.calls or remote.gave_data or isinstance(error, NameError)
+        at_fault = remote.took_part or isinstance(error, NameError)
         report = {"failed": "runtime_error"} if at_fault else {"malformed": _text(error)}
     if "passed" in report and not remote.calls:
-        report = {"malformed": "the test never calls the program"}
+        malformed = {"malformed": "the test never calls the program"}
+        report = {"failed": "wrong_answer"} if remote.took_part else malformed
     write_all(REPORT_FD, json.dumps(report).encode())
     return 0
 
@@ -71,22 +73,23 @@ def _text(error: BaseException) -> str:
 
 
 def _run(request: dict[str, Any], remote: _Remote) -> None:
-    entry, source = request.get("entry_point"), request["test"]
-    code = compile(source, "test.py", "exec", dont_inherit=True)
+    entry = request.get("entry_point") or ""
+    root = re.split(r"\W", entry)[0]  # LeetCode's own tests have an entry point Solution().method
+    code = compile(request["test"], "test.py", "exec", dont_inherit=True)
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     names = main.__dict__
     names.update(prelude_names, __builtins__=builtins)
     for name in _names_used(code):
-        if name == entry or not (name in names or hasattr(builtins, name)):
+        if name == root or not (name in names or hasattr(builtins, name)):
             remote.bring(name, names)
     exec(code, names)
     # HumanEval's own test defines `check` and leaves the call to the harness.
     if not remote.calls and isinstance(names.get("check"), types.FunctionType) and entry:
-        remote.bring(entry, names)
-        if entry not in names:
-            raise NameError(entry)
-        names["check"](names[entry])
+        remote.bring(root, names)
+        if root not in names:
+            raise NameError(root)
+        names["check"](eval(entry, names))
 
 
 def _names_used(code: types.CodeType) -> set[str]:
@@ -99,16 +102,18 @@ class _Remote:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.gave_data = False
+        self.took_part = False  # the program has given data for a name, or was asked for more
+        self.lost = False
 
     def bring(self, name: str, names: dict[str, Any]) -> None:
         """Put what the program calls `name` among the test's names; nothing where it has no such name."""
         answer = self._exchange({"op": "name", "name": name})
         if "missing" not in answer:
             names[name] = value = self._value(answer)
-            self.gave_data |= type(value) is not _Object
+            self.took_part |= type(value) is not _Object
 
     def ask(self, message: dict[str, Any], given: Any = None) -> Any:
+        self.took_part = True
         answer = self._exchange(message)
         if "raised" in answer:
             raise _exception(str(answer["raised"]), str(answer.get("message")))
@@ -117,11 +122,11 @@ class _Remote:
             _update(given, self._decode(answer["changed"]))
         return value
 
-    def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "") -> Any:
         self.calls += 1
         given = [list(args), kwargs]
         encoded_args, encoded_kwargs = (encode(part, _number) for part in given)
-        message = {"op": "call", "object": number, "args": encoded_args, "kwargs": encoded_kwargs}
+        message = {"op": "call", "object": number, "method": method, "args": encoded_args, "kwargs": encoded_kwargs}
         return self.ask(message, given)
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -129,17 +134,20 @@ class _Remote:
             send(CANDIDATE_FD, message)
             return receive(CANDIDATE_FD)
         except ChannelClosed as error:
+            self.lost = True  # even where the test's code passes over the exception
             raise ProgramEnded from error
 
     def _value(self, answer: dict[str, Any]) -> Any:
         if "value" not in answer:
+            self.lost = True
             raise ProgramEnded
         return self._decode(answer["value"])
 
     def _decode(self, message: Any) -> Any:
         try:
             return decode(message, self._object)
-        except (ValueError, RecursionError, MemoryError) as error:
+        except Exception as error:
+            self.lost = True
             raise ProgramEnded from error
 
     def _object(self, number: Any) -> _Object:
@@ -152,13 +160,21 @@ def _refuse(*operands: object) -> Any:
     raise NotPlainData
 
 
+def _ask(method: str) -> Any:
+    return lambda self, *args: self._remote.call(self._number, args, {}, method)
+
+
 class _Object:
-    """An object of the candidate's: may be called, listed and asked for attributes, but never judges itself."""
+    """An object of the candidate's: may be called, listed, asked for attributes and items, but never judges itself.
+
+    Neither `in` nor arithmetic asks it: the expected value would go to the candidate, or the answer decide.
+    """
 
     __slots__ = ("_remote", "_number")
 
     def __init__(self, remote: _Remote, number: int) -> None:
-        self._remote, self._number = remote, number
+        object.__setattr__(self, "_remote", remote)
+        object.__setattr__(self, "_number", number)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._remote.call(self._number, args, kwargs)
@@ -173,6 +189,9 @@ class _Object:
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
     __hash__ = object.__hash__
+    __len__, __str__, __repr__, __next__ = map(_ask, ("__len__", "__str__", "__repr__", "__next__"))
+    __getitem__, __setitem__, __delitem__ = map(_ask, ("__getitem__", "__setitem__", "__delitem__"))
+    __setattr__ = _ask("__setattr__")
 
 
 def _number(value: Any) -> int:

@@ -8,6 +8,7 @@ nothing. Descriptors 0, 1 and 2 are all it has.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import builtins
 import contextlib
@@ -24,6 +25,7 @@ from typing import Any
 from vt_ray.verify.sandbox.inside.plain import plain
 
 CHANNEL_FD = 0
+_MAX_STACK_BYTES = 128 << 20
 
 # What LeetCode-style programs rely on without importing it.
 PRELUDE = """
@@ -104,10 +106,11 @@ def write_all(descriptor: int, data: bytes) -> None:
 def run_as_main(body: Callable[[dict[str, Any]], None]) -> int:
     """Call `body` with the names of a fresh `__main__` module, and end as the interpreter would. The exit code."""
     main = types.ModuleType("__main__")
-    main.__dict__["__builtins__"] = builtins
+    main.__dict__.update(__builtins__=builtins, __file__="main.py")
     sys.modules["__main__"] = main
     sys.argv = ["main.py"]
     builtins.exit = builtins.quit = _exit  # type: ignore[assignment]  # -S leaves them out
+    threading.stack_size = _stack_size
     code = 0
     try:
         body(main.__dict__)
@@ -116,20 +119,33 @@ def run_as_main(body: Callable[[dict[str, Any]], None]) -> int:
     except BaseException:
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         code = 1
-    return _finished(code)
+    return _finished(code, main.__dict__)
 
 
-def _finished(code: int) -> int:
-    """What the interpreter does at its end: waits for threads, runs atexit, flushes."""
+def _finished(code: int, names: dict[str, Any]) -> int:
+    """What the interpreter does at its end: waits for threads, runs atexit, flushes, lets go of objects."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        _flush(sys.stdout)
     except BaseException:
-        return code or 120
+        code = code or 120
     with contextlib.suppress(BaseException):
-        sys.stderr.flush()
+        for name in [name for name in names if name != "__builtins__"]:
+            names[name] = None  # a file that the program has opened itself is flushed by this
+        for stream in (sys.__stdout__, sys.stdout, sys.stderr):
+            _flush(stream)
     return code
+
+
+def _flush(stream: Any) -> None:
+    if stream is not None and not getattr(stream, "closed", False):
+        stream.flush()
+
+
+def _stack_size(size: int = 0) -> int:
+    """As `threading.stack_size`, but for templates that ask for more than the memory that there is."""
+    return _thread.stack_size(min(size, _MAX_STACK_BYTES))
 
 
 def _exit(code: object = None) -> None:
