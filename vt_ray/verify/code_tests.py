@@ -39,7 +39,8 @@ def examine_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> 
         if left_s <= 0:
             return Examination(Verdict("wrong", "timeout"))
         try:
-            outcome = sandbox.run(request | {"program": program}, min(limits.test_timeout_s, left_s))
+            sizes = {"program": program, "output_bytes": _output_bytes(tests, case, limits)}
+            outcome = sandbox.run(request | sizes, min(limits.test_timeout_s, left_s))
             failure = _failure(outcome, tests, case)
         except BrokerLost as error:
             return Examination(Verdict("unverified", str(error), retry=True))
@@ -51,6 +52,16 @@ def examine_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> 
         if failure:
             break
     return examination
+
+
+def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:
+    """What a program may write: the limit, or twice what is expected where that alone would take it up."""
+    expected = ""
+    if tests["type"] == "stdio":
+        expected = case["output"]
+    elif tests["type"] == "call":
+        expected = json.dumps(case["expected"])
+    return max(limits.output_kb << 10, 2 * len(expected.encode("utf-8", "surrogatepass")))
 
 
 def _malformed(error: MalformedTests) -> Examination:
