@@ -76,6 +76,23 @@ def test_correct_candidate(verifier, tests, program):
 
 
 SORTED = check("xs = [3, 1, 2]\nassert f(xs) == sorted(xs)")
+UNITTEST = "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(1), 1)\n"
+RUNS_UNITTEST = [
+    check(UNITTEST),  # BigCodeBench's own: the harness runs it
+    check(UNITTEST + "unittest.main()"),
+    check(UNITTEST + "unittest.main(argv=['test'], exit=False)"),
+    check(UNITTEST + "unittest.TextTestRunner().run(unittest.defaultTestLoader.loadTestsFromTestCase(T))"),
+    check("def test_f():\n    assert f(1) == 1", None),  # pytest's
+]
+
+
+@pytest.mark.parametrize("tests", RUNS_UNITTEST)
+def test_a_failed_test_case_counts_whoever_runs_it(verifier, tests):
+    assert grade(verifier, tests, "def f(x): return x").status == "correct"
+    for program in ("def f(x): return 0", "def f(x): raise ValueError", "import os\ndef f(x): os._exit(0)", "x = 1"):
+        assert grade(verifier, tests, program).status == "wrong"
+
+
 ALWAYS_EQUAL = "class T:\n    def __eq__(s, o): return True\n    __hash__ = None\n    def __bool__(s): return True\n"
 
 
