@@ -43,6 +43,16 @@ def say(message):
         + ("def f(xs): return len(xs), {1}, {'a': 1.5}, None, b'x', 1j",),
         (check("assert f(10) == 10 ** 5000"), "def f(x): return x ** 5000"),
         (check("assert math.isnan(f())"), "def f(): return math.nan"),
+        (
+            check("from decimal import Decimal\nassert f(Decimal('0.1')) == [Decimal('0.2')]"),
+            "def f(x): return [x + x]",
+        ),
+        (check("from fractions import Fraction\nassert f() == Fraction(1, 3)"),)
+        + ("from fractions import Fraction\ndef f(): return Fraction(2, 6)",),
+        (check("try: f()\nexcept Poor as e: assert str(e) == 'no'\nelse: assert False"),)
+        + ("class Poor(Exception): pass\nclass Poorer(Poor): pass\ndef f(): raise Poorer('no')",),
+        (check("import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertRaises(Poor, f)"),)
+        + ("class Poor(ValueError): pass\ndef f(): raise Poor",),
         (check("assert [f(x) for x in range(50)] == list(range(1, 51))"), "def f(x): return x + 1"),
         (check("assert list(f()) == [1, 2]"), "def f():\n    yield 1\n    yield 2"),
         (check("try:\n    f()\nexcept ValueError: pass\nelse: assert False"), "def f(): raise ValueError('x')"),
@@ -130,6 +140,9 @@ ALWAYS_EQUAL = "class T:\n    def __eq__(s, o): return True\n    __hash__ = None
         (check("for g in f: assert g(1) == 1"), "f = []", "wrong_answer"),
         # Its end must not count as the exception that the test's code expects.
         (check("try: f(-1)\nexcept: pass\nelse: assert False"), "import os\ndef f(x): os._exit(0)", "runtime_error"),
+        # What it raises is what it says, no other exception of the program's.
+        (check("try: f()\nexcept Poor: pass"),)
+        + ("class Poor(Exception): pass\nclass Rich(Exception): pass\ndef f(): raise Rich", "runtime_error"),
         (check("assert f(1)"), ALWAYS_EQUAL + "def f(x): return T()", "wrong_answer"),
         (check("assert f(1) != 2"), ALWAYS_EQUAL + "def f(x): return T()", "wrong_answer"),
         (check("assert 7 in f(1)"), "class T:\n    def __contains__(s, o): return True\ndef f(x): return T()")
@@ -164,6 +177,13 @@ def test_a_candidate_cannot_report_for_the_test(verifier, forgery):
 def test_a_candidate_cannot_make_the_test_look_malformed(verifier, answer):
     program = SAY + f"for _ in range(9): say(b'{{\"value\": ' + {answer} + b'}}')"
     assert grade(verifier, CALLED, program).status == "wrong"
+
+
+@pytest.mark.parametrize("kinds", ['["a\\\\u0000b", "ValueError"]', "[]", '"ValueError"', '["E", 5]', '["E"]'])
+def test_a_forged_exception_is_no_exception_that_the_test_expects(verifier, kinds):
+    tests = check("try: f(-1)\nexcept ValueError: pass\nelse: assert False")
+    program = SAY + f"for _ in range(9): say(b'{{\"raised\": {kinds}}}')"
+    assert grade(verifier, tests, program).status == "wrong"
 
 
 SCAN_MEMORY = """

@@ -23,6 +23,7 @@ from vt_ray.verify.sandbox.inside.program import prelude_names, write_all
 REPORT_FD = 0
 CANDIDATE_FD = 3
 _MAX_REASON_CHARS = 300
+_MAX_KINDS = 20
 
 
 class ProgramError(Exception):
@@ -136,11 +137,14 @@ class _Remote:
         self.calls = 0
         self.took_part = False  # the program has given data for a name, or was asked for more
         self.lost = False
+        self._kinds: dict[tuple[str, ...], type[Exception]] = {}
 
     def bring(self, name: str, names: dict[str, Any]) -> None:
         """Put what the program calls `name` among the test's names; nothing where it has no such name."""
         answer = self._exchange({"op": "name", "name": name})
-        if "missing" not in answer:
+        if "exception" in answer:
+            names[name] = self._exception_class(answer["exception"])
+        elif "missing" not in answer:
             names[name] = value = self._value(answer)
             self.took_part |= type(value) is not _Object
 
@@ -148,7 +152,7 @@ class _Remote:
         self.took_part = True
         answer = self._exchange(message)
         if "raised" in answer:
-            raise _exception(str(answer["raised"]), str(answer.get("message")))
+            raise _exception(self._exception_class(answer["raised"]), str(answer.get("message")))
         value = self._value(answer)
         if value is None and "changed" in answer:
             _update(given, self._decode(answer["changed"]))
@@ -181,6 +185,17 @@ class _Remote:
         except Exception as error:
             self.lost = True
             raise ProgramEnded from error
+
+    def _exception_class(self, kinds: Any) -> type[Exception]:
+        """A class of this side's own for a class of the program's: one can be expected, and told from another."""
+        named = type(kinds) is list and all(type(name) is str and name.isidentifier() for name in kinds)
+        if not named or not 0 < len(kinds) <= _MAX_KINDS:
+            self.lost = True
+            raise ProgramEnded
+        kind = _builtin_exception(kinds[-1])
+        for place in range(len(kinds) - 2, -1, -1):
+            kind = self._kinds.setdefault(tuple(kinds[place:]), type(kinds[place], (kind,), {}))
+        return kind
 
     def _object(self, number: Any) -> _Object:
         if type(number) is not int:
@@ -232,16 +247,20 @@ def _number(value: Any) -> int:
     raise Unsendable(f"the test calls the program with a {type(value).__name__}, which is not plain data")
 
 
-def _exception(name: str, message: str) -> Exception:
+def _builtin_exception(name: str) -> type[Exception]:
     """The builtin exception of that name. StopIteration would end the test's own loops early, as if passed."""
     kind = getattr(builtins, name, None)
     steers = (StopIteration, StopAsyncIteration, Warning)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, steers):
-        try:
-            return kind(message)
-        except TypeError:  # UnicodeDecodeError and the like want more
-            pass
-    return ProgramError(f"{name}: {message}")
+        return kind
+    return ProgramError
+
+
+def _exception(kind: type[Exception], message: str) -> Exception:
+    try:
+        return kind(message)
+    except TypeError:  # UnicodeDecodeError and the like want more
+        return ProgramError(f"{kind.__name__}: {message}")
 
 
 def _update(given: Any, changed: Any) -> None:
