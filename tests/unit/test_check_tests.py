@@ -179,6 +179,14 @@ def test_a_candidate_cannot_make_the_test_look_malformed(verifier, answer):
     assert grade(verifier, CALLED, program).status == "wrong"
 
 
+@pytest.mark.parametrize("end", ["", "unittest.main()", "unittest.main(exit=False)"])
+def test_what_cannot_be_sent_is_nobodys_wrong_answer(verifier, end):
+    tests = check(
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(len), 3)\n" + end
+    )
+    assert grade(verifier, tests, "def f(g): return g('abc')").status == "unverified"
+
+
 @pytest.mark.parametrize("kinds", ['["a\\\\u0000b", "ValueError"]', "[]", '"ValueError"', '["E", 5]', '["E"]'])
 def test_a_forged_exception_is_no_exception_that_the_test_expects(verifier, kinds):
     tests = check("try: f(-1)\nexcept ValueError: pass\nelse: assert False")

@@ -63,8 +63,11 @@ def run_test_code(request_text: str) -> int:
         # A name that neither test nor program defines, or what is no function, is the program's fault.
         at_fault = remote.took_part or isinstance(error, NameError)
         report = {"failed": "runtime_error"} if at_fault else {"malformed": _text(error)}
+    if remote.unsendable and report.get("failed") == "wrong_answer":
+        report = {"malformed": remote.unsendable}
     if "passed" in report and not all(result.wasSuccessful() for result in results):
-        report = {"failed": "ended" if remote.lost else "wrong_answer"}
+        lost = {"failed": "ended" if remote.lost else "wrong_answer"}
+        report = {"malformed": remote.unsendable} if remote.unsendable else lost
     if "passed" in report and not remote.calls:
         malformed = {"malformed": "the test never calls the program"}
         report = {"failed": "wrong_answer"} if remote.took_part else malformed
@@ -137,6 +140,7 @@ class _Remote:
         self.calls = 0
         self.took_part = False  # the program has given data for a name, or was asked for more
         self.lost = False
+        self.unsendable = ""
         self._kinds: dict[tuple[str, ...], type[Exception]] = {}
 
     def bring(self, name: str, names: dict[str, Any]) -> None:
@@ -161,7 +165,11 @@ class _Remote:
     def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "") -> Any:
         self.calls += 1
         given = [list(args), kwargs]
-        encoded_args, encoded_kwargs = (encode(part, _number) for part in given)
+        try:
+            encoded_args, encoded_kwargs = (encode(part, _number) for part in given)
+        except Unsendable as error:
+            self.unsendable = _text(error)  # unittest takes any exception for a failure
+            raise
         message = {"op": "call", "object": number, "method": method, "args": encoded_args, "kwargs": encoded_kwargs}
         return self.ask(message, given)
 
