@@ -144,7 +144,18 @@ def verify(
     memory_mb: Annotated[int, typer.Option(help="MiB of memory for a program")] = Limits.memory_mb,
     backend: Annotated[str, typer.Option(help="how programs are confined; or a server's URL")] = SandboxConfig.backend,
 ) -> None:
-    """Grade answers in a file, outside of any run. A row that cannot be read or graded is unverified, with a reason."""
+    """Grade answers in a file, outside of any run. A row that cannot be read or graded is unverified, with a reason.
+
+    Each row has a response, what the model said, and gold (LaTeX), choice (a letter) or tests of a Python program:
+
+    \b
+    {"type": "stdio", "cases": [{"input": "1 2\\n", "output": "3\\n"}]}
+    {"type": "call", "function": "f", "cases": [{"args": [1, 2], "expected": 3}]}
+    {"type": "check", "entry_point": "add", "test": "assert add(1, 2) == 3"}
+
+    stdio and call take a "tolerance" for floats, call the "class" of a method. Each verdict has the row's id, verdict
+    (correct, wrong or unverified), reason and seconds. Exits with 0 when each row has one.
+    """
     from rich.console import Console
 
     from vt_ray.verify.grading import limits_of

@@ -43,6 +43,16 @@ def say(message):
         + ("def f(xs): return len(xs), {1}, {'a': 1.5}, None, b'x', 1j",),
         (check("assert f(10) == 10 ** 5000"), "def f(x): return x ** 5000"),
         (check("assert math.isnan(f())"), "def f(): return math.nan"),
+        (
+            check("from decimal import Decimal\nassert f(Decimal('0.1')) == [Decimal('0.2')]"),
+            "def f(x): return [x + x]",
+        ),
+        (check("from fractions import Fraction\nassert f() == Fraction(1, 3)"),)
+        + ("from fractions import Fraction\ndef f(): return Fraction(2, 6)",),
+        (check("try: f()\nexcept Poor as e: assert str(e) == 'no'\nelse: assert False"),)
+        + ("class Poor(Exception): pass\nclass Poorer(Poor): pass\ndef f(): raise Poorer('no')",),
+        (check("import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertRaises(Poor, f)"),)
+        + ("class Poor(ValueError): pass\ndef f(): raise Poor",),
         (check("assert [f(x) for x in range(50)] == list(range(1, 51))"), "def f(x): return x + 1"),
         (check("assert list(f()) == [1, 2]"), "def f():\n    yield 1\n    yield 2"),
         (check("try:\n    f()\nexcept ValueError: pass\nelse: assert False"), "def f(): raise ValueError('x')"),
@@ -76,6 +86,23 @@ def test_correct_candidate(verifier, tests, program):
 
 
 SORTED = check("xs = [3, 1, 2]\nassert f(xs) == sorted(xs)")
+UNITTEST = "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(1), 1)\n"
+RUNS_UNITTEST = [
+    check(UNITTEST),  # BigCodeBench's own: the harness runs it
+    check(UNITTEST + "unittest.main()"),
+    check(UNITTEST + "unittest.main(argv=['test'], exit=False)"),
+    check(UNITTEST + "unittest.TextTestRunner().run(unittest.defaultTestLoader.loadTestsFromTestCase(T))"),
+    check("def test_f():\n    assert f(1) == 1", None),  # pytest's
+]
+
+
+@pytest.mark.parametrize("tests", RUNS_UNITTEST)
+def test_a_failed_test_case_counts_whoever_runs_it(verifier, tests):
+    assert grade(verifier, tests, "def f(x): return x").status == "correct"
+    for program in ("def f(x): return 0", "def f(x): raise ValueError", "import os\ndef f(x): os._exit(0)", "x = 1"):
+        assert grade(verifier, tests, program).status == "wrong"
+
+
 ALWAYS_EQUAL = "class T:\n    def __eq__(s, o): return True\n    __hash__ = None\n    def __bool__(s): return True\n"
 
 
@@ -113,6 +140,9 @@ ALWAYS_EQUAL = "class T:\n    def __eq__(s, o): return True\n    __hash__ = None
         (check("for g in f: assert g(1) == 1"), "f = []", "wrong_answer"),
         # Its end must not count as the exception that the test's code expects.
         (check("try: f(-1)\nexcept: pass\nelse: assert False"), "import os\ndef f(x): os._exit(0)", "runtime_error"),
+        # What it raises is what it says, no other exception of the program's.
+        (check("try: f()\nexcept Poor: pass"),)
+        + ("class Poor(Exception): pass\nclass Rich(Exception): pass\ndef f(): raise Rich", "runtime_error"),
         (check("assert f(1)"), ALWAYS_EQUAL + "def f(x): return T()", "wrong_answer"),
         (check("assert f(1) != 2"), ALWAYS_EQUAL + "def f(x): return T()", "wrong_answer"),
         (check("assert 7 in f(1)"), "class T:\n    def __contains__(s, o): return True\ndef f(x): return T()")
@@ -147,6 +177,21 @@ def test_a_candidate_cannot_report_for_the_test(verifier, forgery):
 def test_a_candidate_cannot_make_the_test_look_malformed(verifier, answer):
     program = SAY + f"for _ in range(9): say(b'{{\"value\": ' + {answer} + b'}}')"
     assert grade(verifier, CALLED, program).status == "wrong"
+
+
+@pytest.mark.parametrize("end", ["", "unittest.main()", "unittest.main(exit=False)"])
+def test_what_cannot_be_sent_is_nobodys_wrong_answer(verifier, end):
+    tests = check(
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(len), 3)\n" + end
+    )
+    assert grade(verifier, tests, "def f(g): return g('abc')").status == "unverified"
+
+
+@pytest.mark.parametrize("kinds", ['["a\\\\u0000b", "ValueError"]', "[]", '"ValueError"', '["E", 5]', '["E"]'])
+def test_a_forged_exception_is_no_exception_that_the_test_expects(verifier, kinds):
+    tests = check("try: f(-1)\nexcept ValueError: pass\nelse: assert False")
+    program = SAY + f"for _ in range(9): say(b'{{\"raised\": {kinds}}}')"
+    assert grade(verifier, tests, program).status == "wrong"
 
 
 SCAN_MEMORY = """

@@ -197,7 +197,7 @@ def what_comes(draw, samples):
     return {s: draw(st.sampled_from([RIGHT, WRONG, NO_SANDBOX, BAD_TESTS])) for s in samples[:done]}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_every_completion_is_answered_exactly_once_whatever_is_lost(data):
     groups = data.draw(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), max_size=5))

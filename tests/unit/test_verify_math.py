@@ -215,6 +215,7 @@ def test_different(verifier, gold, answer):
         (r"\boxed{1} then \boxed{2}", "2"),
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{1}, \boxed{2}", "1, 2"),
+        (r"\boxed{1}\boxed{2", None),
         (r"\boxed{2} \boxed{2}", "2"),
         (r"\boxed{x=\boxed{5}}", "x={5}"),
         (r"\boxed 5.", "5"),

@@ -94,9 +94,11 @@ def _close(expected: float, actual: float, tolerance: float) -> bool:
 def results_match(expected: Any, actual: Any, tolerance: float | None = None) -> bool:
     """Equal as JSON values, types included: True is not 1, 3 is not 3.0, "1" is not 1; nan equals nothing.
 
-    Tuples have come through JSON as lists on both sides. A `tolerance` applies to floats, as in
-    `outputs_match`.
+    Tuples have come through JSON as lists on both sides. A `tolerance` applies where one of two numbers is a float,
+    as in `outputs_match`, and the other may be an integer then: asked for about 2.0, 2 is an answer.
     """
+    if tolerance is not None and {type(expected), type(actual)} in ({float}, {float, int}):
+        return bool(expected == actual) or _close_results(expected, actual, tolerance)
     if type(expected) is not type(actual):
         return False
     if isinstance(expected, list):
@@ -107,6 +109,11 @@ def results_match(expected: Any, actual: Any, tolerance: float | None = None) ->
         return expected.keys() == actual.keys() and all(
             results_match(value, actual[key], tolerance) for key, value in expected.items()
         )
-    if isinstance(expected, float) and tolerance is not None:
-        return bool(expected == actual) or _close(expected, actual, tolerance)
     return bool(expected == actual)
+
+
+def _close_results(expected: float, actual: float, tolerance: float) -> bool:
+    try:
+        return _close(float(expected), float(actual), tolerance)
+    except OverflowError:  # an integer beyond all floats
+        return False

@@ -31,7 +31,7 @@ class Limits:
 
     `completion_timeout_s` bounds all tests of one program together, so that a program just under the limit of
     each test cannot hold a worker for minutes. `output_kb` bounds the standard output of a test and, for a
-    `call` test, the JSON text of the result.
+    `call` test, the JSON text of the result; where much is expected, twice that.
     """
 
     test_timeout_s: float = 2.0

@@ -44,7 +44,7 @@ def extract_answer(text: str) -> str | None:
     if not starts:
         return closing_sentence(text)
     boxes = _outermost_boxes(text)
-    if not boxes or boxes[-1][1] < starts[-1]:
+    if not boxes or boxes[-1][1] <= starts[-1]:
         return None
     answers: list[str] = []
     next_start = len(text)

@@ -89,16 +89,18 @@ class BrokerClient:
         """Run a program on one test, for at most `timeout_s` seconds.
 
         `request` has `type`, `program`, and `input` (stdio), `function`, `args` (JSON) and `class` (call), or `test`
-        and `entry_point` (check). Raises BrokerLost; the next call starts a new broker.
+        and `entry_point` (check); `output_bytes` where the limit on output is another than the configured one.
+        Raises BrokerLost; the next call starts a new broker.
         """
         token = secrets.token_hex(16)
         payloads = _payloads(request)
+        output_bytes = request.get("output_bytes", self._limits.output_kb << 10)
         header = {
             "id": token,
             "type": request["type"],
             "timeout_s": timeout_s,
             "memory_mb": self._limits.memory_mb,
-            "output_bytes": self._limits.output_kb << 10,
+            "output_bytes": output_bytes,
             "payloads": [len(payload) for payload in payloads],
         }
         if self._tests >= self._limits.sandbox.recycle_after:
@@ -111,7 +113,7 @@ class BrokerClient:
             reply = _read_header(broker, deadline)
             if reply["id"] != token:
                 raise ValueError("a reply to no request")
-            return self._outcome(broker, reply, deadline)
+            return self._outcome(broker, reply, output_bytes + _STREAM_SLACK_BYTES, deadline)
         except (OSError, EOFError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.close()
             raise BrokerLost(f"the sandbox broker was lost ({type(error).__name__}: {error})") from error
@@ -162,8 +164,7 @@ class BrokerClient:
                 return
         broker.wait()
 
-    def _outcome(self, broker: subprocess.Popen[bytes], reply: dict[str, Any], deadline: float) -> Outcome:
-        limit = (self._limits.output_kb << 10) + _STREAM_SLACK_BYTES
+    def _outcome(self, broker: subprocess.Popen[bytes], reply: dict[str, Any], limit: int, deadline: float) -> Outcome:
         streams: dict[str, bytes] = {}
         for name in ("stdout", "stderr", "result"):
             size = reply["sizes"][name]
@@ -187,7 +188,8 @@ def _modules() -> list[tuple[str, str]]:
 
 def _payloads(request: dict[str, Any]) -> list[bytes]:
     """What goes past the broker, each to a process of its own: the program's, and what it reads or who tests it."""
-    rest = {name: value for name, value in request.items() if name not in ("type", "program", "input", "test")}
+    known = ("type", "program", "input", "test", "output_bytes")
+    rest = {name: value for name, value in request.items() if name not in known}
     program = request["program"].encode("utf-8", "surrogatepass")
     if request["type"] == "stdio":
         return [program, request["input"].encode("utf-8", "surrogatepass")]

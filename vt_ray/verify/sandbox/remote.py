@@ -86,7 +86,7 @@ class RemoteSandbox:
         }
         reply = self._reply(json.dumps(body).encode(), time.monotonic() + timeout_s + _QUEUE_S)
         try:
-            return self._outcome(json.loads(reply), mark)
+            return self._outcome(json.loads(reply), mark, request.get("output_bytes", self._limits.output_kb << 10))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BrokerLost(f"{self._name} answered nonsense ({type(error).__name__}: {_shown(error)})") from error
 
@@ -131,7 +131,7 @@ class RemoteSandbox:
             _left_s(deadline)
         return bytes(reply)
 
-    def _outcome(self, reply: dict[str, Any], mark: str) -> Outcome:
+    def _outcome(self, reply: dict[str, Any], mark: str, cap: int) -> Outcome:
         if reply["status"] == "SandboxError":
             raise BrokerLost(f"{self._name} failed: {_shown(reply.get('message'))}")
         result = reply["run_result"]
@@ -146,7 +146,7 @@ class RemoteSandbox:
             raise ValueError(f"status {result['status']!r}")
         if type(code) is not int:
             raise TypeError(f"return_code {code!r}")
-        output, cap = _bytes(printed + after), self._limits.output_kb << 10
+        output = _bytes(printed + after)
         if not stopped and max(len(output), len(_bytes(value))) > cap:
             stopped = "output_limit"
         return Outcome(code, stopped, output, stderr, _bytes(value) if closed else None, candidate_exit_code=code)

@@ -47,7 +47,7 @@ def _serve(names: dict[str, Any]) -> None:
         try:
             answer = _do(request, names, objects, refer)
         except Exception as error:
-            answer = {"raised": _kind(error), "message": _text(error)}
+            answer = {"raised": _kinds(type(error)), "message": _text(error)}
         send(CHANNEL_FD, answer)
 
 
@@ -56,7 +56,10 @@ def _do(request: dict[str, Any], names: dict[str, Any], objects: list[Any], refe
     if op == "name":
         if request["name"] not in names:
             return {"missing": True}
-        return {"value": encode(names[request["name"]], refer)}
+        value = names[request["name"]]
+        if isinstance(value, type) and issubclass(value, Exception):
+            return {"exception": _kinds(value)}
+        return {"value": encode(value, refer)}
     target = objects[request["object"]]
     if op == "attribute":
         return {"value": encode(getattr(target, request["name"]), refer)}
@@ -77,9 +80,11 @@ def _method(target: Any, name: str) -> Any:
     return getattr(target, name)
 
 
-def _kind(error: Exception) -> str:
-    """The name of the builtin exception that it is one of: the test has no other."""
-    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+def _kinds(kind: type) -> list[str]:
+    """The names of an exception's classes up to the first builtin one: all that the test's side knows of it."""
+    kinds = [one.__name__ for one in kind.__mro__]
+    builtin = next(place for place, one in enumerate(kind.__mro__) if one.__module__ == "builtins")
+    return kinds[: builtin + 1]
 
 
 def _text(error: Exception) -> str:

@@ -9,6 +9,7 @@ other side holds its number and can call it, take an attribute or list it, and n
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import struct
@@ -34,7 +35,10 @@ _MAKERS: dict[str, Callable[[Any], Any]] = {
     "bytes": bytes.fromhex,
     "complex": lambda parts: complex(*parts),
     "range": lambda parts: range(*parts),
+    "Decimal": lambda text: importlib.import_module("decimal").Decimal(text),
+    "Fraction": lambda text: importlib.import_module("fractions").Fraction(text),
 }
+_AS_TEXT = (("decimal", "Decimal"), ("fractions", "Fraction"))  # imported where a program has some, no earlier
 
 
 class ChannelClosed(Exception):
@@ -102,6 +106,8 @@ def encode(value: Any, refer: Callable[[Any], int], depth: int = 0) -> Any:
         return {"complex": [value.real, value.imag]}
     if kind is range:
         return {"range": [encode(part, refer, depth + 1) for part in (value.start, value.stop, value.step)]}
+    if (kind.__module__, kind.__name__) in _AS_TEXT:
+        return {kind.__name__: str(value)}
     return {"object": refer(value)}
 
 
@@ -118,7 +124,7 @@ def decode(message: Any, find: Callable[[int], Any], depth: int = 0) -> Any:
     ((name, content),) = message.items()
     if name == "object":
         return find(content)
-    if name in ("int", "bytes"):
+    if name in ("int", "bytes", "Decimal", "Fraction"):
         return _MAKERS[name](content)
     try:
         return _MAKERS[name](decode(content, find, depth + 1))

@@ -23,6 +23,7 @@ from vt_ray.verify.sandbox.inside.program import prelude_names, write_all
 REPORT_FD = 0
 CANDIDATE_FD = 3
 _MAX_REASON_CHARS = 300
+_MAX_KINDS = 20
 
 
 class ProgramError(Exception):
@@ -45,6 +46,7 @@ def run_test_code(request_text: str) -> int:
     """Run the test and report. The exit code is always 0: only the report counts."""
     request = json.loads(request_text)
     remote = _Remote()
+    results = _unittest_results() if "unittest" in request["test"] else []
     report: dict[str, Any]
     try:
         _run(request, remote)
@@ -61,11 +63,31 @@ def run_test_code(request_text: str) -> int:
         # A name that neither test nor program defines, or what is no function, is the program's fault.
         at_fault = remote.took_part or isinstance(error, NameError)
         report = {"failed": "runtime_error"} if at_fault else {"malformed": _text(error)}
+    if remote.unsendable and report.get("failed") == "wrong_answer":
+        report = {"malformed": remote.unsendable}
+    if "passed" in report and not all(result.wasSuccessful() for result in results):
+        lost = {"failed": "ended" if remote.lost else "wrong_answer"}
+        report = {"malformed": remote.unsendable} if remote.unsendable else lost
     if "passed" in report and not remote.calls:
         malformed = {"malformed": "the test never calls the program"}
         report = {"failed": "wrong_answer"} if remote.took_part else malformed
     write_all(REPORT_FD, json.dumps(report).encode())
     return 0
+
+
+def _unittest_results() -> list[Any]:
+    """A list that each result of unittest will be in: the test's code need not look at what its suite gave."""
+    import unittest
+
+    results: list[Any] = []
+    begin = unittest.TestResult.__init__
+
+    def watched(result: Any, *args: Any, **kwargs: Any) -> None:
+        begin(result, *args, **kwargs)
+        results.append(result)
+
+    unittest.TestResult.__init__ = watched  # type: ignore[assignment, method-assign]
+    return results
 
 
 def _text(error: BaseException) -> str:
@@ -84,12 +106,26 @@ def _run(request: dict[str, Any], remote: _Remote) -> None:
         if name == root or not (name in names or hasattr(builtins, name)):
             remote.bring(name, names)
     exec(code, names)
+    if remote.calls:
+        return
     # HumanEval's own test defines `check` and leaves the call to the harness.
-    if not remote.calls and isinstance(names.get("check"), types.FunctionType) and entry:
+    if isinstance(names.get("check"), types.FunctionType) and entry:
         remote.bring(root, names)
         if root not in names:
             raise NameError(root)
         names["check"](eval(entry, names))
+    else:
+        _run_collected(list(names.items()))
+
+
+def _run_collected(names: list[tuple[str, Any]]) -> None:
+    """What unittest or pytest would find and run: test cases, and functions test_... without parameters."""
+    unittest = sys.modules.get("unittest")
+    for name, value in names:
+        if unittest and isinstance(value, type) and issubclass(value, unittest.TestCase):
+            unittest.defaultTestLoader.loadTestsFromTestCase(value).run(unittest.TestResult())
+        elif name.startswith("test_") and isinstance(value, types.FunctionType) and not value.__code__.co_argcount:
+            value()
 
 
 def _names_used(code: types.CodeType) -> set[str]:
@@ -104,11 +140,15 @@ class _Remote:
         self.calls = 0
         self.took_part = False  # the program has given data for a name, or was asked for more
         self.lost = False
+        self.unsendable = ""
+        self._kinds: dict[tuple[str, ...], type[Exception]] = {}
 
     def bring(self, name: str, names: dict[str, Any]) -> None:
         """Put what the program calls `name` among the test's names; nothing where it has no such name."""
         answer = self._exchange({"op": "name", "name": name})
-        if "missing" not in answer:
+        if "exception" in answer:
+            names[name] = self._exception_class(answer["exception"])
+        elif "missing" not in answer:
             names[name] = value = self._value(answer)
             self.took_part |= type(value) is not _Object
 
@@ -116,7 +156,7 @@ class _Remote:
         self.took_part = True
         answer = self._exchange(message)
         if "raised" in answer:
-            raise _exception(str(answer["raised"]), str(answer.get("message")))
+            raise _exception(self._exception_class(answer["raised"]), str(answer.get("message")))
         value = self._value(answer)
         if value is None and "changed" in answer:
             _update(given, self._decode(answer["changed"]))
@@ -125,7 +165,11 @@ class _Remote:
     def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "") -> Any:
         self.calls += 1
         given = [list(args), kwargs]
-        encoded_args, encoded_kwargs = (encode(part, _number) for part in given)
+        try:
+            encoded_args, encoded_kwargs = (encode(part, _number) for part in given)
+        except Unsendable as error:
+            self.unsendable = _text(error)  # unittest takes any exception for a failure
+            raise
         message = {"op": "call", "object": number, "method": method, "args": encoded_args, "kwargs": encoded_kwargs}
         return self.ask(message, given)
 
@@ -149,6 +193,17 @@ class _Remote:
         except Exception as error:
             self.lost = True
             raise ProgramEnded from error
+
+    def _exception_class(self, kinds: Any) -> type[Exception]:
+        """A class of this side's own for a class of the program's: one can be expected, and told from another."""
+        named = type(kinds) is list and all(type(name) is str and name.isidentifier() for name in kinds)
+        if not named or not 0 < len(kinds) <= _MAX_KINDS:
+            self.lost = True
+            raise ProgramEnded
+        kind = _builtin_exception(kinds[-1])
+        for place in range(len(kinds) - 2, -1, -1):
+            kind = self._kinds.setdefault(tuple(kinds[place:]), type(kinds[place], (kind,), {}))
+        return kind
 
     def _object(self, number: Any) -> _Object:
         if type(number) is not int:
@@ -200,16 +255,20 @@ def _number(value: Any) -> int:
     raise Unsendable(f"the test calls the program with a {type(value).__name__}, which is not plain data")
 
 
-def _exception(name: str, message: str) -> Exception:
+def _builtin_exception(name: str) -> type[Exception]:
     """The builtin exception of that name. StopIteration would end the test's own loops early, as if passed."""
     kind = getattr(builtins, name, None)
     steers = (StopIteration, StopAsyncIteration, Warning)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, steers):
-        try:
-            return kind(message)
-        except TypeError:  # UnicodeDecodeError and the like want more
-            pass
-    return ProgramError(f"{name}: {message}")
+        return kind
+    return ProgramError
+
+
+def _exception(kind: type[Exception], message: str) -> Exception:
+    try:
+        return kind(message)
+    except TypeError:  # UnicodeDecodeError and the like want more
+        return ProgramError(f"{kind.__name__}: {message}")
 
 
 def _update(given: Any, changed: Any) -> None:
