@@ -131,6 +131,8 @@ ALWAYS_EQUAL = "class T:\n    def __eq__(s, o): return True\n    __hash__ = None
         # StopIteration would end the test's own loop early, as if all had passed.
         (check("for got, want in zip(map(f, [1, 2]), [5, 6]): assert got == want"),)
         + ("def f(x): raise StopIteration", "runtime_error"),
+        (check("import sys\ntry: f(1)\nexcept BaseException: sys.exit(0)"),)
+        + ("import os\ndef f(x): os._exit(0)", "runtime_error"),
         (check("assert f(1) == 2"), "def f(x): raise KeyboardInterrupt", "runtime_error"),
         # Whatever a program does, its tests must not look malformed: nobody would be rewarded, nor punished.
         (CALLED, "def f(x): raise SyntaxError('x')", "runtime_error"),

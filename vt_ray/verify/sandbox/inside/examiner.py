@@ -50,7 +50,7 @@ def run_test_code(request_text: str) -> int:
     report: dict[str, Any]
     try:
         _run(request, remote)
-        report = {"failed": "ended"} if remote.lost else {"passed": True}
+        report = {"passed": True}
     except SystemExit as leaving:  # unittest ends like this
         report = {"passed": True} if leaving.code in (None, 0, False) else {"failed": "wrong_answer"}
     except ProgramEnded:
@@ -65,9 +65,10 @@ def run_test_code(request_text: str) -> int:
         report = {"failed": "runtime_error"} if at_fault else {"malformed": _text(error)}
     if remote.unsendable and report.get("failed") == "wrong_answer":
         report = {"malformed": remote.unsendable}
+    if "passed" in report and remote.lost:  # whatever the test's code has made of it
+        report = {"failed": "ended"}
     if "passed" in report and not all(result.wasSuccessful() for result in results):
-        lost = {"failed": "ended" if remote.lost else "wrong_answer"}
-        report = {"malformed": remote.unsendable} if remote.unsendable else lost
+        report = {"malformed": remote.unsendable} if remote.unsendable else {"failed": "wrong_answer"}
     if "passed" in report and not remote.calls:
         malformed = {"malformed": "the test never calls the program"}
         report = {"failed": "wrong_answer"} if remote.took_part else malformed
