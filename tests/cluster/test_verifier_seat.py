@@ -31,7 +31,7 @@ def living():
 
 
 def bundle_cpus_left():
-    """What is free of the run's own bundle, nothing where all is taken: a verifier that sat elsewhere would leave more."""
+    """What is free of the run's own bundle, {} where all is taken. A verifier that sat elsewhere would leave more."""
     return {name: cpus for name, cpus in ray.available_resources().items() if name.startswith("CPU_group_0")}
 
 
