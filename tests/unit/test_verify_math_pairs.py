@@ -34,7 +34,11 @@ def verifier():
         yield one
 
 
-@pytest.mark.parametrize("name", [name for name in CLASSES if name != "bombs"])
+# "mixed" takes as long as all others together.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "mixed" else name for name in CLASSES if name != "bombs"],
+)
 def test_no_pair_of_a_class_is_misjudged(verifier, name):
     assert not misjudged(verifier, name, late_s=10.0)
 
