@@ -15,7 +15,7 @@ help: ## this list
 
 setup: $(READY) ## .venv with vt-ray, vt-tools and everything pinned (about 3 minutes)
 
-demo: $(READY) ## the main job: the whole pipeline on this machine (under 9 minutes), into runs/demo
+demo: $(READY) ## the main job: the whole pipeline on this machine (about 6 minutes), into runs/demo
 	$(BIN)/vt-ray experiment=demo
 
 sweep: $(READY) ## MGPO against GRPO: lambda 0, 0.5, 1, 2 x 3 seeds on one fused model, and their comparison
@@ -28,10 +28,10 @@ controls: $(READY) ## RL against its controls: shuffled rewards, and SFT that go
 	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=1000
 	$(BIN)/vt-tools report runs/demo runs/demo_shuffled runs/demo_sft
 
-test: $(READY) lint ## lint, types and all tests but the nightly ones (about 12 minutes)
+test: $(READY) lint ## lint, types and all tests but the nightly ones (about 18 minutes)
 	$(BIN)/python -m pytest -m "not nightly and not gpu"
 
-test-quick: $(READY) lint ## without Ray and the engines (about 2 minutes)
+test-quick: $(READY) lint ## without Ray and the engines (about 3 minutes)
 	$(BIN)/python -m pytest -m "not slow and not nightly and not gpu"
 
 test-all: $(READY) lint ## the nightly tests too
