@@ -12,8 +12,6 @@ Kind = Literal["math", "choice", "code"]
 Status = Literal["correct", "wrong", "unverified"]
 FinishReason = Literal["stop", "length"]
 
-BUILTIN_SOURCE = "builtin"
-
 
 @dataclass(frozen=True, slots=True)
 class Solution:
@@ -41,7 +39,7 @@ class Problem:
     tests: dict[str, Any] | None = None
     solutions: tuple[Solution, ...] = ()
     level: int = 1
-    source: str = BUILTIN_SOURCE
+    source: str = "builtin"
 
 
 @dataclass(frozen=True, slots=True)
