@@ -116,11 +116,16 @@ class ClusterConfig:
     currency: str = "USD"
 
 
+SCHEDULES = ("cosine", "linear", "constant")
+
+
 @dataclass
 class OptimizerConfig:
-    """AdamW: linear warm-up, then cosine down to `lr * min_lr_ratio` at the last step; a ratio of 1 is constant."""
+    """AdamW: linear warm-up, then by `schedule` (SCHEDULES) from `lr` to `lr * min_lr_ratio` at the last step; a ratio
+    of 1 is constant."""
 
     lr: float = 1e-6
+    schedule: str = "cosine"
     min_lr_ratio: float = 1.0
     warmup_steps: int = 10
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
@@ -131,12 +136,19 @@ class OptimizerConfig:
 @dataclass
 class LearnerConfig:
     """How DeepSpeed trains. Sequences are packed into rows of `row_tokens` (a longer one gets its own), and
-    `rows_per_batch` rows make a micro-batch: short rows in numbers on a CPU, one long row with flash attention."""
+    `rows_per_batch` rows make a micro-batch: short rows in numbers on a CPU, one long row with flash attention.
+
+    Logits exist for `logprob_chunk_tokens` tokens at a time. `sequence_parallel_size` ranks share each row
+    (DeepSpeed-Ulysses); rows are not packed then.
+    """
 
     zero_stage: int = 1
     offload_optimizer: bool = False
+    offload_parameters: bool = False
     row_tokens: int = 2048
     rows_per_batch: int = 1
+    logprob_chunk_tokens: int = 2048
+    sequence_parallel_size: int = 1
 
 
 @dataclass
@@ -180,21 +192,57 @@ class SpectrumConfig:
 
 @dataclass
 class MgpoConfig:
-    """Section 3.4. `lam` = 0 is exactly GRPO. clip n.s.: 0.2 symmetric."""
+    """The objective. The defaults are section 3.4; `lam` = 0 is exactly GRPO. clip n.s.: 0.2 symmetric.
+
+    `ratio`: RATIOS, of each token (the paper) or of the whole sequence (GSPO). `aggregation`: AGGREGATIONS, the mean of
+    each sequence first (the paper), one mean over all tokens (DAPO), or a division by the length limit (Dr. GRPO).
+    `advantage_norm`: ADVANTAGE_NORMS. `kl_coef` weighs the KL to the stage's start model (k3 estimator). Above 0,
+    `importance_cap` bounds the trainer's over the engine's probability of a token, by which its loss is then
+    multiplied (truncated importance sampling); at 0 the ratio itself is taken against the engine.
+    """
 
     lam: float = 1.0
     clip_low: float = 0.2
     clip_high: float = 0.2
+    ratio: str = "token"
+    aggregation: str = "sequence_mean"
+    advantage_norm: str = "std"
+    kl_coef: float = 0.0
+    importance_cap: float = 0.0
+
+
+RATIOS = ("token", "sequence")
+AGGREGATIONS = ("sequence_mean", "token_mean", "fixed_length")
+ADVANTAGE_NORMS = ("std", "none")
+
+
+@dataclass
+class TrackerConfig:
+    """How sure the MGPO weight is of a question's accuracy. `estimator` is one of ESTIMATORS: "group" is the paper's
+    p_c of the current group alone; "history" averages w_ME over a Beta posterior of all that was seen of the question,
+    each count multiplied by `decay` for every weight version since, from a Beta(`prior`, `prior`)."""
+
+    estimator: str = "group"
+    decay: float = 0.9
+    prior: float = 1.0
+
+
+ESTIMATORS = ("group", "history")
 
 
 @dataclass
 class SyncConfig:
     """What a weight sync must prove. `logprob_tolerance` (nats) bounds the mean difference between the learner's and
-    a generator's log-probabilities on the fixed probe sequence."""
+    a generator's log-probabilities on the fixed probe sequence. `transport` is one of TRANSPORTS; "auto" is the object
+    store without a GPU, else CUDA IPC where a generator and a learner rank share one, NCCL where they do not."""
 
+    transport: str = "auto"
     bucket_mb: int = 64
     logprob_tolerance: float = 1e-3
     probe_tokens: int = 32
+
+
+TRANSPORTS = ("auto", "object_store", "nccl", "ipc")
 
 
 # What may run in place of MGPO to compare it with (signal_phase/controls.py).
@@ -207,8 +255,13 @@ class SignalConfig:
 
     `seed` is the phase's own, beside the run's: runs that differ in it share one SFT and one fused model. `control`
     is one of CONTROLS; "sft" takes `control_sft_steps`.
+
+    `schedule` is one of SCHEDULES_OF_STEPS: "on_policy" generates, then updates; "pipelined" generates ahead, by at
+    most `max_staleness` weight versions, and puts new weights under the completions in flight.
     """
 
+    schedule: str = "on_policy"
+    max_staleness: int = 1
     seed: int = 0
     control: str = ""
     control_sft_steps: int = 0
@@ -220,10 +273,42 @@ class SignalConfig:
     keep_checkpoints: int = 2
 
 
+SCHEDULES_OF_STEPS = ("on_policy", "pipelined")
+
+
+@dataclass
+class GateConfig:
+    """When a stage ends before its last step; a limit of 0 (1 for `max_truncated_share`) never ends it.
+
+    Every `eval_every` steps the current weights answer the probing problems of the stage's subdomains, `samples` times
+    each. The stage ends once their accuracy reaches `target`, or has not risen by `plateau_delta` above the best in
+    `plateau_evals` evaluations one after the other. It ends too where more than `max_truncated_share` of the
+    completions of the last `window` steps were cut off: the context is too short for them. None of these counts
+    before `min_steps`.
+    """
+
+    min_steps: int = 0
+    eval_every: int = 0
+    samples: int = 4
+    target: float = 0.0
+    plateau_evals: int = 0
+    plateau_delta: float = 0.0
+    max_truncated_share: float = 1.0
+    window: int = 5
+
+
 @dataclass
 class StageConfig:
-    """One curriculum stage, on training problems of `subdomains` (empty: all). `max_new_tokens` bounds a completion;
-    one cut off there scores 0 (section 3)."""
+    """One curriculum stage, on the training problems of `subdomains`, `levels` and `sources` (each empty: all).
+
+    `max_new_tokens` bounds a completion: the stage's context. One cut off there scores 0 (section 3), or, with
+    `truncated` = "mask", counts nowhere. `lam` and `lr` take the place of the signal phase's own where given.
+    `optimizer_state` = "keep" goes on with the moments of the stage before. Of `filter_samples` completions a question
+    (0: no filter), drawn from the stage's start model, some must be right and some wrong, else the question is left
+    out (section 6). `sampling` = "tracker" prefers questions that the tracker expects a large weight of. Groups without
+    a signal are replaced by fresh ones in at most `refill_rounds` further rounds. `length_reward` 0.2 is Long2Short
+    (section 6).
+    """
 
     name: str = "math_short"
     subdomains: list[str] = field(default_factory=list)
@@ -233,6 +318,22 @@ class StageConfig:
     max_new_tokens: int = 64
     temperature: float = 1.0
     top_p: float = 1.0
+    levels: list[int] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    lam: float | None = None
+    lr: float | None = None
+    optimizer_state: str = "reset"
+    truncated: str = "zero"
+    length_reward: float = 0.0
+    filter_samples: int = 0
+    sampling: str = "shuffle"
+    refill_rounds: int = 0
+    gate: GateConfig = field(default_factory=GateConfig)
+
+
+OPTIMIZER_STATES = ("reset", "keep")
+TRUNCATED = ("zero", "mask")
+SAMPLINGS = ("shuffle", "tracker")
 
 
 @dataclass
@@ -279,6 +380,7 @@ class Config:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     spectrum: SpectrumConfig = field(default_factory=SpectrumConfig)
     signal: SignalConfig = field(default_factory=SignalConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     verify: Limits = field(default_factory=Limits)

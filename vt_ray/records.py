@@ -54,24 +54,26 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question for a generator: `samples` completions, each with a seed of its own."""
+    """One question for a generator: a completion for each of `seeds`. `step` is the one that it is asked for."""
 
     problem: Problem
     token_ids: tuple[int, ...]
     seeds: tuple[int, ...]
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One sampled answer. `rollout_logprobs[t]` is the engine's log-probability of `token_ids[t]`
-    after temperature, in nats."""
+    after temperature, in nats, as sampled. `version_runs` says under which weights: (version, number of tokens), in
+    order, over all tokens; one run unless weights changed under it."""
 
     sample: int
     token_ids: tuple[int, ...]
     rollout_logprobs: tuple[float, ...]
     text: str
     finish_reason: FinishReason
-    weight_version: int
+    version_runs: tuple[tuple[int, int], ...]
     seconds: float
 
 
@@ -82,6 +84,7 @@ class Rollouts:
     problem: Problem
     prompt_token_ids: tuple[int, ...]
     completions: tuple[Completion, ...]
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,8 @@ class GradedGroup:
     """A graded question as the driver sees it: verdicts and lengths, the tokens stay behind `rollouts`.
 
     `rollouts` is whatever handle the cluster uses for a `Rollouts` (a Ray ObjectRef, or the record itself).
+    `first_versions` are the weight versions of the completions' first tokens, the oldest in each.
+    With `mask_truncated` a completion that was cut off counts nowhere, as one without a verdict.
     """
 
     question_id: str
@@ -120,6 +125,9 @@ class GradedGroup:
     completion_tokens: tuple[int, ...]
     truncated: tuple[bool, ...]
     rollouts: Any = field(repr=False)
+    step: int = 0
+    first_versions: tuple[int, ...] = ()
+    mask_truncated: bool = False
 
     @property
     def rewards(self) -> tuple[float, ...]:
@@ -127,16 +135,28 @@ class GradedGroup:
 
     @property
     def valid(self) -> tuple[bool, ...]:
-        return tuple(v.valid for v in self.verdicts)
+        masked = (self.mask_truncated and cut for cut in self.truncated)
+        return tuple(v.valid and not m for v, m in zip(self.verdicts, masked, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """How a stage weighs its groups: lambda, the advantages' norm (ADVANTAGE_NORMS), Long2Short's share."""
+
+    lam: float
+    advantage_norm: str = "std"
+    length_reward: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class GroupWeight:
     """What the tracker makes of a graded group (section 3.4): p_c, w_ME and the weighted advantages A'.
 
-    A group without any verdict has no p_c (None) and weight 0: it counts nowhere.
+    A group without any verdict has no p_c (None) and weight 0: it counts nowhere. `estimate` is the accuracy that the
+    weight was computed for: p_c itself, or the mean of the question's posterior.
     """
 
     accuracy: float | None
     weight: float
     advantages: tuple[float, ...]
+    estimate: float | None = None

@@ -10,7 +10,7 @@ import ray
 
 from vt_ray.config import OptimizerConfig, SyncConfig
 from vt_ray.engines.weights import Bucket, SyncError, fill_buckets, open_bucket
-from vt_ray.records import Sampling
+from vt_ray.records import Sampling, Weighing
 from vt_ray.signal_phase.sync import sync_weights
 
 pytestmark = pytest.mark.slow
@@ -127,11 +127,11 @@ def test_rollout_and_trainer_log_probabilities_agree_at_another_temperature(
     temperature = 0.7
     sync_weights(learner, generator, 10, probe, SyncConfig())
     prompts = encoder.prompts(problems.train[:6], 4, ("agreement",))
-    with cluster.verifier() as verifier, cluster.tracker(lam=1.0) as tracker:
+    with cluster.verifier() as verifier, cluster.tracker(tiny_config.tracker) as tracker:
         handles = generator.generate(prompts, Sampling(temperature, 1.0, 0, 24))
         groups = list(verifier.grade(handles))
-        weights = [replace(w, advantages=(1.0, -1.0, 0.5, -0.5)) for w in tracker.weigh(groups, version=10)]
-        metrics = learner.mgpo_step(groups, weights, tiny_config.signal.mgpo, temperature)
+        weights = [replace(w, advantages=(1.0, -1.0, 0.5, -0.5)) for w in tracker.weigh(groups, 10, Weighing(1.0))]
+        metrics = learner.mgpo_step(groups, weights, tiny_config.signal.mgpo, temperature, 24)
     assert metrics["tokens"] == sum(n for g in groups for n in g.completion_tokens)
     assert metrics["logprob_gap_max"] < 1e-4
     assert metrics["clipped_tokens"] == 0

@@ -78,13 +78,13 @@ class World:
     generator = verifier = recorder = opened
 
     @contextmanager
-    def learner(self, model_path, optimizer, total_steps):
+    def learner(self, model_path, optimizer, total_steps, with_reference=False):
         self.value = read(model_path)
         yield self
 
     @contextmanager
-    def tracker(self, lam):
-        tracker = NotedTracker(lam)
+    def tracker(self, config):
+        tracker = NotedTracker(config)
         tracker.note = self.note
         yield tracker
 
@@ -97,7 +97,9 @@ class World:
         for p in prompts:
             self.note("generate", p.problem.question_id)
             time.sleep(self.seconds[0])
-            made = [Completion(0, (1,) * 3, (-1.0,) * 3, str(number(self.held, s)), "stop", 0, 0.0) for s in p.seeds]
+            made = [
+                Completion(0, (1,) * 3, (-1.0,) * 3, str(number(self.held, s)), "stop", ((0, 3),), 0.0) for s in p.seeds
+            ]
             yield Rollouts(p.problem, p.token_ids, tuple(made))
 
     def grade(self, rollouts):
@@ -110,20 +112,22 @@ class World:
             verdicts = tuple(
                 Verdict(("correct", "wrong", "unverified")[int(c.text) % 3], "", 0.5) for c in r.completions
             )
-            yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, (1, 2, 3, 6), (False,) * 4, r)
+            yield GradedGroup(
+                r.problem.question_id, r.problem.subdomain, verdicts, 2, (1, 2, 3, 6), (False,) * len(verdicts), r
+            )
 
     def counts(self):
         """As if something had been verified again for every group that was graded."""
         return VerifierCounts(len(self.told["grade"]), 0, {"stand-in": 2})
 
     @noted
-    def mgpo_step(self, groups, weights, mgpo, temperature):
+    def mgpo_step(self, groups, weights, mgpo, temperature, max_new_tokens):
         self.value = number(self.value, [(g.rollouts, w.advantages) for g, w in zip(groups, weights, strict=True)])
         others = ("entropy", "clipped_tokens", "rollout_kl", "logprob_gap_max", "grad_norm", "learning_rate")
         return {"loss": self.value % 100, "tokens": 4, **dict.fromkeys(others, 0.5)}
 
     @noted
-    def write(self, path, stage, step, groups, weights):
+    def write(self, path, stage, step, groups, weights, fates):
         path.parent.mkdir(parents=True, exist_ok=True)
         consumed = [(g.question_id, w.accuracy) for g, w in zip(groups, weights, strict=True)]
         path.write_text(json.dumps([stage, step, consumed]))
@@ -149,7 +153,7 @@ class World:
     save_state = save_hf
 
     @noted
-    def load_state(self, folder):
+    def load_state(self, folder, restart_schedule=False):
         self.value = read(folder)
 
     def after_stage(self, stage, generator, verifier):
@@ -192,7 +196,7 @@ def test_a_step_runs_in_the_papers_order_and_is_committed_last(tmp_path):
 def test_versions_rise_by_one_a_step_through_all_stages(tmp_path):
     world = train(tmp_path, World())
     assert [weights.version for weights, _ in world.told["load"]] == [0, 1, 2, 2, 3]
-    assert [version for *_, version in world.told["weigh"]] == [0, 1, 2]
+    assert [version for _, version, _ in world.told["weigh"]] == [0, 1, 2]
     assert [version for _, version in world.told["load_checkpoint"]] == [2, 3]
     lines = [(m["stage"], m["step"], m["weight_version"], m["sync"]["version"]) for m in metrics(tmp_path)]
     assert lines == [("math", 1, 0, 1), ("math", 2, 1, 2), ("code", 1, 2, 3)]

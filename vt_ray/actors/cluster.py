@@ -27,7 +27,7 @@ from vt_ray.actors.tracker import RayTracker, TrackerActor
 from vt_ray.actors.turns import Turns, TurnTakingGenerator, TurnTakingLearner
 from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
 from vt_ray.actors.verifiers import VerifierActor
-from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig
+from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig, TrackerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.training import LearnerSpec
 from vt_ray.interfaces import Hardware
@@ -85,7 +85,9 @@ class RayCluster:
         yield TurnTakingGenerator(self._generator, self._turns)
 
     @contextmanager
-    def learner(self, model_path: Path, optimizer: OptimizerConfig, total_steps: int) -> Iterator[TurnTakingLearner]:
+    def learner(
+        self, model_path: Path, optimizer: OptimizerConfig, total_steps: int, with_reference: bool = False
+    ) -> Iterator[TurnTakingLearner]:
         spec = LearnerSpec(
             model_path=str(model_path.resolve()),
             model=self.config.model,
@@ -93,6 +95,7 @@ class RayCluster:
             learner=self.config.learner,
             total_steps=total_steps,
             seed=self.config.seed,
+            with_reference=with_reference,
         )
         self._turns.vacate()
         ray.get([actor.open.remote(spec) for actor in self._learners])
@@ -108,8 +111,8 @@ class RayCluster:
         yield self._verifiers
 
     @contextmanager
-    def tracker(self, lam: float) -> Iterator[RayTracker]:
-        yield RayTracker(self._start(TrackerActor, "tracker", lam, self.log_folder))
+    def tracker(self, tracker: TrackerConfig) -> Iterator[RayTracker]:
+        yield RayTracker(self._start(TrackerActor, "tracker", tracker, self.log_folder))
         ray.kill(self._actors.pop("tracker"))
 
     @contextmanager

@@ -90,8 +90,8 @@ class LearnerActor:
     def save_state(self, folder: Path) -> None:
         self.engine.save_state(folder)
 
-    def load_state(self, folder: Path) -> None:
-        self.engine.load_state(folder)
+    def load_state(self, folder: Path, restart_schedule: bool) -> None:
+        self.engine.load_state(folder, restart_schedule)
 
 
 def rl_sequences(
@@ -134,6 +134,7 @@ class RayLearner:
         weights: Sequence[GroupWeight],
         mgpo: MgpoConfig,
         temperature: float,
+        max_new_tokens: int,
     ) -> dict[str, float]:
         # Only groups with a signal travel; see rl_sequences for why the others cost nothing.
         num_groups = sum(any(g.valid) for g in groups)
@@ -160,8 +161,8 @@ class RayLearner:
     def save_state(self, folder: Path) -> None:
         ray.get([actor.save_state.remote(folder) for actor in self.actors])
 
-    def load_state(self, folder: Path) -> None:
-        ray.get([actor.load_state.remote(folder) for actor in self.actors])
+    def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
+        ray.get([actor.load_state.remote(folder, restart_schedule) for actor in self.actors])
 
     def sleep(self) -> None:
         ray.get([actor.sleep.remote() for actor in self.actors])

@@ -30,6 +30,7 @@ class RecorderActor:
         step: int,
         groups: list[GradedGroup],
         weights: list[GroupWeight],
+        fates: list[tuple[str, ...]],
         *rollouts: Rollouts,
     ) -> None:
         import pyarrow as pa
@@ -38,8 +39,8 @@ class RecorderActor:
         with self.busy:
             rows = [
                 row
-                for group, weight, rollout in zip(groups, weights, rollouts, strict=True)
-                for row in rollout_rows(stage, step, group, weight, rollout)
+                for group, weight, fate, rollout in zip(groups, weights, fates, rollouts, strict=True)
+                for row in rollout_rows(stage, step, group, weight, fate, rollout)
             ]
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
@@ -47,7 +48,9 @@ class RecorderActor:
             os.replace(partial, path)
 
 
-def rollout_rows(stage: str, step: int, group: GradedGroup, weight: GroupWeight, rollouts: Rollouts) -> list[dict]:
+def rollout_rows(
+    stage: str, step: int, group: GradedGroup, weight: GroupWeight, fates: Sequence[str], rollouts: Rollouts
+) -> list[dict]:
     """One row a completion, as `rollouts/*.parquet` has them."""
     return [
         {
@@ -56,7 +59,8 @@ def rollout_rows(stage: str, step: int, group: GradedGroup, weight: GroupWeight,
             "question_id": group.question_id,
             "subdomain": group.subdomain,
             "sample": c.sample,
-            "weight_version": c.weight_version,
+            "weight_version": c.version_runs[0][0],
+            "weight_versions": [version for version, tokens in c.version_runs for _ in range(tokens)],
             "question": rollouts.problem.question,
             "text": c.text,
             "tokens": list(c.token_ids),
@@ -67,10 +71,13 @@ def rollout_rows(stage: str, step: int, group: GradedGroup, weight: GroupWeight,
             "p_c": weight.accuracy,
             "weight": weight.weight,
             "advantage": advantage,
+            "fate": fate,
             "generation_seconds": c.seconds,
             "seconds": c.seconds + verdict.seconds,
         }
-        for c, verdict, advantage in zip(rollouts.completions, group.verdicts, weight.advantages, strict=True)
+        for c, verdict, advantage, fate in zip(
+            rollouts.completions, group.verdicts, weight.advantages, fates, strict=True
+        )
     ]
 
 
@@ -87,7 +94,8 @@ class RayRecorder:
         step: int,
         groups: Sequence[GradedGroup],
         weights: Sequence[GroupWeight],
+        fates: Sequence[Sequence[str]],
     ) -> None:
         bare = [replace(g, rollouts=None) for g in groups]
         handles = [g.rollouts for g in groups]
-        ray.get(self.actor.write.remote(path, stage, step, bare, list(weights), *handles))
+        ray.get(self.actor.write.remote(path, stage, step, bare, list(weights), list(map(tuple, fates)), *handles))

@@ -51,6 +51,8 @@ class Outline:
     prompt_tokens: int
     completion_tokens: tuple[int, ...]
     truncated: tuple[bool, ...]
+    step: int = 0
+    first_versions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +195,6 @@ class Schedule:
             completion_tokens=outline.completion_tokens,
             truncated=outline.truncated,
             rollouts=group.handle,
+            step=outline.step,
+            first_versions=outline.first_versions,
         )

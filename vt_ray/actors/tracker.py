@@ -11,22 +11,23 @@ import ray
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
 from vt_ray.algorithms.tracker import AccuracyTracker
-from vt_ray.records import GradedGroup, GroupWeight
+from vt_ray.config import TrackerConfig
+from vt_ray.records import GradedGroup, GroupWeight, Weighing
 
 
 @ray.remote
 class TrackerActor:
-    def __init__(self, lam: float, log_folder: Path):
+    def __init__(self, tracker: TrackerConfig, log_folder: Path):
         redirect_output(log_folder / "tracker.log")
         self.busy = BusyTime()
-        self.tracker = AccuracyTracker(lam)
+        self.tracker = AccuracyTracker(tracker)
 
     def busy_seconds(self) -> float:
         return self.busy.seconds
 
-    def weigh(self, groups: list[GradedGroup], version: int) -> list[GroupWeight]:
+    def weigh(self, groups: list[GradedGroup], version: int, weighing: Weighing) -> list[GroupWeight]:
         with self.busy:
-            return self.tracker.weigh(groups, version)
+            return self.tracker.weigh(groups, version, weighing)
 
     def save(self, path: Path) -> None:
         self.tracker.save(path)
@@ -41,9 +42,9 @@ class RayTracker:
     def __init__(self, actor):
         self.actor = actor
 
-    def weigh(self, groups: Sequence[GradedGroup], version: int) -> list[GroupWeight]:
+    def weigh(self, groups: Sequence[GradedGroup], version: int, weighing: Weighing) -> list[GroupWeight]:
         # The tracker needs verdicts only: the handles of the tokens stay with the driver.
-        return ray.get(self.actor.weigh.remote([replace(g, rollouts=None) for g in groups], version))
+        return ray.get(self.actor.weigh.remote([replace(g, rollouts=None) for g in groups], version, weighing))
 
     def save(self, path: Path) -> None:
         ray.get(self.actor.save.remote(path))

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import MgpoConfig
-from vt_ray.interfaces import Acknowledgement, Generator, Handle, Learner, Weights
+from vt_ray.interfaces import Acknowledgement, Generator, Handle, Learner, PromptFeed, Weights
 from vt_ray.records import GradedGroup, GroupWeight, Prompt, Sampling
 
 
@@ -67,7 +67,7 @@ class TurnTakingGenerator:
     def __init__(self, generator: SharingGenerator, turns: Turns):
         self.generator, self.turns = generator, turns
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Handle]:
+    def generate(self, prompts: Sequence[Prompt] | PromptFeed, sampling: Sampling) -> Iterator[Handle]:
         self.turns.take(self.generator)
         yield from self.generator.generate(prompts, sampling)
 
@@ -91,10 +91,15 @@ class TurnTakingLearner:
         return self.learner.sft_step(sequences)
 
     def mgpo_step(
-        self, groups: Sequence[GradedGroup], weights: Sequence[GroupWeight], mgpo: MgpoConfig, temperature: float
+        self,
+        groups: Sequence[GradedGroup],
+        weights: Sequence[GroupWeight],
+        mgpo: MgpoConfig,
+        temperature: float,
+        max_new_tokens: int,
     ) -> dict[str, float]:
         self.turns.take(self.learner)
-        return self.learner.mgpo_step(groups, weights, mgpo, temperature)
+        return self.learner.mgpo_step(groups, weights, mgpo, temperature, max_new_tokens)
 
     def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights:
         self.turns.take(self.learner)
@@ -108,6 +113,6 @@ class TurnTakingLearner:
         self.turns.take(self.learner)
         self.learner.save_state(folder)
 
-    def load_state(self, folder: Path) -> None:
+    def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
         self.turns.take(self.learner)
-        self.learner.load_state(folder)
+        self.learner.load_state(folder, restart_schedule)

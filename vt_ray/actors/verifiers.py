@@ -81,6 +81,8 @@ def _read(rollouts: Rollouts) -> _Group:
         prompt_tokens=len(rollouts.prompt_token_ids),
         completion_tokens=tuple(len(c.token_ids) for c in completions),
         truncated=tuple(c.finish_reason == "length" for c in completions),
+        step=rollouts.step,
+        first_versions=tuple(c.version_runs[0][0] for c in completions),
     )
     return _Group(problem, tuple(c.text for c in completions), outline)
 

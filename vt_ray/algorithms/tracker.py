@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vt_ray.algorithms.mgpo import group_accuracy, group_advantages, weight
-from vt_ray.records import GradedGroup, GroupWeight
+from vt_ray.config import TrackerConfig
+from vt_ray.records import GradedGroup, GroupWeight, Weighing
 
 
 @dataclass
@@ -24,15 +25,15 @@ class QuestionHistory:
 class AccuracyTracker:
     """p_c comes from the CURRENT group, as in the paper (section 3.4); the history is for filters and reports."""
 
-    def __init__(self, lam: float):
-        self.lam = lam
+    def __init__(self, tracker: TrackerConfig):
+        self.config = tracker
         self.history: dict[str, QuestionHistory] = {}
 
-    def weigh(self, groups: Sequence[GradedGroup], version: int) -> list[GroupWeight]:
+    def weigh(self, groups: Sequence[GradedGroup], version: int, weighing: Weighing) -> list[GroupWeight]:
         """Note each group's verdicts under weight `version` and return its p_c, w_ME and A', in order."""
-        return [self._weigh(group, version) for group in groups]
+        return [self._weigh(group, version, weighing) for group in groups]
 
-    def _weigh(self, group: GradedGroup, version: int) -> GroupWeight:
+    def _weigh(self, group: GradedGroup, version: int, weighing: Weighing) -> GroupWeight:
         seen = self.history.setdefault(group.question_id, QuestionHistory())
         seen.correct += int(sum(group.rewards))
         seen.valid += sum(group.valid)
@@ -41,8 +42,8 @@ class AccuracyTracker:
         if not any(group.valid):
             return GroupWeight(None, 0.0, (0.0,) * len(group.valid))
         accuracy = group_accuracy(group.rewards, group.valid).item()
-        advantages = group_advantages(group.rewards, self.lam, group.valid)
-        return GroupWeight(accuracy, float(weight(accuracy, self.lam)), tuple(advantages.tolist()))
+        advantages = group_advantages(group.rewards, weighing.lam, group.valid)
+        return GroupWeight(accuracy, float(weight(accuracy, weighing.lam)), tuple(advantages.tolist()))
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({name: asdict(seen) for name, seen in self.history.items()}))

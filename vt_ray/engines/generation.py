@@ -86,7 +86,7 @@ class GenerationEngine:
             rollout_logprobs=tuple(logprobs),
             text=output.text,
             finish_reason="length" if output.finish_reason == "length" else "stop",
-            weight_version=self.weight_version,
+            version_runs=((self.weight_version, len(output.token_ids)),),
             seconds=seconds,
         )
 

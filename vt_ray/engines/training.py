@@ -37,6 +37,7 @@ class LearnerSpec:
     learner: LearnerConfig
     total_steps: int
     seed: int
+    with_reference: bool = False
 
 
 def init_process_group(rank: int, world_size: int, address: str, port: int) -> None:
@@ -177,12 +178,15 @@ class TrainingEngine:
         """Weights, optimizer and step, to resume from: DeepSpeed's own checkpoint."""
         self.engine.save_checkpoint(str(folder), tag="state", client_state={"step_count": self.step_count})
 
-    def load_state(self, folder: Path) -> None:
-        """Raises RuntimeError where `folder` holds no whole checkpoint."""
+    def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
+        """Weights, moments and, unless `restart_schedule`, the step count.
+
+        Raises RuntimeError where `folder` holds no whole checkpoint.
+        """
         path, client_state = self.engine.load_checkpoint(str(folder), tag="state")
         if path is None:
             raise RuntimeError(f"{folder} holds no DeepSpeed checkpoint: delete it to resume from the step before")
-        self.step_count = client_state["step_count"]
+        self.step_count = 0 if restart_schedule else client_state["step_count"]
 
     def sleep(self) -> None:
         """Free the GPU: weights, masters and optimizer go to host memory until `wake_up`. ZeRO 1 and 2 only."""

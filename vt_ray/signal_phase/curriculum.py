@@ -36,7 +36,7 @@ def run_curriculum(
     with (
         cluster.generator(base) as generator,
         cluster.verifier() as verifier,
-        cluster.tracker(config.signal.mgpo.lam) as tracker,
+        cluster.tracker(config.tracker) as tracker,
         cluster.recorder() as recorder,
     ):
         for stage in config.curriculum.stages:

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from vt_ray.algorithms.ledger import fates
 from vt_ray.checkpoint import commit, newest
-from vt_ray.config import SignalConfig, StageConfig
+from vt_ray.config import MgpoConfig, SignalConfig, StageConfig
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.stream import batch_indices
 from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
 from vt_ray.progress import bar
-from vt_ray.records import GradedGroup, GroupWeight, Problem, Prompt, Sampling
+from vt_ray.records import GradedGroup, GroupWeight, Problem, Prompt, Sampling, Weighing
 from vt_ray.signal_phase.controls import shuffled_rewards
 from vt_ray.signal_phase.sync import SyncReport, sync_weights
 from vt_ray.signal_phase.verify_record import verify_record
@@ -80,11 +81,13 @@ def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
     verify = verify_record(groups, [prompt.problem.kind for prompt in prompts], counts, run.verifier.counts())
     if run.signal.control == "shuffled_rewards":
         groups = shuffled_rewards(groups, step_key(run, step))
-    weights = run.tracker.weigh(groups, version)
+    weights = run.tracker.weigh(groups, version, weighing(run.stage, run.signal.mgpo))
     with clock("update"):
-        metrics = run.learner.mgpo_step(groups, weights, run.signal.mgpo, run.stage.temperature)
+        metrics = run.learner.mgpo_step(
+            groups, weights, run.signal.mgpo, run.stage.temperature, run.stage.max_new_tokens
+        )
     with clock("rest"):
-        run.recorder.write(_rollout_file(run, step), run.stage.name, step + 1, groups, weights)
+        run.recorder.write(_rollout_file(run, step), run.stage.name, step + 1, groups, weights, fates(groups, weights))
     with clock("sync"):
         sync = sync_weights(run.learner, run.generator, version + 1, run.probe, run.signal.sync)
     seconds = clock.split()
@@ -116,6 +119,11 @@ def busy_shares(before: Mapping[str, float], after: Mapping[str, float], seconds
     """Of `seconds`, the share that each actor worked. One that was lost and restarted counts from 0 again."""
     worked = {name: after[name] - before.get(name, 0.0) for name in after}
     return {name: max(0.0, spent) / seconds for name, spent in worked.items()}
+
+
+def weighing(stage: StageConfig, mgpo: MgpoConfig) -> Weighing:
+    """How the stage weighs its groups: its own lambda, where it has one."""
+    return Weighing(mgpo.lam if stage.lam is None else stage.lam, mgpo.advantage_norm, stage.length_reward)
 
 
 def _sampling(stage: StageConfig) -> Sampling:

@@ -1,0 +1,35 @@
+"""What became of each completion: every one is consumed by exactly one update, or dropped with a reason.
+
+Consumed (it stands in the update's denominators):
+    updated     its gradient is part of the update
+    no_signal   its advantage is 0, and so is its gradient
+Dropped (it counts nowhere in the update):
+    unverified  the verifier has no verdict
+    truncated   cut off at the length limit, in a stage that masks such completions
+    replaced    its group has no signal and was replaced by a fresh one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vt_ray.records import GradedGroup, GroupWeight
+
+CONSUMED = ("updated", "no_signal")
+DROPPED = ("unverified", "truncated", "replaced")
+
+
+def fates(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight]) -> list[tuple[str, ...]]:
+    """One fate a completion of each group that an update has taken, in the order of its completions."""
+    return [
+        tuple(
+            "unverified" if not verdict.valid else "truncated" if not valid else "updated" if a else "no_signal"
+            for verdict, valid, a in zip(group.verdicts, group.valid, weight.advantages, strict=True)
+        )
+        for group, weight in zip(groups, weights, strict=True)
+    ]
+
+
+def fates_of_replaced(groups: Sequence[GradedGroup]) -> list[tuple[str, ...]]:
+    """Of groups that no update has taken."""
+    return [tuple("replaced" if v.valid else "unverified" for v in group.verdicts) for group in groups]
