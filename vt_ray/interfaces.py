@@ -177,4 +177,9 @@ class Cluster(Protocol):
         """Seconds that each actor (`generator_0`, `learner_0`, `tracker`, ...) has worked at training steps so far."""
         ...
 
+    def recover(self, error: BaseException) -> str:
+        """Replace the actors whose loss raised `error`, and name them: whatever was open is to be opened again. Raises
+        where a node is gone, and `error` itself where nothing was lost."""
+        ...
+
     def hardware(self) -> Hardware: ...

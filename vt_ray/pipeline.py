@@ -20,6 +20,7 @@ from vt_ray.engines.base_model import prepare_base_model
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.interfaces import Cluster, Generator, Verifier
 from vt_ray.progress import bar, console
+from vt_ray.recoveries import Recoveries
 from vt_ray.report.collect import write_summary
 from vt_ray.report.html import write_report
 from vt_ray.report.milestones import SFT_CONTINUED
@@ -35,8 +36,30 @@ from vt_ray.tracking import read_lines
 
 
 def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> dict:
-    """Walk the whole path and return the summary, which lies in summary.json too."""
+    """Walk the whole path and return the summary, which lies in summary.json too.
+
+    Where actors are lost on the way, others take their place and the path is walked again: what is done is not
+    repeated, and a phase goes on from its newest commit.
+    """
     start = time.monotonic()
+    recoveries = Recoveries(run.root)
+    while True:
+        try:
+            names = walk(config, cluster, run, problems)
+            break
+        except Exception as error:
+            recoveries.note(cluster.recover(error), error)
+    seconds = time.monotonic() - start
+    summary = write_summary(run.root, config, names, seconds, cluster.hardware())
+    print_table(summary, console)
+    if verified := sentence(read_lines(run.root / "metrics.jsonl")):
+        console.print(verified, markup=False, highlight=False)
+    write_report(run.root)
+    return summary
+
+
+def walk(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> list[str]:
+    """base -> sft -> probe -> fuse -> MGPO stages. Returns the names of the milestones, in order."""
     base = prepare_base(config, run, problems)
     encoder = load_encoder(config, base, problems)
     sft = train_spectrum(config, cluster, run, base, encoder, problems)
@@ -48,14 +71,7 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
         after = [continue_sft(config, cluster, run, base, fused, encoder, problems)]
     else:
         after = amplify_signal(config, cluster, run, base, fused, encoder, problems)
-    names = [*milestones, *after]
-    seconds = time.monotonic() - start
-    summary = write_summary(run.root, config, names, seconds, cluster.hardware())
-    print_table(summary, console)
-    if verified := sentence(read_lines(run.root / "metrics.jsonl")):
-        console.print(verified, markup=False, highlight=False)
-    write_report(run.root)
-    return summary
+    return [*milestones, *after]
 
 
 def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
@@ -188,7 +204,7 @@ def amplify_signal(
     def after_stage(stage, generator: Generator, verifier: Verifier) -> None:
         held_out(config, stage.name, generator, verifier, encoder, problems, run.root / "evaluation")
 
-    run_curriculum(config, cluster, base, fused, problems.train, encoder, run.root, after_stage)
+    run_curriculum(config, cluster, base, fused, problems, encoder, run.root, after_stage)
     return names
 
 

@@ -175,6 +175,18 @@ def working_folder(root: Path, phase: str) -> Path | None:
     return root.parent / "phases" / now["folder"] if now.get("phase") == phase else None
 
 
+def newest_commit(root: Path) -> str:
+    """The newest step that the run `root` has committed, in words such as "math_short step_000012"; "" for none."""
+    now = json.loads((root / NOW).read_text()) if (root / NOW).exists() else {}
+    shared = root.parent / "phases" / now["folder"] if now else root
+    found = [*root.glob("rl/*/checkpoints/step_*/manifest.json"), *shared.glob("state/step_*/manifest.json")]
+    newest = max((m for m in found if m.parent.suffix != ".partial"), key=lambda m: m.stat().st_mtime_ns, default=None)
+    if newest is None:
+        return ""
+    phase = newest.parents[2].name if newest.is_relative_to(root) else now["phase"]
+    return f"{phase} {newest.parent.name}"
+
+
 def versions() -> dict[str, str]:
     """The versions of vt_ray, Python and the packages that matter, as installed."""
     found = {"vt_ray": __version__, "python": sys.version.split()[0]}

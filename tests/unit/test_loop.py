@@ -12,14 +12,16 @@ import pytest
 
 from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.config import Config, DataConfig, StageConfig
+from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.weights import SyncError
 from vt_ray.interfaces import Acknowledgement, VerifierCounts, Weights
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 from vt_ray.signal_phase.curriculum import run_curriculum
-from vt_ray.signal_phase.loop import busy_shares
+from vt_ray.signal_phase.step_record import busy_shares
 
 PROBLEMS = [Problem(f"{d}/{i}", d, "math", f"{i}?", str(i)) for d in ("algebra", "code") for i in range(7)]
+TIMES = {"seconds", "tokens_per_second", "generated_tokens_per_second", "updated_tokens_per_second", "busy", "sync"}
 STAGES = [StageConfig("math", ["algebra"], 2, 2, 4, 8), StageConfig("code", ["code"], 1, 2, 4, 8)]
 
 
@@ -124,6 +126,7 @@ class World:
     def mgpo_step(self, groups, weights, mgpo, temperature, max_new_tokens):
         self.value = number(self.value, [(g.rollouts, w.advantages) for g, w in zip(groups, weights, strict=True)])
         others = ("entropy", "clipped_tokens", "rollout_kl", "logprob_gap_max", "grad_norm", "learning_rate")
+        others += ("updated_completions", "consumed_digest")
         return {"loss": self.value % 100, "tokens": 4, **dict.fromkeys(others, 0.5)}
 
     @noted
@@ -168,7 +171,8 @@ def train(root, world, every=1, stages=STAGES, **signal):
     root.mkdir(exist_ok=True)
     (root / "model.json").write_text("1")
     encoder = PromptEncoder(Tokenizer(), DataConfig())
-    run_curriculum(config, world, root, root, PROBLEMS, encoder, root, world.after_stage)
+    problems = ProblemSets(PROBLEMS, [], [])
+    run_curriculum(config, world, root, root, problems, encoder, root, world.after_stage)
     return world
 
 
@@ -179,9 +183,9 @@ def metrics(root):
 def outcome(root):
     """All that a run leaves: rollouts by step, metrics but for times, models, the trackers' histories."""
     steps = {str(p.relative_to(root)): json.loads(p.read_text()) for p in root.glob("rollouts/*/*")}
-    lines = [{k: v for k, v in m.items() if k not in ("seconds", "tokens_per_second", "busy")} for m in metrics(root)]
+    lines = [{k: v for k, v in m.items() if k not in TIMES} for m in metrics(root)]
     models = [read(root / "rl" / stage.name / "model") for stage in STAGES]
-    histories = [json.loads(p.read_text()) for p in sorted(root.glob("rl/*/checkpoints/*/tracker.json"))]
+    histories = [json.loads(p.read_text()) for p in sorted(root.glob("rl/*/checkpoints/*/tracker.parquet"))]
     return steps, lines, models, histories
 
 

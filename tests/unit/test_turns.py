@@ -59,8 +59,8 @@ class SharedWorld(World):
         yield TurnTakingGenerator(*self._open("generator"))
 
     @contextmanager
-    def learner(self, model_path, optimizer, total_steps):
-        with super().learner(model_path, optimizer, total_steps):
+    def learner(self, *arguments):
+        with super().learner(*arguments):
             yield TurnTakingLearner(*self._open("learner"))
         self.sides["learner"].awake = False
         self.turns.closed(self.sides["learner"])

@@ -3,7 +3,9 @@
     RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> VerifierPool ...
 
 Actors start in the background when the cluster is entered, and are waited for where they are first used. A lost
-verifier is replaced by its pool; any other lost actor, or node, ends the run with a ClusterError that names it.
+generator, verifier, tracker or recorder is replaced by whoever holds its handle, and its work done again. `recover`
+puts new learner ranks in the place of lost ones: the run then goes on from the newest commit. A lost node ends the run
+with a ClusterError that names it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +23,7 @@ from ray.actor import ActorHandle
 
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
-from vt_ray.actors.loss import name_the_lost
+from vt_ray.actors.loss import find_the_lost
 from vt_ray.actors.recorder import RayRecorder, RecorderActor
 from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.tracker import RayTracker, TrackerActor
@@ -34,6 +37,9 @@ from vt_ray.interfaces import Hardware
 from vt_ray.placement import ClusterError, asked, gpus_asked, place
 from vt_ray.progress import console
 
+# How long Ray may take to forget the name of a lost actor.
+NAME_FREE_S = 30.0
+
 
 class RayCluster:
     """Implements `interfaces.Cluster`."""
@@ -45,6 +51,7 @@ class RayCluster:
         self._reservation: Reservation | None = None
         self._actors: dict[str, ActorHandle] = {}
         self._learners: list[ActorHandle] = []
+        self._learner: RayLearner | None = None
         self._verifiers: VerifierPool | None = None
         self._generator: RayGenerator | None = None
         self._generator_spec: EngineSpec | None = None
@@ -65,7 +72,7 @@ class RayCluster:
     def __exit__(self, kind, error: BaseException | None, trace) -> None:
         lost = None
         if error is not None and self._reservation is not None:
-            lost = name_the_lost(error, self._reservation, self._actors)
+            lost = find_the_lost(error, self._reservation, self._actors)
         ray.shutdown()
         if lost:
             raise ClusterError(f"{lost}. The same command continues after the newest committed step") from error
@@ -99,11 +106,30 @@ class RayCluster:
         )
         self._turns.vacate()
         ray.get([actor.open.remote(spec) for actor in self._learners])
-        learner = RayLearner(self._learners)
+        self._learner = learner = RayLearner(self._learners)
         self._turns.opened(learner)
         yield TurnTakingLearner(learner, self._turns)
         ray.get([actor.close.remote() for actor in self._learners])
         self._turns.closed(learner)
+
+    def recover(self, error: BaseException) -> str:
+        """Put others in the place of the actors whose loss raised `error`, and name them. What was open is to be opened
+        again. Raises ClusterError where a node is gone, and `error` itself where nothing was lost."""
+        lost = find_the_lost(error, self._reservation, self._actors)
+        if lost is None:
+            raise error
+        if lost.nodes:
+            raise ClusterError(str(lost)) from error
+        for name in ("tracker", "recorder"):
+            if name in self._actors:
+                ray.kill(self._actors.pop(name))
+        if any(name.startswith("learner") for name in lost.actors):
+            # Ranks that survive hold a process group that is broken.
+            for actor in self._learners:
+                ray.kill(actor)
+            self._turns.closed(self._learner)
+            self._learners = self._start_learners()
+        return ", ".join(lost.actors)
 
     @contextmanager
     def verifier(self) -> Iterator[VerifierPool]:
@@ -142,7 +168,14 @@ class RayCluster:
         return self._actors[name]
 
     def _seat(self, actor_class, name: str, *arguments) -> ActorHandle:
-        return actor_class.options(**self._reservation.options(name)).remote(*arguments)
+        deadline = time.monotonic() + NAME_FREE_S
+        while True:
+            try:
+                return actor_class.options(**self._reservation.options(name)).remote(*arguments)
+            except ValueError:  # Ray still knows the name of the one before
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def _start_verifiers(self) -> VerifierPool:
         cluster, limits = self.config.cluster, self.config.verify

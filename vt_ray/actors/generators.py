@@ -9,10 +9,10 @@ import ray
 
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
-from vt_ray.actors.read_ahead import abandoned
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
 from vt_ray.engines.weights import checkpoint_buckets, compare_checksums
 from vt_ray.interfaces import Acknowledgement, Handle, Weights
+from vt_ray.read_ahead import abandoned
 from vt_ray.records import Prompt, Sampling
 
 # A generator pauses when so many of its groups wait to be read: the verifiers are far behind.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import ray
 from ray.actor import ActorHandle
@@ -20,7 +21,22 @@ ANSWER_S = 2.0
 VERDICT_S = 60.0
 
 
-def name_the_lost(error: BaseException, reservation: Reservation, actors: Mapping[str, ActorHandle]) -> str | None:
+@dataclass(frozen=True)
+class Lost:
+    """What is gone: whole nodes, or else single actors by name."""
+
+    nodes: tuple[str, ...] = ()
+    actors: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.nodes:
+            return f"lost {' and '.join(self.nodes)}"
+        return (
+            f"lost {', '.join(self.actors)}: killed, or out of memory, unless logs/ in the run's folder says otherwise"
+        )
+
+
+def find_the_lost(error: BaseException, reservation: Reservation, actors: Mapping[str, ActorHandle]) -> Lost | None:
     """The nodes, or else the actors, that are gone; None where `error` has another cause."""
     if not isinstance(error, (RayError, TimeoutError, ClusterError)):
         return None
@@ -28,15 +44,15 @@ def name_the_lost(error: BaseException, reservation: Reservation, actors: Mappin
     while True:
         silent, mute = _roll_call(actors)
         if nodes := reservation.lost_nodes():
-            return f"lost {' and '.join(nodes)}"
+            return Lost(nodes=tuple(nodes))
         dead = [name for name, why in silent.items() if isinstance(why, ActorDiedError)]
         # One that does not answer may be busy, or on a node that Ray has not yet given up.
         undecided = silent or (mute and reservation.placement.nodes > 1)
         if dead or not undecided or time.monotonic() > deadline:
             break
         time.sleep(1)
-    names = ", ".join(dead or silent)
-    return f"lost {names}: killed, or out of memory, unless logs/ in the run's folder says otherwise" if names else None
+    names = tuple(dead or silent)
+    return Lost(actors=names) if names else None
 
 
 def _roll_call(actors: Mapping[str, ActorHandle]) -> tuple[dict[str, RayActorError], int]:

@@ -16,10 +16,10 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from vt_ray.actors.read_ahead import ReadAhead
 from vt_ray.actors.schedule import Chunk, Costs, Schedule
 from vt_ray.interfaces import Handle, VerifierCounts
 from vt_ray.placement import ClusterError
+from vt_ray.read_ahead import ReadAhead, abandoned
 from vt_ray.records import GradedGroup
 
 # Groups that are read but not verified: beyond that the generators' stream is left alone.
@@ -91,7 +91,7 @@ class VerifierPool:
         self._last_served = time.monotonic()
         try:
             with ReadAhead(rollouts, MAX_OPEN_GROUPS) as ahead:
-                while not ahead.ended or schedule.open_groups:
+                while (not ahead.ended or schedule.open_groups) and not abandoned():
                     self._fill_seats()
                     self._deal(schedule, ahead)
                     heard = self._await(LOOK_EVERY_S if self._may_deal(ahead) else self._patience, ahead)

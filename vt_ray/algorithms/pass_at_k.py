@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import comb
 
 
@@ -15,3 +16,9 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
     if not 1 <= k <= num_samples:
         raise ValueError(f"k={k} must lie in 1..num_samples={num_samples}: draw more samples or lower k")
     return 1.0 - comb(num_samples - num_correct, k) / comb(num_samples, k)
+
+
+def mean_accuracy(counts: Sequence[tuple[int, int]]) -> float | None:
+    """Mean over questions of correct / valid, from (correct, valid) of each; None where no question has a verdict."""
+    shares = [correct / valid for correct, valid in counts if valid]
+    return sum(shares) / len(shares) if shares else None

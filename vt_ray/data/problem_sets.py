@@ -39,17 +39,28 @@ def load_problem_sets(data: DataConfig, seed: int) -> ProblemSets:
 
 
 def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
-    """The stage's pool: training problems of its subdomains, or all. Raises ConfigError where they are fewer than a
-    step's prompts."""
-    pool = [p for p in problems if not stage.subdomains or p.subdomain in stage.subdomains]
+    """The stage's pool of training problems. Raises ConfigError where they are fewer than a step's prompts."""
+    pool = of_stage(stage, problems)
     if len(pool) < stage.prompts_per_step:
         there = sorted({p.subdomain for p in problems})
         raise ConfigError(
             f"stage {stage.name} takes {stage.prompts_per_step} prompts a step but has {len(pool)} training problems "
-            f"in subdomains {stage.subdomains or 'all'} (the training set has {there}): name its subdomains in "
-            "the files, lower prompts_per_step, or take curriculum=single_stage"
+            f"in subdomains {stage.subdomains or 'all'}, levels {stage.levels or 'all'} and sources "
+            f"{stage.sources or 'all'} (the training set has {there}): name its subdomains in the files, lower "
+            "prompts_per_step, or take curriculum=single_stage"
         )
     return pool
+
+
+def of_stage(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
+    """Those of the stage's subdomains, levels and sources."""
+    return [
+        p
+        for p in problems
+        if (not stage.subdomains or p.subdomain in stage.subdomains)
+        and (not stage.levels or p.level in stage.levels)
+        and (not stage.sources or p.source in stage.sources)
+    ]
 
 
 def refuse_without_solutions(problems: Sequence[Problem], styles: Sequence[str]) -> None:

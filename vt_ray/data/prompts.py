@@ -33,11 +33,11 @@ class PromptEncoder:
             )
         return tuple(ids)
 
-    def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any]) -> list[Prompt]:
+    def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any], step: int = 0) -> list[Prompt]:
         """`samples` completions of each problem. A sample's seed depends on `key`, question and sample alone,
         whatever worker serves it."""
         return [
-            Prompt(p, self.prompt_ids(p), tuple(sample_seed(*key, p.question_id, i) for i in range(samples)))
+            Prompt(p, self.prompt_ids(p), tuple(sample_seed(*key, p.question_id, i) for i in range(samples)), step)
             for p in problems
         ]
 

@@ -23,5 +23,22 @@ def batch_indices(pool_size: int, batch_size: int, step: int, key: Sequence[obje
     return [int(order[(index * batch_size + i) % pool_size]) for i in range(batch_size)]
 
 
+def refill_indices(pool_size: int, key: Sequence[object]) -> list[int]:
+    """The whole pool in an order of its own, from which a step takes what it needs beyond its batch."""
+    return [int(i) for i in _permutation(pool_size, 0, key)]
+
+
+def weighted_indices(weights: Sequence[float], count: int, key: Sequence[object]) -> list[int]:
+    """`count` different indices, drawn one after the other with chances in proportion to `weights` (>= 0).
+
+    By Gumbel's trick: the `count` largest of log w_i + g_i. Where too few weights are above 0, the others follow.
+    """
+    gumbel = np.random.default_rng(sample_seed("weighted", *key)).gumbel(size=len(weights))
+    with np.errstate(divide="ignore"):
+        scores = np.log(np.asarray(weights, dtype=np.float64)) + gumbel
+    # lexsort: by score, and by the noise alone where no weight is left.
+    return [int(i) for i in np.lexsort((-gumbel, -scores))[:count]]
+
+
 def _permutation(size: int, epoch: int, key: Sequence[object]) -> np.ndarray:
     return np.random.default_rng(sample_seed("order", epoch, *key)).permutation(size)

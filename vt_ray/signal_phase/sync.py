@@ -19,6 +19,7 @@ class SyncReport:
     seconds: float
     num_bytes: int
     logprob_gap: float
+    retried: bool = False
 
 
 def sync_weights(

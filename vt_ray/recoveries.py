@@ -1,0 +1,38 @@
+"""What a run has lost and replaced on its way: a line for each in recoveries.jsonl, and an end to hopeless ones."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from vt_ray.placement import ClusterError
+from vt_ray.progress import console
+from vt_ray.run_folder import newest_commit
+from vt_ray.tracking import MetricsLog
+
+RECOVERIES = "recoveries.jsonl"
+# Losses one after the other with no step committed between them: something is wrong that goes on being wrong.
+MOST_IN_A_ROW = 10
+
+
+class Recoveries:
+    """`root` is the run's folder."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.log = MetricsLog(root / RECOVERIES)
+        self._in_a_row = 0
+        self._commit = newest_commit(root)
+
+    def note(self, lost: str, error: BaseException) -> None:
+        """Tell of a loss that was made good. Raises ClusterError after MOST_IN_A_ROW without a commit between them."""
+        commit = newest_commit(self.root)
+        self._in_a_row = 1 if commit != self._commit else self._in_a_row + 1
+        self._commit = commit
+        self.log.write({"time": time.time(), "lost": lost, "error": type(error).__name__, "commit": commit})
+        if self._in_a_row >= MOST_IN_A_ROW:
+            raise ClusterError(
+                f"lost {lost}, {self._in_a_row} losses one after the other with no step committed between them: see "
+                f"{self.root / 'logs'}"
+            ) from error
+        console.print(f"[yellow]lost {lost}: replaced, the run goes on from {commit or 'its beginning'}[/]")

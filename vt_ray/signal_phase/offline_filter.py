@@ -1,0 +1,75 @@
+"""The filter before a stage: questions that its start model always or never solves teach nothing (section 6).
+
+problems --generator, verifier--> filter/part_000000.json ... --tracker--> problems with some right and some wrong
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vt_ray.algorithms.filters import split_by_signal
+from vt_ray.checkpoint import write_json
+from vt_ray.config import ConfigError, StageConfig
+from vt_ray.data.prompts import PromptEncoder
+from vt_ray.interfaces import Generator, Verifier
+from vt_ray.progress import bar, console
+from vt_ray.records import GradedGroup, Problem, Sampling, Verdict
+
+# So many questions are lost at most where a filter is interrupted.
+CHUNK = 256
+
+
+def measure_pool(
+    stage: StageConfig,
+    problems: Sequence[Problem],
+    encoder: PromptEncoder,
+    key: Sequence[Any],
+    generator: Generator,
+    verifier: Verifier,
+    folder: Path,
+) -> list[GradedGroup]:
+    """Verdicts of `stage.filter_samples` completions of every problem, by the weights that `generator` holds.
+
+    Written to `folder` in parts; parts that an interrupted attempt has written are not measured again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sampling = Sampling(stage.temperature, stage.top_p, 0, stage.max_new_tokens)
+    groups: list[GradedGroup] = []
+    with bar(f"filter {stage.name}", len(problems)) as advance:
+        for start in range(0, len(problems), CHUNK):
+            part, path = problems[start : start + CHUNK], folder / f"part_{start:06d}.json"
+            if not path.exists():
+                prompts = encoder.prompts(part, stage.filter_samples, ("filter", *key))
+                graded = verifier.grade(generator.generate(prompts, sampling))
+                write_json(path, {g.question_id: [v.status for v in g.verdicts] for g in graded})
+            statuses = json.loads(path.read_text())
+            groups += [_group(problem, statuses[problem.question_id]) for problem in part]
+            advance("", len(part))
+    return groups
+
+
+def filtered(stage: StageConfig, problems: Sequence[Problem], groups: Sequence[GradedGroup]) -> list[Problem]:
+    """The problems that `groups` show a signal of. Raises ConfigError where none is left."""
+    kept, dropped = split_by_signal(groups)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(dropped.values()).items()))
+    if not kept:
+        raise ConfigError(
+            f"the filter of stage {stage.name} leaves none of {len(problems)} problems ({reasons}): set its "
+            "filter_samples higher, or to 0, or give problems that its start model sometimes solves"
+        )
+    console.print(f"filter {stage.name}: {len(kept)} of {len(problems)} problems kept; {reasons or 'none left out'}")
+    if len(kept) < stage.prompts_per_step:
+        console.print(f"[yellow]a step of {stage.name} takes these {len(kept)}, not {stage.prompts_per_step}[/]")
+    wanted = set(kept)
+    return [problem for problem in problems if problem.question_id in wanted]
+
+
+def _group(problem: Problem, statuses: Sequence[Any]) -> GradedGroup:
+    """As the tracker sees it: verdicts alone."""
+    count = len(statuses)
+    verdicts = tuple(Verdict(status) for status in statuses)
+    return GradedGroup(problem.question_id, problem.subdomain, verdicts, 0, (0,) * count, (False,) * count, None)

@@ -1,0 +1,72 @@
+"""The end of each step, and of a stage: what the gate looks at, the line in the metrics, the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vt_ray.algorithms.pass_at_k import mean_accuracy
+from vt_ray.signal_phase import gate
+from vt_ray.signal_phase.batch import Rollout
+from vt_ray.signal_phase.commit import commit_step
+from vt_ray.signal_phase.stage_run import StageRun
+
+# Its prompts are asked for no step of the stage: they are told apart by this one.
+HELD_OUT_STEP = -1
+
+
+@dataclass
+class StageHistory:
+    """What decides whether a stage goes on: `steps` done, the gate's evaluations and truncated shares so far.
+
+    `ended` says why it has, "" while it has not. `unused` are questions by step (from 0) that were begun ahead, for
+    steps that never came.
+    """
+
+    steps: int = 0
+    ended: str = ""
+    held_out: list[float] = field(default_factory=list)
+    truncated: list[float] = field(default_factory=list)
+    unused: dict[int, list[str]] = field(default_factory=dict)
+
+    @staticmethod
+    def read(run: StageRun, start: int) -> StageHistory:
+        """Of a stage that goes on after `start` steps, from its lines in the metrics."""
+        history = StageHistory()
+        for line in run.log.lines() if start else []:
+            if line["stage"] == run.stage.name:
+                history.add(line)
+        history.steps = start
+        history.decide(run)
+        return history
+
+    def add(self, line: dict[str, Any]) -> None:
+        self.steps = line["step"]
+        self.truncated.append(line["truncated_share"])
+        if line.get("held_out") is not None:
+            self.held_out.append(line["held_out"])
+
+    def decide(self, run: StageRun) -> None:
+        why = gate.verdict(run.stage.gate, self.steps, self.held_out, self.truncated)
+        self.ended = why or ("steps" if self.steps >= run.stage.steps else "")
+
+
+def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollout: Rollout) -> None:
+    """Ask the held-out problems where it is due, write the step's line, decide, and commit."""
+    if gate.due(run.stage.gate, line["step"]):
+        line["held_out"] = held_out_accuracy(run, rollout)
+    history.add(line)
+    history.decide(run)
+    run.log.write(line)
+    if history.ended or line["step"] % run.signal.checkpoint_every == 0:
+        commit_step(run, line["step"])
+
+
+def held_out_accuracy(run: StageRun, rollout: Rollout) -> float | None:
+    """Mean accuracy of the current weights on the stage's probing problems, sampled as the stage samples; the seeds are
+    the same each time. None where not one of them has a verdict."""
+    key = (run.seed, run.signal.seed, run.stage.name, "held out")
+    groups = rollout(run.encoder.prompts(run.held_out, run.stage.gate.samples, key, HELD_OUT_STEP))
+    counts: Sequence[tuple[int, int]] = [(int(sum(g.rewards)), sum(g.valid)) for g in groups]
+    return mean_accuracy(counts)

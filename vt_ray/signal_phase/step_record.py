@@ -1,0 +1,152 @@
+"""What a step tells of itself: its seconds by part, who worked meanwhile, and its line in the metrics."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from vt_ray.records import GradedGroup, GroupWeight
+from vt_ray.signal_phase.batch import Batch
+from vt_ray.signal_phase.stage_run import StageRun
+from vt_ray.signal_phase.sync import SyncReport
+from vt_ray.signal_phase.verify_record import verify_record
+
+
+class StepWatch:
+    """Seconds by part of a step. `verify` is what was still to verify when the last group was generated."""
+
+    def __init__(self, run: StageRun) -> None:
+        self.run = run
+        self.busy, self.counts = run.busy_seconds(), run.verifier.counts()
+        self.start = time.monotonic()
+        self.parts: dict[str, float] = {}
+        self.generated = self.start
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.parts[part] = time.monotonic() - began
+
+    def last_of(self, handles: Iterator[Any]) -> Iterator[Any]:
+        """`handles`, noting when the last of them came."""
+        yield from handles
+        self.generated = time.monotonic()
+
+    def split(self) -> dict[str, float]:
+        total = time.monotonic() - self.start
+        parts = dict(self.parts)
+        until_graded = parts.pop("generate")
+        # Where others generate ahead (pipelined), nothing tells the two apart: all the waiting is `generate`.
+        generated = self.generated - self.start
+        generate = min(generated, until_graded) if generated else until_graded
+        known = {"generate": generate, "verify": until_graded - generate, **parts}
+        known["rest"] = total - sum(v for k, v in known.items() if k != "rest")
+        return {**known, "total": total}
+
+    def line(self, step: int, batch: Batch, metrics: Mapping[str, float], sync: SyncReport) -> dict[str, Any]:
+        """The step's line in the metrics; `step` counts from 0, the line's from 1."""
+        run, seconds = self.run, self.split()
+        version = run.first_version + step
+        kinds = [prompt.problem.kind for prompt in _prompts_of(batch)]
+        return {
+            "phase": "rl",
+            "stage": run.stage.name,
+            "step": step + 1,
+            "weight_version": version,
+            **_rollout_figures(batch.drawn, batch.drawn_weights, run.stage.group_size),
+            **_batch_figures(batch, version),
+            **_update_figures(metrics),
+            **_speeds(batch, metrics, seconds),
+            "seconds": seconds,
+            "sync": {
+                "version": sync.version,
+                "seconds": sync.seconds,
+                "bytes": sync.num_bytes,
+                "logprob_gap": sync.logprob_gap,
+                "retried": sync.retried,
+            },
+            "verify": verify_record(batch.drawn, kinds, self.counts, run.verifier.counts()),
+            "busy": busy_shares(self.busy, run.busy_seconds(), seconds["total"]),
+        }
+
+
+def busy_shares(before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """Of `seconds`, the share that each actor worked. One that was lost and restarted counts from 0 again."""
+    worked = {name: after[name] - before.get(name, 0.0) for name in after}
+    return {name: max(0.0, spent) / seconds for name, spent in worked.items()}
+
+
+def _prompts_of(batch: Batch) -> list[Any]:
+    """The prompts in the order of `batch.drawn`."""
+    by_id = {prompt.problem.question_id: prompt for prompt in batch.prompts}
+    return [by_id[group.question_id] for group in batch.drawn]
+
+
+def _rollout_figures(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight], group_size: int) -> dict[str, Any]:
+    """Of every completion drawn, also of those that the update did not take."""
+    lengths = [n for g in groups for n in g.completion_tokens]
+    p10, p90 = np.percentile(lengths, (10, 90)).tolist()
+    verdicts = [v for g in groups for v in g.verdicts]
+    counted = [v for g in groups for v, valid in zip(g.verdicts, g.valid, strict=True) if valid]
+    known = [w for w in weights if w.accuracy is not None]
+    histogram = Counter(round((w.accuracy or 0.0) * group_size) for w in known)
+    return {
+        "reward_mean": sum(v.reward for v in counted) / max(len(counted), 1),
+        "p_c_histogram": [histogram[i] for i in range(group_size + 1)],
+        "no_signal_share": sum(not any(w.advantages) for w in known) / max(len(known), 1),
+        "truncated_share": sum(t for g in groups for t in g.truncated) / len(lengths),
+        "unverified": sum(not v.valid for v in verdicts),
+        "reasons": dict(Counter(v.reason for v in verdicts if v.reason)),
+        "completion_tokens_mean": sum(lengths) / len(lengths),
+        "completion_tokens_p10": p10,
+        "completion_tokens_p90": p90,
+        "tokens": sum(lengths),
+    }
+
+
+def _batch_figures(batch: Batch, version: int) -> dict[str, Any]:
+    """Staleness is in weight versions, of a completion's first token, its oldest."""
+    staleness = [version - first for group in batch.groups for first in group.first_versions] or [0]
+    return {
+        "refill_rounds": batch.rounds,
+        "replaced_groups": len(batch.replaced),
+        "staleness_mean": sum(staleness) / len(staleness),
+        "staleness_max": max(staleness),
+    }
+
+
+def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The learner's sums over tokens as means over the tokens that it updated."""
+    updated = max(metrics.get("tokens", 0), 1)
+    options = {
+        "importance_capped_share": metrics.get("importance_capped_tokens"),
+        "reference_kl": metrics.get("reference_kl"),
+    }
+    return {
+        "loss": metrics["loss"],
+        "entropy": metrics["entropy"] / updated,
+        "clip_share": metrics["clipped_tokens"] / updated,
+        "rollout_kl": metrics["rollout_kl"] / updated,
+        **{name: total / updated for name, total in options.items() if total is not None},
+        "logprob_gap_max": metrics["logprob_gap_max"],
+        "grad_norm": metrics["grad_norm"],
+        "learning_rate": metrics["learning_rate"],
+        "updated_tokens": metrics["tokens"],
+        "updated_completions": metrics["updated_completions"],
+        "consumed_digest": metrics["consumed_digest"],
+    }
+
+
+def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> dict[str, float]:
+    tokens = sum(n for g in batch.drawn for n in g.completion_tokens)
+    return {
+        "tokens_per_second": tokens / seconds["total"],
+        "generated_tokens_per_second": tokens / max(seconds["generate"], 1e-9),
+        "updated_tokens_per_second": metrics["tokens"] / max(seconds["update"], 1e-9),
+    }
