@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from vt_ray.config import Config
+from vt_ray.config import Config, ConfigError
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.base_model import prepare_base_model
@@ -86,9 +86,16 @@ def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
 
 def load_encoder(config: Config, base: Path, problems: ProblemSets) -> PromptEncoder:
     """The encoder, after every prompt has been encoded once: one over the limit is named before work is spent."""
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
-    encoder = PromptEncoder(AutoTokenizer.from_pretrained(base), config.data)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    vocabulary = AutoConfig.from_pretrained(base).vocab_size
+    if len(tokenizer) > vocabulary:
+        raise ConfigError(
+            f"the tokenizer of {config.model.path or config.model.source} has {len(tokenizer)} tokens, its model embeds "
+            f"{vocabulary}: take the tokenizer that belongs to the model, or resize the model's embeddings"
+        )
+    encoder = PromptEncoder(tokenizer, config.data)
     for problem in (*problems.train, *problems.probe, *problems.test):
         encoder.prompt_ids(problem)
     return encoder

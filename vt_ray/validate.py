@@ -7,7 +7,23 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from vt_ray.config import CONTROLS, Config, ConfigError, OptimizerConfig
+from vt_ray.config import (
+    ADVANTAGE_NORMS,
+    AGGREGATIONS,
+    CONTROLS,
+    ESTIMATORS,
+    OPTIMIZER_STATES,
+    RATIOS,
+    SAMPLINGS,
+    SCHEDULES,
+    SCHEDULES_OF_STEPS,
+    TRUNCATED,
+    Config,
+    ConfigError,
+    GateConfig,
+    OptimizerConfig,
+    StageConfig,
+)
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
 from vt_ray.placement import asked, gpus_asked, place
 from vt_ray.sinks import MODULES
@@ -19,7 +35,7 @@ Problems = Iterator[str]
 
 def validate(config: Config) -> None:
     """Raises one ConfigError that lists everything wrong."""
-    checks = (_run, _model, _data, _cluster, _spectrum, _signal, _curriculum, _evaluation, _verify, _tracking)
+    checks = (_run, _model, _data, _cluster, _spectrum, _signal, _tracker, _curriculum, _evaluation, _verify, _tracking)
     found = [message for check in checks for message in check(config)]
     if found:
         raise ConfigError("\n       ".join(found))
@@ -140,8 +156,27 @@ def _cluster(c: Config) -> Problems:
     yield from _one_of("learner.zero_stage", c.learner.zero_stage, (0, 1, 2, 3))
     if c.learner.offload_optimizer and c.learner.zero_stage == 0:
         yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
+    if c.learner.offload_parameters and c.learner.zero_stage != 3:
+        yield f"learner.offload_parameters=true needs learner.zero_stage=3, not {c.learner.zero_stage}"
+    yield from _sequence_parallel(c)
+    yield from _at_least("learner.logprob_chunk_tokens", c.learner.logprob_chunk_tokens, 1)
     yield from _at_least("learner.row_tokens", c.learner.row_tokens, 16)
     yield from _at_least("learner.rows_per_batch", c.learner.rows_per_batch, 1)
+
+
+def _sequence_parallel(c: Config) -> Problems:
+    size = c.learner.sequence_parallel_size
+    yield from _at_least("learner.sequence_parallel_size", size, 1)
+    if size > 1 and c.cluster.num_learners % size:
+        yield (
+            f"learner.sequence_parallel_size={size} must divide cluster.num_learners={c.cluster.num_learners}: so many "
+            "ranks share each row"
+        )
+    if size > 1 and c.signal.mgpo.ratio == "sequence":
+        yield (
+            f"learner.sequence_parallel_size={size} with signal.mgpo.ratio=sequence: no rank sees a whole sequence; set "
+            "one of them back"
+        )
 
 
 def _placement(c: Config) -> Problems:
@@ -195,6 +230,18 @@ def _signal(c: Config) -> Problems:
             f"signal.mgpo.clip_low={s.mgpo.clip_low} must lie in (0, 1) and clip_high={s.mgpo.clip_high} above 0: "
             "0.2 and 0.2 are usual"
         )
+    yield from _one_of("signal.mgpo.ratio", s.mgpo.ratio, RATIOS)
+    yield from _one_of("signal.mgpo.aggregation", s.mgpo.aggregation, AGGREGATIONS)
+    yield from _one_of("signal.mgpo.advantage_norm", s.mgpo.advantage_norm, ADVANTAGE_NORMS)
+    for name in ("kl_coef", "importance_cap"):
+        yield from _at_least(f"signal.mgpo.{name}", getattr(s.mgpo, name), 0)
+    yield from _one_of("signal.schedule", s.schedule, SCHEDULES_OF_STEPS)
+    yield from _at_least("signal.max_staleness", s.max_staleness, 1)
+    if s.schedule == "pipelined" and c.cluster.colocate:
+        yield (
+            "signal.schedule=pipelined with cluster.colocate=true: a GPU that is shared cannot generate while it "
+            "learns; take signal.schedule=on_policy, or a cluster whose generators have GPUs of their own"
+        )
     if not 0 <= s.seed < 2**31:
         yield f"signal.seed={s.seed} must lie in 0..2^31-1: choose a smaller one"
     yield from _one_of("signal.control", s.control, CONTROLS)
@@ -207,6 +254,14 @@ def _signal(c: Config) -> Problems:
     yield from _at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
     if not s.sync.logprob_tolerance > 0:
         yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 for float32"
+
+
+def _tracker(c: Config) -> Problems:
+    yield from _one_of("tracker.estimator", c.tracker.estimator, ESTIMATORS)
+    if not 0 < c.tracker.decay <= 1:
+        yield f"tracker.decay={c.tracker.decay} must lie in (0, 1]: 1 never forgets, 0.9 halves a count in 7 versions"
+    if not c.tracker.prior > 0:
+        yield f"tracker.prior={c.tracker.prior} must be above 0: 1 is a uniform prior"
 
 
 def _curriculum(c: Config) -> Problems:
@@ -227,6 +282,7 @@ def _curriculum(c: Config) -> Problems:
             yield f"{at}.group_size={stage.group_size}: a group of one has no advantage; take at least 2, 8 is usual"
         if stage.top_p != 1.0:
             yield f"{at}.top_p={stage.top_p}: the importance ratio needs untruncated sampling; set it to 1"
+        yield from _stage_options(at, stage, c)
         made_only = bool(c.data.train_per_subdomain) and not c.data.train_files
         for subdomain in stage.subdomains if made_only else ():
             yield from _one_of(f"{at}.subdomains", subdomain, tuple(c.data.subdomains))
@@ -236,6 +292,45 @@ def _curriculum(c: Config) -> Problems:
                 f"{at}.prompts_per_step={stage.prompts_per_step} exceeds its pool of {pool} training problems: "
                 "raise data.train_per_subdomain, or check the stage's subdomains"
             )
+
+
+def _stage_options(at: str, stage: StageConfig, c: Config) -> Problems:
+    yield from _one_of(f"{at}.optimizer_state", stage.optimizer_state, OPTIMIZER_STATES)
+    if stage.optimizer_state == "keep" and stage is c.curriculum.stages[0]:
+        yield f"{at}.optimizer_state=keep: the first stage has none before it; set it to reset"
+    yield from _one_of(f"{at}.truncated", stage.truncated, TRUNCATED)
+    yield from _one_of(f"{at}.sampling", stage.sampling, SAMPLINGS)
+    if stage.sampling == "tracker" and c.signal.schedule == "pipelined":
+        yield (
+            f"{at}.sampling=tracker with signal.schedule=pipelined: questions begun ahead would depend on when; set "
+            "sampling=shuffle or schedule=on_policy"
+        )
+    if stage.lam is not None and not 0 <= stage.lam < float("inf"):
+        yield f"{at}.lam={stage.lam} must be finite and >= 0: 0 is GRPO"
+    if stage.lr is not None and not 0 < stage.lr < 1:
+        yield f"{at}.lr={stage.lr} must lie in (0, 1): 1e-6 is usual for RL on a pretrained model"
+    if not 0 <= stage.length_reward < 1:
+        yield (
+            f"{at}.length_reward={stage.length_reward} must lie in [0, 1): 0.2 is Long2Short's, and at 1 a long right "
+            "answer would be worth no more than a wrong one"
+        )
+    if stage.filter_samples and stage.filter_samples < 2:
+        yield f"{at}.filter_samples={stage.filter_samples}: one sample is right or wrong always; take 8, or 0 for none"
+    yield from _at_least(f"{at}.filter_samples", stage.filter_samples, 0)
+    yield from _at_least(f"{at}.refill_rounds", stage.refill_rounds, 0)
+    yield from _gate(f"{at}.gate", stage.gate, c)
+
+
+def _gate(at: str, gate: GateConfig, c: Config) -> Problems:
+    for name in ("min_steps", "eval_every", "plateau_evals", "plateau_delta"):
+        yield from _at_least(f"{at}.{name}", getattr(gate, name), 0)
+    for name in ("samples", "window"):
+        yield from _at_least(f"{at}.{name}", getattr(gate, name), 1)
+    for name in ("target", "max_truncated_share"):
+        if not 0 <= getattr(gate, name) <= 1:
+            yield f"{at}.{name}={getattr(gate, name)} must lie in [0, 1]"
+    if (gate.target or gate.plateau_evals) and not gate.eval_every:
+        yield f"{at} looks at held-out accuracy but {at}.eval_every=0 never measures it: set it to 5, say"
 
 
 def _evaluation(c: Config) -> Problems:
@@ -288,6 +383,7 @@ def _optimizer(at: str, o: OptimizerConfig) -> Problems:
         yield f"{at}.lr={o.lr} must lie in (0, 1): 1e-6 is usual for RL on a pretrained model"
     if not 0 <= o.min_lr_ratio <= 1:
         yield f"{at}.min_lr_ratio={o.min_lr_ratio} must lie in [0, 1]: 1 is a constant rate"
+    yield from _one_of(f"{at}.schedule", o.schedule, SCHEDULES)
     if len(o.betas) != 2 or not all(0 <= b < 1 for b in o.betas):
         yield f"{at}.betas={o.betas} must be two numbers in [0, 1)"
     yield from _at_least(f"{at}.warmup_steps", o.warmup_steps, 0)

@@ -10,6 +10,7 @@ with a ClusterError that names it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayActorError
 
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
@@ -194,8 +196,13 @@ class RayCluster:
         return RayGenerator(actors)
 
     def busy_seconds(self) -> dict[str, float]:
-        seconds = ray.get([actor.busy_seconds.remote() for actor in self._actors.values()])
-        return {**self._verifiers.busy_seconds(), **dict(zip(self._actors, seconds, strict=True))}
+        asked = {name: actor.busy_seconds.remote() for name, actor in self._actors.items()}
+        seconds = self._verifiers.busy_seconds()
+        for name, answer in asked.items():
+            # One that is lost is missed where it is needed, not here.
+            with contextlib.suppress(RayActorError):
+                seconds[name] = ray.get(answer)
+        return seconds
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster
