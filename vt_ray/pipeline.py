@@ -92,8 +92,8 @@ def load_encoder(config: Config, base: Path, problems: ProblemSets) -> PromptEnc
     vocabulary = AutoConfig.from_pretrained(base).vocab_size
     if len(tokenizer) > vocabulary:
         raise ConfigError(
-            f"the tokenizer of {config.model.path or config.model.source} has {len(tokenizer)} tokens, its model embeds "
-            f"{vocabulary}: take the tokenizer that belongs to the model, or resize the model's embeddings"
+            f"the tokenizer of {config.model.path or config.model.source} has {len(tokenizer)} tokens, its model "
+            f"embeds {vocabulary}: take the tokenizer that belongs to the model, or resize the model's embeddings"
         )
     encoder = PromptEncoder(tokenizer, config.data)
     for problem in (*problems.train, *problems.probe, *problems.test):

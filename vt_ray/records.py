@@ -85,6 +85,7 @@ class Rollouts:
     prompt_token_ids: tuple[int, ...]
     completions: tuple[Completion, ...]
     step: int = 0
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,27 @@ def watch(
 
 
 @app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo; also one that was killed")],
+) -> None:
+    """Prove from a run's folder alone that each completion was consumed by one update, or dropped with a reason.
+
+    Exits with 1 where something does not add up, and says what.
+    """
+    from rich.console import Console
+
+    from vt_ray.audit import audit as audited
+    from vt_ray.report.audit_table import print_audit
+
+    try:
+        stages = audited(run)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not print_audit(stages, Console(highlight=False)):
+        raise typer.Exit(1)
+
+
+@app.command()
 def verify(
     rows: Annotated[Path, typer.Argument(help=".jsonl or .jsonl.gz: id, kind, response, and gold, choice or tests")],
     output: Annotated[Path, typer.Option(help="the verdicts, .jsonl: one line for each line of ROWS, in order")],

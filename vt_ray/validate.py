@@ -174,8 +174,8 @@ def _sequence_parallel(c: Config) -> Problems:
         )
     if size > 1 and c.signal.mgpo.ratio == "sequence":
         yield (
-            f"learner.sequence_parallel_size={size} with signal.mgpo.ratio=sequence: no rank sees a whole sequence; set "
-            "one of them back"
+            f"learner.sequence_parallel_size={size} with signal.mgpo.ratio=sequence: no rank sees a whole sequence: "
+            "set one of them back"
         )
 
 

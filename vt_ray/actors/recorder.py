@@ -59,6 +59,7 @@ def rollout_rows(
             "question_id": group.question_id,
             "subdomain": group.subdomain,
             "sample": c.sample,
+            "seed": seed,
             "weight_version": c.version_runs[0][0],
             "weight_versions": [version for version, tokens in c.version_runs for _ in range(tokens)],
             "question": rollouts.problem.question,
@@ -75,8 +76,8 @@ def rollout_rows(
             "generation_seconds": c.seconds,
             "seconds": c.seconds + verdict.seconds,
         }
-        for c, verdict, advantage, fate in zip(
-            rollouts.completions, group.verdicts, weight.advantages, fates, strict=True
+        for c, seed, verdict, advantage, fate in zip(
+            rollouts.completions, rollouts.seeds, group.verdicts, weight.advantages, fates, strict=True
         )
     ]
 

@@ -11,6 +11,8 @@ Dropped (it counts nowhere in the update):
 
 from __future__ import annotations
 
+import zlib
+from array import array
 from collections.abc import Sequence
 
 from vt_ray.records import GradedGroup, GroupWeight
@@ -33,3 +35,9 @@ def fates(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight]) -> list
 def fates_of_replaced(groups: Sequence[GradedGroup]) -> list[tuple[str, ...]]:
     """Of groups that no update has taken."""
     return [tuple("replaced" if v.valid else "unverified" for v in group.verdicts) for group in groups]
+
+
+def completion_digest(question_id: str, sample: int, token_ids: Sequence[int]) -> int:
+    """A 32-bit number of one completion. The learner adds up those of all that it computes, an auditor those of all
+    that are recorded: the sums agree in whatever order and on however many ranks."""
+    return zlib.crc32(array("q", token_ids).tobytes(), zlib.crc32(f"{question_id}/{sample}".encode()))

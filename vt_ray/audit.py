@@ -1,0 +1,237 @@
+"""Proves from a run's folder alone that nothing was lost or taken twice (`vt-tools audit`).
+
+    pool.json + seeds --> what each step had to ask --+
+    rollouts/*.parquet --> what became of it ---------+--> agree, each completion with exactly one fate
+    metrics.jsonl --> what the learner says it took --+
+    manifests, stage.json --> how far each stage is --+
+
+Three witnesses: the driver that asked, the recorder that wrote the rollouts, the learner that counted what it computed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vt_ray.algorithms.ledger import CONSUMED, DROPPED, completion_digest
+from vt_ray.checkpoint import MANIFEST, committed
+from vt_ray.config import Config, config_hash, to_config
+from vt_ray.data.prompts import sample_seed
+from vt_ray.data.stream import batch_indices, refill_indices
+from vt_ray.progress import bar
+from vt_ray.signal_phase.curriculum import POOL, STAGE_DONE
+from vt_ray.tracking import read_lines
+
+Rows = Sequence[Mapping[str, Any]]
+COLUMNS = [
+    "question_id",
+    "sample",
+    "seed",
+    "tokens",
+    "rollout_logprobs",
+    "weight_versions",
+    "verdict",
+    "reason",
+    "weight",
+    "advantage",
+    "fate",
+]
+MOST_SHOWN = 20
+
+
+@dataclass
+class StageAudit:
+    """`faults` are what does not add up, in words; `fates` counts the completions by what became of them."""
+
+    name: str
+    steps: int = 0
+    ended: str = ""
+    beyond: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def completions(self) -> int:
+        return self.fates.total()
+
+
+def audit(root: Path) -> list[StageAudit]:
+    """Every stage of the run at `root`, in order. Raises FileNotFoundError where that is no run's folder."""
+    from omegaconf import OmegaConf
+
+    if not (root / "run.json").is_file():
+        raise FileNotFoundError(f"{root} is no run folder (run.json is not there): give one such as runs/demo")
+    config = to_config(OmegaConf.load(root / "config.yaml"))
+    lines = read_lines(root / "metrics.jsonl")
+    audits, version = [], 0
+    for stage in config.curriculum.stages:
+        found = _Stage(config, stage.name, root, [line for line in lines if line["stage"] == stage.name], version)
+        audits.append(found.audit())
+        version += found.result.steps
+    identity = json.loads((root / "run.json").read_text())
+    if identity["config_hash"] != config_hash(config):
+        audits[0].faults.append("config.yaml is not the one that run.json bears the hash of")
+    known = {stage.name for stage in config.curriculum.stages}
+    if strangers := {line["stage"] for line in lines} - known:
+        audits[0].faults.append(f"metrics.jsonl has lines of unknown stages {sorted(strangers)}")
+    return audits
+
+
+class _Stage:
+    """One stage under audit."""
+
+    def __init__(self, config: Config, name: str, root: Path, lines: Sequence[Mapping[str, Any]], first_version: int):
+        self.config, self.root, self.lines, self.first_version = config, root, lines, first_version
+        self.stage = next(s for s in config.curriculum.stages if s.name == name)
+        self.folder = root / "rl" / name
+        self.result = StageAudit(name)
+
+    def audit(self) -> StageAudit:
+        if not (self.folder / POOL).exists():
+            return self.result
+        self.pool: list[str] = json.loads((self.folder / POOL).read_text())
+        self._position()
+        self._lines()
+        files = self._files()
+        with bar(f"audit {self.stage.name}", self.result.steps) as advance:
+            for step in range(1, self.result.steps + 1):
+                if step in files:
+                    self._step(step, files[step])
+                advance("", 1)
+        return self.result
+
+    def _fault(self, text: str) -> None:
+        self.result.faults.append(text)
+
+    def _position(self) -> None:
+        """How far the stage is, by its newest whole commit; a finished one says so itself."""
+        steps = [json.loads((folder / MANIFEST).read_text()) for folder in committed(self.folder / "checkpoints")]
+        self.result.steps = steps[-1]["step"] if steps else 0
+        for manifest in steps:
+            if manifest["weight_version"] != self.first_version + manifest["step"]:
+                self._fault(f"the manifest of step {manifest['step']} has weight version {manifest['weight_version']}")
+        done = self.folder / STAGE_DONE
+        if done.exists():
+            end = json.loads(done.read_text())
+            self.result.ended = end["ended"]
+            if end["steps"] != self.result.steps:
+                self._fault(f"stage.json says {end['steps']} steps, the newest commit is of step {self.result.steps}")
+            if end["weight_version"] != self.first_version + end["steps"]:
+                self._fault(f"stage.json says weight version {end['weight_version']}")
+            asked = sum(len(questions) for questions in end["unused"].values())
+            self.result.fates["stage ended"] += asked * self.stage.group_size
+
+    def _lines(self) -> None:
+        """One line in the metrics for each step, in order; each step's sync brought the next version."""
+        numbers = [line["step"] for line in self.lines]
+        self.result.beyond = sum(number > self.result.steps for number in numbers)
+        if numbers[: self.result.steps] != list(range(1, self.result.steps + 1)):
+            self._fault(f"metrics.jsonl has steps {_short(numbers)}, {self.result.steps} are committed")
+        if self.result.beyond and self.result.ended:
+            self._fault(f"metrics.jsonl goes on for {self.result.beyond} steps after the stage has ended")
+        for line in self.lines:
+            version = self.first_version + line["step"] - 1
+            if (line["weight_version"], line["sync"]["version"]) != (version, version + 1):
+                self._fault(
+                    f"step {line['step']} has weight version {line['weight_version']} and syncs "
+                    f"{line['sync']['version']}, due are {version} and {version + 1}"
+                )
+
+    def _files(self) -> dict[int, Path]:
+        """Rollout files by step."""
+        found = {
+            int(f.stem.split("_")[1]): f for f in (self.root / "rollouts" / self.stage.name).glob("step_*.parquet")
+        }
+        missing = sorted(set(range(1, self.result.steps + 1)) - found.keys())
+        if missing:
+            self._fault(f"no rollouts of steps {_short(missing)}")
+        if self.result.ended and max(found, default=0) > self.result.steps:
+            self._fault(f"rollouts of step {max(found)} lie beyond the stage's end")
+        return found
+
+    def _step(self, step: int, file: Path) -> None:
+        import pyarrow.parquet as pq
+
+        rows: Rows = pq.read_table(file, columns=COLUMNS).to_pylist()
+        self.result.fates.update(row["fate"] for row in rows)
+        by_question: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            by_question.setdefault(row["question_id"], []).append(row)
+        for fault in (
+            *self._asked(step, by_question),
+            *self._groups(step, by_question),
+            *self._rows(step, rows),
+            *self._consumed(step, rows),
+        ):
+            self._fault(f"step {step}: {fault}")
+
+    def _asked(self, step: int, found: Mapping[str, Rows]) -> Iterator[str]:
+        """The questions are those that the seeds ask for, no more and no less."""
+        replaced = [q for q, rows in found.items() if any(row["fate"] == "replaced" for row in rows)]
+        kept = len(found) - len(replaced)
+        batch = min(self.stage.prompts_per_step, len(self.pool))
+        if kept != batch:
+            yield f"{kept} questions are in the update, {batch} are asked for"
+        if strangers := sorted(found.keys() - set(self.pool)):
+            yield f"questions {_short(strangers)} are not in the stage's pool"
+        if self.stage.sampling == "tracker":
+            return
+        key = (self.config.seed, self.config.signal.seed, self.stage.name)
+        first = [self.pool[i] for i in batch_indices(len(self.pool), batch, step - 1, key)]
+        order = [self.pool[i] for i in refill_indices(len(self.pool), ("refill", *key, step - 1))]
+        refill = [question for question in order if question not in set(first)]
+        due = {*first, *refill[: len(found) - batch]}
+        if due != set(found):
+            missing, instead = sorted(due - found.keys()), sorted(found.keys() - due)
+            yield f"questions {_short(missing)} were due, {_short(instead)} are recorded instead"
+
+    def _groups(self, step: int, found: Mapping[str, Rows]) -> Iterator[str]:
+        """Each question has each of its samples once, with the seed that belongs to it."""
+        samples = list(range(self.stage.group_size))
+        for question, rows in found.items():
+            if [row["sample"] for row in rows] != samples:
+                yield f"{question} has samples {[row['sample'] for row in rows]}, not {samples}"
+            key = (self.config.seed, self.config.signal.seed, self.stage.name, step - 1, question)
+            if any(row["seed"] != sample_seed(*key, row["sample"]) for row in rows):
+                yield f"{question} was not sampled with its own seeds"
+
+    def _rows(self, step: int, rows: Rows) -> Iterator[str]:
+        """Each completion has one fate, and the fate agrees with its verdict, its advantage and its versions."""
+        now = self.first_version + step - 1
+        oldest = now - (self.config.signal.max_staleness if self.config.signal.schedule == "pipelined" else 0)
+        for row in rows:
+            who = f"{row['question_id']}/{row['sample']}"
+            if row["fate"] not in (*CONSUMED, *DROPPED):
+                yield f"{who} has no known fate: {row['fate']!r}"
+            if (row["fate"] == "updated") != (row["advantage"] != 0):
+                yield f"{who} is {row['fate']} with advantage {row['advantage']:g}"
+            if (row["fate"] == "unverified") != (row["verdict"] == "unverified"):
+                yield f"{who} is {row['fate']} with verdict {row['verdict']}"
+            if not len(row["tokens"]) == len(row["rollout_logprobs"]) == len(row["weight_versions"]):
+                yield f"{who} has {len(row['tokens'])} tokens and {len(row['rollout_logprobs'])} log-probabilities"
+            versions = row["weight_versions"]
+            if versions != sorted(versions) or not all(oldest <= v <= now for v in versions):
+                yield f"{who} has tokens of versions {_short(sorted(set(versions)))}, allowed are {oldest} to {now}"
+
+    def _consumed(self, step: int, rows: Rows) -> Iterator[str]:
+        """What the learner says it computed is what the recorder wrote down as such, token by token."""
+        line = next((line for line in self.lines if line["step"] == step), None)
+        if line is None:
+            return
+        # A KL term needs the completions without an advantage too.
+        computed = CONSUMED if self.config.signal.mgpo.kl_coef else ("updated",)
+        taken = [row for row in rows if row["fate"] in computed and row["tokens"]]
+        if line["updated_completions"] != len(taken):
+            yield f"the learner took {line['updated_completions']:g} completions, {len(taken)} are recorded as taken"
+        digest = sum(completion_digest(row["question_id"], row["sample"], row["tokens"]) for row in taken)
+        if line["consumed_digest"] != digest:
+            yield "the learner's digest of what it took is not that of what is recorded as taken"
+
+
+def _short(values: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, values[:6]))
+    return f"[{shown}{', ...' if len(values) > 6 else ''}]"
