@@ -209,7 +209,7 @@ class _Stage:
                 yield f"{who} has no known fate: {row['fate']!r}"
             if (row["fate"] == "updated") != (row["advantage"] != 0):
                 yield f"{who} is {row['fate']} with advantage {row['advantage']:g}"
-            if (row["fate"] == "unverified") != (row["verdict"] == "unverified"):
+            if row["fate"] != "replaced" and (row["fate"] == "unverified") != (row["verdict"] == "unverified"):
                 yield f"{who} is {row['fate']} with verdict {row['verdict']}"
             if not len(row["tokens"]) == len(row["rollout_logprobs"]) == len(row["weight_versions"]):
                 yield f"{who} has {len(row['tokens'])} tokens and {len(row['rollout_logprobs'])} log-probabilities"

@@ -33,8 +33,8 @@ def fates(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight]) -> list
 
 
 def fates_of_replaced(groups: Sequence[GradedGroup]) -> list[tuple[str, ...]]:
-    """Of groups that no update has taken."""
-    return [tuple("replaced" if v.valid else "unverified" for v in group.verdicts) for group in groups]
+    """Of groups that no update has taken, whatever their verdicts."""
+    return [("replaced",) * len(group.verdicts) for group in groups]
 
 
 def completion_digest(question_id: str, sample: int, token_ids: Sequence[int]) -> int:

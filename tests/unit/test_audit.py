@@ -1,0 +1,203 @@
+"""The auditor over runs of the stand-in loop: no fault in a whole one, the right one in each that was changed."""
+
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import asdict, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import test_loop
+from omegaconf import OmegaConf
+from typer.testing import CliRunner
+
+from vt_ray.actors.recorder import rollout_rows
+from vt_ray.algorithms.ledger import completion_digest
+from vt_ray.audit import audit
+from vt_ray.config import Config, StageConfig, config_hash
+from vt_ray.records import GradedGroup, Rollouts, Verdict
+from vt_ray.tools import app
+
+STAGES = [StageConfig("math", ["algebra"], 3, 2, 4, 8, refill_rounds=1), StageConfig("code", ["code"], 2, 3, 4, 8)]
+
+
+class World(test_loop.World):
+    """Completions of three tokens; the recorder writes the parquet files of a real run, the learner its digest."""
+
+    def generate(self, prompts, sampling):
+        for rollouts in super().generate(prompts, sampling):
+            prompt = next(p for p in prompts if p.problem.question_id == rollouts.problem.question_id)
+            made = tuple(
+                replace(c, sample=i, token_ids=(seed % 97, seed % 89, i))
+                for i, (c, seed) in enumerate(zip(rollouts.completions, prompt.seeds, strict=True))
+            )
+            version = len(self.told["mgpo_step"])
+            made = tuple(replace(c, version_runs=((version, 3),)) for c in made)
+            yield Rollouts(rollouts.problem, rollouts.prompt_token_ids, made, prompt.step, prompt.seeds)
+
+    def grade(self, rollouts):
+        for r in rollouts:
+            self.note("grade", r.problem.question_id)
+            verdicts = tuple(Verdict(("correct", "wrong", "unverified")[int(c.text) % 3]) for c in r.completions)
+            if r.problem.question_id.endswith(("1", "4")):
+                verdicts = (Verdict("wrong"),) * 4
+            firsts = tuple(c.version_runs[0][0] for c in r.completions)
+            yield GradedGroup(
+                r.problem.question_id, r.problem.subdomain, verdicts, 2, (3,) * 4, (False,) * 4, r, r.step, firsts
+            )
+
+    def mgpo_step(self, groups, weights, *args):
+        metrics = super().mgpo_step(groups, weights, *args)
+        taken = [
+            completion_digest(g.question_id, c.sample, c.token_ids)
+            for g, w in zip(groups, weights, strict=True)
+            for c, a in zip(g.rollouts.completions, w.advantages, strict=True)
+            if a
+        ]
+        return {**metrics, "updated_completions": len(taken), "consumed_digest": sum(taken)}
+
+    def write(self, path, stage, step, groups, weights, fates):
+        self.note("write")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [
+            row
+            for g, w, f in zip(groups, weights, fates, strict=True)
+            for row in rollout_rows(stage, step, g, w, f, g.rollouts)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def trained(root, world):
+    test_loop.train(root, world, stages=STAGES)
+    return root
+
+
+def identify(root):
+    config = Config()
+    config.curriculum.stages = STAGES
+    config.signal.keep_checkpoints = 1
+    (root / "run.json").write_text(json.dumps({"config_hash": config_hash(config)}))
+    (root / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    root = trained(tmp_path_factory.mktemp("audited") / "run", World())
+    identify(root)
+    return root
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def faults(root):
+    return [fault for stage in audit(root) for fault in stage.faults]
+
+
+def rewrite(root, change, stage="math", step=2):
+    file = root / "rollouts" / stage / f"step_{step:06d}.parquet"
+    rows = change(pq.read_table(file).to_pylist())
+    pq.write_table(pa.Table.from_pylist(rows), file)
+
+
+def first(rows, **values):
+    """Changes the first row that an update has taken."""
+    index = next(i for i, row in enumerate(rows) if row["fate"] == "updated")
+    return [*rows[:index], {**rows[index], **values}, *rows[index + 1 :]]
+
+
+def test_an_undisturbed_run_is_clean_and_every_completion_counted(whole):
+    math, code = audit(whole)
+    assert math.faults == code.faults == []
+    assert (math.steps, math.ended, code.steps) == (3, "steps", 2)
+    # Refilled groups come on top of the 3 steps x 2 questions x 4 samples.
+    assert math.fates["replaced"] > 0
+    assert math.completions == 24 + math.fates["replaced"]
+    assert code.completions == 2 * 3 * 4
+
+
+@pytest.mark.parametrize("crash_at", range(8, 60, 4))
+def test_a_run_that_crashed_and_went_on_is_clean(tmp_path, crash_at):
+    with suppress(ConnectionAbortedError):
+        trained(tmp_path, World(crash_at))
+    identify(tmp_path)
+    assert faults(tmp_path) == []
+    trained(tmp_path, Continued(tmp_path))
+    assert faults(tmp_path) == []
+
+
+class Continued(World):
+    """Versions go on from the steps that are committed."""
+
+    def __init__(self, root):
+        super().__init__()
+        self.told["mgpo_step"] = [None] * (len(list(root.glob("rollouts/*/*.parquet"))))
+
+    def load(self, weights, probe):
+        self.told["mgpo_step"] = [None] * weights.version
+        return super().load(weights, probe)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows[1:], "has samples"),
+        (lambda rows: [rows[0], *rows], "has samples"),
+        (lambda rows: rows[4:], "questions are in the update"),
+        (lambda rows: first(rows, fate="no_signal"), "with advantage"),
+        (lambda rows: first(rows, fate=""), "no known fate"),
+        (lambda rows: first(rows, tokens=[1, 2, 3]), "digest"),
+        (lambda rows: first(rows, verdict="unverified"), "with verdict unverified"),
+        (lambda rows: first(rows, seed=5), "own seeds"),
+        (lambda rows: first(rows, weight_versions=[0, 0, 0]), "versions"),
+        (lambda rows: first(rows, rollout_logprobs=[-1.0]), "log-probabilities"),
+        (lambda rows: [{**row, "question_id": "code/3"} for row in rows[:4]] + rows[4:], "not in the stage's pool"),
+    ],
+)
+def test_rollouts_that_were_changed_are_found_out(run, change, said):
+    rewrite(run, change)
+    assert any(said in fault for fault in faults(run)), faults(run)
+
+
+def metrics(root, change):
+    path = root / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in change(lines)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: lines[1:], "metrics.jsonl has steps"),
+        (lambda lines: [lines[0], *lines], "metrics.jsonl has steps"),
+        (lambda lines: [{**line, "weight_version": 7} for line in lines], "due are"),
+        (lambda lines: [{**line, "updated_completions": 99} for line in lines], "the learner took 99"),
+        (lambda lines: [*lines, {**lines[0], "stage": "else"}], "unknown stages"),
+    ],
+)
+def test_metrics_that_were_changed_are_found_out(run, change, said):
+    metrics(run, change)
+    assert any(said in fault for fault in faults(run)), faults(run)
+
+
+def test_a_step_without_rollouts_is_found_out(run):
+    (run / "rollouts/math/step_000002.parquet").unlink()
+    assert faults(run) == ["no rollouts of steps [2]"]
+
+
+def test_another_configuration_is_found_out(run):
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("lam: 1.0", "lam: 2.0"))
+    assert any("config.yaml" in fault for fault in faults(run))
+
+
+def test_the_command_exits_with_one_where_something_is_wrong(run):
+    clean = CliRunner().invoke(app, ["audit", str(run)])
+    assert clean.exit_code == 0 and "clean" in clean.output
+    rewrite(run, lambda rows: rows[1:])
+    wrong = CliRunner().invoke(app, ["audit", str(run)])
+    assert wrong.exit_code == 1 and "step 2" in wrong.output
+    assert CliRunner().invoke(app, ["audit", str(run / "rl")]).exit_code == 2
