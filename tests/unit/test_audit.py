@@ -38,7 +38,7 @@ class World(test_loop.World):
 
     def grade(self, rollouts):
         for r in rollouts:
-            self.note("grade", r.problem.question_id)
+            self.tell("grade", r.problem.question_id)
             verdicts = tuple(Verdict(("correct", "wrong", "unverified")[int(c.text) % 3]) for c in r.completions)
             if r.problem.question_id.endswith(("1", "4")):
                 verdicts = (Verdict("wrong"),) * 4
@@ -58,7 +58,7 @@ class World(test_loop.World):
         return {**metrics, "updated_completions": len(taken), "consumed_digest": sum(taken)}
 
     def write(self, path, stage, step, groups, weights, fates):
-        self.note("write")
+        self.tell("write")
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [
             row

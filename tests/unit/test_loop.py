@@ -37,9 +37,9 @@ def noted(method):
     """Notes a call before and after it has done its work: a crash may come at either time."""
 
     def call(self, *args):
-        self.note(method.__name__, *args)
+        self.tell(method.__name__, *args)
         result = method(self, *args)
-        self.note(f"{method.__name__} done")
+        self.tell(f"{method.__name__} done")
         return result
 
     return call
@@ -67,7 +67,7 @@ class World:
         self.crash_at, self.seconds, self.lost = crash_at, seconds, lost
         self.notes, self.told, self.value, self.held = [], defaultdict(list), None, None
 
-    def note(self, name, *args):
+    def tell(self, name, *args):
         self.notes.append(name)
         self.told[name].append(args)
         if len(self.notes) == self.crash_at:
@@ -87,7 +87,7 @@ class World:
     @contextmanager
     def tracker(self, config):
         tracker = NotedTracker(config)
-        tracker.note = self.note
+        tracker.tell = self.tell
         yield tracker
 
     def busy_seconds(self):
@@ -95,9 +95,9 @@ class World:
         return {"generator_0": len(self.notes) / 100, "learner_0": len(self.notes) / 100}
 
     def generate(self, prompts, sampling):
-        assert self.held == self.value, "off-policy: generators hold other weights than the learner"
+        assert self.value in (None, self.held), "off-policy: generators hold other weights than the learner"
         for p in prompts:
-            self.note("generate", p.problem.question_id)
+            self.tell("generate", p.problem.question_id)
             time.sleep(self.seconds[0])
             made = [
                 Completion(0, (1,) * 3, (-1.0,) * 3, str(number(self.held, s)), "stop", ((0, 3),), 0.0) for s in p.seeds
@@ -110,7 +110,7 @@ class World:
         random.Random(number(arrived)).shuffle(arrived)
         time.sleep(self.seconds[1])
         for r in arrived:
-            self.note("grade", r.problem.question_id)
+            self.tell("grade", r.problem.question_id)
             verdicts = tuple(
                 Verdict(("correct", "wrong", "unverified")[int(c.text) % 3], "", 0.5) for c in r.completions
             )
@@ -160,10 +160,10 @@ class World:
         self.value = read(folder)
 
     def after_stage(self, stage, generator, verifier):
-        self.note("after_stage", stage.name, generator.held)
+        self.tell("after_stage", stage.name, generator.held)
 
 
-def train(root, world, every=1, stages=STAGES, **signal):
+def train(root, world, every=1, stages=STAGES, probe=(), **signal):
     config = Config()
     config.curriculum.stages = stages
     config.signal = replace(config.signal, **signal)
@@ -171,7 +171,7 @@ def train(root, world, every=1, stages=STAGES, **signal):
     root.mkdir(exist_ok=True)
     (root / "model.json").write_text("1")
     encoder = PromptEncoder(Tokenizer(), DataConfig())
-    problems = ProblemSets(PROBLEMS, [], [])
+    problems = ProblemSets(PROBLEMS, list(probe), [])
     run_curriculum(config, world, root, root, problems, encoder, root, world.after_stage)
     return world
 

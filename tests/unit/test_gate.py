@@ -1,0 +1,66 @@
+"""When a stage ends: hand-made histories, and a stage that really ends."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import test_loop
+
+from vt_ray.config import GateConfig, StageConfig
+from vt_ray.signal_phase.gate import due, verdict
+
+STAGE = StageConfig("math", ["algebra"], 6, 2, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("gate", "steps", "held_out", "truncated", "why"),
+    [
+        (GateConfig(), 900, [1.0] * 9, [1.0] * 900, None),
+        (GateConfig(target=0.5), 10, [0.3, 0.49], [], None),
+        (GateConfig(target=0.5), 10, [0.3, 0.5], [], "target"),
+        (GateConfig(target=0.5, min_steps=11), 10, [0.9], [], None),
+        (GateConfig(plateau_evals=2), 10, [0.3, 0.3], [], None),
+        (GateConfig(plateau_evals=2), 10, [0.3, 0.3, 0.3], [], "plateau"),
+        (GateConfig(plateau_evals=2), 10, [0.3, 0.2, 0.31], [], None),
+        (GateConfig(plateau_evals=2, plateau_delta=0.02), 10, [0.3, 0.2, 0.31], [], "plateau"),
+        (GateConfig(plateau_evals=2), 10, [0.3, 0.4, 0.3, 0.35], [], "plateau"),
+        (GateConfig(max_truncated_share=0.4, window=3), 2, [], [0.9, 0.9], None),
+        (GateConfig(max_truncated_share=0.4, window=3), 4, [], [0.9, 0.1, 0.5, 0.6], None),
+        (GateConfig(max_truncated_share=0.4, window=3), 4, [], [0.0, 0.3, 0.5, 0.5], "truncation"),
+    ],
+)
+def test_the_verdict_on_a_history(gate, steps, held_out, truncated, why):
+    found = verdict(gate, steps, held_out, truncated)
+    assert found is None if why is None else found.startswith(why)
+
+
+def test_held_out_problems_are_asked_every_so_many_steps():
+    assert [step for step in range(1, 10) if due(GateConfig(eval_every=3), step)] == [3, 6, 9]
+    assert not any(due(GateConfig(), step) for step in range(1, 10))
+
+
+def stage_end(root):
+    return json.loads((root / "rl/math/stage.json").read_text())
+
+
+def test_a_stage_ends_at_its_gate_and_the_next_goes_on_from_its_version(tmp_path):
+    # The stand-in answers a third of everything rightly, and the same each time the model is the same.
+    gated = replace(STAGE, gate=GateConfig(eval_every=2, plateau_evals=1, plateau_delta=1.0))
+    code = StageConfig("code", ["code"], 1, 2, 4, 8)
+    test_loop.train(tmp_path, test_loop.World(), stages=[gated, code], probe=test_loop.PROBLEMS[:3])
+    assert stage_end(tmp_path)["steps"] == 4 and stage_end(tmp_path)["ended"].startswith("plateau")
+    lines = test_loop.metrics(tmp_path)
+    assert ["held_out" in line for line in lines] == [False, True, False, True, False]
+    assert [line["weight_version"] for line in lines] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("crash_at", range(20, 90, 7))
+def test_a_crash_changes_nothing_in_where_a_gate_ends_the_stage(tmp_path, crash_at):
+    gated = replace(STAGE, gate=GateConfig(eval_every=1, plateau_evals=2, samples=8))
+    probe = test_loop.PROBLEMS[:3]
+    test_loop.train(tmp_path / "whole", test_loop.World(), stages=[gated], probe=probe)
+    try:
+        test_loop.train(tmp_path / "crashed", test_loop.World(crash_at), stages=[gated], probe=probe)
+    except ConnectionAbortedError:
+        test_loop.train(tmp_path / "crashed", test_loop.World(), stages=[gated], probe=probe)
+    assert stage_end(tmp_path / "crashed") == stage_end(tmp_path / "whole")

@@ -1,0 +1,145 @@
+"""The pipelined schedule over stand-ins: bounded staleness, nothing lost or taken twice, order of the data as ever."""
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+import test_loop
+
+from vt_ray.config import GateConfig, StageConfig
+from vt_ray.records import Rollouts
+from vt_ray.signal_phase.pipelined import PromptQueue
+
+STAGE = StageConfig("math", ["algebra"], 5, 2, 4, 8)
+
+
+class World(test_loop.World):
+    """Generates from a feed, in another thread than the one that trains; completions know the version held."""
+
+    version = 0
+    pause = 0.0
+
+    def generate(self, prompts, sampling):
+        if not isinstance(prompts, PromptQueue):
+            yield from super().generate(prompts, sampling)
+            return
+        while not prompts.ended:
+            for prompt in prompts.take():
+                self.told["begun"].append((prompt.step, prompt.problem.question_id, self.version))
+                for rollouts in super_generate(self, [prompt], sampling):
+                    made = tuple(replace(c, version_runs=((self.version, 3),)) for c in rollouts.completions)
+                    yield Rollouts(rollouts.problem, rollouts.prompt_token_ids, made, prompt.step, prompt.seeds)
+            time.sleep(0.001)
+
+    def grade(self, rollouts):
+        for r in rollouts:
+            for group in super().grade([r]):
+                firsts = tuple(c.version_runs[0][0] for c in r.completions)
+                yield replace(group, step=r.step, first_versions=firsts, truncated=(False,) * len(r.completions))
+
+    def mgpo_step(self, groups, weights, *args):
+        self.told["consumed"].append([(g.step, g.question_id, g.first_versions) for g in groups])
+        time.sleep(self.pause)
+        return super().mgpo_step(groups, weights, *args)
+
+    def load(self, weights, probe):
+        acks = super().load(weights, probe)
+        self.version = weights.version
+        return acks
+
+    @property
+    def held(self):
+        """In flight, generators hold older weights than the learner: the on-policy check does not apply."""
+        return self.value
+
+    @held.setter
+    def held(self, value):
+        pass
+
+
+def super_generate(world, prompts, sampling):
+    return test_loop.World.generate(world, prompts, sampling)
+
+
+def train(root, world, staleness=1, stage=STAGE):
+    return test_loop.train(root, world, stages=[stage], schedule="pipelined", max_staleness=staleness)
+
+
+def consumed(world):
+    return [[(step, question) for step, question, _ in groups] for groups in world.told["consumed"]]
+
+
+@pytest.mark.parametrize("staleness", [1, 2, 4])
+def test_no_token_is_older_than_the_bound_and_generation_runs_ahead(tmp_path, staleness):
+    world = World()
+    world.pause = 0.05
+    train(tmp_path, world, staleness)
+    ages = [step - min(versions) for step, groups in enumerate(world.told["consumed"]) for *_, versions in groups]
+    assert max(ages) == staleness
+    lines = test_loop.metrics(tmp_path)
+    assert [line["staleness_max"] for line in lines] == [min(step, staleness) for step in range(5)]
+
+
+def test_each_question_is_consumed_once_by_its_own_step_in_the_order_of_on_policy(tmp_path):
+    world = train(tmp_path / "ahead", World(), 2)
+    on_policy = test_loop.train(tmp_path / "on", test_loop.World(), stages=[STAGE])
+    assert [[q for _, q in groups] for groups in consumed(world)] == [
+        [g.question_id for g in groups] for groups, *_ in on_policy.told["mgpo_step"]
+    ]
+    assert [{step for step, _ in groups} for groups in consumed(world)] == [{i} for i in range(5)]
+
+
+@pytest.mark.parametrize("crash_at", range(5, 80, 9))
+def test_after_a_crash_the_order_of_the_data_is_that_of_an_undisturbed_run(tmp_path, crash_at):
+    whole = consumed(train(tmp_path / "whole", World()))
+    first = World(crash_at)
+    with suppress(ConnectionAbortedError):
+        train(tmp_path / "crashed", first)
+    train(tmp_path / "crashed", World())
+    steps = sorted((tmp_path / "crashed/rollouts/math").iterdir())
+    recorded = [[q for q, _ in json.loads(step.read_text())[2]] for step in steps]
+    assert recorded == [[q for _, q in groups] for groups in whole]
+
+
+def test_groups_without_a_signal_are_replaced_in_mid_flight(tmp_path):
+    class Unlucky(World):
+        """Some questions are always answered wrongly."""
+
+        def grade(self, rollouts):
+            for group in super().grade(rollouts):
+                unlucky = group.question_id.endswith(("0", "3"))
+                wrong = tuple(replace(v, status="wrong") for v in group.verdicts)
+                yield replace(group, verdicts=wrong) if unlucky else group
+
+    world = train(tmp_path, Unlucky(), stage=replace(STAGE, refill_rounds=2))
+    lines = test_loop.metrics(tmp_path)
+    assert sum(line["replaced_groups"] for line in lines) > 0
+    assert all(len(groups) == 2 for groups in world.told["consumed"])
+    assert max(line["staleness_max"] for line in lines) <= 1
+
+
+def test_what_was_begun_for_steps_that_never_came_is_named(tmp_path):
+    gate = GateConfig(max_truncated_share=0.5, window=1, min_steps=2)
+
+    class Cut(World):
+        def grade(self, rollouts):
+            for group in super().grade(rollouts):
+                yield replace(group, truncated=(True,) * len(group.truncated))
+
+    world = train(tmp_path, Cut(), stage=replace(STAGE, gate=gate))
+    end = json.loads((tmp_path / "rl/math/stage.json").read_text())
+    assert end["steps"] == 2 and end["ended"].startswith("truncation: 100.0%")
+    begun = {(step, question) for step, question, _ in world.told["begun"]}
+    unused = {(int(step), question) for step, questions in end["unused"].items() for question in questions}
+    assert unused and begun - unused == {pair for groups in consumed(world) for pair in groups}
+
+
+def test_a_queue_gives_each_prompt_once_and_ends_when_it_is_closed_and_empty():
+    queue = PromptQueue()
+    queue.put([1, 2])
+    assert queue.take() == [1, 2] and queue.take() == [] and not queue.ended
+    queue.put([3])
+    queue.close()
+    assert queue.ended and queue.take() == []

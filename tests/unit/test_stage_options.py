@@ -1,0 +1,132 @@
+"""What a stage may have of its own: lambda, rate, optimizer, filter, sampling, masks, over stand-ins."""
+
+import json
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import pytest
+import test_loop
+
+from vt_ray.config import ConfigError, OptimizerConfig, StageConfig
+from vt_ray.data.stream import refill_indices, weighted_indices
+from vt_ray.records import Verdict
+from vt_ray.signal_phase.curriculum import stage_optimizer
+
+MATH = StageConfig("math", ["algebra"], 2, 2, 4, 8)
+CODE = StageConfig("code", ["code"], 1, 2, 4, 8)
+
+
+class World(test_loop.World):
+    """Notes how learners are opened and what they load."""
+
+    @contextmanager
+    def learner(self, model_path, optimizer, total_steps, with_reference=False):
+        self.told["opened"].append((optimizer.lr, total_steps, with_reference))
+        with super().learner(model_path, optimizer, total_steps) as learner:
+            yield learner
+
+    def load_state(self, folder, restart_schedule=False):
+        self.told["states"].append((folder.parts[-4], restart_schedule))
+        super().load_state(folder)
+
+
+def test_each_stage_learns_at_its_own_rate_or_the_phases(tmp_path):
+    world = test_loop.train(tmp_path, World(), stages=[replace(MATH, lr=0.5), CODE])
+    assert world.told["opened"] == [(0.5, 2, False), (OptimizerConfig().lr, 1, False)]
+    assert stage_optimizer(OptimizerConfig(lr=1e-3), replace(MATH, lr=None)).lr == 1e-3
+
+
+def test_moments_are_kept_where_a_stage_asks_for_it(tmp_path):
+    kept = test_loop.train(tmp_path / "kept", World(), stages=[MATH, replace(CODE, optimizer_state="keep")])
+    assert kept.told["states"] == [("math", True)]
+    assert test_loop.train(tmp_path / "reset", World(), stages=[MATH, CODE]).told["states"] == []
+
+
+def test_a_stages_own_lambda_takes_the_place_of_the_phases(tmp_path):
+    world = test_loop.train(tmp_path, World(), stages=[replace(MATH, lam=4.0), CODE])
+    assert [weighing.lam for *_, weighing in world.told["weigh"]] == [4.0, 4.0, 1.0]
+
+
+class Known(World):
+    """algebra/0 is always solved, algebra/1 never, algebra/2 has no verdict; of the others every second answer."""
+
+    fixed = {"algebra/0": "correct", "algebra/1": "wrong", "algebra/2": "unverified"}
+
+    def grade(self, rollouts):
+        for group in super().grade(rollouts):
+            statuses = [
+                self.fixed.get(group.question_id, ("correct", "wrong")[i % 2]) for i in range(len(group.verdicts))
+            ]
+            yield replace(group, verdicts=tuple(Verdict(status) for status in statuses))
+
+
+def test_the_filter_leaves_out_what_the_start_model_always_or_never_solves(tmp_path):
+    world = test_loop.train(tmp_path, Known(), stages=[replace(MATH, filter_samples=4)])
+    assert json.loads((tmp_path / "rl/math/pool.json").read_text()) == [f"algebra/{i}" for i in range(3, 7)]
+    asked = {g.question_id for groups, *_ in world.told["mgpo_step"] for g in groups}
+    assert asked <= {f"algebra/{i}" for i in range(3, 7)}
+
+
+@pytest.mark.parametrize("crash_at", range(2, 40, 3))
+def test_an_interrupted_filter_changes_nothing_in_the_end(tmp_path, crash_at):
+    stages = [replace(MATH, filter_samples=4)]
+    test_loop.train(tmp_path / "whole", Known(), stages=stages)
+    with suppress(ConnectionAbortedError):
+        test_loop.train(tmp_path / "crashed", Known(crash_at), stages=stages)
+    test_loop.train(tmp_path / "crashed", Known(), stages=stages)
+    whole, crashed = ((tmp_path / name / "rl/math/model/model.json").read_text() for name in ("whole", "crashed"))
+    assert crashed == whole
+
+
+def test_a_filter_that_leaves_nothing_says_so(tmp_path):
+    class Hopeless(Known):
+        fixed = {f"algebra/{i}": "wrong" for i in range(7)}
+
+    with pytest.raises(ConfigError, match="leaves none of 7 problems"):
+        test_loop.train(tmp_path, Hopeless(), stages=[replace(MATH, filter_samples=4)])
+
+
+def test_where_the_filter_leaves_fewer_than_a_step_takes_the_step_takes_those(tmp_path):
+    world = test_loop.train(tmp_path, Known(), stages=[replace(MATH, filter_samples=4, prompts_per_step=7)])
+    assert [len(groups) for groups, *_ in world.told["mgpo_step"]] == [4, 4]
+
+
+def test_masked_completions_enter_neither_p_c_nor_the_update(tmp_path):
+    class Cut(Known):
+        def grade(self, rollouts):
+            for group in super().grade(rollouts):
+                yield replace(group, truncated=(True, False, False, False))
+
+    for truncated, accuracy in (("zero", 0.5), ("mask", 1 / 3)):
+        world = test_loop.train(tmp_path / truncated, Cut(), stages=[replace(MATH, truncated=truncated)])
+        weights = [(w, g) for groups, ws, *_ in world.told["mgpo_step"] for w, g in zip(ws, groups, strict=True)]
+        free = [(w, g) for w, g in weights if g.question_id not in Known.fixed]
+        assert free and all(w.accuracy == pytest.approx(accuracy) for w, _ in free)
+        assert all((w.advantages[0] == 0) == (truncated == "mask") for w, _ in free)
+
+
+def test_a_tracker_that_samples_prefers_what_is_neither_easy_nor_hopeless(tmp_path):
+    class Extreme(Known):
+        """Only algebra/3 and algebra/4 are undecided."""
+
+        fixed = {f"algebra/{i}": "wrong" for i in (0, 1, 2, 5, 6)}
+
+    stage = replace(MATH, sampling="tracker", lam=50.0, filter_samples=0, prompts_per_step=4, steps=40)
+    world = test_loop.train(tmp_path, Extreme(), stages=[stage])
+    later = [g.question_id for groups, *_ in world.told["mgpo_step"][10:] for g in groups]
+    undecided = sum(later.count(f"algebra/{i}") for i in (3, 4)) / len(later)
+    # By chance alone it would be 2 of 7.
+    assert undecided > 0.4
+
+
+def test_weighted_draws_follow_their_weights():
+    firsts = [weighted_indices([1.0, 3.0, 0.0], 1, (i,))[0] for i in range(2000)]
+    assert firsts.count(1) / 2000 == pytest.approx(0.75, abs=0.03)
+    assert firsts.count(2) == 0
+    assert sorted(weighted_indices([1.0, 3.0, 0.0], 3, ("all",))) == [0, 1, 2]
+    assert weighted_indices([0.0] * 5, 2, ("none",)) == weighted_indices([0.0] * 5, 2, ("none",))
+
+
+def test_a_refill_draws_from_the_whole_pool_in_an_order_of_its_own():
+    assert sorted(refill_indices(9, ("refill", 1))) == list(range(9))
+    assert refill_indices(9, ("refill", 1)) != refill_indices(9, ("refill", 2))
