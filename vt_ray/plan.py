@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vt_ray.config import Config, config_hash
-from vt_ray.data.problem_sets import ProblemSets
+from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.placement import Bundle, place
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -132,6 +132,9 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
         PhasePlan("fuse", 1, 0, f"{len({p.subdomain for p in problems.probe})} specialists"),
     ]
     for s in config.curriculum.stages:
+        if s.filter_samples:
+            asked = len(of_stage(s, problems.train)) * s.filter_samples
+            phases.append(PhasePlan(f"filter {s.name}", 1, asked * s.max_new_tokens, f"{s.filter_samples} samples each"))
         samples = s.steps * s.prompts_per_step * s.group_size
         what = (
             f"{s.prompts_per_step} prompts x {s.group_size}, {s.max_new_tokens} new tokens, {', '.join(s.subdomains)}"
