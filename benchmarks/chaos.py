@@ -2,7 +2,7 @@
 
     python benchmarks/chaos.py --kills 100 --every 8
 
-Generators, verifiers, the tracker, the recorder, learner ranks and the driver are killed with SIGKILL; a killed driver's
+Generators, verifiers, the tracker, the recorder, learner ranks and the driver get SIGKILL; a killed driver's
 command is started again. Prints a table: kills, what the run replaced, seconds, the audit's findings, whether every
 step asked the same questions, how far the losses lie apart, held-out accuracy of both. Last a line of JSON. Ends with 1
 where the run did not end well, the audit found a fault, or the order of the data differs.
