@@ -3,7 +3,7 @@
     python benchmarks/pipelining.py --steps 40 --seeds 0 1
 
 Both schedules start from the same fused model and take the same questions, the generator with one thread, the learner
-with one. Prints for each: seconds for all steps, the share of a step that the busier of the two sides was idle, accuracy
+with one. Prints for each: seconds for all steps, the share of a step that the busier side was idle, accuracy
 on held-out problems at the end with its interval, and the seconds of training until the probing problems were first
 answered as well as on-policy answers them at its end. Last a line of JSON. Evaluations are not counted as training.
 """
