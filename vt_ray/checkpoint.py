@@ -10,13 +10,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from vt_ray.config import digest
 
 MANIFEST = "manifest.json"
+# Files are summed side by side: a checkpoint of a large model is many gigabytes.
+READERS = 8
+PART_BYTES = 4 << 20
 
 
 def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path], None], keep: int) -> None:
@@ -25,7 +30,7 @@ def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path],
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     write_state(partial)
-    files = {str(p.relative_to(partial)): p.stat().st_size for p in partial.rglob("*") if p.is_file()}
+    files = _contents(partial)
     if not files:
         raise RuntimeError(f"nothing was written into {partial}: is the run folder on storage that every node sees?")
     write_json(partial / MANIFEST, {**manifest, "files": files, "files_digest": digest(files)})
@@ -45,13 +50,18 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def committed(folder: Path) -> list[Path]:
-    """The whole step folders under `folder`, oldest first. A damaged one is passed over."""
+    """The step folders under `folder` that have all their files at their sizes, oldest first."""
     return [step for step in sorted(folder.glob("step_*")) if step.suffix != ".partial" and _is_whole(step)]
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole step folder and its manifest; clears away half-written, half-deleted and damaged ones."""
+    """The newest step folder that is whole to the last byte, and its manifest.
+
+    Clears away half-written, half-deleted and damaged ones: the one before them is taken.
+    """
     whole = committed(folder)
+    while whole and _contents(whole[-1]) != json.loads((whole[-1] / MANIFEST).read_text())["files"]:
+        whole.pop()
     for broken in set(folder.glob("step_*")) - set(whole):
         shutil.rmtree(broken)
     return (whole[-1], json.loads((whole[-1] / MANIFEST).read_text())) if whole else None
@@ -60,10 +70,26 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 def _is_whole(step: Path) -> bool:
     try:
         manifest = json.loads((step / MANIFEST).read_text())
-        sizes = {name: (step / name).stat().st_size for name in manifest["files"]}
-        return digest(sizes) == manifest["files_digest"]
+        sizes = all((step / name).stat().st_size == size for name, (size, _) in manifest["files"].items())
+        return sizes and digest(manifest["files"]) == manifest["files_digest"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _contents(step: Path) -> dict[str, list[int]]:
+    """Size and CRC-32 of each file but the manifest, by its path in the folder."""
+    files = sorted(p for p in step.rglob("*") if p.is_file() and p != step / MANIFEST)
+    with ThreadPoolExecutor(READERS) as readers:
+        sums = list(readers.map(_crc32, files))
+    return {str(file.relative_to(step)): [file.stat().st_size, crc] for file, crc in zip(files, sums, strict=True)}
+
+
+def _crc32(file: Path) -> int:
+    crc = 0
+    with file.open("rb") as content:
+        while part := content.read(PART_BYTES):
+            crc = zlib.crc32(part, crc)
+    return crc
 
 
 def write_json(path: Path, value: Any) -> None:

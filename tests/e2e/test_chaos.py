@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from chaos_monkey import endure
+from coin_problems import coin_overrides
 
 pytestmark = pytest.mark.slow
 
@@ -18,10 +19,8 @@ VT_RAY = [sys.executable, "-m", "vt_ray.main", "experiment=tiny"]
 VICTIMS = ["generator_0", "verifier_0", "tracker", "recorder", "learner_0"]
 
 
-def overrides(*names: str) -> list[str]:
-    """One stage of eight steps: long enough to be hit."""
-    stage = "{name: math_short, steps: 8, prompts_per_step: 4, group_size: 4, max_new_tokens: 32}"
-    return [f"curriculum.stages=[{stage}]", *names]
+# Long enough to be hit.
+STAGE = "{name: coins, steps: 12, prompts_per_step: 4, group_size: 4, max_new_tokens: 16}"
 
 
 def test_kills_of_every_kind_lose_nothing_and_the_order_of_the_data_stays(tmp_path):
@@ -29,12 +28,12 @@ def test_kills_of_every_kind_lose_nothing_and_the_order_of_the_data_stays(tmp_pa
         [*VT_RAY, f"runs_dir={tmp_path}", *overrides("run_name=calm")], capture_output=True, text=True
     )
     assert calm.returncode == 0, calm.stderr
-    command = [*VT_RAY, f"runs_dir={tmp_path}", *overrides("run_name=chaos")]
+    command = [*VT_RAY, *coins, f"runs_dir={tmp_path}", "run_name=chaos"]
     chaos = endure(command, tmp_path / "chaos", 8, 4.0, 0, [*VICTIMS, "driver"])
     assert chaos.returncode == 0, chaos.errors
     assert chaos.kills.total() >= 4, chaos
     found = CHAOS["compared"](tmp_path / "calm", tmp_path / "chaos")
     assert found["audit_faults"] == []
-    assert found["steps"] == [8, 8]
+    assert found["steps"] == [12, 12]
     assert found["same_questions"]
     assert json.loads((tmp_path / "chaos/summary.json").read_text())["milestones"]

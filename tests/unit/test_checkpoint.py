@@ -170,3 +170,19 @@ def test_metrics_that_lost_lines_stay_readable_after_the_cut(tmp_path):
 
 def test_lines_of_a_missing_file_are_none(tmp_path):
     assert read_lines(tmp_path / "metrics.jsonl") == []
+
+
+def test_one_flipped_bit_is_noticed_and_the_commit_before_is_taken(tmp_path):
+    steps(tmp_path, 1, 2)
+    model = tmp_path / "step_000002" / "learner" / "model.bin"
+    content = bytearray(model.read_bytes())
+    content[3] ^= 1
+    model.write_bytes(content)
+    assert newest(tmp_path)[0].name == "step_000001"
+    assert names(tmp_path) == ["step_000001"]
+
+
+def test_a_file_that_was_added_is_noticed(tmp_path):
+    steps(tmp_path, 1, 2)
+    (tmp_path / "step_000002" / "stranger").write_text("?")
+    assert newest(tmp_path)[0].name == "step_000001"
