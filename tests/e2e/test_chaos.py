@@ -24,9 +24,8 @@ STAGE = "{name: coins, steps: 12, prompts_per_step: 4, group_size: 4, max_new_to
 
 
 def test_kills_of_every_kind_lose_nothing_and_the_order_of_the_data_stays(tmp_path):
-    calm = subprocess.run(
-        [*VT_RAY, f"runs_dir={tmp_path}", *overrides("run_name=calm")], capture_output=True, text=True
-    )
+    coins = coin_overrides(tmp_path / "problems", STAGE)
+    calm = subprocess.run([*VT_RAY, *coins, f"runs_dir={tmp_path}", "run_name=calm"], capture_output=True, text=True)
     assert calm.returncode == 0, calm.stderr
     command = [*VT_RAY, *coins, f"runs_dir={tmp_path}", "run_name=chaos"]
     chaos = endure(command, tmp_path / "chaos", 8, 4.0, 0, [*VICTIMS, "driver"])
