@@ -13,9 +13,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from vt_ray.config import Config, ConfigError
+from vt_ray.config import Config
 from vt_ray.data.problem_sets import ProblemSets
-from vt_ray.data.prompts import PromptEncoder
+from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.engines.base_model import prepare_base_model
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.interfaces import Cluster, Generator, Verifier
@@ -89,12 +89,8 @@ def load_encoder(config: Config, base: Path, problems: ProblemSets) -> PromptEnc
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    vocabulary = AutoConfig.from_pretrained(base).vocab_size
-    if len(tokenizer) > vocabulary:
-        raise ConfigError(
-            f"the tokenizer of {config.model.path or config.model.source} has {len(tokenizer)} tokens, its model "
-            f"embeds {vocabulary}: take the tokenizer that belongs to the model, or resize the model's embeddings"
-        )
+    model = config.model.path or config.model.source
+    refuse_foreign_tokenizer(len(tokenizer), AutoConfig.from_pretrained(base).vocab_size, model)
     encoder = PromptEncoder(tokenizer, config.data)
     for problem in (*problems.train, *problems.probe, *problems.test):
         encoder.prompt_ids(problem)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from vt_ray.config import ConfigError, DataConfig
-from vt_ray.data.prompts import PromptEncoder, sample_seed
+from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer, sample_seed
 from vt_ray.records import Problem, Solution
 
 EOS = 3
@@ -99,3 +99,9 @@ def test_the_text_probe_is_the_beginning_of_question_and_solution():
     p = problem(solutions=(Solution("direct", "two"), Solution("steps", "other")))
     assert text(encoder().text_probe(p, 8)) == "<1+1?>tw"
     assert text(encoder().text_probe(problem(), 32)) == "<1+1?>2"
+
+
+def test_a_tokenizer_of_another_model_is_named_before_anything_is_computed():
+    refuse_foreign_tokenizer(151_665, 151_936, "qwen")
+    with pytest.raises(ConfigError, match="tokenizer of mine has 300 tokens, its model embeds 256"):
+        refuse_foreign_tokenizer(300, 256, "mine")

@@ -62,6 +62,15 @@ class PromptEncoder:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+def refuse_foreign_tokenizer(tokens: int, embedded: int, model: str) -> None:
+    """Raises ConfigError where the tokenizer has ids that the model has no embedding of."""
+    if tokens > embedded:
+        raise ConfigError(
+            f"the tokenizer of {model} has {tokens} tokens, its model embeds {embedded}: take the tokenizer that belongs "
+            "to the model, or resize the model's embeddings"
+        )
+
+
 def sample_seed(*key: Any) -> int:
     """A 31-bit seed from any printable key: the same on every machine and in every process."""
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4]) >> 1
