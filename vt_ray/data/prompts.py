@@ -66,7 +66,7 @@ def refuse_foreign_tokenizer(tokens: int, embedded: int, model: str) -> None:
     """Raises ConfigError where the tokenizer has ids that the model has no embedding of."""
     if tokens > embedded:
         raise ConfigError(
-            f"the tokenizer of {model} has {tokens} tokens, its model embeds {embedded}: take the tokenizer that belongs "
+            f"the tokenizer of {model} has {tokens} tokens, its model embeds {embedded}: take the one that belongs "
             "to the model, or resize the model's embeddings"
         )
 
