@@ -7,9 +7,10 @@ import torch
 
 from vt_ray.algorithms.logprobs import entropy, selected_logprobs
 from vt_ray.algorithms.losses import mgpo_loss, sft_loss
-from vt_ray.algorithms.packing import rl_token_weight
+from vt_ray.config import MgpoConfig
 
 LOW, HIGH = 0.2, 0.28
+CLIPS = MgpoConfig(clip_low=LOW, clip_high=HIGH)
 
 
 def groups_of_sequences(seed=0):
@@ -54,7 +55,7 @@ def flat(groups, padding=1):
     columns = [[], [], [], []]
     for group in groups:
         for advantage, trainer, rollout in group:
-            w = rl_token_weight(len(groups), len(group), len(trainer))
+            w = 1 / (len(groups) * len(group) * len(trainer))
             for column, pad in zip(columns, (-50.0, 0.0, advantage, 0.0), strict=True):
                 column += [torch.tensor(pad, dtype=torch.float64)] * padding
             for t in range(len(trainer)):
@@ -68,7 +69,7 @@ def flat(groups, padding=1):
 def test_mgpo_loss_and_gradient_equal_the_formula(seed):
     groups = groups_of_sequences(seed)
     leaves = [s[1].requires_grad_() for group in groups for s in group]
-    loss, _ = mgpo_loss(*flat(groups), LOW, HIGH)
+    loss, _ = mgpo_loss(*flat(groups), CLIPS)
     expected = reference(groups)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
     # A sequence of clipped tokens alone has no gradient at all: zeros instead of an error.
@@ -94,7 +95,7 @@ def test_each_side_of_each_clip(ratio, advantage, objective, slope):
     trainer = torch.tensor([math.log(ratio) - 1.0], dtype=torch.float64, requires_grad=True)
     rollout = torch.tensor([-1.0], dtype=torch.float64)
     one = torch.ones(1, dtype=torch.float64)
-    loss, metrics = mgpo_loss(trainer, rollout, advantage * one, one, LOW, HIGH)
+    loss, metrics = mgpo_loss(trainer, rollout, advantage * one, one, CLIPS)
     loss.backward()
     assert loss.item() == pytest.approx(-objective)
     assert trainer.grad.item() == pytest.approx(-slope)
@@ -104,7 +105,7 @@ def test_each_side_of_each_clip(ratio, advantage, objective, slope):
 def test_on_policy_the_loss_is_minus_the_advantages_and_nothing_is_clipped():
     logprobs = torch.tensor([-0.5, -1.5, -2.5], requires_grad=True)
     weights = torch.tensor([0.5, 0.25, 0.25])
-    loss, metrics = mgpo_loss(logprobs, logprobs.detach(), torch.tensor([1.0, -2.0, 4.0]), weights, 0.2, 0.2)
+    loss, metrics = mgpo_loss(logprobs, logprobs.detach(), torch.tensor([1.0, -2.0, 4.0]), weights, MgpoConfig())
     loss.backward()
     assert loss.item() == pytest.approx(-(0.5 - 0.5 + 1.0))
     assert logprobs.grad.tolist() == pytest.approx([-0.5, 0.5, -1.0])
@@ -113,7 +114,7 @@ def test_on_policy_the_loss_is_minus_the_advantages_and_nothing_is_clipped():
 
 def test_mgpo_metrics_are_sums_over_completion_tokens():
     groups = groups_of_sequences(3)
-    _, metrics = mgpo_loss(*flat(groups, padding=3), LOW, HIGH)
+    _, metrics = mgpo_loss(*flat(groups, padding=3), CLIPS)
     gaps = torch.cat([trainer - rollout for group in groups for _, trainer, rollout in group])
     signs = torch.cat([torch.full_like(t, a) for group in groups for a, t, _ in group])
     ratio = gaps.exp()
@@ -153,3 +154,87 @@ def test_logprobs_and_entropy_are_those_of_the_tempered_distribution(temperature
 
 def test_entropy_of_equal_logits_is_the_log_of_their_number():
     assert entropy(torch.zeros(2, 8), 0.5).tolist() == pytest.approx([math.log(8)] * 2)
+
+
+def one_sequence(gaps, advantage, mgpo, **options):
+    """Loss and gradient of one sequence whose tokens the trainer likes `gaps` nats more than the engine did; two tokens
+    of padding with absurd values stand before it."""
+    trainer = torch.tensor([float("nan"), -80.0, *(g - 1.0 for g in gaps)], dtype=torch.float64, requires_grad=True)
+    rollout = torch.tensor([0.0, float("nan"), *([-1.0] * len(gaps))], dtype=torch.float64)
+    weights = torch.tensor([0.0, 0.0, *([1 / len(gaps)] * len(gaps))], dtype=torch.float64)
+    advantages = torch.tensor([float("inf"), 5.0, *([advantage] * len(gaps))], dtype=torch.float64)
+    loss, metrics = mgpo_loss(trainer, rollout, advantages, weights, mgpo, **options)
+    loss.backward()
+    assert trainer.grad[:2].tolist() == [0, 0]
+    return loss.item(), trainer.grad[2:].tolist(), metrics
+
+
+def test_truncated_importance_weights_by_hand():
+    """Probabilities 0.5, 1.5 and 4 times the engine's, cap 2: weights 0.5, 1.5, 2; rho is 1 and nothing is clipped."""
+    gaps = [math.log(0.5), math.log(1.5), math.log(4.0)]
+    loss, slopes, metrics = one_sequence(gaps, 3.0, MgpoConfig(importance_cap=2.0))
+    assert loss == pytest.approx(-3.0 * (0.5 + 1.5 + 2.0) / 3)
+    assert slopes == pytest.approx([-0.5, -1.5, -2.0])
+    assert (metrics["importance_capped_tokens"], metrics["clipped_tokens"]) == (1, 0)
+
+
+def test_on_policy_a_cap_changes_nothing():
+    plain, capped = (one_sequence([0.0, 0.0], 3.0, MgpoConfig(importance_cap=cap)) for cap in (0.0, 2.0))
+    assert plain[:2] == capped[:2]
+
+
+def test_a_sequences_ratio_by_hand():
+    """Ratios 2 and 1/2 of two tokens are a ratio of 1 of the sequence; 2 and 2 are 2, clipped at 1.28."""
+    sequence = MgpoConfig(ratio="sequence", clip_low=LOW, clip_high=HIGH)
+    ids = {"sequence_ids": torch.tensor([0, 0, 1, 1])}
+    loss, slopes, metrics = one_sequence([math.log(2), -math.log(2)], 3.0, sequence, **ids)
+    assert loss == pytest.approx(-3.0)
+    # d/d logprob_t of exp(mean) is 1/2 for each token: together one.
+    assert slopes == pytest.approx([-1.5, -1.5])
+    assert metrics["clipped_tokens"] == 0
+    loss, slopes, metrics = one_sequence([math.log(2), math.log(2)], 3.0, sequence, **ids)
+    assert loss == pytest.approx(-3.0 * 1.28)
+    assert (slopes, metrics["clipped_tokens"]) == ([0, 0], 2)
+    # The drift from the engine is told by token, whatever the ratio.
+    assert metrics["logprob_gap_max"] == pytest.approx(math.log(2))
+
+
+def test_sequences_of_several_rows_are_told_apart():
+    sequence = MgpoConfig(ratio="sequence", clip_high=0.9)
+    gaps = torch.tensor([[0.1, 0.3, -0.1], [0.05, 0.0, 0.2]], dtype=torch.float64)
+    ids = torch.tensor([[0, 0, 1], [0, 1, 1]])
+    ones = torch.ones_like(gaps)
+    loss, _ = mgpo_loss(gaps, 0 * gaps, ones, ones, sequence, sequence_ids=ids)
+    expected = 2 * math.exp(0.2) + math.exp(-0.1) + math.exp(0.05) + 2 * math.exp(0.1)
+    assert loss.item() == pytest.approx(-expected)
+
+
+def test_the_kl_term_by_hand():
+    """Log-ratios reference / trainer of ln 2 and 0: k3 is 2 - 1 - ln 2 and 0; its slope is 1 - ratio."""
+    reference = torch.tensor([0.0, 0.0, -1.0 + math.log(2), -1.0], dtype=torch.float64)
+    mgpo = MgpoConfig(kl_coef=0.5)
+    loss, slopes, metrics = one_sequence([0.0, 0.0], 0.0, mgpo, reference_logprobs=reference)
+    assert loss == pytest.approx(0.5 * (1 - math.log(2)) / 2)
+    assert slopes == pytest.approx([0.5 * (1 - 2) / 2, 0.0])
+    assert metrics["reference_kl"] == pytest.approx(1 - math.log(2))
+
+
+def test_a_ratio_that_explodes_does_not_make_the_loss_infinite():
+    loss, slopes, _ = one_sequence([500.0, 0.0], -1.0, MgpoConfig())
+    assert math.isfinite(loss) and all(map(math.isfinite, slopes))
+
+
+@pytest.mark.parametrize("mgpo", [CLIPS, MgpoConfig(importance_cap=1.5), MgpoConfig(ratio="sequence")])
+def test_the_loss_of_a_batch_is_the_sum_of_its_parts(mgpo):
+    groups = groups_of_sequences(7)
+    columns = flat(groups)
+    starts = [i for i, w in enumerate(columns[3]) if w == 0]
+    ids = torch.cumsum(columns[3] == 0, 0) - 1
+    whole, metrics = mgpo_loss(*columns, mgpo, sequence_ids=ids)
+    cut = starts[4]
+    parts = [
+        mgpo_loss(*(c[part] for c in columns), mgpo, sequence_ids=ids[part] - ids[part].min())
+        for part in (slice(None, cut), slice(cut, None))
+    ]
+    assert sum(loss.item() for loss, _ in parts) == pytest.approx(whole.item())
+    assert sum(m["clipped_tokens"] for _, m in parts) == metrics["clipped_tokens"]

@@ -1,10 +1,13 @@
 """The accuracy tracker: p_c from the current group, history over the run."""
 
-import json
-
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vt_ray.algorithms.tracker import AccuracyTracker
+from vt_ray.algorithms.mgpo import weight
+from vt_ray.algorithms.tracker import AccuracyTracker, expected_weight
 from vt_ray.config import TrackerConfig
 from vt_ray.records import GradedGroup, Verdict, Weighing
 
@@ -68,11 +71,11 @@ def test_saved_and_loaded_history_goes_on_as_if_never_interrupted(tmp_path):
     whole, first = tracker_of_groups(), tracker_of_groups()
     whole.weigh([group("a", "+-?-"), group("b/é", "++--")], 0, Weighing(1.0))
     first.weigh([group("a", "+-?-"), group("b/é", "++--")], 0, Weighing(1.0))
-    first.save(tmp_path / "tracker.json")
-    json.loads((tmp_path / "tracker.json").read_text())
+    first.save(tmp_path / "tracker.parquet")
+    assert pq.read_table(tmp_path / "tracker.parquet").column("question_id").to_pylist() == ["a", "b/é"]
     second = tracker_of_groups()
     second.weigh([group("forgotten", "++--")], 0, Weighing(1.0))
-    second.load(tmp_path / "tracker.json")
+    second.load(tmp_path / "tracker.parquet")
     assert second.weigh([group("a", "++--")], 1, Weighing(1.0)) == whole.weigh([group("a", "++--")], 1, Weighing(1.0))
     assert second.history == whole.history
 
@@ -83,3 +86,99 @@ def test_a_group_without_any_verdict_has_no_accuracy_and_counts_nowhere():
     assert found.accuracy is None
     assert found.weight == 0.0
     assert found.advantages == (0.0, 0.0, 0.0)
+
+
+def remembering(decay=0.5):
+    return AccuracyTracker(TrackerConfig(estimator="history", decay=decay))
+
+
+def test_a_posterior_by_hand():
+    """Version 3: 2 right, 2 wrong. Version 5, each worth a quarter by then: 1 right, 3 wrong. Prior Beta(1, 1)."""
+    tracker = remembering()
+    tracker.weigh([group("q", "++--")], 3, Weighing(1.0))
+    [got] = tracker.weigh([group("q", "+---")], 5, Weighing(1.0))
+    # Beta(1 + 2/4 + 1, 1 + 2/4 + 3) = Beta(2.5, 4.5)
+    assert got.accuracy == 0.25
+    assert got.estimate == pytest.approx(2.5 / 7)
+    assert got.weight == pytest.approx(expected_weight(2.5, 4.5, 1.0))
+    # The advantages are the current group's own, (r - 1/4) / (sqrt 3 / 4).
+    assert [a / got.weight for a in got.advantages] == pytest.approx([3**0.5, *[-(3**-0.5)] * 3], abs=1e-5)
+
+
+def test_a_group_of_an_older_version_counts_as_much_less_as_it_is_older():
+    early, late = remembering(), remembering()
+    early.note([group("q", "++--")], 1)
+    early.note([group("q", "+---")], 3)
+    late.note([group("q", "+---")], 3)
+    late.note([group("q", "++--")], 1)
+    assert early.history == late.history
+    assert (late.history["q"].right, late.history["q"].wrong) == (1 + 2 / 4, 3 + 2 / 4)
+
+
+def test_what_counts_nowhere_changes_no_posterior():
+    tracker = remembering()
+    tracker.note([group("q", "+-??")], 0)
+    assert (tracker.history["q"].right, tracker.history["q"].wrong, tracker.history["q"].unverified) == (1, 1, 2)
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(1, 1), (2.5, 4.5), (1, 9), (40, 3), (0.5, 0.5), (900, 100)])
+@pytest.mark.parametrize("lam", [0.5, 1.0, 4.0])
+def test_the_expected_weight_is_the_integral(right, wrong, lam):
+    """Against a plain sum over a million points in p (in t = sqrt p and its like, where a density has a pole)."""
+    t = (np.arange(1_000_000) + 0.5) / 1_000_000 * np.pi / 2
+    p, jacobian = np.sin(t) ** 2, np.sin(2 * t)
+    density = p ** (right - 1) * (1 - p) ** (wrong - 1) * jacobian
+    expected = (density * np.asarray(weight(p.tolist(), lam))).sum() / density.sum()
+    assert expected_weight(right, wrong, lam) == pytest.approx(expected, abs=1e-6)
+
+
+def test_lambda_zero_weighs_exactly_one_whatever_is_known():
+    for right, wrong in ((1, 1), (3, 900), (1e6, 1e6)):
+        assert expected_weight(right, wrong, 0.0) == 1.0
+
+
+def test_much_data_makes_the_expectation_the_weight_of_the_mean():
+    assert expected_weight(1e6, 3e6, 2.0) == pytest.approx(weight(0.25, 2.0), abs=1e-4)
+
+
+def test_a_question_is_expected_by_what_is_left_of_its_past():
+    tracker = remembering()
+    tracker.note([group("hard", "--------"), group("even", "++++----")], 0)
+    hard, even, new = tracker.expected_weights(["hard", "even", "new"], 0, 2.0)
+    assert hard < new < even
+    # After many versions nothing is known any more.
+    assert tracker.expected_weights(["hard", "new"], 100, 2.0) == pytest.approx([new, new])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.text("+-?", min_size=2, max_size=4), st.integers(0, 9)), max_size=8),
+    st.integers(0, 8),
+)
+def test_saved_and_loaded_anywhere_the_same_calls_give_the_same_bits(tmp_path_factory, calls, cut):
+    whole, broken = remembering(0.9), remembering(0.9)
+    path = tmp_path_factory.getbasetemp() / "broken.parquet"
+    for i, (question, marks, version) in enumerate(calls):
+        if i == cut:
+            broken.save(path)
+            broken = remembering(0.9)
+            broken.load(path)
+        told = ([group(question, marks)], version, Weighing(1.0))
+        assert whole.weigh(*told) == broken.weigh(*told)
+    assert whole.history == broken.history
+
+
+def test_long2short_changes_the_advantages_and_not_the_weight():
+    lengths = (10, 20, 20, 5)
+    told = GradedGroup("q", "s", tuple(Verdict(STATUS[m]) for m in "+++-"), 1, lengths, (False,) * 4, None)
+    [plain] = tracker_of_groups().weigh([told], 0, Weighing(1.0))
+    [shaped] = tracker_of_groups().weigh([told], 0, Weighing(1.0, length_reward=0.2))
+    assert (shaped.accuracy, shaped.weight) == (plain.accuracy, plain.weight) == (0.75, weight(0.75, 1.0))
+    # s = .1, .05, .05: mean 1/15, deviations 1/30, -1/60, -1/60: r' = 1.2, .9, .9, 0.
+    rewards = np.array([1.2, 0.9, 0.9, 0.0])
+    expected = plain.weight * (rewards - rewards.mean()) / (rewards.std() + 1e-6)
+    assert shaped.advantages == pytest.approx(expected.tolist())
+
+
+def test_without_a_norm_the_advantage_is_the_weighted_difference_from_the_mean():
+    [got] = tracker_of_groups().weigh([group("q", "+---")], 0, Weighing(1.0, "none"))
+    assert got.advantages == pytest.approx([got.weight * a for a in (0.75, -0.25, -0.25, -0.25)])

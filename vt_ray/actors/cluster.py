@@ -140,12 +140,12 @@ class RayCluster:
 
     @contextmanager
     def tracker(self, tracker: TrackerConfig) -> Iterator[RayTracker]:
-        yield RayTracker(self._start(TrackerActor, "tracker", tracker, self.log_folder))
+        yield RayTracker(lambda: self._start(TrackerActor, "tracker", tracker, self.log_folder))
         ray.kill(self._actors.pop("tracker"))
 
     @contextmanager
     def recorder(self) -> Iterator[RayRecorder]:
-        yield RayRecorder(self._start(RecorderActor, "recorder", self.log_folder))
+        yield RayRecorder(lambda: self._start(RecorderActor, "recorder", self.log_folder))
         ray.kill(self._actors.pop("recorder"))
 
     def _engine_spec(self, model_path: Path) -> EngineSpec:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import ray
+from ray.actor import ActorHandle
 
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.replaceable import Replaceable
 from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 
 
@@ -85,8 +87,8 @@ def rollout_rows(
 class RayRecorder:
     """Implements `interfaces.Recorder`."""
 
-    def __init__(self, actor):
-        self.actor = actor
+    def __init__(self, spawn: Callable[[], ActorHandle]):
+        self._seat = Replaceable(spawn)
 
     def write(
         self,
@@ -99,4 +101,6 @@ class RayRecorder:
     ) -> None:
         bare = [replace(g, rollouts=None) for g in groups]
         handles = [g.rollouts for g in groups]
-        ray.get(self.actor.write.remote(path, stage, step, bare, list(weights), list(map(tuple, fates)), *handles))
+        told = [tuple(of_group) for of_group in fates]
+        # Written once more by another one, it is the same file.
+        self._seat.call(lambda actor: actor.write.remote(path, stage, step, bare, list(weights), told, *handles))

@@ -1,4 +1,6 @@
-"""placeholder until merge"""
+"""Which questions a stage can learn from, by the answers of its start model (section 6)."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -6,14 +8,18 @@ from vt_ray.records import GradedGroup
 
 
 def split_by_signal(groups: Sequence[GradedGroup]) -> tuple[list[str], dict[str, str]]:
-    kept = []
-    dropped = {}
-    for g in groups:
-        r = [v.reward for v in g.verdicts if v.valid]
-        if not r:
-            dropped[g.question_id] = "unverified"
-        elif min(r) == max(r):
-            dropped[g.question_id] = "solved" if r[0] else "unsolved"
+    """Ids of the questions with some answers right and some wrong, and the others with the reason against them:
+    "always solved", "never solved", "without a verdict". Answers that count nowhere count nowhere here."""
+    kept: list[str] = []
+    dropped: dict[str, str] = {}
+    for group in groups:
+        rewards = [reward for reward, valid in zip(group.rewards, group.valid, strict=True) if valid]
+        if not rewards:
+            dropped[group.question_id] = "without a verdict"
+        elif all(reward == 1 for reward in rewards):
+            dropped[group.question_id] = "always solved"
+        elif not any(rewards):
+            dropped[group.question_id] = "never solved"
         else:
-            kept.append(g.question_id)
+            kept.append(group.question_id)
     return kept, dropped

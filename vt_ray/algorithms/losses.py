@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import torch
 
+from vt_ray.config import MgpoConfig
+
 Metrics = dict[str, torch.Tensor]
+
+# A ratio beyond exp(20) says that something is broken; it must not turn the whole loss into inf.
+MAX_LOG_RATIO = 20.0
 
 
 def mgpo_loss(
@@ -16,32 +21,72 @@ def mgpo_loss(
     rollout_logprobs: torch.Tensor,
     advantages: torch.Tensor,
     token_weights: torch.Tensor,
-    clip_low: float,
-    clip_high: float,
+    mgpo: MgpoConfig,
+    sequence_ids: torch.Tensor | None = None,
+    reference_logprobs: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Metrics]:
     """-J_MGPO: sum_t w_t * -min(rho_t * A'_t, clip(rho_t, 1-eps_low, 1+eps_high) * A'_t) (section 3.4).
 
     All tensors have one shape, [T] or [B, T]: log-probabilities in nats of the sampled token, `advantages` the
-    weighted A' of the token's rollout, `token_weights` 1 / (groups * valid rollouts in the group * completion
-    length), 0 on prompts and padding. rho is per token. Metrics are sums over completion tokens, so that ranks
-    can add them.
+    weighted A' of the token's rollout, `token_weights` from `aggregation`, 0 on prompts and padding, where
+    nothing counts. Options of `mgpo`, none of them the paper's:
+
+    * ratio "sequence" (GSPO): rho is exp of the mean log-ratio over the completion; `sequence_ids` (int64) tell the
+      sequences of a row apart, each of which lies whole in it.
+    * importance_cap C: rho is taken against the trainer itself before the update, and each token's term multiplied by
+      min(trainer / engine probability, C) (truncated importance sampling). A batch gives one update, so the trainer
+      before it is the trainer now, without its gradient: rho is 1, and never clipped.
+    * kl_coef: plus kl_coef * w_t * (exp(d) - 1 - d), d = log reference - log trainer (the k3 estimator).
+
+    Metrics are sums over completion tokens (`_max`: the largest), so that ranks can add them.
     """
     is_completion = token_weights > 0
-    log_ratio = torch.where(is_completion, trainer_logprobs - rollout_logprobs, 0.0)
+    advantages = torch.where(is_completion, advantages, 0.0)
+    engine_gap = _gap(trainer_logprobs, rollout_logprobs, is_completion)
+    log_ratio, importance = engine_gap, torch.ones_like(engine_gap)
+    if mgpo.importance_cap > 0:
+        log_ratio = _gap(trainer_logprobs, trainer_logprobs.detach(), is_completion)
+        importance = engine_gap.detach().exp().clamp(max=mgpo.importance_cap)
+    if mgpo.ratio == "sequence":
+        log_ratio = _mean_over_sequences(log_ratio, is_completion, sequence_ids)
     ratio = log_ratio.exp()
-    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    clipped = ratio.clamp(1 - mgpo.clip_low, 1 + mgpo.clip_high)
     objective = torch.minimum(ratio * advantages, clipped * advantages)
-    loss = -(token_weights * objective).sum()
+    loss = -(token_weights * importance * objective).sum()
     with torch.no_grad():
         was_clipped = (clipped * advantages < ratio * advantages) & is_completion
         metrics = {
             "tokens": is_completion.sum(),
             "clipped_tokens": was_clipped.sum(),
             # k3 estimator of KL(rollout || trainer), from tokens sampled by the rollout engine.
-            "rollout_kl": torch.where(is_completion, ratio - 1 - log_ratio, 0.0).sum(),
-            "logprob_gap_max": log_ratio.abs().max(),
+            "rollout_kl": (engine_gap.exp() - 1 - engine_gap).sum(),
+            "logprob_gap_max": engine_gap.abs().max(),
         }
+        if mgpo.importance_cap > 0:
+            metrics["importance_capped_tokens"] = (engine_gap.exp() > mgpo.importance_cap).sum()
+    if reference_logprobs is not None:
+        gap = _gap(reference_logprobs, trainer_logprobs, is_completion)
+        kl = gap.exp() - 1 - gap
+        loss = loss + mgpo.kl_coef * (token_weights * kl).sum()
+        metrics["reference_kl"] = kl.detach().sum()
     return loss, metrics
+
+
+def _gap(logprobs: torch.Tensor, others: torch.Tensor, is_completion: torch.Tensor) -> torch.Tensor:
+    """Log of the ratio of two probabilities of the sampled tokens; 0 elsewhere, whatever stands there."""
+    return torch.where(is_completion, logprobs - others, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def _mean_over_sequences(values: torch.Tensor, where: torch.Tensor, sequence_ids: torch.Tensor | None) -> torch.Tensor:
+    """At each token of a completion the mean of `values` over the whole completion, 0 elsewhere."""
+    if sequence_ids is None:
+        raise ValueError("ratio='sequence' needs sequence_ids: rows hold several sequences")
+    rows = torch.arange(values.numel(), device=values.device).div(values.shape[-1], rounding_mode="floor")
+    ids = sequence_ids.flatten() + rows * (int(sequence_ids.max()) + 1)
+    sums, counts = (
+        values.new_zeros(int(ids.max()) + 1).index_add(0, ids, v.flatten().to(values.dtype)) for v in (values, where)
+    )
+    return torch.where(where, (sums / counts.clamp(min=1))[ids].view_as(values), 0.0)
 
 
 def sft_loss(trainer_logprobs: torch.Tensor, token_weights: torch.Tensor) -> tuple[torch.Tensor, Metrics]:

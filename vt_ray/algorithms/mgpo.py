@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
+from vt_ray.config import ADVANTAGE_NORMS
+
 STD_EPSILON = 1e-6
 
 Numbers = float | Sequence[float] | Sequence[Sequence[float]] | torch.Tensor
@@ -52,15 +54,33 @@ def group_advantages(
     rewards: Sequence[float] | Sequence[Sequence[float]] | torch.Tensor,
     lam: float,
     valid: Sequence[bool] | torch.Tensor | None = None,
+    norm: str = "std",
 ) -> torch.Tensor:
-    """A'_i = w_ME(q) * (r_i - mean) / (std + 1e-6), group-normalised over the valid rollouts (section 3.4).
+    """A'_i = w_ME(q) * A_i (section 3.4): the weight multiplies the normalised advantage.
 
-    `rewards` is [.., G], one row a question; `valid` is False where the verifier gave no verdict: those
-    rollouts get 0 and enter neither p_c, mean nor std. The std is the population's. A group whose valid
-    rewards are all equal, or with fewer than two valid rollouts, gets 0. Returns [.., G] in
-    the rewards' own floating type (float64 for lists), computed in float64.
-    Raises ValueError for a shape mismatch, a non-finite valid reward or a bad `lam`.
+    `rewards` is binary, [.., G], one row a question; see `normalised_advantages` for the rest. Raises ValueError for a
+    shape mismatch, a non-finite valid reward or a bad `lam`.
     """
+    r, mask = _masked(rewards, valid)
+    w = torch.as_tensor(weight(group_accuracy(r, mask), lam), dtype=torch.float64).unsqueeze(-1)
+    return (w * normalised_advantages(r, mask, norm)).to(_dtype(rewards))
+
+
+def normalised_advantages(
+    rewards: Sequence[float] | Sequence[Sequence[float]] | torch.Tensor,
+    valid: Sequence[bool] | torch.Tensor | None = None,
+    norm: str = "std",
+) -> torch.Tensor:
+    """A_i = (r_i - mean) / (std + 1e-6) of each group, over its valid rollouts (section 3.4): GRPO's.
+
+    `rewards` is [.., G]; `valid` is False where the verifier gave no verdict: those rollouts get 0 and enter neither
+    mean nor std. The std is the population's; `norm` "none" leaves it out (Dr. GRPO). A group whose valid rewards are
+    all equal, or with fewer than two valid rollouts, gets 0. Returns [.., G] in the rewards' own floating type
+    (float64 for lists), computed in float64. Raises ValueError for a shape mismatch, a non-finite valid reward or an
+    unknown `norm`.
+    """
+    if norm not in ADVANTAGE_NORMS:
+        raise ValueError(f"norm={norm!r} must be one of {', '.join(ADVANTAGE_NORMS)}")
     r, mask = _masked(rewards, valid)
     if not bool(torch.isfinite(r).all()):
         raise ValueError(f"rewards must be finite where valid, got {rewards}: mark failed verdicts as not valid")
@@ -68,13 +88,12 @@ def group_advantages(
     mean = r.sum(-1, keepdim=True) / count
     centred = torch.where(mask, r - mean, torch.zeros_like(r))
     std = (centred.square().sum(-1, keepdim=True) / count).sqrt()
-    w = torch.as_tensor(weight(group_accuracy(r, mask), lam), dtype=torch.float64).unsqueeze(-1)
     # Compared, not computed: rounding of the mean must not turn equal rewards into a signal.
     low = torch.where(mask, r, torch.full_like(r, torch.inf)).amin(-1, keepdim=True)
     high = torch.where(mask, r, torch.full_like(r, -torch.inf)).amax(-1, keepdim=True)
     has_signal = (low < high) & (mask.sum(-1, keepdim=True) >= 2)
-    advantages = torch.where(has_signal, w * centred / (std + STD_EPSILON), torch.zeros_like(r))
-    return advantages.to(_dtype(rewards))
+    scale = std + STD_EPSILON if norm == "std" else torch.ones_like(std)
+    return torch.where(has_signal, centred / scale, torch.zeros_like(r)).to(_dtype(rewards))
 
 
 def _masked(rewards: Numbers, valid: Sequence[bool] | torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
