@@ -11,7 +11,10 @@ Dropped (it counts nowhere in the update):
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+
+import numpy as np
 
 from vt_ray.records import GradedGroup, GroupWeight
 
@@ -33,3 +36,13 @@ def fates(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight]) -> list
 def fates_of_replaced(groups: Sequence[GradedGroup]) -> list[tuple[str, ...]]:
     """Of groups that no update has taken."""
     return [tuple("replaced" if v.valid else "unverified" for v in group.verdicts) for group in groups]
+
+
+def completion_digest(question_id: str, sample: int, token_ids: Sequence[int]) -> int:
+    """A CRC-32 of which completion this is: its question, its number in the group, its tokens.
+
+    An update reports the sum over all completions that it computed (`consumed_digest`): whatever their order, rows and
+    ranks, the sum over the same completions of the rollout file must be equal. Sums stay exact in float64 up to two
+    million completions.
+    """
+    return zlib.crc32(np.asarray(token_ids, dtype="<i8").tobytes(), zlib.crc32(f"{question_id}\0{sample}\0".encode()))
