@@ -67,11 +67,12 @@ class TrainingEngine:
         import deepspeed
 
         policy = load_policy(self.spec).requires_grad_(False)
+        # In the learner's own mode: sequence parallelism is left out of `eval`.
         if self.spec.learner.zero_stage < 3:
             return policy.to(self.device).train()
         engine, *_ = deepspeed.initialize(model=policy, config=reference_config(self.spec))
-        # As the learner computes, in its mode: sequence parallelism is left out of `eval`.
-        return engine.train()
+        engine.train()
+        return engine
 
     @property
     def rank(self) -> int:
