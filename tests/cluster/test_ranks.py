@@ -1,20 +1,29 @@
-"""The same gradients whatever the ranks, the ZeRO stage and the packing: all normalisers are global."""
+"""The same gradients whatever the ranks, the ZeRO stage, the rows and who shares them: all normalisers are global."""
 
 from __future__ import annotations
 
 import random
 import socket
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 import torch
 
-from vt_ray.algorithms.packing import TrainSequence, deal, pack, rl_token_weight
-from vt_ray.config import LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
-from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
+from vt_ray.actors.learners import rl_sequences
+from vt_ray.algorithms.aggregation import completion_token_weights
+from vt_ray.algorithms.packing import TrainSequence, deal
+from vt_ray.config import AGGREGATIONS, ConfigError, LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
+from vt_ray.engines.learner_spec import LearnerSpec
+from vt_ray.engines.training import TrainingEngine, init_process_group
+from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 
 pytestmark = pytest.mark.slow
+
+TEMPERATURE, MAX_NEW_TOKENS = 0.9, 40
+Gradients = dict[str, torch.Tensor]
 
 
 @ray.remote
@@ -23,92 +32,203 @@ class Rank:
 
     def __init__(self, rank: int, world_size: int, port: int):
         torch.set_num_threads(1)
-        self.rank = rank
         init_process_group(rank, world_size, "127.0.0.1", port)
 
-    def gradients(self, spec: LearnerSpec, sequences: list[TrainSequence], row_tokens: int) -> dict[str, torch.Tensor]:
+    def gradients(
+        self, spec: LearnerSpec, sequences: list[TrainSequence], mgpo: MgpoConfig, counts: dict[str, float]
+    ) -> tuple[Gradients, dict[str, float]]:
+        """Of the first step, with its metrics."""
+        with closing(TrainingEngine(spec)) as engine:
+            return self.shown(engine, sequences, mgpo, counts)
+
+    def moved(self, spec: LearnerSpec, sequences: list[TrainSequence], mgpo: MgpoConfig) -> list[tuple]:
+        """Gradients and metrics before the first step, and after two real ones."""
+        with closing(TrainingEngine(spec)) as engine:
+            before = self.shown(engine, sequences, mgpo, {})
+        with closing(TrainingEngine(spec)) as engine:
+            for _ in range(2):
+                engine.sft_step(engine.rows(sequences))
+            return [before, self.shown(engine, sequences, mgpo, {})]
+
+    def trained(self, spec: LearnerSpec, sequences: list[TrainSequence]) -> tuple[list[float], list[str], float]:
+        """A fingerprint after two steps, the names of the weights, and the loss of the second."""
+        with closing(TrainingEngine(spec)) as engine:
+            losses = [engine.sft_step(engine.rows(sequences))["loss"] for _ in range(2)]
+            names = [entry.name for bucket in engine.export_weights(1 << 20) for entry in bucket.entries]
+            return engine.token_logprobs(range(5, 25)), names, losses[-1]
+
+    def shown(
+        self, engine: TrainingEngine, sequences: list[TrainSequence], mgpo: MgpoConfig, counts: dict[str, float]
+    ) -> tuple[Gradients, dict[str, float]]:
         from deepspeed.utils import safe_get_full_grad
 
-        engine = TrainingEngine(spec)
         engine.engine.step = lambda: None
         # DeepSpeed knows the norm from the step that is left out.
         engine.engine.get_global_grad_norm = lambda: 0.0
-        engine.mgpo_step(pack(sequences, row_tokens), MgpoConfig(), temperature=0.9)
-        out = {}
-        for name, parameter in engine.module.named_parameters():
-            full = parameter.grad if spec.learner.zero_stage == 0 else safe_get_full_grad(parameter)
-            out[name] = full.detach().clone()
-        engine.close()
-        return out
+        metrics = engine.mgpo_step(engine.rows(sequences), mgpo, TEMPERATURE, counts)
+        plain = engine.spec.learner.zero_stage == 0
+        named = engine.module.named_parameters()
+        return {n: (p.grad if plain else safe_get_full_grad(p)).detach().clone() for n, p in named}, metrics
 
 
-def learner_ranks(world_size: int) -> list:
+@pytest.fixture(scope="module")
+def one(cluster):
+    (rank,) = started(1)
+    yield rank
+    ray.kill(rank)
+
+
+@pytest.fixture(scope="module")
+def two(cluster):
+    ranks = started(2)
+    yield ranks
+    for rank in ranks:
+        ray.kill(rank)
+
+
+def started(world_size: int) -> list:
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
     return [Rank.options(num_cpus=0.1).remote(rank, world_size, port) for rank in range(world_size)]
 
 
-def batch(num_groups: int = 5, group_size: int = 4) -> list[TrainSequence]:
-    rng = random.Random(0)
-    sequences = []
-    for _ in range(num_groups):
-        prompt = tuple(rng.randrange(4, 200) for _ in range(rng.randrange(3, 12)))
-        for _ in range(group_size):
-            completion = tuple(rng.randrange(4, 200) for _ in range(rng.randrange(1, 30)))
-            logprobs = tuple(rng.uniform(-7, -5) for _ in completion)
-            weight = rl_token_weight(num_groups, group_size, len(completion))
-            sequences.append(TrainSequence(prompt, completion, weight, rng.uniform(-2, 2), logprobs))
-    return sequences
+def graded(num_groups: int = 5, group_size: int = 4) -> list[tuple[GradedGroup, Rollouts, tuple[float, ...]]]:
+    """Groups of unlike lengths, the second with a completion that has no verdict; advantages at random."""
+    dice = random.Random(0)
+    out = []
+    for g in range(num_groups):
+        prompt = tuple(dice.randrange(4, 200) for _ in range(dice.randrange(3, 12)))
+        answers = [tuple(dice.randrange(4, 200) for _ in range(dice.randrange(1, 30))) for _ in range(group_size)]
+        completions = tuple(
+            Completion(i, ids, tuple(dice.uniform(-7, -5) for _ in ids), "", "stop", ((0, len(ids)),), 0.0)
+            for i, ids in enumerate(answers)
+        )
+        verdicts = tuple(Verdict("unverified" if (g, i) == (1, 2) else "wrong") for i in range(group_size))
+        lengths, cut = tuple(map(len, answers)), (False,) * group_size
+        group = GradedGroup(f"algebra/{g}", "algebra", verdicts, len(prompt), lengths, cut, None)
+        problem = Problem(f"algebra/{g}", "algebra", "math", "?", "1")
+        out.append((group, Rollouts(problem, prompt, completions), tuple(dice.uniform(-2, 2) for _ in answers)))
+    return out
 
 
-def spec(base_model: Path, zero_stage: int, rows_per_batch: int = 2) -> LearnerSpec:
-    optimizer = OptimizerConfig(lr=1e-3, max_grad_norm=1e9)
-    return LearnerSpec(
-        str(base_model),
-        ModelConfig(),
-        optimizer,
-        LearnerConfig(zero_stage=zero_stage, rows_per_batch=rows_per_batch),
-        10,
-        0,
-    )
+def batch(mgpo: MgpoConfig) -> list[TrainSequence]:
+    groups = graded()
+    weights = completion_token_weights([g for g, _, _ in groups], mgpo.aggregation, MAX_NEW_TOKENS)
+    advantages = [a for _, _, a in groups]
+    return rl_sequences([r for _, r, _ in groups], list(zip(weights, advantages, strict=True)))[0]
 
 
-def worst_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+def spec(base_model: Path, **learner) -> LearnerSpec:
+    optimizer = OptimizerConfig(lr=1e-3, warmup_steps=0, max_grad_norm=1e9)
+    # A few chunks for each micro-batch.
+    given = {"zero_stage": 1, "row_tokens": 96, "rows_per_batch": 2, "logprob_chunk_tokens": 40} | learner
+    return LearnerSpec(str(base_model), ModelConfig(), optimizer, LearnerConfig(**given), 10, 0)
+
+
+def unlike(sequences: list[TrainSequence]) -> list[list[TrainSequence]]:
+    """Two ranks' shares; the second has fewer rows on purpose and fills up with empty ones."""
+    first, second = deal([len(s) for s in sequences], 2)
+    return [[sequences[i] for i in share] for share in (first + second[3:], second[:3])]
+
+
+def worst_difference(a: Gradients, b: Gradients) -> float:
     """Relative to the largest gradient of the tensor."""
     assert a.keys() == b.keys()
     return max(((a[k] - b[k]).abs().max() / a[k].abs().max().clamp(min=1e-8)).item() for k in a)
 
 
+def assert_same(found, reference) -> None:
+    gradients, metrics = reference
+    for others, their_metrics in found:
+        assert worst_difference(gradients, others) < 2e-5
+        for name in ("loss", "tokens", "entropy", "rollout_kl", "logprob_gap_max"):
+            assert their_metrics[name] == pytest.approx(metrics[name], rel=1e-4, abs=1e-6), name
+
+
 @pytest.fixture(scope="module")
-def reference(cluster, base_model):
-    """One rank, ZeRO 0, one sequence a row."""
-    (rank,) = learner_ranks(1)
-    yield ray.get(rank.gradients.remote(spec(base_model, 0, 1), batch(), 1))
-    ray.kill(rank)
+def reference(one, base_model):
+    """{objective: gradients and metrics} of one rank, ZeRO 0, one sequence a row, one row a micro-batch."""
+    plain = spec(base_model, zero_stage=0, row_tokens=1, rows_per_batch=1, logprob_chunk_tokens=4096)
+
+    def of(mgpo: MgpoConfig):
+        return ray.get(one.gradients.remote(plain, batch(mgpo), mgpo, {}))
+
+    return of
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
-def test_two_ranks_with_uneven_packed_rows_give_the_gradients_of_one(reference, base_model, zero_stage):
-    sequences = batch()
-    shares = deal([len(s) for s in sequences], 2)
-    # Uneven on purpose: the second rank has fewer rows and fills up with empty ones.
-    shares = [shares[0] + shares[1][3:], shares[1][:3]]
-    ranks = learner_ranks(2)
+def test_two_ranks_with_uneven_packed_rows_give_the_gradients_of_one(reference, two, base_model, zero_stage):
+    mgpo = MgpoConfig()
+    digests = [2.0**32 - 1, 5.0]
     calls = [
-        rank.gradients.remote(spec(base_model, zero_stage), [sequences[i] for i in share], 96)
-        for rank, share in zip(ranks, shares, strict=True)
+        rank.gradients.remote(spec(base_model, zero_stage=zero_stage), share, mgpo, {"consumed_digest": digest})
+        for rank, share, digest in zip(two, unlike(batch(mgpo)), digests, strict=True)
     ]
-    for gradients in ray.get(calls):
-        assert worst_difference(reference, gradients) < 2e-5
-    for rank in ranks:
-        ray.kill(rank)
+    found = ray.get(calls)
+    assert_same(found, reference(mgpo))
+    assert [metrics["consumed_digest"] for _, metrics in found] == [2**32 + 4] * 2
 
 
-def test_packing_does_not_change_the_gradients(reference, base_model):
-    (rank,) = learner_ranks(1)
-    for row_tokens, rows_per_batch in ((64, 1), (64, 3), (4096, 1)):
-        packed = spec(base_model, 1, rows_per_batch)
-        gradients = ray.get(rank.gradients.remote(packed, batch(), row_tokens))
-        assert worst_difference(reference, gradients) < 2e-5
-    ray.kill(rank)
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+def test_every_aggregation_and_ratio_is_the_same_over_ranks(reference, two, base_model, aggregation, ratio):
+    mgpo = MgpoConfig(aggregation=aggregation, ratio=ratio)
+    shares = unlike(batch(mgpo))
+    calls = [r.gradients.remote(spec(base_model), share, mgpo, {}) for r, share in zip(two, shares, strict=True)]
+    assert_same(ray.get(calls), reference(mgpo))
+
+
+def test_packing_and_checkpointing_do_not_change_the_gradients(reference, one, base_model):
+    mgpo = MgpoConfig()
+    for row_tokens, rows_per_batch, checkpointing in ((64, 3, False), (4096, 1, False), (64, 2, True), (1, 16, False)):
+        packed = spec(base_model, row_tokens=row_tokens, rows_per_batch=rows_per_batch)
+        packed = replace(packed, model=ModelConfig(gradient_checkpointing=checkpointing))
+        assert_same([ray.get(one.gradients.remote(packed, batch(mgpo), mgpo, {}))], reference(mgpo))
+
+
+@pytest.mark.parametrize(("zero_stage", "checkpointing"), [(1, True), (3, False), (3, True)])
+def test_two_ranks_that_share_each_row_give_the_gradients_of_one(reference, two, base_model, zero_stage, checkpointing):
+    mgpo = MgpoConfig(kl_coef=0.0)
+    shared = spec(base_model, zero_stage=zero_stage, rows_per_batch=1, sequence_parallel_size=2)
+    shared = replace(shared, model=ModelConfig(gradient_checkpointing=checkpointing))
+    found = ray.get([r.gradients.remote(shared, batch(mgpo), mgpo, {"updated_completions": 19}) for r in two])
+    assert_same(found, reference(mgpo))
+    assert [metrics["updated_completions"] for _, metrics in found] == [19, 19]
+
+
+def test_ranks_that_share_rows_fingerprint_alone_and_refuse_a_ratio_of_sequences(one, two, base_model):
+    sequences = batch(MgpoConfig())
+    shared = spec(base_model, rows_per_batch=1, sequence_parallel_size=2)
+    alone = ray.get(one.trained.remote(spec(base_model), sequences))
+    for fingerprint, names, loss in ray.get([r.trained.remote(shared, sequences) for r in two]):
+        assert fingerprint == pytest.approx(alone[0], abs=1e-4)
+        assert names == alone[1]
+        assert loss == pytest.approx(alone[2], rel=1e-4)
+    by_sequence = MgpoConfig(ratio="sequence")
+    with pytest.raises(ConfigError, match="ratio=sequence.*sequence_parallel_size=2"):
+        ray.get([r.gradients.remote(shared, sequences, by_sequence, {}) for r in two])
+
+
+@pytest.mark.parametrize("zero_stage", [1, 3])
+def test_the_kl_gradient_is_zero_at_the_start_and_pulls_back_after(one, two, base_model, zero_stage):
+    mgpo = MgpoConfig(kl_coef=0.5)
+    # No advantage: what gradient there is, is the KL term's.
+    still = [replace(s, advantage=0.0) for s in batch(mgpo)]
+    opened = replace(spec(base_model, zero_stage=zero_stage), with_reference=True)
+    calls = [r.moved.remote(opened, share, mgpo) for r, share in zip(two, unlike(still), strict=True)]
+    for (before, start), (after, later) in ray.get(calls):
+        assert max(g.abs().max() for g in before.values()) < 1e-6
+        assert start["reference_kl"] == pytest.approx(0, abs=1e-5)
+        assert max(g.abs().max() for g in after.values()) > 1e-4
+        assert later["reference_kl"] > 1e-3
+    with pytest.raises(ConfigError, match="kl_coef=0.5.*without a reference"):
+        ray.get(one.gradients.remote(spec(base_model), [], mgpo, {}))
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+def test_a_step_without_any_gradient_works_on_all_ranks(two, base_model, zero_stage):
+    idle = spec(base_model, zero_stage=zero_stage)
+    for gradients, metrics in ray.get([r.gradients.remote(idle, [], MgpoConfig(), {}) for r in two]):
+        assert not any(g.any() for g in gradients.values())
+        assert metrics["tokens"] == metrics["loss"] == metrics["entropy"] == metrics["logprob_gap_max"] == 0

@@ -8,14 +8,14 @@ import pytest
 import ray
 import torch
 
-from vt_ray.algorithms.packing import TrainSequence, pack, rl_token_weight
+from vt_ray.algorithms.packing import TrainSequence, pack
 from vt_ray.config import LearnerConfig, ModelConfig, OptimizerConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
 from vt_ray.records import Sampling
 
 pytestmark = pytest.mark.slow
 
-SEQUENCES = [TrainSequence((5, 6, 7), (8, 9, 10 + i), rl_token_weight(2, 1, 3), 1.0, (-5.0,) * 3) for i in range(2)]
+SEQUENCES = [TrainSequence((5, 6, 7), (8, 9, 10 + i), 1 / 6, 1.0, (-5.0,) * 3) for i in range(2)]
 
 
 @ray.remote

@@ -1,20 +1,34 @@
 """Packed rows equal one sequence a row, in layout, in a real model's log-probabilities and in the gradient."""
 
 import random
+import struct
+import zlib
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vt_ray.actors.learners import rl_sequences
+from vt_ray.actors.learners import computed_weights, rl_sequences
+from vt_ray.algorithms.ledger import completion_digest
 from vt_ray.algorithms.logprobs import selected_logprobs
 from vt_ray.algorithms.losses import mgpo_loss
-from vt_ray.algorithms.packing import TrainSequence, deal, empty_batch, make_row, pack, rl_token_weight, stack
+from vt_ray.algorithms.packing import (
+    TrainSequence,
+    deal,
+    empty_batch,
+    make_row,
+    pack,
+    sequence_ids,
+    slice_of_row,
+    stack,
+)
+from vt_ray.config import MgpoConfig
 from vt_ray.records import Completion, Problem, Rollouts
 
 VOCAB = 64
 PROBLEM = Problem("algebra/1", "algebra", "math", "1 + 1?", "2")
+MGPO = MgpoConfig(clip_low=0.2, clip_high=0.28)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +55,7 @@ def sequences(count=9, seed=0):
     for _ in range(count):
         prompt = tuple(dice.randrange(VOCAB) for _ in range(dice.randint(1, 6)))
         completion = tuple(dice.randrange(VOCAB) for _ in range(dice.randint(1, 10)))
-        weight = rl_token_weight(3, count // 3, len(completion))
+        weight = 1 / (count * len(completion))
         # Off by up to half a nat from a typical value, so that some tokens are clipped and some are not.
         logprobs = tuple(-4.2 + dice.uniform(-0.5, 0.5) for _ in completion)
         out.append(TrainSequence(prompt, completion, weight, dice.choice([-1.3, 0.7, 2.0]), logprobs))
@@ -58,7 +72,7 @@ def gradient(model, batches):
     loss = torch.zeros(())
     for batch in batches:
         logprobs = selected_logprobs(logits_of(model, batch), batch.targets, 0.8)
-        part, _ = mgpo_loss(logprobs, batch.rollout_logprobs, batch.advantages, batch.token_weights, 0.2, 0.28)
+        part, _ = mgpo_loss(logprobs, batch.rollout_logprobs, batch.advantages, batch.token_weights, MGPO)
         part.backward()
         loss += part.detach()
     return loss, {name: p.grad.clone() for name, p in model.named_parameters()}
@@ -78,6 +92,8 @@ def logprobs_by_sequence(model, batches):
             starts = [*torch.nonzero(positions == 0).flatten().tolist(), len(ids)]
             for a, b in zip(starts, starts[1:], strict=False):
                 if weights[a:b].any():
+                    # Behind its last token: what fills the row up.
+                    b = a + int(weights[a:b].nonzero().max()) + 2
                     found[tuple(ids[a:b].tolist())] = logprobs[row, a:b][weights[a:b] > 0]
     return found
 
@@ -143,10 +159,10 @@ def test_a_micro_batch_by_hand():
     rows = [make_row([TrainSequence((1,), (2,) * n, 1.0, 2.0, (-0.5,) * n)]) for n in (3, 1, 3, 2, 4)]
     first, second, third = stack(rows, 2)
     assert first.token_ids.tolist() == [[1, 2, 2, 2], [1, 2, 0, 0]]
-    # What fills a row up is a sequence of its own, of weight 0.
-    assert first.position_ids.tolist() == [[0, 1, 2, 3], [0, 1, 0, 1]]
+    # What fills a row up weighs nothing and runs on behind the last sequence: one sequence a row, no mask.
+    assert first.position_ids.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
     assert first.token_weights.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
-    assert second.position_ids.tolist() == [[0, 1, 2, 3], [0, 1, 2, 0]]
+    assert second.position_ids.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
     assert third.token_weights.tolist() == [[1, 1, 1, 1, 0]]
     assert all(len({column.shape for column in columns_of(batch)}) == 1 for batch in (first, second, third))
     assert stack([], 4) == []
@@ -176,11 +192,25 @@ def test_a_sequence_over_the_budget_gets_a_row_of_its_own():
     assert [row.token_ids.unique().tolist() for row in rows] == [[1], [2]]
 
 
-def test_token_weights_of_a_whole_batch_sum_to_one():
-    groups = [[3, 1, 8], [5, 5], [7, 2, 2, 9]]
-    total = sum(n * rl_token_weight(len(groups), len(g), n) for g in groups for n in g)
-    assert total == pytest.approx(1.0)
-    assert rl_token_weight(2, 4, 5) == 1 / 40
+@given(lengths.filter(bool), st.integers(1, 5))
+def test_the_slices_of_a_row_are_the_row_and_what_fills_it_weighs_nothing(shapes, count):
+    row = make_row([TrainSequence((i,) * p, (i,) * c, 1.0, 2.0, (-0.5,) * c) for i, (p, c) in enumerate(shapes)])
+    slices = [slice_of_row(row, i, count) for i in range(count)]
+    assert len({len(part.token_ids) for part in slices}) == 1
+    whole = [torch.cat(columns) for columns in zip(*map(columns_of, slices), strict=True)]
+    length = len(row.token_ids)
+    assert length <= len(whole[0]) < length + count
+    for column, expected in zip(whole, columns_of(row), strict=True):
+        assert column[:length].tolist() == expected.tolist()
+    weights, positions = whole[3], whole[1]
+    assert not weights[length:].any()
+    assert torch.diff(positions[length - 1 :]).eq(1).all()
+
+
+def test_sequence_ids_by_hand():
+    positions = torch.tensor([[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]])
+    assert sequence_ids(positions).tolist() == [[0, 0, 0, 1, 1], [2, 3, 3, 3, 3]]
+    assert sequence_ids(positions[0]).tolist() == [0, 0, 0, 1, 1]
 
 
 @given(st.lists(st.integers(1, 100), max_size=40), st.integers(1, 5))
@@ -194,21 +224,26 @@ def test_deal_gives_each_index_once_and_balances(sizes, ranks):
 
 
 def rollouts(batch):
-    completions = [Completion(i, s.completion_ids, s.rollout_logprobs, "", "stop", 0, 0.0) for i, s in enumerate(batch)]
+    completions = [
+        Completion(i, s.completion_ids, s.rollout_logprobs, "", "stop", ((0, len(s.completion_ids)),), 0.0)
+        for i, s in enumerate(batch)
+    ]
     return Rollouts(PROBLEM, batch[0].prompt_ids, tuple(completions))
 
 
 def test_leaving_out_what_has_no_gradient_leaves_denominators_and_gradient(model):
     group = rollouts(sequences(6, seed=2))
-    valid = [True, True, False, True, True, True]
-    advantages = [1.5, 0.0, 0.0, -0.5, 0.0, -1.0]
-    kept = rl_sequences(group, valid, advantages, num_groups=4)
+    advantages = (1.5, 0.0, 0.0, -0.5, 0.0, -1.0)
+    # Four groups in the batch, five valid completions in this one: the third has no verdict.
+    weights = tuple(0.0 if i == 2 else 1 / (4 * 5 * len(c.token_ids)) for i, c in enumerate(group.completions))
+    computed = computed_weights(weights, advantages, kl_coef=0.0)
+    assert computed == (weights[0], 0, 0, weights[3], 0, weights[5])
+    kept, counts = rl_sequences([group], [(computed, advantages)])
     assert [s.completion_ids for s in kept] == [group.completions[i].token_ids for i in (0, 3, 5)]
-    assert [s.token_weight for s in kept] == [1 / (4 * 5 * len(s.completion_ids)) for s in kept]
-    everything = [
-        TrainSequence(group.prompt_token_ids, c.token_ids, 1 / (4 * 5 * len(c.token_ids)), a, c.rollout_logprobs)
-        for c, a in zip(group.completions, advantages, strict=True)
-    ]
+    digests = [completion_digest("algebra/1", i, group.completions[i].token_ids) for i in (5, 0, 3)]
+    assert counts == {"consumed_digest": sum(digests), "updated_completions": 3}
+    everything, _ = rl_sequences([group], [(weights, advantages)])
+    assert len(everything) == 5
     loss, some = gradient(model, stack(pack(kept, 30), 4))
     expected, every = gradient(model, one_a_batch(everything))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
@@ -216,7 +251,15 @@ def test_leaving_out_what_has_no_gradient_leaves_denominators_and_gradient(model
         torch.testing.assert_close(some[name], every[name], rtol=0, atol=1e-6)
 
 
-def test_a_group_without_a_signal_or_a_verdict_sends_nothing():
-    group = rollouts(sequences(3))
-    assert rl_sequences(group, [True] * 3, [0.0] * 3, 2) == []
-    assert rl_sequences(group, [False] * 3, [0.0] * 3, 2) == []
+def test_a_kl_term_pulls_at_every_valid_completion():
+    assert computed_weights((0.5, 0.0, 0.25), (0.0, 0.0, 0.0), kl_coef=0.01) == (0.5, 0.0, 0.25)
+    assert computed_weights((0.5, 0.0, 0.25), (0.0, 0.0, 0.0), kl_coef=0.0) == (0.0, 0.0, 0.0)
+
+
+def test_a_digest_tells_the_question_the_sample_and_every_token_apart():
+    same = completion_digest("a/1", 2, (5, 6, 7))
+    assert same == completion_digest("a/1", 2, [5, 6, 7]) < 2**32
+    others = [("a/1", 3, (5, 6, 7)), ("a/2", 2, (5, 6, 7)), ("a/1", 2, (5, 7, 6)), ("a/1", 2, (5, 6)), ("a/12", 2, ())]
+    assert len({same, *(completion_digest(*other) for other in others)}) == 6
+    # From the standard library alone: id, sample, little-endian int64.
+    assert same == zlib.crc32(b"a/1\x002\x00" + struct.pack("<3q", 5, 6, 7))

@@ -34,7 +34,7 @@ from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
 from vt_ray.actors.verifiers import VerifierActor
 from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig, TrackerConfig
 from vt_ray.engines.generation import EngineSpec
-from vt_ray.engines.training import LearnerSpec
+from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.interfaces import Hardware
 from vt_ray.placement import ClusterError, asked, gpus_asked, place
 from vt_ray.progress import console
@@ -108,7 +108,7 @@ class RayCluster:
         )
         self._turns.vacate()
         ray.get([actor.open.remote(spec) for actor in self._learners])
-        self._learner = learner = RayLearner(self._learners)
+        self._learner = learner = RayLearner(self._learners, self.config.learner.sequence_parallel_size)
         self._turns.opened(learner)
         yield TurnTakingLearner(learner, self._turns)
         ray.get([actor.close.remote() for actor in self._learners])

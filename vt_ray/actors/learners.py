@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ray
+from ray.actor import ActorHandle
 
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.logs import redirect_output
-from vt_ray.algorithms.packing import TrainSequence, deal, pack, rl_token_weight
+from vt_ray.algorithms.aggregation import completion_token_weights
+from vt_ray.algorithms.ledger import completion_digest
+from vt_ray.algorithms.packing import TrainSequence, deal
 from vt_ray.config import MgpoConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
 from vt_ray.interfaces import Handle, Weights
 from vt_ray.records import GradedGroup, GroupWeight, Rollouts
+
+# Of one group: the token weight and the advantage of each completion.
+Share = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @ray.remote
@@ -56,19 +62,14 @@ class LearnerActor:
         self.engine.wake_up()
 
     def sft_step(self, sequences: list[TrainSequence]) -> dict[str, float]:
-        return self.engine.sft_step(pack(sequences, self.engine.spec.learner.row_tokens))
+        return self.engine.sft_step(self.engine.rows(sequences))
 
     def mgpo_step(
-        self, shares: list[tuple], num_groups: int, mgpo: MgpoConfig, temperature: float, *rollouts: Rollouts
+        self, shares: list[Share], mgpo: MgpoConfig, temperature: float, *rollouts: Rollouts
     ) -> dict[str, float]:
         with self.busy:
-            sequences = [
-                sequence
-                for group, (valid, advantages) in zip(rollouts, shares, strict=True)
-                for sequence in rl_sequences(group, valid, advantages, num_groups)
-            ]
-            rows = pack(sequences, self.engine.spec.learner.row_tokens)
-            return self.engine.mgpo_step(rows, mgpo, temperature)
+            sequences, counts = rl_sequences(rollouts, shares)
+            return self.engine.mgpo_step(self.engine.rows(sequences), mgpo, temperature, counts)
 
     def token_logprobs(self, token_ids: list[int]) -> list[float]:
         with self.busy:
@@ -94,39 +95,48 @@ class LearnerActor:
         self.engine.load_state(folder, restart_schedule)
 
 
-def rl_sequences(
-    group: Rollouts, valid: Sequence[bool], advantages: Sequence[float], num_groups: int
-) -> list[TrainSequence]:
-    """The completions of a group that carry a gradient: an advantage of 0 has none, and no term needs it.
+def computed_weights(token_weights: Sequence[float], advantages: Sequence[float], kl_coef: float) -> tuple[float, ...]:
+    """The token weights of a group's completions, 0 for those that carry no gradient and need not be computed: an
+    advantage of 0, unless a KL term pulls at every one. The denominators within the others count them all the same."""
+    return tuple(w if kl_coef > 0 or a != 0 else 0.0 for w, a in zip(token_weights, advantages, strict=True))
 
-    The denominators still count them: every group of the batch, every valid rollout of the group.
-    """
-    return [
-        TrainSequence(
-            group.prompt_token_ids,
-            c.token_ids,
-            rl_token_weight(num_groups, sum(valid), len(c.token_ids)),
-            advantage,
-            c.rollout_logprobs,
-        )
-        for c, is_valid, advantage in zip(group.completions, valid, advantages, strict=True)
-        if is_valid and advantage != 0 and c.token_ids
-    ]
+
+def rl_sequences(rollouts: Sequence[Rollouts], shares: Sequence[Share]) -> tuple[list[TrainSequence], dict[str, float]]:
+    """The completions that are computed, and counts by which others can tell which ones they were."""
+    sequences, digest = [], 0
+    for group, (token_weights, advantages) in zip(rollouts, shares, strict=True):
+        for c, weight, advantage in zip(group.completions, token_weights, advantages, strict=True):
+            if weight > 0:
+                prompt = group.prompt_token_ids
+                sequences.append(TrainSequence(prompt, c.token_ids, weight, advantage, c.rollout_logprobs))
+                digest += completion_digest(group.problem.question_id, c.sample, c.token_ids)
+    return sequences, {"consumed_digest": digest, "updated_completions": len(sequences)}
+
+
+def _tokens_to_compute(group: GradedGroup, token_weights: Sequence[float]) -> int:
+    lengths = zip(group.completion_tokens, token_weights, strict=True)
+    return sum(group.prompt_tokens + n for n, weight in lengths if weight > 0)
 
 
 class RayLearner:
-    """Implements `interfaces.Learner` over one actor a rank."""
+    """Implements `interfaces.Learner` over one actor a rank. `sequence_parallel_size` ranks in a row are given the same
+    rows and share them."""
 
-    def __init__(self, actors: list):
-        self.actors = actors
+    def __init__(self, actors: list, sequence_parallel_size: int = 1):
+        self.actors, self.sequence_parallel_size = actors, sequence_parallel_size
 
     def sft_step(self, sequences: Sequence[TrainSequence]) -> dict[str, float]:
-        shares = deal([len(s) for s in sequences], len(self.actors))
         calls = [
             actor.sft_step.remote([sequences[i] for i in share])
-            for actor, share in zip(self.actors, shares, strict=True)
+            for actor, share in self._deal(list(map(len, sequences)))
         ]
         return ray.get(calls)[0]
+
+    def _deal(self, lengths: Sequence[int]) -> list[tuple[ActorHandle, list[int]]]:
+        """Each rank with the indices of what it computes."""
+        size = self.sequence_parallel_size
+        shares = deal(lengths, len(self.actors) // size)
+        return [(actor, shares[rank // size]) for rank, actor in enumerate(self.actors)]
 
     def mgpo_step(
         self,
@@ -136,16 +146,18 @@ class RayLearner:
         temperature: float,
         max_new_tokens: int,
     ) -> dict[str, float]:
-        # Only groups with a signal travel; see rl_sequences for why the others cost nothing.
-        num_groups = sum(any(g.valid) for g in groups)
-        useful = [i for i, w in enumerate(weights) if any(w.advantages)]
-        shares = deal([sum(groups[i].completion_tokens) for i in useful], len(self.actors))
+        token_weights = completion_token_weights(groups, mgpo.aggregation, max_new_tokens)
+        computed = [
+            computed_weights(of_group, weight.advantages, mgpo.kl_coef)
+            for of_group, weight in zip(token_weights, weights, strict=True)
+        ]
+        # Only groups with a completion to compute travel to a rank.
+        useful = [i for i, of_group in enumerate(computed) if any(of_group)]
         calls = []
-        for actor, share in zip(self.actors, shares, strict=True):
-            mine = [useful[i] for i in share]
-            told = [(groups[i].valid, weights[i].advantages) for i in mine]
-            handles = [groups[i].rollouts for i in mine]
-            calls.append(actor.mgpo_step.remote(told, num_groups, mgpo, temperature, *handles))
+        for actor, share in self._deal([_tokens_to_compute(groups[i], computed[i]) for i in useful]):
+            mine = [useful[j] for j in share]
+            told = [(computed[i], weights[i].advantages) for i in mine]
+            calls.append(actor.mgpo_step.remote(told, mgpo, temperature, *[groups[i].rollouts for i in mine]))
         return ray.get(calls)[0]
 
     def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights:

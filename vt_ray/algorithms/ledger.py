@@ -12,8 +12,9 @@ Dropped (it counts nowhere in the update):
 from __future__ import annotations
 
 import zlib
-from array import array
 from collections.abc import Sequence
+
+import numpy as np
 
 from vt_ray.records import GradedGroup, GroupWeight
 
@@ -38,6 +39,10 @@ def fates_of_replaced(groups: Sequence[GradedGroup]) -> list[tuple[str, ...]]:
 
 
 def completion_digest(question_id: str, sample: int, token_ids: Sequence[int]) -> int:
-    """A 32-bit number of one completion. The learner adds up those of all that it computes, an auditor those of all
-    that are recorded: the sums agree in whatever order and on however many ranks."""
-    return zlib.crc32(array("q", token_ids).tobytes(), zlib.crc32(f"{question_id}/{sample}".encode()))
+    """A CRC-32 of which completion this is: its question, its number in the group, its tokens.
+
+    An update reports the sum over all completions that it computed (`consumed_digest`): whatever their order, rows and
+    ranks, the sum over the same completions of the rollout file must be equal. Sums stay exact in float64 up to two
+    million completions.
+    """
+    return zlib.crc32(np.asarray(token_ids, dtype="<i8").tobytes(), zlib.crc32(f"{question_id}\0{sample}\0".encode()))

@@ -42,14 +42,6 @@ class Row:
     rollout_logprobs: torch.Tensor
 
 
-def rl_token_weight(num_groups: int, valid_in_group: int, completion_tokens: int) -> float:
-    """1 / (N * G * |y_i|): per-sequence mean, then group mean, then mean over the batch's groups (section 3.4).
-
-    G counts the valid rollouts of the group, N every group of the batch, also those without a signal.
-    """
-    return 1.0 / (num_groups * valid_in_group * completion_tokens)
-
-
 def pack(sequences: Sequence[TrainSequence], max_tokens: int) -> list[Row]:
     """Rows of at most `max_tokens`, first fit by decreasing length; a longer sequence gets a row of its own."""
     bins: list[list[TrainSequence]] = []
@@ -88,8 +80,8 @@ def make_row(sequences: Sequence[TrainSequence]) -> Row:
 
 
 def stack(rows: Sequence[Row], rows_per_batch: int) -> list[Row]:
-    """Micro-batches of at most `rows_per_batch` rows. Shorter rows are filled up with tokens of weight 0, which are
-    a sequence of their own (positions from 0), so that no mask is needed."""
+    """Micro-batches of at most `rows_per_batch` rows. Shorter rows are filled up with tokens of weight 0 behind their
+    last sequence, which cannot see them; its positions run on, so a batch of unpacked rows needs no mask at all."""
     batches = (rows[i : i + rows_per_batch] for i in range(0, len(rows), rows_per_batch))
     return [
         Row(*(torch.stack(parts) for parts in zip(*map(_columns, _filled(batch)), strict=True))) for batch in batches
@@ -102,8 +94,24 @@ def _filled(rows: Sequence[Row]) -> list[Row]:
 
 
 def _fill(row: Row, count: int) -> Row:
-    filling = make_row([TrainSequence((0,) * count, (), 0.0)]) if count else make_row([])
-    return Row(*(torch.cat(pair) for pair in zip(_columns(row), _columns(filling), strict=True)))
+    zeros = torch.zeros(count, dtype=torch.int64)
+    positions = torch.arange(count) + (row.position_ids[-1] + 1 if len(row.position_ids) else 0)
+    fillings = (zeros, positions, zeros, *[zeros.float()] * 3)
+    return Row(*map(torch.cat, zip(_columns(row), fillings, strict=True)))
+
+
+def slice_of_row(row: Row, index: int, count: int) -> Row:
+    """The `index`-th of `count` equal parts of a row [T], filled up where `count` does not divide T. Targets are
+    shifted already, so no token needs its neighbour."""
+    filled = _fill(row, -len(row.token_ids) % count)
+    size = len(filled.token_ids) // count
+    return Row(*(column[index * size : (index + 1) * size] for column in _columns(filled)))
+
+
+def sequence_ids(position_ids: torch.Tensor) -> torch.Tensor:
+    """[B, T] or [T] -> the same shape: which sequence a token belongs to, counted through all rows of the batch from
+    0. A sequence begins where positions restart, and at each row."""
+    return ((position_ids == 0).flatten().cumsum(0) - 1).view_as(position_ids)
 
 
 def _columns(row: Row) -> list[torch.Tensor]:

@@ -1,43 +1,32 @@
 """DeepSpeed with no Ray: one rank of the learner, usable in a plain script.
 
-    rows --model--> logits --loss--> backward (each row) --> one optimizer step --> weights out, bucket by bucket
+    rows --policy--> logprobs --loss--> backward (each micro-batch) --> one optimizer step --> weights out, in buckets
 
-Normalisers: a row's `token_weights` sum to 1 over all rows of all ranks, so losses and gradients are summed,
-never averaged. DeepSpeed averages gradients over ranks; the loss is multiplied by their number to undo it.
+Normalisers: a row's `token_weights` hold every denominator, over all rows of all ranks, so losses and gradients are
+summed, never averaged. DeepSpeed averages gradients over ranks; the loss is multiplied by their number to undo it.
 """
 
 from __future__ import annotations
 
 import gc
-import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from vt_ray.algorithms.logprobs import entropy, selected_logprobs
+from vt_ray.algorithms.learning_rate import lr_at
 from vt_ray.algorithms.losses import Metrics, mgpo_loss, sft_loss
-from vt_ray.algorithms.packing import Row, empty_batch, stack
-from vt_ray.config import LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
+from vt_ray.algorithms.packing import Row, TrainSequence, empty_batch, make_row, pack, sequence_ids, stack
+from vt_ray.config import ConfigError, MgpoConfig
+from vt_ray.engines.learner_spec import LearnerSpec, reference_config, training_config
+from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
+from vt_ray.engines.ulysses import SequenceParallel
 from vt_ray.engines.weights import Bucket, fill_buckets
 
+# (log-probabilities, entropy, row) -> loss, metrics
 RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
-
-
-@dataclass(frozen=True)
-class LearnerSpec:
-    """What a learner is opened with: the same on every rank."""
-
-    model_path: str
-    model: ModelConfig
-    optimizer: OptimizerConfig
-    learner: LearnerConfig
-    total_steps: int
-    seed: int
-    with_reference: bool = False
 
 
 def init_process_group(rank: int, world_size: int, address: str, port: int) -> None:
@@ -58,21 +47,32 @@ class TrainingEngine:
 
     def __init__(self, spec: LearnerSpec):
         import deepspeed
-        from transformers import AutoModelForCausalLM
 
         self.spec = spec
         self.step_count = 0
         torch.manual_seed(spec.seed)
         self.dtype = getattr(torch, spec.model.dtype)
-        network = AutoModelForCausalLM.from_pretrained(
-            spec.model_path, dtype=self.dtype, attn_implementation=spec.model.attention
-        )
-        network.config.use_cache = False
+        policy = load_policy(spec)
         if spec.model.gradient_checkpointing:
-            network.gradient_checkpointing_enable()
-        self.engine, *_ = deepspeed.initialize(model=network, config=_deepspeed_config(spec))
+            policy.network.gradient_checkpointing_enable({"use_reentrant": False})
+        size = spec.learner.sequence_parallel_size
+        self.parallel = SequenceParallel(policy.network, size) if size > 1 else None
+        self.engine, *_ = deepspeed.initialize(model=policy, config=training_config(spec))
         self.engine.train()
         self.device = self.engine.device
+        self.reference = self._open_reference() if spec.with_reference else None
+
+    def _open_reference(self) -> torch.nn.Module:
+        """The start model, frozen: partitioned over the ranks where the learner is (ZeRO-3), else whole on each."""
+        import deepspeed
+
+        policy = load_policy(self.spec).requires_grad_(False)
+        # In the learner's own mode: sequence parallelism is left out of `eval`.
+        if self.spec.learner.zero_stage < 3:
+            return policy.to(self.device).train()
+        engine, *_ = deepspeed.initialize(model=policy, config=reference_config(self.spec))
+        engine.train()
+        return engine
 
     @property
     def rank(self) -> int:
@@ -84,41 +84,60 @@ class TrainingEngine:
 
     @property
     def module(self) -> torch.nn.Module:
-        return self.engine.module
+        """The Hugging Face model, whose parameters bear the checkpoint's names."""
+        return self.engine.module.network
+
+    def rows(self, sequences: Sequence[TrainSequence]) -> list[Row]:
+        """Packed; one sequence a row where ranks share rows (`engines.ulysses`)."""
+        return [make_row([s]) for s in sequences] if self.parallel else pack(sequences, self.spec.learner.row_tokens)
 
     def sft_step(self, rows: Sequence[Row]) -> dict[str, float]:
         """One update by cross-entropy on this rank's rows. Returns metrics summed over all ranks."""
-        return self._update(rows, 1.0, lambda logprobs, logits, row: sft_loss(logprobs, row.token_weights))
+        return self._update(rows, 1.0, lambda logprobs, _, row: sft_loss(logprobs, row.token_weights), {})
 
-    def mgpo_step(self, rows: Sequence[Row], mgpo: MgpoConfig, temperature: float) -> dict[str, float]:
-        """One MGPO update (section 3.4) on this rank's rows, sampled at `temperature`."""
+    def mgpo_step(
+        self, rows: Sequence[Row], mgpo: MgpoConfig, temperature: float, counts: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """One MGPO update (section 3.4) on this rank's rows, sampled at `temperature`.
 
-        def row_loss(logprobs: torch.Tensor, logits: torch.Tensor, row: Row) -> tuple[torch.Tensor, Metrics]:
+        Returns metrics summed over all ranks, `counts` of this rank's rows among them. Raises ConfigError for a KL
+        term without a reference, and for a ratio of whole sequences where ranks hold slices of them.
+        """
+        if mgpo.kl_coef > 0 and self.reference is None:
+            raise ConfigError(f"signal.mgpo.kl_coef={mgpo.kl_coef:g}, but the learner was opened without a reference")
+        if mgpo.ratio == "sequence" and self.parallel:
+            raise ConfigError(
+                "signal.mgpo.ratio=sequence with learner.sequence_parallel_size="
+                f"{self.parallel.size}: a rank holds a slice of each sequence only; take ratio=token, or size 1"
+            )
+
+        def row_loss(logprobs: torch.Tensor, entropy: torch.Tensor, row: Row) -> tuple[torch.Tensor, Metrics]:
             loss, metrics = mgpo_loss(
                 logprobs,
                 row.rollout_logprobs,
                 row.advantages,
                 row.token_weights,
-                mgpo.clip_low,
-                mgpo.clip_high,
+                mgpo,
+                sequence_ids(row.position_ids) if mgpo.ratio == "sequence" else None,
+                self._reference_logprobs(row, temperature) if mgpo.kl_coef > 0 else None,
             )
-            with torch.no_grad():
-                metrics["entropy"] = (entropy(logits, temperature) * (row.token_weights > 0)).sum()
-            return loss, metrics
+            return loss, {**metrics, "entropy": entropy.sum()}
 
-        return self._update(rows, temperature, row_loss)
+        return self._update(rows, temperature, row_loss, counts or {})
 
-    def _update(self, rows: Sequence[Row], temperature: float, row_loss: RowLoss) -> dict[str, float]:
+    def _update(
+        self, rows: Sequence[Row], temperature: float, row_loss: RowLoss, counts: Mapping[str, float]
+    ) -> dict[str, float]:
+        largest_id = max((int(row.token_ids.max()) for row in rows if len(row.token_ids)), default=0)
+        refuse_unknown_tokens(self.module, largest_id, self.spec.model_path)
         learning_rate = lr_at(self.step_count, self.spec.total_steps, self.spec.optimizer)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        totals: Metrics = {}
-        batches = self._as_many_as_the_others(stack(rows, self.spec.learner.rows_per_batch))
+        totals: Metrics = {name: torch.tensor(n, dtype=torch.float64) for name, n in self._counted_once(counts).items()}
+        batches = self._batches(rows)
         for index, batch in enumerate(batches):
             batch = _to(batch, self.device)
-            logits = self._logits(batch)
-            logprobs = selected_logprobs(logits, batch.targets, temperature)
-            loss, metrics = row_loss(logprobs, logits, batch)
+            loss, metrics = row_loss(*_answer(self.engine, batch, temperature), batch)
             self.engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
             self.engine.backward(loss * self.world_size, scale_wrt_gas=False)
             _accumulate(totals, {"loss": loss.detach(), **metrics})
@@ -129,30 +148,36 @@ class TrainingEngine:
             grad_norm = float(self.engine.get_global_grad_norm())
         return {**_all_reduce(totals, self.device), "learning_rate": learning_rate, "grad_norm": grad_norm}
 
+    def _counted_once(self, counts: Mapping[str, float]) -> Mapping[str, float]:
+        """Ranks that share rows are given the same ones: the first of them counts."""
+        return counts if self.parallel is None or self.parallel.rank == 0 else dict.fromkeys(counts, 0.0)
+
     def _plain_grad_norm(self) -> float | None:
         """ZeRO-0 in float32 keeps its norm to itself: it is taken from the reduced gradients before the step."""
         if self.spec.learner.zero_stage > 0 or self.dtype != torch.float32:
             return None
         return float(torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None]))
 
-    def _as_many_as_the_others(self, batches: list[Row]) -> list[Row]:
+    def _batches(self, rows: Sequence[Row]) -> list[Row]:
         """As many micro-batches as the rank that has most, at least one: collectives must meet their like."""
-        count = torch.tensor(max(len(batches), 1), device=self.device)
+        mine = stack(self.parallel.slices(rows), 1) if self.parallel else stack(rows, self.spec.learner.rows_per_batch)
+        count = torch.tensor(max(len(mine), 1), device=self.device)
         torch.distributed.all_reduce(count, op=torch.distributed.ReduceOp.MAX)
-        return batches + [empty_batch()] * (int(count) - len(batches))
+        return mine + [empty_batch()] * (int(count) - len(mine))
 
-    def _logits(self, batch: Row) -> torch.Tensor:
-        """[B, T, V]. No attention mask: restarting positions alone keep packed sequences apart."""
-        return self.engine(input_ids=batch.token_ids, position_ids=batch.position_ids, use_cache=False).logits
+    @torch.no_grad()
+    def _reference_logprobs(self, batch: Row, temperature: float) -> torch.Tensor:
+        return _answer(self.reference, batch, temperature)[0]
 
     @torch.no_grad()
     def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
         """log p(token[t] | tokens before) at temperature 1 for t >= 1: the fingerprint of the weights."""
         self.engine.eval()
-        tokens = torch.tensor(token_ids, dtype=torch.int64, device=self.device)
-        logits = self.engine(input_ids=tokens.unsqueeze(0), use_cache=False).logits[0, :-1]
+        # As a completion behind its first token.
+        row = make_row([TrainSequence(tuple(token_ids[:1]), tuple(token_ids[1:]), 1.0)])
+        logprobs, _ = _answer(self.engine, _to(stack([row], 1)[0], self.device), 1.0)
         self.engine.train()
-        return selected_logprobs(logits, tokens[1:], 1.0).tolist()
+        return logprobs[0, :-1].tolist()
 
     def export_weights(self, bucket_bytes: int) -> Iterator[Bucket]:
         """Every tensor of the checkpoint, tied ones too, gathered from ZeRO-3 one bucket at a time."""
@@ -192,51 +217,27 @@ class TrainingEngine:
         """Free the GPU: weights, masters and optimizer go to host memory until `wake_up`. ZeRO 1 and 2 only."""
         # DeepSpeed drops its pinned buffers at every reload: pinning anew each time would cost more than it saves.
         self.engine.offload_states(pin_memory=False)
+        if self.reference is not None:
+            self.reference.to("cpu")
 
     def wake_up(self) -> None:
         self.engine.reload_states()
+        if self.reference is not None:
+            self.reference.to(self.device)
 
     def close(self) -> None:
         self.engine.destroy()
+        if self.parallel is not None:
+            self.parallel.close()
         # A generator may wait for this GPU.
-        del self.engine
+        del self.engine, self.reference
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def lr_at(step: int, total_steps: int, optimizer: OptimizerConfig) -> float:
-    """Linear warm-up to `lr`, then cosine from `lr` to `lr * min_lr_ratio` at the last step.
-
-    `min_lr_ratio` = 1 is a constant rate. `step` counts from 0 and the first step already trains.
-    """
-    if step < optimizer.warmup_steps:
-        return optimizer.lr * (step + 1) / optimizer.warmup_steps
-    span = max(total_steps - 1 - optimizer.warmup_steps, 1)
-    progress = min((step - optimizer.warmup_steps) / span, 1.0)
-    cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return optimizer.lr * (optimizer.min_lr_ratio + (1 - optimizer.min_lr_ratio) * cosine)
-
-
-def _deepspeed_config(spec: LearnerSpec) -> dict:
-    optimizer, learner = spec.optimizer, spec.learner
-    offload = {"offload_optimizer": {"device": "cpu"}} if learner.offload_optimizer else {}
-    return {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": optimizer.max_grad_norm,
-        "bf16": {"enabled": spec.model.dtype == "bfloat16"},
-        "zero_optimization": {"stage": learner.zero_stage, **offload},
-        "zero_allow_untested_optimizer": True,
-        "optimizer": {
-            "type": "AdamW",
-            "params": {
-                "lr": optimizer.lr,
-                "betas": list(optimizer.betas),
-                "weight_decay": optimizer.weight_decay,
-                "torch_adam": True,
-            },
-        },
-    }
+def _answer(policy: torch.nn.Module, batch: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The policy's log-probabilities and entropy where a token weighs something: nothing else goes through its head."""
+    return policy(batch.token_ids, batch.position_ids, batch.targets, batch.token_weights > 0, temperature)
 
 
 def _copy_tokenizer(source: Path, folder: Path) -> None:
@@ -259,11 +260,11 @@ def _accumulate(totals: Metrics, metrics: Metrics) -> None:
 
 
 def _all_reduce(totals: Metrics, device: torch.device) -> dict[str, float]:
-    """Sums (names ending in `_max`: maxima) over ranks."""
+    """Sums (names ending in `_max`: maxima) over ranks, in float64."""
     out = {}
-    for name in sorted(totals):
-        value = torch.as_tensor(totals[name], dtype=torch.float64, device=device)
-        op = torch.distributed.ReduceOp.MAX if name.endswith("_max") else torch.distributed.ReduceOp.SUM
-        torch.distributed.all_reduce(value, op=op)
-        out[name] = value.item()
+    for op in (torch.distributed.ReduceOp.SUM, torch.distributed.ReduceOp.MAX):
+        names = [n for n in sorted(totals) if n.endswith("_max") == (op == torch.distributed.ReduceOp.MAX)]
+        values = torch.tensor([float(totals[n]) for n in names], dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(values, op=op)
+        out |= dict(zip(names, values.tolist(), strict=True))
     return out

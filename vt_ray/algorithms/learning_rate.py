@@ -1,0 +1,28 @@
+"""The learning rate of each step: linear warm-up, then a decay by name."""
+
+from __future__ import annotations
+
+import math
+
+from vt_ray.config import SCHEDULES, OptimizerConfig
+
+
+def lr_at(step: int, total_steps: int, optimizer: OptimizerConfig) -> float:
+    """Linear warm-up to `lr`, then by `optimizer.schedule` from `lr` to `lr * min_lr_ratio` at the last step.
+
+    `step` counts from 0 and the first step already trains. "cosine" and "linear" reach the last rate at step
+    `total_steps - 1` and stay there; "constant" keeps `lr`. Raises ValueError for another schedule.
+    """
+    if step < optimizer.warmup_steps:
+        return optimizer.lr * (step + 1) / optimizer.warmup_steps
+    span = max(total_steps - 1 - optimizer.warmup_steps, 1)
+    done = min((step - optimizer.warmup_steps) / span, 1.0)
+    if optimizer.schedule == "cosine":
+        left = 0.5 * (1 + math.cos(math.pi * done))
+    elif optimizer.schedule == "linear":
+        left = 1 - done
+    elif optimizer.schedule == "constant":
+        left = 1.0
+    else:
+        raise ValueError(f"optimizer.schedule={optimizer.schedule!r} must be one of {', '.join(SCHEDULES)}")
+    return optimizer.lr * (optimizer.min_lr_ratio + (1 - optimizer.min_lr_ratio) * left)

@@ -1,0 +1,103 @@
+"""A causal language model that answers with log-probabilities instead of logits.
+
+    token ids, positions --decoder--> hidden states --where a token is asked for--> head, in chunks --> logprobs
+
+The head holds the lm_head's own weight under the lm_head's own name, so a checkpoint is the same with it or without.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vt_ray.algorithms.logprobs import chunked_logprobs
+from vt_ray.config import ConfigError
+from vt_ray.engines.learner_spec import LearnerSpec
+
+# Factors and caps that some architectures put between lm_head and logits; the head knows none of them.
+AFTER_THE_HEAD = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
+
+
+class LogprobHead(torch.nn.Module):
+    """In the place of a linear lm_head, with its parameters."""
+
+    def __init__(self, lm_head: torch.nn.Linear, chunk_tokens: int):
+        super().__init__()
+        self.weight, self.bias = lm_head.weight, lm_head.bias
+        self.chunk_tokens = chunk_tokens
+
+    def forward(
+        self, hidden: torch.Tensor, targets: torch.Tensor, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """[N, H], [N] -> log-probabilities and entropy, float32 [N]."""
+        return chunked_logprobs(hidden, self.weight, self.bias, targets, temperature, self.chunk_tokens)
+
+
+class Policy(torch.nn.Module):
+    """`network` is the Hugging Face model; its lm_head is replaced by a `LogprobHead`."""
+
+    def __init__(self, network: torch.nn.Module, chunk_tokens: int):
+        super().__init__()
+        set_by = [name for name in AFTER_THE_HEAD if getattr(network.config, name, None) not in (None, 1, 1.0)]
+        if set_by:
+            raise ConfigError(
+                f"{type(network).__name__} changes its logits behind the lm_head ({', '.join(set_by)}): the learner "
+                "takes architectures whose logits are the lm_head's own, such as Qwen2 and Llama"
+            )
+        network.set_output_embeddings(LogprobHead(network.get_output_embeddings(), chunk_tokens))
+        self.network = network
+
+    def forward(
+        self,
+        token_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        targets: torch.Tensor,
+        chosen: torch.Tensor,
+        temperature: float,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """log p(targets) and the entropy at `temperature`, in nats, where `chosen`; 0 elsewhere.
+
+        All of one shape, [B, T]: int64 ids, positions and targets, bool `chosen`, float32 results. No attention mask:
+        restarting positions alone keep packed sequences apart.
+        """
+        decoder, head = self.network.base_model, self.network.get_output_embeddings()
+        hidden = decoder(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        found = head(hidden[chosen], targets[chosen], temperature)
+        logprobs, entropies = (torch.zeros(chosen.shape, device=hidden.device) for _ in found)
+        return logprobs.masked_scatter(chosen, found[0]), entropies.masked_scatter(chosen, found[1])
+
+
+def load_policy(spec: LearnerSpec) -> Policy:
+    """The checkpoint of `spec.model_path`, whole. Raises ConfigError where it is damaged or tensors are missing."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    remedy = "delete the folder and run again, or give another checkpoint"
+    try:
+        network, loading = AutoModelForCausalLM.from_pretrained(
+            spec.model_path,
+            dtype=getattr(torch, spec.model.dtype),
+            attn_implementation=spec.model.attention,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(f"{spec.model_path} is no whole checkpoint of a causal LM: {error}; {remedy}") from error
+    # transformers would fill them with random numbers and go on.
+    if missing := sorted({*loading["missing_keys"], *map(str, loading["mismatched_keys"])}):
+        raise ConfigError(
+            f"{spec.model_path} lacks {len(missing)} tensors of {type(network).__name__}, or holds them in another "
+            f"shape: {', '.join(missing[:4])}; {remedy}"
+        )
+    network.config.use_cache = False
+    return Policy(network, spec.learner.logprob_chunk_tokens)
+
+
+def refuse_unknown_tokens(network: torch.nn.Module, largest_id: int, model_path: str | Path) -> None:
+    """Raises ConfigError for an id that the model has no row for: on a GPU it would end in a device assertion."""
+    vocabulary = network.config.vocab_size
+    if largest_id >= vocabulary:
+        raise ConfigError(
+            f"a training row holds token id {largest_id}, but the vocabulary of {model_path} has {vocabulary} "
+            "entries: the tokenizer is not the model's own"
+        )

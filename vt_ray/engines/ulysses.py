@@ -1,0 +1,89 @@
+"""DeepSpeed-Ulysses: `size` ranks share each row, a slice of its tokens each; in attention, a share of the heads.
+
+    row [1, T] --slices--> [1, T/size] --attention: all-to-all, heads for tokens, and back--> hidden [1, T/size, H]
+
+Each rank's loss is that of its own tokens, so gradients are summed over all ranks as without it. DeepSpeed's attention
+knows no mask: a row holds one sequence, with positions that run on through what fills it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+from vt_ray.algorithms.packing import Row, slice_of_row
+from vt_ray.config import ConfigError
+
+
+class SequenceParallel:
+    """Takes the place of the model's attention in this process until `close`. Collective: all ranks open it at once."""
+
+    def __init__(self, network: torch.nn.Module, size: int):
+        from deepspeed.runtime.sequence_parallel.ulysses_sp import UlyssesSPAttentionHF
+        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+        config = network.config
+        _refuse_indivisible_heads(config, size)
+        self.size = size
+        self.rank = torch.distributed.get_rank() % size
+        self.attention = config._attn_implementation
+        exchange = UlyssesSPAttentionHF(
+            attn=ALL_ATTENTION_FUNCTIONS[self.attention],
+            batch_size=1,
+            attn_head_count=config.num_attention_heads,
+            attn_head_size=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+            kv_head_count=config.num_key_value_heads,
+            num_hidden_layers=config.num_hidden_layers,
+            process_group=_group(size),
+            seq_length_is_variable=True,
+            # In eval mode (the fingerprint of the weights) each rank computes the whole sequence alone.
+            disable_in_eval=True,
+        )
+        # Under the name that it replaces: transformers treats some names in ways of their own.
+        ALL_ATTENTION_FUNCTIONS[self.attention] = _without_mask(exchange)
+
+    def slices(self, rows: Sequence[Row]) -> list[Row]:
+        """This rank's slice of each row. Raises ValueError for a packed one."""
+        for row in rows:
+            if int((row.position_ids == 0).sum()) > 1:
+                raise ValueError("a row of several sequences with learner.sequence_parallel_size > 1: they would leak")
+        return [slice_of_row(row, self.rank, self.size) for row in rows]
+
+    def close(self) -> None:
+        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+        del ALL_ATTENTION_FUNCTIONS[self.attention]
+
+
+def _without_mask(exchange: torch.nn.Module) -> Callable[..., Any]:
+    def attention(module, query, key, value, attention_mask, *args, **kwargs):
+        # A mask of this rank's slice says nothing of the whole row; without one attention is causal.
+        return exchange(module, query, key, value, None, *args, **kwargs)
+
+    return attention
+
+
+@cache
+def _group(size: int) -> torch.distributed.ProcessGroup:
+    """The ranks that share rows with this one: neighbours, on one node where nodes hold a multiple of `size`."""
+    world_size, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    groups = [torch.distributed.new_group(list(range(i, i + size))) for i in range(0, world_size, size)]
+    return groups[rank // size]
+
+
+def _refuse_indivisible_heads(config: Any, size: int) -> None:
+    ranks = torch.distributed.get_world_size()
+    if ranks % size:
+        raise ConfigError(
+            f"learner.sequence_parallel_size={size} does not divide cluster.num_learners={ranks}: {size} ranks share "
+            "each row"
+        )
+    heads, shared = config.num_attention_heads, config.num_key_value_heads
+    if heads % size or (shared % size and size % shared):
+        raise ConfigError(
+            f"learner.sequence_parallel_size={size} does not divide the model's {heads} attention heads "
+            f"({shared} key-value heads): each rank attends with a share of them; take a divisor"
+        )
