@@ -61,7 +61,8 @@ class GenerationEngine:
                 if len(waiting[index]) == len(prompts[index].seeds):
                     done = waiting.pop(index)
                     completions = tuple(done[i] for i in sorted(done))
-                    yield Rollouts(prompts[index].problem, prompts[index].token_ids, completions)
+                    prompt = prompts[index]
+                    yield Rollouts(prompt.problem, prompt.token_ids, completions, prompt.step, prompt.seeds)
 
     def _submit(self, request_id: str, token_ids: Sequence[int], sampling: Sampling, seed: int) -> None:
         from vllm import SamplingParams, TokensPrompt
