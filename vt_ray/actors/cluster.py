@@ -43,6 +43,10 @@ from vt_ray.progress import console
 NAME_FREE_S = 30.0
 
 
+# Learner ranks that are lost again and again while they start.
+MAX_RESTARTS = 5
+
+
 class RayCluster:
     """Implements `interfaces.Cluster`."""
 
@@ -126,12 +130,23 @@ class RayCluster:
             if name in self._actors:
                 ray.kill(self._actors.pop(name))
         if any(name.startswith("learner") for name in lost.actors):
-            # Ranks that survive hold a process group that is broken.
-            for actor in self._learners:
-                ray.kill(actor)
             self._turns.closed(self._learner)
-            self._learners = self._start_learners()
+            self._restart_learners()
         return ", ".join(lost.actors)
+
+    def _restart_learners(self) -> None:
+        """All ranks: those that survive hold a process group that is broken."""
+        for attempt in range(1, MAX_RESTARTS + 1):
+            for name in _names("learner", self.config.cluster.num_learners):
+                ray.kill(self._actors[name])
+            try:
+                self._learners = self._start_learners()
+                return
+            except RayActorError as error:
+                if attempt == MAX_RESTARTS:
+                    raise ClusterError(
+                        f"the learner ranks were lost {attempt} times while they started anew"
+                    ) from error
 
     @contextmanager
     def verifier(self) -> Iterator[VerifierPool]:
@@ -222,13 +237,17 @@ class RayCluster:
 
     def _wait_for(self, refs: list, what: str) -> list:
         timeout_s = self.config.cluster.startup_timeout_s
-        ready, waiting = ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
+        deadline, waiting = time.monotonic() + timeout_s, refs
+        while waiting and time.monotonic() < deadline:
+            ready, waiting = ray.wait(waiting, timeout=deadline - time.monotonic())
+            # One that is lost is heard of at once: the others may wait for it for ever.
+            ray.get(ready)
         if waiting:
             raise TimeoutError(
                 f"{len(waiting)} of {len(refs)} {what} did not start within {timeout_s:g} s "
                 f"(see {self.log_folder}): raise cluster.startup_timeout_s"
             )
-        return ray.get(ready)
+        return ray.get(refs)
 
 
 def _names(kind: str, count: int) -> list[str]:
