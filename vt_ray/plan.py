@@ -134,9 +134,7 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
     for s in config.curriculum.stages:
         if s.filter_samples:
             asked = len(of_stage(s, problems.train)) * s.filter_samples
-            phases.append(
-                PhasePlan(f"filter {s.name}", 1, asked * s.max_new_tokens, f"{s.filter_samples} samples each")
-            )
+            phases.append(PhasePlan(f"filter {s.name}", 1, asked * s.max_new_tokens, f"{s.filter_samples} samples each"))
         samples = s.steps * s.prompts_per_step * s.group_size
         what = (
             f"{s.prompts_per_step} prompts x {s.group_size}, {s.max_new_tokens} new tokens, {', '.join(s.subdomains)}"

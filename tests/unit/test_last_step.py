@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from synthetic_run import signal_figures
 
-from vt_ray.report.last_step import StepPanel, figures, histogram_blocks, rate
+from vt_ray.report.last_step import StepPanel, figures, histogram_blocks, rate, time_split
 
 SECONDS = {"generate": 6.0, "verify": 1.0, "update": 2.0, "sync": 0.5, "rest": 0.5, "total": 10.0}
 
@@ -41,12 +41,13 @@ def test_the_panel_keeps_to_its_width_and_loses_no_figure(width):
 
 
 def test_the_bar_of_the_times_is_split_by_them():
-    """width 120: 12 for the step, 63 for the figures leave 45 cells, of which 6 of 10 s are 27."""
-    first = shown({"seconds": SECONDS}, 120).splitlines()[0]
-    assert first.startswith("step 10.0 s  ━") and first.endswith(
-        "generate 6.0  verify 1.0  update 2.0  sync 0.5  rest 0.5"
-    )
-    assert len(first) == 120
+    """width 113: the step takes 13 and the figures 58, which leaves 42 cells to 6, 1, 2, 0.5 and 0.5 of 10 seconds:
+    they end at 25.2, 29.4, 37.8, 39.9 and 42."""
+    first = time_split({"seconds": SECONDS}, 113)
+    assert first.plain.startswith("step 10.0 s  ━")
+    assert first.plain.endswith("━  generate 6.0  verify 1.0  update 2.0  sync 0.5  rest 0.5")
+    cells = [span.end - span.start for span in first.spans if set(first.plain[span.start : span.end]) == {"━"}]
+    assert cells == [25, 4, 9, 2, 2]
 
 
 def test_a_pipelined_step_waits_and_verifies_nothing():

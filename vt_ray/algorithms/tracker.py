@@ -51,8 +51,7 @@ class AccuracyTracker:
 
     def expected_weights(self, ids, version, lam):
         from vt_ray.algorithms.mgpo import weight as w
-
-        return [float(w((h.correct + 1) / (h.valid + 2), lam)) if (h := self.history.get(i)) else 1.0 for i in ids]
+        return [float(w((h.correct+1)/(h.valid+2), lam)) if (h:=self.history.get(i)) else 1.0 for i in ids]
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({name: asdict(seen) for name, seen in self.history.items()}))

@@ -8,7 +8,7 @@ A figure that the step's line lacks is left out: lines of older runs have fewer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vt_ray.report import words
+from vt_ray.report.lines import Line
 
 BARS = "▁▂▃▄▅▆▇█"
 PARTS = (("generate", "blue"), ("verify", "cyan"), ("update", "yellow"), ("sync", "magenta"), ("rest", "bright_black"))
@@ -23,8 +24,6 @@ PARTS = (("generate", "blue"), ("verify", "cyan"), ("update", "yellow"), ("sync"
 MOST_INNER_BLOCKS = 12
 CELL = 19
 NARROWEST_SPLIT, WIDEST_SPLIT = 5, 60
-
-Line = Mapping[str, Any]
 
 
 class StepPanel:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.recoveries import RECOVERIES
+from vt_ray.report.lines import Lines
 from vt_ray.report.milestones import planned, rl_stages
 from vt_ray.report.stage_ends import early_end, stage_end
 from vt_ray.run_folder import DONE, NOW, is_locked, working_folder
@@ -20,7 +21,6 @@ PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spec
 # A stage with a filter has this, in rl/<stage>/, once it knows its problems.
 POOL = "pool.json"
 PACE_STEPS = 10
-Lines = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,15 @@ def in_short(why: str) -> str:
     return why.partition(":")[0]
 
 
-def sentence(stage: str, end: End, planned: int | None) -> str:
-    """`math_short ended after 7 of 12 steps, by its gate (...)`, "" where it ran through all of them."""
-    why = early_end(end, planned)
-    if not why:
-        return ""
-    of = f" of {planned}" if planned else ""
-    return f"{stage} ended after {end.get('steps', '?')}{of} steps: {why}."
+def steps_of(steps: Any, planned: int | None) -> str:
+    """`7 of 12 steps`, or `12 steps` where all planned ones were done or nobody knows how many were."""
+    return f"{steps} of {planned} steps" if planned and steps != planned else f"{steps} steps"
+
+
+def sentences(summary: Mapping[str, Any]) -> list[str]:
+    """Of summary.json: `math_short ended after 7 of 12 steps (target: held-out accuracy ...).` for each early end."""
+    return [
+        f"{stage['name']} ended after {steps_of(stage['steps'], stage['planned_steps'])} ({why})."
+        for stage in summary.get("stages") or []
+        if (why := early_end(stage, stage["planned_steps"]))
+    ]

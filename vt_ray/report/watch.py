@@ -19,7 +19,8 @@ from rich.text import Text
 
 from vt_ray.report import words
 from vt_ray.report.last_step import BARS, StepPanel
-from vt_ray.report.live import Lines, LiveRun, Part, View
+from vt_ray.report.lines import value
+from vt_ray.report.live import LiveRun, Part, View
 from vt_ray.report.summary import score_rows
 
 REFRESH_S = 2.0
@@ -161,19 +162,13 @@ def _curves(view: View, width: int) -> list[list[Text]]:
     cells: list[list[Text]] = []
     for lines, curves in ((view.rl, RL_CURVES), (view.sft, SFT_CURVES)):
         for curve in curves:
-            values = _values(lines, curve.key)
+            values = [value(line, curve.key) for line in lines]
             known = [v for v in values if words.known(v)]
             if known and (any(known) or not curve.shy):
                 values = known if curve.sparse else values
                 newest = format(values[-1], curve.form) if words.known(values[-1]) else words.UNKNOWN
                 cells.append([Text(curve.name), Text(spark(values, room), "cyan"), Text(newest)])
     return [sum(cells[i : i + across], []) for i in range(0, len(cells), across)]
-
-
-def _values(lines: Lines, key: str) -> list[Any]:
-    """Of each line its figure `key`, `part/name` for one inside another; None where it has none."""
-    part, _, name = key.rpartition("/")
-    return [((line.get(part) or {}) if part else line).get(name) for line in lines]
 
 
 def _side_by_side(rows: Sequence[Sequence[Text]]) -> Table:
