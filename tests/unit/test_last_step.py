@@ -3,9 +3,13 @@
 import io
 
 import pytest
+import test_loop
+import test_pipelined
 from rich.console import Console
+from rich.progress import Progress
 from synthetic_run import signal_figures
 
+from vt_ray import progress
 from vt_ray.report.last_step import StepPanel, figures, histogram_blocks, rate, time_split
 
 SECONDS = {"generate": 6.0, "verify": 1.0, "update": 2.0, "sync": 0.5, "rest": 0.5, "total": 10.0}
@@ -68,3 +72,23 @@ def test_on_policy_says_nothing_of_staleness():
 
 def test_rates():
     assert [rate(v) for v in (812.4, 5210, 1.34e6, None, float("nan"))] == ["812", "5.2k", "1.3M", "–", "–"]
+
+
+@pytest.mark.parametrize(("loop", "waits"), [(test_loop, False), (test_pipelined, True)])
+def test_a_stage_shows_its_last_step_below_its_bar(monkeypatch, tmp_path, loop, waits):
+    """Through the loops over stand-ins: the lines are those that a step really writes."""
+    screen = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(progress, "console", screen)
+    # Each note is drawn, however fast the steps are.
+    monkeypatch.setattr(progress._Bar, "update", lambda bar, *args, **values: drawn(bar, *args, **values))
+    loop.train(tmp_path, loop.World())
+    shown = screen.file.getvalue()
+    assert "reward 0." in shown and "tok/s" in shown
+    for name in ("p_c ", "no signal ", "truncated ", "entropy ", "KL rollout ", "sync ", "update "):
+        assert name in shown
+    assert ("waiting " in shown) is waits
+
+
+def drawn(bar, *args, **values):
+    Progress.update(bar, *args, **values)
+    bar.refresh()

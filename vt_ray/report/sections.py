@@ -128,7 +128,7 @@ def recoveries_section(record: RunRecord) -> Section:
     if not lost:
         return Section("recoveries", title, ["Nothing: no actor was lost on the way."])
     says = (
-        f"{len(lost)} time{'s' if len(lost) > 1 else ''} an actor was lost and replaced within the run, which went on "
+        f"{words.times(len(lost)).capitalize()} an actor was lost and replaced within the run, which went on "
         "from its newest commit: steps after that one were done anew, and are in the figures once."
     )
     rows = [["lost", "time (UTC)", "error", "went on from"]]

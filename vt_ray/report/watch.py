@@ -131,9 +131,9 @@ def _recovered(view: View, text: Text) -> Text:
     """What was lost on the way and replaced, the last of it by name."""
     if not view.recoveries:
         return text
-    count, last = len(view.recoveries), view.recoveries[-1]
+    last = view.recoveries[-1]
     when = words.duration(datetime.now(UTC).timestamp() - last["time"])
-    text.append(f"\nrecovered {'once' if count == 1 else f'{count} times'}", "yellow")
+    text.append(f"\nrecovered {words.times(len(view.recoveries))}", "yellow")
     return text.append(f", last {when} ago from the loss of {last['lost']}")
 
 
