@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 SUBDOMAINS = ["algebra", "calculus", "code", "geometry", "statistics"]
 ATTACK = "<script>alert(1)</script>"
@@ -25,12 +26,17 @@ def passes(one, many):
 
 
 def synthetic_run(root: Path, stages=("math_short", "math_long", "code"), steps=12, seed=0) -> Path:
-    """A run folder as a finished run leaves it, filled with made-up figures."""
+    """A run folder as a finished run leaves it, filled with made-up figures: the gate of the first stage has ended it
+    before the 20 steps that were planned, and a generator was lost."""
     rng = random.Random(seed)
     root.mkdir(parents=True)
     names = ["base", "sft_last", "sft_best", "fused", *stages]
-    write_identity(root)
-    write_summary(root, names)
+    write_identity(root, stages, steps)
+    write_summary(root, names, ends := stage_ends(stages, steps))
+    for stage in ends:
+        write_json(root / "rl" / stage["name"] / "stage.json", {**stage, "stage": stage["name"], "unused": {}})
+    lost = {"time": 1735787045.0, "lost": "generator_1", "error": "ActorDiedError", "commit": "math_short step 3"}
+    write_lines(root / "recoveries.jsonl", [lost])
     write_sft(root, rng)
     write_probe(root)
     write_scores(root, names)
@@ -45,16 +51,26 @@ def write_json(path: Path, value):
     path.write_text(json.dumps(value))
 
 
-def write_identity(root):
+def stage_ends(stages, steps):
+    """As summary.json has them."""
+    ends = [{"name": stage, "steps": steps, "planned_steps": steps, "ended": "steps"} for stage in stages]
+    target = {"planned_steps": 20, "ended": "target: held-out accuracy 0.812 reached 0.8"}
+    return [{**ends[0], **target}, *ends[1:]] if ends else []
+
+
+def write_identity(root, stages=(), steps=12):
     identity = {"run_name": "lambda-one", "seed": 7, "lambda": 1.0, "config_hash": "0123456789ab"}
     command = ["/somewhere/bin/vt-ray", "experiment=tiny", "signal.mgpo.lam=1.0"]
     started, versions = "2025-01-02T03:04:05Z", {"vt_ray": "0.1.0", "python": "3.11.7"}
     write_json(root / "run.json", {**identity, "versions": versions, "started": started, "command": command})
-    stages = "curriculum:\n  stages:\n  - name: code\n    subdomains: [code]\n"
-    (root / "config.yaml").write_text(f"seed: 7\nsignal:\n  mgpo:\n    lam: 1.0\n{stages}")
+    planned = [{"name": stage["name"], "steps": stage["planned_steps"]} for stage in stage_ends(stages, steps)]
+    for stage in planned:
+        stage |= {"subdomains": ["code"]} if stage["name"] == "code" else {}
+    config = {"seed": 7, "signal": {"mgpo": {"lam": 1.0}}, "curriculum": {"stages": planned}}
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def write_summary(root, names):
+def write_summary(root, names, stages=()):
     reached = []
     for i, name in enumerate(names):
         one = 0.05 + 0.6 * i / len(names)
@@ -70,9 +86,11 @@ def write_summary(root, names):
                 **counts,
             }
         )
-    phases = {name: {"seconds": 300.0 * (i + 1), "tokens": 10**6} for i, name in enumerate(["sft", "probe", "rl"])}
+    phases = {
+        name: {"seconds": 300.0 * (i + 1), "tokens": 10**6} for i, name in enumerate(["sft", "probe", "rl math_short"])
+    }
     summary = {"run_name": "lambda-one", "seed": 7, "lambda": 1.0, "config_hash": "0123456789ab"}
-    summary |= {"milestones": reached, "phases": phases, "wall_seconds": 2000.0}
+    summary |= {"milestones": reached, "phases": phases, "stages": list(stages), "wall_seconds": 2000.0}
     summary |= {"hardware": {"cpu_cores": 18, "gpus": 3}, "prices": {"cpu_hour": 0, "gpu_hour": 2.0, "currency": "EUR"}}
     write_json(root / "summary.json", summary)
 
@@ -170,6 +188,22 @@ def rl_line(stage, step, done, rng):
         "seconds": {**seconds, "total": sum(seconds.values())},
         "tokens": 20000,
         "sync": {"bytes": 10**6, "logprob_gap": 3.1e-6},
+        **signal_figures(done),
+    }
+
+
+def signal_figures(done):
+    """What lines of older runs lack, of a pipelined stage that gives its gate a held-out accuracy in every step."""
+    return {
+        "generated_tokens_per_second": 5200.0 + 400 * done,
+        "updated_tokens_per_second": 8100.0,
+        "staleness_mean": 0.4 + 0.2 * done,
+        "staleness_max": 1,
+        "importance_capped_share": 0.002,
+        "refill_rounds": 1,
+        "replaced_groups": 3,
+        "held_out": 0.3 + 0.2 * done,
+        "sync": {"bytes": 10**6, "logprob_gap": 3.1e-6, "seconds": 0.21, "retried": False},
     }
 
 

@@ -16,7 +16,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import takewhile
@@ -35,6 +35,8 @@ from vt_ray.tracking import Tail
 
 POLL_S = 2.0
 CLOSING_S = 40.0
+# Numbers of a line that measure nothing: its place, and the sum that an audit compares.
+NO_FIGURES = ("step", "consumed_digest")
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +201,16 @@ def _milestone(root: Path, name: str, milestones: list[str], k: int) -> Iterator
 
 
 def _record(series: str, step: int, values: Mapping[str, Any]) -> Record:
-    """Numbers only, nested ones under `part/name`; histograms stay in the files."""
-    numbers = {k: float(v) for k, v in flat(values, "/").items() if isinstance(v, (int, float)) and k != "step"}
-    return Record(series, step, numbers)
+    """Numbers only, nested ones under `part/name`; of p_c the share of the step's questions at each value."""
+    numbers = {k: float(v) for k, v in flat(values, "/").items() if isinstance(v, (int, float)) and k not in NO_FIGURES}
+    return Record(series, step, numbers | p_c_shares(values.get("p_c_histogram") or []))
+
+
+def p_c_shares(counts: Sequence[int]) -> dict[str, float]:
+    """`p_c/3_of_8`: of the questions with a p_c, the share with 3 right answers of 8. The names sort in their order."""
+    group, questions = len(counts) - 1, sum(counts)
+    width = len(str(group))
+    return {f"p_c/{right:0{width}}_of_{group}": n / questions for right, n in enumerate(counts) if questions}
 
 
 def _committed_bytes(folder: Path) -> int:

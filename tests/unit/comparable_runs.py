@@ -60,6 +60,10 @@ def write_rewards(root: Path, rewards) -> None:
         {"phase": "rl", "stage": STAGES[i >= half], "step": i % half + 1, "reward_mean": reward}
         for i, reward in enumerate(rewards)
     ]
+    write_lines(root, lines)
+
+
+def write_lines(root: Path, lines) -> None:
     (root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from comparable_runs import write_json, write_rewards, write_run, write_sweep
+import yaml
+from comparable_runs import write_json, write_lines, write_rewards, write_run, write_sweep
 from typer.testing import CliRunner
 
 from vt_ray.report import comparison_tables as tables
@@ -180,6 +181,39 @@ def test_reward_is_the_mean_of_moving_means_between_lowest_and_highest(tmp_path)
     # Smoothing stays within a stage: no step between the two levels.
     assert [point["mean"] for point in mgpo] == [0.25] * 4 + [0.75] * 4
     assert comparison["stages"] == [{"step": 1, "name": "math_short"}, {"step": 5, "name": "code"}]
+
+
+def test_stages_that_ended_at_different_steps_are_compared_stage_by_stage(tmp_path):
+    """The gate of one run ended its first stage after 1 of 3 steps: its second stage is held against the others'."""
+    runs = pair(tmp_path, LOW, HIGH)
+    for root, first in zip(runs, (1, 3, 2, 2), strict=True):
+        lines = [("math_short", 0.25)] * first + [("code", 0.75)] * 2
+        write_lines(root, [{"phase": "rl", "stage": stage, "reward_mean": reward} for stage, reward in lines])
+    comparison = compared(*runs)
+    assert comparison["stages"] == [{"step": 1, "name": "math_short"}, {"step": 4, "name": "code"}]
+    grpo, mgpo = (group["reward"] for group in comparison["groups"])
+    assert [(p["step"], p["low"], p["high"]) for p in grpo] == [
+        (1, 0.25, 0.25), (2, 0.25, 0.25), (3, 0.25, 0.25), (4, 0.75, 0.75), (5, 0.75, 0.75),
+    ]  # fmt: skip
+    assert [p["step"] for p in mgpo] == [1, 2, 4, 5]
+
+
+def test_runs_with_other_stages_are_counted_through(tmp_path):
+    runs = pair(tmp_path, LOW, HIGH)
+    for i, root in enumerate(runs):
+        write_lines(root, [{"phase": "rl", "stage": s, "reward_mean": 0.5} for s in ("math_short", f"stage_{i}")])
+    comparison = compared(*runs)
+    assert comparison["stages"] == []
+    assert [[p["step"] for p in group["reward"]] for group in comparison["groups"]] == [[1, 2], [1, 2]]
+
+
+def test_a_stage_of_an_older_run_lacks_nothing_that_would_tell_it_apart(tmp_path):
+    runs = pair(tmp_path, LOW, HIGH)
+    config = yaml.safe_load((runs[0] / "config.yaml").read_text())
+    for stage in config["curriculum"]["stages"]:
+        del stage["gate"], stage["refill_rounds"], stage["lam"]
+    (runs[0] / "config.yaml").write_text(yaml.safe_dump(config))
+    assert compared(*runs)["differs_in"] == ["signal.mgpo.lam"]
 
 
 def test_cost_is_a_mean_over_runs(tmp_path):

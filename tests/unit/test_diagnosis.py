@@ -53,6 +53,9 @@ def steady():
         rollout_kl=wavering(0.001, 0.001),
         truncated_share=wavering(0.10, 0.11),
         no_signal_share=wavering(0.30, 0.32),
+        staleness_mean=[0.5] * 9,
+        clip_share=[0.001] * 9,
+        sync=[{"retried": False}] * 9,
     )
 
 
@@ -70,14 +73,14 @@ def answers(*correct, subdomain="algebra"):
 
 def test_a_healthy_run_shows_no_signature():
     found = diagnose(healthy(), steady(), SFT_LINES)
-    assert [f.seen for f in found] == [False] * 8
+    assert [f.seen for f in found] == [False] * 10
     assert all(f.sentence.startswith("Not seen: ") for f in found)
 
 
 @pytest.mark.parametrize("summary", [{}, {"milestones": []}, {"milestones": None}])
 def test_nothing_recorded_is_not_checked(summary):
     found = diagnose(summary, [])
-    assert [f.seen for f in found] == [None] * 8
+    assert [f.seen for f in found] == [None] * 10
     assert all(f.sentence.startswith("Not checked: ") for f in found)
 
 
@@ -217,6 +220,42 @@ def test_a_climb_within_a_stage(name, key, first, last):
     assert finding(name, {}, rl_lines(**{key: wavering(first, last)})).seen is True
     assert finding(name, {}, rl_lines(**{key: wavering(last, first)})).seen is False
     assert finding(name, {}, rl_lines(**{key: wavering(first, last)[:5]})).seen is None
+
+
+OLD = "Rollouts are too old for the update"
+
+
+def test_old_rollouts_whose_ratios_are_cut_much():
+    """Mean 8%, standard deviation 1%: its 95% interval over four steps begins at 6.4%."""
+    shares = [0.07, 0.08, 0.08, 0.09]
+    found = finding(OLD, {}, rl_lines(importance_capped_share=shares, staleness_mean=[1, 2, 2, 1]))
+    assert found.seen
+    assert "8.0% of the tokens in math, whose completions were 1.5 weight versions old" in found.sentence
+    assert "signal.max_staleness" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("shares", "ages"),
+    [([0.07, 0.08, 0.08, 0.09], [0, 0, 0, 0]), ([0.04, 0.05, 0.05, 0.06], [2] * 4), ([0.0, 0.2, 0.0, 0.2], [2] * 4)],
+    ids=["fresh ones", "few", "more than few by chance"],
+)
+def test_ratios_that_are_cut_for_another_reason_or_little(shares, ages):
+    assert finding(OLD, {}, rl_lines(importance_capped_share=shares, staleness_mean=ages)).seen is False
+
+
+def test_without_a_cap_the_clipped_share_tells():
+    ages = [1.0] * 4
+    assert finding(OLD, {}, rl_lines(clip_share=[0.3, 0.31, 0.32, 0.31], staleness_mean=ages)).seen is True
+    assert finding(OLD, {}, rl_lines(clip_share=[0.1, 0.11, 0.12, 0.11], staleness_mean=ages)).seen is False
+    assert finding(OLD, {}, rl_lines(clip_share=[0.3, 0.31, 0.32, 0.31])).seen is None
+
+
+def test_a_sync_that_was_tried_again_is_named():
+    retried = [{"retried": step in (2, 4)} for step in (1, 2, 3, 4)]
+    found = finding("Weight syncs had to be tried again", {}, rl_lines(sync=retried))
+    assert found.seen
+    assert found.sentence.startswith("In 2 of 4 steps, first in step 2 of math, ")
+    assert finding("Weight syncs had to be tried again", {}, rl_lines(sync=[{"logprob_gap": 0.0}])).seen is None
 
 
 def test_noise_is_no_climb():

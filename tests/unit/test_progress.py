@@ -1,9 +1,11 @@
 """Where the output is no terminal, plain lines: the first, a few on the way, the last."""
 
 import io
+import time
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from vt_ray import progress
 
@@ -87,3 +89,37 @@ def test_a_terminal_still_has_a_bar(monkeypatch):
         advance("a", 1)
         advance("b", 1)
     assert "━" in file.getvalue() and "2/2" in file.getvalue()
+
+
+def test_work_that_ends_early_without_an_error_is_over(monkeypatch, clock):
+    file = printed(monkeypatch)
+    with progress.bar("short", 10) as advance:
+        for step in (1, 2, 3):
+            clock.now += 2.0
+            advance(f"reward {step}", 1)
+    first, last = file.getvalue().splitlines()
+    assert "1/10" in first and "ETA" in first
+    assert last.split() == ["short", "3/10", "0.5/s", "took", "0:06", "reward", "3"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_panel_stands_below_the_bar_while_it_moves(monkeypatch, width):
+    screen = Console(file=io.StringIO(), width=width, force_terminal=True)
+    monkeypatch.setattr(progress, "console", screen)
+    with progress.bar("short", 2) as advance:
+        advance("[note]", 1, Text("figures of the step"))
+        while "figures" not in screen.file.getvalue():
+            time.sleep(0.05)
+        moving = screen.file.getvalue()
+    assert moving.index("1/2") < moving.index("figures of the step")
+    assert "[note]" in moving
+    # The bar that is over is drawn once more, alone.
+    last = screen.file.getvalue()[screen.file.getvalue().rindex("short") :]
+    assert "took" in last and "figures" not in last
+
+
+def test_a_log_has_no_panel(monkeypatch, clock):
+    file = printed(monkeypatch)
+    with progress.bar("short", 1) as advance:
+        advance("", 1, Text("figures of the step"))
+    assert "1/1" in file.getvalue() and "figures" not in file.getvalue()

@@ -64,8 +64,8 @@ def page(finished):
 
 
 def test_every_section_is_there_with_its_charts(page):
-    charts = {"milestones": 1, "subdomains": 2, "sft": 1, "probe": 2, "rl": 8, "difficulty": 1, "time": 2}
-    keys = {"findings", "verify", "cost", "samples", "identity", *charts}
+    charts = {"milestones": 1, "subdomains": 2, "sft": 1, "probe": 2, "rl": 16, "difficulty": 1, "time": 2}
+    keys = {"findings", "verify", "recoveries", "cost", "samples", "identity", *charts}
     assert keys <= page.ids
     assert len(SECTIONS) == len(keys)
     assert page.charts == {f"chart-{key}-{i}" for key, count in charts.items() for i in range(count)}
@@ -132,12 +132,63 @@ def test_the_search_carries_a_bounded_sample_and_says_so(page):
 
 
 def test_costs_have_hours_and_money(page):
-    assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s"] in page.rows
+    assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s", "steps", "ended by"] in page.rows
     # 900 s of 18 cores and 3 GPUs, at 2 EUR a GPU-hour.
-    assert ["rl", "15 min 00 s", "4.50", "0.750", "1.50", "1,000,000", "1,111"] in page.rows
-    assert ["total", "30 min 00 s", "9.00", "1.50", "3.00", "3,000,000", "1,667"] in page.rows
+    ended = ["12 of 20 steps", "target: held-out accuracy 0.812 reached 0.8"]
+    assert ["rl math_short", "15 min 00 s", "4.50", "0.750", "1.50", "1,000,000", "1,111", *ended] in page.rows
+    assert ["total", "30 min 00 s", "9.00", "1.50", "3.00", "3,000,000", "1,667", "", ""] in page.rows
     assert "hours of all 18 CPU cores" in page.text and "3 GPUs that its actors held" in page.text
     assert "Prices: 2 EUR for a GPU-hour." in page.text
+
+
+def test_a_stage_that_its_gate_has_ended_says_so(page):
+    assert "math_short (12 of 20 steps, target: held-out accuracy 0.812 reached 0.8), math_long (12 steps)" in page.text
+    assert '"text":"target"' in page.scripts[2]
+
+
+def test_what_was_lost_is_listed(page, tmp_path):
+    assert ["generator_1", "2025-01-02 03:04:05", "ActorDiedError", "math_short step 3"] in page.rows
+    root = synthetic_run(tmp_path / "run")
+    (root / "recoveries.jsonl").write_text("")
+    assert "Nothing: no actor was lost" in Page(write_report(root).read_text()).text
+    (root / "recoveries.jsonl").unlink()
+    assert "lost on the way has not been recorded" in Page(write_report(root).read_text()).text
+
+
+NEW = ("generated_tokens_per_second", "updated_tokens_per_second", "staleness_mean", "importance_capped_share",
+       "replaced_groups", "held_out", "clip_share")  # fmt: skip
+
+
+def test_an_older_run_has_the_charts_of_what_it_recorded(tmp_path):
+    root = synthetic_run(tmp_path / "run")
+    lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["sync"] = {"bytes": 1, "logprob_gap": 1e-6}
+    write_lines(root / "metrics.jsonl", [{k: v for k, v in line.items() if k not in NEW} for line in lines])
+    summary = json.loads((root / "summary.json").read_text())
+    del summary["stages"]
+    (root / "summary.json").write_text(json.dumps(summary))
+    shutil.rmtree(root / "rl")
+    old = Page(write_report(root).read_text())
+    assert len([chart for chart in old.charts if chart.startswith("chart-rl-")]) == 8
+    assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s"] in old.rows
+
+
+def test_what_did_not_happen_has_no_chart(tmp_path):
+    """On-policy nothing is stale or capped, and without refill nothing is replaced; clipping is drawn even at zero."""
+    root = synthetic_run(tmp_path / "run")
+    lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+    still = dict.fromkeys(("staleness_mean", "importance_capped_share", "replaced_groups", "clip_share"), 0)
+    write_lines(root / "metrics.jsonl", [{**line, **still} for line in lines])
+    calls = Page(write_report(root).read_text()).scripts[2]
+    assert "Share of clipped tokens" in calls
+    assert not any(title in calls for title in ("Staleness", "capped importance", "replaced by fresh"))
+
+
+def test_a_pipelined_run_says_what_its_times_mean(tmp_path):
+    root = synthetic_run(tmp_path / "run")
+    (root / "config.yaml").write_text("signal: {schedule: pipelined}\ncurriculum: {stages: []}\n")
+    assert "what a step still waited for them" in Page(write_report(root).read_text()).text
 
 
 def test_before_and_after_by_subdomain_are_paired(page):

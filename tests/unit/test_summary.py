@@ -53,6 +53,17 @@ def test_rows(summary):
     ]
 
 
+def test_stages_that_ended_early_are_told_and_others_not(summary):
+    plateau = "plateau: held-out accuracy has not risen by 0.01 in 3 evaluations"
+    summary["stages"] = [
+        {"name": "short", "steps": 7, "planned_steps": 12, "ended": plateau},
+        {"name": "long", "steps": 12, "planned_steps": 12, "ended": "steps"},
+    ]
+    told = " ".join(printed(summary, 120).split())
+    assert f"short ended after 7 of 12 steps ({plateau})." in told
+    assert "long ended" not in told
+
+
 def test_costs_follow_from_the_wall_time_and_what_is_held(summary):
     summary["hardware"] = {"cpu_cores": 36, "gpus": 9}
     summary["prices"] = {"cpu_hour": 0, "gpu_hour": 0, "currency": "EUR"}

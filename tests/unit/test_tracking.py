@@ -45,9 +45,10 @@ class Run:
         for number, name in enumerate(BEFORE_RL):
             self.milestone(name, correct=number)
 
-    def rl(self, stage, step, loss, committed=True):
+    def rl(self, stage, step, loss, committed=True, **more):
         seconds = {"generate": 1.5, "total": 2.0}
-        self.log.write({"stage": stage, "step": step, "loss": loss, "p_c_histogram": [1, 2], "seconds": seconds})
+        line = {"stage": stage, "step": step, "loss": loss, "p_c_histogram": [1, 2], "seconds": seconds}
+        self.log.write({**line, **more})
         if committed:
             self._commit(self.root / "rl" / stage / "checkpoints" / f"step_{step:06d}", self.log)
 
@@ -134,12 +135,30 @@ def test_what_a_record_holds(run, kept):
     run.rl("long", 1, 0.4)
     Follower(run.root, ONE).catch_up()
     rl = [r.values for r in kept.sent if r.series == "rl"]
-    assert rl[1] == {"loss": 0.4, "seconds/generate": 1.5, "seconds/total": 2.0, "stage": 2, "stage_step": 1}
+    assert rl[1] == {
+        "loss": 0.4, "seconds/generate": 1.5, "seconds/total": 2.0, "stage": 2, "stage_step": 1,
+        "p_c/0_of_1": 1 / 3, "p_c/1_of_1": 2 / 3,
+    }  # fmt: skip
     short = next(r.values for r in kept.sent if (r.series, r.step) == ("eval", 4))
     # 3 of 4 samples correct: some pair of two always holds a correct one.
     assert short["pass_at_1/mean"] == short["algebra/pass_at_1"] == 0.75
     assert short["pass_at_2/mean"] == short["algebra/pass_at_2"] == 1.0
     assert short["pass_at_1/low"] < 0.75 < short["pass_at_1/high"]
+
+
+def test_the_figures_of_a_step_are_sent_flat_and_its_digest_is_not(run, kept):
+    run.sft(1, 5.0)
+    run.sft_done()
+    sync = {"version": 3, "seconds": 0.2, "bytes": 4096, "retried": True}
+    run.rl("short", 1, 0.2, staleness_max=1, consumed_digest=2**31, held_out=None, sync=sync, p_c_histogram=[1] * 11)
+    run.rl("short", 2, 0.2, held_out=0.75, p_c_histogram=[0] * 11)
+    Follower(run.root, ONE).catch_up()
+    first, second = (r.values for r in kept.sent if r.series == "rl")
+    assert (first["staleness_max"], first["sync/seconds"], first["sync/retried"]) == (1.0, 0.2, 1.0)
+    assert first["p_c/00_of_10"] == first["p_c/10_of_10"] == 1 / 11
+    # No figure where nothing was measured.
+    assert "held_out" not in first and second["held_out"] == 0.75
+    assert "consumed_digest" not in first and not any(name.startswith("p_c/") for name in second)
 
 
 def test_a_step_that_is_replayed_after_a_kill_is_sent_with_the_values_that_stay(run, kept):

@@ -22,8 +22,8 @@ STAGES = [StageConfig("short", ["algebra"], 4), StageConfig("long", ["algebra"],
 class Run:
     """A folder written as the phases write it."""
 
-    def __init__(self, tmp_path):
-        config = Config("r", str(tmp_path), curriculum=CurriculumConfig(STAGES))
+    def __init__(self, tmp_path, stages=STAGES):
+        config = Config("r", str(tmp_path), curriculum=CurriculumConfig(list(stages)))
         config.spectrum.sft.steps, config.spectrum.sft.checkpoint_every, config.evaluation.k = 10, 4, 2
         self.folder = RunFolder(config)
         with self.folder.open():
@@ -57,10 +57,11 @@ class Run:
                 self.milestone(name, self.phases / "spectrum_scores-key")
             self.end(phase)
 
-    def rl(self, stage, step, reward=0.5):
+    def rl(self, stage, step, reward=0.5, **more):
         figures = {"reward_mean": reward, "loss": 0.1, "completion_tokens_mean": 30.0, "truncated_share": 0.25}
         seconds = {"generate": 3.0, "verify": 0.5, "update": 1.0, "sync": 0.25, "rest": 0.25, "total": 5.0}
-        self.log.write({"phase": "rl", "stage": stage, "step": step, **figures, "rollout_kl": 1e-4, "seconds": seconds})
+        line = {"phase": "rl", "stage": stage, "step": step, **figures, "rollout_kl": 1e-4, "seconds": seconds}
+        self.log.write({**line, **more})
 
     def milestone(self, name, folder=None):
         score = {"question_id": "q", "subdomain": "algebra", "correct": 1, "valid": 4, "samples": 4, "truncated": 0}
@@ -213,14 +214,93 @@ def test_a_finished_run_that_is_opened_again_is_running(run):
         assert LiveRun(run.root).view().state == "running"
 
 
+def end(run, stage, steps, why):
+    (run.root / "rl" / stage).mkdir(parents=True)
+    write_json(run.root / "rl" / stage / "stage.json", {"stage": stage, "steps": steps, "ended": why, "unused": {}})
+
+
+def test_a_stage_that_its_gate_has_ended_is_done_and_says_why(run):
+    run.spectrum()
+    live = LiveRun(run.root)
+    run.rl("short", 1, held_out=0.7)
+    run.rl("short", 2, held_out=0.81)
+    assert (live.view().phase, live.view().left_s) == ("short", 4 * 5.0)
+    end(run, "short", 2, "target: held-out accuracy 0.810 reached 0.8")
+    view = live.view()
+    # Two of the four steps will never come, and the stage after it has not begun.
+    assert view.phase == "evaluate short" and counts(view)["short"] == (2, 4)
+    assert (view.left_s, counts(view)["long"]) == (2 * 5.0, (0, 2))
+    assert "target: held-out accuracy 0.810 reached 0.8" in text(view, 120)
+    run.milestone("short")
+    run.rl("long", 1)
+    assert (live.view().phase, live.view().left_s) == ("long", 5.0)
+
+
+def test_a_stage_that_went_through_all_its_steps_says_nothing(run):
+    run.spectrum()
+    for step in (1, 2, 3, 4):
+        run.rl("short", step)
+    end(run, "short", 4, "steps")
+    short = next(part for part in LiveRun(run.root).view().parts if part.name == "short")
+    assert (short.ended, short.left) == ("", 0)
+
+
+def test_a_run_whose_last_stage_ended_early_is_finished(run):
+    run.finish()
+    run.log.cut(0)
+    run.rl("short", 1)
+    run.rl("long", 1)
+    for stage in ("short", "long"):
+        end(run, stage, 1, "plateau: held-out accuracy has not risen by 0.01 in 3 evaluations")
+    view = LiveRun(run.root).view()
+    assert (view.state, view.phase, view.left_s) == ("finished", "report", None)
+
+
+def test_a_filter_is_a_phase_until_the_stage_knows_its_problems(tmp_path):
+    short, long = StageConfig("short", ["algebra"], 4, filter_samples=4), StageConfig("long", ["algebra"], 2)
+    run = Run(tmp_path, [short, long])
+    run.spectrum()
+    assert LiveRun(run.root).view().phase == "filter short"
+    (run.root / "rl" / "short").mkdir(parents=True)
+    write_json(run.root / "rl" / "short" / "pool.json", ["q"])
+    assert LiveRun(run.root).view().phase == "short"
+
+
+def test_recoveries_are_counted_and_the_last_is_named(run):
+    run.spectrum()
+    live = LiveRun(run.root)
+    assert "recovered" not in text(live.view())
+    log = MetricsLog(run.root / "recoveries.jsonl")
+    log.write({"time": time.time() - 300, "lost": "learner_0", "error": "ActorDiedError", "commit": ""})
+    assert "recovered once" in text(live.view())
+    log.write({"time": time.time() - 90, "lost": "generator_1", "error": "ActorDiedError", "commit": ""})
+    assert "recovered 2 times, last 1 min 30 s ago from the loss of generator_1" in text(live.view())
+
+
+def test_curves_show_what_the_lines_have(run):
+    run.spectrum()
+    run.rl("short", 1)
+    old = text(LiveRun(run.root).view())
+    assert "truncated" in old and not any(name in old for name in ("staleness", "held out", "gen tok/s", "sync, s"))
+    run.rl("short", 2, staleness_mean=0.0, staleness_max=0)
+    assert "staleness" not in text(LiveRun(run.root).view())
+    run.rl("short", 3, held_out=0.5, staleness_mean=0.75, staleness_max=1, sync={"seconds": 0.31})
+    run.rl("short", 4, held_out=None, generated_tokens_per_second=5210.4, sync={"seconds": 0.29})
+    new = " ".join(text(LiveRun(run.root).view()).split())
+    # Two steps have a sync's seconds, the first of them the longer; one of four has been held out.
+    for shown in ("held out ▁ 50.0%", "gen tok/s ▁ 5,210", "sync, s █▁ 0.29", "staleness ▁█ –"):
+        assert shown in new
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_frame_keeps_to_the_width_and_height(run, width):
     run.finish()
     run.rl("long", 3, float("nan"))
-    lines = text(LiveRun(run.root).view(), width, height=24).splitlines()
-    assert max(map(len, lines)) <= width and len(lines) <= 24
+    lines = text(LiveRun(run.root).view(), width, height=18).splitlines()
+    assert max(map(len, lines)) <= width and len(lines) <= 18
     # The newest milestones stay.
     assert lines[-1].startswith("long") and not any(line.startswith("base") for line in lines)
+    assert any(line.startswith("reward") for line in lines) and not any(line.startswith("SFT loss") for line in lines)
     assert any(line.startswith("base") for line in text(LiveRun(run.root).view(), width).splitlines())
 
 

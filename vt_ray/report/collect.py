@@ -12,8 +12,10 @@ from vt_ray.checkpoint import write_json
 from vt_ray.config import Config, config_hash
 from vt_ray.evaluation.milestones import gain_over_best, milestone_summaries
 from vt_ray.interfaces import Hardware
+from vt_ray.recoveries import RECOVERIES
 from vt_ray.report.milestones import SFT_CONTINUED
 from vt_ray.report.run_record import FUSED_PROBE
+from vt_ray.report.stage_ends import ALL_STEPS, stage_end
 from vt_ray.run_folder import DONE
 from vt_ray.tracking import read_lines
 
@@ -38,6 +40,8 @@ def write_summary(
         "milestones": milestone_summaries(paths, config.evaluation.k),
         "gain": gain_over_best([path for path in paths if path.stem in STARTS], paths[-1]),
         "phases": phase_costs(root, paths),
+        "stages": stages_run(root, config),
+        "recoveries": len(read_lines(root / RECOVERIES)),
         "wall_seconds": _earlier(root) + wall_seconds,
         "hardware": asdict(hardware),
         "prices": {
@@ -70,6 +74,20 @@ def phase_costs(root: Path, evaluations: Sequence[Path]) -> dict[str, dict[str, 
         )
     phases["evaluate"] = _cost(map(_measured, evaluations))
     return phases
+
+
+def stages_run(root: Path, config: Config) -> list[dict[str, Any]]:
+    """Each RL stage that has ended: its steps, how many were planned, and why it ended ("steps": at its last one)."""
+    return [
+        {
+            "name": stage.name,
+            "steps": end.get("steps", stage.steps),
+            "planned_steps": stage.steps,
+            "ended": end.get("ended", ALL_STEPS),
+        }
+        for stage in config.curriculum.stages
+        if (end := stage_end(root, stage.name))
+    ]
 
 
 def _earlier(root: Path) -> float:

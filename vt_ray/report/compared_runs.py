@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vt_ray.config import Config
+from vt_ray.config import Config, StageConfig
 from vt_ray.evaluation.sampling import Score
 from vt_ray.report import milestones as ms
 from vt_ray.report.run_record import RunRecord, read_run
@@ -48,7 +48,10 @@ class ComparedRun:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The config by dotted key, without what is a run's own. A key that an older run lacks has its default."""
-        flat = flattened(asdict(Config())) | flattened(self.config)
+        defaults = asdict(Config())
+        stages = self.config.get("curriculum", {}).get("stages") or []
+        defaults["curriculum"]["stages"] = [asdict(StageConfig()) for _ in stages]
+        flat = flattened(defaults) | flattened(self.config)
         return {key: value for key, value in flat.items() if key not in OF_ONE_RUN and "price" not in key}
 
     @property

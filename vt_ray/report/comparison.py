@@ -7,8 +7,9 @@ Every interval is {mean, low, high, by_seed, num_problems} of `evaluation.statis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from statistics import fmean
 from typing import Any
 
@@ -36,13 +37,15 @@ Names = dict[Seed, str]
 # Which milestone of a run, and the same of each of several runs.
 Milestone = Callable[[ComparedRun], str]
 Side = tuple[Sequence[ComparedRun], Milestone]
+# {step, name} of each stage in their order.
+Stages = Sequence[Mapping[str, Any]]
 
 
 def compare(runs: Sequence[ComparedRun], left_out: Sequence[ComparedRun] = ()) -> dict[str, Any]:
     """The whole comparison. Raises ComparisonError where `runs` cannot be compared (`refuse_incomparable`)."""
     refuse_incomparable(runs, left_out)
     groups, names = group_runs(runs), seed_names(runs)
-    base = baseline(groups, runs)
+    base, stages = baseline(groups, runs), shared_stages(runs)
     # Runs that were evaluated with different K all have the smaller one.
     k = min(run.settings["evaluation.k"] for run in runs)
     ks = sorted({1, k})
@@ -51,14 +54,14 @@ def compare(runs: Sequence[ComparedRun], left_out: Sequence[ComparedRun] = ()) -
         "num_problems": len(runs[0].held_out),
         "differs_in": differing_keys(runs),
         "baseline": base.label,
-        "groups": [_group(group, base, names, ks) for group in groups],
+        "groups": [_group(group, base, names, ks, stages) for group in groups],
         "runs": [_run(run, group, names, k) for group in groups for run in group.runs],
         "left_out": [{"run": run.name, "last": next(reversed(list(run.scores)), None)} for run in left_out],
-        "stages": _shared_stages(runs),
+        "stages": stages,
     }
 
 
-def _group(group: Group, base: Group, names: Names, ks: Sequence[int]) -> dict[str, Any]:
+def _group(group: Group, base: Group, names: Names, ks: Sequence[int], stages: Stages) -> dict[str, Any]:
     runs = group.runs
     milestones = dict.fromkeys(name for run in runs for name in run.scores)
     return {
@@ -71,7 +74,7 @@ def _group(group: Group, base: Group, names: Names, ks: Sequence[int]) -> dict[s
         "gain": {"from": runs[0].start, **_changes((runs, _start), (runs, _end), names, ks)},
         "difference": None if group is base else _differences(group, base, names, ks),
         "milestones": [{"name": name, **_means(runs, _called(name), names, ks)} for name in milestones],
-        "reward": reward_curve(runs),
+        "reward": reward_curve(runs, stages),
         "cost": _cost(runs),
     }
 
@@ -88,17 +91,22 @@ def _differences(group: Group, base: Group, names: Names, ks: Sequence[int]) -> 
     return {**_changes(before, after, names, ks), "by_subdomain": by_subdomain}
 
 
-def reward_curve(runs: Sequence[ComparedRun]) -> list[dict[str, float | None]]:
-    """By RL step, counted through all stages: mean, least and greatest of the runs' moving means of the reward."""
-    smooth = [
-        [value for _, _, lines in curves.by_stage(run.record.rl) for value in curves.smoothed(_rewards(lines))]
-        for run in runs
-    ]
-    steps = [[value for value in step if value is not None] for step in zip_longest(*smooth)]
+def reward_curve(runs: Sequence[ComparedRun], stages: Stages) -> list[dict[str, float]]:
+    """By RL step: mean, least and greatest of the runs' moving means of the reward.
+
+    Steps count through all stages, and each stage from where `stages` has it. Where a gate has ended a stage earlier in
+    one run than in another, the steps it never made are those of the others alone.
+    """
+    begins = {stage["name"]: stage["step"] for stage in stages}
+    steps: dict[int, list[float]] = defaultdict(list)
+    for run in runs:
+        for start, name, lines in curves.by_stage(run.record.rl):
+            for number, reward in enumerate(curves.smoothed(_rewards(lines)), begins.get(name, start)):
+                if reward is not None:
+                    steps[number].append(reward)
     return [
-        {"step": number, "mean": fmean(step), "low": min(step), "high": max(step)}
-        for number, step in enumerate(steps, start=1)
-        if step
+        {"step": number, "mean": fmean(found), "low": min(found), "high": max(found)}
+        for number, found in sorted(steps.items())
     ]
 
 
@@ -133,10 +141,14 @@ def _cost(runs: Sequence[ComparedRun]) -> dict[str, float]:
     }
 
 
-def _shared_stages(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
-    """Where the stages begin, counted in RL steps, if that is so in every run."""
-    found = [[{"step": start, "name": name} for start, name, _ in curves.by_stage(run.record.rl)] for run in runs]
-    return found[0] if all(stages == found[0] for stages in found) else []
+def shared_stages(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
+    """Where the stages begin, counted in RL steps, each being as long as in the run that was longest in it; none where
+    the runs went through different stages."""
+    found = [[(name, len(lines)) for _, name, lines in curves.by_stage(run.record.rl)] for run in runs]
+    if len({tuple(name for name, _ in stages) for stages in found}) != 1:
+        return []
+    begins = accumulate((max(steps for _, steps in same) for same in zip(*found, strict=True)), initial=1)
+    return [{"step": step, "name": name} for step, (name, _) in zip(begins, found[0], strict=False)]
 
 
 def _means(runs: Sequence[ComparedRun], milestone: Milestone, names: Names, ks: Sequence[int]) -> dict[str, Any]:

@@ -90,6 +90,11 @@ def reward_section(comparison: Comparison) -> Section:
         "Share of correct rollouts: a moving mean within each stage, averaged over the group's runs, in a band from "
         "the lowest of them to the highest. These are training problems; what counts is the held-out score."
     )
+    if len(comparison["stages"]) > 1:
+        says += (
+            " A stage begins at the same place for all runs, after the longest of those before it: where a gate has "
+            "ended it earlier in some runs, the rest of it shows the others alone."
+        )
     colour_of = charts.colours(groups, comparison["baseline"])
     return Section("reward", title, [says], [charts.over_steps(groups, comparison["stages"], colour_of)])
 

@@ -12,13 +12,14 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.report import words
-from vt_ray.report.charts import BLUE, GREY, INK, band, styled, titled
+from vt_ray.report.charts import BLUE, GREY, INK, ORANGE, band, styled, titled
+from vt_ray.report.lines import Lines, value
+from vt_ray.report.stage_ends import End, in_short
 from vt_ray.report.trends import Z_95
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Lines = Sequence[Mapping[str, Any]]
 Series = list[float | None]
 
 CURVE_HEIGHT = 230
@@ -27,13 +28,15 @@ CURVE_HEIGHT = 230
 @dataclass(frozen=True, slots=True)
 class Curve:
     """A metric of the RL lines. Its band lies between the metrics `low` and `high` where lines have them, and is
-    else the 95% interval of the moving mean."""
+    else the 95% interval of the moving mean. A `shy` one is left out where it is zero throughout: what it measures
+    did not happen in this run."""
 
     key: str
     title: str
     tick_format: str = ""
     low: str = ""
     high: str = ""
+    shy: bool = False
 
 
 RL_CURVES = (
@@ -47,8 +50,16 @@ RL_CURVES = (
     ),
     Curve("truncated_share", "Share of truncated rollouts", ".0%"),
     Curve("no_signal_share", "Share of groups without a signal", ".0%"),
+    Curve("replaced_groups", "Groups replaced by fresh ones", shy=True),
     Curve("rollout_kl", "KL rollout to trainer, nats a token"),
+    Curve("clip_share", "Share of clipped tokens", "~%"),
+    Curve("staleness_mean", "Staleness, weight versions", shy=True),
+    Curve("importance_capped_share", "Share of tokens with a capped importance ratio", "~%", shy=True),
+    Curve("reference_kl", "KL to the frozen reference, nats a token"),
     Curve("grad_norm", "Gradient norm"),
+    Curve("generated_tokens_per_second", "Generation, tokens/s"),
+    Curve("updated_tokens_per_second", "Training, tokens/s"),
+    Curve("sync/seconds", "Weight sync, seconds"),
     Curve("unverified", "Rollouts without a verdict"),
 )
 
@@ -67,12 +78,13 @@ def rl_curve(lines: Lines, curve: Curve) -> go.Figure | None:
     """One metric over all RL steps, smoothed within each stage; None where no line has a number for it."""
     import plotly.graph_objects as go
 
-    if not any(words.known(line.get(curve.key)) for line in lines):
+    known = [v for line in lines if words.known(v := value(line, curve.key))]
+    if not known or (curve.shy and not any(known)):
         return None
     figure = go.Figure()
     for start, _, stage_lines in by_stage(lines):
         steps = list(range(start, start + len(stage_lines)))
-        values = [line.get(curve.key) for line in stage_lines]
+        values = [value(line, curve.key) for line in stage_lines]
         low, high = ([line.get(key) for line in stage_lines] for key in (curve.low, curve.high))
         measured = any(map(words.known, low)) and any(map(words.known, high))
         edges = (smoothed(low), smoothed(high)) if measured else interval_band(values)
@@ -80,6 +92,32 @@ def rl_curve(lines: Lines, curve: Curve) -> go.Figure | None:
     styled(figure, CURVE_HEIGHT)
     figure.update_yaxes(tickformat=curve.tick_format, rangemode="tozero", nticks=5)
     return titled(stage_marks(figure, lines), curve.title)
+
+
+def held_out_curve(lines: Lines, ends: Mapping[str, End]) -> go.Figure | None:
+    """The accuracies that the stages' gates looked at, and where each stage ended; None where no gate looked."""
+    import plotly.graph_objects as go
+
+    if not any(words.known(line.get("held_out")) for line in lines):
+        return None
+    figure = styled(go.Figure(), CURVE_HEIGHT).update_layout(showlegend=False)
+    for start, stage, stage_lines in by_stage(lines):
+        seen = [(start + i, v) for i, line in enumerate(stage_lines) if words.known(v := line.get("held_out"))]
+        figure.add_scatter(
+            x=[step for step, _ in seen],
+            y=[accuracy for _, accuracy in seen],
+            mode="lines+markers",
+            line={"color": BLUE, "width": 2.5},
+            hovertemplate=f"{_plain(stage)}, step %{{x}}: %{{y:.1%}}<extra></extra>",
+        )
+        if end := ends.get(stage):
+            at = start + len(stage_lines) - 0.5
+            figure.add_vline(x=at, line={"color": ORANGE, "width": 1, "dash": "dot"})
+            label = {"text": _plain(in_short(str(end.get("ended", "")))), "y": 1, "yref": "paper", "yanchor": "bottom"}
+            figure.add_annotation(x=at, xanchor="right", showarrow=False, font={"size": 10, "color": ORANGE}, **label)
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero", nticks=5)
+    figure.update_xaxes(range=[0.5, len(lines) + 0.5])
+    return titled(figure, "Held-out accuracy at the gates, and why stages ended")
 
 
 def by_stage(lines: Lines) -> list[tuple[int, str, list[Mapping[str, Any]]]]:
@@ -153,3 +191,8 @@ def _traces(steps: Sequence[Any], values: Sequence[Any], low: Series, high: Seri
     smooth.update(customdata=list(zip(low, high, strict=True)), showlegend=False)
     smooth.update(hovertemplate="step %{x}: %{y:.4g} [%{customdata[0]:.4g}, %{customdata[1]:.4g}]<extra></extra>")
     return [band(steps, low, high, BLUE), raw.update(hoverinfo="skip", showlegend=False), smooth]
+
+
+def _plain(name: str) -> str:
+    """As plotly shows it unchanged: it reads a few HTML tags."""
+    return name.replace("&", "&amp;").replace("<", "&lt;")

@@ -2,13 +2,14 @@
 
     summary.json's milestones, RL and SFT metric lines, scores by question --> [Finding(name, seen, sentence), ...]
 
-A signature is seen only where its 95% interval says so: a difference that chance explains is none. Trends are those of
-trends.py, changes of a score those of paired.py, on the same questions before and after.
+A signature is seen only where its 95% interval says so: a difference that chance explains is none. Those that the RL
+steps show alone are in step_signs.py. Trends are those of trends.py, changes of a score those of paired.py, on the same
+questions before and after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from statistics import fmean
@@ -16,10 +17,11 @@ from typing import Any
 
 from vt_ray.report import milestones as ms
 from vt_ray.report import words
+from vt_ray.report.lines import Lines
 from vt_ray.report.paired import Scores, change
+from vt_ray.report.step_signs import Finding, step_findings
 from vt_ray.report.trends import MIN_STEPS, Trend, trends
 
-Lines = Sequence[Mapping[str, Any]]
 Change = Mapping[str, float]
 
 CODE = "code"
@@ -27,19 +29,6 @@ CODE = "code"
 CODE_GAP = 0.25
 SFT_GAIN = 0.05
 REWARD_RISE = 0.02
-TRUNCATED_RISE = 0.05
-NO_SIGNAL_RISE = 0.10
-KL_FLOOR = 1e-3
-KL_GROWTH = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`seen` is None where it cannot be told: not recorded (yet), or too few questions to tell it from chance."""
-
-    name: str
-    seen: bool | None
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +81,7 @@ def diagnose(
         _spectrum_not_amplified(evidence),
         _rl_fits_its_data(evidence, rl_lines),
         _code_apart(evidence),
-        _logprobs_drift(rl_lines),
-        _truncation_climbs(rl_lines),
-        _signal_fades(rl_lines),
+        *step_findings(rl_lines),
     ]
 
 
@@ -235,48 +222,6 @@ def _code_gap(milestone: ms.Milestone) -> tuple[Change, str] | None:
         f"{words.percent(mean)} on average in the other subdomains"
     )
     return (gap, says) if gap else None
-
-
-def _logprobs_drift(lines: Lines) -> Finding:
-    return _climbs(
-        "Rollout and trainer drift apart",
-        "KL between rollout and trainer probabilities (nats a token)",
-        trends(lines, "rollout_kl"),
-        lambda t: abs(t.last) > max(KL_FLOOR, KL_GROWTH * abs(t.first)),
-        lambda value: f"{value:.2g}",
-    )
-
-
-def _truncation_climbs(lines: Lines) -> Finding:
-    return _climbs(
-        "Truncation climbs",
-        "share of truncated answers",
-        trends(lines, "truncated_share"),
-        lambda t: t.rise > TRUNCATED_RISE,
-        words.percent,
-    )
-
-
-def _signal_fades(lines: Lines) -> Finding:
-    return _climbs(
-        "Groups without a signal climb",
-        "share of groups whose answers are all right or all wrong",
-        trends(lines, "no_signal_share"),
-        lambda t: t.rise > NO_SIGNAL_RISE,
-        words.percent,
-    )
-
-
-def _climbs(
-    name: str, what: str, found: list[Trend], large: Callable[[Trend], bool], shown: Callable[[float], str]
-) -> Finding:
-    if not found:
-        return Finding(name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more.")
-    bad = [t for t in found if t.clear and large(t)]
-    moved = "; ".join(f"{t.stage} from {shown(t.first)} to {shown(t.last)}" for t in bad or found)
-    if bad:
-        return Finding(name, True, f"The {what} climbed within a stage: {moved}.")
-    return Finding(name, False, f"Not seen: {what}: {moved}.")
 
 
 def _unpaired(before: Change | None, after: Change | None) -> Change | None:

@@ -9,24 +9,36 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.evaluation.milestones import milestone_summaries
+from vt_ray.recoveries import RECOVERIES
+from vt_ray.report.lines import Lines
 from vt_ray.report.milestones import planned, rl_stages
+from vt_ray.report.stage_ends import early_end, stage_end
 from vt_ray.run_folder import DONE, NOW, is_locked, working_folder
 from vt_ray.tracking import Tail
 
 # Folders of the spectrum phases in their order, as the watcher is told of them.
 PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spectrum_scores": "evaluate"}
+# A stage with a filter has this, in rl/<stage>/, once it knows its problems.
+POOL = "pool.json"
 PACE_STEPS = 10
-Lines = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One bar: `done` of `total` steps, checkpoints or milestones, and the seconds that they took."""
+    """One bar: `done` of `total` steps, checkpoints or milestones, and the seconds that they took.
+
+    `ended` says why a gate has ended a stage before its last step: what is not done will not come.
+    """
 
     name: str
     done: int
     total: int
     seconds: float
+    ended: str = ""
+
+    @property
+    def left(self) -> int:
+        return 0 if self.ended else self.total - self.done
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class View:
     """A run at one moment. `state` is running, finished or stopped; `phase` is what it does, or did last.
 
     `left_s`: seconds to the end of the SFT or of all RL stages, at the pace of the last steps, without evaluations;
-    None where there is no pace yet.
+    None where there is no pace yet. `recoveries` are the lines of recoveries.jsonl: what was lost and replaced.
     """
 
     identity: Mapping[str, Any]
@@ -45,6 +57,7 @@ class View:
     rl: Lines
     milestones: Sequence[Mapping[str, Any]]
     left_s: float | None
+    recoveries: Lines = ()
 
 
 class LiveRun:
@@ -59,6 +72,7 @@ class LiveRun:
         self.identity = json.loads((root / "run.json").read_text())
         self.config: Any = OmegaConf.to_container(OmegaConf.load(root / "config.yaml"))
         self._rl, self._sft = Tail(self.root / "metrics.jsonl"), Tail(self.root / "sft" / "metrics.jsonl")
+        self._recoveries = Tail(self.root / RECOVERIES)
         # Scores by file: a milestone's are read once.
         self._scored: dict[Path, Any] = {}
         self._milestones: Sequence[Mapping[str, Any]] = []
@@ -71,7 +85,8 @@ class LiveRun:
         parts = self._parts(sft, rl, milestones)
         state = "running" if running else "finished" if self._finished(milestones) else "stopped"
         left = None if state == "finished" else self._left_s(parts, sft, rl)
-        return View(self.identity, state, self._phase(rl), parts, sft, rl, self._milestones, left)
+        recoveries = self._recoveries.read()
+        return View(self.identity, state, self._phase(parts), parts, sft, rl, self._milestones, left, recoveries)
 
     @property
     def stages(self) -> list[Mapping[str, Any]]:
@@ -82,16 +97,19 @@ class LiveRun:
         written = all((self.root / name).exists() for name in ("summary.json", "report.html"))
         return written and len(milestones) == len(planned(self.config))
 
-    def _phase(self, rl: Lines) -> str:
+    def _phase(self, parts: Sequence[Part]) -> str:
         if not (self.root / NOW).exists():
             return "start-up"
         for folder, name in PHASES.items():
             if not (self.root / folder / DONE).exists():
                 return name
+        by_name = {part.name: part for part in parts}
         for stage in self.stages:
-            if not (self.root / "evaluation" / f"{stage['name']}.json").exists():
-                done = _of_stage(rl, stage["name"])
-                return f"evaluate {stage['name']}" if len(done) == stage["steps"] else stage["name"]
+            name = stage["name"]
+            if not (self.root / "evaluation" / f"{name}.json").exists():
+                filtering = stage.get("filter_samples") and not (self.root / "rl" / name / POOL).exists()
+                training = name if by_name[name].left else f"evaluate {name}"
+                return f"filter {name}" if filtering else training
         last = planned(self.config)[-1]
         return "report" if (self.root / "evaluation" / f"{last}.json").exists() else last
 
@@ -106,18 +124,19 @@ class LiveRun:
         for stage in self.stages:
             lines = _of_stage(rl, stage["name"])
             seconds = sum(line["seconds"]["total"] for line in lines)
-            parts.append(Part(stage["name"], len(lines), stage["steps"], seconds))
+            ended = early_end(stage_end(self.root, stage["name"]), stage["steps"])
+            parts.append(Part(stage["name"], len(lines), stage["steps"], seconds, ended))
         seconds = sum(self._read(path)["seconds"] for path in milestones)
         return [*parts, Part("evaluate", len(milestones), len(planned(self.config)), seconds)]
 
     def _left_s(self, parts: Sequence[Part], sft: Lines, rl: Lines) -> float | None:
         if rl:
             stages = {stage["name"] for stage in self.stages}
-            left = sum(part.total - part.done for part in parts if part.name in stages)
+            left = sum(part.left for part in parts if part.name in stages)
             # The stage now, not the one before: its completions are longer or its answers slower to check.
             recent = [line["seconds"]["total"] for line in _of_stage(rl, rl[-1]["stage"])[-PACE_STEPS:]]
         else:
-            left = parts[0].total - parts[0].done
+            left = parts[0].left
             recent = [line["seconds"] for line in sft[-PACE_STEPS:]]
         return left * sum(recent) / len(recent) if recent and left else None
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vt_ray.recoveries import RECOVERIES
 from vt_ray.report.paired import Scores, question_scores
+from vt_ray.report.stage_ends import End, stage_end
 
 # In the run's spectrum_scores/: the fused model's scores on the probing problems.
 FUSED_PROBE = "fused_on_probe.json"
@@ -19,7 +21,8 @@ class RunRecord:
     """`identity` is run.json, `sft` and `rl` are metric lines in the order of their steps.
 
     `held_out` has each milestone's scores by question, `probed` each checkpoint's and, as "fused", the fused model's
-    on the probing problems. `stage_subdomains` says what each RL stage trains on, where the config does.
+    on the probing problems. `planned` are the RL stages as the config has them, `ends` the stages' stage.json where
+    they have ended, `recoveries` the lines of recoveries.jsonl, None for a run from before there was one.
     """
 
     root: Path
@@ -31,7 +34,10 @@ class RunRecord:
     rl: Sequence[Mapping[str, Any]]
     held_out: Mapping[str, Scores] = field(default_factory=dict)
     probed: Mapping[str, Scores] = field(default_factory=dict)
-    stage_subdomains: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    planned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pipelined: bool = False
+    ends: Mapping[str, End] = field(default_factory=dict)
+    recoveries: Sequence[Mapping[str, Any]] | None = None
 
     def known(self, key: str) -> Any:
         """`key` of run.json or, where that has none, of summary.json; None where neither has."""
@@ -42,15 +48,25 @@ class RunRecord:
         """RL stages in the order they ran."""
         return list(dict.fromkeys(str(line.get("stage", "")) for line in self.rl))
 
+    @property
+    def stage_subdomains(self) -> dict[str, Sequence[str]]:
+        """What each RL stage trains on, where the config says it."""
+        return {name: stage["subdomains"] for name, stage in self.planned.items() if "subdomains" in stage}
+
+    def planned_steps(self, stage: str) -> int | None:
+        return self.planned.get(stage, {}).get("steps")
+
 
 def read_run(root: Path) -> RunRecord:
     """Raises FileNotFoundError where `root` is no folder."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: pass the folder of a run, runs/<run_name>")
+    config = _read_text(root / "config.yaml")
+    signal, planned = _signal(config)
     return RunRecord(
         root=root,
         identity=_read_object(root / "run.json"),
-        config=(config := _read_text(root / "config.yaml")),
+        config=config,
         summary=_read_object(root / "summary.json"),
         probe=_read_object(root / "probe" / "probe.json"),
         sft=_read_lines(root / "sft" / "metrics.jsonl", "sft"),
@@ -58,7 +74,10 @@ def read_run(root: Path) -> RunRecord:
         held_out=_read_scores((root / "evaluation").glob("*.json")),
         probed=_read_scores((root / "probe").glob("step_*.json"))
         | _read_scores([root / "spectrum_scores" / FUSED_PROBE], "fused"),
-        stage_subdomains=_stage_subdomains(config),
+        planned=planned,
+        pipelined=signal.get("schedule") == "pipelined",
+        ends={name: end for name in planned if (end := stage_end(root, name))},
+        recoveries=_read_recoveries(root / RECOVERIES),
     )
 
 
@@ -68,14 +87,22 @@ def _read_scores(files: Iterable[Path], name: str = "") -> dict[str, Scores]:
     return {model: scores for model, scores in found.items() if scores}
 
 
-def _stage_subdomains(config: str) -> dict[str, list[str]]:
+def _signal(config: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The signal phase's settings and the stages by name; empty where the config cannot be read."""
     import yaml
 
     try:
-        stages = yaml.safe_load(config)["curriculum"]["stages"]
-        return {stage["name"]: stage["subdomains"] for stage in stages}
-    except (yaml.YAMLError, KeyError, TypeError):
-        return {}
+        read = yaml.safe_load(config)
+        return read.get("signal") or {}, {stage["name"]: stage for stage in read["curriculum"]["stages"]}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return {}, {}
+
+
+def _read_recoveries(path: Path) -> list[dict[str, Any]] | None:
+    if not path.is_file():
+        return None
+    values = [_parsed(line) for line in _read_text(path).splitlines()]
+    return [value for value in values if isinstance(value, dict)]
 
 
 def _read_text(path: Path) -> str:

@@ -7,7 +7,9 @@ training_sections.py.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from vt_ray.report import charts, training_sections, words
 from vt_ray.report import milestones as ms
@@ -15,6 +17,7 @@ from vt_ray.report.diagnosis import diagnose
 from vt_ray.report.paired import change
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.section import Section, Table
+from vt_ray.report.stage_ends import steps_of
 from vt_ray.report.summary import Rows, phase_rows, score_rows, subdomain_rows
 
 
@@ -107,7 +110,36 @@ def cost_section(record: RunRecord) -> Section:
     priced = [(kind, prices.get(f"{kind.lower()}_hour")) for kind in ("CPU", "GPU")]
     known = [f"{price:g} {prices['currency']} for a {kind}-hour" for kind, price in priced if price]
     says += [f"Prices: {' and '.join(known)}."] if known else []
-    return Section("cost", title, says, tables=[Table("", rows)])
+    return Section("cost", title, says, tables=[Table("", _with_ends(rows, record.summary.get("stages") or []))])
+
+
+def _with_ends(rows: Rows, stages: Sequence[Mapping[str, Any]]) -> Rows:
+    """The phases with how far each stage came and why it ended; as they are where the run has no record of it."""
+    if not stages:
+        return rows
+    ends = {f"rl {s['name']}": [steps_of(s["steps"], s["planned_steps"]), s["ended"]] for s in stages}
+    return [[*rows[0], "steps", "ended by"], *([*row, *ends.get(row[0], ["", ""])] for row in rows[1:])]
+
+
+def recoveries_section(record: RunRecord) -> Section:
+    title, lost = "What was lost and replaced", record.recoveries
+    if lost is None:
+        return Section("recoveries", title, ["What was lost on the way has not been recorded by this run."])
+    if not lost:
+        return Section("recoveries", title, ["Nothing: no actor was lost on the way."])
+    says = (
+        f"{words.times(len(lost)).capitalize()} an actor was lost and replaced within the run, which went on "
+        "from its newest commit: steps after that one were done anew, and are in the figures once."
+    )
+    rows = [["lost", "time (UTC)", "error", "went on from"]]
+    for line in lost:
+        told = [str(line.get("lost")), _clock(line.get("time")), str(line.get("error"))]
+        rows.append([*told, line.get("commit") or "its beginning"])
+    return Section("recoveries", title, [says], tables=[Table("", rows)])
+
+
+def _clock(seconds: Any) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if words.known(seconds) else words.UNKNOWN
 
 
 def findings_section(record: RunRecord) -> Section:
@@ -154,6 +186,7 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     training_sections.difficulty_section,
     training_sections.verify_section,
     training_sections.time_section,
+    recoveries_section,
     cost_section,
     training_sections.samples_section,
     identity_section,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.report import milestones as ms
-from vt_ray.report import words
+from vt_ray.report import stage_ends, words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +37,8 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
             console.print(_table("Pass@1 by subdomain", subdomains))
     if gain := ms.gain_sentence(summary):
         console.print(gain, markup=False, highlight=False)
+    for sentence in stage_ends.sentences(summary):
+        console.print(sentence, markup=False, highlight=False)
     if summary.get("phases"):
         costs = phase_rows(summary)
         whole = _table("Cost by phase", costs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vt_ray.report import charts, curves, difficulty, samples, step_time, verification, words
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.section import Section
+from vt_ray.report.stage_ends import early_end, steps_of
 
 BANDS = "Thin lines are single steps, thick lines a moving mean, bands its 95% interval from how the steps scatter."
 
@@ -42,10 +43,10 @@ def rl_section(record: RunRecord) -> Section:
     title = "Reinforcement learning"
     if not record.rl:
         return Section("rl", title, ["There is no metrics.jsonl with RL steps: no stage has begun."])
-    stages = ", ".join(f"{stage} ({len(lines)} steps)" for _, stage, lines in curves.by_stage(record.rl))
+    came = [f"{stage} ({_came(record, stage, len(lines))})" for _, stage, lines in curves.by_stage(record.rl)]
     spread = any(words.known(line.get("completion_tokens_p10")) for line in record.rl)
     lengths = " For the completion length the band holds the middle 80% of a step's rollouts." if spread else ""
-    says = [f"Stages in order: {stages}. {BANDS}{lengths}"]
+    says = [f"Stages in order: {', '.join(came)}. {BANDS}{lengths}"]
     syncs = [line.get("sync") or {} for line in record.rl]
     gaps = [sync["logprob_gap"] for sync in syncs if words.known(sync.get("logprob_gap"))]
     if gaps:
@@ -53,8 +54,18 @@ def rl_section(record: RunRecord) -> Section:
             "After each update the generators' log-probabilities were compared with the trainer's on a fixed "
             f"text: the largest gap was {max(gaps):.2g} nats."
         )
+    if retried := sum(bool(sync.get("retried")) for sync in syncs):
+        says.append(f"{retried} of {len(syncs)} weight syncs had to be tried a second time.")
     drawn = [curves.rl_curve(record.rl, curve) for curve in curves.RL_CURVES]
+    drawn.insert(1, curves.held_out_curve(record.rl, record.ends))
     return Section("rl", title, says, [f for f in drawn if f is not None], columns=True)
+
+
+def _came(record: RunRecord, stage: str, steps: int) -> str:
+    """`12 steps`, `7 of 12 steps, target: ...`."""
+    planned = record.planned_steps(stage)
+    why = early_end(record.ends.get(stage, {}), planned)
+    return ", ".join([steps_of(steps, planned), *([why] if why else [])])
 
 
 def difficulty_section(record: RunRecord) -> Section:
@@ -72,6 +83,8 @@ def difficulty_section(record: RunRecord) -> Section:
             f"{difficulty.weight(0, lam):.2g}, with 0 ln 0 = 0, but every advantage is zero there: such questions "
             "(rings) teach nothing."
         )
+        own = [f"{s['lam']:g} in {name}" for name, s in record.planned.items() if words.known(s.get("lam"))]
+        says += [f"Stages with a lambda of their own: {', '.join(own)}."] if own else []
     return Section("difficulty", title, says, [figure])
 
 
@@ -88,6 +101,11 @@ def time_section(record: RunRecord) -> Section:
     whole = sum(totals.values())
     shares = ", ".join(f"{part} {words.percent(totals[part] / whole)}" for part in totals) if whole else "not known"
     says = [f"An RL step took {words.duration(whole / len(timed))} on average: {shares}."]
+    if record.pipelined:
+        says.append(
+            "The run was pipelined (signal.schedule): completions were generated and verified ahead, beside the "
+            "updates. So generate is what a step still waited for them, and nothing is left to verify."
+        )
     figures = [step_time.step_time(record.rl)]
     busy = step_time.utilisation(record.rl)
     if busy is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,50 @@ from rich.table import Table
 from rich.text import Text
 
 from vt_ray.report import words
-from vt_ray.report.live import Lines, LiveRun, Part, View
+from vt_ray.report.last_step import BARS, StepPanel
+from vt_ray.report.lines import value
+from vt_ray.report.live import LiveRun, Part, View
 from vt_ray.report.summary import score_rows
 
 REFRESH_S = 2.0
-NARROWEST_CURVE, WIDEST_CURVE = 8, 60
-BARS = "▁▂▃▄▅▆▇█"
+# Two curves side by side where both are wide enough to read.
+CURVE_COLUMN, WIDEST_CURVE = 40, 60
+NARROWEST_CURVE = 8
 STATES = {"running": "green", "finished": "bold green", "stopped": "bold red"}
-# key of the metrics, what it is called here, format
-SFT_CURVES = (("loss", "SFT loss", ".3f"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A figure of the metrics' lines, the most telling first: where a screen is short the last ones give way.
+
+    `shy` ones are left out where they are zero throughout, as staleness is on-policy; of `sparse` ones, which most
+    steps lack, the steps that have them stand beside each other.
+    """
+
+    key: str
+    name: str
+    form: str = ".3f"
+    shy: bool = False
+    sparse: bool = False
+
+
+SFT_CURVES = (Curve("loss", "SFT loss"),)
 RL_CURVES = (
-    ("reward_mean", "reward (mean p_c)", ".3f"),
-    ("loss", "loss", ".4f"),
-    ("completion_tokens_mean", "length, tokens", ".1f"),
-    ("truncated_share", "truncated", ".1%"),
-    ("no_signal_share", "no signal", ".1%"),
-    ("rollout_kl", "KL to rollouts", ".1e"),
+    Curve("reward_mean", "reward"),
+    Curve("held_out", "held out", ".1%", sparse=True),
+    Curve("no_signal_share", "no signal", ".1%"),
+    Curve("truncated_share", "truncated", ".1%"),
+    Curve("entropy", "entropy"),
+    Curve("rollout_kl", "KL rollout", ".1e"),
+    Curve("clip_share", "clipped", ".2%"),
+    Curve("staleness_mean", "staleness", ".1f", shy=True),
+    Curve("importance_capped_share", "capped", ".2%", shy=True),
+    Curve("generated_tokens_per_second", "gen tok/s", ",.0f"),
+    Curve("updated_tokens_per_second", "train tok/s", ",.0f"),
+    Curve("sync/seconds", "sync, s", ".2f"),
+    Curve("completion_tokens_mean", "length, tok", ".1f"),
+    Curve("loss", "loss", ".4f"),
 )
-STEP_PARTS = ("generate", "verify", "update", "sync", "rest")
 
 
 def watch(root: Path, once: bool, console: Console) -> None:
@@ -53,16 +80,22 @@ def watch(root: Path, once: bool, console: Console) -> None:
 
 
 def frame(view: View, width: int, height: int | None = None) -> RenderableType:
-    """Everything at one moment. The oldest milestones give way where `height` lines are too few for all."""
+    """Everything at one moment. Where `height` lines are too few for all, the last curves and the oldest milestones
+    give way."""
     above: list[RenderableType] = [_head(view), _bars(view.parts, view.phase, width)]
-    curves = _curves(view, width)
-    above += [Padding(curves, (1, 0, 0, 0))] if curves.row_count else []
-    above += [_step_time(view.rl)] if view.rl else []
-    if not view.milestones:
-        return Group(*above)
-    used = len(Console(width=width).render_lines(Group(*above), pad=False)) if height else 0
-    shown = len(view.milestones) if height is None else max(height - used - 3, 1)
-    return Group(*above, Padding(_milestones(view.milestones, shown), (1, 0, 0, 0)))
+    above += [Padding(StepPanel(view.rl[-1]), (1, 0, 0, 0))] if view.rl else []
+    rows = _curves(view, width)
+    shown = len(view.milestones)
+    if height is not None:
+        left = height - len(Console(width=width).render_lines(Group(*above), pad=False))
+        # A blank line above the curves; above the milestones another and their header.
+        rows = rows[: max(left - 1 - (3 if shown else 0), 1)]
+        shown = min(shown, max(left - (len(rows) + 1 if rows else 0) - 3, 1))
+    if rows:
+        above.append(Padding(_side_by_side(rows), (1, 0, 0, 0)))
+    if shown:
+        above.append(Padding(_milestones(view.milestones, shown), (1, 0, 0, 0)))
+    return Group(*above)
 
 
 def spark(values: Sequence[Any], width: int) -> str:
@@ -85,13 +118,23 @@ def _head(view: View) -> Text:
     text = Text.assemble(name, f"seed {identity['seed']}  lambda {identity['lambda']:g}  begun {ago} ago\n")
     text.append(view.state, STATES[view.state])
     if view.state == "finished":
-        return text.append(": the table below is in report.html too")
+        return _recovered(view, text.append(": the table below is in report.html too"))
     text.append(f" in {view.phase}" if view.state == "stopped" else f": {view.phase}")
     if view.left_s is not None:
         text.append(f", steps left for about {words.duration(view.left_s)} at this pace")
     if view.state == "stopped":
         text.append("\nnot running: the same command continues it:\n  ").append(_command(identity["command"]), "bold")
-    return text
+    return _recovered(view, text)
+
+
+def _recovered(view: View, text: Text) -> Text:
+    """What was lost on the way and replaced, the last of it by name."""
+    if not view.recoveries:
+        return text
+    last = view.recoveries[-1]
+    when = words.duration(datetime.now(UTC).timestamp() - last["time"])
+    text.append(f"\nrecovered {words.times(len(view.recoveries))}", "yellow")
+    return text.append(f", last {when} ago from the loss of {last['lost']}")
 
 
 def _command(argv: Sequence[str]) -> str:
@@ -104,29 +147,35 @@ def _bars(parts: Sequence[Part], phase: str, width: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for part in parts:
         now = part.name == phase or (part.name == "evaluate" and phase.startswith("evaluate"))
-        bar = ProgressBar(total=max(part.total, 1), completed=part.done, width=max(min(width // 3, 40), 8))
+        total = part.done if part.ended else part.total
+        bar = ProgressBar(total=max(total, 1), completed=part.done, width=max(min(width // 3, 40), 8))
         took = words.duration(part.seconds) if part.done else ""
-        table.add_row(Text(part.name, "bold" if now else ""), bar, f"{part.done}/{part.total}", took)
+        ended = Text(part.ended, "yellow", no_wrap=True, overflow="ellipsis")
+        table.add_row(Text(part.name, "bold" if now else ""), bar, f"{part.done}/{part.total}", took, ended)
     return table
 
 
-def _curves(view: View, width: int) -> Table:
-    """Name, curve over all steps so far, newest value."""
+def _curves(view: View, width: int) -> list[list[Text]]:
+    """Rows of name, curve over all steps so far, newest value: one or two of these side by side."""
+    across = max(1, min(2, width // CURVE_COLUMN))
+    room = max(min(width // across - 26, WIDEST_CURVE), NARROWEST_CURVE)
+    cells: list[list[Text]] = []
+    for lines, curves in ((view.rl, RL_CURVES), (view.sft, SFT_CURVES)):
+        for curve in curves:
+            values = [value(line, curve.key) for line in lines]
+            known = [v for v in values if words.known(v)]
+            if known and (any(known) or not curve.shy):
+                values = known if curve.sparse else values
+                newest = format(values[-1], curve.form) if words.known(values[-1]) else words.UNKNOWN
+                cells.append([Text(curve.name), Text(spark(values, room), "cyan"), Text(newest)])
+    return [sum(cells[i : i + across], []) for i in range(0, len(cells), across)]
+
+
+def _side_by_side(rows: Sequence[Sequence[Text]]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    room = max(min(width - 32, WIDEST_CURVE), NARROWEST_CURVE)
-    for lines, curves in ((view.sft, SFT_CURVES), (view.rl, RL_CURVES)):
-        for key, name, form in curves if lines else ():
-            values = [line.get(key) for line in lines]
-            newest = format(values[-1], form) if words.known(values[-1]) else words.UNKNOWN
-            table.add_row(name, Text(spark(values, room), "cyan"), newest)
+    for row in rows:
+        table.add_row(*row)
     return table
-
-
-def _step_time(rl: Lines) -> Text:
-    """Of the last step, which is like the next."""
-    seconds = rl[-1]["seconds"]
-    parts = ", ".join(f"{part} {seconds[part]:.1f}" for part in STEP_PARTS)
-    return Text(f"last step {seconds['total']:.1f} s: {parts}", no_wrap=True, overflow="ellipsis")
 
 
 def _milestones(milestones: Sequence[Mapping[str, Any]], shown: int) -> Table:

@@ -62,6 +62,10 @@ def tokens(count: float | None) -> str:
     return thousands(count) if count is None or count < 1e8 else f"{count / 1e6:,.1f} M"
 
 
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def rate(count: float | None, seconds: float | None) -> str:
     """Tokens a second; unknown where either is missing or zero."""
     return thousands(count / seconds) if count and seconds else UNKNOWN

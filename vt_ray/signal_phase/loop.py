@@ -12,6 +12,8 @@ from typing import Any
 
 from vt_ray.progress import bar
 from vt_ray.records import GradedGroup, Prompt
+from vt_ray.report.last_step import StepPanel, rate
+from vt_ray.report.stage_ends import ALL_STEPS
 from vt_ray.signal_phase.batch import Batch, gather, in_order
 from vt_ray.signal_phase.commit import resume
 from vt_ray.signal_phase.stage_end import StageHistory, close_step
@@ -32,7 +34,7 @@ def run_stage(run: StageRun) -> StageHistory:
         while not history.ended:
             line = mgpo_step(run, history.steps)
             close_step(run, line, history, lambda prompts: rollout(run, prompts))
-            advance(note(line), 1)
+            advance(note(line, history.ended), 1, StepPanel(line))
     return history
 
 
@@ -65,6 +67,9 @@ def update(run: StageRun, step: int, batch: Batch, watch: StepWatch) -> dict[str
     return watch.line(step, batch, metrics, sync)
 
 
-def note(line: dict[str, Any]) -> str:
-    """What stands beside the bar."""
-    return f"reward {line['reward_mean']:.3f}  {line['tokens_per_second']:,.0f} tokens/s"
+def note(line: dict[str, Any], ended: str) -> str:
+    """What stands beside the bar: the figures of the moment, or why a gate has ended the stage."""
+    if ended not in ("", ALL_STEPS):
+        return ended
+    generated, updated = (rate(line[f"{what}_tokens_per_second"]) for what in ("generated", "updated"))
+    return f"reward {line['reward_mean']:.3f}  gen {generated}, train {updated} tok/s"

@@ -18,6 +18,7 @@ from typing import Any
 from vt_ray.progress import bar
 from vt_ray.read_ahead import ReadAhead
 from vt_ray.records import GradedGroup, Prompt
+from vt_ray.report.last_step import StepPanel
 from vt_ray.signal_phase.batch import gather
 from vt_ray.signal_phase.commit import resume
 from vt_ray.signal_phase.loop import note, update
@@ -42,7 +43,7 @@ def run_stage(run: StageRun) -> StageHistory:
         while not history.ended:
             line = pipelined_step(run, history.steps, ahead)
             close_step(run, line, history, ahead.rollout)
-            advance(f"{note(line)}  {line['staleness_mean']:.1f} versions old", 1)
+            advance(note(line, history.ended), 1, StepPanel(line))
         history.unused = ahead.unused()
     return history
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vt_ray.algorithms.pass_at_k import mean_accuracy
+from vt_ray.report.stage_ends import ALL_STEPS
 from vt_ray.signal_phase import gate
 from vt_ray.signal_phase.batch import Rollout
 from vt_ray.signal_phase.commit import commit_step
@@ -49,7 +50,7 @@ class StageHistory:
 
     def decide(self, run: StageRun) -> None:
         why = gate.verdict(run.stage.gate, self.steps, self.held_out, self.truncated)
-        self.ended = why or ("steps" if self.steps >= run.stage.steps else "")
+        self.ended = why or (ALL_STEPS if self.steps >= run.stage.steps else "")
 
 
 def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollout: Rollout) -> None:

@@ -62,7 +62,7 @@ class StepWatch:
             **_rollout_figures(batch.drawn, batch.drawn_weights, run.stage.group_size),
             **_batch_figures(batch, version),
             **_update_figures(metrics),
-            **_speeds(batch, metrics, seconds),
+            **_speeds(batch, metrics, seconds, run.signal.schedule == "pipelined"),
             "seconds": seconds,
             "sync": {
                 "version": sync.version,
@@ -143,10 +143,11 @@ def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> dict[str, float]:
+def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: Mapping[str, float], ahead: bool) -> dict[str, float]:
+    """Generators that work `ahead` do so all the while, not just while the step waits for them."""
     tokens = sum(n for g in batch.drawn for n in g.completion_tokens)
     return {
         "tokens_per_second": tokens / seconds["total"],
-        "generated_tokens_per_second": tokens / max(seconds["generate"], 1e-9),
+        "generated_tokens_per_second": tokens / max(seconds["total" if ahead else "generate"], 1e-9),
         "updated_tokens_per_second": metrics["tokens"] / max(seconds["update"], 1e-9),
     }

@@ -1,0 +1,139 @@
+"""One RL step at a glance, for a terminal: below the running bar, and in `vt-tools watch`.
+
+    step 8.4 s  ━━━━━━━━━━━━  generate 6.2  verify 0.4  update 1.2  sync 0.4  rest 0.2
+    p_c ▅▂▁▃▇    no signal 23.4%    truncated 12.5%    entropy 0.512    ...
+
+A figure that the step's line lacks is left out: lines of older runs have fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from vt_ray.report import words
+from vt_ray.report.lines import Line
+
+BARS = "▁▂▃▄▅▆▇█"
+PARTS = (("generate", "blue"), ("verify", "cyan"), ("update", "yellow"), ("sync", "magenta"), ("rest", "bright_black"))
+# Larger groups have their p_c in fewer blocks than bins.
+MOST_INNER_BLOCKS = 12
+CELL = 19
+NARROWEST_SPLIT, WIDEST_SPLIT = 5, 60
+
+
+class StepPanel:
+    """Renders `line`, a step's line of the metrics, in whatever width there is."""
+
+    def __init__(self, line: Line):
+        self.line = line
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Group(time_split(self.line, options.max_width), _cells(figures(self.line), options.max_width))
+
+
+def figures(line: Line) -> list[tuple[str, str]]:
+    """(name, value) of what the step has to tell, the most telling first."""
+    histogram = line.get("p_c_histogram") or []
+    sync = line.get("sync") or {}
+    found = [
+        ("p_c", histogram_blocks(histogram) if histogram else None),
+        ("no signal", _form(line, "no_signal_share", ".1%")),
+        ("truncated", _form(line, "truncated_share", ".1%")),
+        ("entropy", _form(line, "entropy", ".3f")),
+        ("clipped", _form(line, "clip_share", ".2%")),
+        ("capped", _form(line, "importance_capped_share", ".2%")),
+        ("KL rollout", _form(line, "rollout_kl", ".1e")),
+        ("KL ref.", _form(line, "reference_kl", ".1e")),
+        ("sync", f"{sync['seconds']:.2f} s" if words.known(sync.get("seconds")) else None),
+        ("stale", _staleness(line)),
+        ("drawn anew", f"{line['replaced_groups']:,}" if line.get("replaced_groups") else None),
+        ("held out", _form(line, "held_out", ".1%")),
+    ]
+    return [(name, value) for name, value in found if value]
+
+
+def histogram_blocks(counts: Sequence[int]) -> str:
+    """p_c from 0 to 1 as blocks as high as their share of the highest; a dot where there is none.
+
+    Both ends stay alone where bins must be joined: there no answer of a group differs from another.
+    """
+    inner = counts[1:-1]
+    bins = max(-(-len(inner) // MOST_INNER_BLOCKS), 1)
+    shown = [counts[0], *(sum(inner[i : i + bins]) for i in range(0, len(inner), bins)), *counts[1:][-1:]]
+    highest = max(shown)
+    return "".join(BARS[-(-count * len(BARS) // highest) - 1] if count else "·" for count in shown)
+
+
+def time_split(line: Line, width: int) -> Text:
+    """The step's seconds as one bar of coloured parts, and in figures."""
+    seconds = line.get("seconds") or {}
+    if not words.known(seconds.get("total")):
+        return Text("a step without times")
+    text = Text(f"step {_seconds(seconds['total'])} s  ", no_wrap=True, overflow="ellipsis")
+    parts = [(name, colour, seconds[name]) for name, colour in PARTS if words.known(seconds.get(name))]
+    parts = [part for part in parts if part[2] > 0]
+    told = [(f"{name} ", f"{_seconds(spent)}", colour) for name, colour, spent in parts]
+    if not seconds.get("verify"):
+        # Pipelined: others generate and verify ahead, and what is left to this step is to wait for them.
+        told = [("waiting " if name == "generate " else name, value, colour) for name, value, colour in told]
+    room = width - text.cell_len - sum(len(name) + len(value) + 2 for name, value, _ in told)
+    if room >= NARROWEST_SPLIT:
+        text.append_text(_split(parts, min(room, WIDEST_SPLIT)))
+    for i, (name, value, colour) in enumerate(told):
+        text.append("  " if i or room >= NARROWEST_SPLIT else "")
+        text.append(name, colour).append(value)
+    return text
+
+
+def rate(tokens_per_second: Any) -> str:
+    """`812`, `5.2k`, `1.3M`."""
+    if not words.known(tokens_per_second):
+        return words.UNKNOWN
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if tokens_per_second >= size:
+            return f"{tokens_per_second / size:.1f}{unit}"
+    return f"{tokens_per_second:.0f}"
+
+
+def _split(parts: Sequence[tuple[str, str, float]], width: int) -> Text:
+    """Cells by part, so that together they fill `width` whatever is rounded."""
+    whole = sum(spent for _, _, spent in parts)
+    text, before, drawn = Text(), 0.0, 0
+    for _, colour, spent in parts:
+        before += spent
+        upto = round(width * before / whole)
+        text.append("━" * (upto - drawn), colour)
+        drawn = upto
+    return text
+
+
+def _cells(found: Sequence[tuple[str, str]], width: int) -> Table:
+    """As many beside each other as the width holds, filled row by row."""
+    across = max(1, width // CELL)
+    table = Table.grid(padding=0)
+    for _ in range(across):
+        table.add_column(width=CELL, no_wrap=True)
+    cells = [Text.assemble((f"{name} ", "dim"), value) for name, value in found]
+    for start in range(0, len(cells), across):
+        table.add_row(*cells[start : start + across])
+    return table
+
+
+def _staleness(line: Line) -> str | None:
+    """None where every completion was begun under the weights that it updates, as on-policy."""
+    if not line.get("staleness_max"):
+        return None
+    return f"{line['staleness_mean']:.1f} max {line['staleness_max']}"
+
+
+def _form(line: Line, key: str, form: str) -> str | None:
+    return format(line[key], form) if words.known(line.get(key)) else None
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"

@@ -1,0 +1,145 @@
+"""The failure signatures that the RL steps show by themselves, whatever the milestones came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, variance
+
+from vt_ray.report import words
+from vt_ray.report.curves import by_stage
+from vt_ray.report.lines import Lines, value
+from vt_ray.report.trends import MIN_STEPS, Trend, student_t_95, trends
+
+# What counts as large: shares, and nats a token.
+TRUNCATED_RISE = 0.05
+NO_SIGNAL_RISE = 0.10
+KL_FLOOR = 1e-3
+KL_GROWTH = 1.5
+CAPPED_SHARE = 0.05
+CLIPPED_SHARE = 0.20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`seen` is None where it cannot be told: not recorded (yet), or too few questions to tell it from chance."""
+
+    name: str
+    seen: bool | None
+    sentence: str
+
+
+def step_findings(lines: Lines) -> list[Finding]:
+    return [
+        _logprobs_drift(lines),
+        _truncation_climbs(lines),
+        _signal_fades(lines),
+        _rollouts_too_old(lines),
+        _sync_retried(lines),
+    ]
+
+
+def _logprobs_drift(lines: Lines) -> Finding:
+    return _climbs(
+        "Rollout and trainer drift apart",
+        "KL between rollout and trainer probabilities (nats a token)",
+        trends(lines, "rollout_kl"),
+        lambda t: abs(t.last) > max(KL_FLOOR, KL_GROWTH * abs(t.first)),
+        lambda value: f"{value:.2g}",
+    )
+
+
+def _truncation_climbs(lines: Lines) -> Finding:
+    return _climbs(
+        "Truncation climbs",
+        "share of truncated answers",
+        trends(lines, "truncated_share"),
+        lambda t: t.rise > TRUNCATED_RISE,
+        words.percent,
+    )
+
+
+def _signal_fades(lines: Lines) -> Finding:
+    return _climbs(
+        "Groups without a signal climb",
+        "share of groups whose answers are all right or all wrong",
+        trends(lines, "no_signal_share"),
+        lambda t: t.rise > NO_SIGNAL_RISE,
+        words.percent,
+    )
+
+
+def _climbs(
+    name: str, what: str, found: list[Trend], large: Callable[[Trend], bool], shown: Callable[[float], str]
+) -> Finding:
+    if not found:
+        return Finding(name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more.")
+    bad = [t for t in found if t.clear and large(t)]
+    moved = "; ".join(f"{t.stage} from {shown(t.first)} to {shown(t.last)}" for t in bad or found)
+    if bad:
+        return Finding(name, True, f"The {what} climbed within a stage: {moved}.")
+    return Finding(name, False, f"Not seen: {what}: {moved}.")
+
+
+def _rollouts_too_old(lines: Lines) -> Finding:
+    """Where a token's importance ratio is cut, by its cap or by the clipping, the update takes less from it than it
+    would from a fresh one. That is the price of rollouts that are older than the weights they update."""
+    name = "Rollouts are too old for the update"
+    cut = [_cut_share(stage, part) for _, stage, part in by_stage(lines) if _numbers(part, "staleness_mean")]
+    if not cut:
+        return Finding(name, None, "Not checked: how old completions were has not been recorded.")
+    bad = [one for one in cut if one.age > 0 and _lowest_mean(one.shares) > one.large]
+    said = "; ".join(
+        f"{words.percent(fmean(one.shares))} of the tokens in {one.stage}, whose completions were {one.age:.1f} weight "
+        "versions old"
+        for one in bad or cut
+    )
+    if bad:
+        remedy = "A smaller signal.max_staleness makes them fresher."
+        return Finding(name, True, f"The importance ratio was cut for {said}. {remedy}")
+    return Finding(name, False, f"Not seen: the importance ratio was cut for {said}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """The share of a stage's tokens, step by step, whose importance ratio was cut; above `large` it is much."""
+
+    stage: str
+    age: float
+    shares: list[float]
+    large: float
+
+
+def _cut_share(stage: str, lines: Lines) -> _Cut:
+    age = fmean(_numbers(lines, "staleness_mean"))
+    if capped := _numbers(lines, "importance_capped_share"):
+        return _Cut(stage, age, capped, CAPPED_SHARE)
+    return _Cut(stage, age, _numbers(lines, "clip_share") or [0.0], CLIPPED_SHARE)
+
+
+def _sync_retried(lines: Lines) -> Finding:
+    name = "Weight syncs had to be tried again"
+    tried = [line for line in lines if value(line, "sync/retried") is not None]
+    if not tried:
+        return Finding(name, None, "Not checked: whether a weight sync was tried again has not been recorded.")
+    again = [line for line in tried if value(line, "sync/retried")]
+    if not again:
+        return Finding(name, False, f"Not seen: each of {len(tried)} weight syncs held the first time.")
+    says = (
+        f"In {len(again)} of {len(tried)} steps, first in step {again[0].get('step')} of {again[0].get('stage')}, the "
+        "generators did not hold the trainer's weights until they were sent a second time. Nothing was generated with "
+        "wrong weights, but something on the way damages or delays them: see logs/."
+    )
+    return Finding(name, True, says)
+
+
+def _numbers(lines: Lines, key: str) -> list[float]:
+    return [float(line[key]) for line in lines if words.known(line.get(key))]
+
+
+def _lowest_mean(values: list[float]) -> float:
+    """The lower end of the 95% interval of their mean; below everything where a single value says nothing of it."""
+    if len(values) < 3:
+        return -float("inf")
+    return fmean(values) - student_t_95(len(values) - 1) * sqrt(variance(values) / len(values))
