@@ -3,7 +3,7 @@
     RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> VerifierPool ...
 
 Actors start in the background when the cluster is entered, and are waited for where they are first used. A lost
-verifier is replaced by its pool; any other lost actor, or node, ends the run with a ClusterError that names it.
+verifier or generator is replaced; any other lost actor, or node, ends the run with a ClusterError that names it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import ray
 from ray.actor import ActorHandle
 
+from vt_ray.actors.generator_seats import GeneratorSeats
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.actors.loss import name_the_lost
@@ -155,14 +156,20 @@ class RayCluster:
         )
 
     def _start_generators(self, spec: EngineSpec) -> RayGenerator:
-        names = _names("generator", self.config.cluster.num_generators)
-        actors = [self._start(GeneratorActor, name, name, spec, self.log_folder) for name in names]
-        self._wait_for([actor.ready.remote() for actor in actors], "generators")
-        return RayGenerator(actors)
+        cluster = self.config.cluster
+        seats = GeneratorSeats(
+            _names("generator", cluster.num_generators),
+            lambda name: self._seat(GeneratorActor, name, name, spec, self.log_folder),
+            self._reservation.refuse_lost_nodes,
+            cluster.startup_timeout_s,
+        )
+        self._wait_for(seats.starting, "generators")
+        return RayGenerator(seats, cluster.max_num_seqs, self.config.signal.sync.logprob_tolerance)
 
     def busy_seconds(self) -> dict[str, float]:
         seconds = ray.get([actor.busy_seconds.remote() for actor in self._actors.values()])
-        return {**self._verifiers.busy_seconds(), **dict(zip(self._actors, seconds, strict=True))}
+        generators = self._generator.busy_seconds() if self._generator else {}
+        return {**self._verifiers.busy_seconds(), **generators, **dict(zip(self._actors, seconds, strict=True))}
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster
