@@ -43,6 +43,7 @@ class Order:
     def submit(self, prompts: Iterable[tuple[Hashable, Prompt]]) -> None:
         try:
             for ticket, prompt in prompts:
+                _refuse(prompt, self._sampling, self._context_tokens)
                 requests = [((ticket, i), self._request(prompt, seed)) for i, seed in enumerate(prompt.seeds)]
                 self._groups[ticket] = _Group(prompt)
                 self._loop.submit(self._inbox, requests)
@@ -81,7 +82,6 @@ class Order:
         from vllm.sampling_params import RequestOutputKind
 
         sampling, room = self._sampling, self._context_tokens - len(prompt.token_ids)
-        _refuse(prompt, sampling, self._context_tokens)
         params = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -127,5 +127,7 @@ def _refuse(prompt: Prompt, sampling: Sampling, context_tokens: int) -> None:
             f"the prompt of {name} has {length} tokens; an engine with a context of {context_tokens} takes 1 to "
             f"{context_tokens - 1}: lower data.max_prompt_tokens, or raise max_new_tokens"
         )
+    if not prompt.seeds:
+        raise ValueError(f"the prompt of {name} has no seeds: one for each completion wanted, at least 1")
     if sampling.max_tokens < 1:
         raise ValueError(f"max_new_tokens={sampling.max_tokens} for {name}: a completion has at least 1 token")
