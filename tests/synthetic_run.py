@@ -86,9 +86,8 @@ def write_summary(root, names, stages=()):
                 **counts,
             }
         )
-    phases = {
-        name: {"seconds": 300.0 * (i + 1), "tokens": 10**6} for i, name in enumerate(["sft", "probe", "rl math_short"])
-    }
+    worked = ("sft", "probe", "rl math_short")
+    phases = {name: {"seconds": 300.0 * (i + 1), "tokens": 10**6} for i, name in enumerate(worked)}
     summary = {"run_name": "lambda-one", "seed": 7, "lambda": 1.0, "config_hash": "0123456789ab"}
     summary |= {"milestones": reached, "phases": phases, "stages": list(stages), "wall_seconds": 2000.0}
     summary |= {"hardware": {"cpu_cores": 18, "gpus": 3}, "prices": {"cpu_hour": 0, "gpu_hour": 2.0, "currency": "EUR"}}

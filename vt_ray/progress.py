@@ -21,7 +21,7 @@ from rich.text import Text
 
 # A job's log gets a line each tenth of the work, at least half a minute and at most ten minutes after the one before.
 LINE_SHARE, LINE_MIN_S, LINE_MAX_S = 0.1, 30.0, 600.0
-# Narrower terminals have a shorter bar and no rate, so that the note has room.
+# Narrower terminals have a shorter name and bar and no rate, so that the note has room.
 WIDE = 100
 
 console = Console()
@@ -72,7 +72,7 @@ def bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
         return
     wide = console.width >= WIDE
     columns = (
-        TextColumn("[bold]{task.description:<12}"),
+        TextColumn(f"[bold]{{task.description:<{18 if wide else 12}}}"),
         BarColumn(bar_width=12 if wide else 8),
         MofNCompleteColumn(),
         _Pace(with_rate=wide),

@@ -74,10 +74,11 @@ def time_split(line: Line, width: int) -> Text:
     seconds = line.get("seconds") or {}
     if not words.known(seconds.get("total")):
         return Text("a step without times")
-    text = Text(f"step {_seconds(seconds['total'])} s  ", no_wrap=True, overflow="ellipsis")
+    digits = 2 if seconds["total"] < 2 else 1 if seconds["total"] < 100 else 0
+    text = Text(f"step {seconds['total']:.{digits}f} s  ", no_wrap=True, overflow="ellipsis")
     parts = [(name, colour, seconds[name]) for name, colour in PARTS if words.known(seconds.get(name))]
     parts = [part for part in parts if part[2] > 0]
-    told = [(f"{name} ", f"{_seconds(spent)}", colour) for name, colour, spent in parts]
+    told = [(f"{name} ", f"{spent:.{digits}f}", colour) for name, colour, spent in parts]
     if not seconds.get("verify"):
         # Pipelined: others generate and verify ahead, and what is left to this step is to wait for them.
         told = [("waiting " if name == "generate " else name, value, colour) for name, value, colour in told]
@@ -133,7 +134,3 @@ def _staleness(line: Line) -> str | None:
 
 def _form(line: Line, key: str, form: str) -> str | None:
     return format(line[key], form) if words.known(line.get(key)) else None
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
