@@ -8,6 +8,7 @@ from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 
 from vt_ray.algorithms.tracker import AccuracyTracker
@@ -114,9 +115,9 @@ class World:
             verdicts = tuple(
                 Verdict(("correct", "wrong", "unverified")[int(c.text) % 3], "", 0.5) for c in r.completions
             )
-            yield GradedGroup(
-                r.problem.question_id, r.problem.subdomain, verdicts, 2, (1, 2, 3, 6), (False,) * len(verdicts), r
-            )
+            lengths = (1, 2, 3, 6) * (len(verdicts) // 4)
+            cut = (False,) * len(verdicts)
+            yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, lengths, cut, r)
 
     def counts(self):
         """As if something had been verified again for every group that was graded."""
@@ -185,7 +186,7 @@ def outcome(root):
     steps = {str(p.relative_to(root)): json.loads(p.read_text()) for p in root.glob("rollouts/*/*")}
     lines = [{k: v for k, v in m.items() if k not in TIMES} for m in metrics(root)]
     models = [read(root / "rl" / stage.name / "model") for stage in STAGES]
-    histories = [json.loads(p.read_text()) for p in sorted(root.glob("rl/*/checkpoints/*/tracker.parquet"))]
+    histories = [pq.read_table(p).to_pylist() for p in sorted(root.glob("rl/*/checkpoints/*/tracker.parquet"))]
     return steps, lines, models, histories
 
 
