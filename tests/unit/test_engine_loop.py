@@ -81,6 +81,8 @@ def test_work_is_done_between_two_steps_and_nothing_in_flight_is_lost(engine, lo
     inbox = Inbox()
     engine.go.clear()
     loop.submit(inbox, [("long", 100)])
+    while not loop.in_flight:
+        time.sleep(0.001)
     answers = []
     asker = threading.Thread(target=lambda: answers.append(loop.between_steps(lambda: (loop.in_flight, engine.steps))))
     asker.start()

@@ -23,7 +23,7 @@ from vt_ray.placement import ClusterError
 
 CHECK_EVERY_S = 5.0
 # Starts in one seat that fail one after the other: there is no use in going on.
-HOPELESS_STARTS = 3
+HOPELESS_STARTS = 8
 PAUSE_S = 0.2
 LOOK_EVERY_S = 0.05
 
