@@ -58,6 +58,10 @@ class TrainingEngine:
         size = spec.learner.sequence_parallel_size
         self.parallel = SequenceParallel(policy.network, size) if size > 1 else None
         self.engine, *_ = deepspeed.initialize(model=policy, config=training_config(spec))
+        if spec.learner.zero_stage == 0 and self.dtype != torch.float32:
+            # DeepSpeed has taken a step with gradients of 0 to allocate the moments: AdamW's bias correction would
+            # begin at the second one.
+            self.engine.optimizer.optimizer.state.clear()
         self.engine.train()
         self.device = self.engine.device
         self.reference = self._open_reference() if spec.with_reference else None
