@@ -146,7 +146,7 @@ def _learner(c: Config) -> Problems:
     if learner.offload_optimizer and learner.zero_stage == 0:
         yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
     if learner.offload_parameters and learner.zero_stage != 3:
-        yield f"learner.offload_parameters=true with learner.zero_stage={learner.zero_stage}: it needs ZeRO-3; set it to 3"
+        yield f"learner.offload_parameters=true needs learner.zero_stage=3, not {learner.zero_stage}"
     for name, limit in (("row_tokens", 16), ("rows_per_batch", 1), ("logprob_chunk_tokens", 1)):
         yield from _at_least(f"learner.{name}", getattr(learner, name), limit)
     yield from _at_least("learner.sequence_parallel_size", size, 1)
