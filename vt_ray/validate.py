@@ -153,29 +153,35 @@ def _cluster(c: Config) -> Problems:
     if not 0 < k.gpu_memory_utilization <= 1:
         yield f"cluster.gpu_memory_utilization={k.gpu_memory_utilization} must lie in (0, 1]: 0.85 is usual"
     yield from _placement(c)
-    yield from _one_of("learner.zero_stage", c.learner.zero_stage, (0, 1, 2, 3))
-    if c.learner.offload_optimizer and c.learner.zero_stage == 0:
+    yield from _learner(c)
+
+
+def _learner(c: Config) -> Problems:
+    learner, size = c.learner, c.learner.sequence_parallel_size
+    yield from _one_of("learner.zero_stage", learner.zero_stage, (0, 1, 2, 3))
+    if learner.offload_optimizer and learner.zero_stage == 0:
         yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
-    if c.learner.offload_parameters and c.learner.zero_stage != 3:
-        yield f"learner.offload_parameters=true needs learner.zero_stage=3, not {c.learner.zero_stage}"
-    yield from _sequence_parallel(c)
-    yield from _at_least("learner.logprob_chunk_tokens", c.learner.logprob_chunk_tokens, 1)
-    yield from _at_least("learner.row_tokens", c.learner.row_tokens, 16)
-    yield from _at_least("learner.rows_per_batch", c.learner.rows_per_batch, 1)
-
-
-def _sequence_parallel(c: Config) -> Problems:
-    size = c.learner.sequence_parallel_size
+    if learner.offload_parameters and learner.zero_stage != 3:
+        yield f"learner.offload_parameters=true needs learner.zero_stage=3, not {learner.zero_stage}"
+    for name, limit in (("row_tokens", 16), ("rows_per_batch", 1), ("logprob_chunk_tokens", 1)):
+        yield from _at_least(f"learner.{name}", getattr(learner, name), limit)
     yield from _at_least("learner.sequence_parallel_size", size, 1)
-    if size > 1 and c.cluster.num_learners % size:
+    if size <= 1:
+        return
+    if c.cluster.num_learners % size:
         yield (
-            f"learner.sequence_parallel_size={size} must divide cluster.num_learners={c.cluster.num_learners}: so many "
-            "ranks share each row"
+            f"learner.sequence_parallel_size={size} does not divide cluster.num_learners={c.cluster.num_learners}: "
+            f"{size} ranks share each row"
         )
-    if size > 1 and c.signal.mgpo.ratio == "sequence":
+    if learner.rows_per_batch != 1:
         yield (
-            f"learner.sequence_parallel_size={size} with signal.mgpo.ratio=sequence: no rank sees a whole sequence: "
-            "set one of them back"
+            f"learner.rows_per_batch={learner.rows_per_batch} with learner.sequence_parallel_size={size}: ranks share "
+            "one row at a time; set it to 1"
+        )
+    if c.signal.mgpo.ratio == "sequence":
+        yield (
+            f"signal.mgpo.ratio=sequence with learner.sequence_parallel_size={size}: a rank holds a slice of each "
+            "sequence only; take ratio=token, or size 1"
         )
 
 
@@ -381,9 +387,9 @@ def _tracking(c: Config) -> Problems:
 def _optimizer(at: str, o: OptimizerConfig) -> Problems:
     if not 0 < o.lr < 1:
         yield f"{at}.lr={o.lr} must lie in (0, 1): 1e-6 is usual for RL on a pretrained model"
+    yield from _one_of(f"{at}.schedule", o.schedule, SCHEDULES)
     if not 0 <= o.min_lr_ratio <= 1:
         yield f"{at}.min_lr_ratio={o.min_lr_ratio} must lie in [0, 1]: 1 is a constant rate"
-    yield from _one_of(f"{at}.schedule", o.schedule, SCHEDULES)
     if len(o.betas) != 2 or not all(0 <= b < 1 for b in o.betas):
         yield f"{at}.betas={o.betas} must be two numbers in [0, 1)"
     yield from _at_least(f"{at}.warmup_steps", o.warmup_steps, 0)

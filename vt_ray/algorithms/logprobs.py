@@ -67,10 +67,11 @@ class _ChunkedLogprobs(torch.autograd.Function):
         logprobs, entropies = (torch.empty(len(hidden), device=hidden.device) for _ in range(2))
         for part in _chunks(len(hidden), chunk_tokens):
             scaled = _scaled_logits(hidden[part], weight, bias, temperature)
-            log_total = scaled.logsumexp(-1)
+            p = scaled.softmax(-1)
+            # ln sum e^z from the likeliest token, whose p cannot vanish: one exp instead of two, half the time.
+            log_total = scaled.amax(-1) - p.amax(-1).log()
             logprobs[part] = scaled.gather(-1, targets[part].unsqueeze(-1)).squeeze(-1) - log_total
             # -sum p ln p = ln sum e^z - sum p z
-            p = (scaled - log_total.unsqueeze(-1)).exp_()
             entropies[part] = log_total - p.mul_(scaled).sum(-1)
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies

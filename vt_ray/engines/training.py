@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -58,6 +59,10 @@ class TrainingEngine:
         size = spec.learner.sequence_parallel_size
         self.parallel = SequenceParallel(policy.network, size) if size > 1 else None
         self.engine, *_ = deepspeed.initialize(model=policy, config=training_config(spec))
+        if spec.learner.zero_stage == 0 and self.dtype != torch.float32:
+            # DeepSpeed has taken a step with gradients of 0 to allocate the moments: AdamW's bias correction would
+            # begin at the second one.
+            self.engine.optimizer.optimizer.state.clear()
         self.engine.train()
         self.device = self.engine.device
         self.reference = self._open_reference() if spec.with_reference else None
@@ -226,7 +231,9 @@ class TrainingEngine:
             self.reference.to(self.device)
 
     def close(self) -> None:
-        self.engine.destroy()
+        _release(self.engine)
+        if self.reference is not None and self.spec.learner.zero_stage == 3:
+            _release(self.reference)
         if self.parallel is not None:
             self.parallel.close()
         # A generator may wait for this GPU.
@@ -238,6 +245,20 @@ class TrainingEngine:
 def _answer(policy: torch.nn.Module, batch: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The policy's log-probabilities and entropy where a token weighs something: nothing else goes through its head."""
     return policy(batch.token_ids, batch.position_ids, batch.targets, batch.token_weights > 0, temperature)
+
+
+def _release(engine: Any) -> None:
+    """Take a DeepSpeed engine down. ZeRO-3 leaves cycles that Python cannot collect, through hooks of autograd: what
+    is large in them is let go by hand, or each engine opened in a process would cost its whole size for ever."""
+    parameters, optimizer = list(engine.module.parameters()), engine.optimizer
+    engine.destroy()
+    if engine.zero_optimization_stage() < 3:
+        return
+    for parameter in parameters:
+        vars(parameter).clear()
+        parameter.data = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
+        parameter.grad = None
+    vars(optimizer).clear()
 
 
 def _copy_tokenizer(source: Path, folder: Path) -> None:
