@@ -59,7 +59,9 @@ class Streams:
         A generator may be lost between a group and its ticket. Then the handle may be no good, and is forgotten.
         """
         try:
-            handle = next(stream.groups)
+            handle = next(stream.groups, None)
+            if handle is None:
+                raise RuntimeError(f"{stream.actor} has ended its stream before it was told to")
             ticket = next(stream.groups, None)
             # The last of a stream that has ended bears the error that has ended it.
             ticket = ray.get(handle if ticket is None else ticket)

@@ -56,6 +56,9 @@ class Turns:
 class SharingGenerator(Side, Generator, Protocol):
     """A generator that can sleep."""
 
+    @property
+    def respawns(self) -> int: ...
+
 
 class SharingLearner(Side, Learner, Protocol):
     """A learner that can sleep."""
@@ -66,6 +69,11 @@ class TurnTakingGenerator:
 
     def __init__(self, generator: SharingGenerator, turns: Turns):
         self.generator, self.turns = generator, turns
+
+    @property
+    def respawns(self) -> int:
+        """Generators that were replaced so far."""
+        return self.generator.respawns
 
     def generate(self, prompts: Sequence[Prompt] | PromptFeed, sampling: Sampling) -> Iterator[Handle]:
         self.turns.take(self.generator)

@@ -49,10 +49,16 @@ class GenerationEngine:
         self.weight_version = -1
         # One seat more than rollouts may take: a probe need not wait for a long completion to end.
         self.loop = EngineLoop(self, spec.max_num_seqs)
-        self.open()
+        # Two loads may bear one version: caches are told apart by their number.
+        self._loads = 0
+        try:
+            self._open()
+        except BaseException:
+            self.loop.close()
+            raise
 
     @on_engine_thread
-    def open(self) -> None:
+    def _open(self) -> None:
         _set_environment(self.spec)
         from vllm import LLM
 
@@ -92,7 +98,7 @@ class GenerationEngine:
         """For the loop. The salt keeps keys and values of other weights from a request that begins under these."""
         from vllm import TokensPrompt
 
-        prompt = TokensPrompt(prompt_token_ids=list(request.token_ids), cache_salt=str(self.weight_version))
+        prompt = TokensPrompt(prompt_token_ids=list(request.token_ids), cache_salt=str(self._loads))
         self.llm.llm_engine.add_request(request_id, prompt, request.params, priority=request.priority)
 
     def step(self) -> list[tuple[str, Any]]:
@@ -145,14 +151,18 @@ class GenerationEngine:
     def _set_version(self, version: int) -> None:
         """vLLM notes with each token under which version it was sampled."""
         self.weight_version = version
+        self._loads += 1
         self.llm.llm_engine.set_weight_version(str(version))
 
 
 def _set_environment(spec: EngineSpec) -> None:
-    """vLLM reads these at import. On CPU the engine runs in this process: it starts in 3 s instead of 25."""
-    os.environ.update(VLLM_LOGGING_LEVEL="WARNING", VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1")
-    if spec.tensor_parallel_size == 1:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    """vLLM reads these at import. The engine runs in this process: on a CPU it starts in 3 s instead of 25."""
+    os.environ.update(
+        VLLM_LOGGING_LEVEL="WARNING",
+        VLLM_NO_USAGE_STATS="1",
+        HF_HUB_OFFLINE="1",
+        VLLM_ENABLE_V1_MULTIPROCESSING="0",
+    )
     if not spec.gpus:
         os.environ.update(
             VLLM_CPU_OMP_THREADS_BIND="nobind",
@@ -195,7 +205,7 @@ def _engine_arguments(spec: EngineSpec) -> dict:
 def _in_our_words(error: Exception, spec: EngineSpec) -> Exception:
     """An engine that has no room for its KV cache says so with the keys of the config; any other error as it is."""
     text = str(error)
-    if "KV cache" not in text and "kv cache" not in text and "memory" not in text:
+    if not any(words in text.lower() for words in ("kv cache", "cache blocks")):
         return error
     limit = (
         f"cluster.gpu_memory_utilization={spec.gpu_memory_utilization:g}"
