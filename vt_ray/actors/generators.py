@@ -38,9 +38,10 @@ class GeneratorActor:
         with self.busy:
             yield from self.engine.generate(prompts, sampling)
 
-    def load(self, version: int, probe: list[int], *buckets) -> Acknowledgement:
+    def load(self, version: int, probe: list[int], arrivals: list) -> Acknowledgement:
+        """`arrivals` are handles that may not be there yet: each is loaded as it comes."""
         with self.busy:
-            held = self.engine.load_weights(buckets, version)
+            held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version)
             logprobs = tuple(self.engine.token_logprobs(probe))
         return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
 
@@ -75,7 +76,7 @@ class RayGenerator:
         yield from _interleave(streams)
 
     def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
-        return ray.get([a.load.remote(weights.version, list(probe), *weights.buckets) for a in self.actors])
+        return ray.get([a.load.remote(weights.version, list(probe), list(weights.buckets)) for a in self.actors])
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         ray.get([actor.load_checkpoint.remote(folder, version) for actor in self.actors])

@@ -9,11 +9,12 @@ from pathlib import Path
 import ray
 
 from vt_ray.actors.busy import BusyTime
+from vt_ray.actors.export import Exported, ExportedWeights, export
 from vt_ray.actors.logs import redirect_output
 from vt_ray.algorithms.packing import TrainSequence, deal, pack, rl_token_weight
 from vt_ray.config import MgpoConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
-from vt_ray.interfaces import Handle, Weights
+from vt_ray.engines.weights import Bucket
 from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 
 
@@ -74,15 +75,24 @@ class LearnerActor:
         with self.busy:
             return self.engine.token_logprobs(token_ids)
 
-    def export_weights(self, bucket_bytes: int) -> list[tuple[Handle, dict[str, int], int]]:
-        """Rank 0 puts each bucket in the object store as it is gathered; the others only help gathering."""
-        out = []
+    def begin_export(self, bucket_bytes: int) -> int:
+        """The number of buckets to ask for, one by one, with `next_bucket`."""
+        self.exported = Exported({}, 0)
+        self.buckets = self.engine.export_weights(bucket_bytes)
+        return self.engine.num_buckets(bucket_bytes)
+
+    def next_bucket(self) -> Bucket | None:
+        """Rank 0's next bucket; the other ranks only help gathering."""
         with self.busy:
-            for bucket in self.engine.export_weights(bucket_bytes):
-                if self.rank == 0:
-                    checksums = {entry.name: entry.checksum for entry in bucket.entries}
-                    out.append((ray.put(bucket), checksums, bucket.data.nbytes))
-        return out
+            bucket = next(self.buckets)
+            self.exported.add(bucket)
+        return bucket if self.rank == 0 else None
+
+    def end_export(self, probe: list[int]) -> tuple[Exported, tuple[float, ...]]:
+        """What a generator must show: checksums, and log-probabilities of the probe sequence."""
+        for _ in self.buckets:
+            raise RuntimeError("the export has more buckets than were asked for")
+        return self.exported, tuple(self.token_logprobs(probe))
 
     def save_hf(self, folder: Path) -> None:
         self.engine.save_hf(folder)
@@ -148,12 +158,8 @@ class RayLearner:
             calls.append(actor.mgpo_step.remote(told, num_groups, mgpo, temperature, *handles))
         return ray.get(calls)[0]
 
-    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights:
-        buckets = ray.get([actor.export_weights.remote(bucket_bytes) for actor in self.actors])[0]
-        logprobs = ray.get([actor.token_logprobs.remote(list(probe)) for actor in self.actors])[0]
-        checksums = {name: value for _, sums, _ in buckets for name, value in sums.items()}
-        handles = tuple(handle for handle, _, _ in buckets)
-        return Weights(version, handles, checksums, tuple(logprobs), sum(size for _, _, size in buckets))
+    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> ExportedWeights:
+        return export(self.actors, version, list(probe), bucket_bytes)
 
     def save_hf(self, folder: Path) -> None:
         ray.get([actor.save_hf.remote(folder) for actor in self.actors])

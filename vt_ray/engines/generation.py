@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from vt_ray.engines.weights import Bucket, open_bucket
+from vt_ray.engines.transfer import Notice, receive
+from vt_ray.engines.weights import Bucket
 from vt_ray.records import Completion, Prompt, Rollouts, Sampling
 
 
@@ -90,19 +91,17 @@ class GenerationEngine:
             seconds=seconds,
         )
 
-    def load_weights(self, buckets: Iterable[Bucket], version: int) -> dict[str, int | None]:
+    def load_weights(self, arrivals: Iterable[Bucket | Notice], version: int) -> dict[str, int | None]:
         """Replace every weight, drop the prefix cache, and return the checksums of what the engine now holds.
 
-        The checksums are read from the engine, not from the buckets: a tensor that was sent but not taken up
-        (a tied lm_head, say) shows its old value.
+        The checksums are read from the engine, not from what arrives: a tensor that was sent but not taken up
+        (a tied lm_head, say) shows its old value. Arrivals are asked for one by one.
         """
-        buckets = list(buckets)
-        tensors = ((name, tensor) for bucket in buckets for name, tensor in open_bucket(bucket))
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors, "is_checkpoint_format": True})
+        held = receive(self.llm, arrivals)
         if not self.llm.reset_prefix_cache():
             raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use: no requests may run")
         self.weight_version = version
-        return self.held_checksums([e.name for bucket in buckets for e in bucket.entries])
+        return held
 
     def sleep(self) -> None:
         """Free the GPU: weights go to host memory, the KV cache is dropped. No request may run until `wake_up`.
@@ -113,13 +112,6 @@ class GenerationEngine:
 
     def wake_up(self) -> None:
         self.llm.wake_up()
-
-    def held_checksums(self, names: Sequence[str]) -> dict[str, int | None]:
-        """Checkpoint name -> checksum of the tensor that the engine computes with, for the names it knows."""
-        from vt_ray.engines.held_weights import held_checksums
-
-        # A function is pickled into the worker; in process it is called directly with the worker.
-        return self.llm.collective_rpc(held_checksums, args=(list(names),))[0]
 
     def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
         """log p(token[t] | tokens before) at temperature 1 for t >= 1, with the weights now loaded."""
@@ -143,9 +135,6 @@ def _set_environment(spec: EngineSpec) -> None:
             VLLM_CPU_KVCACHE_SPACE=str(spec.kv_cache_gb),
             OMP_NUM_THREADS=str(spec.threads),
         )
-        from vt_ray.engines.held_weights import remember_packed_weights
-
-        remember_packed_weights()
 
 
 def _engine_arguments(spec: EngineSpec) -> dict:

@@ -22,7 +22,7 @@ from vt_ray.algorithms.logprobs import entropy, selected_logprobs
 from vt_ray.algorithms.losses import Metrics, mgpo_loss, sft_loss
 from vt_ray.algorithms.packing import Row, empty_batch, stack
 from vt_ray.config import LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
-from vt_ray.engines.weights import Bucket, fill_buckets
+from vt_ray.engines.weights import Bucket, in_buckets, pack_bucket
 
 RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
 
@@ -155,8 +155,32 @@ class TrainingEngine:
         return selected_logprobs(logits, tokens[1:], 1.0).tolist()
 
     def export_weights(self, bucket_bytes: int) -> Iterator[Bucket]:
-        """Every tensor of the checkpoint, tied ones too, gathered from ZeRO-3 one bucket at a time."""
-        yield from fill_buckets(self._full_tensors(), bucket_bytes)
+        """Every tensor of the checkpoint under all its names, gathered from ZeRO-3 one bucket at a time.
+
+        Only rank 0 keeps the bytes, the others' buckets are empty. A bucket shares memory with the weights: send it
+        before the next one is asked for.
+        """
+        import deepspeed
+
+        for bucket in self._parameter_buckets(bucket_bytes):
+            with deepspeed.zero.GatheredParameters([parameter for _, parameter in bucket]):
+                tensors = [(names, p.detach().to(self.dtype)) for names, p in bucket] if self.rank == 0 else []
+                yield pack_bucket(tensors)
+
+    def num_buckets(self, bucket_bytes: int) -> int:
+        return sum(1 for _ in self._parameter_buckets(bucket_bytes))
+
+    def _parameter_buckets(self, bucket_bytes: int) -> Iterator[list[tuple[tuple[str, ...], torch.nn.Parameter]]]:
+        # named_parameters() drops the second name of a tied tensor; an engine that packs both needs both.
+        named: dict[int, tuple[tuple[str, ...], torch.nn.Parameter]] = {}
+        for name, parameter in self.module.named_parameters(remove_duplicate=False):
+            names, _ = named.get(id(parameter), ((), parameter))
+            named[id(parameter)] = ((*names, name), parameter)
+        width = self.dtype.itemsize
+        # Under ZeRO-3 a rank's own part says nothing of the whole.
+        return in_buckets(
+            named.values(), lambda item: getattr(item[1], "ds_numel", item[1].numel()) * width, bucket_bytes
+        )
 
     def _full_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         import deepspeed
@@ -168,7 +192,7 @@ class TrainingEngine:
 
     def save_hf(self, folder: Path) -> None:
         """The weights as an ordinary Hugging Face checkpoint in `folder`, with the tokenizer; rank 0 writes."""
-        tensors = {name: t.cpu().clone() for name, t in self._full_tensors()}
+        tensors = {name: t.cpu().clone() for name, t in self._full_tensors() if self.rank == 0}
         if self.rank == 0:
             self.module.save_pretrained(folder, state_dict=tensors)
             _copy_tokenizer(Path(self.spec.model_path), folder)
