@@ -99,7 +99,9 @@ class RayCluster:
         )
         self._turns.vacate()
         ray.get([actor.open.remote(spec) for actor in self._learners])
-        learner = RayLearner(self._learners)
+        cluster = self.config.cluster
+        workers = cluster.num_generators * cluster.tensor_parallel_size
+        learner = RayLearner(self._learners, self.config.weight_transport, workers)
         self._turns.opened(learner)
         yield TurnTakingLearner(learner, self._turns)
         ray.get([actor.close.remote() for actor in self._learners])
@@ -134,6 +136,7 @@ class RayCluster:
             threads=cluster.generator_threads,
             seed=self.config.seed,
             can_sleep=cluster.colocate,
+            weight_transfer="" if self.config.weight_transport == "object_store" else self.config.weight_transport,
         )
 
     def _start(self, actor_class, name: str, *arguments) -> ActorHandle:

@@ -9,11 +9,12 @@ from pathlib import Path
 import ray
 
 from vt_ray.actors.busy import BusyTime
-from vt_ray.actors.export import Exported, ExportedWeights, export
+from vt_ray.actors.export import Exported, ExportedWeights, Proof, export, send
 from vt_ray.actors.logs import redirect_output
 from vt_ray.algorithms.packing import TrainSequence, deal, pack, rl_token_weight
 from vt_ray.config import MgpoConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
+from vt_ray.engines.transfer import Notice
 from vt_ray.engines.weights import Bucket
 from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 
@@ -28,6 +29,7 @@ class LearnerActor:
         self.rank = rank
         self.busy = BusyTime()
         self.engine: TrainingEngine | None = None
+        self.sender = None
 
     def busy_seconds(self) -> float:
         return self.busy.seconds
@@ -48,7 +50,7 @@ class LearnerActor:
     def close(self) -> None:
         if self.engine is not None:
             self.engine.close()
-            self.engine = None
+            self.engine = self.sender = None
 
     def sleep(self) -> None:
         self.engine.sleep()
@@ -88,11 +90,26 @@ class LearnerActor:
             self.exported.add(bucket)
         return bucket if self.rank == 0 else None
 
-    def end_export(self, probe: list[int]) -> tuple[Exported, tuple[float, ...]]:
-        """What a generator must show: checksums, and log-probabilities of the probe sequence."""
+    def end_export(self, probe: list[int]) -> Proof:
         for _ in self.buckets:
             raise RuntimeError("the export has more buckets than were asked for")
-        return self.exported, tuple(self.token_logprobs(probe))
+        return Proof(self.exported, tuple(self.token_logprobs(probe)))
+
+    def begin_send(self, transport: str, receivers: int, bucket_bytes: int) -> Notice:
+        """Past Ray: what the generators are told. `receivers` counts their workers."""
+        from vt_ray.engines.transfer_gpu import open_sender
+
+        with self.busy:
+            if self.sender is None:
+                address = ray.util.get_node_ip_address()
+                self.sender = open_sender(transport, self.engine, receivers, bucket_bytes, address)
+            return self.sender.begin()
+
+    def end_send(self, probe: list[int]) -> Proof:
+        with self.busy:
+            self.sender.finish()
+        sent = Exported(self.sender.source.checksums, self.sender.source.num_bytes)
+        return Proof(sent, tuple(self.token_logprobs(probe)))
 
     def save_hf(self, folder: Path) -> None:
         self.engine.save_hf(folder)
@@ -127,8 +144,10 @@ def rl_sequences(
 class RayLearner:
     """Implements `interfaces.Learner` over one actor a rank."""
 
-    def __init__(self, actors: list):
+    def __init__(self, actors: list, transport: str = "object_store", receivers: int = 0):
+        """`transport` of the weights (config.TRANSPORTS, not auto) to `receivers` workers of generators."""
         self.actors = actors
+        self.transport, self.receivers = transport, receivers
 
     def sft_step(self, sequences: Sequence[TrainSequence]) -> dict[str, float]:
         shares = deal([len(s) for s in sequences], len(self.actors))
@@ -159,7 +178,9 @@ class RayLearner:
         return ray.get(calls)[0]
 
     def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> ExportedWeights:
-        return export(self.actors, version, list(probe), bucket_bytes)
+        if self.transport == "object_store":
+            return export(self.actors, version, list(probe), bucket_bytes)
+        return send(self.actors, version, list(probe), self.transport, self.receivers, bucket_bytes)
 
     def save_hf(self, folder: Path) -> None:
         ray.get([actor.save_hf.remote(folder) for actor in self.actors])

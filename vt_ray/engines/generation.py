@@ -31,6 +31,8 @@ class EngineSpec:
     threads: int
     seed: int
     can_sleep: bool = False
+    # "nccl" or "ipc": weights come past Ray, through vLLM's engine of that name.
+    weight_transfer: str = ""
 
 
 class GenerationEngine:
@@ -91,13 +93,14 @@ class GenerationEngine:
             seconds=seconds,
         )
 
-    def load_weights(self, arrivals: Iterable[Bucket | Notice], version: int) -> dict[str, int | None]:
+    def load_weights(self, arrivals: Iterable[Bucket | Notice], version: int, place: int = 0) -> dict[str, int | None]:
         """Replace every weight, drop the prefix cache, and return the checksums of what the engine now holds.
 
         The checksums are read from the engine, not from what arrives: a tensor that was sent but not taken up
-        (a tied lm_head, say) shows its old value. Arrivals are asked for one by one.
+        (a tied lm_head, say) shows its old value. Arrivals are asked for one by one. `place` is this engine's among
+        all generators.
         """
-        held = receive(self.llm, arrivals)
+        held = receive(self.llm, arrivals, place)
         if not self.llm.reset_prefix_cache():
             raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use: no requests may run")
         self.weight_version = version
@@ -127,8 +130,7 @@ class GenerationEngine:
 def _set_environment(spec: EngineSpec) -> None:
     """vLLM reads these at import. On CPU the engine runs in this process: it starts in 3 s instead of 25."""
     os.environ.update(VLLM_LOGGING_LEVEL="WARNING", VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1")
-    if spec.tensor_parallel_size == 1:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     if not spec.gpus:
         os.environ.update(
             VLLM_CPU_OMP_THREADS_BIND="nobind",
@@ -149,8 +151,10 @@ def _engine_arguments(spec: EngineSpec) -> dict:
         "generation_config": "vllm",
         "disable_log_stats": True,
     }
-    if spec.tensor_parallel_size == 1:
-        arguments["distributed_executor_backend"] = "uni"
+    # The engine's core stays in this process; the workers of a tensor parallel one are processes of their own.
+    arguments["distributed_executor_backend"] = "uni" if spec.tensor_parallel_size == 1 else "mp"
+    if spec.weight_transfer:
+        arguments["weight_transfer_config"] = {"backend": spec.weight_transfer}
     if spec.gpus:
         arguments["gpu_memory_utilization"] = spec.gpu_memory_utilization
         arguments["enable_sleep_mode"] = spec.can_sleep

@@ -57,7 +57,7 @@ def remember_packed_weights() -> None:
     import vllm.model_executor.layers.utils as layer_utils
 
     pack = layer_utils.dispatch_cpu_unquantized_gemm
-    if getattr(pack, "notes_checksums", False):
+    if hasattr(pack, "packs"):
         return
 
     def pack_and_note(layer: torch.nn.Module, remove_weight: bool) -> None:
@@ -65,7 +65,7 @@ def remember_packed_weights() -> None:
             setattr(layer, _PACKED, _parts_of(layer, "weight"))
         pack(layer, remove_weight)
 
-    pack_and_note.notes_checksums = True
+    pack_and_note.packs = pack
     layer_utils.dispatch_cpu_unquantized_gemm = pack_and_note
 
 

@@ -22,7 +22,7 @@ from vt_ray.algorithms.logprobs import entropy, selected_logprobs
 from vt_ray.algorithms.losses import Metrics, mgpo_loss, sft_loss
 from vt_ray.algorithms.packing import Row, empty_batch, stack
 from vt_ray.config import LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
-from vt_ray.engines.weights import Bucket, in_buckets, pack_bucket
+from vt_ray.engines.weights import Bucket, NamedTensor, in_buckets, pack_bucket
 
 RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
 
@@ -160,27 +160,38 @@ class TrainingEngine:
         Only rank 0 keeps the bytes, the others' buckets are empty. A bucket shares memory with the weights: send it
         before the next one is asked for.
         """
+        for tensors in self.gathered(bucket_bytes):
+            yield pack_bucket(tensors if self.rank == 0 else [])
+
+    def gathered(self, bucket_bytes: int) -> Iterator[list[NamedTensor]]:
+        """All tensors, bucket by bucket: those of ZeRO-3 are whole on every rank until the next bucket is asked for."""
         import deepspeed
 
         for bucket in self._parameter_buckets(bucket_bytes):
             with deepspeed.zero.GatheredParameters([parameter for _, parameter in bucket]):
-                tensors = [(names, p.detach().to(self.dtype)) for names, p in bucket] if self.rank == 0 else []
-                yield pack_bucket(tensors)
+                yield [(names, parameter.detach().to(self.dtype)) for names, parameter in bucket]
 
     def num_buckets(self, bucket_bytes: int) -> int:
         return sum(1 for _ in self._parameter_buckets(bucket_bytes))
 
+    def shapes(self) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:
+        """The names and whole shape of each tensor, in the order of `gathered`."""
+        return [(names, tuple(getattr(p, "ds_shape", p.shape))) for names, p in self._named_parameters()]
+
     def _parameter_buckets(self, bucket_bytes: int) -> Iterator[list[tuple[tuple[str, ...], torch.nn.Parameter]]]:
-        # named_parameters() drops the second name of a tied tensor; an engine that packs both needs both.
+        # Under ZeRO-3 a rank's own part says nothing of the whole.
+        def size(item: tuple[tuple[str, ...], torch.nn.Parameter]) -> int:
+            return getattr(item[1], "ds_numel", item[1].numel()) * self.dtype.itemsize
+
+        return in_buckets(self._named_parameters(), size, bucket_bytes)
+
+    def _named_parameters(self) -> list[tuple[tuple[str, ...], torch.nn.Parameter]]:
+        """Each parameter once, with all its names: an engine that packs a tied one twice needs both."""
         named: dict[int, tuple[tuple[str, ...], torch.nn.Parameter]] = {}
         for name, parameter in self.module.named_parameters(remove_duplicate=False):
             names, _ = named.get(id(parameter), ((), parameter))
             named[id(parameter)] = ((*names, name), parameter)
-        width = self.dtype.itemsize
-        # Under ZeRO-3 a rank's own part says nothing of the whole.
-        return in_buckets(
-            named.values(), lambda item: getattr(item[1], "ds_numel", item[1].numel()) * width, bucket_bytes
-        )
+        return list(named.values())
 
     def _full_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         import deepspeed

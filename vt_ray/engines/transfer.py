@@ -7,7 +7,6 @@ Notice (NCCL, CUDA IPC)   --vLLM's own weight-transfer engines-------------> eac
 from __future__ import annotations
 
 import mmap
-import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -30,13 +29,16 @@ class Notice:
     update: dict[str, Any]
 
 
-def receive(llm: Any, arrivals: Iterable[Bucket | Notice]) -> dict[str, int | None]:
-    """Replace the weights that arrive, bucket by bucket as they come, and read back the checksums of what is held."""
+def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> dict[str, int | None]:
+    """Replace the weights that arrive, bucket by bucket as they come, and read back the checksums of what is held.
+
+    `place` is this engine's among the generators, which are told the same.
+    """
     names: list[str] = []
     started = False
     for arrival in arrivals:
         if isinstance(arrival, Notice):
-            names += _receive_past_ray(llm, arrival)
+            names += _receive_past_ray(llm, arrival, place)
             continue
         if not started:
             llm.collective_rpc(begin_load)
@@ -53,9 +55,14 @@ def held_checksums(llm: Any, names: Iterable[str]) -> dict[str, int | None]:
     return whole_checksums(llm.collective_rpc(held_parts, args=(list(names),)))
 
 
-def _receive_past_ray(llm: Any, notice: Notice) -> list[str]:
+def _receive_past_ray(llm: Any, notice: Notice, place: int) -> list[str]:
     if notice.init is not None:
-        llm.collective_rpc("init_weight_transfer_engine", kwargs={"init_info": notice.init})
+        init = dict(notice.init)
+        if "master_port" in init:
+            # NCCL's ranks: the learner is 0, then come the workers of each generator.
+            init["rank_offset"] = 1 + place * llm.llm_engine.vllm_config.parallel_config.world_size
+        llm.collective_rpc("shutdown_weight_transfer_engine")
+        llm.collective_rpc("init_weight_transfer_engine", kwargs={"init_info": init})
     llm.collective_rpc("start_weight_update")
     llm.collective_rpc("update_weights", kwargs={"update_info": notice.update})
     llm.collective_rpc("finish_weight_update")
@@ -78,6 +85,6 @@ def _hand_over(llm: Any, bucket: Bucket) -> None:
 def load_mapped_bucket(worker: Any, path: str, sizes: list[int], bucket: Bucket) -> None:
     """In a worker: the file may go once it is mapped, its memory goes with the last tensor that is cut from it."""
     with open(path, "rb") as file:
-        mapped = np.frombuffer(mmap.mmap(file.fileno(), os.fstat(file.fileno()).st_size, prot=mmap.PROT_READ), np.uint8)
+        mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
     ends = np.cumsum(sizes)
     load_bucket(worker, replace(bucket, data=tuple(np.split(mapped, ends[:-1]))))
