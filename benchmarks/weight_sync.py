@@ -1,6 +1,6 @@
 """How long does a weight sync hold up generation, and what of it is vLLM's own?
 
-    python benchmarks/weight_sync.py [--model smollm2_135m] [--generators 2] [--repeats 5] [--no-step]
+    python benchmarks/weight_sync.py [--model smollm2_135m] [--generators 2] [--learners 1] [--repeats 5] [--no-step]
 
 A real learner and real generators, as a run starts them, sync the same weights again and again: the whole stall for
 each bucket size and number of generators, its parts one by one, and beside them a plain copy of the bytes and vLLM's
@@ -56,6 +56,7 @@ def configured(arguments: argparse.Namespace):
 
     threads = [f"cluster.{side}_threads={arguments.threads}" for side in ("generator", "learner")]
     overrides = [f"model={arguments.model}", "data=tiny", *threads, f"cluster.num_generators={arguments.generators}"]
+    overrides += [f"cluster.num_learners={arguments.learners}", f"learner.zero_stage={arguments.zero_stage}"]
     overrides += ["cluster.object_store_gb=2", "evaluation.max_new_tokens=96", "signal.sync.logprob_tolerance=0.5"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = to_config(compose("config", overrides))
@@ -73,7 +74,7 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
     probe = encoder.text_probe(problems[0], config.signal.sync.probe_tokens)
     with cluster.learner(model, OptimizerConfig(), 10) as learner, cluster.generator(model) as generator:
         learner, generator = learner.learner, generator.generator
-        found = {"model": arguments.model, "threads": arguments.threads, "repeats": arguments.repeats}
+        found = {name: value for name, value in vars(arguments).items() if name != "step"}
         found |= stalls(learner, generator, probe, config.signal.sync, arguments)
         found["parts"] = parts(learner, generator.actors[0], probe, arguments.repeats)
         if arguments.step:
@@ -120,7 +121,10 @@ def parts(learner, generator, probe: list[int], repeats: int) -> dict[str, Secon
     arrays = [array for bucket in ray.get(list(handles)) for array in bucket.data]
     copies = [np.empty_like(array) for array in arrays]
     found = {"export (gather, checksum, put)": exported}
-    on_learner = [ray.get(learner.actors[0].__ray_call__.remote(learner_parts, probe)) for _ in range(repeats)]
+    on_learner = [
+        ray.get([actor.__ray_call__.remote(learner_parts, probe) for actor in learner.actors])[0]
+        for _ in range(repeats)
+    ]
     on_generator = [ray.get(generator.__ray_call__.remote(load_parts, list(handles), probe)) for _ in range(repeats)]
     for rounds in (on_learner, on_generator):
         found |= {name: summary([seconds[name] for seconds in rounds]) for name in rounds[0]}
@@ -139,14 +143,17 @@ def wait_for_all(handles: tuple) -> None:
 
 
 def learner_parts(actor, probe: list[int]) -> Seconds:
-    """Runs in the learner: the checksum of all tensors once more, and the forward pass of the probe sequence."""
+    """Runs on each rank: gathering, the checksum of all tensors, and the forward pass of the probe sequence."""
     from vt_ray.algorithms.checksum import checksum
 
     clock = Clock()
+    clock.seconds = {"learner: gather": 0.0, "learner: checksums": 0.0}
     for bucket in actor.engine.gathered(64 << 20):
+        clock("learner: gather")
         for _, tensor in bucket:
             checksum(tensor)
-    clock("learner: checksums")
+        clock("learner: checksums")
+    clock("learner: gather")
     actor.engine.token_logprobs(probe)
     clock("learner: fingerprint")
     return clock.seconds
@@ -206,7 +213,7 @@ class Clock:
         self.since = time.perf_counter()
 
     def __call__(self, part: str) -> None:
-        self.seconds[part] = time.perf_counter() - self.since
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - self.since
         self.restart()
 
 
@@ -243,6 +250,8 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2_135m", help="a group of conf/model")
     parser.add_argument("--generators", type=int, default=2, help="at most so many")
+    parser.add_argument("--learners", type=int, default=1, help="ranks")
+    parser.add_argument("--zero-stage", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="of each actor")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--step", action=argparse.BooleanOptionalAction, default=True, help="measure a step too")
