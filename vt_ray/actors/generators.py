@@ -38,9 +38,9 @@ class GeneratorActor:
         with self.busy:
             yield from self.engine.generate(prompts, sampling)
 
-    def load(self, version: int, probe: list[int], arrivals: list, place: int) -> Acknowledgement:
-        """`arrivals` are handles that may not be there yet: each is loaded as it comes. `place`: 0 is the first
-        generator."""
+    def load(self, version: int, probe: list[int], arrivals: list[Handle]) -> Acknowledgement:
+        """Handles in a list are not waited for by Ray: each is loaded as it comes."""
+        place = int(self.name.rpartition("_")[2])
         with self.busy:
             held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
             logprobs = tuple(self.engine.token_logprobs(probe))
@@ -77,8 +77,7 @@ class RayGenerator:
         yield from _interleave(streams)
 
     def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
-        told = (weights.version, list(probe), list(weights.buckets))
-        return ray.get([actor.load.remote(*told, place) for place, actor in enumerate(self.actors)])
+        return ray.get([a.load.remote(weights.version, list(probe), list(weights.buckets)) for a in self.actors])
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         ray.get([actor.load_checkpoint.remote(folder, version) for actor in self.actors])
