@@ -99,6 +99,13 @@ def stalls(learner, generator, probe: list[int], sync, arguments: argparse.Names
         )
         for mb in (16, 64, 256, WHOLE)
     }
+
+    def one_after_the_other() -> None:
+        weights = learner.export_weights(1, probe, sync.bucket_mb << 20)
+        # Known once all is exported and the learner's own log-probabilities are there.
+        assert weights.checksums
+        one.load(weights, probe)
+
     counts = {"1": sizes[f"{sync.bucket_mb} MB"]}
     for count in range(2, arguments.generators + 1):
         some = RayGenerator(generator.actors[:count])
@@ -107,6 +114,7 @@ def stalls(learner, generator, probe: list[int], sync, arguments: argparse.Names
         "bytes": report.num_bytes,
         "logprob_gap": report.logprob_gap,
         "stall": counts["1"],
+        "one_after_the_other": repeated(one_after_the_other, arguments.repeats),
         "by_bucket": sizes,
         "by_generators": counts,
     }
@@ -235,6 +243,7 @@ def print_tables(found: dict[str, Any]) -> None:
     table = Table("", "median s", "least s", title=f"{found['model']}: {found['bytes'] / 1e6:.0f} MB to one generator")
     rows = {f"stall, buckets of {size}": seconds for size, seconds in found["by_bucket"].items()}
     rows |= {f"stall, {count} generators": s for count, s in found["by_generators"].items() if count != "1"}
+    rows["stall, export before load"] = found["one_after_the_other"]
     for name, seconds in {**rows, **found["parts"]}.items():
         table.add_row(name, f"{seconds['median']:.3f}", f"{seconds['least']:.3f}")
     console.print(table)

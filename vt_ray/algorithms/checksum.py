@@ -16,12 +16,13 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 WORD = 8
 _MODULUS = 1 << 64
-# Words at a time: on a CPU 1 MB, which stays in its cache; a GPU wants many.
-_CPU_BLOCK, _GPU_BLOCK = 1 << 17, 1 << 24
+# Words at a time: on a CPU 2 MB, which stay in its cache; a GPU wants many.
+_CPU_BLOCK, _GPU_BLOCK = 1 << 18, 1 << 24
 
 
 def checksum(tensor: torch.Tensor, at: tuple[int, int] = (0, 0), columns: int | None = None) -> int:
@@ -88,8 +89,10 @@ def _of_words(words: torch.Tensor, pitch: int, start: int) -> int:
 
 
 def _weighted(words: torch.Tensor, odd: torch.Tensor) -> torch.Tensor:
-    """[R, K] times [K]. CUDA has no integer matrix product; on a CPU it is one pass without a copy."""
-    return words @ odd if words.is_cpu else (words * odd).sum(1)
+    """[R, K] times [K]. CUDA has no integer matrix product; on a CPU numpy's is one pass, and faster than torch's."""
+    if words.is_cpu:
+        return torch.from_numpy(np.einsum("rk,k->r", words.numpy(), odd.numpy()))
+    return (words * odd).sum(1)
 
 
 def _odd_numbers(count: int, device: torch.device) -> torch.Tensor:
