@@ -393,6 +393,15 @@ class Config:
         new += [stage.max_new_tokens for stage in self.curriculum.stages]
         return self.data.max_prompt_tokens + max(new)
 
+    @property
+    def weight_transport(self) -> str:
+        """`signal.sync.transport`, and what "auto" stands for here."""
+        if self.signal.sync.transport != "auto":
+            return self.signal.sync.transport
+        if not self.cluster.gpus_per_generator or not self.cluster.gpus_per_learner:
+            return "object_store"
+        return "ipc" if self.cluster.colocate else "nccl"
+
 
 def to_config(composed: Any) -> Config:
     """Hydra's DictConfig (with the schema already enforced) as a plain `Config`. Raises ConfigError."""

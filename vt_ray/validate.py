@@ -17,6 +17,7 @@ from vt_ray.config import (
     SAMPLINGS,
     SCHEDULES,
     SCHEDULES_OF_STEPS,
+    TRANSPORTS,
     TRUNCATED,
     Config,
     ConfigError,
@@ -97,6 +98,11 @@ def _scratch_shape(c: Config) -> Problems:
             f"model.hidden_size={m.hidden_size} over model.num_heads={m.num_heads} must give a multiple of 32: "
             "vLLM's attention takes no other head size"
         )
+    if c.cluster.tensor_parallel_size > 0 and m.num_heads % c.cluster.tensor_parallel_size:
+        yield (
+            f"cluster.tensor_parallel_size={c.cluster.tensor_parallel_size} must divide model.num_heads={m.num_heads}: "
+            "each worker holds whole heads"
+        )
     if m.vocab_size < 260 + 4:
         yield f"model.vocab_size={m.vocab_size} is below 264 (256 bytes and 4 special tokens, with room): raise it"
     if c.context_tokens > m.max_position_embeddings:
@@ -135,15 +141,10 @@ def _cluster(c: Config) -> Problems:
         yield from _at_least(f"cluster.{name}", getattr(k, name), 0)
     if k.gpus_per_learner > 1:
         yield f"cluster.gpus_per_learner={k.gpus_per_learner}: a rank drives one GPU: raise num_learners"
-    if k.tensor_parallel_size != max(k.gpus_per_generator, 1):
+    if k.gpus_per_generator and k.tensor_parallel_size != k.gpus_per_generator:
         yield (
             f"cluster.tensor_parallel_size={k.tensor_parallel_size} must equal the generator's GPUs "
-            f"(cluster.gpus_per_generator={k.gpus_per_generator}; 1 without a GPU)"
-        )
-    if k.tensor_parallel_size > 1:
-        yield (
-            f"cluster.tensor_parallel_size={k.tensor_parallel_size}: weight sync reaches engines of one process only "
-            "so far; set it and cluster.gpus_per_generator to 1 and raise cluster.num_generators"
+            f"(cluster.gpus_per_generator={k.gpus_per_generator}): set both to the same number"
         )
     for name in ("cpus_per_actor", "object_store_gb", "startup_timeout_s", "resources_timeout_s"):
         if not getattr(k, name) > 0:
@@ -258,6 +259,7 @@ def _signal(c: Config) -> Problems:
     yield from _at_least("signal.keep_checkpoints", s.keep_checkpoints, 1)
     yield from _at_least("signal.sync.probe_tokens", s.sync.probe_tokens, 2)
     yield from _at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
+    yield from _transport(c)
     if not s.sync.logprob_tolerance > 0:
         yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 for float32"
 
@@ -268,6 +270,26 @@ def _tracker(c: Config) -> Problems:
         yield f"tracker.decay={c.tracker.decay} must lie in (0, 1]: 1 never forgets, 0.9 halves a count in 7 versions"
     if not c.tracker.prior > 0:
         yield f"tracker.prior={c.tracker.prior} must be above 0: 1 is a uniform prior"
+
+
+def _transport(c: Config) -> Problems:
+    k, transport = c.cluster, c.signal.sync.transport
+    yield from _one_of("signal.sync.transport", transport, TRANSPORTS)
+    if transport in ("nccl", "ipc") and not (k.gpus_per_generator and k.gpus_per_learner):
+        yield (
+            f"signal.sync.transport={transport} carries weights from GPU to GPU, but cluster asks for {asked(k)}: give "
+            "generators and learners GPUs, or set it to auto or object_store"
+        )
+    elif transport == "nccl" and k.colocate:
+        yield (
+            "signal.sync.transport=nccl with cluster.colocate: two of its ranks would share a GPU, which NCCL refuses: "
+            "set it to auto, ipc or object_store"
+        )
+    elif transport == "ipc" and not k.colocate:
+        yield (
+            "signal.sync.transport=ipc without cluster.colocate: a generator can only open the memory of a learner on "
+            "its own GPU: set it to auto, nccl or object_store"
+        )
 
 
 def _curriculum(c: Config) -> Problems:

@@ -9,15 +9,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vt_ray.algorithms.checksum import checksum
+from vt_ray.algorithms.checksum import add_checksums, checksum
 from vt_ray.config import SyncConfig
+from vt_ray.engines.held_weights import whole_checksums
 from vt_ray.engines.weights import (
     SyncError,
     checkpoint_buckets,
     compare_checksums,
     compare_logprobs,
-    fill_buckets,
+    in_buckets,
     open_bucket,
+    pack_bucket,
 )
 from vt_ray.interfaces import Acknowledgement, Weights
 from vt_ray.signal_phase.sync import sync_weights
@@ -48,6 +50,56 @@ def test_swapped_elements_change_the_checksum(dtype, size, data):
     swapped = tensor.clone()
     swapped[i], swapped[j] = tensor[j], tensor[i]
     assert checksum(swapped) != checksum(tensor)
+
+
+def test_the_checksum_is_the_sum_of_its_words_times_odd_numbers():
+    words = torch.tensor([5, -(1 << 40), 7])
+    first = 5 * 1 - (1 << 40) * 3 + 7 * 5
+    second = 0 * 1 - (1 << 8) * 3 + 0 * 5
+    assert checksum(words) == first % 2**64 + (second % 2**64) * 2**64
+    # Bytes are filled up to words: 2 to the power of 8, 1, and nothing.
+    assert checksum(torch.tensor([0, 1], dtype=torch.uint8)) == 256
+    assert checksum(torch.empty(0)) == 0
+
+
+@given(st.integers(0, 62), st.integers(0, 62), st.integers(2, 70_000), st.data())
+def test_swapped_words_change_the_checksum_wherever_they_differ(low, high, size, data):
+    """The sign bits of two elements of one word, say: an odd factor alone would lose such a difference."""
+    words = torch.zeros(size, dtype=torch.int64)
+    i, j = data.draw(st.lists(st.integers(0, size - 1), min_size=2, max_size=2, unique=True))
+    words[i] = (1 << low) | -(1 << high) if low != high else -(1 << low)
+    swapped = words.clone()
+    swapped[i], swapped[j] = words[j], words[i]
+    assert checksum(swapped) != checksum(words)
+
+
+@given(dtypes, st.integers(1, 9), st.integers(1, 20), st.data())
+def test_parts_add_up_to_the_whole_wherever_it_is_cut(dtype, rows, columns, data):
+    whole = random_tensor((rows, columns), dtype)
+    row, column = data.draw(st.integers(0, rows)), data.draw(st.integers(0, columns))
+    corners = [((0, 0), whole[:row, :column]), ((0, column), whole[:row, column:])]
+    corners += [((row, 0), whole[row:, :column]), ((row, column), whole[row:, column:])]
+    assert add_checksums(checksum(part, at, columns) for at, part in corners if part.numel()) == checksum(whole)
+    assert add_checksums([checksum(whole[:row]), checksum(whole[row:], (row, 0))]) == checksum(whole)
+    vector = whole.flatten()
+    assert add_checksums([checksum(vector[:row]), checksum(vector[row:], (row, 0))]) == checksum(vector)
+
+
+def test_columns_of_a_wide_matrix_add_up():
+    whole = random_tensor((70, 4096), torch.bfloat16)
+    halves = [checksum(whole[:, :2048], (0, 0), 4096), checksum(whole[:, 2048:], (0, 2048), 4096)]
+    assert add_checksums(halves) == checksum(whole)
+    assert add_checksums(reversed(halves)) != add_checksums([halves[0], halves[0]])
+
+
+def test_parts_of_several_workers_make_a_whole_and_shared_ones_must_agree():
+    whole, norm = random_tensor((6, 8), torch.float32), random_tensor((8,), torch.float32)
+    first = {"w": ((0, 0), checksum(whole[:3])), "norm": ((0, 0), checksum(norm))}
+    second = {"w": ((3, 0), checksum(whole[3:], (3, 0))), "norm": ((0, 0), checksum(norm))}
+    assert whole_checksums([first, second]) == {"w": checksum(whole), "norm": checksum(norm)}
+    assert whole_checksums([first, {**second, "norm": ((0, 0), 1)}])["norm"] is None
+    assert whole_checksums([first, {**second, "w": ((3, 0), None)}])["w"] is None
+    assert whole_checksums([first, {"norm": second["norm"]}])["w"] is None
 
 
 def test_zeros_of_another_sign_and_in_another_place_are_noticed():
@@ -82,13 +134,13 @@ def tensors(shapes):
     }
 
 
-@given(st.lists(st.lists(st.integers(1, 5), max_size=3).map(tuple), min_size=1, max_size=12), st.integers(1, 300))
+@given(st.lists(st.lists(st.integers(0, 5), max_size=3).map(tuple), min_size=1, max_size=12), st.integers(1, 300))
 def test_buckets_give_back_every_tensor_of_any_type_and_size(shapes, bucket_bytes):
     sent = tensors(shapes)
-    buckets = list(fill_buckets(sent.items(), bucket_bytes))
-    for bucket in buckets:
-        assert bucket.data.nbytes <= bucket_bytes or len(bucket.entries) == 1
-        assert bucket.data.nbytes == sum(entry.num_bytes for entry in bucket.entries)
+    named = [((name,), tensor) for name, tensor in sent.items()]
+    buckets = [pack_bucket(part) for part in in_buckets(named, lambda item: item[1].nbytes, bucket_bytes)]
+    assert all(bucket.num_bytes <= bucket_bytes or len(bucket.entries) == 1 for bucket in buckets)
+    assert sum(bucket.num_bytes for bucket in buckets) == sum(tensor.nbytes for tensor in sent.values())
     got = {name: t for bucket in buckets for name, t in open_bucket(bucket)}
     sums = {entry.name: entry.checksum for bucket in buckets for entry in bucket.entries}
     assert list(got) == list(sent) == list(sums)
@@ -99,22 +151,25 @@ def test_buckets_give_back_every_tensor_of_any_type_and_size(shapes, bucket_byte
         assert sums[name] == checksum(tensor) == checksum(got[name])
 
 
-def test_a_tensor_larger_than_a_bucket_gets_one_of_its_own():
-    sent = {
-        "small": torch.ones(2),
-        "large": torch.ones(100),
-        "scalar": torch.tensor(3.0),
-        "last": torch.ones(3),
-    }
-    buckets = list(fill_buckets(sent.items(), 32))
-    assert [[e.name for e in b.entries] for b in buckets] == [["small"], ["large"], ["scalar", "last"]]
+def test_items_are_dealt_in_order_and_a_large_one_gets_a_bucket_of_its_own():
+    assert list(in_buckets([8, 400, 4, 12, 16], lambda size: size, 32)) == [[8], [400], [4, 12, 16]]
 
 
 def test_transposed_parameters_travel_in_row_order():
     matrix = torch.arange(6.0).view(2, 3).t()
-    [bucket] = fill_buckets([("w", matrix)], 1 << 10)
-    [(_, got)] = open_bucket(bucket)
+    [(_, got)] = open_bucket(pack_bucket([(("w",), matrix)]))
     assert got.tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_a_tied_tensor_travels_once_and_arrives_under_both_names():
+    bucket = pack_bucket([(("embedding", "lm_head"), torch.arange(4.0)), (("norm",), torch.ones(2))])
+    assert bucket.num_bytes == 16 + 8
+    got = dict(open_bucket(bucket))
+    assert {name: t.tolist() for name, t in got.items()} == {
+        "embedding": [0, 1, 2, 3],
+        "lm_head": [0, 1, 2, 3],
+        "norm": [1, 1],
+    }
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -158,44 +213,66 @@ HELD = Acknowledgement("generator 0", 3, {"b": 2, "a": 1}, (-1.0, -2.01))
 
 
 class Learner:
+    exports = 0
+
     def export_weights(self, version, probe, bucket_bytes):
         assert (version, probe, bucket_bytes) == (3, [7, 8, 9], 64 << 20)
-        return SENT
+        self.exports += 1
+        return replace(SENT, buckets=(self.exports,))
 
 
 class Generators:
-    def __init__(self, *acknowledgements):
-        self.acknowledgements = acknowledgements
+    """Answers each load with the next list of acknowledgements, the last one for ever."""
+
+    def __init__(self, *answers):
+        self.answers = answers
 
     def load(self, weights, probe):
-        assert (weights, probe) == (SENT, [7, 8, 9])
-        return list(self.acknowledgements)
+        (export,) = weights.buckets
+        assert probe == [7, 8, 9]
+        return list(self.answers[min(export, len(self.answers)) - 1])
 
 
-def synced(*acknowledgements):
-    return sync_weights(Learner(), Generators(*acknowledgements), 3, [7, 8, 9], SyncConfig(logprob_tolerance=0.02))
+def synced(*answers, learner=None):
+    config = SyncConfig(logprob_tolerance=0.02)
+    return sync_weights(learner or Learner(), Generators(*answers), 3, [7, 8, 9], config)
 
 
 def test_a_sync_that_every_generator_proves_reports_the_worst_gap():
-    report = synced(HELD, replace(HELD, holder="generator 1", probe_logprobs=(-1.01, -2.01)))
-    assert (report.version, report.num_bytes) == (3, 640)
+    report = synced([HELD, replace(HELD, holder="generator 1", probe_logprobs=(-1.01, -2.01))])
+    assert (report.version, report.num_bytes, report.retried) == (3, 640, False)
     assert report.logprob_gap == pytest.approx(0.01)
     assert report.seconds >= 0
 
 
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({"version": 2}, "acknowledges version 2"),
-        ({"checksums": {"a": 1, "b": 3}}, "b"),
-        ({"checksums": {"a": 1}}, "not there"),
-        ({"checksums": {}}, "2 are missing"),
-        ({"probe_logprobs": (-1.0, -2.1)}, "logprob_tolerance"),
-        ({"probe_logprobs": (math.nan, -2.0)}, "logprob_tolerance"),
-    ],
-)
-def test_one_generator_that_holds_something_else_stops_the_sync(wrong, named):
+WRONG = [
+    ({"version": 2}, "acknowledges version 2"),
+    ({"checksums": {"a": 1, "b": 3}}, "b"),
+    ({"checksums": {"a": 1}}, "not there"),
+    ({"checksums": {}}, "2 are missing"),
+    ({"probe_logprobs": (-1.0, -2.1)}, "logprob_tolerance"),
+    ({"probe_logprobs": (math.nan, -2.0)}, "logprob_tolerance"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "named"), WRONG)
+def test_one_generator_that_holds_something_else_twice_stops_the_run(wrong, named):
     bad = replace(HELD, holder="generator 1", **wrong)
-    for acknowledgements in ((HELD, bad), (bad, HELD)):
-        with pytest.raises(SyncError, match=rf"version 3.*generator 1.*{named}"):
-            synced(*acknowledgements)
+    for acknowledgements in ([HELD, bad], [bad, HELD]):
+        learner = Learner()
+        with pytest.raises(SyncError, match=rf"version 3.*generator 1.*{named}.*twice"):
+            synced(acknowledgements, learner=learner)
+        assert learner.exports == 2
+
+
+@pytest.mark.parametrize(("wrong", "named"), WRONG)
+def test_a_failure_that_a_new_export_heals_is_reported(wrong, named):
+    learner = Learner()
+    report = synced([HELD, replace(HELD, **wrong)], [HELD, HELD], learner=learner)
+    assert (report.retried, report.num_bytes, learner.exports) == (True, 1280, 2)
+    assert report.logprob_gap == pytest.approx(0.005)
+
+
+def test_a_sync_that_nobody_acknowledges_stops_the_run():
+    with pytest.raises(SyncError, match="version 3: no generator"):
+        synced([])

@@ -80,8 +80,10 @@ BAD = [
     *at_least(0, "cluster.gpus_per_node"),
     *above_zero("cluster.resources_timeout_s", "cluster.startup_timeout_s"),
     ("cluster.gpus_per_learner", 2, "a rank drives one GPU"),
-    ("cluster.tensor_parallel_size", 2, "cluster.tensor_parallel_size=2 must equal"),
+    ("cluster.tensor_parallel_size", 3, "cluster.tensor_parallel_size=3 must divide model.num_heads=4"),
     ("cluster.gpus_per_generator", 2, "cluster.gpus_per_generator=2"),
+    ("signal.sync.transport", "rdma", "signal.sync.transport='rdma' must be one of auto, object_store, nccl, ipc"),
+    *[("signal.sync.transport", gpu, f"{gpu} carries weights from GPU to GPU") for gpu in ("nccl", "ipc")],
     *[("cluster.gpu_memory_utilization", bad, "cluster.gpu_memory_utilization=") for bad in (0, 1.01, NAN)],
     ("learner.zero_stage", 4, "learner.zero_stage=4"),
     *at_least(16, "learner.row_tokens"),
@@ -134,6 +136,36 @@ def test_a_bad_value_is_refused_by_name(good, path, value, message):
     with pytest.raises(ConfigError) as refused:
         validate(changed(good, **{path: value}))
     assert message in str(refused.value)
+
+
+GPUS = {"cluster.gpus_per_generator": 1, "cluster.gpus_per_learner": 1, "cluster.gpus_per_node": 8}
+
+
+@pytest.mark.parametrize(
+    ("values", "transport"),
+    [
+        ({}, "object_store"),
+        ({"cluster.colocate": True}, "object_store"),
+        (GPUS, "nccl"),
+        ({**GPUS, "cluster.colocate": True}, "ipc"),
+        ({**GPUS, "signal.sync.transport": "object_store"}, "object_store"),
+        ({**GPUS, "cluster.gpus_per_generator": 2, "cluster.tensor_parallel_size": 2}, "nccl"),
+        ({"cluster.tensor_parallel_size": 2}, "object_store"),
+    ],
+)
+def test_the_transport_of_weights_follows_the_gpus(good, values, transport):
+    config = changed(good, **values)
+    validate(config)
+    assert config.weight_transport == transport
+
+
+def test_a_transport_that_cannot_reach_the_generators_is_refused(good):
+    with pytest.raises(ConfigError, match="transport=ipc without cluster.colocate"):
+        validate(changed(good, **GPUS, **{"signal.sync.transport": "ipc"}))
+    with pytest.raises(ConfigError, match="transport=nccl with cluster.colocate"):
+        validate(changed(good, **GPUS, **{"signal.sync.transport": "nccl", "cluster.colocate": True}))
+    with pytest.raises(ConfigError, match="tensor_parallel_size=1 must equal the generator's GPUs"):
+        validate(changed(good, **{**GPUS, "cluster.gpus_per_generator": 2}))
 
 
 def test_values_that_do_not_fit_together_are_refused(good):

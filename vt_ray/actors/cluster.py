@@ -113,7 +113,13 @@ class RayCluster:
         )
         self._turns.vacate()
         ray.get([actor.open.remote(spec) for actor in self._learners])
-        self._learner = learner = RayLearner(self._learners, self.config.learner.sequence_parallel_size)
+        cluster = self.config.cluster
+        self._learner = learner = RayLearner(
+            self._learners,
+            self.config.learner.sequence_parallel_size,
+            self.config.weight_transport,
+            cluster.num_generators * cluster.tensor_parallel_size,
+        )
         self._turns.opened(learner)
         yield TurnTakingLearner(learner, self._turns)
         ray.get([actor.close.remote() for actor in self._learners])
@@ -178,6 +184,7 @@ class RayCluster:
             threads=cluster.generator_threads,
             seed=self.config.seed,
             can_sleep=cluster.colocate,
+            weight_transfer="" if self.config.weight_transport == "object_store" else self.config.weight_transport,
         )
 
     def _start(self, actor_class, name: str, *arguments) -> ActorHandle:

@@ -17,8 +17,9 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 
+from vt_ray.actors.loss import is_loss
 from vt_ray.placement import ClusterError
 
 CHECK_EVERY_S = 5.0
@@ -139,6 +140,8 @@ class GeneratorSeats:
             try:
                 answers[seat.name] = ray.get(ref)
             except RayActorError as error:
+                if not is_loss(error):
+                    raise
                 self.lost(seat.worker, error)
         return answers
 
@@ -168,11 +171,16 @@ class GeneratorSeats:
             return
         try:
             answer = ray.get(seat.awaited)
-        except RayActorError as error:
-            self._lose(seat, error)
-            return
-        if seat.loads is not None:
-            seat.loads.check(answer)
+        except RayError as error:
+            if is_loss(error):
+                self._lose(seat, error)
+                return
+            if seat.loads is self.newest:
+                raise
+            # Weights that are gone, and that nobody wants any more.
+        else:
+            if seat.loads is self.newest:
+                seat.loads.check(answer)
         if seat.loads is self.newest:
             seat.serves, seat.failed_starts, seat.awaited, seat.answer = True, 0, None, answer
         else:

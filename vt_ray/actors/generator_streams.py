@@ -11,6 +11,7 @@ from ray.exceptions import RayActorError
 
 from vt_ray.actors.dealing import Dealing
 from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.loss import is_loss
 from vt_ray.interfaces import Handle
 from vt_ray.records import Prompt, Sampling
 
@@ -66,6 +67,8 @@ class Streams:
             # The last of a stream that has ended bears the error that has ended it.
             ticket = ray.get(handle if ticket is None else ticket)
         except RayActorError as error:
+            if not is_loss(error):
+                raise
             self._seats.lost(stream.generator, error)
             dealing.lost(stream.generator)
             del self._open[stream.generator]

@@ -71,8 +71,10 @@ class GeneratorActor:
                 del self._orders[call]
 
     @ray.method(concurrency_group="weights")
-    def load(self, version: int, probe: list[int], *buckets) -> Acknowledgement:
-        held = self.engine.load_weights(buckets, version)
+    def load(self, version: int, probe: list[int], arrivals: list[Handle]) -> Acknowledgement:
+        """Handles in a list are not waited for by Ray: each is loaded as it comes."""
+        place = int(self.name.rpartition("_")[2])
+        held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
         logprobs = tuple(self.engine.token_logprobs(probe))
         return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
 
@@ -143,7 +145,7 @@ class RayGenerator:
             compare_logprobs(weights.probe_logprobs, ack.probe_logprobs, tolerance, weights.version, ack.holder)
 
         def send(actor: ActorHandle) -> ray.ObjectRef:
-            return actor.load.remote(weights.version, list(probe), *weights.buckets)
+            return actor.load.remote(weights.version, list(probe), list(weights.buckets))
 
         return list(self.seats.load(Load(send, check)).values())
 

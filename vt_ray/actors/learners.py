@@ -10,13 +10,15 @@ import ray
 from ray.actor import ActorHandle
 
 from vt_ray.actors.busy import BusyTime
+from vt_ray.actors.export import Exported, ExportedWeights, Proof, export, send
 from vt_ray.actors.logs import redirect_output
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.ledger import completion_digest
 from vt_ray.algorithms.packing import TrainSequence, deal
 from vt_ray.config import MgpoConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
-from vt_ray.interfaces import Handle, Weights
+from vt_ray.engines.transfer import Notice
+from vt_ray.engines.weights import Bucket
 from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 
 # Of one group: the token weight and the advantage of each completion.
@@ -33,6 +35,7 @@ class LearnerActor:
         self.rank = rank
         self.busy = BusyTime()
         self.engine: TrainingEngine | None = None
+        self.sender = None
 
     def busy_seconds(self) -> float:
         return self.busy.seconds
@@ -53,7 +56,7 @@ class LearnerActor:
     def close(self) -> None:
         if self.engine is not None:
             self.engine.close()
-            self.engine = None
+            self.engine = self.sender = None
 
     def sleep(self) -> None:
         self.engine.sleep()
@@ -75,15 +78,39 @@ class LearnerActor:
         with self.busy:
             return self.engine.token_logprobs(token_ids)
 
-    def export_weights(self, bucket_bytes: int) -> list[tuple[Handle, dict[str, int], int]]:
-        """Rank 0 puts each bucket in the object store as it is gathered; the others only help gathering."""
-        out = []
+    def begin_export(self, bucket_bytes: int) -> int:
+        """The number of buckets to ask for, one by one, with `next_bucket`."""
+        self.exported = Exported({}, 0)
+        self.buckets = self.engine.export_weights(bucket_bytes)
+        return self.engine.num_buckets(bucket_bytes)
+
+    def next_bucket(self) -> Bucket | None:
+        """Rank 0's next bucket; the other ranks only help gathering."""
         with self.busy:
-            for bucket in self.engine.export_weights(bucket_bytes):
-                if self.rank == 0:
-                    checksums = {entry.name: entry.checksum for entry in bucket.entries}
-                    out.append((ray.put(bucket), checksums, bucket.data.nbytes))
-        return out
+            bucket = next(self.buckets)
+            self.exported.add(bucket)
+        return bucket if self.rank == 0 else None
+
+    def end_export(self, probe: list[int]) -> Proof:
+        for _ in self.buckets:
+            raise RuntimeError("the export has more buckets than were asked for")
+        return Proof(self.exported, tuple(self.token_logprobs(probe)))
+
+    def begin_send(self, transport: str, receivers: int, bucket_bytes: int) -> Notice:
+        """Past Ray: what the generators are told. `receivers` counts their workers."""
+        from vt_ray.engines.transfer_gpu import open_sender
+
+        with self.busy:
+            if self.sender is None:
+                address = ray.util.get_node_ip_address()
+                self.sender = open_sender(transport, self.engine, receivers, bucket_bytes, address)
+            return self.sender.begin()
+
+    def end_send(self, probe: list[int]) -> Proof:
+        with self.busy:
+            self.sender.finish()
+        sent = Exported(self.sender.source.checksums, self.sender.source.num_bytes)
+        return Proof(sent, tuple(self.token_logprobs(probe)))
 
     def save_hf(self, folder: Path) -> None:
         self.engine.save_hf(folder)
@@ -122,8 +149,12 @@ class RayLearner:
     """Implements `interfaces.Learner` over one actor a rank. `sequence_parallel_size` ranks in a row are given the same
     rows and share them."""
 
-    def __init__(self, actors: list, sequence_parallel_size: int = 1):
+    def __init__(
+        self, actors: list, sequence_parallel_size: int = 1, transport: str = "object_store", receivers: int = 0
+    ):
+        """`transport` of the weights (config.TRANSPORTS, not auto) to `receivers` workers of generators."""
         self.actors, self.sequence_parallel_size = actors, sequence_parallel_size
+        self.transport, self.receivers = transport, receivers
 
     def sft_step(self, sequences: Sequence[TrainSequence]) -> dict[str, float]:
         calls = [
@@ -160,12 +191,10 @@ class RayLearner:
             calls.append(actor.mgpo_step.remote(told, mgpo, temperature, *[groups[i].rollouts for i in mine]))
         return ray.get(calls)[0]
 
-    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights:
-        buckets = ray.get([actor.export_weights.remote(bucket_bytes) for actor in self.actors])[0]
-        logprobs = ray.get([actor.token_logprobs.remote(list(probe)) for actor in self.actors])[0]
-        checksums = {name: value for _, sums, _ in buckets for name, value in sums.items()}
-        handles = tuple(handle for handle, _, _ in buckets)
-        return Weights(version, handles, checksums, tuple(logprobs), sum(size for _, _, size in buckets))
+    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> ExportedWeights:
+        if self.transport == "object_store":
+            return export(self.actors, version, list(probe), bucket_bytes)
+        return send(self.actors, version, list(probe), self.transport, self.receivers, bucket_bytes)
 
     def save_hf(self, folder: Path) -> None:
         ray.get([actor.save_hf.remote(folder) for actor in self.actors])

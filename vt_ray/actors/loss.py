@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorDiedError, RayActorError, RayError
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from vt_ray.actors.reservation import Reservation
 from vt_ray.placement import ClusterError
@@ -34,6 +34,12 @@ class Lost:
         return (
             f"lost {', '.join(self.actors)}: killed, or out of memory, unless logs/ in the run's folder says otherwise"
         )
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether the actor that was asked is lost. One that has failed because another one was lost raises that one's
+    error as its own: it is not lost itself."""
+    return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)
 
 
 def find_the_lost(error: BaseException, reservation: Reservation, actors: Mapping[str, ActorHandle]) -> Lost | None:

@@ -9,6 +9,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
+from vt_ray.actors.loss import is_loss
+
 # Actors lost one after the other over one call: the call itself is to blame.
 MAX_TRIES = 4
 
@@ -26,8 +28,8 @@ class Replaceable:
         for attempt in range(1, MAX_TRIES + 1):
             try:
                 return ray.get(ask(self.actor))
-            except RayActorError:
-                if attempt == MAX_TRIES:
+            except RayActorError as error:
+                if attempt == MAX_TRIES or not is_loss(error):
                     raise
                 self._replace()
 

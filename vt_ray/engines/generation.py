@@ -14,7 +14,8 @@ from typing import Any
 from vt_ray.config import ConfigError
 from vt_ray.engines.engine_loop import EngineLoop, Inbox, on_engine_thread
 from vt_ray.engines.order import Order, Request
-from vt_ray.engines.weights import Bucket, open_bucket
+from vt_ray.engines.transfer import Notice, receive
+from vt_ray.engines.weights import Bucket
 from vt_ray.records import Prompt, Rollouts, Sampling
 
 # Before all rollouts, whose priority is 0: a sync waits for it.
@@ -36,6 +37,8 @@ class EngineSpec:
     threads: int
     seed: int
     can_sleep: bool = False
+    # "nccl" or "ipc": weights come past Ray, through vLLM's engine of that name.
+    weight_transfer: str = ""
 
 
 class GenerationEngine:
@@ -110,20 +113,19 @@ class GenerationEngine:
         self.llm.llm_engine.abort_request(request_ids)
 
     @on_engine_thread
-    def load_weights(self, buckets: Iterable[Bucket], version: int) -> dict[str, int | None]:
+    def load_weights(self, arrivals: Iterable[Bucket | Notice], version: int, place: int = 0) -> dict[str, int | None]:
         """Replace every weight, also under requests in flight, and return the checksums of what the engine now holds.
 
-        The checksums are read from the engine, not from the buckets: a tensor that was sent but not taken up
-        (a tied lm_head, say) shows its old value.
+        The checksums are read from the engine, not from what arrives: a tensor that was sent but not taken up
+        (a tied lm_head, say) shows its old value. Arrivals are asked for one by one. `place` is this engine's among
+        all generators.
         """
-        buckets = list(buckets)
-        tensors = ((name, tensor) for bucket in buckets for name, tensor in open_bucket(bucket))
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors, "is_checkpoint_format": True})
+        held = receive(self.llm, arrivals, place)
         # What is in flight holds on to its keys and values, old as they are: no new request will find them (`admit`).
         if not self.loop.in_flight and not self.llm.reset_prefix_cache():
             raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use, though nothing runs")
         self._set_version(version)
-        return self.held_checksums([e.name for bucket in buckets for e in bucket.entries])
+        return held
 
     @on_engine_thread
     def sleep(self) -> None:
@@ -139,14 +141,6 @@ class GenerationEngine:
     def wake_up(self) -> None:
         self.llm.wake_up()
         self.loop.paused = False
-
-    @on_engine_thread
-    def held_checksums(self, names: Sequence[str]) -> dict[str, int | None]:
-        """Checkpoint name -> checksum of the tensor that the engine computes with, for the names it knows."""
-        from vt_ray.engines.held_weights import held_checksums
-
-        # A function is pickled into the worker; in process it is called directly with the worker.
-        return self.llm.collective_rpc(held_checksums, args=(list(names),))[0]
 
     def _set_version(self, version: int) -> None:
         """vLLM notes with each token under which version it was sampled."""
@@ -169,9 +163,6 @@ def _set_environment(spec: EngineSpec) -> None:
             VLLM_CPU_KVCACHE_SPACE=str(spec.kv_cache_gb),
             OMP_NUM_THREADS=str(spec.threads),
         )
-        from vt_ray.engines.held_weights import remember_packed_weights
-
-        remember_packed_weights()
 
 
 def _engine_arguments(spec: EngineSpec) -> dict:
@@ -189,8 +180,10 @@ def _engine_arguments(spec: EngineSpec) -> dict:
         "generation_config": "vllm",
         "disable_log_stats": True,
     }
-    if spec.tensor_parallel_size == 1:
-        arguments["distributed_executor_backend"] = "uni"
+    # The engine's core stays in this process; the workers of a tensor parallel one are processes of their own.
+    arguments["distributed_executor_backend"] = "uni" if spec.tensor_parallel_size == 1 else "mp"
+    if spec.weight_transfer:
+        arguments["weight_transfer_config"] = {"backend": spec.weight_transfer}
     if spec.gpus:
         arguments["gpu_memory_utilization"] = spec.gpu_memory_utilization
         arguments["enable_sleep_mode"] = spec.can_sleep

@@ -24,7 +24,7 @@ from vt_ray.config import ConfigError, MgpoConfig
 from vt_ray.engines.learner_spec import LearnerSpec, reference_config, training_config
 from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
 from vt_ray.engines.ulysses import SequenceParallel
-from vt_ray.engines.weights import Bucket, fill_buckets
+from vt_ray.engines.weights import Bucket, NamedTensor, in_buckets, pack_bucket
 
 # (log-probabilities, entropy, row) -> loss, metrics
 RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
@@ -185,8 +185,43 @@ class TrainingEngine:
         return logprobs[0, :-1].tolist()
 
     def export_weights(self, bucket_bytes: int) -> Iterator[Bucket]:
-        """Every tensor of the checkpoint, tied ones too, gathered from ZeRO-3 one bucket at a time."""
-        yield from fill_buckets(self._full_tensors(), bucket_bytes)
+        """Every tensor of the checkpoint under all its names, gathered from ZeRO-3 one bucket at a time.
+
+        Only rank 0 keeps the bytes, the others' buckets are empty. A bucket shares memory with the weights: send it
+        before the next one is asked for.
+        """
+        for tensors in self.gathered(bucket_bytes):
+            yield pack_bucket(tensors if self.rank == 0 else [])
+
+    def gathered(self, bucket_bytes: int) -> Iterator[list[NamedTensor]]:
+        """All tensors, bucket by bucket: those of ZeRO-3 are whole on every rank until the next bucket is asked for."""
+        import deepspeed
+
+        for bucket in self._parameter_buckets(bucket_bytes):
+            with deepspeed.zero.GatheredParameters([parameter for _, parameter in bucket]):
+                yield [(names, parameter.detach().to(self.dtype)) for names, parameter in bucket]
+
+    def num_buckets(self, bucket_bytes: int) -> int:
+        return sum(1 for _ in self._parameter_buckets(bucket_bytes))
+
+    def shapes(self) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:
+        """The names and whole shape of each tensor, in the order of `gathered`."""
+        return [(names, tuple(getattr(p, "ds_shape", p.shape))) for names, p in self._named_parameters()]
+
+    def _parameter_buckets(self, bucket_bytes: int) -> Iterator[list[tuple[tuple[str, ...], torch.nn.Parameter]]]:
+        # Under ZeRO-3 a rank's own part says nothing of the whole.
+        def size(item: tuple[tuple[str, ...], torch.nn.Parameter]) -> int:
+            return getattr(item[1], "ds_numel", item[1].numel()) * self.dtype.itemsize
+
+        return in_buckets(self._named_parameters(), size, bucket_bytes)
+
+    def _named_parameters(self) -> list[tuple[tuple[str, ...], torch.nn.Parameter]]:
+        """Each parameter once, with all its names: an engine that packs a tied one twice needs both."""
+        named: dict[int, tuple[tuple[str, ...], torch.nn.Parameter]] = {}
+        for name, parameter in self.module.named_parameters(remove_duplicate=False):
+            names, _ = named.get(id(parameter), ((), parameter))
+            named[id(parameter)] = ((*names, name), parameter)
+        return list(named.values())
 
     def _full_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         import deepspeed
@@ -198,7 +233,7 @@ class TrainingEngine:
 
     def save_hf(self, folder: Path) -> None:
         """The weights as an ordinary Hugging Face checkpoint in `folder`, with the tokenizer; rank 0 writes."""
-        tensors = {name: t.cpu().clone() for name, t in self._full_tensors()}
+        tensors = {name: t.cpu().clone() for name, t in self._full_tensors() if self.rank == 0}
         if self.rank == 0:
             self.module.save_pretrained(folder, state_dict=tensors)
             _copy_tokenizer(Path(self.spec.model_path), folder)

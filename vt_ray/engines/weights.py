@@ -1,98 +1,106 @@
-"""Weights on the way: packed buckets of bytes, each tensor with its checksum.
+"""Weights on the way: buckets of bytes, each tensor with its checksum.
 
-    named tensors --fill_buckets--> Bucket (one flat byte array + entries) --open_bucket--> named tensors
+    named tensors --in_buckets, pack_bucket--> Bucket (flat byte arrays + entries) --open_bucket--> named tensors
 
-A bucket is one contiguous array so that the object store can share it between processes without a copy.
+A bucket holds an array for each tensor, so that the object store takes them up and gives them out without packing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from vt_ray.algorithms.checksum import checksum
 
 EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
+Item = TypeVar("Item")
+# A tensor and all its names: a tied one has two, and its bytes travel once.
+NamedTensor = tuple[tuple[str, ...], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a tensor lies in its bucket, and the checksum of what the learner holds."""
+    """One name: which of the bucket's arrays it stands for, and the checksum of what the learner holds."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    offset: int
+    index: int
     checksum: int
-
-    @property
-    def num_bytes(self) -> int:
-        return prod(self.shape) * getattr(torch, self.dtype).itemsize
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`data` is a flat uint8 numpy array."""
+    """`data` are flat uint8 numpy arrays, one a tensor."""
 
     entries: tuple[Entry, ...]
-    data: Any
+    data: tuple[Any, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(array.nbytes for array in self.data)
 
 
 class SyncError(RuntimeError):
     """A generator does not hold what the learner sent. The run must not go on."""
 
 
-def fill_buckets(tensors: Iterable[tuple[str, torch.Tensor]], bucket_bytes: int) -> Iterator[Bucket]:
-    """Pack tensors in order into buckets of about `bucket_bytes`; a larger tensor gets one of its own."""
+def in_buckets(items: Iterable[Item], size: Callable[[Item], int], bucket_bytes: int) -> Iterator[list[Item]]:
+    """Deal items in order into buckets of at most `bucket_bytes`; a larger item gets one of its own."""
+    bucket: list[Item] = []
+    filled = 0
+    for item in items:
+        if bucket and filled + size(item) > bucket_bytes:
+            yield bucket
+            bucket, filled = [], 0
+        bucket.append(item)
+        filled += size(item)
+    if bucket:
+        yield bucket
+
+
+def pack_bucket(tensors: Iterable[NamedTensor]) -> Bucket:
+    """The bucket's arrays share memory with tensors that lie contiguous on the CPU: it is to be sent at once."""
     entries: list[Entry] = []
-    parts: list[torch.Tensor] = []
-    size = 0
-    for name, tensor in tensors:
-        flat = tensor.detach().contiguous().view(-1).view(torch.uint8).cpu()
-        if entries and size + flat.numel() > bucket_bytes:
-            yield Bucket(tuple(entries), torch.cat(parts).numpy())
-            entries, parts, size = [], [], 0
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        entries.append(Entry(name, tuple(tensor.shape), dtype, size, checksum(tensor)))
-        parts.append(flat)
-        size += flat.numel()
-    if entries:
-        yield Bucket(tuple(entries), torch.cat(parts).numpy())
+    data = []
+    for names, tensor in tensors:
+        tensor = tensor.detach().contiguous()
+        total, dtype = checksum(tensor), str(tensor.dtype).removeprefix("torch.")
+        entries += [Entry(name, tuple(tensor.shape), dtype, len(data), total) for name in names]
+        data.append(tensor.cpu().view(-1).view(torch.uint8).numpy())
+    return Bucket(tuple(entries), tuple(data))
 
 
 def open_bucket(bucket: Bucket) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a bucket, as views of its bytes: read only, copy before keeping."""
-    flat = torch.frombuffer(memoryview(bucket.data), dtype=torch.uint8)
+    """The tensors of a bucket under all their names, as views of its bytes: read only, copy before keeping."""
     for entry in bucket.entries:
-        part = flat[entry.offset : entry.offset + entry.num_bytes]
-        # Tensors of two widths may share a bucket: an unaligned one is copied so that it can be viewed.
-        if entry.offset % getattr(torch, entry.dtype).itemsize:
-            part = part.clone()
-        yield entry.name, part.view(getattr(torch, entry.dtype)).view(entry.shape)
+        array = bucket.data[entry.index]
+        dtype = getattr(torch, entry.dtype)
+        flat = torch.frombuffer(memoryview(array), dtype=dtype) if array.nbytes else torch.empty(0, dtype=dtype)
+        yield entry.name, flat.view(entry.shape)
 
 
 def checkpoint_buckets(folder: Path, bucket_bytes: int = 64 << 20) -> Iterator[Bucket]:
     """The tensors of a Hugging Face safetensors folder, and the second name of a tied embedding."""
-    yield from fill_buckets(checkpoint_tensors(folder), bucket_bytes)
+    for tensors in in_buckets(checkpoint_tensors(folder), lambda item: item[1].nbytes, bucket_bytes):
+        yield pack_bucket(tensors)
 
 
-def checkpoint_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every named tensor of the folder's safetensors files; a tied lm_head comes beside its embedding."""
+def checkpoint_tensors(folder: Path) -> Iterator[NamedTensor]:
+    """Every tensor of the folder's safetensors files; a tied embedding has its second name too."""
     from safetensors import safe_open
 
     tied = json.loads((folder / "config.json").read_text()).get("tie_word_embeddings", False)
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 (not a dict)
-                yield name, tensors.get_tensor(name)
-                if tied and name == EMBEDDING:
-                    yield LM_HEAD, tensors.get_tensor(name)
+                names = (name, LM_HEAD) if tied and name == EMBEDDING else (name,)
+                yield names, tensors.get_tensor(name)
 
 
 def compare_checksums(expected: dict[str, int], loaded: Mapping[str, int | None], version: int, holder: str) -> None:

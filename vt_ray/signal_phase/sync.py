@@ -13,7 +13,8 @@ from vt_ray.interfaces import Generator, Learner
 
 @dataclass(frozen=True)
 class SyncReport:
-    """`logprob_gap`: mean absolute difference in nats on the probe sequence, the worst generator's."""
+    """`logprob_gap`: mean absolute difference in nats on the probe sequence, the worst generator's. `retried`: the
+    first attempt did not arrive as it was sent, the second did. `seconds` and `num_bytes` count both."""
 
     version: int
     seconds: float
@@ -25,23 +26,41 @@ class SyncReport:
 def sync_weights(
     learner: Learner, generator: Generator, version: int, probe: Sequence[int], sync: SyncConfig
 ) -> SyncReport:
-    """Send the learner's weights as `version` to every generator. Raises SyncError unless each holds exactly them.
+    """Send the learner's weights as `version` to every generator and prove that each holds exactly them.
 
     Each generator reads back what its engine holds, tied tensors too, and both sides' log-probabilities of the
-    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`.
+    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails the learner exports anew,
+    once, to all generators. Raises SyncError, with version, generator and tensors, if that fails too.
     """
     start = time.monotonic()
+    num_bytes, gap, failure = _attempt(learner, generator, version, probe, sync)
+    retried = failure is not None
+    if retried:
+        more, gap, again = _attempt(learner, generator, version, probe, sync)
+        num_bytes += more
+        if again is not None:
+            raise SyncError(f"{again} (twice, with weights exported anew)") from failure
+    return SyncReport(version, time.monotonic() - start, num_bytes, gap, retried)
+
+
+def _attempt(
+    learner: Learner, generator: Generator, version: int, probe: Sequence[int], sync: SyncConfig
+) -> tuple[int, float, SyncError | None]:
+    """Bytes sent, the worst generator's gap, and what a generator failed to prove."""
     weights = learner.export_weights(version, probe, sync.bucket_mb << 20)
     acks = generator.load(weights, probe)
-    if not acks:
-        raise SyncError(f"weight sync of version {version}: no generator acknowledges it")
     gap = 0.0
-    for ack in acks:
-        if ack.version != version:
-            raise SyncError(f"weight sync of version {version}: {ack.holder} acknowledges version {ack.version}")
-        compare_checksums(weights.checksums, ack.checksums, version, ack.holder)
-        found = compare_logprobs(
-            weights.probe_logprobs, ack.probe_logprobs, sync.logprob_tolerance, version, ack.holder
-        )
-        gap = max(gap, found)
-    return SyncReport(version, time.monotonic() - start, weights.num_bytes, gap)
+    try:
+        if not acks:
+            raise SyncError(f"weight sync of version {version}: no generator acknowledges it")
+        for ack in acks:
+            if ack.version != version:
+                raise SyncError(f"weight sync of version {version}: {ack.holder} acknowledges version {ack.version}")
+            compare_checksums(weights.checksums, ack.checksums, version, ack.holder)
+            found = compare_logprobs(
+                weights.probe_logprobs, ack.probe_logprobs, sync.logprob_tolerance, version, ack.holder
+            )
+            gap = max(gap, found)
+    except SyncError as error:
+        return weights.num_bytes, gap, error
+    return weights.num_bytes, gap, None

@@ -1,0 +1,61 @@
+"""A generator of two workers on the CPU: weights reach both, and their parts add up to what the learner sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import ray
+from test_weight_sync import SHIPPED, WRONG, Tampering, train_once
+
+from vt_ray.actors.generators import GeneratorActor, RayGenerator
+from vt_ray.config import SyncConfig
+from vt_ray.engines.weights import SyncError
+from vt_ray.records import Sampling
+from vt_ray.signal_phase.sync import sync_weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+
+
+@pytest.fixture(scope="module")
+def learner(cluster, base_model):
+    with cluster.learner(base_model, SHIPPED, total_steps=10) as learner:
+        yield learner
+
+
+@pytest.fixture(scope="module")
+def generator(cluster, base_model, tmp_path_factory):
+    spec = replace(cluster._engine_spec(base_model), tensor_parallel_size=2, threads=1)
+    actor = GeneratorActor.options(num_cpus=0.1).remote("generator_0", spec, tmp_path_factory.mktemp("logs"))
+    yield RayGenerator([actor])
+    ray.kill(actor)
+
+
+@pytest.fixture(scope="module")
+def probe(encoder, problems):
+    return encoder.text_probe(problems.train[0], 32)
+
+
+def test_two_workers_hold_what_the_learner_sent(learner, generator, probe, encoder, problems):
+    for version in (1, 2):
+        train_once(learner, encoder, problems)
+        report = sync_weights(learner, generator, version, probe, SyncConfig())
+        assert not report.retried
+        assert report.logprob_gap < 1e-5
+
+
+@pytest.mark.parametrize("tamper", WRONG)
+def test_what_goes_wrong_in_a_part_is_refused_by_name(learner, generator, probe, encoder, problems, tamper):
+    train_once(learner, encoder, problems)
+    with pytest.raises(SyncError, match=rf"version 3: generator_0.*{WRONG[tamper]}.*twice"):
+        sync_weights(learner, Tampering(generator, tamper, 2), 3, probe, SyncConfig(logprob_tolerance=10.0))
+    train_once(learner, encoder, problems)
+    assert sync_weights(learner, Tampering(generator, tamper, 1), 4, probe, SyncConfig()).retried
+
+
+def test_two_workers_generate(learner, generator, probe, encoder, problems):
+    sync_weights(learner, generator, 5, probe, SyncConfig())
+    prompts = encoder.prompts(problems.train[:2], 2, ("pair",))
+    rollouts = ray.get(list(generator.generate(prompts, Sampling(1.0, 1.0, 0, 8))))
+    assert sorted(len(r.completions) for r in rollouts) == [2, 2]
+    assert all(c.version_runs[0][0] == 5 for r in rollouts for c in r.completions)

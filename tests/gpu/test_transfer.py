@@ -1,0 +1,79 @@
+"""Weights past Ray, over vLLM's own engines: what arrives is what the checkpoint's files hold, by every transport.
+
+`pytest tests/gpu -m gpu`; not yet run on a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+
+# A cluster of its own for each transport: engines stay on the GPU for as long as their process lives.
+SYNC = """
+import json, sys
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from vt_ray.actors.cluster import RayCluster
+from vt_ray.config import OptimizerConfig, to_config
+from vt_ray.data.problem_sets import load_problem_sets
+from vt_ray.engines.base_model import prepare_base_model
+from vt_ray.engines.weights import checkpoint_buckets
+from vt_ray.main import CONF
+from vt_ray.signal_phase.sync import sync_weights
+from vt_ray.validate import validate
+
+folder, *overrides = sys.argv[1:]
+with initialize_config_dir(str(CONF), version_base="1.3"):
+    config = to_config(compose("config", overrides))
+validate(config)
+model = Path(folder).resolve() / "base"
+corpus = [p.question for p in load_problem_sets(config.data, 0).train]
+prepare_base_model(config.model, corpus, 0, model, config.context_tokens)
+files = {e.name: e.checksum for bucket in checkpoint_buckets(model) for e in bucket.entries}
+probe, found = list(range(5, 37)), []
+with RayCluster(config, Path(folder)) as cluster:
+    with cluster.learner(model, OptimizerConfig(), 10) as learner, cluster.generator(model) as generator:
+        for version in (1, 2):
+            report = sync_weights(learner, generator, version, probe, config.signal.sync)
+            weights = learner.export_weights(version, probe, config.signal.sync.bucket_mb << 20)
+            same = [ack.checksums == files for ack in generator.load(weights, probe)]
+            found.append({"retried": report.retried, "same": same})
+print(json.dumps(found))
+"""
+
+TINY = ["experiment=tiny", "model.dtype=bfloat16", "signal.sync.logprob_tolerance=0.1", "signal.sync.bucket_mb=1"]
+TWO_GPUS = ["cluster.gpus_per_generator=1", "cluster.gpus_per_learner=1", "cluster.gpus_per_node=2"]
+
+
+def synced(folder, *overrides):
+    command = [sys.executable, "-c", SYNC, str(folder), *TINY, *overrides]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("transport", ["ipc", "object_store"])
+def test_on_one_gpu_every_tensor_arrives(tmp_path, transport):
+    found = synced(tmp_path, "cluster=one_gpu", f"signal.sync.transport={transport}")
+    assert found == [{"retried": False, "same": [True]}] * 2
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("transport", ["nccl", "object_store"])
+@pytest.mark.parametrize("zero_stage", [1, 3])
+def test_from_gpu_to_gpu_every_tensor_arrives(tmp_path, transport, zero_stage):
+    overrides = [*TWO_GPUS, f"signal.sync.transport={transport}", f"learner.zero_stage={zero_stage}"]
+    assert synced(tmp_path, *overrides) == [{"retried": False, "same": [True]}] * 2
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 3, reason="needs three GPUs")
+def test_nccl_reaches_every_worker_of_a_tensor_parallel_generator(tmp_path):
+    gpus = ["cluster.gpus_per_generator=2", "cluster.tensor_parallel_size=2", "cluster.gpus_per_learner=1"]
+    found = synced(tmp_path, *gpus, "cluster.gpus_per_node=3", "signal.sync.transport=nccl")
+    assert found == [{"retried": False, "same": [True]}] * 2

@@ -1,0 +1,80 @@
+"""Weights that leave the learner's ranks: handles at once, the proof when it is asked for.
+
+    begin_export --> next_bucket, next_bucket, ... (handles, taken up by the generators as they come) --> end_export
+    begin_send   --> end_send: past Ray, which carries only what the generators are told and the proof
+
+A generator loads one bucket while the next is gathered, and computes its log-probabilities while the learner does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import ray
+from ray.actor import ActorHandle
+
+from vt_ray.engines.weights import Bucket
+from vt_ray.interfaces import Handle
+
+
+@dataclass
+class Exported:
+    """What a rank has sent so far."""
+
+    checksums: dict[str, int]
+    num_bytes: int
+
+    def add(self, bucket: Bucket) -> None:
+        self.checksums.update((entry.name, entry.checksum) for entry in bucket.entries)
+        self.num_bytes += bucket.num_bytes
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a generator must show: checksums, and log-probabilities of the probe sequence."""
+
+    exported: Exported
+    probe_logprobs: tuple[float, ...]
+
+
+class ExportedWeights:
+    """Has the attributes of `interfaces.Weights`; those that the learner must finish for wait until it has."""
+
+    def __init__(self, version: int, buckets: tuple[Handle, ...], ends: list[Handle]):
+        self.version = version
+        self.buckets = buckets
+        self._ends = ends
+
+    @cached_property
+    def _proof(self) -> Proof:
+        return ray.get(self._ends)[0]
+
+    @property
+    def checksums(self) -> dict[str, int]:
+        return self._proof.exported.checksums
+
+    @property
+    def num_bytes(self) -> int:
+        return self._proof.exported.num_bytes
+
+    @property
+    def probe_logprobs(self) -> tuple[float, ...]:
+        return self._proof.probe_logprobs
+
+
+def export(actors: list[ActorHandle], version: int, probe: list[int], bucket_bytes: int) -> ExportedWeights:
+    """Gathering is collective: every rank is asked for every bucket, in order; rank 0 has the bytes."""
+    count = ray.get([actor.begin_export.remote(bucket_bytes) for actor in actors])[0]
+    buckets = [[actor.next_bucket.remote() for actor in actors] for _ in range(count)]
+    ends = [actor.end_export.remote(probe) for actor in actors]
+    return ExportedWeights(version, tuple(ranks[0] for ranks in buckets), ends)
+
+
+def send(
+    actors: list[ActorHandle], version: int, probe: list[int], transport: str, receivers: int, bucket_bytes: int
+) -> ExportedWeights:
+    """NCCL's ranks meet in `end_send` and the generators' load, whoever comes first waits for the others."""
+    notices = [actor.begin_send.remote(transport, receivers, bucket_bytes) for actor in actors]
+    ends = [actor.end_send.remote(probe) for actor in actors]
+    return ExportedWeights(version, (notices[0],), ends)

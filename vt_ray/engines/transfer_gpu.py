@@ -1,0 +1,144 @@
+"""The learner's half of a weight sync that goes past Ray: vLLM's own weight-transfer engines, NCCL and CUDA IPC.
+
+    begin --> Notice (each generator's half takes it up in one load) --> finish: checksums of what was sent
+
+vLLM's trainer engines drive the generators through a client of four calls. Ours only notes what it is told, and Ray
+carries the note: a generator stops its requests for one load, not for four calls. Both backends take one name a
+tensor, so a tied one travels twice. Not yet run on a GPU (tests/gpu/test_transfer.py).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+
+from vt_ray.algorithms.checksum import checksum
+from vt_ray.engines.training import TrainingEngine
+from vt_ray.engines.transfer import Notice
+from vt_ray.engines.weights import NamedTensor
+
+
+class Source(WeightSource):
+    """The learner's weights under all their names, gathered bucket by bucket; `checksums` are of the newest pass."""
+
+    def __init__(self, engine: TrainingEngine, bucket_bytes: int):
+        self.engine, self.bucket_bytes = engine, bucket_bytes
+        self.checksums: dict[str, int] = {}
+        self.num_bytes = 0
+
+    def metadata(self) -> list[ParamMeta]:
+        return [ParamMeta(name, self.engine.dtype, shape) for names, shape in self.engine.shapes() for name in names]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        self.checksums, self.num_bytes = {}, 0
+        yield from self.noted(tensor for bucket in self.engine.gathered(self.bucket_bytes) for tensor in bucket)
+
+    def noted(self, tensors: Iterable[NamedTensor]) -> Iterator[tuple[str, torch.Tensor]]:
+        for names, tensor in tensors:
+            total = checksum(tensor)
+            for name in names:
+                self.checksums[name] = total
+                self.num_bytes += tensor.nbytes
+                yield name, tensor
+
+
+class Copies(Source):
+    """A copy of all weights, which outlives the learner's sleep. It stays on the GPU until the next one is made."""
+
+    def take(self) -> None:
+        self.checksums, self.num_bytes = {}, 0
+        buckets = self.engine.gathered(self.bucket_bytes)
+        copies = ((names, tensor.clone()) for bucket in buckets for names, tensor in bucket)
+        self.copies = list(self.noted(copies))
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return iter(self.copies)
+
+
+class _Note:
+    """A VLLMWeightSyncClient that keeps what the generators are to be told."""
+
+    def __init__(self) -> None:
+        self.init: dict[str, Any] = {}
+        self.update: dict[str, Any] = {}
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        self.init = init_info
+
+    def start_weight_update(self) -> None: ...
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        self.update = update_info
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None: ...
+
+
+class NcclSender:
+    """Rank 0 broadcasts to all workers of all generators; the others only help gathering. `begin` and `finish` are
+    collective, and `finish` waits for the generators."""
+
+    def __init__(self, engine: TrainingEngine, receivers: int, bucket_bytes: int, address: str):
+        from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+        with socket.socket() as free:
+            free.bind(("", 0))
+            port = free.getsockname()[1]
+        self.source = Source(engine, bucket_bytes)
+        self.init = NCCLTrainerInitInfo(
+            address, port, receivers + 1, packed=True, packed_buffer_size_bytes=bucket_bytes, rank=engine.rank
+        )
+        self.trainer = None
+
+    def begin(self) -> Notice:
+        from vllm.distributed.weight_transfer.nccl_engine import NCCLWeightTransferUpdateInfo
+
+        meta = self.source.metadata()
+        update = NCCLWeightTransferUpdateInfo(
+            [m.name for m in meta], [str(m.dtype).removeprefix("torch.") for m in meta], [list(m.shape) for m in meta]
+        )
+        init = asdict(self.init)
+        del init["rank"]
+        return Notice(init if self.trainer is None else None, asdict(update))
+
+    def finish(self) -> None:
+        from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerWeightTransferEngine
+
+        if self.trainer is None:
+            self.trainer = NCCLTrainerWeightTransferEngine.trainer_init(self.init, client=_Note(), source=self.source)
+        self.trainer.send_weights()
+
+
+class IpcSender:
+    """Each rank shares its copy with the generator on its own GPU. The engine's handles are merged on rank 0."""
+
+    def __init__(self, engine: TrainingEngine, bucket_bytes: int):
+        self.source = Copies(engine, bucket_bytes)
+        self.note = _Note()
+        self.trainer = None
+
+    def begin(self) -> Notice:
+        from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo, IPCTrainerWeightTransferEngine
+
+        first = self.trainer is None
+        if first:
+            init = IPCTrainerInitInfo(rank=self.source.engine.rank)
+            self.trainer = IPCTrainerWeightTransferEngine.trainer_init(init, client=self.note, source=self.source)
+        self.source.take()
+        self.trainer.send_weights()
+        return Notice(self.note.init if first else None, self.note.update)
+
+    def finish(self) -> None:
+        """Nothing is left to do: the generators read the copy."""
+
+
+def open_sender(
+    transport: str, engine: TrainingEngine, receivers: int, bucket_bytes: int, address: str
+) -> NcclSender | IpcSender:
+    if transport == "nccl":
+        return NcclSender(engine, receivers, bucket_bytes, address)
+    return IpcSender(engine, bucket_bytes)
