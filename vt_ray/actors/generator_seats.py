@@ -179,7 +179,7 @@ class GeneratorSeats:
                 raise
             # Weights that are gone, and that nobody wants any more.
         else:
-            if seat.loads is self.newest:
+            if seat.loads is not None and seat.loads is self.newest:
                 seat.loads.check(answer)
         if seat.loads is self.newest:
             seat.serves, seat.failed_starts, seat.awaited, seat.answer = True, 0, None, answer
