@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 WHOLE = 1 << 20
 Seconds = dict[str, float]
 
@@ -76,7 +79,7 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
         learner, generator = learner.learner, generator.generator
         found = {name: value for name, value in vars(arguments).items() if name != "step"}
         found |= stalls(learner, generator, probe, config.signal.sync, arguments)
-        found["parts"] = parts(learner, generator.actors[0], probe, arguments.repeats)
+        found["parts"] = parts(learner, actors_of(generator)[0], probe, arguments.repeats)
         if arguments.step:
             found["step_seconds"] = step_seconds(cluster, learner, generator, encoder, problems, config)
             found["stall_share_of_step"] = found["stall"]["median"] / (found["step_seconds"] + found["stall"]["median"])
@@ -88,10 +91,11 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
 
 def stalls(learner, generator, probe: list[int], sync, arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole of `sync_weights`: nothing is generated meanwhile."""
-    from vt_ray.actors.generators import RayGenerator
+    from seated import seated
+
     from vt_ray.signal_phase.sync import sync_weights
 
-    one = RayGenerator(generator.actors[:1])
+    one = seated(*actors_of(generator)[:1], logprob_tolerance=sync.logprob_tolerance)
     report = sync_weights(learner, generator, 0, probe, sync)
     sizes = {
         f"{mb} MB" if mb < WHOLE else "whole": repeated(
@@ -108,7 +112,7 @@ def stalls(learner, generator, probe: list[int], sync, arguments: argparse.Names
 
     counts = {"1": sizes[f"{sync.bucket_mb} MB"]}
     for count in range(2, arguments.generators + 1):
-        some = RayGenerator(generator.actors[:count])
+        some = seated(*actors_of(generator)[:count], logprob_tolerance=sync.logprob_tolerance)
         counts[str(count)] = repeated(lambda some=some: sync_weights(learner, some, 1, probe, sync), arguments.repeats)
     return {
         "bytes": report.num_bytes,
@@ -142,6 +146,10 @@ def parts(learner, generator, probe: list[int], repeats: int) -> dict[str, Secon
     return found
 
 
+def actors_of(generator) -> list:
+    return [seat.actor for seat in generator.seats.serving()]
+
+
 def all_buckets(learner, probe: list[int]) -> tuple:
     return learner.export_weights(1, probe, 64 << 20).buckets
 
@@ -169,12 +177,19 @@ def learner_parts(actor, probe: list[int]) -> Seconds:
 
 def load_parts(actor, handles: list, probe: list[int]) -> Seconds:
     """Runs in the generator: vLLM's own reload with nobody taking note, then ours, part by part."""
+    clock = actor.engine.loop.between_steps(lambda: reload_parts(actor.engine.llm, handles))
+    actor.engine.token_logprobs(probe)
+    clock("generator: fingerprint")
+    return clock.seconds
+
+
+def reload_parts(llm, handles: list) -> Clock:
     import vllm.model_executor.layers.utils as layer_utils
 
     from vt_ray.engines import held_weights, transfer
     from vt_ray.engines.weights import open_bucket
 
-    llm, clock = actor.engine.llm, Clock()
+    clock = Clock()
     buckets = ray.get(handles)
     names = [entry.name for bucket in buckets for entry in bucket.entries]
     clock("generator: get")
@@ -194,9 +209,8 @@ def load_parts(actor, handles: list, probe: list[int]) -> Seconds:
     transfer.held_checksums(llm, names)
     clock("generator: checksums read back")
     llm.reset_prefix_cache()
-    actor.engine.token_logprobs(probe)
-    clock("generator: fingerprint")
-    return clock.seconds
+    clock.restart()
+    return clock
 
 
 def step_seconds(cluster, learner, generator, encoder, problems: list, config) -> float:

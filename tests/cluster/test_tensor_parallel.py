@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import ray
+from seated import seated
 from test_weight_sync import SHIPPED, WRONG, Tampering, train_once
 
-from vt_ray.actors.generators import GeneratorActor, RayGenerator
+from vt_ray.actors.generators import GeneratorActor
 from vt_ray.config import SyncConfig
 from vt_ray.engines.weights import SyncError
 from vt_ray.records import Sampling
@@ -27,7 +28,7 @@ def learner(cluster, base_model):
 def generator(cluster, base_model, tmp_path_factory):
     spec = replace(cluster._engine_spec(base_model), tensor_parallel_size=2, threads=1)
     actor = GeneratorActor.options(num_cpus=0.1).remote("generator_0", spec, tmp_path_factory.mktemp("logs"))
-    yield RayGenerator([actor])
+    yield seated(actor)
     ray.kill(actor)
 
 

@@ -10,7 +10,7 @@ import pytest
 import ray
 from pool_stress import worker_pids
 
-from vt_ray.actors.loss import name_the_lost
+from vt_ray.actors.loss import find_the_lost
 from vt_ray.records import Completion, Problem, Rollouts
 
 pytestmark = pytest.mark.slow
@@ -61,4 +61,4 @@ def test_a_killed_verifier_comes_back_into_its_seat(cluster):
         while bundle_cpus_left() != left:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        assert name_the_lost(TimeoutError(), cluster._reservation, cluster._actors) is None
+        assert find_the_lost(TimeoutError(), cluster._reservation, cluster._actors) is None

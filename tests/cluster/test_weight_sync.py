@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import ray
+from seated import seated
 
-from vt_ray.actors.generators import GeneratorActor, RayGenerator
+from vt_ray.actors.generators import GeneratorActor
 from vt_ray.config import OptimizerConfig, SyncConfig
 from vt_ray.engines.weights import LM_HEAD, SyncError
 from vt_ray.interfaces import Weights
@@ -128,7 +129,7 @@ def test_one_generator_of_two_that_holds_something_else_is_named(cluster, learne
 
     class Both:
         def __init__(self, times):
-            self.each = generator, Tampering(RayGenerator([second]), flip_a_bit, times)
+            self.each = generator, Tampering(seated(second), flip_a_bit, times)
 
         def load(self, weights, probe):
             return [ack for one in self.each for ack in one.load(weights, probe)]
