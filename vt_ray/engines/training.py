@@ -294,6 +294,9 @@ def _release(engine: Any) -> None:
         parameter.data = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
         parameter.grad = None
     vars(optimizer).clear()
+    if getattr(engine, "basic_optimizer", None) is not None:
+        engine.basic_optimizer.state.clear()
+        engine.basic_optimizer.param_groups.clear()
 
 
 def _copy_tokenizer(source: Path, folder: Path) -> None:
