@@ -62,5 +62,6 @@ def _attempt(
             )
             gap = max(gap, found)
     except SyncError as error:
-        return weights.num_bytes, gap, error
+        # Its traceback would keep the buckets in the object store while the next ones come.
+        return weights.num_bytes, gap, error.with_traceback(None)
     return weights.num_bytes, gap, None
