@@ -18,7 +18,6 @@ from hostile_rows import code_rows, math_rows
 from pool_stress import close_pool, open_pool, stress
 from ray import cloudpickle
 
-from vt_ray.actors.generators import RayGenerator
 from vt_ray.actors.verifier_pool import MAX_OPEN_GROUPS
 from vt_ray.actors.verifiers import VerifierWorker
 from vt_ray.placement import ClusterError
@@ -202,25 +201,3 @@ def test_rollouts_are_not_read_without_bound_while_the_verifiers_are_far_behind(
         # Those that wait to be dealt, two that are, and one in the reader's hand.
         assert MAX_OPEN_GROUPS <= len(read) <= MAX_OPEN_GROUPS + 4
         graded.close()
-
-
-@ray.remote
-class Eager:
-    """Generates as fast as it is let, and notes how far it has come in the file that it is given."""
-
-    def generate(self, prompts, log):
-        for prompt in prompts:
-            log.write_text(str(prompt))
-            yield prompt
-
-
-def test_a_generator_pauses_when_nobody_reads_what_it_has_made(tmp_path, monkeypatch):
-    monkeypatch.setattr("vt_ray.actors.generators.MAX_UNREAD_GROUPS", 10)
-    log = tmp_path / "made"
-    actor = Eager.options(num_cpus=0).remote()
-    stream = RayGenerator([actor]).generate(range(200), log)
-    assert ray.get(next(stream)) == 0
-    time.sleep(1.0)
-    assert int(log.read_text()) <= 12
-    assert [ray.get(ref) for ref in stream] == list(range(1, 200))
-    ray.kill(actor)

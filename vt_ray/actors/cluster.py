@@ -23,6 +23,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
+from vt_ray.actors.generator_seats import GeneratorSeats
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.actors.loss import find_the_lost
@@ -190,14 +191,20 @@ class RayCluster:
         )
 
     def _start_generators(self, spec: EngineSpec) -> RayGenerator:
-        names = _names("generator", self.config.cluster.num_generators)
-        actors = [self._start(GeneratorActor, name, name, spec, self.log_folder) for name in names]
-        self._wait_for([actor.ready.remote() for actor in actors], "generators")
-        return RayGenerator(actors)
+        cluster = self.config.cluster
+        seats = GeneratorSeats(
+            _names("generator", cluster.num_generators),
+            lambda name: self._seat(GeneratorActor, name, name, spec, self.log_folder),
+            self._reservation.refuse_lost_nodes,
+            cluster.startup_timeout_s,
+        )
+        self._wait_for(seats.starting, "generators")
+        return RayGenerator(seats, cluster.max_num_seqs, self.config.signal.sync.logprob_tolerance)
 
     def busy_seconds(self) -> dict[str, float]:
         asked = {name: actor.busy_seconds.remote() for name, actor in self._actors.items()}
-        seconds = self._verifiers.busy_seconds()
+        generators = self._generator.busy_seconds() if self._generator else {}
+        seconds = {**self._verifiers.busy_seconds(), **generators}
         for name, answer in asked.items():
             # One that is lost is missed where it is needed, not here.
             with contextlib.suppress(RayActorError):

@@ -1,98 +1,177 @@
-"""Generators on Ray: thin shells around `engines.generation`, and the pool that the driver holds."""
+"""Generators on Ray: thin shells around `engines.generation`, and the pool that the driver holds.
+
+prompts --Dealing, in chunks--> actor.submit      actor.stream --(Rollouts, ticket)--> handles, as they come
+             ^------------------- lost: again, elsewhere -------------'
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import ray
+from ray.actor import ActorHandle
 
-from vt_ray.actors.busy import BusyTime
+from vt_ray.actors.dealing import Dealing
+from vt_ray.actors.generator_seats import GeneratorSeats, Load
+from vt_ray.actors.generator_streams import Streams
 from vt_ray.actors.logs import redirect_output
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
-from vt_ray.engines.weights import checkpoint_buckets, compare_checksums
-from vt_ray.interfaces import Acknowledgement, Handle, Weights
+from vt_ray.engines.order import Order
+from vt_ray.engines.weights import checkpoint_buckets, compare_checksums, compare_logprobs
+from vt_ray.interfaces import Acknowledgement, Handle, PromptFeed, Weights
 from vt_ray.read_ahead import abandoned
 from vt_ray.records import Prompt, Sampling
 
-# A generator pauses when so many of its groups wait to be read: the verifiers are far behind.
-MAX_UNREAD_GROUPS = 256
+# Calls of `generate` that may be open at a time.
+MAX_STREAMS = 16
 LOOK_UP_S = 1.0
+# How often a feed is asked, and a seat looked after, while there is room for more.
+LOOK_FOR_MORE_S = 0.005
 
 
-@ray.remote
+@ray.remote(concurrency_groups={"streams": MAX_STREAMS, "weights": 1, "questions": 1})
 class GeneratorActor:
+    """The default group, one call at a time, takes prompts; the others go on beside it."""
+
     def __init__(self, name: str, spec: EngineSpec, log_folder: Path):
         redirect_output(log_folder / f"{name}.log")
         self.name = name
-        self.busy = BusyTime()
         self.engine = GenerationEngine(spec)
+        self._orders: dict[int, Order] = {}
+        self._lock = threading.Lock()
 
+    @ray.method(concurrency_group="questions")
     def ready(self) -> str:
         return self.name
 
+    @ray.method(concurrency_group="questions")
     def busy_seconds(self) -> float:
-        return self.busy.seconds
+        return self.engine.loop.busy_seconds
 
-    def generate(self, prompts: list[Prompt], sampling: Sampling):
-        with self.busy:
-            yield from self.engine.generate(prompts, sampling)
+    def submit(self, call: int, prompts: list[tuple[int, Prompt]], sampling: Sampling) -> None:
+        """Prompts with their tickets; what is wrong with them is raised by the stream of the same `call`."""
+        self._order(call, sampling).submit(prompts)
 
+    def end(self, call: int, sampling: Sampling) -> None:
+        """No more prompts will come, and what is not done is not wanted."""
+        self._order(call, sampling).abandon()
+
+    @ray.method(concurrency_group="streams")
+    def stream(self, call: int, sampling: Sampling):
+        """Rollouts and then their ticket, in turn: with its ticket a group has come whole."""
+        try:
+            for ticket, rollouts in self._order(call, sampling):
+                yield rollouts
+                yield ticket
+        finally:
+            with self._lock:
+                del self._orders[call]
+
+    @ray.method(concurrency_group="weights")
     def load(self, version: int, probe: list[int], *buckets) -> Acknowledgement:
-        with self.busy:
-            held = self.engine.load_weights(buckets, version)
-            logprobs = tuple(self.engine.token_logprobs(probe))
+        held = self.engine.load_weights(buckets, version)
+        logprobs = tuple(self.engine.token_logprobs(probe))
         return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
 
-    def sleep(self) -> None:
-        self.engine.sleep()
-
-    def wake_up(self) -> None:
-        self.engine.wake_up()
-
+    @ray.method(concurrency_group="weights")
     def load_checkpoint(self, folder: Path, version: int) -> None:
         buckets = list(checkpoint_buckets(folder))
         held = self.engine.load_weights(buckets, version)
         sent = {entry.name: entry.checksum for bucket in buckets for entry in bucket.entries}
         compare_checksums(sent, held, version, self.name)
 
+    @ray.method(concurrency_group="weights")
+    def sleep(self) -> None:
+        self.engine.sleep()
+
+    @ray.method(concurrency_group="weights")
+    def wake_up(self) -> None:
+        self.engine.wake_up()
+
+    def _order(self, call: int, sampling: Sampling) -> Order:
+        """Whichever of a call's messages comes first opens its order: Ray keeps order only within a group."""
+        with self._lock:
+            if call not in self._orders:
+                self._orders[call] = self.engine.order(sampling)
+            return self._orders[call]
+
 
 class RayGenerator:
-    """Implements `interfaces.Generator` over one or more actors."""
+    """Implements `interfaces.Generator` over one or more actors, of which each runs `room` sequences at a time.
 
-    def __init__(self, actors: list):
-        self.actors = actors
+    `generate` and `load` may be called from different threads at a time. One that replaces a lost generator must show
+    the newest weights: their checksums and, within `logprob_tolerance`, their log-probabilities.
+    """
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Handle]:
-        shares = [list(prompts[i :: len(self.actors)]) for i in range(len(self.actors))]
-        streams = [
-            actor.generate.options(
-                num_returns="streaming", _generator_backpressure_num_objects=MAX_UNREAD_GROUPS
-            ).remote(share, sampling)
-            for actor, share in zip(self.actors, shares, strict=True)
-            if share
-        ]
-        yield from _interleave(streams)
+    def __init__(self, seats: GeneratorSeats, room: int, logprob_tolerance: float):
+        self.seats, self.room, self.logprob_tolerance = seats, room, logprob_tolerance
+        self._calls = count()
+
+    @property
+    def respawns(self) -> int:
+        """Generators that were replaced so far."""
+        return self.seats.respawns
+
+    def generate(self, prompts: Sequence[Prompt] | PromptFeed, sampling: Sampling) -> Iterator[Handle]:
+        feed = _Listed(prompts) if isinstance(prompts, Sequence) else prompts
+        dealing, streams = Dealing(self.room), Streams(self.seats, next(self._calls), sampling)
+        try:
+            while not abandoned():
+                self.seats.mend()
+                generators = streams.open_where_served()
+                room = dealing.has_room(generators)
+                if room and not dealing.waiting:
+                    dealing.admit(feed.take())
+                if feed.ended and not dealing.open:
+                    return
+                for generator, dealt in dealing.deal(generators).items():
+                    streams.submit(generator, dealt)
+                soon = (room and not feed.ended) or len(generators) < self.seats.count
+                for stream in streams.wait(LOOK_FOR_MORE_S if soon else LOOK_UP_S):
+                    if (handle := streams.hear(stream, dealing)) is not None:
+                        yield handle
+        finally:
+            streams.close()
 
     def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
-        return ray.get([a.load.remote(weights.version, list(probe), *weights.buckets) for a in self.actors])
+        def check(ack: Acknowledgement) -> None:
+            compare_checksums(weights.checksums, ack.checksums, weights.version, ack.holder)
+            tolerance = self.logprob_tolerance
+            compare_logprobs(weights.probe_logprobs, ack.probe_logprobs, tolerance, weights.version, ack.holder)
+
+        def send(actor: ActorHandle) -> ray.ObjectRef:
+            return actor.load.remote(weights.version, list(probe), *weights.buckets)
+
+        return list(self.seats.load(Load(send, check)).values())
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
-        ray.get([actor.load_checkpoint.remote(folder, version) for actor in self.actors])
+        # The actor itself compares what it holds with the files.
+        self.seats.load(Load(lambda actor: actor.load_checkpoint.remote(folder, version), lambda _: None))
+
+    def busy_seconds(self) -> dict[str, float]:
+        return self.seats.busy_seconds()
 
     def sleep(self) -> None:
-        ray.get([actor.sleep.remote() for actor in self.actors])
+        self.seats.wait()
+        self.seats.answers(lambda actor: actor.sleep.remote())
+        # Nobody may start on a GPU that is another's now.
+        self.seats.paused = True
 
     def wake_up(self) -> None:
-        ray.get([actor.wake_up.remote() for actor in self.actors])
+        self.seats.paused = False
+        self.seats.answers(lambda actor: actor.wake_up.remote())
 
 
-def _interleave(streams: list) -> Iterator[Handle]:
-    """Handles from several streams, whichever comes first, as long as somebody wants them."""
-    while streams and not abandoned():
-        ready, _ = ray.wait(streams, num_returns=1, timeout=LOOK_UP_S, fetch_local=False)
-        for stream in ready:
-            try:
-                yield next(stream)
-            except StopIteration:
-                streams.remove(stream)
+class _Listed:
+    """A list of prompts as a feed that gives them all at once."""
+
+    def __init__(self, prompts: Sequence[Prompt]):
+        self._prompts, self.ended = prompts, False
+
+    def take(self) -> list[Prompt]:
+        taken = [] if self.ended else list(self._prompts)
+        self.ended = True
+        return taken

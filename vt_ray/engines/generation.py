@@ -1,18 +1,24 @@
 """vLLM with no Ray: one engine in this process, usable in a plain script.
 
-prompts --add_request--> engine.step() ... --> Rollouts, each as soon as its group is whole
-buckets --reload--> engine --> checksums of what it really holds, log-probabilities of a probe sequence
+prompts --Order--> EngineLoop: engine.step() ... --> Rollouts, each as soon as its group is whole
+buckets --reload, between two steps--> engine --> checksums of what it really holds, log-probabilities of a probe
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from vt_ray.config import ConfigError
+from vt_ray.engines.engine_loop import EngineLoop, Inbox, on_engine_thread
+from vt_ray.engines.order import Order, Request
 from vt_ray.engines.weights import Bucket, open_bucket
-from vt_ray.records import Completion, Prompt, Rollouts, Sampling
+from vt_ray.records import Prompt, Rollouts, Sampling
+
+# Before all rollouts, whose priority is 0: a sync waits for it.
+PROBE_PRIORITY = -1
 
 
 @dataclass(frozen=True)
@@ -33,66 +39,73 @@ class EngineSpec:
 
 
 class GenerationEngine:
-    """`weight_version` is that of the newest weights loaded; -1 until the first load."""
+    """Every method may be called from any thread; what needs the engine runs on the loop's.
+
+    `weight_version` is that of the newest weights loaded; -1 until the first load.
+    """
 
     def __init__(self, spec: EngineSpec):
-        _set_environment(spec)
-        from vllm import LLM
-
         self.spec = spec
         self.weight_version = -1
-        self.llm = LLM(spec.model_path, **_engine_arguments(spec))
+        # One seat more than rollouts may take: a probe need not wait for a long completion to end.
+        self.loop = EngineLoop(self, spec.max_num_seqs)
+        self.open()
+
+    @on_engine_thread
+    def open(self) -> None:
+        _set_environment(self.spec)
+        from vllm import LLM
+
+        try:
+            self.llm = LLM(self.spec.model_path, **_engine_arguments(self.spec))
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise _in_our_words(error, self.spec) from error
         self.tokenizer = self.llm.get_tokenizer()
+        self._set_version(-1)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Rollouts]:
         """Continuous batching over all samples of all prompts; yields each question when its last sample ends."""
-        start = time.monotonic()
-        waiting = {index: {} for index in range(len(prompts))}
-        engine = self.llm.llm_engine
-        for index, prompt in enumerate(prompts):
-            for sample, seed in enumerate(prompt.seeds):
-                self._submit(f"{index}/{sample}", prompt.token_ids, sampling, seed)
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                if not output.finished:
-                    continue
-                index, sample = map(int, output.request_id.split("/")[:2])
-                waiting[index][sample] = self._completion(output.outputs[0], sample, time.monotonic() - start)
-                if len(waiting[index]) == len(prompts[index].seeds):
-                    done = waiting.pop(index)
-                    completions = tuple(done[i] for i in sorted(done))
-                    prompt = prompts[index]
-                    yield Rollouts(prompt.problem, prompt.token_ids, completions, prompt.step, prompt.seeds)
+        order = self.order(sampling)
+        order.submit(enumerate(prompts))
+        order.close()
+        try:
+            yield from (rollouts for _, rollouts in order)
+        finally:
+            order.abandon()
 
-    def _submit(self, request_id: str, token_ids: Sequence[int], sampling: Sampling, seed: int) -> None:
-        from vllm import SamplingParams, TokensPrompt
+    def order(self, sampling: Sampling) -> Order:
+        """For prompts that come by and by, in one batch with those of every other order."""
+        return Order(self.loop, self.tokenizer, self.spec.context_tokens, sampling)
 
-        room = self.spec.context_tokens - len(token_ids)
-        params = SamplingParams(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=min(sampling.max_tokens, room),
-            seed=seed,
-            logprobs=0,
-        )
-        prompt = TokensPrompt(prompt_token_ids=list(token_ids))
-        self.llm.llm_engine.add_request(request_id, prompt, params)
+    def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
+        """log p(token[t] | tokens before) at temperature 1 for t >= 1, with the weights now loaded."""
+        from vllm import SamplingParams
 
-    def _completion(self, output, sample: int, seconds: float) -> Completion:
-        logprobs = (step[token].logprob for step, token in zip(output.logprobs, output.token_ids, strict=True))
-        return Completion(
-            sample=sample,
-            token_ids=tuple(output.token_ids),
-            rollout_logprobs=tuple(logprobs),
-            text=output.text,
-            finish_reason="length" if output.finish_reason == "length" else "stop",
-            version_runs=((self.weight_version, len(output.token_ids)),),
-            seconds=seconds,
-        )
+        params = SamplingParams(temperature=1.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        inbox = Inbox()
+        self.loop.submit(inbox, [(0, Request(tuple(token_ids), params, PROBE_PRIORITY))], urgent=True)
+        output = inbox.get().output
+        pairs = zip(output.prompt_logprobs[1:], token_ids[1:], strict=True)
+        return [step[token].logprob for step, token in pairs]
 
+    def admit(self, request_id: str, request: Request) -> None:
+        """For the loop. The salt keeps keys and values of other weights from a request that begins under these."""
+        from vllm import TokensPrompt
+
+        prompt = TokensPrompt(prompt_token_ids=list(request.token_ids), cache_salt=str(self.weight_version))
+        self.llm.llm_engine.add_request(request_id, prompt, request.params, priority=request.priority)
+
+    def step(self) -> list[tuple[str, Any]]:
+        """For the loop."""
+        return [(output.request_id, output) for output in self.llm.llm_engine.step() if output.finished]
+
+    def drop(self, request_ids: list[str]) -> None:
+        """For the loop."""
+        self.llm.llm_engine.abort_request(request_ids)
+
+    @on_engine_thread
     def load_weights(self, buckets: Iterable[Bucket], version: int) -> dict[str, int | None]:
-        """Replace every weight, drop the prefix cache, and return the checksums of what the engine now holds.
+        """Replace every weight, also under requests in flight, and return the checksums of what the engine now holds.
 
         The checksums are read from the engine, not from the buckets: a tensor that was sent but not taken up
         (a tied lm_head, say) shows its old value.
@@ -100,21 +113,28 @@ class GenerationEngine:
         buckets = list(buckets)
         tensors = ((name, tensor) for bucket in buckets for name, tensor in open_bucket(bucket))
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors, "is_checkpoint_format": True})
-        if not self.llm.reset_prefix_cache():
-            raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use: no requests may run")
-        self.weight_version = version
+        # What is in flight holds on to its keys and values, old as they are: no new request will find them (`admit`).
+        if not self.loop.in_flight and not self.llm.reset_prefix_cache():
+            raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use, though nothing runs")
+        self._set_version(version)
         return self.held_checksums([e.name for bucket in buckets for e in bucket.entries])
 
+    @on_engine_thread
     def sleep(self) -> None:
-        """Free the GPU: weights go to host memory, the KV cache is dropped. No request may run until `wake_up`.
+        """Free the GPU: weights go to host memory, the KV cache is dropped. What is in flight goes on after `wake_up`,
+        once its keys and values are computed again.
 
         vLLM's CPU build pauses in the same way but frees nothing.
         """
-        self.llm.sleep(level=1)
+        self.loop.paused = True
+        self.llm.sleep(level=1, mode="keep")
 
+    @on_engine_thread
     def wake_up(self) -> None:
         self.llm.wake_up()
+        self.loop.paused = False
 
+    @on_engine_thread
     def held_checksums(self, names: Sequence[str]) -> dict[str, int | None]:
         """Checkpoint name -> checksum of the tensor that the engine computes with, for the names it knows."""
         from vt_ray.engines.held_weights import held_checksums
@@ -122,15 +142,10 @@ class GenerationEngine:
         # A function is pickled into the worker; in process it is called directly with the worker.
         return self.llm.collective_rpc(held_checksums, args=(list(names),))[0]
 
-    def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
-        """log p(token[t] | tokens before) at temperature 1 for t >= 1, with the weights now loaded."""
-        from vllm import SamplingParams, TokensPrompt
-
-        params = SamplingParams(temperature=1.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
-        prompt = TokensPrompt(prompt_token_ids=list(token_ids))
-        output = self.llm.generate(prompt, params, use_tqdm=False)[0]
-        pairs = zip(output.prompt_logprobs[1:], token_ids[1:], strict=True)
-        return [step[token].logprob for step, token in pairs]
+    def _set_version(self, version: int) -> None:
+        """vLLM notes with each token under which version it was sampled."""
+        self.weight_version = version
+        self.llm.llm_engine.set_weight_version(str(version))
 
 
 def _set_environment(spec: EngineSpec) -> None:
@@ -153,7 +168,10 @@ def _engine_arguments(spec: EngineSpec) -> dict:
     arguments = {
         "dtype": spec.dtype,
         "max_model_len": spec.context_tokens,
-        "max_num_seqs": spec.max_num_seqs,
+        "max_num_seqs": spec.max_num_seqs + 1,
+        "scheduling_policy": "priority",
+        # A batch that is under way while weights are loaded would bear the version of the new ones.
+        "async_scheduling": False,
         "tensor_parallel_size": spec.tensor_parallel_size,
         "seed": spec.seed,
         # After temperature: what the importance ratio compares with.
@@ -170,5 +188,21 @@ def _engine_arguments(spec: EngineSpec) -> dict:
         arguments["enforce_eager"] = True
         # The CPU build cannot rewind a request's own random generator, as it must where a prompt is prefilled in parts.
         arguments["enable_chunked_prefill"] = False
-        arguments["max_num_batched_tokens"] = max(4096, spec.context_tokens)
+        arguments["max_num_batched_tokens"] = max(4096, spec.context_tokens, spec.max_num_seqs + 1)
     return arguments
+
+
+def _in_our_words(error: Exception, spec: EngineSpec) -> Exception:
+    """An engine that has no room for its KV cache says so with the keys of the config; any other error as it is."""
+    text = str(error)
+    if "KV cache" not in text and "kv cache" not in text and "memory" not in text:
+        return error
+    limit = (
+        f"cluster.gpu_memory_utilization={spec.gpu_memory_utilization:g}"
+        if spec.gpus
+        else f"cluster.kv_cache_gb={spec.kv_cache_gb}"
+    )
+    return ConfigError(
+        f"an engine for sequences of {spec.context_tokens} tokens cannot have its KV cache with {limit}: "
+        f"{text.strip().splitlines()[0]} Change it, or shorten max_new_tokens of the stages and evaluations"
+    )

@@ -1,0 +1,182 @@
+"""One real vLLM engine: shared by callers, its weights changed under what is in flight."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from vt_ray.config import ConfigError
+from vt_ray.engines.generation import EngineSpec, GenerationEngine
+from vt_ray.engines.weights import checkpoint_tensors, fill_buckets
+from vt_ray.records import Problem, Prompt, Sampling
+
+pytestmark = pytest.mark.slow
+
+PROBLEM = Problem("q", "algebra", "math", "?")
+PROBE = list(range(5, 37))
+# vLLM's CPU build caches prefixes in blocks of 128 tokens.
+LONG_PROMPT = tuple(5 + i % 300 for i in range(150))
+
+
+def spec(folder, **changes):
+    values = {"dtype": "float32", "context_tokens": 512, "max_num_seqs": 8, "gpus": 0, "tensor_parallel_size": 1}
+    values |= {"kv_cache_gb": 1, "gpu_memory_utilization": 0.5, "threads": 1, "seed": 0}
+    return EngineSpec(str(folder), **values | changes)
+
+
+@pytest.fixture(scope="module")
+def engine(base_model):
+    engine = GenerationEngine(spec(base_model))
+    yield engine
+    engine.loop.close()
+
+
+@pytest.fixture
+def versions(base_model):
+    """Buckets of the base model, and of one that is visibly another."""
+
+    def buckets(factor):
+        tensors = ((name, tensor * factor) for name, tensor in checkpoint_tensors(base_model))
+        return list(fill_buckets(tensors, 1 << 26))
+
+    return buckets(1.0), buckets(1.3)
+
+
+def prompts(count, samples=2, length=20, first=0):
+    def prompt(i):
+        ids = tuple(5 + (7 * i + j) % 300 for j in range(length))
+        return Prompt(PROBLEM, ids, tuple(range(100 * i, 100 * i + samples)), i)
+
+    return [prompt(i) for i in range(first, first + count)]
+
+
+def sampling(max_tokens):
+    return Sampling(1.0, 1.0, 0, max_tokens)
+
+
+def token_ids(rollouts):
+    return {r.step: [c.token_ids for c in r.completions] for r in rollouts}
+
+
+def started(engine):
+    deadline = time.monotonic() + 30
+    while not engine.loop.in_flight:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_weights_change_under_completions_and_every_token_knows_its_version(engine, versions):
+    old, new = versions
+    engine.load_weights(old, 0)
+    order = engine.order(sampling(300))
+    order.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2, 3, 4))]))
+    order.close()
+    started(engine)
+    time.sleep(0.2)
+    held = engine.load_weights(new, 1)
+    probe = engine.token_logprobs(PROBE)
+    # The same prompt, with its prefix cached under the old weights.
+    after = engine.order(sampling(24))
+    after.submit([(0, Prompt(PROBLEM, LONG_PROMPT, (9,)))])
+    after.close()
+    ((_, fresh),) = after
+    ((_, changed),) = order
+    assert any([version for version, _ in c.version_runs] == [0, 1] for c in changed.completions)
+    assert all(sum(n for _, n in c.version_runs) == len(c.token_ids) for c in changed.completions)
+    assert fresh.completions[0].version_runs == ((1, len(fresh.completions[0].token_ids)),)
+    # Nothing is in flight now, so the cache is emptied: what the new weights really say.
+    assert engine.load_weights(new, 2) == held == {e.name: e.checksum for bucket in new for e in bucket.entries}
+    assert engine.token_logprobs(PROBE) == pytest.approx(probe, abs=1e-5)
+    ((reference),) = engine.generate([Prompt(PROBLEM, LONG_PROMPT, (9,))], sampling(24))
+    assert fresh.completions[0].token_ids == reference.completions[0].token_ids
+    assert fresh.completions[0].rollout_logprobs == pytest.approx(reference.completions[0].rollout_logprobs, abs=1e-5)
+    engine.load_weights(old, 3)
+    assert max(abs(a - b) for a, b in zip(engine.token_logprobs(PROBE), probe, strict=True)) > 0.01
+
+
+def test_callers_share_the_engine_and_a_probe_takes_nothing_from_them(engine):
+    alone = [token_ids(engine.generate(prompts(6, first=first), sampling(40))) for first in (0, 6)]
+    probe = engine.token_logprobs(PROBE)
+    found = {}
+
+    def generate(first):
+        found[first] = token_ids(engine.generate(prompts(6, first=first), sampling(40)))
+
+    callers = [threading.Thread(target=generate, args=(first,)) for first in (0, 6)]
+    for caller in callers:
+        caller.start()
+    started(engine)
+    probed = engine.token_logprobs(PROBE)
+    assert engine.loop.in_flight > 0
+    for caller in callers:
+        caller.join()
+    assert probed == pytest.approx(probe, abs=1e-5)
+    assert [found[0], found[6]] == alone
+
+
+def test_one_engine_serves_two_limits_at_a_time_and_its_own(engine):
+    short, long = engine.order(sampling(4)), engine.order(sampling(40))
+    for order in (short, long):
+        order.submit(enumerate(prompts(3)))
+        order.close()
+    lengths = [[len(c.token_ids) for _, r in order for c in r.completions] for order in (short, long)]
+    assert max(lengths[0]) == 4 and max(lengths[1]) == 40
+    (cut,) = engine.generate(prompts(1, samples=1, length=505), sampling(40))
+    assert len(cut.completions[0].token_ids) <= 512 - 505
+
+
+def test_text_is_what_the_tokens_say_without_the_end(engine):
+    for rollouts in engine.generate(prompts(40, samples=4), sampling(60)):
+        for c in rollouts.completions:
+            assert len(c.rollout_logprobs) == len(c.token_ids)
+            ended = c.token_ids[-1] == engine.tokenizer.eos_token_id
+            assert c.finish_reason == ("stop" if ended else "length")
+            assert c.text == engine.tokenizer.decode(c.token_ids, skip_special_tokens=True)
+
+
+def test_what_sleeps_in_mid_generation_goes_on_when_it_wakes(engine):
+    undisturbed = token_ids(engine.generate(prompts(4), sampling(200)))
+    order = engine.order(sampling(200))
+    order.submit((p.step, p) for p in prompts(4))
+    order.close()
+    started(engine)
+    engine.sleep()
+    engine.wake_up()
+    assert token_ids(r for _, r in order) == undisturbed
+
+
+def test_what_is_not_wanted_leaves_the_engine(engine):
+    groups = engine.generate([*prompts(1, samples=1), *prompts(9, length=30, first=1)], sampling(400))
+    next(groups)
+    groups.close()
+    assert engine.loop.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "message"),
+    [
+        (Prompt(PROBLEM, (5,) * 512, (1,)), 8, "512 tokens; an engine with a context of 512 takes 1 to 511"),
+        (Prompt(PROBLEM, (), (1,)), 8, "0 tokens"),
+        (Prompt(PROBLEM, (5,), (1,)), 0, "max_new_tokens=0 for q"),
+        (Prompt(PROBLEM, (5,), ()), 8, "no seeds"),
+        (Prompt(PROBLEM, (10**6,), (1,)), 8, "1000000"),
+    ],
+)
+def test_a_prompt_that_no_completion_can_come_of_is_refused(engine, prompt, max_tokens, message):
+    with pytest.raises(Exception, match=message):
+        list(engine.generate([prompt], sampling(max_tokens)))
+    assert len(list(engine.generate(prompts(1), sampling(2)))) == 1
+
+
+def test_an_engine_without_room_for_its_cache_names_the_key(base_model, monkeypatch):
+    from vllm.v1.core import kv_cache_utils
+
+    # A gibibyte holds any sequence that the tiny model takes: let it hold a millionth.
+    check = kv_cache_utils._check_enough_kv_cache_memory
+    monkeypatch.setattr(
+        kv_cache_utils, "_check_enough_kv_cache_memory", lambda available, *rest: check(available // 10**6, *rest)
+    )
+    with pytest.raises(ConfigError, match=r"512 tokens cannot have its KV cache with cluster.kv_cache_gb=1"):
+        GenerationEngine(spec(base_model))

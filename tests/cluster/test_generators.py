@@ -1,0 +1,229 @@
+"""Generators as one: prompts dealt as there is room, and each group exactly once when one of them is lost."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import time
+
+import pytest
+import ray
+from pool_stress import worker_pids
+from ray.exceptions import RayError
+
+from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.generators import RayGenerator
+from vt_ray.engines.weights import SyncError
+from vt_ray.interfaces import Acknowledgement, Weights
+from vt_ray.placement import ClusterError
+from vt_ray.records import Problem, Prompt, Sampling
+
+pytestmark = pytest.mark.slow
+
+PROBLEM = Problem("q", "algebra", "math", "?")
+SAMPLING = Sampling(1.0, 1.0, 0, 8)
+ROOM = 8
+
+
+@ray.remote(num_cpus=0, concurrency_groups={"streams": 4, "others": 1})
+class Pretender:
+    """A generator without an engine: a group is its prompt's step, its own name and version. It notes in `folder` what
+    it was given, and dies where a file there tells it to."""
+
+    def __init__(self, name, folder, seconds):
+        self.name, self.folder, self.seconds, self.version = name, folder, seconds, None
+        self.prompts, self.given = queue.Queue(), 0
+        self._may_die("start")
+
+    def _may_die(self, when):
+        for order in self.folder.glob(f"{self.name}_dies_at_{when}*"):
+            order.unlink()
+            os._exit(1)
+
+    def ready(self):
+        return self.name
+
+    def submit(self, call, prompts, sampling):
+        self.given += len(prompts)
+        (self.folder / f"given_{self.name}").write_text(str(self.given))
+        for given in prompts:
+            self.prompts.put(given)
+
+    def end(self, call, sampling):
+        self.prompts.put(None)
+
+    @ray.method(concurrency_group="streams")
+    def stream(self, call, sampling):
+        for ticket, prompt in iter(self.prompts.get, None):
+            self._may_die(f"group_{prompt.step}")
+            time.sleep(self.seconds)
+            yield prompt.step, self.name, self.version
+            self._may_die(f"ticket_{prompt.step}")
+            yield ticket
+
+    @ray.method(concurrency_group="others")
+    def load(self, version, probe, *buckets):
+        self._may_die("load")
+        self.version = version
+        return Acknowledgement(self.name, version, {"w": sum(buckets)}, (-1.0,))
+
+    @ray.method(concurrency_group="others")
+    def busy_seconds(self):
+        return 1.0
+
+
+@pytest.fixture
+def generator(cluster, tmp_path):
+    """Opens generators that take so many seconds over a group."""
+    opened = []
+
+    def open_them(*seconds):
+        names = [f"pretender_{i}" for i in range(len(seconds))]
+
+        def spawn(name):
+            opened.append(Pretender.options(name=name).remote(name, tmp_path, seconds[names.index(name)]))
+            return opened[-1]
+
+        seats = GeneratorSeats(names, spawn, lambda: None, startup_timeout_s=60)
+        seats.wait()
+        return RayGenerator(seats, ROOM, logprob_tolerance=1e-3)
+
+    yield open_them
+    for actor in opened:
+        ray.kill(actor)
+
+
+def weights(version, shown=None):
+    return Weights(version, (ray.put(version),), {"w": version if shown is None else shown}, (-1.0,), 8)
+
+
+def prompts(count, samples=1):
+    return [Prompt(PROBLEM, (1,), tuple(range(samples)), step) for step in range(count)]
+
+
+def tell(folder, name, when):
+    (folder / f"{name}_dies_at_{when}").touch()
+
+
+def test_the_slow_one_holds_back_nothing_but_what_it_has(generator):
+    groups = [ray.get(handle) for handle in generator(0.2, 0.001).generate(prompts(60), SAMPLING)]
+    assert sorted(step for step, _, _ in groups) == list(range(60))
+    assert [name for _, name, _ in groups].count("pretender_0") <= 1.5 * ROOM
+
+
+def test_a_generator_is_given_no_more_than_it_has_room_for_while_nobody_reads(generator, tmp_path):
+    groups = generator(0.0).generate(prompts(200), SAMPLING)
+    first = ray.get(next(groups))
+    time.sleep(0.5)
+    assert int((tmp_path / "given_pretender_0").read_text()) <= 1.5 * ROOM
+    assert [first, *(ray.get(handle) for handle in groups)] == [(i, "pretender_0", None) for i in range(200)]
+
+
+class Feed:
+    def __init__(self):
+        self.ended, self.next, self.asked = False, [], 0
+
+    def take(self):
+        self.asked += 1
+        taken, self.next = self.next, []
+        return taken
+
+
+def test_a_feed_is_asked_until_it_ends_and_weights_are_loaded_meanwhile(generator):
+    feed, pool = Feed(), generator(0.01)
+    groups = pool.generate(feed, SAMPLING)
+    told = threading.Event()
+
+    def talk():
+        feed.next = prompts(2)
+        told.wait(10)
+        pool.load(weights(5), [1, 2])
+        feed.next = prompts(3)[2:]
+        time.sleep(0.5)
+        feed.ended = True
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    assert [ray.get(next(groups))[0] for _ in range(2)] == [0, 1]
+    told.set()
+    assert ray.get(next(groups)) == (2, "pretender_0", 5)
+    before, began = feed.asked, time.monotonic()
+    assert list(groups) == []
+    # Every few milliseconds, and not without a pause.
+    assert feed.asked - before < 2 + (time.monotonic() - began) / 0.004
+    talker.join()
+
+
+@pytest.mark.parametrize("when", ["group_5", "ticket_5"])
+def test_a_lost_generator_is_replaced_with_the_newest_weights_and_each_group_comes_once(generator, tmp_path, when):
+    pool = generator(0.02, 0.02)
+    for version in (1, 2):
+        assert {ack.version for ack in pool.load(weights(version), [1, 2])} == {version}
+    # Who is dealt the odd ones.
+    tell(tmp_path, "pretender_1", when)
+    groups = [ray.get(handle) for handle in pool.generate(prompts(80), SAMPLING)]
+    assert sorted(step for step, _, _ in groups) == list(range(80))
+    assert {version for _, _, version in groups} == {2}
+    assert pool.respawns == 1
+    pool.seats.wait()
+    assert pool.busy_seconds().keys() == {"pretender_0", "pretender_1"}
+
+
+def test_a_generator_lost_during_a_load_is_replaced_and_acknowledges(generator, tmp_path):
+    pool = generator(0.0, 0.0)
+    tell(tmp_path, "pretender_1", "load")
+    acks = pool.load(weights(3), [1, 2])
+    assert sorted((ack.holder, ack.version) for ack in acks) == [("pretender_0", 3), ("pretender_1", 3)]
+    assert pool.respawns == 1
+
+
+def test_a_replacement_that_holds_other_weights_than_were_sent_is_refused(generator, tmp_path):
+    pool = generator(0.01)
+    pool.load(weights(1, shown=7), [1, 2])
+    tell(tmp_path, "pretender_0", "group_3")
+    with pytest.raises(SyncError, match="pretender_0 does not hold"):
+        list(pool.generate(prompts(9), SAMPLING))
+
+
+def test_a_seat_in_which_nobody_starts_is_given_up(generator, tmp_path):
+    pool = generator(0.01)
+    tell(tmp_path, "pretender_0", "group_3")
+    for attempt in range(3):
+        tell(tmp_path, "pretender_0", f"start_{attempt}")
+    with pytest.raises(ClusterError, match="pretender_0 cannot be replaced: 3 starts failed"):
+        list(pool.generate(prompts(9), SAMPLING))
+
+
+@ray.remote(num_cpus=0)
+class Owner:
+    def put(self, value):
+        return [ray.put(value)]
+
+
+def test_where_the_weights_are_gone_too_it_is_said(generator, tmp_path):
+    pool, owner = generator(0.01), Owner.remote()
+    (bucket,) = ray.get(owner.put.remote(4))
+    pool.load(Weights(4, (bucket,), {"w": 4}, (-1.0,), 8), [1, 2])
+    ray.kill(owner)
+    tell(tmp_path, "pretender_0", "group_3")
+    with pytest.raises(RayError, match="owner|lost"):
+        list(pool.generate(prompts(9), SAMPLING))
+
+
+def test_a_killed_engine_comes_back_and_the_run_is_the_same(cluster, base_model, encoder, problems):
+    asked, sampling = encoder.prompts(problems.train[:40], 4, ("killed",)), Sampling(1.0, 1.0, 0, 48)
+
+    def by_question(groups):
+        return sorted((r.problem.question_id, [c.token_ids for c in r.completions]) for r in groups)
+
+    with cluster.generator(base_model) as generator:
+        undisturbed = by_question(ray.get(list(generator.generate(asked, sampling))))
+        stream = generator.generate(asked, sampling)
+        first = ray.get(next(stream))
+        for pid in worker_pids(cluster.log_folder):
+            if os.readlink(f"/proc/{pid}/fd/1").endswith("generator_0.log"):
+                os.kill(pid, signal.SIGKILL)
+        assert by_question([first, *ray.get(list(stream))]) == undisturbed
+        assert generator.generator.respawns == 1

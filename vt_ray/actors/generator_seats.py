@@ -1,0 +1,193 @@
+"""Who sits in each generator's seat. One that is lost is replaced: spawned, given the newest weights, checked.
+
+    nobody --spawn--> starting --load the newest weights--> serves --lost--> nobody
+       ^------ failed to start: after a pause, a few times --'
+
+No thread of its own: `mend` takes each replacement one step further, and is called by whoever needs the generators.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError
+
+from vt_ray.placement import ClusterError
+
+CHECK_EVERY_S = 5.0
+# Starts in one seat that fail one after the other: there is no use in going on.
+HOPELESS_STARTS = 3
+PAUSE_S = 0.2
+LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True)
+class Load:
+    """How an actor is given weights, and what its answer must show; `check` raises SyncError."""
+
+    send: Callable[[ActorHandle], ray.ObjectRef]
+    check: Callable[[Any], None]
+
+
+@dataclass
+class Seat:
+    name: str
+    actor: ActorHandle | None = None
+    # Counts all that ever sat in any seat.
+    worker: int = -1
+    serves: bool = False
+    # Until it serves: its start or its load, and the weights of the latter.
+    awaited: ray.ObjectRef | None = None
+    loads: Load | None = None
+    # To its load, once it has served.
+    answer: Any = None
+    since: float = 0.0
+    free_until: float = 0.0
+    failed_starts: int = 0
+    busy_before_s: float = 0.0
+    busy_s: float = 0.0
+
+
+class GeneratorSeats:
+    """`spawn` starts the actor of a seat; `refuse_lost_nodes` raises where a node is gone for good."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        spawn: Callable[[str], ActorHandle],
+        refuse_lost_nodes: Callable[[], None],
+        startup_timeout_s: float,
+    ):
+        self.spawn, self.refuse_lost_nodes, self.startup_timeout_s = spawn, refuse_lost_nodes, startup_timeout_s
+        self.newest: Load | None = None
+        self.paused = False
+        self.spawned = 0
+        self._lock = threading.RLock()
+        self._last_check = time.monotonic()
+        self._seats = [Seat(name) for name in names]
+        for seat in self._seats:
+            self._fill(seat)
+
+    @property
+    def starting(self) -> list[ray.ObjectRef]:
+        return [seat.awaited for seat in self._seats if not seat.serves and seat.awaited is not None]
+
+    @property
+    def count(self) -> int:
+        return len(self._seats)
+
+    @property
+    def respawns(self) -> int:
+        return self.spawned - len(self._seats)
+
+    def serving(self) -> list[Seat]:
+        """Each as it is now: a seat may be emptied at any time."""
+        with self._lock:
+            return [replace(seat) for seat in self._seats if seat.serves]
+
+    def mend(self) -> None:
+        """One step further with every seat that does not serve, without waiting.
+
+        Raises ClusterError where there is no use, SyncError, or what a load has raised: weights that are gone.
+        """
+        with self._lock:
+            if self.paused or all(seat.serves for seat in self._seats):
+                return
+            if time.monotonic() - self._last_check > CHECK_EVERY_S:
+                self.refuse_lost_nodes()
+                self._last_check = time.monotonic()
+            for seat in self._seats:
+                if seat.actor is None:
+                    self._fill(seat)
+                elif not seat.serves:
+                    self._go_on(seat)
+
+    def load(self, load: Load) -> dict[str, Any]:
+        """The answer of each generator, by its name: also of those that take the place of one lost meanwhile."""
+        with self._lock:
+            self.newest = load
+        answers = self.answers(load.send)
+        return {seat.name: answers.get(seat.name, seat.answer) for seat in self.wait()}
+
+    def wait(self) -> list[Seat]:
+        """Until all serve, with the newest weights."""
+        while True:
+            self.mend()
+            if len(serving := self.serving()) == len(self._seats):
+                return serving
+            time.sleep(LOOK_EVERY_S)
+
+    def lost(self, worker: int, error: BaseException | None) -> None:
+        """Whoever notices first empties the seat."""
+        with self._lock:
+            for seat in self._seats:
+                if seat.worker == worker and seat.actor is not None:
+                    self._lose(seat, error)
+
+    def answers(self, ask: Callable[[ActorHandle], ray.ObjectRef]) -> dict[str, Any]:
+        """What each that serves answers to `ask`, by its name; one that is lost over it is left out."""
+        asked = [(seat, ask(seat.actor)) for seat in self.serving()]
+        answers = {}
+        for seat, ref in asked:
+            try:
+                answers[seat.name] = ray.get(ref)
+            except RayActorError as error:
+                self.lost(seat.worker, error)
+        return answers
+
+    def busy_seconds(self) -> dict[str, float]:
+        answers = self.answers(lambda actor: actor.busy_seconds.remote())
+        with self._lock:
+            for seat in self._seats:
+                seat.busy_s = answers.get(seat.name, seat.busy_s)
+            return {seat.name: seat.busy_before_s + seat.busy_s for seat in self._seats}
+
+    def _fill(self, seat: Seat) -> None:
+        if time.monotonic() < seat.free_until:
+            return
+        try:
+            seat.actor = self.spawn(seat.name)
+        except ValueError:  # Ray still knows the name of the one before
+            seat.free_until = time.monotonic() + PAUSE_S
+            return
+        seat.worker, self.spawned = self.spawned, self.spawned + 1
+        seat.awaited, seat.loads, seat.since = seat.actor.ready.remote(), None, time.monotonic()
+
+    def _go_on(self, seat: Seat) -> None:
+        ready, _ = ray.wait([seat.awaited], timeout=0)
+        if not ready:
+            if time.monotonic() - seat.since > self.startup_timeout_s:
+                self._lose(seat, TimeoutError(f"not ready within cluster.startup_timeout_s={self.startup_timeout_s:g}"))
+            return
+        try:
+            answer = ray.get(seat.awaited)
+        except RayActorError as error:
+            self._lose(seat, error)
+            return
+        if seat.loads is not None:
+            seat.loads.check(answer)
+        if seat.loads is self.newest:
+            seat.serves, seat.failed_starts, seat.awaited, seat.answer = True, 0, None, answer
+        else:
+            seat.loads, seat.since = self.newest, time.monotonic()
+            seat.awaited = self.newest.send(seat.actor)
+
+    def _lose(self, seat: Seat, error: BaseException | None) -> None:
+        with contextlib.suppress(Exception):
+            ray.kill(seat.actor)
+        if not seat.serves:
+            seat.failed_starts += 1
+        if seat.failed_starts >= HOPELESS_STARTS:
+            why = f". The last one: {str(error).strip().splitlines()[-1]}" if error else ""
+            raise ClusterError(
+                f"{seat.name} cannot be replaced: {HOPELESS_STARTS} starts failed (see logs/{seat.name}.log){why}"
+            )
+        seat.busy_before_s, seat.busy_s = seat.busy_before_s + seat.busy_s, 0.0
+        seat.actor, seat.awaited, seat.serves = None, None, False
