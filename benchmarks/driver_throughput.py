@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ from types import SimpleNamespace
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import numpy as np  # noqa: E402
 import ray  # noqa: E402
 
 from vt_ray.actors.busy import BusyTime  # noqa: E402
@@ -100,11 +100,11 @@ class StandInGenerator:
 
 def ready_made(sample: int, tokens: int) -> Completion:
     """A completion of so many tokens; every second one is right, and its text says so at its end."""
-    chance = random.Random(sample)
+    chance = np.random.default_rng(sample)
     return Completion(
         sample=sample,
-        token_ids=tuple(chance.randrange(151_936) for _ in range(tokens)),
-        rollout_logprobs=tuple(-chance.expovariate(1.0) for _ in range(tokens)),
+        token_ids=chance.integers(151_936, size=tokens, dtype=np.int32),
+        rollout_logprobs=-chance.exponential(size=tokens).astype(np.float32),
         text="x" * (CHARACTERS_A_TOKEN * tokens) + ("right" if sample % 2 else "wrong"),
         finish_reason="stop",
         version_runs=((0, tokens),),
