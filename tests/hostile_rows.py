@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vt_ray.records import Completion, Problem, Rollouts
 
 CORPUS = Path(__file__).parent / "data" / "verify"
 GROUP = 8
+IDS, LOGPROBS = np.ones(3, np.int32), np.full(3, -0.1, np.float32)
 SUM = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "3\n"}, {"input": "5 7\n", "output": "12\n"}]}
 RIGHT = "a, b = map(int, input().split())\nprint(a + b)"
 PROGRAMS = {
@@ -75,7 +78,7 @@ def math_rows(number: int, chance: random.Random) -> list[list[Row]]:
 
 def rollouts(rows: list[Row], number: int) -> Rollouts:
     """A group as a generator yields it; its `prompt_token_ids` tell which it is."""
-    made = [Completion(i, (1, 2, 3), (-0.1,) * 3, row.text, "stop", 0, 0.0) for i, row in enumerate(rows)]
+    made = [Completion(i, IDS, LOGPROBS, row.text, "stop", 0, 0.0) for i, row in enumerate(rows)]
     return Rollouts(rows[0].problem, (0,) * number, tuple(made))
 
 

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import MgpoConfig, OptimizerConfig, TrackerConfig
 from vt_ray.records import GradedGroup, GroupWeight, Prompt, Sampling, Weighing
+
+# It brings torch along: an actor that only answers in these terms starts sooner without, and in half the memory.
+if TYPE_CHECKING:
+    from vt_ray.algorithms.packing import TrainSequence
 
 Handle = Any
 

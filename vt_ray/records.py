@@ -6,7 +6,10 @@ Problem --> Prompt --> Rollouts (one question's completions) --> GradedGroup -->
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Kind = Literal["math", "choice", "code"]
 Status = Literal["correct", "wrong", "unverified"]
@@ -62,15 +65,17 @@ class Prompt:
     step: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+# An array has no truth value: two completions are equal where they are the same one.
+@dataclass(frozen=True, slots=True, eq=False)
 class Completion:
     """One sampled answer. `rollout_logprobs[t]` is the engine's log-probability of `token_ids[t]`
-    after temperature, in nats, as sampled. `version_runs` says under which weights: (version, number of tokens), in
-    order, over all tokens; one run unless weights changed under it."""
+    after temperature, in nats, as sampled: int32 and float32 [tokens], which actors share without a copy and must not
+    write to. `version_runs` says under which weights: (version, number of tokens), in order, over all tokens; one run
+    unless weights changed under it."""
 
     sample: int
-    token_ids: tuple[int, ...]
-    rollout_logprobs: tuple[float, ...]
+    token_ids: np.ndarray
+    rollout_logprobs: np.ndarray
     text: str
     finish_reason: FinishReason
     version_runs: tuple[tuple[int, int], ...]

@@ -57,7 +57,7 @@ def sampling(max_tokens):
 
 
 def token_ids(rollouts):
-    return {r.step: [c.token_ids for c in r.completions] for r in rollouts}
+    return {r.step: [c.token_ids.tolist() for c in r.completions] for r in rollouts}
 
 
 def started(engine):
@@ -90,7 +90,7 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     assert engine.load_weights(new, 2) == held == {e.name: e.checksum for bucket in new for e in bucket.entries}
     assert engine.token_logprobs(PROBE) == pytest.approx(probe, abs=1e-5)
     ((reference),) = engine.generate([Prompt(PROBLEM, LONG_PROMPT, (9,))], sampling(24))
-    assert fresh.completions[0].token_ids == reference.completions[0].token_ids
+    assert fresh.completions[0].token_ids.tolist() == reference.completions[0].token_ids.tolist()
     assert fresh.completions[0].rollout_logprobs == pytest.approx(reference.completions[0].rollout_logprobs, abs=1e-5)
     engine.load_weights(old, 3)
     assert max(abs(a - b) for a, b in zip(engine.token_logprobs(PROBE), probe, strict=True)) > 0.01

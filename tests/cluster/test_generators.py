@@ -216,7 +216,7 @@ def test_a_killed_engine_comes_back_and_the_run_is_the_same(cluster, base_model,
     asked, sampling = encoder.prompts(problems.train[:40], 4, ("killed",)), Sampling(1.0, 1.0, 0, 48)
 
     def by_question(groups):
-        return sorted((r.problem.question_id, [c.token_ids for c in r.completions]) for r in groups)
+        return sorted((r.problem.question_id, [c.token_ids.tolist() for c in r.completions]) for r in groups)
 
     with cluster.generator(base_model) as generator:
         undisturbed = by_question(ray.get(list(generator.generate(asked, sampling))))

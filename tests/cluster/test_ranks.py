@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 import torch
@@ -93,6 +94,11 @@ def started(world_size: int) -> list:
     return [Rank.options(num_cpus=0.1).remote(rank, world_size, port) for rank in range(world_size)]
 
 
+def completion(sample: int, ids: tuple[int, ...], logprobs: list[float]) -> Completion:
+    arrays = np.array(ids, np.int32), np.array(logprobs, np.float32)
+    return Completion(sample, *arrays, "", "stop", ((0, len(ids)),), 0.0)
+
+
 def graded(num_groups: int = 5, group_size: int = 4) -> list[tuple[GradedGroup, Rollouts, tuple[float, ...]]]:
     """Groups of unlike lengths, the second with a completion that has no verdict; advantages at random."""
     dice = random.Random(0)
@@ -100,10 +106,7 @@ def graded(num_groups: int = 5, group_size: int = 4) -> list[tuple[GradedGroup, 
     for g in range(num_groups):
         prompt = tuple(dice.randrange(4, 200) for _ in range(dice.randrange(3, 12)))
         answers = [tuple(dice.randrange(4, 200) for _ in range(dice.randrange(1, 30))) for _ in range(group_size)]
-        completions = tuple(
-            Completion(i, ids, tuple(dice.uniform(-7, -5) for _ in ids), "", "stop", ((0, len(ids)),), 0.0)
-            for i, ids in enumerate(answers)
-        )
+        completions = tuple(completion(i, ids, [dice.uniform(-7, -5) for _ in ids]) for i, ids in enumerate(answers))
         verdicts = tuple(Verdict("unverified" if (g, i) == (1, 2) else "wrong") for i in range(group_size))
         lengths, cut = tuple(map(len, answers)), (False,) * group_size
         group = GradedGroup(f"algebra/{g}", "algebra", verdicts, len(prompt), lengths, cut, None)

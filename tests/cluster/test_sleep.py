@@ -69,7 +69,7 @@ def test_a_generator_that_slept_generates_as_before(cluster, base_model, encoder
 
     def generated(generator):
         rollouts = ray.get(list(generator.generate(prompts, sampling)))
-        return {r.problem.question_id: [c.token_ids for c in r.completions] for r in rollouts}
+        return {r.problem.question_id: [c.token_ids.tolist() for c in r.completions] for r in rollouts}
 
     with cluster.generator(base_model) as sharing:
         generator = sharing.generator

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import ray
 from hostile_rows import code_rows, math_rows
@@ -31,6 +32,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 LIMITS = Limits(test_timeout_s=1.0, completion_timeout_s=2.0)
 PROBLEM = Problem("q", "algebra", "math", "?", "42")
+IDS, LOGPROBS = np.ones(1, np.int32), np.full(1, -0.1, np.float32)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,7 +87,7 @@ def pool_of(worker, tmp_path, workers=2, limits=LIMITS, **changes):
 
 
 def group(*texts, number=0):
-    made = [Completion(i, (1,), (-0.1,), text, "stop", 0, 0.0) for i, text in enumerate(texts)]
+    made = [Completion(i, IDS, LOGPROBS, text, "stop", 0, 0.0) for i, text in enumerate(texts)]
     return ray.put(Rollouts(PROBLEM, (0,) * number, tuple(made)))
 
 

@@ -194,7 +194,7 @@ def test_same_seed_gives_the_same_completion(generator, encoder, problems):
     prompts = encoder.prompts(problems.train[:3], 2, ("repeat",))
     sampling = Sampling(1.0, 1.0, 0, 16)
     first, second = (
-        {r.problem.question_id: [c.token_ids for c in r.completions] for r in ray.get(list(handles))}
+        {r.problem.question_id: [c.token_ids.tolist() for c in r.completions] for r in ray.get(list(handles))}
         for handles in (generator.generate(prompts, sampling), generator.generate(prompts, sampling))
     )
     assert first == second

@@ -5,6 +5,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import asdict, replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,7 +30,7 @@ class World(test_loop.World):
         for rollouts in super().generate(prompts, sampling):
             prompt = next(p for p in prompts if p.problem.question_id == rollouts.problem.question_id)
             made = tuple(
-                replace(c, sample=i, token_ids=(seed % 97, seed % 89, i))
+                replace(c, sample=i, token_ids=np.array((seed % 97, seed % 89, i), np.int32))
                 for i, (c, seed) in enumerate(zip(rollouts.completions, prompt.seeds, strict=True))
             )
             version = len(self.told["mgpo_step"])

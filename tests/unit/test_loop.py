@@ -8,6 +8,7 @@ from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,6 +25,8 @@ from vt_ray.signal_phase.step_record import busy_shares
 PROBLEMS = [Problem(f"{d}/{i}", d, "math", f"{i}?", str(i)) for d in ("algebra", "code") for i in range(7)]
 TIMES = {"seconds", "tokens_per_second", "generated_tokens_per_second", "updated_tokens_per_second", "busy", "sync"}
 STAGES = [StageConfig("math", ["algebra"], 2, 2, 4, 8), StageConfig("code", ["code"], 1, 2, 4, 8)]
+
+IDS, LOGPROBS = np.ones(3, np.int32), np.full(3, -1.0, np.float32)
 
 
 def number(*parts):
@@ -100,9 +103,7 @@ class World:
         for p in prompts:
             self.tell("generate", p.problem.question_id)
             time.sleep(self.seconds[0])
-            made = [
-                Completion(0, (1,) * 3, (-1.0,) * 3, str(number(self.held, s)), "stop", ((0, 3),), 0.0) for s in p.seeds
-            ]
+            made = [Completion(0, IDS, LOGPROBS, str(number(self.held, s)), "stop", ((0, 3),), 0.0) for s in p.seeds]
             yield Rollouts(p.problem, p.token_ids, tuple(made))
 
     def grade(self, rollouts):
@@ -244,7 +245,8 @@ def test_unverified_completions_enter_neither_reward_nor_p_c(tmp_path):
         shares = [(of_group.count("correct"), len(of_group)) for of_group in marks]
         assert line["unverified"] == sum(4 - valid for _, valid in shares)
         assert line["reward_mean"] == pytest.approx(sum(c for c, _ in shares) / sum(n for _, n in shares))
-        rounded = [round(4 * c / n) if n else 0 for c, n in shares]
+        # A group without any verdict has no p_c.
+        rounded = [round(4 * c / n) for c, n in shares if n]
         assert line["p_c_histogram"] == [rounded.count(i) for i in range(5)]
 
 

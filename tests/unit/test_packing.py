@@ -4,6 +4,7 @@ import random
 import struct
 import zlib
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -225,7 +226,15 @@ def test_deal_gives_each_index_once_and_balances(sizes, ranks):
 
 def rollouts(batch):
     completions = [
-        Completion(i, s.completion_ids, s.rollout_logprobs, "", "stop", ((0, len(s.completion_ids)),), 0.0)
+        Completion(
+            sample=i,
+            token_ids=np.array(s.completion_ids, np.int32),
+            rollout_logprobs=np.array(s.rollout_logprobs, np.float32),
+            text="",
+            finish_reason="stop",
+            version_runs=((0, len(s.completion_ids)),),
+            seconds=0.0,
+        )
         for i, s in enumerate(batch)
     ]
     return Rollouts(PROBLEM, batch[0].prompt_ids, tuple(completions))
@@ -239,7 +248,7 @@ def test_leaving_out_what_has_no_gradient_leaves_denominators_and_gradient(model
     computed = computed_weights(weights, advantages, kl_coef=0.0)
     assert computed == (weights[0], 0, 0, weights[3], 0, weights[5])
     kept, counts = rl_sequences([group], [(computed, advantages)])
-    assert [s.completion_ids for s in kept] == [group.completions[i].token_ids for i in (0, 3, 5)]
+    assert [s.completion_ids.tolist() for s in kept] == [group.completions[i].token_ids.tolist() for i in (0, 3, 5)]
     digests = [completion_digest("algebra/1", i, group.completions[i].token_ids) for i in (5, 0, 3)]
     assert counts == {"consumed_digest": sum(digests), "updated_completions": 3}
     everything, _ = rl_sequences([group], [(weights, advantages)])

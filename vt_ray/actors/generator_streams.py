@@ -51,7 +51,10 @@ class Streams:
             time.sleep(min(wait_s, NOBODY_S))
             return []
         by_groups = {stream.groups: stream for stream in self._open.values()}
-        ready, _ = ray.wait(list(by_groups), num_returns=1, timeout=wait_s, fetch_local=False)
+        # All at once where many have something: what a look costs grows with their number.
+        ready, _ = ray.wait(list(by_groups), num_returns=len(by_groups), timeout=0, fetch_local=False)
+        if not ready:
+            ready, _ = ray.wait(list(by_groups), num_returns=1, timeout=wait_s, fetch_local=False)
         return [by_groups[groups] for groups in ready]
 
     def hear(self, stream: Stream, dealing: Dealing) -> Handle | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import ray
 from ray.actor import ActorHandle
 
@@ -63,11 +64,11 @@ def rollout_rows(
             "sample": c.sample,
             "seed": seed,
             "weight_version": c.version_runs[0][0],
-            "weight_versions": [version for version, tokens in c.version_runs for _ in range(tokens)],
+            "weight_versions": np.repeat(*zip(*c.version_runs, strict=True)),
             "question": rollouts.problem.question,
             "text": c.text,
-            "tokens": list(c.token_ids),
-            "rollout_logprobs": list(c.rollout_logprobs),
+            "tokens": c.token_ids,
+            "rollout_logprobs": c.rollout_logprobs,
             "finish_reason": c.finish_reason,
             "verdict": verdict.status,
             "reason": verdict.reason,

@@ -38,7 +38,7 @@ def fates_of_replaced(groups: Sequence[GradedGroup]) -> list[tuple[str, ...]]:
     return [("replaced",) * len(group.verdicts) for group in groups]
 
 
-def completion_digest(question_id: str, sample: int, token_ids: Sequence[int]) -> int:
+def completion_digest(question_id: str, sample: int, token_ids: Sequence[int] | np.ndarray) -> int:
     """A CRC-32 of which completion this is: its question, its number in the group, its tokens.
 
     An update reports the sum over all completions that it computed (`consumed_digest`): whatever their order, rows and

@@ -8,9 +8,10 @@ token of each sequence predicts nothing (weight 0). Attention must not cross `po
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 
@@ -20,10 +21,10 @@ class TrainSequence:
     `rollout_logprobs` (as long as the completion) is empty for SFT."""
 
     prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
+    completion_ids: Sequence[int] | np.ndarray
     token_weight: float
     advantage: float = 0.0
-    rollout_logprobs: tuple[float, ...] = ()
+    rollout_logprobs: Sequence[float] | np.ndarray = ()
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
@@ -59,24 +60,20 @@ def pack(sequences: Sequence[TrainSequence], max_tokens: int) -> list[Row]:
 
 def make_row(sequences: Sequence[TrainSequence]) -> Row:
     """The sequences one after the other, positions restarting at each."""
-    columns: list[list[float]] = [[] for _ in range(6)]
-    for s in sequences:
-        tokens = [*s.prompt_ids, *s.completion_ids]
-        # Positions that predict a completion token: from the last prompt token to the last but one.
-        lead, tail = len(s.prompt_ids) - 1, len(s.completion_ids)
-        logprobs = s.rollout_logprobs or (0.0,) * tail
-        parts: tuple[Iterable[float], ...] = (
-            tokens,
-            range(len(tokens)),
-            [*tokens[1:], 0],
-            [0.0] * lead + [s.token_weight] * tail + [0.0],
-            [s.advantage] * len(tokens),
-            [0.0] * lead + [*logprobs] + [0.0],
-        )
-        for column, part in zip(columns, parts, strict=True):
-            column.extend(part)
-    integers = [torch.tensor(c, dtype=torch.int64) for c in columns[:3]]
-    return Row(*integers, *[torch.tensor(c, dtype=torch.float32) for c in columns[3:]])
+    return Row(*(torch.cat(column) for column in zip(*map(_columns_of_one, sequences), strict=True)))
+
+
+def _columns_of_one(s: TrainSequence) -> tuple[torch.Tensor, ...]:
+    """What a row holds of one sequence, each [T]."""
+    # Positions that predict a completion token: from the last prompt token to the last but one.
+    predicting = slice(len(s.prompt_ids) - 1, len(s) - 1)
+    tokens = torch.cat([torch.tensor(ids, dtype=torch.int64) for ids in (s.prompt_ids, s.completion_ids)])
+    token_weights, logprobs = torch.zeros(len(s)), torch.zeros(len(s))
+    token_weights[predicting] = s.token_weight
+    if len(s.rollout_logprobs):
+        logprobs[predicting] = torch.tensor(s.rollout_logprobs, dtype=torch.float32)
+    targets = torch.cat([tokens[1:], torch.zeros(1, dtype=torch.int64)])
+    return tokens, torch.arange(len(s)), targets, token_weights, torch.full((len(s),), float(s.advantage)), logprobs
 
 
 def stack(rows: Sequence[Row], rows_per_batch: int) -> list[Row]:

@@ -9,6 +9,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from vt_ray.engines.engine_loop import EngineLoop, Finished, Inbox
 from vt_ray.records import Completion, Prompt, Rollouts, Sampling
 
@@ -97,15 +99,15 @@ class Order:
 
     def _completion(self, sample: int, finished: Finished) -> Completion:
         output = finished.output.outputs[0]
-        token_ids = tuple(output.token_ids)
-        logprobs = (step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True))
+        token_ids = list(output.token_ids)
+        logprobs = [step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True)]
         cut = output.finish_reason == "length"
         # The token that ends a completion is none of its text.
         spoken = token_ids if cut else token_ids[:-1]
         return Completion(
             sample=sample,
-            token_ids=token_ids,
-            rollout_logprobs=tuple(logprobs),
+            token_ids=np.array(token_ids, np.int32),
+            rollout_logprobs=np.array(logprobs, np.float32),
             text=self._tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False),
             finish_reason="length" if cut else "stop",
             version_runs=tuple((int(span.version), span.end - span.start) for span in output.weight_versions),
