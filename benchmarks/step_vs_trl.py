@@ -9,9 +9,9 @@ second sample of a group is right, so that each group has a signal and nothing i
 verifies. "half" is ours once more where every second group has no signal and need not be computed.
 
 Blocks alternate (ours, TRL, half), since a machine's speed drifts; a waiting side sleeps. TRL lives in an environment
-of its own, made where it is missing (TORCH chooses the torch that goes into it). Prints medians with least and most,
-then our step by part with the bare cost of each (step_floors.py), and last a line of JSON: `ratio` is TRL's seconds
-over ours.
+of its own, made where it is missing (TORCH chooses the torch that goes into it). Prints medians with least and most and
+CPU seconds, then our step by part with the bare cost of each (step_floors.py), and last a line of JSON: `ratio` is
+TRL's seconds over ours; `cpu_ratio`, that of CPU seconds, bears a loaded machine better.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -48,11 +50,13 @@ SETTINGS = {
 
 @dataclass
 class Measured:
-    """Of each timed step: seconds, mean completion tokens and, of ours, the metrics line's seconds by part."""
+    """Of each timed step: seconds, mean completion tokens and, of ours, the metrics line's seconds by part. Of each
+    block: CPU seconds a step, of all the side's processes."""
 
     seconds: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
     parts: list[dict[str, float]] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
 
 
 def measure(setting: Setting, steps: int, blocks: int, trl_python: Path, folder: Path) -> dict[str, Any]:
@@ -71,15 +75,18 @@ def measure(setting: Setting, steps: int, blocks: int, trl_python: Path, folder:
         our_block(run, numbers, setting.warm_up, Measured())
         trl_block(peer, setting.warm_up, Measured())
         for _ in range(blocks):
-            our_block(run, numbers, steps, ours)
+            with counting_cpu(ours, steps, without=peer.pid):
+                our_block(run, numbers, steps, ours)
             sequences = [
                 {"prompt": list(group.prompt_token_ids), "completion": list(c.token_ids)}
                 for group in run.verifier.graded
                 for c in group.completions
             ]
-            trl_block(peer, steps, trl)
+            with counting_cpu(trl, steps, only=peer.pid):
+                trl_block(peer, steps, trl)
             run.verifier.half = True
-            our_block(run, numbers, steps, half)
+            with counting_cpu(half, steps, without=peer.pid):
+                our_block(run, numbers, steps, half)
             run.verifier.half = False
     floors = measured_floors(base_job(setting, config, model) | {"sequences": sequences}, folder)
     return figures(ours, trl, half, floors)
@@ -93,6 +100,22 @@ def our_block(run: Any, numbers: Iterator[int], steps: int, into: Measured) -> N
         into.seconds.append(line["seconds"]["total"])
         into.parts.append(line["seconds"])
         into.tokens.append(line["completion_tokens_mean"])
+
+
+@contextmanager
+def counting_cpu(into: Measured, steps: int, only: int | None = None, without: int | None = None) -> Iterator[None]:
+    """CPU seconds a step of this process and all below it, Ray's actors among them, `without` the one of that number;
+    or of `only` that one. Waiting for a core costs none: what others do on the machine shows least here."""
+
+    def spent() -> float:
+        top = psutil.Process(only)
+        processes = [p for p in (top, *top.children(recursive=True)) if p.pid != without]
+        times = [p.cpu_times() for p in processes]
+        return sum(t.user + t.system for t in times)
+
+    began = spent()
+    yield
+    into.cpu_seconds.append((spent() - began) / steps)
 
 
 def base_job(setting: Setting, config: Config, model: Path) -> dict[str, Any]:
@@ -173,6 +196,7 @@ def measured_floors(job: dict[str, Any], folder: Path) -> dict[str, float]:
 
 def figures(ours: Measured, trl: Measured, half: Measured, floors: dict[str, float]) -> dict[str, Any]:
     ours_s, trl_s, half_s = (median(side.seconds) for side in (ours, trl, half))
+    ours_cpu, trl_cpu, half_cpu = (median(side.cpu_seconds) for side in (ours, trl, half))
     parts = {name: median(step[name] for step in ours.parts) for name in ours.parts[0]}
     return {
         "ratio": round(trl_s / ours_s, 3),
@@ -181,6 +205,8 @@ def figures(ours: Measured, trl: Measured, half: Measured, floors: dict[str, flo
         "ours_half_signal_s": round(half_s, 3),
         "half_signal_gain": round(ours_s / half_s, 3),
         "ratio_half_signal": round(trl_s / half_s, 3),
+        "cpu_ratio": round(trl_cpu / ours_cpu, 3),
+        "cpu_s": {"ours": round(ours_cpu, 3), "trl": round(trl_cpu, 3), "half": round(half_cpu, 3)},
         "spread_s": {
             name: [round(f(side.seconds), 3) for f in (min, max)]
             for name, side in (("ours", ours), ("trl", trl), ("half", half))
@@ -196,7 +222,9 @@ def print_tables(name: str, found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    sides = Table("side", "s a step", "least", "most", "tokens", "TRL / it", title=f"{name}, {found['steps']} steps")
+    sides = Table(
+        "side", "s a step", "least", "most", "CPU s", "tokens", "TRL / it", title=f"{name}, {found['steps']} steps"
+    )
     rows = (("ours", "ours_s"), ("trl", "trl_s"), ("half", "ours_half_signal_s"))
     for side, key in rows:
         tokens = found["tokens_mean"].get(side)
@@ -206,6 +234,7 @@ def print_tables(name: str, found: dict[str, Any]) -> None:
             f"{found[key]:.3f}",
             f"{least:.3f}",
             f"{most:.3f}",
+            f"{found['cpu_s'][side]:.3f}",
             str(tokens or ""),
             f"{found['trl_s'] / found[key]:.2f}",
         )
