@@ -32,7 +32,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from our_step import LEARNING_RATE, THREADS, Setting, composed, open_run  # noqa: E402
 
@@ -197,7 +197,7 @@ def measured_floors(job: dict[str, Any], folder: Path) -> dict[str, float]:
 def figures(ours: Measured, trl: Measured, half: Measured, floors: dict[str, float]) -> dict[str, Any]:
     ours_s, trl_s, half_s = (median(side.seconds) for side in (ours, trl, half))
     ours_cpu, trl_cpu, half_cpu = (median(side.cpu_seconds) for side in (ours, trl, half))
-    parts = {name: median(step[name] for step in ours.parts) for name in ours.parts[0]}
+    parts = {name: [f(step[name] for step in ours.parts) for f in (median, min)] for name in ours.parts[0]}
     return {
         "ratio": round(trl_s / ours_s, 3),
         "ours_s": round(ours_s, 3),
@@ -212,7 +212,7 @@ def figures(ours: Measured, trl: Measured, half: Measured, floors: dict[str, flo
             for name, side in (("ours", ours), ("trl", trl), ("half", half))
         },
         "tokens_mean": {"ours": round(fmean(ours.tokens), 2), "trl": round(fmean(trl.tokens), 2)},
-        "parts_s": {name: round(value, 4) for name, value in parts.items()},
+        "parts_s": {name: [round(value, 4) for value in both] for name, both in parts.items()},
         "floors_s": {name: round(value, 4) for name, value in floors.items()},
         "steps": len(ours.seconds),
     }
@@ -238,11 +238,11 @@ def print_tables(name: str, found: dict[str, Any]) -> None:
             str(tokens or ""),
             f"{found['trl_s'] / found[key]:.2f}",
         )
-    parts = Table("part of our step", "s", "bare, s", "times")
-    for part, seconds in found["parts_s"].items():
+    parts = Table("part of our step", "s", "least", "bare, s", "least / bare")
+    for part, (seconds, least) in found["parts_s"].items():
         floor = found["floors_s"].get(part) if part != "total" else sum(found["floors_s"].values())
-        bare, times = (f"{floor:.4f}", f"{seconds / floor:.2f}") if floor else ("", "")
-        parts.add_row(part, f"{seconds:.4f}", bare, times)
+        bare, times = (f"{floor:.4f}", f"{least / floor:.2f}") if floor else ("", "")
+        parts.add_row(part, f"{seconds:.4f}", f"{least:.4f}", bare, times)
     for table in (sides, parts):
         Console(width=100).print(table)
 
