@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vt_ray.records import Completion, Problem, Rollouts
 from vt_ray.verify.grading import Grading
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.verifier import Verifier
@@ -91,3 +92,33 @@ def test_mutants_are_wrong_wherever_the_tests_notice(references):
             assert outcome.share >= 0.95
             assert outcome.faults == 0, outcome.others
             assert outcome.statuses["unverified"] == 0
+
+
+@pytest.fixture(scope="module")
+def steps():
+    return runpy.run_path(str(BENCHMARKS / "step_vs_trl.py"))
+
+
+@pytest.fixture(scope="module")
+def our_step():
+    return runpy.run_path(str(BENCHMARKS / "our_step.py"))
+
+
+@pytest.mark.parametrize(("silent", "signal"), [(False, True), (True, False)])
+def test_a_made_reward_gives_every_group_a_signal_unless_it_is_silent(our_step, silent, signal):
+    completions = tuple(
+        Completion(i, (5, 6), (-1.0, -1.0), "", "stop" if i else "length", ((3, 2),), 0.1) for i in range(8)
+    )
+    rollouts = Rollouts(Problem("q", "algebra", "math", "1 + 1"), (1, 2, 3), completions, step=4)
+    group = our_step["graded_group"]("handle", rollouts, silent)
+    assert group.rewards == ((0.0, 1.0) * 4 if signal else (0.0,) * 8)
+    assert group.completion_tokens == (2,) * 8 and group.prompt_tokens == 3 and group.first_versions == (3,) * 8
+
+
+def test_the_ratio_is_of_medians_and_says_how_often_ours_fits_into_the_others_step(steps):
+    side = steps["Measured"]
+    ours = side([1.0, 2.0, 9.0], [30.0, 30.0, 33.0], [{"generate": s, "total": s} for s in (1.0, 2.0, 9.0)], [3.0])
+    found = steps["figures"](ours, side([5.0, 6.0], [31.0, 31.0], [], [12.0]), side([1.0], [30.0], [], [2.0]), {})
+    assert found["ratio"] == 2.75 and found["cpu_ratio"] == 4.0 and found["half_signal_gain"] == 2.0
+    assert found["spread_s"]["ours"] == [1.0, 9.0] and found["tokens_mean"] == {"ours": 31.0, "trl": 31.0}
+    assert found["parts_s"]["generate"] == [2.0, 1.0]
