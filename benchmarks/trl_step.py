@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def open_trainer(job: dict[str, Any], answers: Any) -> Any:
-    """The fastest settings of GRPO that a CPU allows: one update a batch, no reference model, nothing written."""
+    """Settings of GRPO chosen for speed on a CPU: one update a batch, no reference model, nothing written."""
     import torch
     from datasets import Dataset
     from transformers import AutoTokenizer

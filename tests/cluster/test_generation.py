@@ -9,7 +9,7 @@ import pytest
 
 from vt_ray.config import ConfigError
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
-from vt_ray.engines.weights import checkpoint_tensors, fill_buckets
+from vt_ray.engines.weights import checkpoint_tensors, pack_bucket
 from vt_ray.records import Problem, Prompt, Sampling
 
 pytestmark = pytest.mark.slow
@@ -38,8 +38,7 @@ def versions(base_model):
     """Buckets of the base model, and of one that is visibly another."""
 
     def buckets(factor):
-        tensors = ((name, tensor * factor) for name, tensor in checkpoint_tensors(base_model))
-        return list(fill_buckets(tensors, 1 << 26))
+        return [pack_bucket((names, tensor * factor) for names, tensor in checkpoint_tensors(base_model))]
 
     return buckets(1.0), buckets(1.3)
 

@@ -64,10 +64,10 @@ class Pretender:
             yield ticket
 
     @ray.method(concurrency_group="others")
-    def load(self, version, probe, *buckets):
+    def load(self, version, probe, arrivals):
         self._may_die("load")
         self.version = version
-        return Acknowledgement(self.name, version, {"w": sum(buckets)}, (-1.0,))
+        return Acknowledgement(self.name, version, {"w": sum(ray.get(arrivals))}, (-1.0,))
 
     @ray.method(concurrency_group="others")
     def busy_seconds(self):
