@@ -178,6 +178,17 @@ def test_truncated_importance_weights_by_hand():
     assert (metrics["importance_capped_tokens"], metrics["clipped_tokens"]) == (1, 0)
 
 
+def test_padding_is_not_capped_and_its_sequence_numbers_do_not_matter():
+    _, _, metrics = one_sequence([0.0, math.log(0.5)], 3.0, MgpoConfig(importance_cap=0.9))
+    assert metrics["importance_capped_tokens"] == 1
+    sequence = MgpoConfig(ratio="sequence")
+    plain, odd = (
+        one_sequence([0.1, -0.3], 3.0, sequence, sequence_ids=torch.tensor([number, number, 1, 1]))
+        for number in (0, -7)
+    )
+    assert plain[:2] == odd[:2]
+
+
 def test_on_policy_a_cap_changes_nothing():
     plain, capped = (one_sequence([0.0, 0.0], 3.0, MgpoConfig(importance_cap=cap)) for cap in (0.0, 2.0))
     assert plain[:2] == capped[:2]

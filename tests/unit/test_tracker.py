@@ -132,13 +132,24 @@ def test_the_expected_weight_is_the_integral(right, wrong, lam):
     assert expected_weight(right, wrong, lam) == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_expected_weight_of_a_weak_prior_is_the_integral():
+    """With a prior of 0.01 nearly all belief is that p is 0 or 1: in p and in sqrt p the density has poles, in logit p
+    it is smooth, and so a plain sum over logit p from -4000 to 4000 tells."""
+    x = np.arange(-4_000_000, 4_000_001) / 1000
+    log_p, log_q = -np.logaddexp(0, -x), -np.logaddexp(0, x)
+    w = np.exp(-2.0 * (np.log(2) + np.exp(log_p) * log_p + np.exp(log_q) * log_q))
+    for right, wrong in ((0.01, 0.01), (0.01, 8.01), (3.01, 0.01)):
+        density = np.exp(right * log_p + wrong * log_q)
+        assert expected_weight(right, wrong, 2.0) == pytest.approx((density * w).sum() / density.sum(), abs=1e-6)
+
+
 def test_lambda_zero_weighs_exactly_one_whatever_is_known():
     for right, wrong in ((1, 1), (3, 900), (1e6, 1e6)):
         assert expected_weight(right, wrong, 0.0) == 1.0
 
 
 def test_much_data_makes_the_expectation_the_weight_of_the_mean():
-    assert expected_weight(1e6, 3e6, 2.0) == pytest.approx(weight(0.25, 2.0), abs=1e-4)
+    assert expected_weight(1e6, 3e6, 2.0) == pytest.approx(weight(0.25, 2.0), abs=1e-6)
 
 
 def test_a_question_is_expected_by_what_is_left_of_its_past():

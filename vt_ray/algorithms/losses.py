@@ -63,7 +63,7 @@ def mgpo_loss(
             "logprob_gap_max": engine_gap.abs().max(),
         }
         if mgpo.importance_cap > 0:
-            metrics["importance_capped_tokens"] = (engine_gap.exp() > mgpo.importance_cap).sum()
+            metrics["importance_capped_tokens"] = ((engine_gap.exp() > mgpo.importance_cap) & is_completion).sum()
     if reference_logprobs is not None:
         gap = _gap(reference_logprobs, trainer_logprobs, is_completion)
         kl = gap.exp() - 1 - gap
@@ -82,7 +82,8 @@ def _mean_over_sequences(values: torch.Tensor, where: torch.Tensor, sequence_ids
     if sequence_ids is None:
         raise ValueError("ratio='sequence' needs sequence_ids: rows hold several sequences")
     rows = torch.arange(values.numel(), device=values.device).div(values.shape[-1], rounding_mode="floor")
-    ids = sequence_ids.flatten() + rows * (int(sequence_ids.max()) + 1)
+    numbers = torch.where(where, sequence_ids, 0)
+    ids = numbers.flatten() + rows * (int(numbers.max()) + 1)
     sums, counts = (
         values.new_zeros(int(ids.max()) + 1).index_add(0, ids, v.flatten().to(values.dtype)) for v in (values, where)
     )
