@@ -78,7 +78,7 @@ def math_rows(number: int, chance: random.Random) -> list[list[Row]]:
 
 def rollouts(rows: list[Row], number: int) -> Rollouts:
     """A group as a generator yields it; its `prompt_token_ids` tell which it is."""
-    made = [Completion(i, IDS, LOGPROBS, row.text, "stop", 0, 0.0) for i, row in enumerate(rows)]
+    made = [Completion(i, IDS, LOGPROBS, row.text, "stop", ((0, len(IDS)),), 0.0) for i, row in enumerate(rows)]
     return Rollouts(rows[0].problem, (0,) * number, tuple(made))
 
 

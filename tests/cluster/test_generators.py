@@ -13,7 +13,7 @@ import ray
 from pool_stress import worker_pids
 from ray.exceptions import RayError
 
-from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.generator_seats import HOPELESS_STARTS, GeneratorSeats
 from vt_ray.actors.generators import RayGenerator
 from vt_ray.engines.weights import SyncError
 from vt_ray.interfaces import Acknowledgement, Weights
@@ -190,9 +190,9 @@ def test_a_replacement_that_holds_other_weights_than_were_sent_is_refused(genera
 def test_a_seat_in_which_nobody_starts_is_given_up(generator, tmp_path):
     pool = generator(0.01)
     tell(tmp_path, "pretender_0", "group_3")
-    for attempt in range(3):
+    for attempt in range(HOPELESS_STARTS):
         tell(tmp_path, "pretender_0", f"start_{attempt}")
-    with pytest.raises(ClusterError, match="pretender_0 cannot be replaced: 3 starts failed"):
+    with pytest.raises(ClusterError, match=f"pretender_0 cannot be replaced: {HOPELESS_STARTS} starts failed"):
         list(pool.generate(prompts(9), SAMPLING))
 
 

@@ -87,7 +87,7 @@ def pool_of(worker, tmp_path, workers=2, limits=LIMITS, **changes):
 
 
 def group(*texts, number=0):
-    made = [Completion(i, IDS, LOGPROBS, text, "stop", 0, 0.0) for i, text in enumerate(texts)]
+    made = [Completion(i, IDS, LOGPROBS, text, "stop", ((0, len(IDS)),), 0.0) for i, text in enumerate(texts)]
     return ray.put(Rollouts(PROBLEM, (0,) * number, tuple(made)))
 
 

@@ -21,7 +21,9 @@ IDS, LOGPROBS = np.ones(1, np.int32), np.full(1, -0.1, np.float32)
 
 
 def graded(verifier, groups=10):
-    made = tuple(Completion(i, IDS, LOGPROBS, f"\\boxed{{{42 + i % 2}}}", "stop", 0, 0.0) for i in range(4))
+    made = tuple(
+        Completion(i, IDS, LOGPROBS, f"\\boxed{{{42 + i % 2}}}", "stop", ((0, len(IDS)),), 0.0) for i in range(4)
+    )
     found = list(verifier.grade(ray.put(Rollouts(PROBLEM, (1,), made)) for _ in range(groups)))
     return [[verdict.status for verdict in group.verdicts] for group in found]
 
