@@ -107,6 +107,28 @@ BAD = [
     ("curriculum.stages.0.group_size", 1, "curriculum.stages[math_short].group_size=1"),
     ("curriculum.stages.0.top_p", 0.9, "top_p=0.9: the importance ratio needs untruncated sampling"),
     ("curriculum.stages.2.prompts_per_step", 401, "exceeds its pool of 400 "),
+    ("curriculum.stages.0.optimizer_state", "keep", "the first stage has none before it"),
+    ("curriculum.stages.1.optimizer_state", "forget", "must be one of reset, keep"),
+    ("curriculum.stages.0.truncated", "drop", "must be one of zero, mask"),
+    ("curriculum.stages.0.sampling", "random", "must be one of shuffle, tracker"),
+    ("curriculum.stages.0.lam", -1.0, "curriculum.stages[math_short].lam=-1.0"),
+    ("curriculum.stages.0.lr", 0.0, "curriculum.stages[math_short].lr=0.0"),
+    ("curriculum.stages.0.length_reward", 1.0, "0.2 is Long2Short's"),
+    ("curriculum.stages.0.filter_samples", 1, "take 8, or 0 for none"),
+    ("curriculum.stages.0.refill_rounds", -1, "refill_rounds=-1"),
+    ("curriculum.stages.0.gate.target", 0.5, "eval_every=0 never measures it"),
+    ("curriculum.stages.0.gate.window", 0, "gate.window=0"),
+    ("curriculum.stages.0.gate.max_truncated_share", 1.5, "must lie in [0, 1]"),
+    ("signal.mgpo.ratio", "word", "must be one of token, sequence"),
+    ("signal.mgpo.aggregation", "sum", "must be one of sequence_mean, token_mean, fixed_length"),
+    ("signal.mgpo.advantage_norm", "max", "must be one of std, none"),
+    ("signal.mgpo.kl_coef", -0.1, "signal.mgpo.kl_coef=-0.1"),
+    ("signal.mgpo.importance_cap", -1.0, "signal.mgpo.importance_cap=-1.0"),
+    ("signal.schedule", "async", "must be one of on_policy, pipelined"),
+    ("signal.max_staleness", 0, "signal.max_staleness=0"),
+    ("tracker.estimator", "mean", "must be one of group, history"),
+    *[("tracker.decay", bad, "tracker.decay=") for bad in (0.0, 1.1)],
+    ("tracker.prior", 0.0, "tracker.prior=0.0"),
     *[("evaluation.k", bad, f"evaluation.k={bad}") for bad in (0, 9)],
     ("evaluation.code_temperature", 0, "evaluation (code).temperature=0"),
     *[("verify." + n, bad, f"verify.{n}={bad}") for n in ("memory_mb", "output_kb") for bad in (0, -1)],
@@ -316,3 +338,12 @@ def test_the_longest_sequence_is_the_prompt_and_the_longest_completion_of_any_ph
     assert config.context_tokens == 140
     config.curriculum.stages = [StageConfig(max_new_tokens=20), StageConfig(max_new_tokens=70)]
     assert config.context_tokens == 170
+
+
+def test_what_does_not_go_with_pipelined_steps_is_refused(good):
+    ahead = {"signal.schedule": "pipelined"}
+    validate(changed(good, **ahead))
+    with pytest.raises(ConfigError, match="cannot generate while it learns"):
+        validate(changed(good, **ahead, **{"cluster.colocate": True}))
+    with pytest.raises(ConfigError, match="sampling=tracker with signal.schedule=pipelined"):
+        validate(changed(good, **ahead, **{"curriculum.stages.0.sampling": "tracker"}))
