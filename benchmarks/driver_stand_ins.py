@@ -60,7 +60,7 @@ class StandInGenerator:
         del self.waiting[call]
 
     @ray.method(concurrency_group="weights")
-    def load(self, version, probe, *buckets):
+    def load(self, version, probe, arrivals):
         from vt_ray.interfaces import Acknowledgement
 
         self.version = version
@@ -119,11 +119,16 @@ class StandInLearner:
         counts = {"tokens": sum(lengths), "updated_completions": len(lengths), "consumed_digest": 0}
         return {**dict.fromkeys(sums, 0.0), **counts}
 
-    def token_logprobs(self, token_ids) -> list[float]:
-        return [0.0] * (len(token_ids) - 1)
+    def begin_export(self, bucket_bytes: int) -> int:
+        return 1
 
-    def export_weights(self, bucket_bytes):
-        return [(ray.put(b"weights"), {}, 7)]
+    def next_bucket(self) -> bytes:
+        return b"weights"
+
+    def end_export(self, probe):
+        from vt_ray.actors.export import Exported, Proof
+
+        return Proof(Exported({}, 7), (0.0,) * (len(probe) - 1))
 
     def save_state(self, folder: Path) -> None:
         folder.mkdir(parents=True)
