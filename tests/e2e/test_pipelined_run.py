@@ -1,0 +1,48 @@
+"""Pipelined steps with the real engines, and everything that a stage may ask for at once: one run, audited."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from coin_problems import coin_overrides
+
+from vt_ray.audit import audit
+
+pytestmark = pytest.mark.slow
+
+STAGES = (
+    "{name: coins, steps: 6, prompts_per_step: 4, group_size: 4, max_new_tokens: 12, filter_samples: 4, "
+    "refill_rounds: 1, gate: {eval_every: 2, samples: 2}},"
+    "{name: longer, steps: 3, prompts_per_step: 4, group_size: 4, max_new_tokens: 24, optimizer_state: keep, lam: 2.0, "
+    "length_reward: 0.2, truncated: mask}"
+)
+
+
+def test_a_pipelined_run_of_two_stages_is_stale_within_its_bound_and_audits_clean(tmp_path):
+    command = [sys.executable, "-m", "vt_ray.main", "experiment=tiny", f"runs_dir={tmp_path}", "run_name=ahead"]
+    options = ["signal=pipelined", "tracker.estimator=history", "signal.mgpo.kl_coef=0.01"]
+    done = subprocess.run(
+        [*command, *coin_overrides(tmp_path / "problems", STAGES), *options],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = tmp_path / "ahead"
+    coins, longer = audit(run)
+    assert coins.faults == longer.faults == []
+    assert (coins.steps, longer.steps) == (6, 3)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["staleness_max"] for line in lines] == [0, 1, 1, 1, 1, 1, 0, 1, 1]
+    assert [line.get("held_out") is not None for line in lines] == [False, True] * 3 + [False] * 3
+    # Tokens of another version than the one that consumes them are off-policy, and seen to be.
+    assert max(line["rollout_kl"] for line in lines if line["staleness_max"]) > 1e-6
+    pool = json.loads((run / "rl/coins/pool.json").read_text())
+    assert 0 < len(pool) <= 64
+    rows = pq.read_table(run / "rollouts/coins/step_000003.parquet").to_pylist()
+    assert {version for row in rows for version in row["weight_versions"]} <= {1, 2}
+    assert len(pq.read_table(run / "rl/longer/checkpoints/step_000003/tracker.parquet")) > 0
