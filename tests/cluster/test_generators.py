@@ -207,6 +207,11 @@ def test_where_the_weights_are_gone_too_it_is_said(generator, tmp_path):
     (bucket,) = ray.get(owner.put.remote(4))
     pool.load(Weights(4, (bucket,), {"w": 4}, (-1.0,), 8), [1, 2])
     ray.kill(owner)
+    # Ray keeps what is in shared memory until it has noticed.
+    with pytest.raises(RayError):
+        for _ in range(300):
+            ray.get(bucket)
+            time.sleep(0.1)
     tell(tmp_path, "pretender_0", "group_3")
     with pytest.raises(RayError, match="owner|lost"):
         list(pool.generate(prompts(9), SAMPLING))
