@@ -78,7 +78,7 @@ def measure(setting: Setting, steps: int, blocks: int, trl_python: Path, folder:
             with counting_cpu(ours, steps, without=peer.pid):
                 our_block(run, numbers, steps, ours)
             sequences = [
-                {"prompt": list(group.prompt_token_ids), "completion": list(c.token_ids)}
+                {"prompt": list(group.prompt_token_ids), "completion": c.token_ids.tolist()}
                 for group in run.verifier.graded
                 for c in group.completions
             ]

@@ -63,8 +63,13 @@ class GenerationEngine:
     @on_engine_thread
     def _open(self) -> None:
         _set_environment(self.spec)
+        import torch
         from vllm import LLM
 
+        if not self.spec.gpus:
+            # For this thread. OMP_NUM_THREADS counts where torch is loaded: Ray had set it to 1 by then, and vLLM will
+            # let nobody change it any more.
+            torch.set_num_threads(self.spec.threads)
         try:
             self.llm = LLM(self.spec.model_path, **_engine_arguments(self.spec))
         except (ValueError, RuntimeError, MemoryError) as error:
