@@ -147,7 +147,7 @@ def parts(learner, generator, probe: list[int], repeats: int) -> dict[str, Secon
 
 
 def actors_of(generator) -> list:
-    return [seat.actor for seat in generator.seats.serving()]
+    return [seat.actor for seat in generator.seats.wait()]
 
 
 def all_buckets(learner, probe: list[int]) -> tuple:
