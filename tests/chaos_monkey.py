@@ -80,9 +80,10 @@ def endure(
 
 
 def _wait_for_phase(run: subprocess.Popen, root: Path, phase: str) -> None:
+    began = time.time()
     while run.poll() is None:
         there = root / "metrics.jsonl" if phase == "rl" else root / "phase.json"
-        if there.exists() and there.stat().st_size:
+        if there.exists() and there.stat().st_size and there.stat().st_mtime > began:
             return
         time.sleep(0.1)
 

@@ -70,7 +70,12 @@ class RayCluster:
             _refuse_too_few_gpus(cluster)
             self._reservation = Reservation(cluster, place(cluster), lambda text: console.print(text, soft_wrap=True))
             self._verifiers = self._start_verifiers()
-            self._learners = self._start_learners()
+            try:
+                self._learners = self._start_learners()
+            except RayActorError as error:
+                if error.actor_init_failed:
+                    raise
+                self._restart_learners()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -221,7 +226,13 @@ class RayCluster:
             self._reservation.refuse_lost_nodes,
             cluster.startup_timeout_s,
         )
-        self._wait_for(seats.starting, "generators")
+        try:
+            self._wait_for(seats.starting, "generators")
+        except RayActorError as error:
+            # Its own error says more of one that cannot start; one that was killed is replaced.
+            if error.actor_init_failed:
+                raise
+            seats.wait()
         return RayGenerator(seats, cluster.max_num_seqs, self.config.signal.sync.logprob_tolerance)
 
     def busy_seconds(self) -> dict[str, float]:
