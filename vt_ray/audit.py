@@ -154,9 +154,14 @@ class _Stage:
         return found
 
     def _step(self, step: int, file: Path) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows: Rows = pq.read_table(file, columns=COLUMNS).to_pylist()
+        try:
+            rows: Rows = pq.read_table(file, columns=COLUMNS).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            self._fault(f"step {step}: {file.name} cannot be read: {str(error).splitlines()[0]}")
+            return
         self.result.fates.update(row["fate"] for row in rows)
         by_question: dict[str, list[Mapping[str, Any]]] = {}
         for row in rows:

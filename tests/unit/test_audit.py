@@ -189,6 +189,13 @@ def test_a_step_without_rollouts_is_found_out(run):
     assert faults(run) == ["no rollouts of steps [2]"]
 
 
+def test_a_truncated_file_is_a_fault_like_any_other(run):
+    file = run / "rollouts/math/step_000002.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    (fault,) = faults(run)
+    assert "step_000002.parquet cannot be read" in fault
+
+
 def test_another_configuration_is_found_out(run):
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("lam: 1.0", "lam: 2.0"))
