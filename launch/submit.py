@@ -22,11 +22,13 @@ import logging
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # On top of what .gitignore names, where the checkout has one.
 LEFT_HERE = [".git", ".venv", "runs", "multirun", "dist", "build", "tests"]
+AGENT_TIMEOUT_S = 60
 FOLLOW_AGAIN = "it goes on; `ray job logs --follow {job}` follows it again, `ray job stop {job}` stops it"
 
 
@@ -44,9 +46,7 @@ def main() -> None:
     command = ["python", "-m", "vt_ray.main", "cluster.ray_address=auto", f"runs_dir={runs}", *sys.argv[1:]]
     try:
         client = JobSubmissionClient(address)
-        job = client.submit_job(
-            entrypoint=shlex.join(command), runtime_env={"working_dir": str(CHECKOUT), "excludes": LEFT_HERE}
-        )
+        job = _submit(client, shlex.join(command))
     except AuthenticationError as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         sys.exit(
@@ -65,6 +65,26 @@ def main() -> None:
     if status is not JobStatus.SUCCEEDED:
         sys.exit(f"error: job {job} {status.lower()}: its log is above")
     print(f"job {job} succeeded")
+
+
+def _submit(client, entrypoint: str) -> str:
+    """The job's name. A head that has just been started is waited for: its agent comes up last."""
+    deadline = time.monotonic() + AGENT_TIMEOUT_S
+    while True:
+        try:
+            return client.submit_job(
+                entrypoint=entrypoint, runtime_env={"working_dir": str(CHECKOUT), "excludes": LEFT_HERE}
+            )
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                sys.exit(
+                    f"error: the head node has no agent to start the job, for {AGENT_TIMEOUT_S} s now: see "
+                    "dashboard_agent.log in its Ray folder's logs; another process may hold the agent's port "
+                    "(`ray start --dashboard-agent-listen-port`)"
+                )
+            time.sleep(1)
 
 
 def _given(name: str, what: str) -> str:

@@ -63,8 +63,10 @@ def stress(pool: VerifierPool, groups: list[list[Row]], logs: Path, kill_every_s
         graded = grade(pool, groups)
         seconds = time.monotonic() - begin
     # Whoever was killed when all was done is missed with the next chunk that it gets.
-    again = [verdict for graded in grade(pool, groups[-12:]) for verdict in graded.verdicts]
-    pool.wait_for_start()
+    again, deadline = [], time.monotonic() + 60
+    while not again or (len(worker_pids(logs)) < len(pool._seats) and time.monotonic() < deadline):
+        again += [verdict for graded in grade(pool, groups[-12:]) for verdict in graded.verdicts]
+        pool.wait_for_start()
     left = killer.left_over(wait_s=30)
     after = Footprint(logs)
     kinds = [rows_of(groups, group)[0].problem.kind for group in graded]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -85,8 +86,13 @@ def wait_until(condition, process: subprocess.Popen, log: Path, timeout_s: float
 
 
 def free_ports(count: int) -> list[int]:
+    """Below the ports that the kernel gives to outgoing connections: another Ray's would take one before it is bound
+    here, and Ray's agent goes on without its server then."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        found: list[int] = []
+        while len(found) < count:
+            port = random.randrange(20_000, 32_000)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(port)
+        return found
