@@ -10,6 +10,7 @@ from pathlib import Path
 from vt_ray.config import (
     ADVANTAGE_NORMS,
     AGGREGATIONS,
+    ATTENTIONS,
     CONTROLS,
     ESTIMATORS,
     OPTIMIZER_STATES,
@@ -68,15 +69,20 @@ def _model(c: Config) -> Problems:
     m = c.model
     yield from _one_of("model.source", m.source, ("scratch", "smollm2", "hf"))
     yield from _one_of("model.dtype", m.dtype, ("float32", "bfloat16"))
-    yield from _one_of("model.attention", m.attention, ("sdpa", "flash_attention_2"))
+    yield from _one_of("model.attention", m.attention, ATTENTIONS)
     if m.source == "hf" and not m.path:
         yield "model.path is empty: give the folder or hub name, model=hf model.path=..."
-    if m.attention == "flash_attention_2" and (m.dtype != "bfloat16" or not c.cluster.gpus_per_learner):
-        yield "model.attention=flash_attention_2 needs model.dtype=bfloat16 and a GPU: take model.attention=sdpa"
-    if m.attention == "flash_attention_2" and c.learner.rows_per_batch > 1:
+    if m.attention in ATTENTIONS[1:] and (m.dtype != "bfloat16" or not c.cluster.gpus_per_learner):
+        yield f"model.attention={m.attention} needs model.dtype=bfloat16 and a GPU: take model.attention=sdpa"
+    if m.attention in ATTENTIONS[1:] and c.learner.rows_per_batch > 1:
         yield (
-            f"learner.rows_per_batch={c.learner.rows_per_batch} with model.attention=flash_attention_2: it tells "
+            f"learner.rows_per_batch={c.learner.rows_per_batch} with model.attention={m.attention}: it tells "
             "packed sequences apart in a batch of one row only; set it to 1 and raise learner.row_tokens"
+        )
+    if m.attention == "torch_varlen" and c.learner.sequence_parallel_size > 1:
+        yield (
+            f"learner.sequence_parallel_size={c.learner.sequence_parallel_size} with model.attention=torch_varlen: a "
+            "rank knows the bounds of its own slice only; take model.attention=sdpa"
         )
     if m.dtype == "bfloat16" and c.signal.sync.logprob_tolerance < 0.01:
         yield (
@@ -164,6 +170,11 @@ def _learner(c: Config) -> Problems:
         yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
     if learner.offload_parameters and learner.zero_stage != 3:
         yield f"learner.offload_parameters=true needs learner.zero_stage=3, not {learner.zero_stage}"
+    if learner.compile and (learner.zero_stage == 3 or size > 1):
+        yield (
+            f"learner.compile=true with learner.zero_stage={learner.zero_stage} and learner.sequence_parallel_size="
+            f"{size}: gathers and exchanges inside a layer are not compiled; take zero_stage <= 2 and size 1"
+        )
     for name, limit in (("row_tokens", 16), ("rows_per_batch", 1), ("logprob_chunk_tokens", 1)):
         yield from _at_least(f"learner.{name}", getattr(learner, name), limit)
     yield from _at_least("learner.sequence_parallel_size", size, 1)

@@ -226,13 +226,20 @@ def test_a_shared_gpu_takes_pairs_and_zero_1_or_2(good):
             validate(changed(shared, **{"learner.zero_stage": stage}))
 
 
-def test_flash_attention_on_several_rows_at_once_is_refused(good):
+@pytest.mark.parametrize("attention", ["flash_attention_2", "torch_varlen"])
+def test_flash_attention_on_several_rows_at_once_is_refused(good, attention):
     # It tells packed sequences apart by their positions in a batch of one row alone.
     bfloat16 = {"model.dtype": "bfloat16", "signal.sync.logprob_tolerance": 0.1, "cluster.gpus_per_learner": 1}
-    flash = changed(good, **bfloat16, **{"model.attention": "flash_attention_2"})
+    flash = changed(good, **bfloat16, **{"model.attention": attention})
     validate(changed(flash, **{"learner.rows_per_batch": 1}))
-    with pytest.raises(ConfigError, match="learner.rows_per_batch=2"):
+    with pytest.raises(ConfigError, match=f"learner.rows_per_batch=2 with model.attention={attention}"):
         validate(changed(flash, **{"learner.rows_per_batch": 2}))
+
+
+def test_what_is_not_compiled_is_refused(good):
+    validate(changed(good, **{"learner.compile": True}))
+    with pytest.raises(ConfigError, match="learner.compile=true with learner.zero_stage=3"):
+        validate(changed(good, **{"learner.compile": True, "learner.zero_stage": 3}))
 
 
 def test_a_subdomain_of_a_stage_that_the_made_problems_lack_is_refused(good):

@@ -8,7 +8,8 @@ Logits [N, V] never exist at once: 32K tokens over a vocabulary of 152K would ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -62,46 +63,66 @@ class _ChunkedLogprobs(torch.autograd.Function):
         temperature: float,
         chunk_tokens: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        ctx.save_for_backward(hidden, weight, bias, targets)
         ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
-        logprobs, entropies = (torch.empty(len(hidden), device=hidden.device) for _ in range(2))
+        logprobs, entropies, log_totals = (torch.empty(len(hidden), device=hidden.device) for _ in range(3))
+        of_chunk = _fused(_answers_of) if hidden.is_cuda else _answers_of
         for part in _chunks(len(hidden), chunk_tokens):
-            scaled = _scaled_logits(hidden[part], weight, bias, temperature)
-            p = scaled.softmax(-1)
-            # ln sum e^z from the likeliest token, whose p cannot vanish: one exp instead of two, half the time.
-            log_total = scaled.amax(-1) - p.amax(-1).log()
-            logprobs[part] = scaled.gather(-1, targets[part].unsqueeze(-1)).squeeze(-1) - log_total
-            # -sum p ln p = ln sum e^z - sum p z
-            entropies[part] = log_total - p.mul_(scaled).sum(-1)
+            logits = torch.nn.functional.linear(hidden[part], weight, bias)
+            logprobs[part], entropies[part], log_totals[part] = of_chunk(logits, targets[part], temperature)
+        ctx.save_for_backward(hidden, weight, bias, targets, log_totals)
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight, bias, targets = ctx.saved_tensors
+        hidden, weight, bias, targets, log_totals = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         # Summed in float32 over the chunks, whatever the weight's own type.
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        of_chunk = _fused(_gradient_of) if hidden.is_cuda else _gradient_of
         for part in _chunks(len(hidden), ctx.chunk_tokens):
-            # d logprob / d logits = (1[target] - p) / temperature
-            by_temperature = (grad[part] / ctx.temperature).unsqueeze(-1)
-            p = _scaled_logits(hidden[part], weight, bias, ctx.temperature).softmax(-1)
-            grad_logits = p.mul_(-by_temperature).scatter_add_(-1, targets[part].unsqueeze(-1), by_temperature)
+            logits = torch.nn.functional.linear(hidden[part], weight, bias)
+            grad_logits = of_chunk(logits, targets[part], log_totals[part], grad[part], ctx.temperature)
             if grad_bias is not None:
-                grad_bias += grad_logits.sum(0)
-            grad_logits = grad_logits.to(weight.dtype)
+                grad_bias += grad_logits.sum(0, dtype=torch.float32)
             grad_hidden[part] = grad_logits @ weight
             grad_weight += grad_logits.T @ hidden[part]
         bias_gradient = None if bias is None or grad_bias is None else grad_bias.to(bias.dtype)
         return grad_hidden, grad_weight.to(weight.dtype), bias_gradient, None, None, None
 
 
+@cache
+def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """On a GPU each pass over the logits costs as much as a matrix product there: Inductor makes one of a dozen."""
+    return torch.compile(function)
+
+
+def _answers_of(
+    logits: torch.Tensor, targets: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """[N, V], [N] -> log-probability, entropy, and ln sum exp(logits / temperature), float32 [N]. Overwrites `logits`
+    where they are float32, as `_gradient_of` does: a copy would cost as much memory again."""
+    scaled = logits.float().div_(temperature)
+    p = scaled.softmax(-1)
+    # ln sum e^z from the likeliest token, whose p cannot vanish: one exp instead of two, half the time on a CPU.
+    log_total = scaled.amax(-1) - p.amax(-1).log()
+    chosen = scaled.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    # -sum p ln p = ln sum e^z - sum p z
+    return chosen - log_total, log_total - p.mul_(scaled).sum(-1), log_total
+
+
+def _gradient_of(
+    logits: torch.Tensor, targets: torch.Tensor, log_total: torch.Tensor, grad: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """d / d logits, [N, V], in the type of `logits`: `grad` [N] times (1[target] - p) / temperature."""
+    by_temperature, at = (grad / temperature).unsqueeze(-1), targets.unsqueeze(-1)
+    log_p = logits.float().div_(temperature).sub_(log_total.unsqueeze(-1))
+    # From the log-probability itself: where p is nearly 1, 1 - p must not be what rounding leaves of it.
+    of_target = -torch.expm1(log_p.gather(-1, at)) * by_temperature
+    others = log_p.exp_().mul_(-by_temperature).to(logits.dtype)
+    return others.scatter_(-1, at, of_target.to(logits.dtype))
+
+
 def _chunks(count: int, chunk_tokens: int) -> Iterator[slice]:
     return (slice(start, start + chunk_tokens) for start in range(0, count, chunk_tokens))
-
-
-def _scaled_logits(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, temperature: float
-) -> torch.Tensor:
-    return torch.nn.functional.linear(hidden, weight, bias).float().div_(temperature)

@@ -14,6 +14,7 @@ import torch
 from vt_ray.algorithms.logprobs import chunked_logprobs
 from vt_ray.config import ConfigError
 from vt_ray.engines.learner_spec import LearnerSpec
+from vt_ray.engines.varlen import TORCH_VARLEN, bounds
 
 # Factors and caps that some architectures put between lm_head and logits; the head knows none of them.
 AFTER_THE_HEAD = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
@@ -62,7 +63,8 @@ class Policy(torch.nn.Module):
         restarting positions alone keep packed sequences apart.
         """
         decoder, head = self.network.base_model, self.network.get_output_embeddings()
-        hidden = decoder(input_ids=token_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+        varlen = bounds(position_ids) if self.network.config._attn_implementation == TORCH_VARLEN else {}
+        hidden = decoder(input_ids=token_ids, position_ids=position_ids, use_cache=False, **varlen).last_hidden_state
         found = head(hidden[chosen], targets[chosen], temperature)
         logprobs, entropies = (torch.zeros(chosen.shape, device=hidden.device) for _ in found)
         return logprobs.masked_scatter(chosen, found[0]), entropies.masked_scatter(chosen, found[1])
@@ -90,6 +92,11 @@ def load_policy(spec: LearnerSpec) -> Policy:
             f"shape: {', '.join(missing[:4])}; {remedy}"
         )
     network.config.use_cache = False
+    if spec.model.gradient_checkpointing:
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    if spec.learner.compile:
+        for layer in network.base_model.layers:
+            layer.compile()
     return Policy(network, spec.learner.logprob_chunk_tokens)
 
 

@@ -54,8 +54,6 @@ class TrainingEngine:
         torch.manual_seed(spec.seed)
         self.dtype = getattr(torch, spec.model.dtype)
         policy = load_policy(spec)
-        if spec.model.gradient_checkpointing:
-            policy.network.gradient_checkpointing_enable({"use_reentrant": False})
         size = spec.learner.sequence_parallel_size
         self.parallel = SequenceParallel(policy.network, size) if size > 1 else None
         self.engine, *_ = deepspeed.initialize(model=policy, config=training_config(spec))
