@@ -142,9 +142,11 @@ class LearnerConfig:
     """How DeepSpeed trains. Sequences are packed into rows of `row_tokens` (a longer one gets its own), and
     `rows_per_batch` rows make a micro-batch: short rows in numbers on a CPU, one long row with flash attention.
 
-    Logits exist for `logprob_chunk_tokens` tokens at a time. `sequence_parallel_size` ranks share each row
-    (DeepSpeed-Ulysses); rows are not packed then. `compile` fuses what lies between the matrix products of a layer
-    (torch.compile), for some seconds at the first rows: a third less of a step on a GPU.
+    Logits exist for `logprob_chunk_tokens` tokens at a time. `share_prompts` computes the prompt of a group's
+    completions once for as many as a row holds: worth it where completions are not much longer than prompts.
+    `sequence_parallel_size` ranks share each row (DeepSpeed-Ulysses); rows are not packed then. `compile` fuses what
+    lies between the matrix products of a layer (torch.compile), for some seconds at the first rows: a third less of a
+    step on a GPU.
     """
 
     zero_stage: int = 1
@@ -153,6 +155,7 @@ class LearnerConfig:
     row_tokens: int = 2048
     rows_per_batch: int = 1
     logprob_chunk_tokens: int = 2048
+    share_prompts: bool = False
     sequence_parallel_size: int = 1
     compile: bool = False
 

@@ -170,6 +170,12 @@ def _learner(c: Config) -> Problems:
         yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
     if learner.offload_parameters and learner.zero_stage != 3:
         yield f"learner.offload_parameters=true needs learner.zero_stage=3, not {learner.zero_stage}"
+    if learner.share_prompts and (size > 1 or learner.rows_per_batch > 1 or c.model.attention != "sdpa"):
+        yield (
+            f"learner.share_prompts=true with learner.sequence_parallel_size={size}, learner.rows_per_batch="
+            f"{learner.rows_per_batch} and model.attention={c.model.attention}: its attention takes one "
+            "row, on one rank; take 1, 1 and sdpa, and raise learner.row_tokens"
+        )
     if learner.compile and (learner.zero_stage == 3 or size > 1):
         yield (
             f"learner.compile=true with learner.zero_stage={learner.zero_stage} and learner.sequence_parallel_size="

@@ -236,6 +236,13 @@ def test_flash_attention_on_several_rows_at_once_is_refused(good, attention):
         validate(changed(flash, **{"learner.rows_per_batch": 2}))
 
 
+def test_shared_prompts_on_several_rows_at_once_are_refused(good):
+    shared = changed(good, **{"learner.share_prompts": True, "learner.rows_per_batch": 1})
+    validate(shared)
+    with pytest.raises(ConfigError, match="learner.share_prompts=true with .*learner.rows_per_batch=2"):
+        validate(changed(shared, **{"learner.rows_per_batch": 2}))
+
+
 def test_what_is_not_compiled_is_refused(good):
     validate(changed(good, **{"learner.compile": True}))
     with pytest.raises(ConfigError, match="learner.compile=true with learner.zero_stage=3"):

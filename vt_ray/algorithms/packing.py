@@ -1,18 +1,26 @@
-"""Sequences into rows: several in one row, told apart by restarting positions, within a token budget.
+"""Sequences into rows: several in one row, told apart by positions that do not run on, within a token budget.
 
     TrainSequence* --first fit decreasing--> Row* --stack--> micro-batches [B, T]
 
+    pack           [prompt c1][prompt c2][prompt c3]    positions restart at 0
+    pack_branches  [prompt c1][c2][c3]                  at the prompt's last token: what lies before is shared
+
 A row's tokens predict the next token of the same sequence: `targets[t]` is `token_ids[t + 1]`, and the last
-token of each sequence predicts nothing (weight 0). Attention must not cross `position_ids == 0`.
+token of each sequence predicts nothing (weight 0). Attention must not cross from one sequence into another; a branch
+that begins at position k sees the first k tokens behind the last position 0, and its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 import torch
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +53,55 @@ class Row:
 
 def pack(sequences: Sequence[TrainSequence], max_tokens: int) -> list[Row]:
     """Rows of at most `max_tokens`, first fit by decreasing length; a longer sequence gets a row of its own."""
-    bins: list[list[TrainSequence]] = []
+    return [make_row(members) for members in _first_fit(sequences, len, max_tokens)]
+
+
+def pack_branches(sequences: Sequence[TrainSequence], max_tokens: int) -> list[Row]:
+    """As `pack`, with the prompt of neighbours that have the same one computed once for as many as fit in a row."""
+    groups = [list(members) for _, members in groupby(sequences, key=lambda s: s.prompt_ids)]
+    branched = [part for members in groups for part in _parts(members, max_tokens)]
+    return [
+        Row(*(torch.cat(column) for column in zip(*map(_branched, bin), strict=True)))
+        for bin in _first_fit(branched, _branched_len, max_tokens)
+    ]
+
+
+def _first_fit(items: Sequence[Item], size: Callable[[Item], int], max_tokens: int) -> list[list[Item]]:
+    bins: list[list[Item]] = []
     room: list[int] = []
-    for sequence in sorted(sequences, key=len, reverse=True):
-        index = next((i for i, free in enumerate(room) if free >= len(sequence)), None)
+    for item in sorted(items, key=size, reverse=True):
+        index = next((i for i, free in enumerate(room) if free >= size(item)), None)
         if index is None:
             bins.append([])
             room.append(max_tokens)
             index = len(bins) - 1
-        bins[index].append(sequence)
-        room[index] -= len(sequence)
-    return [make_row(members) for members in bins]
+        bins[index].append(item)
+        room[index] -= size(item)
+    return bins
+
+
+def _branched_len(members: Sequence[TrainSequence]) -> int:
+    return len(members[0].prompt_ids) - 1 + sum(len(s.completion_ids) for s in members)
+
+
+def _parts(members: Sequence[TrainSequence], max_tokens: int) -> Iterator[list[TrainSequence]]:
+    """In order, as many sequences of one prompt at a time as fit with it in `max_tokens`, at least one."""
+    part: list[TrainSequence] = []
+    for sequence in members:
+        if part and _branched_len([*part, sequence]) > max_tokens:
+            yield part
+            part = []
+        part.append(sequence)
+    yield part
+
+
+def _branched(members: Sequence[TrainSequence]) -> list[torch.Tensor]:
+    """Columns of sequences of one prompt: the first whole, of the others what follows the tokens that all share. The
+    prompt's last token stays in each, since it predicts another one there. Last tokens predict none and are left out.
+    """
+    shared = len(members[0].prompt_ids) - 1
+    columns = zip(*map(_columns_of_one, members), strict=True)
+    return [torch.cat([column[0][:-1], *(c[shared:-1] for c in column[1:])]) for column in columns]
 
 
 def make_row(sequences: Sequence[TrainSequence]) -> Row:
@@ -107,8 +153,10 @@ def slice_of_row(row: Row, index: int, count: int) -> Row:
 
 def sequence_ids(position_ids: torch.Tensor) -> torch.Tensor:
     """[B, T] or [T] -> the same shape: which sequence a token belongs to, counted through all rows of the batch from
-    0. A sequence begins where positions restart, and at each row."""
-    return ((position_ids == 0).flatten().cumsum(0) - 1).view_as(position_ids)
+    0. A sequence begins where positions do not run on, and at each row."""
+    begins = torch.ones_like(position_ids, dtype=torch.bool)
+    begins[..., 1:] = position_ids[..., 1:] != position_ids[..., :-1] + 1
+    return (begins.flatten().cumsum(0) - 1).view_as(position_ids)
 
 
 def _columns(row: Row) -> list[torch.Tensor]:

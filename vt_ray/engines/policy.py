@@ -13,8 +13,12 @@ import torch
 
 from vt_ray.algorithms.logprobs import chunked_logprobs
 from vt_ray.config import ConfigError
+from vt_ray.engines.branches import SHARED_PROMPTS, branches
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.engines.varlen import TORCH_VARLEN, bounds
+
+# What an attention must know of a row besides its positions, once for all layers.
+LAYOUTS = {TORCH_VARLEN: bounds, SHARED_PROMPTS: branches}
 
 # Factors and caps that some architectures put between lm_head and logits; the head knows none of them.
 AFTER_THE_HEAD = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
@@ -60,11 +64,11 @@ class Policy(torch.nn.Module):
         """log p(targets) and the entropy at `temperature`, in nats, where `chosen`; 0 elsewhere.
 
         All of one shape, [B, T]: int64 ids, positions and targets, bool `chosen`, float32 results. No attention mask:
-        restarting positions alone keep packed sequences apart.
+        positions alone keep packed sequences apart.
         """
         decoder, head = self.network.base_model, self.network.get_output_embeddings()
-        varlen = bounds(position_ids) if self.network.config._attn_implementation == TORCH_VARLEN else {}
-        hidden = decoder(input_ids=token_ids, position_ids=position_ids, use_cache=False, **varlen).last_hidden_state
+        layout = LAYOUTS.get(self.network.config._attn_implementation, lambda _: {})(position_ids)
+        hidden = decoder(input_ids=token_ids, position_ids=position_ids, use_cache=False, **layout).last_hidden_state
         found = head(hidden[chosen], targets[chosen], temperature)
         logprobs, entropies = (torch.zeros(chosen.shape, device=hidden.device) for _ in found)
         return logprobs.masked_scatter(chosen, found[0]), entropies.masked_scatter(chosen, found[1])
@@ -80,7 +84,7 @@ def load_policy(spec: LearnerSpec) -> Policy:
         network, loading = AutoModelForCausalLM.from_pretrained(
             spec.model_path,
             dtype=getattr(torch, spec.model.dtype),
-            attn_implementation=spec.model.attention,
+            attn_implementation=SHARED_PROMPTS if spec.learner.share_prompts else spec.model.attention,
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

@@ -19,7 +19,16 @@ import torch
 
 from vt_ray.algorithms.learning_rate import lr_at
 from vt_ray.algorithms.losses import Metrics, mgpo_loss, sft_loss
-from vt_ray.algorithms.packing import Row, TrainSequence, empty_batch, make_row, pack, sequence_ids, stack
+from vt_ray.algorithms.packing import (
+    Row,
+    TrainSequence,
+    empty_batch,
+    make_row,
+    pack,
+    pack_branches,
+    sequence_ids,
+    stack,
+)
 from vt_ray.config import ConfigError, MgpoConfig
 from vt_ray.engines.learner_spec import LearnerSpec, reference_config, training_config
 from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
@@ -92,7 +101,10 @@ class TrainingEngine:
 
     def rows(self, sequences: Sequence[TrainSequence]) -> list[Row]:
         """Packed; one sequence a row where ranks share rows (`engines.ulysses`)."""
-        return [make_row([s]) for s in sequences] if self.parallel else pack(sequences, self.spec.learner.row_tokens)
+        if self.parallel:
+            return [make_row([s]) for s in sequences]
+        packed = pack_branches if self.spec.learner.share_prompts else pack
+        return packed(sequences, self.spec.learner.row_tokens)
 
     def sft_step(self, rows: Sequence[Row]) -> dict[str, float]:
         """One update by cross-entropy on this rank's rows. Returns metrics summed over all ranks."""

@@ -1,0 +1,142 @@
+"""Attention over rows whose sequences share their prompts: `learner.share_prompts`.
+
+    row [1, T]   [prompt c1][c2][c3]  [prompt c1][c2] ..      algorithms.packing.pack_branches
+                  trunk      branches  trunk      branch
+    trunks    [n, longest trunk]              causal
+    branches  [m, longest branch] over [m, longest prompt + longest branch]: the trunk's first tokens, then their own
+
+Everything but attention runs over the flat row, so that a prompt's tokens are computed once for all its completions.
+It must be imported before a model of that name is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+SHARED_PROMPTS = "shared_prompts"
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Where the tokens of a row lie in trunks [n, trunk] and branches [m, branch], one behind the other and flat.
+
+    `places` int64 [T]. `trunk_of` int64 [m]; `shared` is the most tokens that any branch sees of its trunk; `mask` bool
+    [m, 1, branch, shared + branch], what a branch's tokens see.
+    """
+
+    places: torch.Tensor
+    trunks: tuple[int, int]
+    branches: tuple[int, int]
+    trunk_of: torch.Tensor
+    shared: int
+    mask: torch.Tensor
+
+
+def branches(position_ids: torch.Tensor) -> dict[str, Branches]:
+    """What `attention` must know of a row's `position_ids`, [1, T]. Raises ValueError for a batch of several rows."""
+    if len(position_ids) != 1:
+        raise ValueError(f"{len(position_ids)} rows at once with learner.share_prompts: it takes one")
+    positions = position_ids[0]
+    device, tokens = positions.device, torch.arange(len(positions), device=positions.device)
+    begins = torch.ones(len(positions), dtype=torch.bool, device=device)
+    begins[1:] = positions[1:] != positions[:-1] + 1
+    starts, part_of = tokens[begins], begins.cumsum(0) - 1
+    lengths, seen = part_of.bincount(), positions[begins]
+    is_trunk = seen == 0
+    num_trunks, num_branches = int(is_trunk.sum()), int((~is_trunk).sum())
+    trunk, branch, shared = int(lengths[is_trunk].max()), _most(lengths[~is_trunk]), _most(seen)
+    # The first of each part: trunks in their order, then branches in theirs.
+    base = torch.where(
+        is_trunk, (is_trunk.cumsum(0) - 1) * trunk, num_trunks * trunk + ((~is_trunk).cumsum(0) - 1) * branch
+    )
+    own, key = torch.arange(branch, device=device), torch.arange(shared + branch, device=device)
+    of_trunk = key < seen[~is_trunk, None, None]
+    of_itself = (key >= shared) & (key - shared <= own[:, None])
+    found = Branches(
+        places=base[part_of] + tokens - starts[part_of],
+        trunks=(num_trunks, trunk),
+        branches=(num_branches, branch),
+        trunk_of=(is_trunk.cumsum(0) - 1)[~is_trunk],
+        shared=shared,
+        mask=(of_trunk | of_itself).unsqueeze(1),
+    )
+    return {"branches": found}
+
+
+def _most(values: torch.Tensor) -> int:
+    return int(values.max()) if len(values) else 0
+
+
+def attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    scaling: float,
+    branches: Branches,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' interface: query [1, heads, T, D], key and value [1, key-value heads, T, D] -> [1, T, heads, D]."""
+    (n, trunk), (m, branch) = branches.trunks, branches.branches
+    size = n * trunk + m * branch
+    laid = [_Lay.apply(x[0].transpose(0, 1), branches.places, size) for x in (query, key, value)]
+    # [n, heads, trunk, D] and [m, heads, branch, D].
+    of_trunks = [x[: n * trunk].unflatten(0, (n, trunk)).transpose(1, 2) for x in laid]
+    of_branches = [x[n * trunk :].unflatten(0, (m, branch)).transpose(1, 2) for x in laid]
+    times = query.shape[1] // key.shape[1]
+    answers = [_attend(*of_trunks, times, scaling, is_causal=True)]
+    if m:
+        keys, values = (
+            torch.cat([on_trunk[:, :, : branches.shared].index_select(0, branches.trunk_of), own], dim=2)
+            for on_trunk, own in zip(of_trunks[1:], of_branches[1:], strict=True)
+        )
+        answers.append(_attend(of_branches[0], keys, values, times, scaling, attn_mask=branches.mask))
+    flat = torch.cat([answer.transpose(1, 2).flatten(0, 1) for answer in answers])
+    return _Take.apply(flat, branches.places).unsqueeze(0), None
+
+
+def _attend(query, key, value, times: int, scaling: float, **which: Any) -> torch.Tensor:
+    """With each key-value head for `times` heads."""
+    key, value = (x.repeat_interleave(times, dim=1) if times > 1 else x for x in (key, value))
+    return scaled_dot_product_attention(query, key, value, scale=scaling, **which)
+
+
+class _Lay(torch.autograd.Function):
+    """Rows of `x`, [T, ...], at their `places` among `size` ones, 0 between. PyTorch's own gradient of indexing adds
+    row by row, where here each comes from one place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, places: torch.Tensor, size: int) -> torch.Tensor:
+        ctx.save_for_backward(places)
+        return x.new_zeros(size, *x.shape[1:]).index_copy_(0, places, x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (places,) = ctx.saved_tensors
+        return grad.index_select(0, places), None, None
+
+
+class _Take(torch.autograd.Function):
+    """The other way: the rows at `places`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(places)
+        ctx.size = len(x)
+        return x.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (places,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, places, grad), None
+
+
+# transformers makes no mask for an attention of another's.
+AttentionInterface.register(SHARED_PROMPTS, attention)
