@@ -18,6 +18,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from vt_ray.algorithms.packing import sequence_ids
+
 SHARED_PROMPTS = "shared_prompts"
 
 
@@ -43,10 +45,10 @@ def branches(position_ids: torch.Tensor) -> dict[str, Branches]:
         raise ValueError(f"{len(position_ids)} rows at once with learner.share_prompts: it takes one")
     positions = position_ids[0]
     device, tokens = positions.device, torch.arange(len(positions), device=positions.device)
-    begins = torch.ones(len(positions), dtype=torch.bool, device=device)
-    begins[1:] = positions[1:] != positions[:-1] + 1
-    starts, part_of = tokens[begins], begins.cumsum(0) - 1
-    lengths, seen = part_of.bincount(), positions[begins]
+    part_of = sequence_ids(positions)
+    lengths = part_of.bincount()
+    starts = lengths.cumsum(0) - lengths
+    seen = positions[starts]
     is_trunk = seen == 0
     num_trunks, num_branches = int(is_trunk.sum()), int((~is_trunk).sum())
     trunk, branch, shared = int(lengths[is_trunk].max()), _most(lengths[~is_trunk]), _most(seen)
