@@ -64,10 +64,10 @@ class Pretender:
             yield ticket
 
     @ray.method(concurrency_group="others")
-    def load(self, version, probe, arrivals):
+    def load(self, weights, probe, tolerance):
         self._may_die("load")
-        self.version = version
-        return Acknowledgement(self.name, version, {"w": sum(ray.get(arrivals))}, (-1.0,))
+        self.version = weights.version
+        return Acknowledgement(self.name, self.version, {"w": sum(ray.get(list(weights.buckets)))}, (-1.0,))
 
     @ray.method(concurrency_group="others")
     def busy_seconds(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +45,10 @@ def train_once(learner, encoder, problems):
     learner.sft_step([replace(e, token_weight=0.01) for e in examples])
 
 
+def as_sent(weights, buckets, probe_logprobs):
+    return Weights(weights.version, buckets, weights.checksums, probe_logprobs, weights.num_bytes)
+
+
 class Tampering:
     """A generator that takes up something else than the learner sent, the first `times` times."""
 
@@ -55,8 +61,7 @@ class Tampering:
             return self.generator.load(weights, probe)
         buckets = self.tamper(ray.get(list(weights.buckets)))
         sent = tuple(ray.put(bucket) for bucket in buckets)
-        tampered = Weights(weights.version, sent, weights.checksums, weights.probe_logprobs, weights.num_bytes)
-        return self.generator.load(tampered, probe)
+        return self.generator.load(as_sent(weights, sent, weights.probe_logprobs), probe)
 
 
 def keep_lm_head(buckets):
@@ -160,10 +165,44 @@ def test_log_probabilities_beyond_the_tolerance_are_refused(learner, generator, 
         def export_weights(self, version, probe, bucket_bytes):
             sent = learner.export_weights(version, probe, bucket_bytes)
             shifted = tuple(p - 0.01 for p in sent.probe_logprobs)
-            return Weights(version, sent.buckets, sent.checksums, shifted, sent.num_bytes)
+            return as_sent(sent, sent.buckets, shifted)
 
     with pytest.raises(SyncError, match=r"version 7.*0.01 nats"):
         sync_weights(ShiftedLearner(), generator, 7, probe, SyncConfig(logprob_tolerance=1e-3))
+
+
+def distrust(weights):
+    """The same bytes, and log-probabilities that they do not have."""
+    return as_sent(weights, weights.buckets, tuple(p - 1.0 for p in weights.probe_logprobs))
+
+
+def corrupt(weights):
+    buckets = flip_a_bit(ray.get(list(weights.buckets)))
+    return as_sent(weights, tuple(ray.put(bucket) for bucket in buckets), weights.probe_logprobs)
+
+
+@pytest.mark.parametrize("spoil", [corrupt, distrust])
+def test_what_is_in_flight_stands_still_until_the_weights_are_proven(
+    learner, generator, probe, encoder, problems, spoil
+):
+    """Decoding goes on under a good load; under a bad one no group is ever whole, and no token bears its version."""
+    generator.load(learner.export_weights(20, probe, 1 << 26), probe)
+    prompts = encoder.prompts(problems.train[:4], 4, ("standing still",))
+    with ThreadPoolExecutor(1) as thread:
+        handles = thread.submit(list, generator.generate(prompts, Sampling(1.0, 1.0, 0, 100)))
+        time.sleep(0.1)
+        generator.load(spoil(learner.export_weights(21, probe, 1 << 26)), probe)
+        time.sleep(0.1)
+        before = generator.generator.busy_seconds()["generator_0"]
+        time.sleep(1.0)
+        worked_s, done = generator.generator.busy_seconds()["generator_0"] - before, handles.done()
+        generator.load(learner.export_weights(22, probe, 1 << 26), probe)
+        groups = ray.get(handles.result(timeout=60))
+    assert worked_s < 0.1 and not done
+    runs = [dict(c.version_runs) for group in groups for c in group.completions]
+    assert any(22 in versions for versions in runs)
+    if spoil is corrupt:
+        assert not any(21 in versions for versions in runs)
 
 
 def test_checkpoint_on_disk_is_loaded_byte_for_byte(learner, generator, tmp_path, probe):

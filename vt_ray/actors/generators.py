@@ -6,13 +6,13 @@ prompts --Dealing, in chunks--> actor.submit      actor.stream --(Rollouts, tick
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
 import ray
-from ray.actor import ActorHandle
 
 from vt_ray.actors.dealing import Dealing
 from vt_ray.actors.generator_seats import GeneratorSeats, Load
@@ -20,7 +20,7 @@ from vt_ray.actors.generator_streams import Streams
 from vt_ray.actors.logs import redirect_output
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
 from vt_ray.engines.order import Order
-from vt_ray.engines.weights import checkpoint_buckets, compare_checksums, compare_logprobs
+from vt_ray.engines.weights import SyncError, checkpoint_buckets, compare_checksums, prove
 from vt_ray.interfaces import Acknowledgement, Handle, PromptFeed, Weights
 from vt_ray.read_ahead import abandoned
 from vt_ray.records import Prompt, Sampling
@@ -71,12 +71,23 @@ class GeneratorActor:
                 del self._orders[call]
 
     @ray.method(concurrency_group="weights")
-    def load(self, version: int, probe: list[int], arrivals: list[Handle]) -> Acknowledgement:
-        """Handles in a list are not waited for by Ray: each is loaded as it comes."""
+    def load(self, weights: Weights, probe: list[int], tolerance: float) -> Acknowledgement:
+        """Handles within an object are not waited for by Ray: each is loaded as it comes.
+
+        With weights that it cannot prove to be the ones sent, the engine stands still until the next load.
+        """
+        arrivals = (ray.get(bucket) for bucket in weights.buckets)
         place = int(self.name.rpartition("_")[2])
-        held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
-        logprobs = tuple(self.engine.token_logprobs(probe))
-        return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
+        held = self.engine.load_weights(arrivals, weights.version, place)
+        unknown = [math.nan] * (len(probe) - 1)
+        logprobs = tuple(unknown if self.engine.loop.paused else self.engine.token_logprobs(probe))
+        ack = Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
+        try:
+            prove(weights, ack, tolerance)
+        except SyncError:
+            # The driver finds the same, and says so.
+            self.engine.pause()
+        return ack
 
     @ray.method(concurrency_group="weights")
     def load_checkpoint(self, folder: Path, version: int) -> None:
@@ -139,15 +150,12 @@ class RayGenerator:
             streams.close()
 
     def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
-        def check(ack: Acknowledgement) -> None:
-            compare_checksums(weights.checksums, ack.checksums, weights.version, ack.holder)
-            tolerance = self.logprob_tolerance
-            compare_logprobs(weights.probe_logprobs, ack.probe_logprobs, tolerance, weights.version, ack.holder)
-
-        def send(actor: ActorHandle) -> ray.ObjectRef:
-            return actor.load.remote(weights.version, list(probe), list(weights.buckets))
-
-        return list(self.seats.load(Load(send, check)).values())
+        tolerance = self.logprob_tolerance
+        load = Load(
+            lambda actor: actor.load.remote(weights, list(probe), tolerance),
+            lambda ack: prove(weights, ack, tolerance),
+        )
+        return list(self.seats.load(load).values())
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         # The actor itself compares what it holds with the files.

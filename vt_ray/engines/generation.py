@@ -123,14 +123,21 @@ class GenerationEngine:
 
         The checksums are read from the engine, not from what arrives: a tensor that was sent but not taken up
         (a tied lm_head, say) shows its old value. Arrivals are asked for one by one. `place` is this engine's among
-        all generators.
+        all generators. Where it does not hold what the buckets say of themselves, no token is sampled until the next
+        load.
         """
-        held = receive(self.llm, arrivals, place)
+        held, faithful = receive(self.llm, arrivals, place)
         # What is in flight holds on to its keys and values, old as they are: no new request will find them (`admit`).
         if not self.loop.in_flight and not self.llm.reset_prefix_cache():
             raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use, though nothing runs")
         self._set_version(version)
+        self.loop.paused = not faithful
         return held
+
+    @on_engine_thread
+    def pause(self) -> None:
+        """No token is sampled until the next load."""
+        self.loop.paused = True
 
     @on_engine_thread
     def sleep(self) -> None:

@@ -29,12 +29,14 @@ class Notice:
     update: dict[str, Any]
 
 
-def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> dict[str, int | None]:
-    """Replace the weights that arrive, bucket by bucket as they come, and read back the checksums of what is held.
+def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> tuple[dict[str, int | None], bool]:
+    """Replace the weights that arrive, bucket by bucket as they come, and read back the checksums of what is held;
+    and whether they are those that the buckets give their tensors. A notice gives none.
 
     `place` is this engine's among the generators, which are told the same.
     """
     names: list[str] = []
+    sent: dict[str, int] = {}
     started = False
     for arrival in arrivals:
         if isinstance(arrival, Notice):
@@ -43,11 +45,12 @@ def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> di
         if not started:
             llm.collective_rpc(begin_load)
             started = True
-        names += [entry.name for entry in arrival.entries]
+        sent.update((entry.name, entry.checksum) for entry in arrival.entries)
         _hand_over(llm, arrival)
     if started:
         llm.collective_rpc(finish_load)
-    return held_checksums(llm, names)
+    held = held_checksums(llm, [*names, *sent])
+    return held, all(held.get(name) == total for name, total in sent.items())
 
 
 def held_checksums(llm: Any, names: Iterable[str]) -> dict[str, int | None]:

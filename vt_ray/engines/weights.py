@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from vt_ray.algorithms.checksum import checksum
+from vt_ray.interfaces import Acknowledgement, Weights
 
 EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 Item = TypeVar("Item")
@@ -101,6 +102,14 @@ def checkpoint_tensors(folder: Path) -> Iterator[NamedTensor]:
             for name in tensors.keys():  # noqa: SIM118 (not a dict)
                 names = (name, LM_HEAD) if tied and name == EMBEDDING else (name,)
                 yield names, tensors.get_tensor(name)
+
+
+def prove(weights: Weights, ack: Acknowledgement, tolerance: float) -> float:
+    """The gap of a generator that holds exactly `weights`; SyncError, with its name, for any other."""
+    if ack.version != weights.version:
+        raise SyncError(f"weight sync of version {weights.version}: {ack.holder} acknowledges version {ack.version}")
+    compare_checksums(weights.checksums, ack.checksums, weights.version, ack.holder)
+    return compare_logprobs(weights.probe_logprobs, ack.probe_logprobs, tolerance, weights.version, ack.holder)
 
 
 def compare_checksums(expected: dict[str, int], loaded: Mapping[str, int | None], version: int, holder: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vt_ray.config import SyncConfig
-from vt_ray.engines.weights import SyncError, compare_checksums, compare_logprobs
+from vt_ray.engines.weights import SyncError, prove
 from vt_ray.interfaces import Generator, Learner
 
 
@@ -29,8 +29,9 @@ def sync_weights(
     """Send the learner's weights as `version` to every generator and prove that each holds exactly them.
 
     Each generator reads back what its engine holds, tied tensors too, and both sides' log-probabilities of the
-    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails the learner exports anew,
-    once, to all generators. Raises SyncError, with version, generator and tensors, if that fails too.
+    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails, that generator stands
+    still and the learner exports anew, once, to all. Raises SyncError, with version, generator and tensors, if that
+    fails too.
     """
     start = time.monotonic()
     num_bytes, gap, failure = _attempt(learner, generator, version, probe, sync)
@@ -49,19 +50,11 @@ def _attempt(
     """Bytes sent, the worst generator's gap, and what a generator failed to prove."""
     weights = learner.export_weights(version, probe, sync.bucket_mb << 20)
     acks = generator.load(weights, probe)
-    gap = 0.0
     try:
         if not acks:
             raise SyncError(f"weight sync of version {version}: no generator acknowledges it")
-        for ack in acks:
-            if ack.version != version:
-                raise SyncError(f"weight sync of version {version}: {ack.holder} acknowledges version {ack.version}")
-            compare_checksums(weights.checksums, ack.checksums, version, ack.holder)
-            found = compare_logprobs(
-                weights.probe_logprobs, ack.probe_logprobs, sync.logprob_tolerance, version, ack.holder
-            )
-            gap = max(gap, found)
+        gap = max(prove(weights, ack, sync.logprob_tolerance) for ack in acks)
     except SyncError as error:
         # Its traceback would keep the buckets in the object store while the next ones come.
-        return weights.num_bytes, gap, error.with_traceback(None)
+        return weights.num_bytes, 0.0, error.with_traceback(None)
     return weights.num_bytes, gap, None
