@@ -58,7 +58,8 @@ def launch(config: Config) -> None:
     from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_problems
     from vt_ray.plan import print_plan
     from vt_ray.run_folder import RunFolder
-    from vt_ray.validate import refuse_missing_gpus, validate
+    from vt_ray.validate import validate
+    from vt_ray.validate.machine import refuse_missing_gpus
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)

@@ -184,6 +184,12 @@ def test_metrics_that_were_changed_are_found_out(run, change, said):
     assert any(said in fault for fault in faults(run)), faults(run)
 
 
+def test_a_line_that_a_killed_run_has_half_written_is_no_line(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "math", "st')
+    assert faults(run) == []
+
+
 def test_a_step_without_rollouts_is_found_out(run):
     (run / "rollouts/math/step_000002.parquet").unlink()
     assert faults(run) == ["no rollouts of steps [2]"]

@@ -9,7 +9,8 @@ from hydra.errors import HydraException
 
 from vt_ray.config import Config, ConfigError, CurriculumConfig, DataConfig, StageConfig, config_hash, to_config
 from vt_ray.main import CONF
-from vt_ray.validate import refuse_missing_gpus, validate
+from vt_ray.validate import validate
+from vt_ray.validate.machine import refuse_missing_gpus
 
 NAN, INF = float("nan"), float("inf")
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -10,7 +10,7 @@ import pytest
 import vt_ray
 
 PACKAGE = Path(vt_ray.__file__).parent
-ROOMS = ("algorithms", "verify", "data", "spectrum_phase", "signal_phase", "evaluation", "report")
+ROOMS = ("algorithms", "verify", "data", "spectrum_phase", "signal_phase", "evaluation", "report", "validate")
 SINGLE = [
     "records",
     "config",
@@ -19,7 +19,6 @@ SINGLE = [
     "checkpoint",
     "tracking",
     "run_folder",
-    "validate",
     "plan",
     "sinks",
     "follower",

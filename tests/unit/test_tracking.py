@@ -320,7 +320,7 @@ def test_bad_tracking_is_refused_with_the_remedy(monkeypatch):
     assert "tracking.wandb_mode='of' must be one of online, offline" in refused(wandb_mode="of")
     assert "sqlite:////folder/mlflow.db" in refused(mlflow_uri="file:///tmp/mlruns")
     assert "tracking.project is empty" in refused(project="")
-    monkeypatch.setattr("vt_ray.validate.find_spec", lambda module: None)
+    monkeypatch.setattr("vt_ray.validate.machine.find_spec", lambda module: None)
     message = refused(sinks=["wandb"])
     assert "module wandb, which is not installed" in message and "vt-ray[tracking]" in message
 

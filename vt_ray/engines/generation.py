@@ -6,6 +6,7 @@ buckets --reload, between two steps--> engine --> checksums of what it really ho
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,9 @@ class GenerationEngine:
             raise _in_our_words(error, self.spec) from error
         self.tokenizer = self.llm.get_tokenizer()
         self._set_version(-1)
+        # What is there now stays: the collector of garbage need not walk it over and over.
+        gc.collect()
+        gc.freeze()
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[Rollouts]:
         """Continuous batching over all samples of all prompts; yields each question when its last sample ends."""

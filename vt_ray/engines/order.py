@@ -91,6 +91,8 @@ class Order:
             max_tokens=min(sampling.max_tokens, room),
             seed=seed,
             logprobs=0,
+            # Three lists a completion, where there would be objects for each token.
+            flat_logprobs=True,
             # Text is made once, of all tokens; nor is anything else wanted before the last.
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -100,14 +102,15 @@ class Order:
     def _completion(self, sample: int, finished: Finished) -> Completion:
         output = finished.output.outputs[0]
         token_ids = list(output.token_ids)
-        logprobs = [step[token].logprob for step, token in zip(output.logprobs, token_ids, strict=True)]
+        if output.logprobs.token_ids != token_ids:
+            raise RuntimeError(f"the engine's log-probabilities of sample {sample} are not those of its tokens")
         cut = output.finish_reason == "length"
         # The token that ends a completion is none of its text.
         spoken = token_ids if cut else token_ids[:-1]
         return Completion(
             sample=sample,
             token_ids=np.array(token_ids, np.int32),
-            rollout_logprobs=np.array(logprobs, np.float32),
+            rollout_logprobs=np.array(output.logprobs.logprobs, np.float32),
             text=self._tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False),
             finish_reason="length" if cut else "stop",
             version_runs=tuple((int(span.version), span.end - span.start) for span in output.weight_versions),

@@ -1,0 +1,226 @@
+"""Where and how a run computes: model, cluster, learner, the way of the weights, the verifier's limits, trackers."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from vt_ray.config import ATTENTIONS, TRANSPORTS, Config, ConfigError
+from vt_ray.placement import asked, gpus_asked, place
+from vt_ray.sinks import MODULES
+from vt_ray.validate.rules import Problems, at_least, one_of
+from vt_ray.verify.limits import BACKENDS
+
+
+def refuse_missing_gpus(config: Config) -> None:
+    """A local run that asks for more GPUs than this machine has would wait for ever."""
+    cluster = config.cluster
+    if gpus_asked(cluster) == 0 or cluster.ray_address is not None:
+        return
+    import torch
+
+    there = torch.cuda.device_count()
+    if gpus_asked(cluster) > there:
+        raise ConfigError(
+            f"cluster asks for {asked(cluster)}, this machine has {there}: set cluster.ray_address=auto inside a Ray "
+            "cluster that has them, or take cluster=local"
+        )
+
+
+def model(c: Config) -> Problems:
+    m = c.model
+    yield from one_of("model.source", m.source, ("scratch", "smollm2", "hf"))
+    yield from one_of("model.dtype", m.dtype, ("float32", "bfloat16"))
+    yield from one_of("model.attention", m.attention, ATTENTIONS)
+    if m.source == "hf" and not m.path:
+        yield "model.path is empty: give the folder or hub name, model=hf model.path=..."
+    if m.attention in ATTENTIONS[1:] and (m.dtype != "bfloat16" or not c.cluster.gpus_per_learner):
+        yield f"model.attention={m.attention} needs model.dtype=bfloat16 and a GPU: take model.attention=sdpa"
+    if m.attention in ATTENTIONS[1:] and c.learner.rows_per_batch > 1:
+        yield (
+            f"learner.rows_per_batch={c.learner.rows_per_batch} with model.attention={m.attention}: it tells "
+            "packed sequences apart in a batch of one row only; set it to 1 and raise learner.row_tokens"
+        )
+    if m.attention == "torch_varlen" and c.learner.sequence_parallel_size > 1:
+        yield (
+            f"learner.sequence_parallel_size={c.learner.sequence_parallel_size} with model.attention=torch_varlen: a "
+            "rank knows the bounds of its own slice only; take model.attention=sdpa"
+        )
+    if m.dtype == "bfloat16" and c.signal.sync.logprob_tolerance < 0.01:
+        yield (
+            f"signal.sync.logprob_tolerance={c.signal.sync.logprob_tolerance:g} is below the rounding of "
+            "model.dtype=bfloat16 (about 0.01 nats): set it to 0.1; byte checksums stay exact"
+        )
+    if m.source == "scratch":
+        yield from _scratch_shape(c)
+
+
+def _scratch_shape(c: Config) -> Problems:
+    m = c.model
+    for name in ("hidden_size", "intermediate_size", "num_layers", "num_heads"):
+        yield from at_least(f"model.{name}", getattr(m, name), 1)
+    if min(m.hidden_size, m.num_heads) < 1:
+        return
+    if m.hidden_size % m.num_heads or (m.hidden_size // m.num_heads) % 32:
+        yield (
+            f"model.hidden_size={m.hidden_size} over model.num_heads={m.num_heads} must give a multiple of 32: "
+            "vLLM's attention takes no other head size"
+        )
+    if c.cluster.tensor_parallel_size > 0 and m.num_heads % c.cluster.tensor_parallel_size:
+        yield (
+            f"cluster.tensor_parallel_size={c.cluster.tensor_parallel_size} must divide model.num_heads={m.num_heads}: "
+            "each worker holds whole heads"
+        )
+    if m.vocab_size < 260 + 4:
+        yield f"model.vocab_size={m.vocab_size} is below 264 (256 bytes and 4 special tokens, with room): raise it"
+    if c.context_tokens > m.max_position_embeddings:
+        yield (
+            f"data.max_prompt_tokens + the longest completion = {c.context_tokens} exceeds "
+            f"model.max_position_embeddings={m.max_position_embeddings}: raise it, or shorten a stage"
+        )
+
+
+def cluster(c: Config) -> Problems:
+    k = c.cluster
+    for name in ("num_generators", "num_learners", "num_verifiers", "tensor_parallel_size", "kv_cache_gb"):
+        yield from at_least(f"cluster.{name}", getattr(k, name), 1)
+    for name in ("generator_threads", "learner_threads", "max_num_seqs"):
+        yield from at_least(f"cluster.{name}", getattr(k, name), 1)
+    for name in ("gpus_per_generator", "gpus_per_learner"):
+        yield from at_least(f"cluster.{name}", getattr(k, name), 0)
+    if k.gpus_per_learner > 1:
+        yield f"cluster.gpus_per_learner={k.gpus_per_learner}: a rank drives one GPU: raise num_learners"
+    if k.gpus_per_generator and k.tensor_parallel_size != k.gpus_per_generator:
+        yield (
+            f"cluster.tensor_parallel_size={k.tensor_parallel_size} must equal the generator's GPUs "
+            f"(cluster.gpus_per_generator={k.gpus_per_generator}): set both to the same number"
+        )
+    for name in ("cpus_per_actor", "object_store_gb", "startup_timeout_s", "resources_timeout_s"):
+        if not getattr(k, name) > 0:
+            yield f"cluster.{name}={getattr(k, name)} must be above 0"
+    for name in ("cpu_hour_price", "gpu_hour_price"):
+        yield from at_least(f"cluster.{name}", getattr(k, name), 0)
+    if not 0 < k.gpu_memory_utilization <= 1:
+        yield f"cluster.gpu_memory_utilization={k.gpu_memory_utilization} must lie in (0, 1]: 0.85 is usual"
+
+
+def placement(c: Config) -> Problems:
+    k = c.cluster
+    yield from at_least("cluster.num_nodes", k.num_nodes, 1)
+    yield from at_least("cluster.gpus_per_node", k.gpus_per_node, 0)
+    if k.num_nodes > 1 and not k.gpus_per_node and gpus_asked(k):
+        yield f"cluster.num_nodes={k.num_nodes} with cluster.gpus_per_node=0: say how many GPUs a node has, 8 is usual"
+    elif min(k.num_nodes, k.num_generators, k.num_learners) > 0:
+        try:
+            place(k)
+        except ConfigError as error:
+            yield str(error)
+    if not k.colocate:
+        return
+    if k.num_generators != k.num_learners or k.gpus_per_generator != k.gpus_per_learner or k.gpus_per_generator > 1:
+        yield (
+            f"cluster.colocate pairs a generator with a learner rank on one GPU, but cluster asks for {asked(k)}: set "
+            "num_generators = num_learners and gpus_per_generator = gpus_per_learner = 1 (0 rehearses without a GPU)"
+        )
+    if c.learner.zero_stage not in (1, 2):
+        yield (
+            f"learner.zero_stage={c.learner.zero_stage} with cluster.colocate: DeepSpeed puts its states aside under "
+            "ZeRO 1 and 2, and under 3 with its own fused Adam only, which is not built here: set it to 1 or 2"
+        )
+
+
+def learner(c: Config) -> Problems:
+    learner, size = c.learner, c.learner.sequence_parallel_size
+    yield from one_of("learner.zero_stage", learner.zero_stage, (0, 1, 2, 3))
+    if learner.offload_optimizer and learner.zero_stage == 0:
+        yield "learner.offload_optimizer=true needs ZeRO: set learner.zero_stage to 1, 2 or 3"
+    if learner.offload_parameters and learner.zero_stage != 3:
+        yield f"learner.offload_parameters=true needs learner.zero_stage=3, not {learner.zero_stage}"
+    if learner.share_prompts and (size > 1 or learner.rows_per_batch > 1 or c.model.attention != "sdpa"):
+        yield (
+            f"learner.share_prompts=true with learner.sequence_parallel_size={size}, learner.rows_per_batch="
+            f"{learner.rows_per_batch} and model.attention={c.model.attention}: its attention takes one "
+            "row, on one rank; take 1, 1 and sdpa, and raise learner.row_tokens"
+        )
+    if learner.compile and (learner.zero_stage == 3 or size > 1):
+        yield (
+            f"learner.compile=true with learner.zero_stage={learner.zero_stage} and learner.sequence_parallel_size="
+            f"{size}: gathers and exchanges inside a layer are not compiled; take zero_stage <= 2 and size 1"
+        )
+    for name, limit in (("row_tokens", 16), ("rows_per_batch", 1), ("logprob_chunk_tokens", 1)):
+        yield from at_least(f"learner.{name}", getattr(learner, name), limit)
+    yield from at_least("learner.sequence_parallel_size", size, 1)
+    if size <= 1:
+        return
+    if c.cluster.num_learners % size:
+        yield (
+            f"learner.sequence_parallel_size={size} does not divide cluster.num_learners={c.cluster.num_learners}: "
+            f"{size} ranks share each row"
+        )
+    if learner.rows_per_batch != 1:
+        yield (
+            f"learner.rows_per_batch={learner.rows_per_batch} with learner.sequence_parallel_size={size}: ranks share "
+            "one row at a time; set it to 1"
+        )
+    if c.signal.mgpo.ratio == "sequence":
+        yield (
+            f"signal.mgpo.ratio=sequence with learner.sequence_parallel_size={size}: a rank holds a slice of each "
+            "sequence only; take ratio=token, or size 1"
+        )
+
+
+def transport(c: Config) -> Problems:
+    k, transport = c.cluster, c.signal.sync.transport
+    yield from one_of("signal.sync.transport", transport, TRANSPORTS)
+    if transport in ("nccl", "ipc") and not (k.gpus_per_generator and k.gpus_per_learner):
+        yield (
+            f"signal.sync.transport={transport} carries weights from GPU to GPU, but cluster asks for {asked(k)}: give "
+            "generators and learners GPUs, or set it to auto or object_store"
+        )
+    elif transport == "nccl" and k.colocate:
+        yield (
+            "signal.sync.transport=nccl with cluster.colocate: two of its ranks would share a GPU, which NCCL refuses: "
+            "set it to auto, ipc or object_store"
+        )
+    elif transport == "ipc" and not k.colocate:
+        yield (
+            "signal.sync.transport=ipc without cluster.colocate: a generator can only open the memory of a learner on "
+            "its own GPU: set it to auto, nccl or object_store"
+        )
+
+
+def verify(c: Config) -> Problems:
+    for name in ("test_timeout_s", "completion_timeout_s", "memory_mb", "output_kb", "math_timeout_s"):
+        value = getattr(c.verify, name)
+        if not value > 0:
+            yield f"verify.{name}={value} must be above 0"
+    sandbox = c.verify.sandbox
+    yield from one_of("verify.sandbox.backend", sandbox.backend, ("auto", *BACKENDS, "remote"))
+    if (sandbox.backend == "remote") != bool(sandbox.remote_url):
+        yield (
+            f"verify.sandbox.backend={sandbox.backend} with verify.sandbox.remote_url={sandbox.remote_url!r}: "
+            "a remote sandbox needs both backend=remote and the server's address"
+        )
+    if sandbox.recycle_after < 1:
+        yield f"verify.sandbox.recycle_after={sandbox.recycle_after} must be at least 1"
+
+
+def tracking(c: Config) -> Problems:
+    t = c.tracking
+    for sink in t.sinks:
+        yield from one_of("tracking.sinks", sink, tuple(MODULES))
+        if t.sinks.count(sink) > 1:
+            yield f"tracking.sinks={t.sinks} names {sink} more than once: once is enough"
+        for module in MODULES.get(sink, ()):
+            if find_spec(module) is None:
+                yield (
+                    f"tracking.sinks={t.sinks} needs the module {module}, which is not installed: "
+                    "pip install 'vt-ray[tracking]', or leave it out"
+                )
+    yield from one_of("tracking.wandb_mode", t.wandb_mode, ("online", "offline"))
+    if not t.project:
+        yield "tracking.project is empty: name W&B's project and MLflow's experiment, such as vt_ray"
+    if t.mlflow_uri and ("://" not in t.mlflow_uri or t.mlflow_uri.startswith("file:")):
+        yield (
+            f"tracking.mlflow_uri={t.mlflow_uri!r} must be a server or a database (MLflow no longer writes plain "
+            "folders): http://host:5000, sqlite:////folder/mlflow.db, or empty for mlflow.db in the run's folder"
+        )

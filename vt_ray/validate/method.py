@@ -1,0 +1,113 @@
+"""What a run does: its data, the spectrum phase, MGPO, its tracker, the evaluation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from vt_ray.config import (
+    ADVANTAGE_NORMS,
+    AGGREGATIONS,
+    CONTROLS,
+    ESTIMATORS,
+    RATIOS,
+    SCHEDULES_OF_STEPS,
+    Config,
+    ConfigError,
+)
+from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
+from vt_ray.spectrum_phase.fusion import fusion_weights
+from vt_ray.validate.rules import Problems, at_least, one_of, optimizer, pass_at_k, sampling
+
+
+def run(c: Config) -> Problems:
+    if not re.fullmatch(r"[\w.=,+\[\]{}:@%-]+", c.run_name) or c.run_name in (".", "..", "phases"):
+        yield f"run_name={c.run_name!r} must be a plain folder name (and not 'phases'): letters, digits, . _ - ="
+    if not 0 <= c.seed < 2**31:
+        yield f"seed={c.seed} must lie in 0..2^31-1: choose a smaller one"
+
+
+def data(c: Config) -> Problems:
+    d = c.data
+    for subdomain in d.subdomains:
+        yield from one_of("data.subdomains", subdomain, SUBDOMAINS)
+    if not d.levels:
+        yield "data.levels is empty: give at least one of 1, 2, 3"
+    for level in d.levels:
+        yield from one_of("data.levels", level, LEVELS)
+    for split in ("train", "probe", "test"):
+        count, files = getattr(d, f"{split}_per_subdomain"), getattr(d, f"{split}_files")
+        yield from at_least(f"data.{split}_per_subdomain", count, 0)
+        if count == 0 and not files:
+            yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
+        for source in files:
+            if not Path(source.path).is_file():
+                yield f"data.{split}_files: {source.path!r} is no file: give a parquet, .json or .jsonl file"
+    yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
+
+
+def spectrum(c: Config) -> Problems:
+    sft, probe = c.spectrum.sft, c.spectrum.probe
+    for name in ("steps", "batch_size", "checkpoint_every", "max_tokens"):
+        yield from at_least(f"spectrum.sft.{name}", getattr(sft, name), 1)
+    if c.data.train_per_subdomain and not c.data.train_files:
+        for style in sft.styles:
+            yield from one_of("spectrum.sft.styles", style, STYLES)
+    yield from optimizer("spectrum.sft.optimizer", sft.optimizer)
+    yield from pass_at_k("spectrum.probe", probe.k, probe.samples)
+    yield from sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)
+    if c.spectrum.fusion.weights and not c.data.probe_files:
+        try:
+            fusion_weights(c.spectrum.fusion.weights, sorted(c.data.subdomains))
+        except ConfigError as error:
+            yield str(error)
+
+
+def signal(c: Config) -> Problems:
+    s = c.signal
+    if not 0 <= s.mgpo.lam < float("inf"):
+        yield f"signal.mgpo.lam={s.mgpo.lam} must be finite and >= 0: 0 is GRPO, the sweep is 0, 0.5, 1, 2"
+    if not 0 < s.mgpo.clip_low < 1 or not s.mgpo.clip_high > 0:
+        yield (
+            f"signal.mgpo.clip_low={s.mgpo.clip_low} must lie in (0, 1) and clip_high={s.mgpo.clip_high} above 0: "
+            "0.2 and 0.2 are usual"
+        )
+    yield from one_of("signal.mgpo.ratio", s.mgpo.ratio, RATIOS)
+    yield from one_of("signal.mgpo.aggregation", s.mgpo.aggregation, AGGREGATIONS)
+    yield from one_of("signal.mgpo.advantage_norm", s.mgpo.advantage_norm, ADVANTAGE_NORMS)
+    for name in ("kl_coef", "importance_cap"):
+        yield from at_least(f"signal.mgpo.{name}", getattr(s.mgpo, name), 0)
+    yield from one_of("signal.schedule", s.schedule, SCHEDULES_OF_STEPS)
+    yield from at_least("signal.max_staleness", s.max_staleness, 1)
+    if s.schedule == "pipelined" and c.cluster.colocate:
+        yield (
+            "signal.schedule=pipelined with cluster.colocate=true: a GPU that is shared cannot generate while it "
+            "learns; take signal.schedule=on_policy, or a cluster whose generators have GPUs of their own"
+        )
+    if not 0 <= s.seed < 2**31:
+        yield f"signal.seed={s.seed} must lie in 0..2^31-1: choose a smaller one"
+    yield from one_of("signal.control", s.control, CONTROLS)
+    if s.control == "sft":
+        yield from at_least("signal.control_sft_steps", s.control_sft_steps, 1)
+    yield from optimizer("signal.optimizer", s.optimizer)
+    yield from at_least("signal.checkpoint_every", s.checkpoint_every, 1)
+    yield from at_least("signal.keep_checkpoints", s.keep_checkpoints, 1)
+    yield from at_least("signal.sync.probe_tokens", s.sync.probe_tokens, 2)
+    yield from at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
+    if not s.sync.logprob_tolerance > 0:
+        yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 for float32"
+
+
+def tracker(c: Config) -> Problems:
+    yield from one_of("tracker.estimator", c.tracker.estimator, ESTIMATORS)
+    if not 0 < c.tracker.decay <= 1:
+        yield f"tracker.decay={c.tracker.decay} must lie in (0, 1]: 1 never forgets, 0.9 halves a count in 7 versions"
+    if not c.tracker.prior > 0:
+        yield f"tracker.prior={c.tracker.prior} must be above 0: 1 is a uniform prior"
+
+
+def evaluation(c: Config) -> Problems:
+    e = c.evaluation
+    yield from pass_at_k("evaluation", e.k, min(e.samples, e.code_samples))
+    yield from sampling("evaluation", e.temperature, e.top_p, e.max_new_tokens)
+    yield from sampling("evaluation (code)", e.code_temperature, e.top_p, e.max_new_tokens)
