@@ -21,14 +21,12 @@ LEARNING_RATE = 1e-6
 
 @dataclass(frozen=True)
 class Setting:
-    """`micro_batch`: completions that TRL computes at once, the faster of whole batch and parts; `row_tokens`: tokens
-    that we do. `steps` of a block."""
+    """`micro_batch`: completions that TRL computes at once, the faster of whole batch and parts. `steps` of a block."""
 
     model: str
     prompts: int
     max_new_tokens: int
     micro_batch: int
-    row_tokens: int
     warm_up: int
     steps: int
     group_size: int = 8
@@ -83,7 +81,6 @@ def composed(setting: Setting, steps: int) -> Config:
         *("experiment=demo", f"model={setting.model}", f"curriculum.stages=[{stage}]", "signal.mgpo.lam=0"),
         *(f"signal.optimizer.lr={LEARNING_RATE}", "signal.optimizer.warmup_steps=0", "cluster.num_verifiers=1"),
         *(f"cluster.generator_threads={THREADS}", f"cluster.learner_threads={THREADS}"),
-        *("learner.share_prompts=true", "learner.rows_per_batch=1", f"learner.row_tokens={setting.row_tokens}"),
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return to_config(compose("config", overrides))

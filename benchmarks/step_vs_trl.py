@@ -43,8 +43,8 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 SETTINGS = {
-    "tiny": Setting("scratch_qwen2", 16, 32, micro_batch=128, row_tokens=8192, warm_up=3, steps=10),
-    "smollm2": Setting("smollm2_135m", 4, 96, micro_batch=8, row_tokens=1024, warm_up=1, steps=2),
+    "tiny": Setting("scratch_qwen2", 16, 32, micro_batch=128, warm_up=3, steps=10),
+    "smollm2": Setting("smollm2_135m", 4, 96, micro_batch=8, warm_up=1, steps=2),
 }
 
 

@@ -139,7 +139,7 @@ def learner(c: Config) -> Problems:
         yield (
             f"learner.share_prompts=true with learner.sequence_parallel_size={size}, learner.rows_per_batch="
             f"{learner.rows_per_batch} and model.attention={c.model.attention}: its attention takes one "
-            "row, on one rank; take 1, 1 and sdpa, and raise learner.row_tokens"
+            "row, on one rank; take 1, 1 and sdpa, or learner.share_prompts=false"
         )
     if learner.compile and (learner.zero_stage == 3 or size > 1):
         yield (
