@@ -60,11 +60,11 @@ class StandInGenerator:
         del self.waiting[call]
 
     @ray.method(concurrency_group="weights")
-    def load(self, weights, probe, tolerance):
+    def load(self, version, probe, arrivals):
         from vt_ray.interfaces import Acknowledgement
 
-        self.version = weights.version
-        return Acknowledgement(self.name, self.version, {}, (0.0,) * (len(probe) - 1))
+        self.version = version
+        return Acknowledgement(self.name, version, {}, (0.0,) * (len(probe) - 1))
 
 
 def ready_made(sample: int, tokens: int) -> Completion:

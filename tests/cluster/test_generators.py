@@ -64,10 +64,13 @@ class Pretender:
             yield ticket
 
     @ray.method(concurrency_group="others")
-    def load(self, weights, probe, tolerance):
+    def load(self, version, probe, arrivals):
         self._may_die("load")
-        self.version = weights.version
-        return Acknowledgement(self.name, self.version, {"w": sum(ray.get(list(weights.buckets)))}, (-1.0,))
+        self.version = version
+        return Acknowledgement(self.name, version, {"w": sum(ray.get(arrivals))}, (-1.0,))
+
+    def pause(self):
+        self.paused = True
 
     @ray.method(concurrency_group="others")
     def busy_seconds(self):

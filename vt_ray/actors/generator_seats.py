@@ -34,7 +34,7 @@ class Load:
     """How an actor is given weights, and what its answer must show; `check` raises SyncError."""
 
     send: Callable[[ActorHandle], ray.ObjectRef]
-    check: Callable[[Any], Any]
+    check: Callable[[Any], None]
 
 
 @dataclass

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 import ray
+from ray.actor import ActorHandle
 
 from vt_ray.actors.dealing import Dealing
 from vt_ray.actors.generator_seats import GeneratorSeats, Load
@@ -71,23 +72,18 @@ class GeneratorActor:
                 del self._orders[call]
 
     @ray.method(concurrency_group="weights")
-    def load(self, weights: Weights, probe: list[int], tolerance: float) -> Acknowledgement:
-        """Handles within an object are not waited for by Ray: each is loaded as it comes.
-
-        With weights that it cannot prove to be the ones sent, the engine stands still until the next load.
-        """
-        arrivals = (ray.get(bucket) for bucket in weights.buckets)
+    def load(self, version: int, probe: list[int], arrivals: list[Handle]) -> Acknowledgement:
+        """Handles in a list are not waited for by Ray: each is loaded as it comes."""
         place = int(self.name.rpartition("_")[2])
-        held = self.engine.load_weights(arrivals, weights.version, place)
+        held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
+        # Weights that are not those of the buckets answer nothing.
         unknown = [math.nan] * (len(probe) - 1)
         logprobs = tuple(unknown if self.engine.loop.paused else self.engine.token_logprobs(probe))
-        ack = Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
-        try:
-            prove(weights, ack, tolerance)
-        except SyncError:
-            # The driver finds the same, and says so.
-            self.engine.pause()
-        return ack
+        return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
+
+    @ray.method(concurrency_group="weights")
+    def pause(self) -> None:
+        self.engine.pause()
 
     @ray.method(concurrency_group="weights")
     def load_checkpoint(self, folder: Path, version: int) -> None:
@@ -150,12 +146,22 @@ class RayGenerator:
             streams.close()
 
     def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
-        tolerance = self.logprob_tolerance
-        load = Load(
-            lambda actor: actor.load.remote(weights, list(probe), tolerance),
-            lambda ack: prove(weights, ack, tolerance),
-        )
-        return list(self.seats.load(load).values())
+        """Where one of them does not hold `weights`, all stand still until the next load."""
+
+        def send(actor: ActorHandle) -> ray.ObjectRef:
+            return actor.load.remote(weights.version, list(probe), list(weights.buckets))
+
+        def check(ack: Acknowledgement) -> None:
+            prove(weights, ack, self.logprob_tolerance)
+
+        acks = list(self.seats.load(Load(send, check)).values())
+        try:
+            for ack in acks:
+                check(ack)
+        except SyncError:
+            # Whoever asked for the load finds the same, and says so.
+            self.seats.answers(lambda actor: actor.pause.remote())
+        return acks
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         # The actor itself compares what it holds with the files.

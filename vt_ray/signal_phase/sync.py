@@ -29,8 +29,8 @@ def sync_weights(
     """Send the learner's weights as `version` to every generator and prove that each holds exactly them.
 
     Each generator reads back what its engine holds, tied tensors too, and both sides' log-probabilities of the
-    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails, that generator stands
-    still and the learner exports anew, once, to all. Raises SyncError, with version, generator and tensors, if that
+    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails, nothing is sampled and
+    the learner exports anew, once, to all. Raises SyncError, with version, generator and tensors, if that
     fails too.
     """
     start = time.monotonic()
