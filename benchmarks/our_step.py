@@ -15,6 +15,7 @@ from typing import Any
 from vt_ray.config import Config, to_config
 from vt_ray.records import GradedGroup, Rollouts, Verdict
 
+# Of either side. Ours has two processes of one thread each where TRL has one process of two: each is the faster so.
 THREADS = 2
 LEARNING_RATE = 1e-6
 
@@ -80,7 +81,8 @@ def composed(setting: Setting, steps: int) -> Config:
     overrides = [
         *("experiment=demo", f"model={setting.model}", f"curriculum.stages=[{stage}]", "signal.mgpo.lam=0"),
         *(f"signal.optimizer.lr={LEARNING_RATE}", "signal.optimizer.warmup_steps=0", "cluster.num_verifiers=1"),
-        *(f"cluster.generator_threads={THREADS}", f"cluster.learner_threads={THREADS}"),
+        *(f"cluster.num_generators={THREADS}", f"cluster.num_learners={THREADS}"),
+        *("cluster.generator_threads=1", "cluster.learner_threads=1"),
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return to_config(compose("config", overrides))
