@@ -1,11 +1,12 @@
 """A run whose processes are killed at random every few seconds, beside the same run left alone.
 
-    python benchmarks/chaos.py --kills 100 --every 8
+    python benchmarks/chaos.py --kills 100 --every 8 -- curriculum=demo_long      (about 40 minutes)
 
 Generators, verifiers, the tracker, the recorder, learner ranks and the driver get SIGKILL; a killed driver's
 command is started again. Prints a table: kills, what the run replaced, seconds, the audit's findings, whether every
-step asked the same questions, how far the losses lie apart, held-out accuracy of both. Last a line of JSON. Ends with 1
-where the run did not end well, the audit found a fault, or the order of the data differs.
+step asked the same questions, for how many steps both sampled the same tokens, and how far losses and gradients lay
+apart until then, held-out accuracy of both. Last a line of JSON. Ends with 1 where the run did not end well, the audit
+found a fault, or the order of the data differs.
 """
 
 from __future__ import annotations
@@ -58,32 +59,44 @@ def command(arguments: argparse.Namespace, runs: Path, name: str) -> list[str]:
 
 
 def compared(calm: Path, chaos: Path) -> dict:
-    """What the disturbed run has in common with the other one. The losses are compared relative to their largest."""
+    """What the disturbed run has in common with the other one.
+
+    An on-policy loss is a sum of advantages that cancel, rounding and no more: how well the two agree, as long as both
+    have sampled the same tokens, is said by the norms of their gradients.
+    """
     from vt_ray.audit import audit
     from vt_ray.tracking import read_lines
 
     lines = [read_lines(run / "metrics.jsonl") for run in (calm, chaos)]
     pairs = list(zip(*lines, strict=False))
-    largest = max((abs(a["loss"]) for a, _ in pairs), default=0) or 1.0
+    norms = [(a["grad_norm"], b["grad_norm"]) for a, b in pairs]
+    alike = agreeing(steps(calm, ["tokens"]), steps(chaos, ["tokens"]))
+    asked = ["question_id", "sample", "seed"]
     return {
         "steps": [len(side) for side in lines],
         "audit_faults": [f for stage in audit(chaos) for f in stage.faults][:5],
         "replaced_learners": len(read_lines(chaos / "recoveries.jsonl")),
-        "same_questions": questions(calm) == questions(chaos),
-        "first_loss_apart": next((i for i, (a, b) in enumerate(pairs, 1) if a["loss"] != b["loss"]), None),
-        "largest_loss_gap": max((abs(a["loss"] - b["loss"]) / largest for a, b in pairs), default=None),
+        "same_questions": steps(calm, asked) == steps(chaos, asked),
+        "steps_of_equal_loss": agreeing(*([line["loss"] for line in side] for side in lines)),
+        "steps_of_equal_tokens": alike,
+        "largest_loss_gap_then": max((abs(a["loss"] - b["loss"]) for a, b in pairs[:alike]), default=None),
+        "largest_grad_norm_gap_then": max((abs(a - b) / a for a, b in norms[:alike] if a), default=None),
         "reward": [round(sum(a["reward_mean"] for a in side) / max(len(side), 1), 4) for side in lines],
         "held_out": [scores(run) for run in (calm, chaos)],
     }
 
 
-def questions(run: Path) -> dict[str, list]:
-    """Question, sample and seed of each completion, by rollout file, in order."""
+def agreeing(one: list, other: list) -> int:
+    """How many of the first agree."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def steps(run: Path, columns: list[str]) -> list[list]:
+    """These columns of each step's rollouts, in order of the steps."""
     import pyarrow.parquet as pq
 
-    files = sorted(run.glob("rollouts/*/step_*.parquet"))
-    columns = ["question_id", "sample", "seed"]
-    return {str(f.relative_to(run)): pq.read_table(f, columns=columns).to_pylist() for f in files}
+    files = sorted(run.glob("rollouts/*/step_*.parquet"), key=lambda file: file.stat().st_mtime)
+    return [pq.read_table(file, columns=columns).to_pylist() for file in files]
 
 
 def scores(run: Path) -> list[dict] | None:

@@ -6,7 +6,8 @@ A step is generation, reward, advantages, forward, backward, optimizer; ours als
 the record of its rollouts. Ours is the production path: a RayCluster and `signal_phase.loop.mgpo_step`. Both sides get
 the same model folder, the same prompt tokens in the same order, temperature 1, and a made reward: every second sample
 of a group is right, so that each group has a signal and nothing is left out. Neither side really verifies. Both compute
-with two threads: ours in two generators and two learner ranks, which take turns, TRL's in one process. "half" is ours once more where every second group has no signal and need not be computed.
+with two threads: ours in two generators and two learner ranks, which take turns, TRL's in one process. "half" is ours
+once more where every second group has no signal and need not be computed.
 
 Blocks alternate (ours, TRL, half), since a machine's speed drifts; a waiting side sleeps. TRL lives in an environment
 of its own, made where it is missing (TORCH chooses the torch that goes into it). Prints medians with least and most and
