@@ -140,7 +140,7 @@ class OptimizerConfig:
 @dataclass
 class LearnerConfig:
     """How DeepSpeed trains. Sequences are packed into rows of `row_tokens` (a longer one gets its own), and
-    `rows_per_batch` rows make a micro-batch: short rows in numbers on a CPU, one long row with flash attention.
+    `rows_per_batch` rows make a micro-batch: one long row where prompts are shared or attention is flash's.
 
     Logits exist for `logprob_chunk_tokens` tokens at a time. `share_prompts` computes the prompt of a group's
     completions once for as many as a row holds: worth it where completions are not much longer than prompts.

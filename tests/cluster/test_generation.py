@@ -95,6 +95,30 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     assert max(abs(a - b) for a, b in zip(engine.token_logprobs(PROBE), probe, strict=True)) > 0.01
 
 
+def test_a_load_that_fails_midway_samples_nothing_and_the_next_one_heals(engine, versions):
+    old, new = versions
+    engine.load_weights(old, 0)
+    order = engine.order(sampling(300))
+    order.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2))]))
+    order.close()
+    started(engine)
+
+    def lost():
+        yield new[0]
+        raise ConnectionError("the learner is gone")
+
+    with pytest.raises(ConnectionError, match="the learner is gone"):
+        engine.load_weights(lost(), 1)
+    with pytest.raises(RuntimeError, match="stands still"):
+        engine.token_logprobs(PROBE)
+    sent = {e.name: e.checksum for bucket in new for e in bucket.entries}
+    # What the first one left half done may need a second load.
+    assert sent in (engine.load_weights(new, 2), engine.load_weights(new, 2))
+    ((_, rollouts),) = order
+    assert {version for c in rollouts.completions for version, _ in c.version_runs} <= {0, 2}
+    engine.load_weights(old, 3)
+
+
 def test_callers_share_the_engine_and_a_probe_takes_nothing_from_them(engine):
     alone = [token_ids(engine.generate(prompts(6, first=first), sampling(40))) for first in (0, 6)]
     probe = engine.token_logprobs(PROBE)

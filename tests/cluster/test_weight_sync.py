@@ -187,11 +187,12 @@ def test_what_is_in_flight_stands_still_until_the_weights_are_proven(
 ):
     """Decoding goes on under a good load; under a bad one no group is ever whole, and no token bears its version."""
     generator.load(learner.export_weights(20, probe, 1 << 26), probe)
-    prompts = encoder.prompts(problems.train[:4], 4, ("standing still",))
+    spoiled = spoil(learner.export_weights(21, probe, 1 << 26))
+    prompts = encoder.prompts(problems.train[:16], 4, ("standing still",))
     with ThreadPoolExecutor(1) as thread:
         handles = thread.submit(list, generator.generate(prompts, Sampling(1.0, 1.0, 0, 100)))
         time.sleep(0.1)
-        generator.load(spoil(learner.export_weights(21, probe, 1 << 26)), probe)
+        generator.load(spoiled, probe)
         time.sleep(0.1)
         before = generator.generator.busy_seconds()["generator_0"]
         time.sleep(1.0)

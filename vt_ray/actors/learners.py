@@ -23,10 +23,9 @@ from vt_ray.engines.transfer import Notice
 from vt_ray.engines.weights import Bucket
 from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 
-# Of one group: the token weight and the advantage of each completion.
 # Of <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-
+# Of one group: the token weight and the advantage of each completion.
 Share = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -36,7 +35,7 @@ def keep_freed_memory() -> None:
     with contextlib.suppress(AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 @ray.remote

@@ -99,6 +99,8 @@ class GenerationEngine:
         """log p(token[t] | tokens before) at temperature 1 for t >= 1, with the weights now loaded."""
         from vllm import SamplingParams
 
+        if self.loop.paused:
+            raise RuntimeError("the engine stands still: it sleeps, or holds other weights than were sent; load again")
         params = SamplingParams(temperature=1.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         inbox = Inbox()
         self.loop.submit(inbox, [(0, Request(tuple(token_ids), params, PROBE_PRIORITY))], urgent=True)
@@ -130,6 +132,8 @@ class GenerationEngine:
         all generators. Where it does not hold what the buckets say of themselves, no token is sampled until the next
         load.
         """
+        # A load that fails midway leaves layers taken apart.
+        self.loop.paused = True
         held, faithful = receive(self.llm, arrivals, place)
         # What is in flight holds on to its keys and values, old as they are: no new request will find them (`admit`).
         if not self.loop.in_flight and not self.llm.reset_prefix_cache():

@@ -91,7 +91,7 @@ class Order:
             max_tokens=min(sampling.max_tokens, room),
             seed=seed,
             logprobs=0,
-            # Three lists a completion, where there would be objects for each token.
+            # A few lists a completion, where there would be objects for each token.
             flat_logprobs=True,
             # Text is made once, of all tokens; nor is anything else wanted before the last.
             detokenize=False,
