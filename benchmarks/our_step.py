@@ -15,7 +15,8 @@ from typing import Any
 from vt_ray.config import Config, to_config
 from vt_ray.records import GradedGroup, Rollouts, Verdict
 
-# Of either side. Ours has two processes of one thread each where TRL has one process of two: each is the faster so.
+# Of either side. Ours has two processes of one thread each, faster than one of two; TRL has one of two, as its users
+# start it on one machine. Two processes of TRL were not tried.
 THREADS = 2
 LEARNING_RATE = 1e-6
 

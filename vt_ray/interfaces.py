@@ -39,7 +39,8 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """What one generator really holds after a load, read back from its engine."""
+    """What one generator really holds after a load, read back from its engine. `probe_logprobs` are NaN where that is
+    not what the buckets say."""
 
     holder: str
     version: int

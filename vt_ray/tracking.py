@@ -13,12 +13,14 @@ from typing import Any
 
 
 class MetricsLog:
-    """Appends one JSON object a line. `offset` is the file's length in bytes after the newest line."""
+    """Appends one JSON object a line. `offset` is the file's length in bytes after the newest line. What a killed
+    process has half written at the end is dropped at once: the next line would be part of it."""
 
     def __init__(self, path: Path):
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+        self.cut(path.read_bytes().rfind(b"\n") + 1)
 
     @property
     def offset(self) -> int:

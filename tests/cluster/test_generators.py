@@ -70,7 +70,7 @@ class Pretender:
         return Acknowledgement(self.name, version, {"w": sum(ray.get(arrivals))}, (-1.0,))
 
     def pause(self):
-        self.paused = True
+        """A real one would stand still."""
 
     @ray.method(concurrency_group="others")
     def busy_seconds(self):

@@ -168,6 +168,15 @@ def test_metrics_that_lost_lines_stay_readable_after_the_cut(tmp_path):
     assert [line["step"] for line in log.lines()] == [1, 2]
 
 
+def test_a_log_that_is_opened_again_drops_half_a_line_before_it_goes_on(tmp_path):
+    log = MetricsLog(tmp_path / "recoveries.jsonl")
+    log.write({"lost": "learner_0"})
+    with log.path.open("a") as file:
+        file.write('{"lost": "lear')
+    MetricsLog(log.path).write({"lost": "learner_1"})
+    assert [line["lost"] for line in read_lines(log.path)] == ["learner_0", "learner_1"]
+
+
 def test_lines_of_a_missing_file_are_none(tmp_path):
     assert read_lines(tmp_path / "metrics.jsonl") == []
 

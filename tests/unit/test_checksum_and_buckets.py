@@ -273,6 +273,19 @@ def test_a_failure_that_a_new_export_heals_is_reported(wrong, named):
     assert report.logprob_gap == pytest.approx(0.005)
 
 
+def test_a_load_that_is_refused_is_tried_once_more():
+    """As where the one that took a lost generator's place does not hold what was sent."""
+
+    class Refusing(Generators):
+        def load(self, weights, probe):
+            if weights.buckets == (1,):
+                raise SyncError("generator 0 does not hold what the learner sent")
+            return super().load(weights, probe)
+
+    report = sync_weights(Learner(), Refusing([HELD]), 3, [7, 8, 9], SyncConfig(logprob_tolerance=0.02))
+    assert (report.retried, report.num_bytes) == (True, 1280)
+
+
 def test_a_sync_that_nobody_acknowledges_stops_the_run():
     with pytest.raises(SyncError, match="version 3: no generator"):
         synced([])

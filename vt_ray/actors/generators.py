@@ -76,9 +76,8 @@ class GeneratorActor:
         """Handles in a list are not waited for by Ray: each is loaded as it comes."""
         place = int(self.name.rpartition("_")[2])
         held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
-        # Weights that are not those of the buckets answer nothing.
         unknown = [math.nan] * (len(probe) - 1)
-        logprobs = tuple(unknown if self.engine.loop.paused else self.engine.token_logprobs(probe))
+        logprobs = tuple(self.engine.token_logprobs(probe) if self.engine.proven else unknown)
         return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
 
     @ray.method(concurrency_group="weights")

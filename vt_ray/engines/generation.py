@@ -45,12 +45,14 @@ class EngineSpec:
 class GenerationEngine:
     """Every method may be called from any thread; what needs the engine runs on the loop's.
 
-    `weight_version` is that of the newest weights loaded; -1 until the first load.
+    `weight_version` is that of the newest weights loaded; -1 until the first load. While they are not `proven` no token
+    is sampled: they are not what was sent, or a load failed midway.
     """
 
     def __init__(self, spec: EngineSpec):
         self.spec = spec
         self.weight_version = -1
+        self.proven = True
         # One seat more than rollouts may take: a probe need not wait for a long completion to end.
         self.loop = EngineLoop(self, spec.max_num_seqs)
         # Two loads may bear one version: caches are told apart by their number.
@@ -96,11 +98,14 @@ class GenerationEngine:
         return Order(self.loop, self.tokenizer, self.spec.context_tokens, sampling)
 
     def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
-        """log p(token[t] | tokens before) at temperature 1 for t >= 1, with the weights now loaded."""
+        """log p(token[t] | tokens before) at temperature 1 for t >= 1, with the weights now loaded.
+
+        Raises RuntimeError where these are not `proven`.
+        """
         from vllm import SamplingParams
 
-        if self.loop.paused:
-            raise RuntimeError("the engine stands still: it sleeps, or holds other weights than were sent; load again")
+        if not self.proven:
+            raise RuntimeError("the engine stands still, for it holds other weights than were sent: load again")
         params = SamplingParams(temperature=1.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         inbox = Inbox()
         self.loop.submit(inbox, [(0, Request(tuple(token_ids), params, PROBE_PRIORITY))], urgent=True)
@@ -133,19 +138,19 @@ class GenerationEngine:
         load.
         """
         # A load that fails midway leaves layers taken apart.
-        self.loop.paused = True
+        self.pause()
         held, faithful = receive(self.llm, arrivals, place)
         # What is in flight holds on to its keys and values, old as they are: no new request will find them (`admit`).
         if not self.loop.in_flight and not self.llm.reset_prefix_cache():
             raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use, though nothing runs")
         self._set_version(version)
-        self.loop.paused = not faithful
+        self.proven, self.loop.paused = faithful, not faithful
         return held
 
     @on_engine_thread
     def pause(self) -> None:
         """No token is sampled until the next load."""
-        self.loop.paused = True
+        self.proven, self.loop.paused = False, True
 
     @on_engine_thread
     def sleep(self) -> None:
@@ -160,7 +165,7 @@ class GenerationEngine:
     @on_engine_thread
     def wake_up(self) -> None:
         self.llm.wake_up()
-        self.loop.paused = False
+        self.loop.paused = not self.proven
 
     def _set_version(self, version: int) -> None:
         """vLLM notes with each token under which version it was sampled."""

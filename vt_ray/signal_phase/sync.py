@@ -29,8 +29,8 @@ def sync_weights(
     """Send the learner's weights as `version` to every generator and prove that each holds exactly them.
 
     Each generator reads back what its engine holds, tied tensors too, and both sides' log-probabilities of the
-    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails, nothing is sampled and
-    the learner exports anew, once, to all. Raises SyncError, with version, generator and tensors, if that
+    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails, generation stands
+    still and the learner exports anew, once, to all. Raises SyncError, with version, generator and tensors, if that
     fails too.
     """
     start = time.monotonic()
@@ -49,8 +49,8 @@ def _attempt(
 ) -> tuple[int, float, SyncError | None]:
     """Bytes sent, the worst generator's gap, and what a generator failed to prove."""
     weights = learner.export_weights(version, probe, sync.bucket_mb << 20)
-    acks = generator.load(weights, probe)
     try:
+        acks = generator.load(weights, probe)
         if not acks:
             raise SyncError(f"weight sync of version {version}: no generator acknowledges it")
         gap = max(prove(weights, ack, sync.logprob_tolerance) for ack in acks)
