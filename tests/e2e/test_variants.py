@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,10 @@ def test_one_shared_gpu_rehearsed_without_one(tmp_path):
 
 def test_interrupt_from_the_keyboard_says_how_to_go_on(tmp_path):
     command = [*VT_RAY, f"runs_dir={tmp_path}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background jobs, and all below them, are born with this signal ignored.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, preexec_fn=listening, **pipes) as process:
         deadline = time.monotonic() + 200
         while not list(tmp_path.glob("phases/sft-*/metrics.jsonl")) and time.monotonic() < deadline:
             time.sleep(0.1)

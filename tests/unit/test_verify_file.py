@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,8 @@ def test_an_interrupt_leaves_whole_lines_and_a_count(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell's background jobs, and all below them, are born with this signal ignored.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: out.exists() and out.read_bytes().count(b"\n") == 50, 30)
     began = time.monotonic()
