@@ -67,7 +67,10 @@ class Pretender:
     def load(self, version, probe, arrivals):
         self._may_die("load")
         self.version = version
-        return Acknowledgement(self.name, version, {"w": sum(ray.get(arrivals))}, (-1.0,))
+        flaws = list(self.folder.glob(f"{self.name}_garbles_{version}*"))
+        for flaw in flaws[:1]:
+            flaw.unlink()
+        return Acknowledgement(self.name, version, {"w": sum(ray.get(arrivals)) + len(flaws)}, (-1.0,))
 
     def pause(self):
         """A real one would stand still."""
@@ -188,6 +191,16 @@ def test_a_replacement_that_holds_other_weights_than_were_sent_is_refused(genera
     tell(tmp_path, "pretender_0", "group_3")
     with pytest.raises(SyncError, match="pretender_0 does not hold"):
         list(pool.generate(prompts(9), SAMPLING))
+
+
+def test_a_replacement_that_garbles_its_weights_once_is_given_them_again(generator, tmp_path):
+    pool = generator(0.01)
+    pool.load(weights(1), [1, 2])
+    (tmp_path / "pretender_0_garbles_1").touch()
+    tell(tmp_path, "pretender_0", "group_3")
+    groups = [ray.get(handle) for handle in pool.generate(prompts(9), SAMPLING)]
+    assert [(step, version) for step, _, version in groups] == [(i, 1) for i in range(9)]
+    assert pool.respawns == 1 and not list(tmp_path.glob("*garbles*"))
 
 
 def test_a_seat_in_which_nobody_starts_is_given_up(generator, tmp_path):

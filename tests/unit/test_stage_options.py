@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import test_loop
 
-from vt_ray.config import ConfigError, OptimizerConfig, StageConfig
+from vt_ray.config import ConfigError, GateConfig, OptimizerConfig, StageConfig
 from vt_ray.data.stream import refill_indices, weighted_indices
 from vt_ray.records import Verdict
+from vt_ray.report.collect import stage_costs
 from vt_ray.signal_phase.curriculum import stage_optimizer
 
 MATH = StageConfig("math", ["algebra"], 2, 2, 4, 8)
@@ -65,6 +66,16 @@ def test_the_filter_leaves_out_what_the_start_model_always_or_never_solves(tmp_p
     assert json.loads((tmp_path / "rl/math/pool.json").read_text()) == [f"algebra/{i}" for i in range(3, 7)]
     asked = {g.question_id for groups, *_ in world.told["mgpo_step"] for g in groups}
     assert asked <= {f"algebra/{i}" for i in range(3, 7)}
+
+
+def test_a_stage_costs_what_its_filter_its_steps_and_its_gate_cost(tmp_path):
+    stage = replace(MATH, filter_samples=4, gate=GateConfig(eval_every=2, target=2.0, samples=8))
+    test_loop.train(tmp_path, Known(), stages=[stage], probe=test_loop.PROBLEMS[:3])
+    cost = stage_costs(tmp_path)["rl math"]
+    # Completions of 3 tokens: 4 of each of 7 problems, 2 steps of 2 groups of 4, and once 8 of each of 3 problems.
+    assert cost["tokens"] == 3 * (7 * 4 + 2 * 2 * 4 + 3 * 8)
+    lines = test_loop.metrics(tmp_path)
+    assert cost["seconds"] > sum(line["seconds"]["total"] for line in lines) + lines[1]["gate"]["seconds"]
 
 
 @pytest.mark.parametrize("crash_at", range(2, 40, 3))

@@ -2,6 +2,7 @@
 
     nobody --spawn--> starting --load the newest weights--> serves --lost--> nobody
        ^------ failed to start: after a pause, a few times --'
+                                 holds others: once more
 
 No thread of its own: `mend` takes each replacement one step further, and is called by whoever needs the generators.
 """
@@ -20,6 +21,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
 
 from vt_ray.actors.loss import is_loss
+from vt_ray.engines.weights import SyncError
 from vt_ray.placement import ClusterError
 
 CHECK_EVERY_S = 5.0
@@ -47,6 +49,7 @@ class Seat:
     # Until it serves: its start or its load, and the weights of the latter.
     awaited: ray.ObjectRef | None = None
     loads: Load | None = None
+    given_again: bool = False
     # To its load, once it has served.
     answer: Any = None
     since: float = 0.0
@@ -96,7 +99,8 @@ class GeneratorSeats:
     def mend(self) -> None:
         """One step further with every seat that does not serve, without waiting.
 
-        Raises ClusterError where there is no use, SyncError, or what a load has raised: weights that are gone.
+        Raises ClusterError where there is no use, SyncError where a replacement twice did not hold the newest weights,
+        or what a load has raised: weights that are gone.
         """
         with self._lock:
             if self.paused or all(seat.serves for seat in self._seats):
@@ -179,13 +183,28 @@ class GeneratorSeats:
                 raise
             # Weights that are gone, and that nobody wants any more.
         else:
-            if seat.loads is not None and seat.loads is self.newest:
+            if seat.loads is self.newest:
+                self._take_on(seat, answer)
+                return
+        seat.given_again = False
+        self._give_weights(seat)
+
+    def _take_on(self, seat: Seat, answer: Any) -> None:
+        """Whoever does not hold what it was given is given it once more: nothing has been sampled of it."""
+        try:
+            if seat.loads is not None:
                 seat.loads.check(answer)
-        if seat.loads is self.newest:
-            seat.serves, seat.failed_starts, seat.awaited, seat.answer = True, 0, None, answer
+        except SyncError:
+            if seat.given_again:
+                raise
+            seat.given_again = True
+            self._give_weights(seat)
         else:
-            seat.loads, seat.since = self.newest, time.monotonic()
-            seat.awaited = self.newest.send(seat.actor)
+            seat.serves, seat.failed_starts, seat.awaited, seat.answer = True, 0, None, answer
+
+    def _give_weights(self, seat: Seat) -> None:
+        seat.loads, seat.since = self.newest, time.monotonic()
+        seat.awaited = self.newest.send(seat.actor)
 
     def _lose(self, seat: Seat, error: BaseException | None) -> None:
         with contextlib.suppress(Exception):

@@ -64,16 +64,24 @@ def phase_costs(root: Path, evaluations: Sequence[Path]) -> dict[str, dict[str, 
     probes = [*sorted((root / "probe").glob("step_*.json")), root / "spectrum_scores" / FUSED_PROBE]
     phases["probe"] = _cost(_measured(path) for path in probes if path.exists())
     phases["fuse"] = _cost([(_seconds(root / "fused"), 0)])
-    for line in read_lines(root / "metrics.jsonl"):
-        cost = phases.setdefault(f"rl {line['stage']}", {"seconds": 0.0, "tokens": 0})
-        cost["seconds"] += line["seconds"]["total"]
-        cost["tokens"] += line["tokens"]
+    phases |= stage_costs(root)
     if (root / SFT_CONTINUED).exists():
         phases[SFT_CONTINUED] = _cost(
             (line["seconds"], line["tokens"]) for line in read_lines(root / SFT_CONTINUED / "metrics.jsonl")
         )
     phases["evaluate"] = _cost(map(_measured, evaluations))
     return phases
+
+
+def stage_costs(root: Path) -> dict[str, dict[str, float]]:
+    """Seconds and tokens of each RL stage: its filter, its steps, and what its gate asked."""
+    pairs: dict[str, list[tuple[float, int]]] = {}
+    for line in read_lines(root / "metrics.jsonl"):
+        of_stage = pairs.setdefault(line["stage"], _filter(root, line["stage"]))
+        of_stage.append((line["seconds"]["total"], line["tokens"]))
+        if asked := line.get("gate"):
+            of_stage.append((asked["seconds"], asked["tokens"]))
+    return {f"rl {stage}": _cost(of_stage) for stage, of_stage in pairs.items()}
 
 
 def stages_run(root: Path, config: Config) -> list[dict[str, Any]]:
@@ -102,6 +110,12 @@ def _seconds(phase: Path) -> float:
 def _measured(path: Path) -> tuple[float, int]:
     record = json.loads(path.read_text())
     return record["seconds"], sum(score["tokens"] for score in record["scores"])
+
+
+def _filter(root: Path, stage: str) -> list[tuple[float, int]]:
+    """Of the filter before a stage, by the parts that it has written."""
+    records = [json.loads(part.read_text()) for part in sorted((root / "rl" / stage / "filter").glob("part_*.json"))]
+    return [(record["seconds"], record["tokens"]) for record in records]
 
 
 def _cost(pairs) -> dict[str, float]:

@@ -6,6 +6,7 @@ problems --generator, verifier--> filter/part_000000.json ... --tracker--> probl
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,10 +44,16 @@ def measure_pool(
         for start in range(0, len(problems), CHUNK):
             part, path = problems[start : start + CHUNK], folder / f"part_{start:06d}.json"
             if not path.exists():
+                began = time.monotonic()
                 prompts = encoder.prompts(part, stage.filter_samples, ("filter", *key))
-                graded = verifier.grade(generator.generate(prompts, sampling))
-                write_json(path, {g.question_id: [v.status for v in g.verdicts] for g in graded})
-            statuses = json.loads(path.read_text())
+                graded = list(verifier.grade(generator.generate(prompts, sampling)))
+                record = {
+                    "seconds": time.monotonic() - began,
+                    "tokens": sum(n for g in graded for n in g.completion_tokens),
+                    "statuses": {g.question_id: [v.status for v in g.verdicts] for g in graded},
+                }
+                write_json(path, record)
+            statuses = json.loads(path.read_text())["statuses"]
             groups += [_group(problem, statuses[problem.question_id]) for problem in part]
             advance("", len(part))
     return groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +57,7 @@ class StageHistory:
 def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollout: Rollout) -> None:
     """Ask the held-out problems where it is due, write the step's line, decide, and commit."""
     if gate.due(run.stage.gate, line["step"]):
-        line["held_out"] = held_out_accuracy(run, rollout)
+        line |= ask_held_out(run, rollout)
     history.add(line)
     history.decide(run)
     run.log.write(line)
@@ -64,10 +65,15 @@ def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollo
         commit_step(run, line["step"])
 
 
-def held_out_accuracy(run: StageRun, rollout: Rollout) -> float | None:
-    """Mean accuracy of the current weights on the stage's probing problems, sampled as the stage samples; the seeds are
-    the same each time. None where not one of them has a verdict."""
+def ask_held_out(run: StageRun, rollout: Rollout) -> dict[str, Any]:
+    """`held_out`: mean accuracy of the current weights on the stage's probing problems, sampled as the stage samples;
+    the seeds are the same each time. None where not one of them has a verdict. `gate`: what asking has cost."""
+    began = time.monotonic()
     key = (run.seed, run.signal.seed, run.stage.name, "held out")
     groups = rollout(run.encoder.prompts(run.held_out, run.stage.gate.samples, key, HELD_OUT_STEP))
     counts: Sequence[tuple[int, int]] = [(int(sum(g.rewards)), sum(g.valid)) for g in groups]
-    return mean_accuracy(counts)
+    tokens = sum(n for group in groups for n in group.completion_tokens)
+    return {
+        "held_out": mean_accuracy(counts),
+        "gate": {"seconds": time.monotonic() - began, "tokens": tokens},
+    }
