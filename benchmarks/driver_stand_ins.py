@@ -40,6 +40,10 @@ class StandInGenerator:
     def busy_seconds(self) -> float:
         return self.busy.seconds
 
+    @ray.method(concurrency_group="questions")
+    def stuck_seconds(self) -> float:
+        return 0.0
+
     def submit(self, call, prompts, sampling) -> None:
         for prompt in prompts:
             self.waiting.setdefault(call, SimpleQueue()).put(prompt)

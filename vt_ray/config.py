@@ -114,6 +114,8 @@ class ClusterConfig:
     startup_timeout_s: float = 300.0
     # How long a run waits for nodes to join the Ray at `ray_address`; nobody can join one that it started itself.
     resources_timeout_s: float = 600.0
+    # A generator that is so long over one engine step or one load of weights, or does not answer, is replaced.
+    hang_timeout_s: float = 600.0
     # For the report's table of costs; 0 = unknown. Another price does not make another run.
     cpu_hour_price: float = 0.0
     gpu_hour_price: float = 0.0

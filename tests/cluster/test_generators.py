@@ -13,8 +13,9 @@ import ray
 from pool_stress import worker_pids
 from ray.exceptions import RayError
 
-from vt_ray.actors.generator_seats import HOPELESS_STARTS, GeneratorSeats
+from vt_ray.actors.generator_seats import HOPELESS_LOSSES, GeneratorSeats
 from vt_ray.actors.generators import RayGenerator
+from vt_ray.actors.watchdog import Watchdog
 from vt_ray.engines.weights import SyncError
 from vt_ray.interfaces import Acknowledgement, Weights
 from vt_ray.placement import ClusterError
@@ -27,13 +28,14 @@ SAMPLING = Sampling(1.0, 1.0, 0, 8)
 ROOM = 8
 
 
-@ray.remote(num_cpus=0, concurrency_groups={"streams": 4, "others": 1})
+@ray.remote(num_cpus=0, concurrency_groups={"streams": 4, "others": 1, "questions": 1})
 class Pretender:
     """A generator without an engine: a group is its prompt's step, its own name and version. It notes in `folder` what
     it was given, and dies where a file there tells it to."""
 
     def __init__(self, name, folder, seconds):
         self.name, self.folder, self.seconds, self.version = name, folder, seconds, None
+        self.stuck_since = None
         self.prompts, self.given = queue.Queue(), 0
         self._may_die("start")
 
@@ -41,6 +43,13 @@ class Pretender:
         for order in self.folder.glob(f"{self.name}_dies_at_{when}*"):
             order.unlink()
             os._exit(1)
+        for order in self.folder.glob(f"{self.name}_stops_at_{when}*"):
+            order.unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        for order in self.folder.glob(f"{self.name}_is_stuck_at_{when}*"):
+            order.unlink()
+            self.stuck_since = time.monotonic()
+            time.sleep(600)
 
     def ready(self):
         return self.name
@@ -79,6 +88,10 @@ class Pretender:
     def busy_seconds(self):
         return 1.0
 
+    @ray.method(concurrency_group="questions")
+    def stuck_seconds(self):
+        return 0.0 if self.stuck_since is None else time.monotonic() - self.stuck_since
+
 
 @pytest.fixture
 def generator(cluster, tmp_path):
@@ -114,7 +127,7 @@ def tell(folder, name, when):
 
 
 def test_the_slow_one_holds_back_nothing_but_what_it_has(generator):
-    groups = [ray.get(handle) for handle in generator(0.2, 0.001).generate(prompts(60), SAMPLING)]
+    groups = [ray.get(handle) for handle in generator(0.6, 0.001).generate(prompts(60), SAMPLING)]
     assert sorted(step for step, _, _ in groups) == list(range(60))
     assert [name for _, name, _ in groups].count("pretender_0") <= 1.5 * ROOM
 
@@ -177,6 +190,22 @@ def test_a_lost_generator_is_replaced_with_the_newest_weights_and_each_group_com
     assert pool.busy_seconds().keys() == {"pretender_0", "pretender_1"}
 
 
+@pytest.mark.parametrize("when", ["group_5", "load"])
+@pytest.mark.parametrize("how", ["stops", "is_stuck"])
+def test_a_generator_that_hangs_is_replaced_too(generator, tmp_path, how, when):
+    pool = generator(0.02, 0.02)
+    pool.load(weights(1), [1, 2])
+    watchdog = Watchdog(pool.seats, hang_timeout_s=1.0)
+    (tmp_path / f"pretender_1_{how}_at_{when}").touch()
+    acks = pool.load(weights(2), [1, 2])
+    groups = [ray.get(handle) for handle in pool.generate(prompts(40), SAMPLING)]
+    pool.seats.wait()
+    watchdog.close()
+    assert [ack.version for ack in acks] == [2, 2]
+    assert sorted((step, version) for step, _, version in groups) == [(i, 2) for i in range(40)]
+    assert pool.respawns == 1
+
+
 def test_a_generator_lost_during_a_load_is_replaced_and_acknowledges(generator, tmp_path):
     pool = generator(0.0, 0.0)
     tell(tmp_path, "pretender_1", "load")
@@ -203,12 +232,20 @@ def test_a_replacement_that_garbles_its_weights_once_is_given_them_again(generat
     assert pool.respawns == 1 and not list(tmp_path.glob("*garbles*"))
 
 
+def test_a_prompt_that_kills_whoever_has_it_ends_the_run(generator, tmp_path):
+    pool = generator(0.01)
+    for attempt in range(HOPELESS_LOSSES):
+        tell(tmp_path, "pretender_0", f"group_3_{attempt}")
+    with pytest.raises(ClusterError, match=f"pretender_0 cannot be replaced: {HOPELESS_LOSSES} were lost"):
+        list(pool.generate(prompts(9), SAMPLING))
+
+
 def test_a_seat_in_which_nobody_starts_is_given_up(generator, tmp_path):
     pool = generator(0.01)
     tell(tmp_path, "pretender_0", "group_3")
-    for attempt in range(HOPELESS_STARTS):
+    for attempt in range(HOPELESS_LOSSES):
         tell(tmp_path, "pretender_0", f"start_{attempt}")
-    with pytest.raises(ClusterError, match=f"pretender_0 cannot be replaced: {HOPELESS_STARTS} starts failed"):
+    with pytest.raises(ClusterError, match=f"pretender_0 cannot be replaced: {HOPELESS_LOSSES} were lost"):
         list(pool.generate(prompts(9), SAMPLING))
 
 
@@ -233,7 +270,8 @@ def test_where_the_weights_are_gone_too_it_is_said(generator, tmp_path):
         list(pool.generate(prompts(9), SAMPLING))
 
 
-def test_a_killed_engine_comes_back_and_the_run_is_the_same(cluster, base_model, encoder, problems):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_killed_or_stopped_engine_comes_back_and_the_run_is_the_same(cluster, base_model, encoder, problems, how):
     asked, sampling = encoder.prompts(problems.train[:40], 4, ("killed",)), Sampling(1.0, 1.0, 0, 48)
 
     def by_question(groups):
@@ -241,10 +279,14 @@ def test_a_killed_engine_comes_back_and_the_run_is_the_same(cluster, base_model,
 
     with cluster.generator(base_model) as generator:
         undisturbed = by_question(ray.get(list(generator.generate(asked, sampling))))
+        assert "watchdog" in [thread.name for thread in threading.enumerate()]
+        watchdog, respawns = Watchdog(generator.generator.seats, hang_timeout_s=10.0), generator.generator.respawns
         stream = generator.generate(asked, sampling)
         first = ray.get(next(stream))
         for pid in worker_pids(cluster.log_folder):
             if os.readlink(f"/proc/{pid}/fd/1").endswith("generator_0.log"):
-                os.kill(pid, signal.SIGKILL)
-        assert by_question([first, *ray.get(list(stream))]) == undisturbed
-        assert generator.generator.respawns == 1
+                os.kill(pid, how)
+        rest = ray.get(list(stream))
+        watchdog.close()
+        assert by_question([first, *rest]) == undisturbed
+        assert generator.generator.respawns == respawns + 1

@@ -79,7 +79,7 @@ BAD = [
     *at_least(0, "cluster.gpus_per_generator", "cluster.gpus_per_learner"),
     *at_least(1, "cluster.num_nodes"),
     *at_least(0, "cluster.gpus_per_node"),
-    *above_zero("cluster.resources_timeout_s", "cluster.startup_timeout_s"),
+    *above_zero("cluster.resources_timeout_s", "cluster.startup_timeout_s", "cluster.hang_timeout_s"),
     ("cluster.gpus_per_learner", 2, "a rank drives one GPU"),
     ("cluster.tensor_parallel_size", 3, "cluster.tensor_parallel_size=3 must divide model.num_heads=4"),
     ("cluster.gpus_per_generator", 2, "cluster.gpus_per_generator=2"),

@@ -158,6 +158,20 @@ def test_while_it_is_paused_requests_wait(engine, loop):
     assert len(inbox.get().output) == 5
 
 
+def test_it_says_how_long_it_has_been_at_one_piece_of_work(engine, loop):
+    assert loop.stuck_seconds() == 0
+    engine.go.clear()
+    inbox = Inbox()
+    loop.submit(inbox, [("a", 1)])
+    time.sleep(0.2)
+    stuck = loop.stuck_seconds()
+    engine.go.set()
+    inbox.get()
+    loop.between_steps(lambda: None)
+    time.sleep(0.05)
+    assert 0.1 < stuck < 5 and loop.stuck_seconds() == 0
+
+
 def test_seconds_are_counted_only_while_it_works(engine, loop):
     time.sleep(0.1)
     idle = loop.busy_seconds

@@ -33,6 +33,7 @@ from vt_ray.actors.tracker import RayTracker, TrackerActor
 from vt_ray.actors.turns import Turns, TurnTakingGenerator, TurnTakingLearner
 from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
 from vt_ray.actors.verifiers import VerifierActor
+from vt_ray.actors.watchdog import Watchdog
 from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig, TrackerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.learner_spec import LearnerSpec
@@ -62,6 +63,7 @@ class RayCluster:
         self._verifiers: VerifierPool | None = None
         self._generator: RayGenerator | None = None
         self._generator_spec: EngineSpec | None = None
+        self._watchdog: Watchdog | None = None
 
     def __enter__(self) -> RayCluster:
         cluster = self.config.cluster
@@ -85,6 +87,8 @@ class RayCluster:
         lost = None
         if error is not None and self._reservation is not None:
             lost = find_the_lost(error, self._reservation, self._actors)
+        if self._watchdog is not None:
+            self._watchdog.close()
         ray.shutdown()
         if lost:
             raise ClusterError(f"{lost}. The same command continues after the newest committed step") from error
@@ -233,6 +237,7 @@ class RayCluster:
             if error.actor_init_failed:
                 raise
             seats.wait()
+        self._watchdog = Watchdog(seats, cluster.hang_timeout_s)
         return RayGenerator(seats, cluster.max_num_seqs, self.config.signal.sync.logprob_tolerance)
 
     def busy_seconds(self) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Who sits in each generator's seat. One that is lost is replaced: spawned, given the newest weights, checked.
 
-    nobody --spawn--> starting --load the newest weights--> serves --lost--> nobody
-       ^------ failed to start: after a pause, a few times --'
-                                 holds others: once more
+    nobody --spawn--> starting --load the newest weights--> serves
+       ^-- lost, a few times --'    holds others: once more --'  |
+       '-------------------------- lost, a few times ------------'
 
 No thread of its own: `mend` takes each replacement one step further, and is called by whoever needs the generators.
 """
@@ -25,8 +25,8 @@ from vt_ray.engines.weights import SyncError
 from vt_ray.placement import ClusterError
 
 CHECK_EVERY_S = 5.0
-# Starts in one seat that fail one after the other: there is no use in going on.
-HOPELESS_STARTS = 8
+# Lost in one seat, at work or over their start, since there were new weights: there is no use in going on.
+HOPELESS_LOSSES = 8
 PAUSE_S = 0.2
 LOOK_EVERY_S = 0.05
 
@@ -54,7 +54,7 @@ class Seat:
     answer: Any = None
     since: float = 0.0
     free_until: float = 0.0
-    failed_starts: int = 0
+    losses: int = 0
     busy_before_s: float = 0.0
     busy_s: float = 0.0
 
@@ -118,6 +118,8 @@ class GeneratorSeats:
         """The answer of each generator, by its name: also of those that take the place of one lost meanwhile."""
         with self._lock:
             self.newest = load
+            for seat in self._seats:
+                seat.losses = 0
         answers = self.answers(load.send)
         return {seat.name: answers.get(seat.name, seat.answer) for seat in self.wait()}
 
@@ -200,7 +202,7 @@ class GeneratorSeats:
             seat.given_again = True
             self._give_weights(seat)
         else:
-            seat.serves, seat.failed_starts, seat.awaited, seat.answer = True, 0, None, answer
+            seat.serves, seat.awaited, seat.answer = True, None, answer
 
     def _give_weights(self, seat: Seat) -> None:
         seat.loads, seat.since = self.newest, time.monotonic()
@@ -209,12 +211,12 @@ class GeneratorSeats:
     def _lose(self, seat: Seat, error: BaseException | None) -> None:
         with contextlib.suppress(Exception):
             ray.kill(seat.actor)
-        if not seat.serves:
-            seat.failed_starts += 1
-        if seat.failed_starts >= HOPELESS_STARTS:
+        seat.losses += 1
+        if seat.losses >= HOPELESS_LOSSES:
             why = f". The last one: {str(error).strip().splitlines()[-1]}" if error else ""
             raise ClusterError(
-                f"{seat.name} cannot be replaced: {HOPELESS_STARTS} starts failed (see logs/{seat.name}.log){why}"
+                f"{seat.name} cannot be replaced: {HOPELESS_LOSSES} were lost one after the other (see "
+                f"logs/{seat.name}.log){why}"
             )
         seat.busy_before_s, seat.busy_s = seat.busy_before_s + seat.busy_s, 0.0
         seat.actor, seat.awaited, seat.serves = None, None, False

@@ -52,6 +52,10 @@ class GeneratorActor:
     def busy_seconds(self) -> float:
         return self.engine.loop.busy_seconds
 
+    @ray.method(concurrency_group="questions")
+    def stuck_seconds(self) -> float:
+        return self.engine.loop.stuck_seconds()
+
     def submit(self, call: int, prompts: list[tuple[int, Prompt]], sampling: Sampling) -> None:
         """Prompts with their tickets; what is wrong with them is raised by the stream of the same `call`."""
         self._order(call, sampling).submit(prompts)

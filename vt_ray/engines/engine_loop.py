@@ -88,6 +88,7 @@ class EngineLoop:
         self._running: dict[str, _Running] = {}
         self._works: deque[tuple[Callable[[], Any], Future]] = deque()
         self._ids = count()
+        self._at_work_since: float | None = None
         self._error: BaseException | None = None
         self._news = threading.Condition()
         # A daemon: it ends with its process, whatever the engine is at.
@@ -131,6 +132,11 @@ class EngineLoop:
         """Requests in the engine now."""
         return len(self._running)
 
+    def stuck_seconds(self) -> float:
+        """How long its thread has been at one step, with the work before it; 0 while it has nothing to do."""
+        since = self._at_work_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def close(self) -> None:
         """Waits for the piece at work. Whoever still waits for something gets an error."""
         self.between_steps(lambda: self._fail(RuntimeError("the engine was closed")))
@@ -139,7 +145,7 @@ class EngineLoop:
     def _run(self) -> None:
         while self._error is None:
             works = self._next_works()
-            began = time.monotonic()
+            self._at_work_since = began = time.monotonic()
             for work, done in works:
                 try:
                     done.set_result(work())
@@ -151,6 +157,7 @@ class EngineLoop:
                     self._step()
             except BaseException as error:  # nobody else would hear of it
                 self._fail(error)
+            self._at_work_since = None
             self.busy_seconds += time.monotonic() - began
 
     def _next_works(self) -> list[tuple[Callable[[], Any], Future]]:

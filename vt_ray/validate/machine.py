@@ -94,7 +94,7 @@ def cluster(c: Config) -> Problems:
             f"cluster.tensor_parallel_size={k.tensor_parallel_size} must equal the generator's GPUs "
             f"(cluster.gpus_per_generator={k.gpus_per_generator}): set both to the same number"
         )
-    for name in ("cpus_per_actor", "object_store_gb", "startup_timeout_s", "resources_timeout_s"):
+    for name in ("cpus_per_actor", "object_store_gb", "startup_timeout_s", "resources_timeout_s", "hang_timeout_s"):
         if not getattr(k, name) > 0:
             yield f"cluster.{name}={getattr(k, name)} must be above 0"
     for name in ("cpu_hour_price", "gpu_hour_price"):
