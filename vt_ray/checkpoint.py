@@ -7,12 +7,14 @@ A crash leaves at most a .partial folder, which counts for nothing and is remove
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ MANIFEST = "manifest.json"
 # Files are summed side by side: a checkpoint of a large model is many gigabytes.
 READERS = 8
 PART_BYTES = 4 << 20
+# With less than that left, a write that failed has failed for it.
+FULL_BYTES = 1 << 20
 
 
 def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path], None], keep: int) -> None:
@@ -29,7 +33,8 @@ def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path],
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    write_state(partial)
+    with _full_disk_named(partial):
+        write_state(partial)
     files = _contents(partial)
     if not files:
         raise RuntimeError(f"nothing was written into {partial}: is the run folder on storage that every node sees?")
@@ -44,9 +49,21 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Whole or not at all: `write` fills a .partial folder, which then takes the place of `folder`."""
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    write(partial)
+    with _full_disk_named(partial):
+        write(partial)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
+
+
+@contextmanager
+def _full_disk_named(folder: Path) -> Iterator[None]:
+    """Writers of tensors hide the system's "no space left" behind errors of their own, such as "unexpected pos"."""
+    try:
+        yield
+    except Exception as error:
+        if shutil.disk_usage(folder.parent).free < FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def committed(folder: Path) -> list[Path]:

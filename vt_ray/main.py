@@ -117,8 +117,10 @@ def _name_sweep_member(config: Config) -> None:
 def _in_short(error: BaseException) -> str:
     """What an actor raised, as it said it: Ray puts the actor's whole traceback into the text of its own error."""
     cause = getattr(error, "cause", None) or error
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({cause.filename or 'no space left'}): free some or lower signal.keep_checkpoints"
+    full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or os.strerror(errno.ENOSPC) in str(cause):
+        where = getattr(cause, "filename", None) or "no space left"
+        return f"the disk is full ({where}): free some or lower signal.keep_checkpoints"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     text = lines[-1] if "Traceback" in str(cause) else " ".join(lines)
     return textwrap.shorten(f"{type(cause).__name__}: {text}", width=600, placeholder=" ...")

@@ -1,11 +1,13 @@
 """The step commit: whole or not there, and a damaged one is passed over."""
 
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from vt_ray.checkpoint import MANIFEST, commit, committed, newest, write_json
+from vt_ray.checkpoint import MANIFEST, commit, committed, newest, write_folder, write_json
 from vt_ray.tracking import MetricsLog, read_lines
 
 
@@ -53,6 +55,19 @@ def test_a_commit_that_fails_leaves_the_older_one_and_no_step_folder(tmp_path):
     assert not (tmp_path / "step_000002").exists()
     assert newest(tmp_path)[0].name == "step_000001"
     assert names(tmp_path) == ["step_000001"]
+
+
+@pytest.mark.parametrize("write", [lambda *how: commit(how[0], {}, how[1], keep=1), write_folder])
+def test_an_error_of_a_writer_on_a_full_disk_is_that_the_disk_is_full(tmp_path, monkeypatch, write):
+    def breaks(folder: Path) -> None:
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        write(tmp_path / "step_000001", breaks)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4096))
+    with pytest.raises(OSError, match="No space left") as full:
+        write(tmp_path / "step_000001", breaks)
+    assert full.value.errno == errno.ENOSPC and full.value.filename.endswith("step_000001.partial")
 
 
 def test_a_commit_after_a_failed_one_holds_nothing_of_it(tmp_path):

@@ -29,6 +29,11 @@ def test_error_without_words_has_its_name():
     assert _in_short(TimeoutError()) == "TimeoutError:"
 
 
+def test_a_full_disk_is_named_in_others_words_too():
+    error = RuntimeError('Error while serializing: I/O error: Os { code: 28, message: "No space left on device" }')
+    assert _in_short(error).startswith("the disk is full (no space left)")
+
+
 def test_a_full_disk_is_named_with_the_remedy():
     found = _in_short(OSError(28, "No space left on device", "runs/demo/metrics.jsonl"))
     assert found.startswith("the disk is full (runs/demo/metrics.jsonl)") and "keep_checkpoints" in found

@@ -23,7 +23,8 @@ from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.signal_phase.step_record import busy_shares
 
 PROBLEMS = [Problem(f"{d}/{i}", d, "math", f"{i}?", str(i)) for d in ("algebra", "code") for i in range(7)]
-TIMES = {"seconds", "gate", "tokens_per_second", "generated_tokens_per_second", "updated_tokens_per_second", "busy", "sync"}
+SPEEDS = {"tokens_per_second", "generated_tokens_per_second", "updated_tokens_per_second"}
+TIMES = {"seconds", "gate", "busy", "sync", *SPEEDS}
 STAGES = [StageConfig("math", ["algebra"], 2, 2, 4, 8), StageConfig("code", ["code"], 1, 2, 4, 8)]
 
 IDS, LOGPROBS = np.ones(3, np.int32), np.full(3, -1.0, np.float32)
