@@ -13,7 +13,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hydra
@@ -149,7 +149,9 @@ def _third_party_output_to(path: Path) -> Iterator[None]:
         except ConfigError:
             raise
         except Exception as error:
-            traceback.print_exc()
+            # The log may lie on a disk that is full.
+            with suppress(OSError):
+                traceback.print_exc()
             if isinstance(error, ClusterError):
                 raise
             raise RunError(
@@ -158,8 +160,9 @@ def _third_party_output_to(path: Path) -> Iterator[None]:
             ) from error
         finally:
             console.file = sys.stdout
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
             os.dup2(screen, 1)
             os.dup2(errors, 2)
             os.close(errors)

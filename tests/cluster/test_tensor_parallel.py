@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from dataclasses import replace
 
 import pytest
 import ray
+from pool_stress import worker_pids
 from seated import seated
 from test_weight_sync import SHIPPED, WRONG, Tampering, train_once
 
-from vt_ray.actors.generators import GeneratorActor
+from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.config import SyncConfig
 from vt_ray.engines.weights import SyncError
 from vt_ray.records import Sampling
@@ -60,3 +65,33 @@ def test_two_workers_generate(learner, generator, probe, encoder, problems):
     rollouts = ray.get(list(generator.generate(prompts, Sampling(1.0, 1.0, 0, 8))))
     assert sorted(len(r.completions) for r in rollouts) == [2, 2]
     assert all(c.version_runs[0][0] == 5 for r in rollouts for c in r.completions)
+
+
+def test_one_that_loses_a_worker_is_replaced_and_each_group_comes_once(
+    cluster, base_model, learner, probe, encoder, problems, tmp_path
+):
+    spec, spawned = replace(cluster._engine_spec(base_model), tensor_parallel_size=2, threads=1), []
+
+    def spawn(name):
+        spawned.append(GeneratorActor.options(num_cpus=0.1).remote(name, spec, tmp_path))
+        return spawned[-1]
+
+    pool = RayGenerator(GeneratorSeats(["generator_0"], spawn, lambda: None, 300), 32, logprob_tolerance=1e-3)
+    pool.seats.wait()
+    sync_weights(learner, pool, 6, probe, SyncConfig())
+    stream = pool.generate(encoder.prompts(problems.train[:40], 4, ("lost",)), Sampling(1.0, 1.0, 0, 48))
+    groups = [ray.get(next(stream))]
+    os.kill(next(pid for pid in worker_pids(tmp_path) if _is_worker(pid)), signal.SIGKILL)
+    groups += ray.get(list(stream))
+    respawns = pool.respawns
+    for actor in spawned:
+        ray.kill(actor)
+    assert sorted(g.problem.question_id for g in groups) == sorted(p.question_id for p in problems.train[:40])
+    assert {version for g in groups for c in g.completions for version, _ in c.version_runs} == {6}
+    assert respawns == 1
+
+
+def _is_worker(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return open(f"/proc/{pid}/comm").read().startswith("VLLM")
+    return False

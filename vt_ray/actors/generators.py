@@ -7,8 +7,10 @@ prompts --Dealing, in chunks--> actor.submit      actor.stream --(Rollouts, tick
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -68,9 +70,10 @@ class GeneratorActor:
     def stream(self, call: int, sampling: Sampling):
         """Rollouts and then their ticket, in turn: with its ticket a group has come whole."""
         try:
-            for ticket, rollouts in self._order(call, sampling):
-                yield rollouts
-                yield ticket
+            with self._lost_with_its_workers():
+                for ticket, rollouts in self._order(call, sampling):
+                    yield rollouts
+                    yield ticket
         finally:
             with self._lock:
                 del self._orders[call]
@@ -79,9 +82,10 @@ class GeneratorActor:
     def load(self, version: int, probe: list[int], arrivals: list[Handle]) -> Acknowledgement:
         """Handles in a list are not waited for by Ray: each is loaded as it comes."""
         place = int(self.name.rpartition("_")[2])
-        held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
         unknown = [math.nan] * (len(probe) - 1)
-        logprobs = tuple(self.engine.token_logprobs(probe) if self.engine.proven else unknown)
+        with self._lost_with_its_workers():
+            held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
+            logprobs = tuple(self.engine.token_logprobs(probe) if self.engine.proven else unknown)
         return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
 
     @ray.method(concurrency_group="weights")
@@ -91,7 +95,8 @@ class GeneratorActor:
     @ray.method(concurrency_group="weights")
     def load_checkpoint(self, folder: Path, version: int) -> None:
         buckets = list(checkpoint_buckets(folder))
-        held = self.engine.load_weights(buckets, version)
+        with self._lost_with_its_workers():
+            held = self.engine.load_weights(buckets, version)
         sent = {entry.name: entry.checksum for bucket in buckets for entry in bucket.entries}
         compare_checksums(sent, held, version, self.name)
 
@@ -102,6 +107,17 @@ class GeneratorActor:
     @ray.method(concurrency_group="weights")
     def wake_up(self) -> None:
         self.engine.wake_up()
+
+    @contextmanager
+    def _lost_with_its_workers(self) -> Iterator[None]:
+        """A tensor parallel engine that has lost a worker says no more than "cancelled": its process ends, so that it
+        is seen for what it is, a lost generator, and replaced."""
+        try:
+            yield
+        except Exception:
+            if self.engine.lost_a_worker:
+                os._exit(1)
+            raise
 
     def _order(self, call: int, sampling: Sampling) -> Order:
         """Whichever of a call's messages comes first opens its order: Ray keeps order only within a group."""

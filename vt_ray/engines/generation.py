@@ -147,6 +147,11 @@ class GenerationEngine:
         self.proven, self.loop.paused = faithful, not faithful
         return held
 
+    @property
+    def lost_a_worker(self) -> bool:
+        """Whether one of the processes of a tensor parallel engine has died. Nothing comes of the others then."""
+        return getattr(self.llm.llm_engine.model_executor, "is_failed", False)
+
     @on_engine_thread
     def pause(self) -> None:
         """No token is sampled until the next load."""
