@@ -28,7 +28,7 @@ controls: $(READY) ## RL against its controls: shuffled rewards, and SFT that go
 	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=1000
 	$(BIN)/vt-tools report runs/demo runs/demo_shuffled runs/demo_sft
 
-test: $(READY) lint ## lint, types and all tests but the nightly ones (about 22 minutes)
+test: $(READY) lint ## lint, types and all tests but the nightly ones (about 26 minutes)
 	$(BIN)/python -m pytest -m "not nightly and not gpu"
 
 test-quick: $(READY) lint ## without Ray and the engines (about 3 minutes)

@@ -49,6 +49,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Whole or not at all: `write` fills a .partial folder, which then takes the place of `folder`."""
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
     with _full_disk_named(partial):
         write(partial)
     shutil.rmtree(folder, ignore_errors=True)

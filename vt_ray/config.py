@@ -435,8 +435,8 @@ def config_hash(config: Config) -> str:
     values = asdict(config)
     for key in ("run_name", "runs_dir", "dry_run", "tracking"):
         del values[key]
-    # A lost head node comes back under another address, and the run goes on.
-    for key in ("ray_address", "cpu_hour_price", "gpu_hour_price", "currency"):
+    # A lost head node comes back under another address, a run that was cut short is given more patience; both go on.
+    for key in ("ray_address", "hang_timeout_s", "cpu_hour_price", "gpu_hour_price", "currency"):
         del values["cluster"][key]
     return digest(values)
 

@@ -70,6 +70,14 @@ def test_an_error_of_a_writer_on_a_full_disk_is_that_the_disk_is_full(tmp_path, 
     assert full.value.errno == errno.ENOSPC and full.value.filename.endswith("step_000001.partial")
 
 
+def test_an_error_before_anything_is_there_stays_what_it_is(tmp_path):
+    def lost(folder: Path) -> None:
+        raise ConnectionAbortedError("the learner is lost")
+
+    with pytest.raises(ConnectionAbortedError, match="learner is lost"):
+        write_folder(tmp_path / "checkpoints" / "step_000001", lost)
+
+
 def test_a_commit_after_a_failed_one_holds_nothing_of_it(tmp_path):
     (tmp_path / "step_000001.partial").mkdir()
     (tmp_path / "step_000001.partial" / "old").write_text("old")

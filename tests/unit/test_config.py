@@ -342,6 +342,7 @@ def test_the_hash_is_of_every_value_but_name_place_tracking_prices_and_dry_run(g
         if config_hash(changed(good, **{path: other(value)})) == config_hash(good)
     }
     of_cluster = {f"cluster.{key}" for key in ("ray_address", "cpu_hour_price", "gpu_hour_price", "currency")}
+    of_cluster.add("cluster.hang_timeout_s")
     assert of_cluster < same
     assert {path.split(".")[0] for path in same - of_cluster} == {"run_name", "runs_dir", "dry_run", "tracking"}
     assert {"tracking.sinks", "tracking.project", "tracking.wandb_mode", "tracking.mlflow_uri"} <= same

@@ -3,7 +3,7 @@
 every few seconds: actor.stuck_seconds --> for longer than `hang_timeout_s`, or no answer for so long --> killed
 
 A thread of its own, as whoever needs the generators may be waiting for the very one that hangs. It kills and no more:
-the loss is then noticed, and made good, as any other.
+the loss is then noticed, and made good, as any other. A load that waits for a learner that hangs looks the same.
 """
 
 from __future__ import annotations
