@@ -109,6 +109,9 @@ class ClusterConfig:
     max_num_seqs: int = 256
     kv_cache_gb: int = 1
     gpu_memory_utilization: float = 0.85
+    # Generators on a GPU run without torch.compile and CUDA graphs: a faster start, a slower decode. For a model or a
+    # driver where compilation or graph capture fails.
+    enforce_eager: bool = False
     # Shared memory for objects in flight, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
     startup_timeout_s: float = 300.0

@@ -193,6 +193,7 @@ class RayCluster:
             threads=cluster.generator_threads,
             seed=self.config.seed,
             can_sleep=cluster.colocate,
+            enforce_eager=cluster.enforce_eager,
             weight_transfer="" if self.config.weight_transport == "object_store" else self.config.weight_transport,
         )
 

@@ -38,6 +38,8 @@ class EngineSpec:
     threads: int
     seed: int
     can_sleep: bool = False
+    # On a GPU: neither torch.compile nor CUDA graphs. The CPU build always runs so.
+    enforce_eager: bool = False
     # "nccl" or "ipc": weights come past Ray, through vLLM's engine of that name.
     weight_transfer: str = ""
 
@@ -217,6 +219,7 @@ def _engine_arguments(spec: EngineSpec) -> dict:
     if spec.gpus:
         arguments["gpu_memory_utilization"] = spec.gpu_memory_utilization
         arguments["enable_sleep_mode"] = spec.can_sleep
+        arguments["enforce_eager"] = spec.enforce_eager
     else:
         arguments["enforce_eager"] = True
         # The CPU build cannot rewind a request's own random generator, as it must where a prompt is prefilled in parts.

@@ -48,13 +48,24 @@ class Source(WeightSource):
 
 
 class Copies(Source):
-    """A copy of all weights, which outlives the learner's sleep. It stays on the GPU until the next one is made."""
+    """One copy of all weights that stays on the GPU, also while the learner sleeps. Each sync writes over the copy of
+    the sync before: two copies would take twice the memory of the model."""
+
+    def __init__(self, engine: TrainingEngine, bucket_bytes: int):
+        super().__init__(engine, bucket_bytes)
+        self.buffers: list[torch.Tensor] = []
+        self.copies: list[tuple[str, torch.Tensor]] = []
 
     def take(self) -> None:
         self.checksums, self.num_bytes = {}, 0
-        buckets = self.engine.gathered(self.bucket_bytes)
-        copies = ((names, tensor.clone()) for bucket in buckets for names, tensor in bucket)
-        self.copies = list(self.noted(copies))
+        self.copies = list(self.noted(self._copied()))
+
+    def _copied(self) -> Iterator[NamedTensor]:
+        tensors = (tensor for bucket in self.engine.gathered(self.bucket_bytes) for tensor in bucket)
+        for index, (names, tensor) in enumerate(tensors):
+            if index == len(self.buffers):
+                self.buffers.append(torch.empty_like(tensor, memory_format=torch.contiguous_format))
+            yield names, self.buffers[index].copy_(tensor)
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         return iter(self.copies)

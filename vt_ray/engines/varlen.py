@@ -9,6 +9,7 @@ Needs no flash-attn. It must be imported before a model of that name is opened.
 
 from __future__ import annotations
 
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -58,9 +59,9 @@ def attention(
     tokens_first = [x[0].transpose(0, 1) for x in (query, key, value)]
     longest = max(end - begin for begin, end in sequences)
     causal = (-1, 0)
-    found = varlen_attn(
-        *tokens_first, bounds, bounds, longest, longest, scale=scaling, window_size=causal, enable_gqa=True
-    )
+    # PyTorch 2.11 has no such argument, and its kernel takes grouped heads as they are; 2.13 has to be told.
+    grouped = {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
+    found = varlen_attn(*tokens_first, bounds, bounds, longest, longest, scale=scaling, window_size=causal, **grouped)
     return found.unsqueeze(0), None
 
 
