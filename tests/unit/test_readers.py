@@ -196,7 +196,14 @@ def test_faults_name_file_and_row(tmp_path: Path, row: Any, fault: str) -> None:
 
 
 STDIO = {"type": "stdio", "cases": [{"input": "1\n", "output": "2\n"}]}
+BY_VALUE = STDIO | {"compare": "decimal"}
 FUNCTIONAL = "def check(candidate): assert candidate(1) == 2\ncheck(Solution().f)"
+
+
+def call(*results: Any) -> dict[str, Any]:
+    """The tests of `add`, called with (1, 2) and (3, 4)."""
+    cases = [{"args": args, "expected": result} for args, result in zip([[1, 2], [3, 4]], results, strict=True)]
+    return {"type": "call", "function": "add", "class": None, "cases": cases}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +212,24 @@ FUNCTIONAL = "def check(candidate): assert candidate(1) == 2\ncheck(Solution().f
         ({**OURS, "kind": "code", "answer": "", "tests": STDIO}, STDIO),
         ({**OURS, "kind": "code", "tests": json.dumps(STDIO)}, STDIO),
         ({"problem": "Sort.", "tests": {"functional": FUNCTIONAL}}, {"type": "check", "test": FUNCTIONAL}),
-        ({"problem": "Sort.", "tests": {"inputs": ["1\n"], "outputs": ["2\n"]}}, STDIO),
+        ({"problem": "Sort.", "tests": {"inputs": ["1\n"], "outputs": ["2\n"]}}, BY_VALUE),
+        (
+            {"problem": "Add.", "tests": {"fn_name": "add", "inputs": [[1, 2], [3, 4]], "outputs": [[3], [7]]}},
+            call(3, 7),
+        ),
+        ({"problem": "Add.", "tests": {"fn_name": "add", "inputs": [[1, 2], [3, 4]], "outputs": [3, 7]}}, call(3, 7)),
+        (
+            {"problem": "Add.", "tests": {"fn_name": "add", "inputs": ["1\n2", "3\n4\n"], "outputs": ["3", "7"]}},
+            call(3, 7),
+        ),
+        (
+            {
+                "problem": "Add.",
+                "starter_code": "class Solution:\n    def add(self, a: int, b: int) -> str:",
+                "tests": {"fn_name": "add", "inputs": ["1\n2", "3\n4"], "outputs": ['"3"', '"7"']},
+            },
+            call("3", "7") | {"class": "Solution"},
+        ),
     ],
 )
 def test_code_problems(tmp_path: Path, row: dict[str, Any], tests: dict[str, Any]) -> None:

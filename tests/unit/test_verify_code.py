@@ -164,7 +164,7 @@ def call(expected, *args, name="f", owner=None, tolerance=None):
         (call({"a": 2}, "aa"), "def f(s): return Counter(s)"),
         (call({"1": [None, True, 0.5, "x"]}), "def f(): return {1: [None, True, 0.5, 'x']}"),
         (call(1.4142, 2, tolerance=1e-3), "def f(x): return math.sqrt(x)"),
-        (call([2.0, 3], 4, tolerance=1e-3), "def f(x): return [2, 3.0001]"),
+        (call([2.0, 3], 4, tolerance=1e-3), "def f(x): return [2.0001, 3.0]"),
         (call(list(range(30_000)), 30_000), "def f(n): return list(range(n))"),
     ],
 )
@@ -309,6 +309,24 @@ def test_limits_above_zero():
         ("```python\n\ufeffx\n```", "x\n"),
         ("```python\n```", None),
         ("```bash\nls\n```", None),
+        # A block with a Python tag wins over later blocks without a tag: sample outputs, complexity notes.
+        ("```python\nx\n```\nFor the sample it prints\n```\n3\n```", "x\n"),
+        ("```\ny\n```\n```python\nx\n```\n```\nTime: O(1)\n```\n```text\n3\n```", "x\n"),
+        ("```\nx\n```\nthen\n```\ny\n```", "y\n"),
+        # A fence with text behind it closes the block.
+        ("<answer>\n```python\nx\n```</answer>\nThis adds them.", "x\n"),
+        ("```python\nx\n``` (O(1) time)\nIt adds them.\n```python\ny\n```", "y\n"),
+        ("```python\nx\n``` This takes O(1).\nDone.", "x\n"),
+        ('```python title="a.py"\nx\n```', "x\n"),
+        ("```python {.numberLines}\nx\n```", "x\n"),
+        ("\ufeff```python\nx\n```", "x\n"),
+        # Markdown in a docstring belongs to the program.
+        ('```python\n"""Adds.\n```\n1 2\n```\n"""\nx\n```', '"""Adds.\n```\n1 2\n```\n"""\nx\n'),
+        (
+            "```python\n'''Adds.\n```python\nadd(1)\n```\n'''\nx\n```",
+            "'''Adds.\n```python\nadd(1)\n```\n'''\nx\n",
+        ),
+        ("```python\nx = 1  # not '''\n```\nIt is right.", "x = 1  # not '''\n"),
         ("no code", None),
         ("", None),
     ],
@@ -325,7 +343,14 @@ def test_extract_program_never_raises(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["```" + "a" * 300_000 + "`", "```" + " " * 300_000 + "`", " " * 300_000 + "`", "`" * 300_000 + "x`"],
+    [
+        "```" + "a" * 300_000 + "`",
+        "```" + " " * 300_000 + "`",
+        " " * 300_000 + "`",
+        "`" * 300_000 + "x`",
+        '```python\n"""\n' + "```\nx\n" * 60_000,
+        '```python\nx = \'"""\'\n```\n' * 20_000,
+    ],
 )
 def test_extract_program_takes_no_quadratic_time(text):
     begin = time.monotonic()
@@ -345,7 +370,13 @@ def test_extract_program_takes_no_quadratic_time(text):
         ("1.5", b"1.50", None, False),
         ("1.5", b"1.5000001", 1e-6, True),
         ("1.5", b"1.51", 1e-6, False),
-        ("1000000", b"1000000.5", 1e-6, True),
+        # An expected integer wants its value: it may be a count, for which a tolerance of 1e-6 allows an error of 1.
+        ("1000000", b"1000000.5", 1e-6, False),
+        ("0.5 1000000", b"0.5 1000050", 1e-4, False),
+        ("1000000000", b"1000000001", 1e-6, False),
+        ("1000000", b"1e6", 1e-6, True),
+        ("1000000.0", b"1000000.5", 1e-6, True),
+        ("2.0", b"2", 1e-6, True),
         ("1.5", b"nan", 1e-6, False),
         ("inf", b"inf", 1e-6, True),
         ("1e999", b"2e999", 1e-6, False),
@@ -359,6 +390,30 @@ def test_extract_program_takes_no_quadratic_time(text):
 )
 def test_outputs_match(expected, actual, tolerance, same):
     assert outputs_match(expected, actual, tolerance) is same
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        ("5.0\n", b"5\n", True),
+        ("2.5", b"2.50", True),
+        ("100000.0", b"1e5", True),
+        ("0.0", b"-0.0", True),
+        ("1 2\n3 4\n", b" 1 2\n 3  4\n", True),
+        ("\n5\n", b"5", True),
+        ("YES 1", b"YES 1.0", False),
+        ("123456789012345678901", b"123456789012345678902", False),
+        ("0.333333333333", b"0.333333", False),
+        ("1\n2", b"1 2", False),
+        ("nan", b"NaN", False),
+        ("YES", b"yes", False),
+        ("a b", b"a  b", False),
+        ("1e999999999", b"2e999999999", False),
+    ],
+)
+def test_outputs_by_the_decimal_rule(expected, actual, same):
+    assert outputs_match(expected, actual, compare="decimal") is same
+    assert not same or outputs_match(expected, expected.encode(), compare="lines")
 
 
 JSON_VALUES = st.recursive(
@@ -392,6 +447,13 @@ def test_results_match_is_strict_about_types():
     assert not results_match(float("nan"), float("nan"))
     assert not results_match(float("inf"), 5.0, 1e-6)
     assert results_match(float("inf"), float("inf"), 1e-6)
+
+
+def test_a_tolerance_never_forgives_an_expected_integer():
+    assert not results_match(1_000_000, 1_000_050.0, 1e-4)
+    assert not results_match(1_000_000, 1_000_001, 1e-4)
+    assert results_match(1_000_000, 1_000_000.0, 1e-4)
+    assert results_match(1_000_000.0, 1_000_050, 1e-4)
 
 
 @LIGHT

@@ -4,6 +4,7 @@
 |---|---|---|
 | ours | `kind: code`, `tests` with a `type` | itself |
 | rllm | `tests.inputs` and `tests.outputs` | stdio |
+| rllm, TACO | the same, with `tests.fn_name` | call |
 | rllm (LeetCode) | `tests.functional`, code that calls the candidate | check |
 | HumanEval | `prompt`, `entry_point`, `test` | check |
 
@@ -75,12 +76,48 @@ def _tests(row: Row) -> dict[str, Any]:
     if tests.get("functional"):
         return {"type": "check", "test": tests["functional"]}
     if "inputs" in tests and "outputs" in tests:
-        inputs, outputs = tests["inputs"], tests["outputs"]
-        if not (isinstance(inputs, list) and isinstance(outputs, list) and len(inputs) == len(outputs)):
-            raise row.error("'tests' needs as many inputs as outputs")
-        pairs = zip(inputs, outputs, strict=True)
-        return {"type": "stdio", "cases": [{"input": given, "output": expected} for given, expected in pairs]}
+        return _from_inputs_and_outputs(row, tests)
     return tests
+
+
+def _from_inputs_and_outputs(row: Row, tests: dict[str, Any]) -> dict[str, Any]:
+    """Programs are compared by LiveCodeBench's rule, as this layout's own grader does; a `fn_name` asks for calls."""
+    inputs, outputs, function = tests["inputs"], tests["outputs"], tests.get("fn_name")
+    if not (isinstance(inputs, list) and isinstance(outputs, list) and len(inputs) == len(outputs)):
+        raise row.error("'tests' needs as many inputs as outputs")
+    if function is None:
+        cases = [{"input": given, "output": expected} for given, expected in zip(inputs, outputs, strict=True)]
+        return {"type": "stdio", "compare": "decimal", "cases": cases}
+    owner = "Solution" if "class Solution" in str(row.fields.get("starter_code") or "") else None
+    calls = [_call(row, given, expected) for given, expected in zip(inputs, outputs, strict=True)]
+    if all(isinstance(given, list) for given in inputs) and all(_is_wrapped(expected) for _, expected in calls):
+        calls = [(given, expected[0]) for given, expected in calls]
+    cases = [{"args": given, "expected": expected} for given, expected in calls]
+    return {"type": "call", "function": function, "class": owner, "cases": cases}
+
+
+def _call(row: Row, given: Any, expected: Any) -> tuple[list[Any], Any]:
+    """Arguments and result of one call: values (TACO), or JSON texts with one argument a line (LiveCodeBench)."""
+    if isinstance(given, list):
+        return given, expected
+    if isinstance(given, str) and isinstance(expected, str):
+        return [_json(row, line) for line in given.splitlines() if line.strip()], _json(row, expected)
+    raise row.error(
+        f"a test of fn_name has the input {given!r:.80} and the output {expected!r:.80}: expected a list of arguments "
+        "and a value, or two JSON texts"
+    )
+
+
+def _is_wrapped(expected: Any) -> bool:
+    """TACO wraps each result in a list of its own; a problem whose every result is a list of one is taken for that."""
+    return isinstance(expected, list) and len(expected) == 1
+
+
+def _json(row: Row, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise row.error(f"a test of fn_name has {text!r:.80}, which is not JSON ({error})") from None
 
 
 def _helpers(prompt: str, entry_point: str) -> str:

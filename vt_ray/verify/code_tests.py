@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from vt_ray.records import Verdict
-from vt_ray.verify.code_answer import extract_program, outputs_match, results_match
+from vt_ray.verify.code_answer import COMPARISONS, extract_program, outputs_match, results_match
 from vt_ray.verify.examination import Examination, readable_tail
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.sandbox.backends import Sandbox
@@ -78,7 +78,8 @@ def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
         return _why_it_ended(outcome)
     tolerance = tests.get("tolerance")
     if tests["type"] == "stdio":
-        return "" if outputs_match(case["output"], outcome.stdout, tolerance) else "wrong_answer"
+        matches = outputs_match(case["output"], outcome.stdout, tolerance, tests.get("compare", COMPARISONS[0]))
+        return "" if matches else "wrong_answer"
     if outcome.result is None:
         return "runtime_error"  # it left without returning, sys.exit(0) or the like
     try:

@@ -1,6 +1,6 @@
 """The forms in which a code problem states its tests, and what of each goes into the sandbox.
 
-{"type": "stdio", "cases": [{"input", "output"}, ...], "tolerance"?}
+{"type": "stdio", "cases": [{"input", "output"}, ...], "tolerance"?, "compare"?: "lines" | "decimal"}
 {"type": "call", "function", "class"?, "cases": [{"args", "expected"}, ...], "tolerance"?}
 {"type": "check", "test": code that calls the program, "entry_point"?}
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from typing import Any
+
+from vt_ray.verify.code_answer import COMPARISONS
 
 
 class MalformedTests(Exception):
@@ -29,6 +31,9 @@ def test_requests(tests: Any) -> list[dict[str, Any]]:
     tolerance = tests.get("tolerance")
     if tolerance is not None and (type(tolerance) not in (int, float) or not 0 <= tolerance < 1):
         raise MalformedTests(f"tolerance {tolerance!r} is not a number from 0 to 1")
+    compare = tests.get("compare", COMPARISONS[0])
+    if compare not in COMPARISONS:
+        raise MalformedTests(f"compare {compare!r} is none of {', '.join(COMPARISONS)}")
     return [_stdio_request(case) if kind == "stdio" else _call_request(tests, case) for case in cases]
 
 
