@@ -46,6 +46,24 @@ class Rank:
         sent = [(name, tuple(tensor.shape)) for name, tensor in source]
         return sent, source.checksums, NcclSender(self.engine, 3, bucket_bytes, "10.0.0.1").begin()
 
+    def copies(self, bucket_bytes: int) -> dict:
+        """The copy for CUDA IPC, taken before and after a change of all weights."""
+        from vt_ray.engines.transfer_gpu import Copies
+
+        copies, found = Copies(self.engine, bucket_bytes), {}
+        for when in ("before", "after"):
+            copies.take()
+            tensors = dict(copies)
+            found[when] = {
+                "places": {name: tensor.data_ptr() for name, tensor in tensors.items()},
+                "sums": {name: float(tensor.double().sum()) for name, tensor in tensors.items()},
+                "checksums": copies.checksums,
+            }
+            with torch.no_grad():
+                for parameter in self.engine.module.parameters():
+                    parameter.mul_(2.0)
+        return found
+
 
 def is_whole(parameter) -> bool:
     from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
@@ -115,3 +133,15 @@ def test_what_goes_past_ray_is_announced_as_it_is_sent(ranks, model):
     assert set(notice.update["dtype_names"]) == {"float32"}
     assert (notice.init["world_size"], notice.init["master_address"]) == (4, "10.0.0.1")
     assert notice.init["packed_buffer_size_bytes"] == 4 * MB
+
+
+def test_the_copy_for_cuda_ipc_is_written_over_and_not_made_anew(ranks, model):
+    _, actors = ranks
+    first, _ = ray.get([actor.copies.remote(4 * MB) for actor in actors])
+    before, after = first["before"], first["after"]
+    assert before["checksums"] == {e.name: e.checksum for b in checkpoint_buckets(model) for e in b.entries}
+    assert after["places"] == before["places"]
+    assert len(after["places"]) == len(after["checksums"])
+    for name, total in before["sums"].items():
+        assert after["sums"][name] == pytest.approx(2 * total, abs=1e-9), name
+        assert after["checksums"][name] != before["checksums"][name] or total == 0, name
