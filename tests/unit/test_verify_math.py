@@ -132,6 +132,14 @@ SAME = [
     ("(x,y)=(1,2)", "(1,2)"),
     (r"0.\overline{3}", r"\frac13"),
     (r"\frac{1}{6}", r"0.1\overline{6}"),
+    ("5", "5.0"),
+    ("10", r"2.5\cdot 4"),
+    (r"\sqrt{ab}", r"\sqrt{a}\sqrt{b}"),
+    ("|x+5|", r"\sqrt{(x+5)^2}"),
+    (r"\max(a,b)", r"\frac{a+b+|a-b|}{2}"),
+    ("60", r"90^\circ-30^\circ"),
+    (r"180^\circ-2x^\circ", r"(180-2x)^\circ"),
+    (r"0.05+x", r"x+5\%"),
 ]
 
 DIFFERENT = [
@@ -195,6 +203,23 @@ DIFFERENT = [
     (r"\{100,200\}", "100200"),
     (r"e^{\pi\sqrt{163}}", "262537412640768744"),
     ("1", ""),
+    # An integer gold wants the integer.
+    ("123456789", "123456788.9999999"),
+    ("5", "4.9999999"),
+    ("2", r"\sqrt{2}\cdot 1.41421356"),
+    # Equal for every argument above some negative number, or of some signs.
+    ("x+5", "|x+5|"),
+    ("|x+5|", "x+5"),
+    ("2x+1", "|2x+100|-99"),
+    ("2x+1", "|2x+5000|-4999"),
+    ("x+5", r"\sqrt{(x+5)^2}"),
+    (r"\frac{b^2}{2|ac|}", r"\frac{b^2}{2ac}"),
+    ("abc", "|abc|"),
+    # Degrees and percent of one term.
+    ("32x+80", r"32x^\circ+80"),
+    ("32x+80", r"32x+80^\circ"),
+    ("x^2+8", r"x^2+8\%"),
+    ("12", r"20-8\%"),
 ]
 
 

@@ -130,12 +130,14 @@ CLOSING = _listed("total left remaining altogether")
 MEASURED = _listed("long tall high wide deep thick old away apart")
 
 # Words before a noun. Two answers that differ in them differ: 3 red balls are not 3 blue balls.
-ADJECTIVES = _listed("""red orange yellow green blue purple violet pink white black brown grey gray silver gold golden
-    big small large little tall short long wide deep old new young whole full empty ordered unordered right isosceles equilateral
-    scalene obtuse acute square cubic lattice trailing consecutive perfect proper common regular real complex rational
-    irrational integer positive prime composite even odd three-digit two-digit four-digit five-digit chocolate
-    apple orange lemon flour sugar salt water milk juice coffee tea paint gas gasoline fuel rice corn wheat ice cream
-    butter cheese bread meat sand gravel soil wood rope string ribbon fabric cloth yarn fence fencing""")
+ADJECTIVES = _listed("""
+red orange yellow green blue purple violet pink white black brown grey gray silver gold golden big small large little
+tall short long wide deep old new young whole full empty ordered unordered right isosceles equilateral scalene obtuse
+acute square cubic lattice trailing consecutive perfect proper common regular real complex rational irrational integer
+positive prime composite even odd three-digit two-digit four-digit five-digit chocolate apple orange lemon flour sugar
+salt water milk juice coffee tea paint gas gasoline fuel rice corn wheat ice cream butter cheese bread meat sand
+gravel soil wood rope string ribbon fabric cloth yarn fence fencing
+""")
 
 # Units of more than one word.
 PHRASES = {
