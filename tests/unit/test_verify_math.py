@@ -215,6 +215,11 @@ DIFFERENT = [
     ("x+5", r"\sqrt{(x+5)^2}"),
     (r"\frac{b^2}{2|ac|}", r"\frac{b^2}{2ac}"),
     ("abc", "|abc|"),
+    # Dots say that more follows.
+    ("1, 2, 3", "1, 2, 3, ..."),
+    ("1, 2, 3", "1, 2, 3..."),
+    ("3.14", "3.14..."),
+    ("0.66", "0.66…"),
     # Degrees and percent of one term.
     ("32x+80", r"32x^\circ+80"),
     ("32x+80", r"32x+80^\circ"),
@@ -340,6 +345,20 @@ def test_unreadable_gold_is_unverified(verifier, gold):
     verdict = grade(verifier, gold, "x+1")
     assert verdict.status == "unverified"
     assert "gold unreadable" in verdict.reason
+
+
+@pytest.mark.parametrize("gold", ["...", "$$", ".", r"\text{ }", "()", r"\ ", ";", r"\boxed{}"])
+def test_a_gold_that_holds_no_answer_is_unverified(verifier, gold):
+    for answer in (";", "...", r"\text{}", "5"):
+        verdict = grade(verifier, gold, answer)
+        assert verdict.status == "unverified"
+        assert "gold unreadable" in verdict.reason
+
+
+@pytest.mark.parametrize("gold", [r"\{\}", "<", "+", r"\emptyset", "0"])
+def test_a_gold_of_one_sign_is_an_answer(verifier, gold):
+    assert grade(verifier, gold, gold).status == "correct"
+    assert grade(verifier, gold, "7").status == "wrong"
 
 
 def test_no_answer(verifier):

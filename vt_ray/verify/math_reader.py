@@ -59,6 +59,7 @@ _ANNOUNCED = re.compile(
 _LEADING_SIGN = re.compile(r"^\s*(?:=|\\approx(?![A-Za-z]))\s*(?=\S)")
 _NUMBER_SET = re.compile(r"\\mathbb\{?[A-Z]\}?(?:\^\{?[+*\d]\}?)?")
 _WITHOUT = re.compile(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)(?![A-Za-z])\s*(\\\{.*\\\})", re.DOTALL)
+_OPERATOR = re.compile(r"[-+*/<>=]|\\(?:le|ge|ne|times|div|cdot|cup|cap|in|subset|approx) ?")  # as a whole answer
 _NO_BRACES = str.maketrans("", "", "{} ")
 _NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
 _ALL_REALS = re.compile(r"(?:x is )?(?:all|any|every) reals?(?: numbers?)?")
@@ -109,7 +110,7 @@ def _clock(text: str, depth: int) -> Form | None:
 
 
 def _words(text: str, depth: int) -> Form | None:
-    if _NUMBER_SET.fullmatch(text) or _GEOMETRIC.fullmatch(text):
+    if _NUMBER_SET.fullmatch(text) or _GEOMETRIC.fullmatch(text) or _OPERATOR.fullmatch(text):
         return Words(squash(text).translate(_NO_BRACES))
     words = plain_words(text)
     if words is None:
