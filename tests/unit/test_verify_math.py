@@ -96,6 +96,8 @@ SAME = [
     ("12", r"12\text{ ways}"),
     (r"\$5", "5"),
     (r"50\%", r"\frac12"),
+    (r"5\%", "5"),
+    ("5", "5 percent"),
     ("42", "40+2=42"),
     ("x=5", "x=2+3=5"),
     (r"\sqrt{2}", r"\sqrt2\approx 1.414"),
@@ -130,6 +132,14 @@ SAME = [
     ("(x,y)=(1,2)", "(1,2)"),
     (r"0.\overline{3}", r"\frac13"),
     (r"\frac{1}{6}", r"0.1\overline{6}"),
+    ("5", "5.0"),
+    ("10", r"2.5\cdot 4"),
+    (r"\sqrt{ab}", r"\sqrt{a}\sqrt{b}"),
+    ("|x+5|", r"\sqrt{(x+5)^2}"),
+    (r"\max(a,b)", r"\frac{a+b+|a-b|}{2}"),
+    ("60", r"90^\circ-30^\circ"),
+    (r"180^\circ-2x^\circ", r"(180-2x)^\circ"),
+    (r"0.05+x", r"x+5\%"),
 ]
 
 DIFFERENT = [
@@ -151,8 +161,8 @@ DIFFERENT = [
     (r"10\text{ cm}", r"10\text{ cm}^2"),
     (r"\$5", "5€"),
     (r"5\text{ mW}", r"5\text{ MW}"),
-    (r"5\%", "5"),
-    ("5", "5 percent"),
+    (r"0.5\%", "0.5"),
+    ("1", "1 percent"),
     ("101_2", "101_3"),
     ("101_2", "101"),
     ("101_2", "5"),
@@ -193,6 +203,28 @@ DIFFERENT = [
     (r"\{100,200\}", "100200"),
     (r"e^{\pi\sqrt{163}}", "262537412640768744"),
     ("1", ""),
+    # An integer gold wants the integer.
+    ("123456789", "123456788.9999999"),
+    ("5", "4.9999999"),
+    ("2", r"\sqrt{2}\cdot 1.41421356"),
+    # Equal for every argument above some negative number, or of some signs.
+    ("x+5", "|x+5|"),
+    ("|x+5|", "x+5"),
+    ("2x+1", "|2x+100|-99"),
+    ("2x+1", "|2x+5000|-4999"),
+    ("x+5", r"\sqrt{(x+5)^2}"),
+    (r"\frac{b^2}{2|ac|}", r"\frac{b^2}{2ac}"),
+    ("abc", "|abc|"),
+    # Dots say that more follows.
+    ("1, 2, 3", "1, 2, 3, ..."),
+    ("1, 2, 3", "1, 2, 3..."),
+    ("3.14", "3.14..."),
+    ("0.66", "0.66…"),
+    # Degrees and percent of one term.
+    ("32x+80", r"32x^\circ+80"),
+    ("32x+80", r"32x+80^\circ"),
+    ("x^2+8", r"x^2+8\%"),
+    ("12", r"20-8\%"),
 ]
 
 
@@ -313,6 +345,20 @@ def test_unreadable_gold_is_unverified(verifier, gold):
     verdict = grade(verifier, gold, "x+1")
     assert verdict.status == "unverified"
     assert "gold unreadable" in verdict.reason
+
+
+@pytest.mark.parametrize("gold", ["...", "$$", ".", r"\text{ }", "()", r"\ ", ";", r"\boxed{}"])
+def test_a_gold_that_holds_no_answer_is_unverified(verifier, gold):
+    for answer in (";", "...", r"\text{}", "5"):
+        verdict = grade(verifier, gold, answer)
+        assert verdict.status == "unverified"
+        assert "gold unreadable" in verdict.reason
+
+
+@pytest.mark.parametrize("gold", [r"\{\}", "<", "+", r"\emptyset", "0"])
+def test_a_gold_of_one_sign_is_an_answer(verifier, gold):
+    assert grade(verifier, gold, gold).status == "correct"
+    assert grade(verifier, gold, "7").status == "wrong"
 
 
 def test_no_answer(verifier):

@@ -85,7 +85,7 @@ def exact_verdict(gold: str, answer: str) -> bool | None:
 
     Integers, fractions (\frac, a/b, mixed numbers) and terminating decimals are compared exactly with each
     other. Where either is a decimal, a difference of at most half of the sixth decimal passes (1/3 and
-    0.333333), if it is small beside the numbers too.
+    0.333333), if it is small beside the numbers too. An integer gold wants the integer: 5.0 is 5, 4.9999999 is not.
     """
     gold, answer = normalise(gold), normalise(answer)
     listed = ", " in gold or ", " in answer  # 100, 200 is two numbers, 100,200 is one
@@ -97,7 +97,7 @@ def exact_verdict(gold: str, answer: str) -> bool | None:
     gold_number, answer_number = exact_number(gold), exact_number(answer)
     if gold_number is None or answer_number is None:
         return None
-    if is_decimal(gold) or is_decimal(answer):
+    if gold_number.denominator > 1 and (is_decimal(gold) or is_decimal(answer)):
         return close_decimals(gold_number, answer_number)
     return gold_number == answer_number
 

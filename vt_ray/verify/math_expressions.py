@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 from fractions import Fraction
+from itertools import product
+from random import Random
 from typing import Any
 
 from vt_ray.verify.math_answer import close_decimals
@@ -21,6 +23,10 @@ _GUARD_DIGITS = 8  # of these, how many may be rounding
 _MAX_EXTRA_DIGITS = 2_000  # numbers of more digits before the point are equal only if written equally
 _POINTS = 4
 _MIN_POINTS = 2
+# Sizes of the further points where a function has kinks: |x+5| is x+5 for all x > -5.
+_KINK_SIZES = (Fraction(1, 30), Fraction(1, 3), Fraction(1), Fraction(12), Fraction(300))
+_MAX_REACH = 10**9
+_ALL_SIGNS = 3  # the number of symbols up to which all combinations of their signs are tried
 
 
 class Unreadable(Exception):
@@ -59,10 +65,10 @@ def _same(gold: Any, answer: Any, decimals: bool) -> bool:
     if gold == answer:
         return True
     symbols = gold.free_symbols | answer.free_symbols
-    if decimals and not symbols:
+    if decimals and not symbols and not gold.is_integer:
         return _close(gold, answer)
     alike = []
-    for point in _points(symbols):
+    for point in _points(symbols, gold, answer):
         verdict = _same_at(gold, answer, point, _DIGITS)
         if verdict is False:
             return False
@@ -85,24 +91,69 @@ def _hides_a_term(tree: Any) -> bool:
     return any(abs(_digits_before_point(number, signed=True)) > _MANY_DIGITS - 2 * _GUARD_DIGITS for number in numbers)
 
 
-def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
-    """Fixed generic points, the same for a name on both sides, and of either sign: |x| is not x."""
+def _points(symbols: set[Any], *trees: Any) -> list[dict[Any, Any]]:
+    """Fixed generic points, the same for a name on both sides, and of either sign: |x| is not x.
+
+    Between kinks a function may have other terms than beyond them, so that functions with kinks are compared at many
+    sizes and with all combinations of signs, up to a size beyond every kink of a linear argument.
+    """
     import sympy
 
     ordered = sorted(symbols, key=lambda symbol: symbol.name)
+    if not ordered:
+        return [{}]
+    signs: list[tuple[int, ...]] = [(1,), (-1,), (1,), (1, -1)]
+    sizes = [Fraction(1)] * _POINTS
+    if any(_has_kinks(tree) for tree in trees):
+        for size in (*_KINK_SIZES, _reach(trees)):
+            combinations = _sign_combinations(len(ordered))
+            signs += combinations
+            sizes += [size] * len(combinations)
     points = []
-    for index in range(_POINTS if ordered else 1):
-        signs = [-1 if index == 1 or (index == 3 and place % 2) else 1 for place in range(len(ordered))]
-        sizes = [sympy.Rational(7919 * (p + 1) + 104729 * (index + 1), 65537 + 331 * p) for p in range(len(ordered))]
-        points.append({s: sign * size for s, sign, size in zip(ordered, signs, sizes, strict=True)})
+    for index, (pattern, size) in enumerate(zip(signs, sizes, strict=True)):
+        offset = index + 1 if index < _POINTS else 1 + index / 64
+        points.append({})
+        for place, symbol in enumerate(ordered):
+            generic = sympy.Rational(7919 * (place + 1) + int(104729 * offset), 65537 + 331 * place)
+            points[-1][symbol] = pattern[place % len(pattern)] * sympy.Rational(size) * generic
     return points
+
+
+def _sign_combinations(count: int) -> list[tuple[int, ...]]:
+    """All combinations of the signs of `count` symbols; of more than `_ALL_SIGNS` symbols, a fixed sample of them."""
+    if count <= _ALL_SIGNS:
+        return list(product((1, -1), repeat=count))
+    dice = Random(0)
+    return [tuple(dice.choices((1, -1), k=count)) for _ in range(2 * 2**_ALL_SIGNS)]
+
+
+def _has_kinks(tree: Any) -> bool:
+    """Whether the tree may change its term inside its domain: |x|, floors, \\sqrt{x^2}; but not \\sqrt{x} or ln(x)."""
+    import sympy
+
+    kinked = (sympy.Abs, sympy.sign, sympy.floor, sympy.ceiling, sympy.Max, sympy.Min, sympy.Mod, sympy.Piecewise)
+    branched = (sympy.asin, sympy.acos, sympy.atan, sympy.acot, sympy.asec, sympy.acsc)
+    if tree.has(*kinked, *branched):
+        return True
+    roots = [power.base for power in tree.atoms(sympy.Pow) if not power.exp.is_integer]
+    return any(power.free_symbols for base in roots for power in base.atoms(sympy.Pow))
+
+
+def _reach(trees: tuple[Any, ...]) -> Fraction:
+    """A size beyond -b/a for all numbers a and b in the trees."""
+    import sympy
+
+    sizes = [abs(Fraction(int(n.p), int(n.q))) for tree in trees for n in tree.atoms(sympy.Rational) if n != 0]
+    reach = 3 * max(sizes, default=Fraction(1)) / min(sizes, default=Fraction(1))
+    return min(max(reach, Fraction(3_000)), Fraction(_MAX_REACH))
 
 
 def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool | None:
     """Whether both have the same value at a point, to `digits` decimals; None where that cannot be told.
 
-    It cannot where a value is undefined, or where one is real and the other is not, or neither, and nobody
-    speaks of i: ln(x^2) and 2 ln(x) are the same to whoever assumes x > 0.
+    It cannot where a value is undefined, or where one is real and the other is not. Nor can it where they differ and
+    a part of one is not real, though i does not occur: ln(x^2) is 2 ln(x), and \\sqrt{ab} is \\sqrt{a}\\sqrt{b}, where
+    these are defined.
     """
     if gold.is_Rational and answer.is_Rational:
         return bool(gold == answer)
@@ -112,13 +163,25 @@ def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool
     if 0 in values and max(abs(value) for value in values) < Fraction(1, 10**_DIGITS):
         return _proven_zero(gold - answer)  # a zero by cancellation looks like a very small number
     if not _agree(values[0], values[1], _DIGITS):
-        return None if point and not values[0].is_real and not _speaks_of_i(gold, answer) else False
+        inside = (
+            not point or _speaks_of_i(gold, answer) or all(_real_throughout(side, point) for side in (gold, answer))
+        )
+        return False if inside else None
     extra = max(_digits_before_point(value) for value in values)
     if extra > _MAX_EXTRA_DIGITS:
         return None
     if digits + extra > _DIGITS:
         values = [_value(side, point, digits + extra) for side in (gold, answer)]
     return None if None in values else _agree(values[0], values[1], digits + extra)
+
+
+def _real_throughout(tree: Any, point: dict[Any, Any]) -> bool:
+    """Whether roots, powers, logarithms and inverse functions in the tree have real values at the point."""
+    import sympy
+
+    partial = (sympy.Pow, sympy.log, sympy.asin, sympy.acos, sympy.asec, sympy.acsc)
+    values = [_value(node, point, 15) for node in tree.atoms(*partial) if node.free_symbols]
+    return None not in values and all(value.is_real for value in values)
 
 
 def _speaks_of_i(*trees: Any) -> bool:
@@ -172,7 +235,7 @@ def _proportional(gold: tuple[Any, Any], answer: tuple[Any, Any], positive: bool
     if gold_symbols != answer[0].free_symbols | answer[1].free_symbols:
         return False
     ratios = []
-    for point in _points(gold_symbols):
+    for point in _points(gold_symbols, *gold, *answer):
         values = [_value(side, point, _DIGITS) for side in (*gold, *answer)]
         if None in values or values[0] == values[1] or values[2] == values[3]:
             continue

@@ -3,8 +3,9 @@ r"""Whether two answers are the same, shape by shape; only plain expressions rea
     gold, answer --parse_form--> shapes --same_form--> pairs of expressions --Algebra--> True | False
 
 Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong, and none is converted,
-but for degrees, which equal their number or their radians. A percentage is its value (5\% is 0.05, not 5). A decimal
-is right to six places (0.333333 is 1/3, 0.333 is not). A chain `a = b = 42` needs every value in it to be right. A
+but for degrees, which equal their number or their radians. A percentage above 1 is its value or its number (5\% is 0.05
+or 5, 0.5\% is 0.005). A decimal is right to six places (0.333333 is 1/3, 0.333 is not), but an integer gold wants the
+integer. A chain `a = b = 42` needs every value in it to be right. A
 name (`x = 5`) may be left out or added, not changed. Sets and bare lists have no order; (1,2), [1,2] and \{1,2\}
 differ, though a tuple may lose its brackets. An inequality equals its interval. A base is part of the answer, and so
 is a modulus. A ratio 3:2 is no number. Words are compared as words.
@@ -108,12 +109,26 @@ def _same_residue(gold: Form, answer: Form, algebra: Algebra) -> bool:
 def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
     gold_value, gold_unit = (gold.value, gold.unit) if isinstance(gold, Quantity) else (gold, "")
     answer_value, answer_unit = (answer.value, answer.unit) if isinstance(answer, Quantity) else (answer, "")
+    if {gold_unit, answer_unit} == {"%", ""}:
+        percentage, number = (gold_value, answer_value) if gold_unit else (answer_value, gold_value)
+        return _same_percentage(percentage, number, algebra)
     if gold_unit and answer_unit and {gold_unit, answer_unit} != {"°", "rad"}:
         return gold_unit == answer_unit and same_form(gold_value, answer_value, algebra)
     if not (gold_unit and answer_unit) and same_form(gold_value, answer_value, algebra):
         return True
     radians = (_radians(gold_value, gold_unit), _radians(answer_value, answer_unit))
     return radians != (gold_value, answer_value) and same_form(*radians, algebra)
+
+
+def _same_percentage(percentage: Form, number: Form, algebra: Algebra) -> bool:
+    r"""10\% is 0.1, and 10 too; but 0.5\% is only 0.005, since 0.5 would be 50\%."""
+    if not isinstance(percentage, Expression):
+        return False
+    value = exact_number(percentage.latex)
+    if value is not None and abs(value) > 1 and same_form(percentage, number, algebra):
+        return True
+    hundredth = f"({percentage.latex})/100" if value is None else str(value / 100)
+    return same_form(Expression(hundredth), number, algebra)
 
 
 def _radians(value: Form, unit: str) -> Form:
@@ -178,7 +193,9 @@ def _same_relation(gold: Form, answer: Form, algebra: Algebra) -> bool:
         return isinstance(answer, Relation) and _chain_has_value(answer, gold, algebra)
     gold_names, gold_values = _names_and_values(gold)
     if not isinstance(answer, Relation):
-        return len(gold_names) > 0 and same_form(gold_values[-1], answer, algebra)
+        if not gold_names:  # 0.56 = 56\%
+            return set(gold.signs) == {"="} and all(same_form(value, answer, algebra) for value in gold_values)
+        return same_form(gold_values[-1], answer, algebra)
     answer_names, _ = _names_and_values(answer)
     if gold_names & answer_names and len(gold_values) == 1:
         return _chain_has_value(answer, gold_values[0], algebra)
@@ -227,13 +244,11 @@ def _may_round(exact: Form, rounded: Form) -> bool:
 
 
 def _same_difference(gold: Relation, answer: Relation, algebra: Algebra) -> bool:
-    """Two equations or inequalities of two sides, as functions: one is a constant multiple of the other."""
+    """The same parts; or two equations or inequalities of two sides, one a constant multiple of the other."""
+    if gold.signs == answer.signs and _ordered(gold.parts, answer.parts, algebra):
+        return True
     if len(gold.signs) != 1 or len(answer.signs) != 1:
-        return (
-            len(gold.parts) == len(answer.parts)
-            and gold.signs == answer.signs
-            and _ordered(gold.parts, answer.parts, algebra)
-        )
+        return False
     sides = [_sides(relation) for relation in (gold, answer)]
     if gold.signs[0] in FLIPPED and answer.signs[0] == FLIPPED[gold.signs[0]]:
         sides[1] = sides[1] and sides[1][::-1]

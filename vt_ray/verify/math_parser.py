@@ -12,6 +12,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from vt_ray.verify.latex_text import peel
+
 # Refused: dropped characters would leave another number.
 _MISREAD = re.compile(
     r"(?<![A-Za-z'])'"  # 7'
@@ -20,10 +22,14 @@ _MISREAD = re.compile(
     r"|\\(?:[hv]?phantom|[hv]space|hskip|kern|boxed|approx)(?![A-Za-z])"
     r'|"|\.\d*\.|!!|\d\s*\{\d'
 )
+# What a sign of degrees or percent belongs to: in 32x^\\circ+80 to x alone.
+_ATOM = r"(\d+(?:\.\d+)?|\.\d+|\([^()]*\)|(?<![A-Za-z\\])[A-Za-z]|\\(?:alpha|beta|gamma|theta|phi)(?![A-Za-z]))"
+_STRAY_MARK = re.compile(r"\\circ(?![A-Za-z])|\\%")
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"(\d+(?:\.\d+)?)\s*\^\s*\{?\s*\\circ\s*\}?", r"{(\\frac{\1\\pi}{180})}"),
+        (rf"{_ATOM}\s*\^\s*\{{?\s*\\circ(?![A-Za-z])\s*\}}?", r"{(\\frac{\1\\pi}{180})}"),
+        (rf"{_ATOM}\s*\\%", r"{(\\frac{\1}{100})}"),
         (r"\\sqrt\[(\d*[13579])\]\{-(\d+)\}", r"(-\\sqrt[\1]{\2})"),  # the real root
         (r"(\w|\([^()]*\))!\^", r"{(\1!)}^"),
         (r"(?<=[\d)])\s*(?=[(\[]|\\binom)|(?<=\))\s*(?=\d|\\frac)", r"\\cdot "),
@@ -47,6 +53,9 @@ def parse_expression(latex: str) -> Any:
         return None
     for pattern, replacement in _REWRITES:
         latex = pattern.sub(replacement, latex)
+    latex = peel(latex)  # braces around the whole would be read as a set
+    if _STRAY_MARK.search(latex):
+        return None
     tidying = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")
     try:
         tree = latex2sympy(

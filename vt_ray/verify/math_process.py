@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 
 from vt_ray.records import Verdict
+from vt_ray.verify.latex_text import normalise
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.math_answer import MAX_ANSWER_CHARS
 from vt_ray.verify.math_guards import ExactOnly, Undecided, same_answer
@@ -23,6 +25,8 @@ _SPOILING = ("timeout", "memory")
 _MAX_KNOWN_GOLDS = 4_096
 _MAX_GOLD_CHARS = 8_000  # with an answer of twice that, a line still fits into a pipe that nobody reads
 _EXACT_CHARS = 400  # longer pairs go to the process that can be stopped, shape and all
+# A gold answer without a letter, a digit, a sign or a set, such as "..." or "$$". An answer must not equal it.
+_NOTHING = re.compile(r"(?:\\(?:text|mathrm|boxed|[lc]?dots)(?![A-Za-z])|\\(?![{A-Za-z])|[\s.,;:$(){}\[\]~&?'\"_^])*")
 
 
 class MathLost(Exception):
@@ -43,6 +47,8 @@ class MathProcess:
         if not 0 < len(gold.strip()) <= _MAX_GOLD_CHARS:
             reason = f"gold unreadable: {len(gold)} characters, the limits are 1 and {_MAX_GOLD_CHARS}"
             return Verdict("unverified", reason)
+        if _NOTHING.fullmatch(normalise(gold)):
+            return Verdict("unverified", f"gold unreadable: {gold!r} holds no answer")
         if gold.strip() == answer.strip():
             return Verdict("correct")
         if len(answer) > max(MAX_ANSWER_CHARS, 2 * len(gold)):

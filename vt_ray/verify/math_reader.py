@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 
 from vt_ray.verify.latex_text import enclosed, normalise, split_top, squash
-from vt_ray.verify.math_answer import exact_number
 from vt_ray.verify.math_forms import (
     Based,
     Expression,
@@ -37,6 +36,8 @@ _COMMA = re.compile(
 _AND = re.compile(r"and|\\land|\\wedge")
 _OR = re.compile(r"or|\\vee")
 _ONE_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
+# The words between two values: a noun of the first one, and a conjunction.
+_NOUN_AND = re.compile(r"(\\(?:text|mathrm)\{[^{}]*[A-Za-z])(?:,\s*|\s)(and|or)\s*\}(?=\s*[\d\\-])")
 # One grouped number, and around it a sign, a name, a currency, a unit; not within the brackets of a set or a
 # tuple.
 _THOUSANDS = re.compile(r"([^\d,(\[{]*)(\d{1,3}(?:,\d{3})+)(?!\d)([^,]*)")
@@ -58,6 +59,7 @@ _ANNOUNCED = re.compile(
 _LEADING_SIGN = re.compile(r"^\s*(?:=|\\approx(?![A-Za-z]))\s*(?=\S)")
 _NUMBER_SET = re.compile(r"\\mathbb\{?[A-Z]\}?(?:\^\{?[+*\d]\}?)?")
 _WITHOUT = re.compile(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)(?![A-Za-z])\s*(\\\{.*\\\})", re.DOTALL)
+_OPERATOR = re.compile(r"[-+*/<>=]|\\(?:le|ge|ne|times|div|cdot|cup|cap|in|subset|approx) ?")  # as a whole answer
 _NO_BRACES = str.maketrans("", "", "{} ")
 _NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
 _ALL_REALS = re.compile(r"(?:x is )?(?:all|any|every) reals?(?: numbers?)?")
@@ -108,7 +110,7 @@ def _clock(text: str, depth: int) -> Form | None:
 
 
 def _words(text: str, depth: int) -> Form | None:
-    if _NUMBER_SET.fullmatch(text) or _GEOMETRIC.fullmatch(text):
+    if _NUMBER_SET.fullmatch(text) or _GEOMETRIC.fullmatch(text) or _OPERATOR.fullmatch(text):
         return Words(squash(text).translate(_NO_BRACES))
     words = plain_words(text)
     if words is None:
@@ -130,7 +132,7 @@ def _modulus(text: str, depth: int) -> Form | None:
 
 def _list(text: str, depth: int) -> Form | None:
     whole = _ONE_TEXT.fullmatch(text)  # \text{A, C}
-    pieces, found = split_top(whole[1] if whole else text, _COMMA)
+    pieces, found = split_top(whole[1] if whole else _NOUN_AND.sub(r"\1} \2 ", text), _COMMA)
     pieces = [piece for piece in pieces if piece]  # "1, 2, and 3" has an empty one
     if not found or not pieces:
         return None
@@ -248,13 +250,11 @@ def _based(text: str, depth: int) -> Form | None:
 
 
 def _quantity(text: str, depth: int) -> Form | None:
-    if text.endswith(r"\%"):
-        percent = exact_number(squash(text[:-2]))
-        return Expression(f"({squash(text[:-2])})/100" if percent is None else str(percent / 100))
-    value, unit = split_unit(text)
-    if not unit or r"\text" in value or r"\mathrm" in value:
+    split = split_unit(text)
+    if split is None or r"\text" in split[0] or r"\mathrm" in split[0]:
         return None
-    return Quantity(_parse(value, depth), unit)
+    value, unit = split
+    return Quantity(_parse(value, depth), unit) if unit else _parse(value, depth)
 
 
 def _signs(text: str, depth: int) -> Form | None:
