@@ -382,6 +382,10 @@ class TrackingConfig:
     mlflow_uri: str = ""
 
 
+# File systems take 255 bytes; partial copies and locks add a suffix to a name.
+MAX_NAME_BYTES = 200
+
+
 @dataclass
 class Config:
     run_name: str = "run"
