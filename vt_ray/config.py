@@ -82,6 +82,8 @@ class DataConfig:
     math_suffix: str = ""
     code_suffix: str = ""
     max_prompt_tokens: int = 160
+    # Leave longer prompts out, and say which, instead of refusing the run.
+    drop_overlong: bool = False
 
 
 @dataclass

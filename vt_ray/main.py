@@ -57,7 +57,9 @@ def hydra_main(composed: DictConfig) -> None:
 
 def launch(config: Config) -> None:
     """Validate, then either print the plan (`dry_run=true`) or run the pipeline on a Ray cluster."""
-    from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_problems
+    from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
+    from vt_ray.data.prompts import PromptEncoder
+    from vt_ray.engines.base_model import tokenizer_at_hand
     from vt_ray.plan import print_plan
     from vt_ray.run_folder import RunFolder
     from vt_ray.validate import validate
@@ -65,6 +67,8 @@ def launch(config: Config) -> None:
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
+    if tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run):
+        problems = fitting(problems, PromptEncoder(tokenizer, config.data))
     for stage in config.curriculum.stages:
         stage_problems(stage, problems.train)
     refuse_without_solutions(problems.train, config.spectrum.sft.styles)
