@@ -82,6 +82,8 @@ class DataConfig:
     math_suffix: str = ""
     code_suffix: str = ""
     max_prompt_tokens: int = 160
+    # Leave longer prompts out, and say which, instead of refusing the run.
+    drop_overlong: bool = False
 
 
 @dataclass
@@ -380,6 +382,10 @@ class TrackingConfig:
     project: str = "vt_ray"
     wandb_mode: str = "online"
     mlflow_uri: str = ""
+
+
+# File systems take 255 bytes; partial copies and locks add a suffix to a name.
+MAX_NAME_BYTES = 200
 
 
 @dataclass

@@ -9,23 +9,25 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 # As a script (`python vt_ray/main.py`) the package's own folder stands first on the path instead of its parent.
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from vt_ray.config import Config, ConfigError, to_config  # noqa: E402
+from vt_ray.config import MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
 from vt_ray.data.problem_sets import ProblemSets  # noqa: E402
 from vt_ray.placement import ClusterError  # noqa: E402
 
@@ -55,7 +57,9 @@ def hydra_main(composed: DictConfig) -> None:
 
 def launch(config: Config) -> None:
     """Validate, then either print the plan (`dry_run=true`) or run the pipeline on a Ray cluster."""
-    from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_problems
+    from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
+    from vt_ray.data.prompts import PromptEncoder
+    from vt_ray.engines.base_model import tokenizer_at_hand
     from vt_ray.plan import print_plan
     from vt_ray.run_folder import RunFolder
     from vt_ray.validate import validate
@@ -63,6 +67,8 @@ def launch(config: Config) -> None:
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
+    if tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run):
+        problems = fitting(problems, PromptEncoder(tokenizer, config.data))
     for stage in config.curriculum.stages:
         stage_problems(stage, problems.train)
     refuse_without_solutions(problems.train, config.spectrum.sft.styles)
@@ -106,12 +112,36 @@ def _confinement(config: Config, problems: ProblemSets) -> str:
 
 
 def _name_sweep_member(config: Config) -> None:
-    """Each member of a multirun gets a folder of its own, named by what it overrides."""
+    """Each member of a multirun gets a folder of its own, named by the values that the sweep varies."""
     hydra_config = HydraConfig.get()
-    if hydra_config.mode == hydra.types.RunMode.MULTIRUN:
-        elsewhere = ("experiment=", "run_name=", "runs_dir=", "dry_run=", "cluster.ray_address=")
-        overrides = [o for o in hydra_config.overrides.task if not o.startswith(elsewhere)]
-        config.run_name = "-".join([config.run_name, *overrides]).replace("/", "_")
+    if hydra_config.mode != hydra.types.RunMode.MULTIRUN:
+        return
+    params = hydra_config.sweeper.get("params") or {}
+    given = [*(f"{key}={value}" for key, value in params.items()), *sys.argv[1:]]
+    config.run_name = member_name(config.run_name, varied(given, hydra_config.overrides.task))
+
+
+def varied(given: Sequence[str], member: Sequence[str]) -> list[str]:
+    """The overrides of one sweep `member` whose keys have several values in `given`, the sweep's own arguments.
+
+    A folder's name (`run_name`, `runs_dir`) is not part of what makes the name.
+    """
+    parser = OverridesParser.create()
+    parsed = parser.parse_overrides([text for text in given if "=" in text and not text.startswith("-")])
+    keys = {o.get_key_element() for o in parsed if o.is_sweep_override()} - {"run_name", "runs_dir"}
+    return [text for text in member if parser.parse_override(text).get_key_element() in keys]
+
+
+def member_name(run_name: str, overrides: Sequence[str]) -> str:
+    """A folder's name of at most MAX_NAME_BYTES. Where characters were replaced or cut, a hash keeps names apart."""
+    whole = "-".join([run_name, *overrides])
+    name = re.sub(r"[^\w.=,+\[\]{}:@%-]", "_", whole)
+    if name == whole and len(os.fsencode(name)) <= MAX_NAME_BYTES:
+        return name
+    if len(os.fsencode(run_name)) > MAX_NAME_BYTES:
+        return run_name  # refused by `validate`, by its own name
+    suffix = f"-{digest(whole)[:8]}"
+    return os.fsencode(name)[: MAX_NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix
 
 
 def _in_short(error: BaseException) -> str:

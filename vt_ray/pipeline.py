@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from vt_ray.config import Config
-from vt_ray.data.problem_sets import ProblemSets
+from vt_ray.data.problem_sets import ProblemSets, fitting
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.engines.base_model import prepare_base_model
 from vt_ray.evaluation.milestones import evaluate
@@ -61,7 +61,8 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
 def walk(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> list[str]:
     """base -> sft -> probe -> fuse -> MGPO stages. Returns the names of the milestones, in order."""
     base = prepare_base(config, run, problems)
-    encoder = load_encoder(config, base, problems)
+    encoder = load_encoder(config, base)
+    problems = fitting(problems, encoder)
     sft = train_spectrum(config, cluster, run, base, encoder, problems)
     probe = probe_spectrum(config, cluster, run, base, sft, encoder, problems)
     fused = fuse_spectrum(config, run, sft, probe)
@@ -84,17 +85,13 @@ def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
     )
 
 
-def load_encoder(config: Config, base: Path, problems: ProblemSets) -> PromptEncoder:
-    """The encoder, after every prompt has been encoded once: one over the limit is named before work is spent."""
+def load_encoder(config: Config, base: Path) -> PromptEncoder:
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = config.model.path or config.model.source
     refuse_foreign_tokenizer(len(tokenizer), AutoConfig.from_pretrained(base).vocab_size, model)
-    encoder = PromptEncoder(tokenizer, config.data)
-    for problem in (*problems.train, *problems.probe, *problems.test):
-        encoder.prompt_ids(problem)
-    return encoder
+    return PromptEncoder(tokenizer, config.data)
 
 
 def train_spectrum(

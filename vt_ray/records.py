@@ -31,7 +31,8 @@ class Problem:
     `question` is the bare text; the chat template and the answer suffix are added later.
     `answer` is the gold answer (LaTeX for math, a letter for choice, "" for code).
     `tests` is None except for code: see `verify/test_forms.py`.
-    `source` is "builtin" for the made problems, else the file it was read from.
+    `source` is "builtin" for the made problems, else the file it was read from, and `row` its row there, from 1.
+    `system` is the system message of its chat, "" for none.
     """
 
     question_id: str
@@ -43,6 +44,13 @@ class Problem:
     solutions: tuple[Solution, ...] = ()
     level: int = 1
     source: str = "builtin"
+    row: int = 0
+    system: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the problem stands, for a message: file and row, or the id of a made problem."""
+        return f"{self.source}, row {self.row}" if self.row else self.question_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,20 +99,36 @@ def fuse(
     checkpoints: Annotated[list[Path], typer.Argument(help="Hugging Face folders of one architecture")],
     weights: Annotated[str, typer.Option(help="comma-separated, one a checkpoint; empty: uniform")] = "",
 ) -> None:
-    """Average checkpoints into one model (section 2 of the method)."""
+    """Average checkpoints, each .safetensors or .bin in whatever shards, into one model (arXiv 2511.06221, 3.3).
+
+    The output appears whole or not at all. Exits with 1 where the checkpoints cannot be averaged, and says why.
+    """
+    import shutil
+
     from vt_ray.config import ConfigError
     from vt_ray.spectrum_phase.fusion import fuse as average
     from vt_ray.spectrum_phase.fusion import fusion_weights
+    from vt_ray.spectrum_phase.model_folder import ModelFolderError
 
-    if output.exists() and any(output.iterdir()):
-        raise typer.BadParameter(f"{output} is not empty: name a new folder")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise typer.BadParameter(f"{output} is not an empty folder: name a new one")
     named = {str(path): path for path in checkpoints}
+    if len(named) < len(checkpoints):
+        raise typer.BadParameter("a checkpoint is given twice: name it once and give its share by --weights")
     try:
         shares = fusion_weights([float(w) for w in weights.split(",") if w], list(named))
     except (ConfigError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
-    output.mkdir(parents=True, exist_ok=True)
-    average(named, shares, output)
+    partial = output.resolve().with_name(f"{output.resolve().name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        average(named, shares, partial)
+        os.replace(partial, output)
+    except (ModelFolderError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     typer.echo(f"fused {len(named)} checkpoints into {output}")
 
 

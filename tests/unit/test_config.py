@@ -1,14 +1,20 @@
 """Every check of the configuration, the shipped files, and what makes a run itself."""
 
 import copy
+import json
+import re
+import subprocess
+import sys
 from dataclasses import asdict
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vt_ray.config import Config, ConfigError, CurriculumConfig, DataConfig, StageConfig, config_hash, to_config
-from vt_ray.main import CONF
+from vt_ray.main import CONF, member_name, varied
 from vt_ray.validate import validate
 from vt_ray.validate.machine import refuse_missing_gpus
 
@@ -56,6 +62,8 @@ def above_zero(*names):
 
 BAD = [
     *[("run_name", name, "run_name=") for name in ("", "a/b", "..", ".", "phases", "a b", "a\n")],
+    ("run_name", "a" * 201, "a... has 201 bytes, the limit is 200: choose a shorter one"),
+    ("run_name", "é" * 101, "has 202 bytes"),
     *[(key, seed, f"{key}=") for key in ("seed", "signal.seed") for seed in (-1, 2**31)],
     ("signal.control", "placebo", "signal.control"),
     ("signal.control", "sft", "signal.control_sft_steps"),
@@ -363,3 +371,61 @@ def test_what_does_not_go_with_pipelined_steps_is_refused(good):
         validate(changed(good, **ahead, **{"cluster.colocate": True}))
     with pytest.raises(ConfigError, match="sampling=tracker with signal.schedule=pipelined"):
         validate(changed(good, **ahead, **{"curriculum.stages.0.sampling": "tracker"}))
+
+
+# --- the names of a sweep's members --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "member", "names"),
+    [
+        (["-m", "signal.mgpo.lam=0,1", "seed=3"], ["signal.mgpo.lam=1", "seed=3"], ["signal.mgpo.lam=1"]),
+        (["seed=range(0,3)", "data=files", "-m"], ["seed=2", "data=files"], ["seed=2"]),
+        (["+data.x=choice(1,2)", "-m"], ["+data.x=1"], ["+data.x=1"]),
+        (["-m", "cluster=local", "model=glob(*)"], ["cluster=local", "model=hf"], ["model=hf"]),
+        (["-m", "data.train_files=[{path: a},{path: b}]", "seed=0,1"], ["data.train_files=[]", "seed=1"], ["seed=1"]),
+        (["-m", "run_name=a,b", "seed=0,1"], ["run_name=b", "seed=1"], ["seed=1"]),
+        (["-m", "seed=0"], ["seed=0"], []),
+    ],
+)
+def test_a_member_is_named_by_what_the_sweep_varies(arguments, member, names):
+    assert varied(arguments, member) == names
+
+
+def test_a_member_of_a_sweep_has_a_readable_name():
+    assert member_name("tiny", ["signal.mgpo.lam=0.5", "seed=1"]) == "tiny-signal.mgpo.lam=0.5-seed=1"
+    assert member_name("tiny", []) == "tiny"
+
+
+@given(st.sets(st.text(min_size=1, max_size=400).filter(lambda t: t.isprintable()), min_size=2, max_size=4))
+def test_members_never_share_a_folder_and_every_name_is_one(values):
+    names = [member_name("run", [f"model.path={value}"]) for value in values]
+    assert len(set(names)) == len(values)
+    for name in names:
+        assert len(name.encode()) <= 200
+        assert re.fullmatch(r"[\w.=,+\[\]{}:@%-]+", name)
+
+
+def test_a_sweep_over_long_paths_composes(tmp_path):
+    """Three paths of 150 letters, fixed, and a lambda that varies: only lambda is in the names."""
+    folder = tmp_path / ("l" * 150)
+    folder.mkdir()
+    sets = []
+    for i, split in enumerate(("train", "probe", "test")):
+        row = {"problem": f"{i} + 3?", "answer": i + 3, "solution": f"{i + 3}"}
+        (folder / f"{split}.jsonl").write_text(json.dumps(row))
+        sets.append(f"data.{split}_files=[{{path: {folder}/{split}.jsonl}}]")
+    command = [
+        sys.executable,
+        "-m",
+        "vt_ray.main",
+        "-m",
+        "experiment=tiny",
+        "dry_run=true",
+        "signal.mgpo.lam=0,1",
+        *sets,
+    ]
+    done = subprocess.run([*command, f"runs_dir={tmp_path}"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for lam in (0, 1):
+        assert f"tiny-signal.mgpo.lam={lam}  config" in done.stdout

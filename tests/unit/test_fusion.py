@@ -1,13 +1,17 @@
 """Expert fusion on hand-made checkpoints."""
 
 import json
+import re
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from vt_ray import tools
 from vt_ray.config import ConfigError
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
+from vt_ray.spectrum_phase.model_folder import ModelFolderError
 
 
 def checkpoint(folder, tensors, file="model.safetensors", **others):
@@ -99,7 +103,7 @@ def test_weights_that_are_no_partition_of_one_are_refused(weights):
 
 
 def refused(tmp_path, first, second):
-    with pytest.raises(ValueError):
+    with pytest.raises(ModelFolderError):
         fused(tmp_path, {"x": first, "y": second}, [0.5, 0.5])
 
 
@@ -126,3 +130,175 @@ def test_checkpoints_with_other_shapes_are_refused(tmp_path, shape):
 def test_checkpoints_of_other_types_are_refused(tmp_path):
     a = checkpoint(tmp_path / "a", constant(1.0))
     refused(tmp_path, a, checkpoint(tmp_path / "b", constant(1.0, torch.bfloat16)))
+
+
+# --- whatever files the weights lie in ----------------------------------------------------------------------
+
+LAYOUTS = ("one safetensors", "three safetensors", "one bin", "two bins", "an old bin")
+
+
+def tensors_of(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return {f"layer.{i}.w": torch.randn(3, 2, generator=generator) for i in range(5)}
+
+
+def laid_out(folder, tensors, layout):
+    """A model folder with `tensors` in the files that `layout` names, shards with their index."""
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "qwen2", "hidden_size": 2}')
+    name, suffix = ("model", "safetensors") if "safetensors" in layout else ("pytorch_model", "bin")
+    count = {"one": 1, "an": 1, "two": 2, "three": 3}[layout.split()[0]]
+    shards = [dict(list(tensors.items())[i::count]) for i in range(count)]
+    files = [f"{name}-{i + 1:05}-of-{count:05}.{suffix}" for i in range(count)] if count > 1 else [f"{name}.{suffix}"]
+    for file, shard in zip(files, shards, strict=True):
+        if suffix == "bin":
+            torch.save(shard, folder / file, _use_new_zipfile_serialization="old" not in layout)
+        else:
+            save_file(shard, folder / file, {"format": "pt"})
+    if count > 1:
+        weight_map = {key: file for file, shard in zip(files, shards, strict=True) for key in shard}
+        (folder / f"{name}.{suffix}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(tools.app, ["fuse", *map(str, arguments)])
+
+
+def weights_in(folder):
+    files = list(folder.glob("*.safetensors"))
+    if len(files) > 1:
+        weight_map = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+        assert set(weight_map.values()) == {file.name for file in files}
+    return {key: tensor for file in files for key, tensor in load_file(file).items()}
+
+
+@pytest.mark.parametrize("second", LAYOUTS)
+@pytest.mark.parametrize("first", LAYOUTS)
+def test_every_layout_is_averaged_with_every_other(tmp_path, first, second):
+    one, two = tensors_of(1), tensors_of(2)
+    a, b = laid_out(tmp_path / "a", one, first), laid_out(tmp_path / "b", two, second)
+    result = run(tmp_path / "out", a, b, "--weights", "0.25,0.75")
+    assert result.exit_code == 0, result.output
+    got = weights_in(tmp_path / "out")
+    assert got.keys() == one.keys()
+    for key, tensor in got.items():
+        assert torch.equal(tensor, 0.25 * one[key] + 0.75 * two[key])
+
+
+def test_only_the_model_is_copied(tmp_path):
+    a, b = (laid_out(tmp_path / name, tensors_of(i), "one safetensors") for i, name in enumerate("ab"))
+    for name in ("tokenizer.json", "generation_config.json", "chat_template.jinja", "merges.txt", "tokenizer.model"):
+        (a / name).write_text("{}")
+    for name in (
+        "optimizer.pt",
+        "scheduler.pt",
+        "trainer_state.json",
+        "training_args.bin",
+        "rng_state.pth",
+        "README.md",
+    ):
+        (a / name).write_text("{}")
+    (a / "global_step10").mkdir()
+    (a / "global_step10" / "mp_rank_00_model_states.pt").write_text("")
+    assert run(tmp_path / "out", a, b).exit_code == 0
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {
+        *("config.json", "model.safetensors", "fusion.json", "tokenizer.json", "generation_config.json"),
+        *("chat_template.jinja", "merges.txt", "tokenizer.model"),
+    }
+
+
+def test_an_output_layer_that_one_file_stores_twice_is_the_same_model(tmp_path):
+    # A .bin holds a tied layer under both names, safetensors under one.
+    one, two = tensors_of(1), tensors_of(2)
+    embedding = {"embed_tokens.weight": torch.ones(4, 2)}
+    a = laid_out(tmp_path / "a", {**one, **embedding}, "one safetensors")
+    tied = {**two, **embedding, "lm_head.weight": embedding["embed_tokens.weight"]}
+    b = laid_out(tmp_path / "b", tied, "one bin")
+    assert run(tmp_path / "out", a, b).exit_code == 0
+    assert weights_in(tmp_path / "out").keys() == {*one, *embedding}
+    untied = laid_out(tmp_path / "c", {**tied, "lm_head.weight": torch.zeros(4, 2)}, "one bin")
+    assert "a has no tensor lm_head.weight" in run(tmp_path / "out2", a, untied).output
+
+
+def spoiled(tmp_path, fault):
+    """Two model folders, the second of which has `fault`."""
+    a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
+    b = tmp_path / "b"
+    if fault != "missing":
+        laid_out(b, tensors_of(2), "three safetensors" if "shard" in fault or "index" in fault else "one safetensors")
+    match fault:
+        case "architecture":
+            (b / "config.json").write_text('{"model_type": "llama"}')
+        case "shape":
+            save_file({**tensors_of(2), "layer.3.w": torch.zeros(2, 2)}, b / "model.safetensors")
+        case "dtype":
+            save_file({key: t.half() for key, t in tensors_of(2).items()}, b / "model.safetensors")
+        case "lost tensor":
+            save_file(dict(list(tensors_of(2).items())[:-1]), b / "model.safetensors")
+        case "lost shard":
+            (b / "model-00002-of-00003.safetensors").unlink()
+        case "wrong index":
+            names = dict.fromkeys(tensors_of(2), "model-00001-of-00003.safetensors")
+            (b / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+        case "broken index":
+            (b / "model.safetensors.index.json").write_text("{")
+        case "damaged":
+            (b / "model.safetensors").write_bytes((b / "model.safetensors").read_bytes()[:-9])
+        case "damaged bin":
+            (b / "model.safetensors").rename(b / "pytorch_model.bin")
+        case "nan":
+            save_file({**tensors_of(2), "layer.3.w": torch.full((3, 2), torch.nan)}, b / "model.safetensors")
+        case "no config":
+            (b / "config.json").unlink()
+        case "no weights":
+            (b / "model.safetensors").unlink()
+        case "adapter":
+            (b / "model.safetensors").rename(b / "adapter_model.safetensors")
+        case "vocabulary":
+            (a / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "b": 1}}}')
+            (b / "tokenizer.json").write_text('{"model": {"vocab": {"a": 1, "b": 0}}}')
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("missing", "b is not there"),
+        ("architecture", "b is of another architecture than .*a: model_type is llama, not qwen2"),
+        ("shape", r"layer.3.w is torch.float32 \[2, 2\] in .*b but torch.float32 \[3, 2\] in .*a"),
+        ("dtype", "layer.0.w is torch.float16 .* in .*b but torch.float32"),
+        ("lost tensor", "b has no tensor layer.4.w, .*a has"),
+        ("lost shard", "model-00002-of-00003.safetensors is missing"),
+        ("wrong index", "model-00001-of-00003.safetensors does not hold"),
+        ("broken index", "index.json is not JSON"),
+        ("damaged", "b/model.safetensors cannot be read"),
+        ("damaged bin", "b/pytorch_model.bin cannot be read"),
+        ("nan", "layer.3.w would hold NaN"),
+        ("no config", "b has no config.json"),
+        ("no weights", "b has no weights"),
+        ("adapter", "LoRA adapter: merge"),
+        ("vocabulary", "b has another vocabulary than .*a"),
+    ],
+)
+def test_what_cannot_be_averaged_is_one_line_and_leaves_nothing(tmp_path, fault, said):
+    a, b = spoiled(tmp_path, fault)
+    before = {f.name for f in tmp_path.iterdir()}
+    result = run(tmp_path / "out", a, b)
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert len(result.output.strip().splitlines()) == 1 and result.output.startswith("error: ")
+    assert re.search(said, result.output)
+    assert {f.name for f in tmp_path.iterdir()} == before
+
+
+def test_an_output_that_holds_something_is_left_alone(tmp_path):
+    a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
+    (tmp_path / "out").write_text("mine")
+    assert run(tmp_path / "out", a).exit_code == 2
+    assert run(tmp_path, a).exit_code == 2
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_one_checkpoint_given_twice_is_refused(tmp_path):
+    a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
+    assert "given twice" in run(tmp_path / "out", a, a).output

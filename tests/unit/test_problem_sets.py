@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
-from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_problems
+from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
+from vt_ray.data.prompts import PromptEncoder
 
 SPLITS = ("train", "probe", "test")
 
@@ -128,3 +129,50 @@ def test_training_problems_without_solutions_of_the_styles_are_refused():
         refuse_without_solutions(train, ["reference"])
     with pytest.raises(ConfigError, match="give training problems with solutions"):
         refuse_without_solutions([replace(p, solutions=()) for p in train], [])
+
+
+# --- prompts over the limit ----------------------------------------------------------------------------------
+
+
+class LettersTokenizer:
+    """One token a letter."""
+
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
+        return [ord(letter) for message in messages for letter in message["content"]]
+
+
+def sets_of(tmp_path, **changes):
+    """Three sets; in the training file rows 2 and 4 have prompts of 30 and 50 tokens, in the test file row 1 of 40."""
+    zero = {f"{split}_per_subdomain": 0 for split in SPLITS}
+    files = {
+        "train_files": [write(tmp_path / "train.jsonl", "a" * 10, "b" * 30, "c" * 20, "d" * 50)],
+        "probe_files": [write(tmp_path / "probe.jsonl", "e" * 9)],
+        "test_files": [write(tmp_path / "test.jsonl", "f" * 40, "g" * 8)],
+    }
+    config = data(**zero, **files, max_prompt_tokens=20, **changes)
+    return load_problem_sets(config, 0), PromptEncoder(LettersTokenizer(), config)
+
+
+def test_all_prompts_over_the_limit_are_counted_and_named_at_once(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        fitting(*sets_of(tmp_path))
+    assert str(refused.value) == (
+        f"3 of 7 prompts are longer than data.max_prompt_tokens=20; the longest has 50 tokens ({tmp_path}/train.jsonl, "
+        f"row 4; {tmp_path}/test.jsonl, row 1: 40; {tmp_path}/train.jsonl, row 2: 30): raise it to 50 or set "
+        "data.drop_overlong=true, which leaves them out"
+    )
+
+
+def test_prompts_over_the_limit_are_left_out_on_demand(tmp_path, capsys):
+    sets, encoder = sets_of(tmp_path, drop_overlong=True)
+    kept = fitting(sets, encoder)
+    assert [[len(p.question) for p in getattr(kept, split)] for split in SPLITS] == [[10, 20], [9], [8]]
+    said = capsys.readouterr().out
+    assert "3 of 7 prompts" in said and "row 4" in said and "left out" in said
+    assert fitting(kept, encoder) == kept and capsys.readouterr().out == ""
+
+
+def test_a_set_without_a_prompt_that_fits_is_refused(tmp_path):
+    sets, encoder = sets_of(tmp_path, drop_overlong=True)
+    with pytest.raises(ConfigError, match="leaves no problem in the test set"):
+        fitting(replace(sets, test=sets.test[:1]), encoder)

@@ -1,6 +1,7 @@
 """Problems as token ids, with a tokenizer of one id a character."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,41 @@ def test_a_prompt_over_the_limit_is_named():
     assert len(e.prompt_ids(problem(question="x" * 6))) == 8
     with pytest.raises(ConfigError, match=r"geometry/17.*9 tokens.*8.*max_prompt_tokens"):
         e.prompt_ids(problem("geometry/17", "x" * 7))
+
+
+class SystemTokenizer(CharacterTokenizer):
+    """Writes a system message as [text]."""
+
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
+        marks = {"system": "[%s]", "user": "<%s>"}
+        return [ord(c) for m in messages for c in marks[m["role"]] % m["content"]]
+
+
+class DroppingTokenizer(CharacterTokenizer):
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
+        users = [m for m in messages if m["role"] == "user"]
+        return super().apply_chat_template(users, add_generation_prompt, return_dict)
+
+
+class RefusingTokenizer(CharacterTokenizer):
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
+        if messages[0]["role"] == "system":
+            raise ValueError("System role not supported")
+        return super().apply_chat_template(messages, add_generation_prompt, return_dict)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "prompt"),
+    [
+        (SystemTokenizer, "[Be brief.]<1+1?>"),
+        (DroppingTokenizer, "<Be brief.\n\n1+1?>"),
+        (RefusingTokenizer, "<Be brief.\n\n1+1?>"),
+    ],
+)
+def test_a_system_message_is_part_of_every_prompt(tokenizer, prompt):
+    e = PromptEncoder(tokenizer(), DataConfig())
+    assert text(e.prompt_ids(replace(problem(), system="Be brief."))) == prompt
+    assert text(e.prompt_ids(problem())) == "<1+1?>"
 
 
 def test_seeds_depend_on_key_question_and_sample_alone():

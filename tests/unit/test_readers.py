@@ -83,9 +83,30 @@ def test_the_suffix_is_taken_off_once_and_only_at_the_end(tmp_path: Path) -> Non
     assert read_one(tmp_path, {**VERL, "prompt": [{"role": "user", "content": inside}]}).question == inside
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        'How many? Let\'s think step by step and output the final answer after "####".',
+        r"How many? Please reason step by step, and put your final answer within \boxed{}.",
+        "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
+        "$Answer (without quotes) where $Answer is the answer to the problem.\n\nHow many?\n\n"
+        'Remember to put your answer on its own line after "Answer:".',
+    ],
+)
+def test_a_demand_for_a_form_of_the_answer_is_taken_off(tmp_path: Path, asked: str) -> None:
+    assert read_one(tmp_path, {**VERL, "prompt": [{"role": "user", "content": asked}]}).question == "How many?"
+
+
+def test_a_demand_for_hash_marks_in_other_words_is_refused(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "How many? Give the result in the format: #### number"}]
+    with pytest.raises(ProblemFileError, match="row 1: .*behind '####'"):
+        read_one(tmp_path, {**VERL, "prompt": chat})
+
+
 def test_a_chat_may_be_text_and_have_a_system_message(tmp_path: Path) -> None:
     chat = json.dumps([{"role": "system", "content": "Be brief."}, *VERL["prompt"]])
     problem = read_one(tmp_path, {**VERL, "prompt": chat})
+    assert problem.system == "Be brief."
     assert (problem.question, problem.answer, problem.subdomain) == ("Find $x$.", "70", "math")
 
 
@@ -112,9 +133,102 @@ def test_math_keeps_level_id_and_solution(tmp_path: Path) -> None:
     assert problem.solutions == (Solution("reference", r"So \boxed{2}."),)
 
 
-@pytest.mark.parametrize("answer", ["['9.6\\n']", ["9.6\n"], ' ["9.6", "10"]'])
-def test_minerva_takes_the_first_answer(tmp_path: Path, answer: Any) -> None:
-    assert read_one(tmp_path, {**MINERVA, "answer": answer}).answer == "9.6"
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("['9.6\\n']", "9.6"),
+        (["9.6\n"], "9.6"),
+        ('["10"]', "10"),
+        (' ["9.6", "10"]', "9.6, 10"),
+        (["1", "2"], "1, 2"),
+        (["1", "1"], "1"),
+        ([1, 2.5], "1, 2.5"),
+        (r'["\\frac{1}{2}", "(3,4)"]', r"\frac{1}{2}, (3,4)"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["math", "verl", "ours"])
+def test_every_element_of_a_list_is_part_of_the_answer(tmp_path: Path, layout: str, answer: Any, gold: str) -> None:
+    rows = {
+        "math": {**MATH, "answer": answer},
+        "verl": {**VERL, "reward_model": {"ground_truth": answer}},
+        "ours": {**OURS, "answer": answer},
+    }
+    assert read_one(tmp_path, rows[layout]).answer == gold
+
+
+def test_a_single_backslash_in_a_written_list_is_refused(tmp_path: Path) -> None:
+    # JSON reads "\f" as a form feed: the gold would be "rac{1}{2}".
+    with pytest.raises(ProblemFileError, match="row 1: answer=.*each backslash doubled"):
+        read_one(tmp_path, {**MATH, "answer": r'["\frac{1}{2}"]'})
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        (r"\boxed{5}", "5"),
+        (r"$\boxed{\frac{1}{2}}$", r"\frac{1}{2}"),
+        (r"So the answer is \boxed{ 7 }.", "7"),
+        (r"\fbox{5}", "5"),
+        ([r"\boxed{5}"], "5"),
+    ],
+)
+def test_a_gold_in_a_box_is_the_content_of_the_box(tmp_path: Path, answer: Any, gold: str) -> None:
+    assert read_one(tmp_path, {**VERL, "reward_model": {"ground_truth": answer}}).answer.strip() == gold
+
+
+def test_a_box_that_never_closes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProblemFileError, match=r"row 1: .*box without an answer"):
+        read_one(tmp_path, {**MATH, "answer": r"\boxed{5"})
+
+
+@pytest.mark.parametrize(
+    ("number", "gold"),
+    [(5e-5, "0.00005"), (1e-5, "0.00001"), (1.25e-7, "0.000000125"), (-2.5e-5, "-0.000025"), (1e22, "1" + "0" * 22)],
+)
+@pytest.mark.parametrize("extension", [".parquet", ".jsonl"])
+def test_a_float_has_no_exponent(tmp_path: Path, extension: str, number: float, gold: str) -> None:
+    (problem,) = read_problems(write(tmp_path / f"floats{extension}", [{"problem": "x?", "answer": number}]))
+    assert problem.answer == gold
+
+
+def test_a_float_of_32_bits_keeps_its_shortest_digits(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"problem": ["a", "b"], "answer": pa.array([0.1, 5e-5], pa.float32())}
+    pq.write_table(pa.table(columns), tmp_path / "single.parquet")
+    assert [p.answer for p in read_problems(tmp_path / "single.parquet")] == ["0.1", "0.00005"]
+
+
+@pytest.mark.parametrize("answer", ["proof", "notfound", "Not Found", "N/A", ["proof"], "[]", "['']"])
+def test_a_placeholder_is_no_answer(tmp_path: Path, answer: Any) -> None:
+    path = write(tmp_path / "numina.jsonl", [MATH, {**MATH, "answer": answer}])
+    assert [p.row for p in read_problems(path, drop_unanswered=True)] == [1]
+    with pytest.raises(ProblemFileError, match="numina.jsonl, row 2: field 'answer' is.*drop_unanswered"):
+        read_problems(path)
+
+
+UNREADABLE = r"\frac{1}{"
+
+
+def test_a_file_with_many_golds_that_the_verifier_cannot_read_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", [MATH, {**MATH, "answer": UNREADABLE}])
+    with pytest.raises(ProblemFileError, match=r"mine.jsonl: .*cannot read 1 of 2 gold answers \(row 2: .*correct"):
+        read_problems(path)
+    assert [p.row for p in read_problems(path, drop_unanswered=True)] == [1]
+    with pytest.raises(ProblemFileError, match="cannot read 1 of 1"):
+        read_problems(write(tmp_path / "all.jsonl", [{**MATH, "answer": UNREADABLE}]), drop_unanswered=True)
+
+
+def test_one_gold_in_many_that_the_verifier_cannot_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "mine.jsonl", [*[MATH] * 39, {**MATH, "answer": UNREADABLE}])
+    assert len(read_problems(path)) == 40
+    said = capsys.readouterr().out
+    assert "mine.jsonl" in said and "row 40" in said and UNREADABLE in said and "drop_unanswered" in said
+    assert len(read_problems(path, drop_unanswered=True)) == 39
+    assert "left out" in capsys.readouterr().out
 
 
 def test_an_interval_is_no_list_of_answers(tmp_path: Path) -> None:
@@ -185,6 +299,8 @@ def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
         ({**MINERVA, "answer": []}, "'answer' is empty"),
         ({**GSM8K, "answer": "It is 7."}, "answer ends in 'It is 7.'.*#### N"),
         ({**GSM8K, "answer": "It is 7.\n####"}, "'answer' is empty"),
+        ({**MATH, "problem": "\ud83d"}, "'problem' holds .*half of a character"),
+        ({**VERL, "prompt": [{"role": "system", "content": "s"}] * 2 + VERL["prompt"]}, "at most one of role 'system'"),
         ({"text": "x"}, r"no known layout has the fields \['text'\]"),
         ([1, 2], "the row is of type list: expected an object"),
     ],
@@ -329,6 +445,27 @@ def test_blank_lines_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text("\ufeff" + json.dumps(GSM8K) + "\n\n" + json.dumps(MATH) + "\n", encoding="utf-8")
     assert [p.question_id for p in read_problems(path)] == ["mine/1", "mine/3"]
+
+
+@pytest.mark.parametrize("name", ["mine.json", "mine.jsonl"])
+@pytest.mark.parametrize("field", ['"answer": %s', '"tests": {"cases": [{"args": [%s]}]}'])
+def test_an_integer_of_too_many_digits_is_named(tmp_path: Path, name: str, field: str) -> None:
+    rows = [json.dumps(GSM8K), '{"problem": "2+3?", %s}' % (field % ("-" + "1" * 5001))]
+    text = f"[{', '.join(rows)}]" if name.endswith(".json") else "\n".join(rows)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ProblemFileError, match=f"{name}, row 2: .*more than 4,300 digits.*as text"):
+        read_problems(tmp_path / name)
+
+
+def test_an_integer_of_many_digits_as_text_stays(tmp_path: Path) -> None:
+    assert read_one(tmp_path, {**MATH, "answer": "1" * 900}).answer == "1" * 900
+
+
+@pytest.mark.parametrize("name", ["mine.json", "mine.jsonl"])
+def test_a_row_that_is_nested_too_deeply_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(ProblemFileError, match=f"{name}.*nested too deeply"):
+        read_problems(tmp_path / name)
 
 
 # --- real files -------------------------------------------------------------------------------------------

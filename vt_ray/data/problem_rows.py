@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from vt_ray.data.golds import gold_text
+
+_PARQUET_ROWS = 1024
+_GIANT_INTEGER = (
+    f"holds an integer of more than {sys.get_int_max_str_digits():,} digits, which Python does not convert: write it "
+    "as text, in quotes, or delete the row"
+)
+_TOO_DEEP = "holds lists or objects nested too deeply: flatten or delete them"
 
 
 class ProblemFileError(ValueError):
@@ -43,32 +52,27 @@ class Row:
             raise self.error(f"field {name!r} is empty: expected text")
         if not isinstance(value, str):
             raise self.error(f"field {name!r} is of type {type(value).__name__}: expected text")
-        return value.strip()
+        return self.encodable(name, value.strip())
+
+    def encodable(self, name: str, text: str) -> str:
+        """`text` itself. Raises ProblemFileError where it holds half of a surrogate pair, which is no character."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise self.error(
+                f"field {name!r} holds {text[error.start]!a} at character {error.start}, which is half of a character: "
+                "correct the text or delete the row"
+            ) from error
+        return text
 
     def gold(self, name: str, value: Any) -> str:
         """The gold answer `value`, found at `name`, as text. Raises ProblemFileError when there is none."""
-        if is_blank(value):
-            raise self.error(
-                f"field {name!r} is empty: expected the gold answer; fill it in, delete the row, or read the "
-                "file with drop_unanswered=True"
-            )
-        if isinstance(value, float) and value.is_integer():
-            return str(int(value))  # a column of whole numbers with gaps is stored as floats
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            raise self.error(f"field {name!r} is of type {type(value).__name__}: expected text or a number")
-        return str(value).strip()
+        return gold_text(self, name, value)
 
     def question_id(self) -> str:
         """`unique_id` where the row has one, else the file's name and the row number."""
         given = self.fields.get("unique_id")
         return str(given) if given not in (None, "") else f"{self.path.name.split('.')[0]}/{self.number}"
-
-
-def is_blank(value: Any) -> bool:
-    """Whether a gold answer is absent: null, not a number, or only white space."""
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -103,16 +107,43 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
         raise ProblemFileError(f"{path}: reading parquet needs pyarrow: pip install pyarrow") from error
+    number = 0
     try:
-        rows = pq.read_table(path).to_pylist()
+        with pq.ParquetFile(path) as file:
+            types = {name: file.schema_arrow.field(name).type for name in file.schema_arrow.names}
+            for batch in file.iter_batches(_PARQUET_ROWS):
+                for index in range(batch.num_rows):
+                    number += 1
+                    (fields,) = batch.slice(index, 1).to_pylist()
+                    yield number, {name: _shortest(value, types[name]) for name, value in fields.items()}
+    except UnicodeDecodeError as error:
+        raise ProblemFileError(
+            f"{path}, row {number}: not UTF-8 text ({error.reason}): correct or delete the row"
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise ProblemFileError(f"{path}: not a whole parquet file ({_first_line(error)}): copy it again") from error
-    yield from enumerate(rows, start=1)
+
+
+def _shortest(value: Any, kind: Any) -> Any:
+    """`value` of the arrow type `kind`, each float of 32 or 16 bits by its shortest digits: 0.1, not 0.10000000149."""
+    import numpy as np
+    import pyarrow as pa
+
+    if value is None:
+        return None
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return float(str((np.float32 if pa.types.is_float32(kind) else np.float16)(value)))
+    if pa.types.is_struct(kind):
+        return {name: _shortest(part, kind.field(name).type) for name, part in value.items()}
+    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type):
+        return [_shortest(part, kind.value_type) for part in value]
+    return value
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        rows = json.loads(text)
     except UnicodeDecodeError as error:
         raise ProblemFileError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from error
     except OSError as error:
@@ -122,9 +153,21 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
             f"{path}, line {error.lineno}: broken JSON ({error.msg}): expected one list of objects; "
             "a file with one object a line is named .jsonl"
         ) from error
+    except RecursionError as error:
+        raise ProblemFileError(f"{path}: {_TOO_DEEP}") from error
+    except ValueError as error:
+        raise ProblemFileError(f"{path}, row {_row_with_giant_integer(text)}: {_GIANT_INTEGER}") from error
     if not isinstance(rows, list):
         raise ProblemFileError(f"{path}: holds one {type(rows).__name__}: expected a list of objects")
     yield from enumerate(rows, start=1)
+
+
+def _row_with_giant_integer(text: str) -> int:
+    """The first row (from 1) of a JSON list that holds an integer of more digits than Python converts."""
+    limit = sys.get_int_max_str_digits()
+    rows = json.loads(text, parse_int=lambda digits: "\x00" if len(digits.lstrip("-")) > limit else 0)
+    found = (number for number, row in enumerate(rows, start=1) if "\\u0000" in json.dumps(row))
+    return next(found, 1)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -134,11 +177,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         with opened(path, "rt", encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ProblemFileError(
-            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): expected one object a line"
-        ) from error
+                    yield number, _json_line(path, number, line)
     except UnicodeDecodeError as error:
         raise ProblemFileError(
             f"{path}, after row {number}: not UTF-8 text ({error.reason}): save it as UTF-8"
@@ -147,6 +186,20 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise ProblemFileError(
             f"{path}, after row {number}: cannot be read on ({_first_line(error)}): copy it again"
         ) from error
+
+
+def _json_line(path: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ProblemFileError(
+            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): expected one object a line; "
+            "correct or delete the row"
+        ) from error
+    except RecursionError as error:
+        raise ProblemFileError(f"{path}, row {number}: {_TOO_DEEP}") from error
+    except ValueError as error:
+        raise ProblemFileError(f"{path}, row {number}: {_GIANT_INTEGER}") from error
 
 
 def _first_line(error: BaseException) -> str:

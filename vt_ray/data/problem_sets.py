@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
 from vt_ray.data.makers import make_problems
 from vt_ray.data.readers import read_problems
+from vt_ray.progress import console
 from vt_ray.records import Problem
+
+if TYPE_CHECKING:
+    from vt_ray.data.prompts import PromptEncoder
+
+SPLITS = ("train", "probe", "test")
+# Of overlong prompts so many are named; all are counted.
+NAMED_PROMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,36 @@ def load_problem_sets(data: DataConfig, seed: int) -> ProblemSets:
         raise ConfigError(str(error)) from error
     _refuse_overlap(sets)
     return ProblemSets(**sets)
+
+
+def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
+    """The problems whose prompts have at most `data.max_prompt_tokens`.
+
+    Raises ConfigError that counts the longer ones and names them by file and row; with `data.drop_overlong` they are
+    named on the screen and left out instead, unless a set would have no problem left.
+    """
+    limit, drop = encoder.data.max_prompt_tokens, encoder.data.drop_overlong
+    problems = [p for split in SPLITS for p in getattr(sets, split)]
+    lengths = [len(encoder.chat_ids(p)) for p in problems]
+    long = sorted(((n, p) for n, p in zip(lengths, problems, strict=True) if n > limit), key=lambda found: -found[0])
+    if not long:
+        return sets
+    longest = long[0][0]
+    others = "".join(f"; {p.place}: {n:,}" for n, p in long[1:NAMED_PROMPTS])
+    more = f" and {len(long) - NAMED_PROMPTS} more" if len(long) > NAMED_PROMPTS else ""
+    said = (
+        f"{len(long):,} of {len(problems):,} prompts are longer than data.max_prompt_tokens={limit}; the longest has "
+        f"{longest:,} tokens ({long[0][1].place}{others}{more})"
+    )
+    if not drop:
+        raise ConfigError(f"{said}: raise it to {longest} or set data.drop_overlong=true, which leaves them out")
+    gone = {p.question_id for _, p in long}
+    kept = {split: [p for p in getattr(sets, split) if p.question_id not in gone] for split in SPLITS}
+    for split, left in kept.items():
+        if not left:
+            raise ConfigError(f"{said}: data.drop_overlong=true leaves no problem in the {split} set: raise the limit")
+    console.print(f"{said}: left out (data.drop_overlong=true)", markup=False, highlight=False, soft_wrap=True)
+    return ProblemSets(**kept)
 
 
 def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:

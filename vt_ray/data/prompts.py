@@ -1,12 +1,15 @@
 """Problems as token ids: the chat template, the answer suffix, and seeds that belong to the question.
 
 Problem + suffix --chat template--> prompt ids          Solution --> completion ids + EOS
+
+A prompt over `data.max_prompt_tokens` is found by `fitting` before any work is spent.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from vt_ray.algorithms.packing import TrainSequence
@@ -23,15 +26,36 @@ class PromptEncoder:
 
     def prompt_ids(self, problem: Problem) -> tuple[int, ...]:
         """Raises ConfigError for a prompt over `data.max_prompt_tokens`."""
-        suffix = self.data.code_suffix if problem.kind == "code" else self.data.math_suffix
-        messages = [{"role": "user", "content": problem.question + suffix}]
-        ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        ids = self.chat_ids(problem)
         if len(ids) > self.data.max_prompt_tokens:
             raise ConfigError(
                 f"prompt of {problem.question_id} ({problem.source}) has {len(ids)} tokens, the limit is "
                 f"{self.data.max_prompt_tokens}: raise data.max_prompt_tokens or remove the problem"
             )
         return tuple(ids)
+
+    def chat_ids(self, problem: Problem) -> list[int]:
+        """The chat of the problem up to where its answer begins, whatever its length."""
+        content = problem.question + (self.data.code_suffix if problem.kind == "code" else self.data.math_suffix)
+        if not problem.system:
+            return self._templated(content)
+        if self._takes_system_messages:
+            return self._templated(content, problem.system)
+        return self._templated(f"{problem.system}\n\n{content}")
+
+    @cached_property
+    def _takes_system_messages(self) -> bool:
+        """Whether the chat template writes a system message out. Some templates drop it, others (Gemma's) raise an
+        error: a system message is then put in front of the user's message."""
+        try:
+            return self._templated("x", "one") != self._templated("x", "two")
+        except Exception:  # jinja's TemplateError, or an error of the template's own code
+            return False
+
+    def _templated(self, content: str, system: str = "") -> list[int]:
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": content})
+        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
 
     def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any], step: int = 0) -> list[Prompt]:
         """`samples` completions of each problem. A sample's seed depends on `key`, question and sample alone,

@@ -6,28 +6,49 @@ r"""The user's own problems, read from a file into `Problem` records.
 |---|---|---|
 | ours | `question_id`, `kind` or `subdomain` | `answer` |
 | verl / rllm | `prompt` or `reward_model` | `reward_model.ground_truth` |
-| MATH, Minerva | `problem` | `answer`, or the first of a list of answers |
+| MATH, Minerva | `problem` | `answer` |
 | GSM8K | `question` | what follows `####` at the end of `answer` |
 | code: see `code_readers` | `tests`, or `test` and `entry_point` | the tests |
+
+`golds.gold_text` writes each answer as text: an answer that is a list has all of its elements as parts.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from vt_ray.data.code_readers import code_problem, is_code
-from vt_ray.data.problem_rows import ProblemFileError, Row, is_blank, read_rows
+from vt_ray.data.golds import is_blank, unreadable_golds
+from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.progress import console
 from vt_ray.records import Kind, Problem, Solution
+from vt_ray.verify.math_process import MathLost
 
 __all__ = ["ProblemFileError", "read_problems"]
 
-# The suffix which evaluation files already carry; the chat template adds it again.
+# What data sets write around a question to ask for a form of the answer. `data.math_suffix` asks for the form that the
+# verifier reads, so that these are taken off: verl's MATH, Qwen's, DAPO's, verl's GSM8K.
 ANSWER_SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."
+_SUFFIXES = (
+    ANSWER_SUFFIX,
+    r"Please reason step by step, and put your final answer within \boxed{}.",
+    'Remember to put your answer on its own line after "Answer:".',
+    'Let\'s think step by step and output the final answer after "####".',
+)
+_PREFIXES = (
+    "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
+    "$Answer (without quotes) where $Answer is the answer to the problem.",
+)
+# A demand for "#### 42" that is worded otherwise: the verifier reads boxes.
+_HASH_FORMAT = re.compile(r"""\b(?:after|behind|following|with|by|as|format|form)\b[\s:`'"]*\#{4}""")
+# Above this share the layout was misread, or its answers are of a kind that is not graded here.
+_MAX_UNREADABLE = 0.05
+_NAMED_ROWS = 5
 DEFAULT_SUBDOMAIN = "math"
 
 _OUR_FIELDS = ("question_id", "kind", "subdomain")
@@ -42,8 +63,9 @@ def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswere
     """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file.
 
     `subdomain` overrides what the rows say; rows that say nothing belong to "math". With `drop_unanswered`,
-    rows without a gold answer are left out; otherwise they are an error. Raises ProblemFileError naming the
-    file, the row (from 1), what is wrong with it and what is expected.
+    rows without a gold answer, or with one that the verifier cannot read, are left out. Otherwise a missing gold is an
+    error, and so are unreadable golds in more than 5% of the rows; fewer are named on the screen. Raises
+    ProblemFileError naming the file, the row (from 1), what is wrong with it and what is expected.
     """
     path = Path(path)
     problems: list[Problem] = []
@@ -51,14 +73,35 @@ def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswere
     for row in read_rows(path):
         if drop_unanswered and _unanswered(row):
             continue
-        problem = _problem(row, subdomain)
+        problem = replace(_problem(row, subdomain), row=row.number)
         first = rows_by_id.setdefault(problem.question_id, row.number)
         if first != row.number:
             raise row.error(f"question_id {problem.question_id!r} is already that of row {first}: make them differ")
         problems.append(problem)
     if not problems:
         raise ProblemFileError(f"{path}: no problem in it: expected at least one row with a question and an answer")
-    return problems
+    return _with_readable_golds(path, problems, drop_unanswered)
+
+
+def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> list[Problem]:
+    """The problems; where the verifier cannot read some golds, these are named, and left out if `drop`."""
+    try:
+        unreadable = unreadable_golds(p.answer for p in problems if p.kind == "math")
+    except MathLost as error:
+        raise ProblemFileError(f"{path}: the gold answers cannot be checked: {error}") from error
+    found = [p for p in problems if p.kind == "math" and p.answer in unreadable]
+    if not found:
+        return problems
+    named = ", ".join(f"row {p.row}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS])
+    more = f" and {len(found) - _NAMED_ROWS} more" if len(found) > _NAMED_ROWS else ""
+    said = f"{path}: the verifier cannot read {len(found)} of {len(problems)} gold answers ({named}{more})"
+    remedy = "correct them, or read the file with drop_unanswered=True, which leaves these rows out"
+    kept = [p for p in problems if p.kind != "math" or p.answer not in unreadable] if drop else problems
+    if not kept or (not drop and len(found) > _MAX_UNREADABLE * len(problems)):
+        raise ProblemFileError(f"{said}: {remedy}")
+    outcome = "these rows are left out" if drop else f"each answer to them will be unverified; {remedy}"
+    console.print(f"{said}: {outcome}", markup=False, highlight=False, soft_wrap=True)
+    return kept
 
 
 def _problem(row: Row, subdomain: str | None) -> Problem:
@@ -94,6 +137,7 @@ def _from_ours(row: Row, subdomain: str | None) -> Problem:
         solutions=tuple(_our_solutions(row)),
         level=_our_level(row),
         source=str(row.path),
+        system=row.text("system") if row.fields.get("system") else "",
     )
 
 
@@ -127,40 +171,58 @@ def _from_verl(row: Row, subdomain: str | None) -> Problem:
         found = sorted(reward) if isinstance(reward, dict) else _type_name(reward)
         raise row.error(f"'reward_model' is {found}: expected {{'ground_truth': answer}}")
     ability = row.fields.get("ability")
+    system, question = _messages(row)
     return Problem(
         question_id=row.question_id(),
         subdomain=subdomain or (ability.lower() if isinstance(ability, str) and ability else DEFAULT_SUBDOMAIN),
         kind="math",
-        question=_user_message(row),
+        question=question,
         answer=row.gold("reward_model.ground_truth", reward["ground_truth"]),
         source=str(row.path),
+        system=system,
     )
 
 
-def _user_message(row: Row) -> str:
-    """The one user message of the chat, without the suffix; a system message is the template's to add."""
+def _messages(row: Row) -> tuple[str, str]:
+    """The chat's system message ("" where it has none) and its one user message, without the data set's suffix."""
     expected = "expected a chat list with one message of role 'user' (or that list as a JSON string)"
     chat = row.fields.get("prompt")
     if isinstance(chat, str):
         try:
             chat = json.loads(chat)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise row.error(f"'prompt' is text but not JSON ({error}): {expected}") from None
     if not isinstance(chat, list) or not all(isinstance(message, dict) for message in chat):
         raise row.error(f"'prompt' is {_type_name(chat)}: {expected}")
-    said = [message.get("content") for message in chat if message.get("role") == "user"]
-    others = {str(message.get("role")) for message in chat} - {"user", "system"}
-    if len(said) != 1 or others or not isinstance(said[0], str):
-        roles = [message.get("role") for message in chat]
-        raise row.error(f"'prompt' has messages of roles {roles}: {expected}")
-    question = said[0].strip().removesuffix(ANSWER_SUFFIX).strip()
+    roles = [message.get("role") for message in chat]
+    if roles.count("user") != 1 or roles.count("system") > 1 or set(roles) - {"user", "system"}:
+        raise row.error(f"'prompt' has messages of roles {roles}: {expected}, and at most one of role 'system'")
+    said = {message["role"]: message.get("content") for message in chat}
+    if not all(isinstance(content, str) for content in said.values()):
+        raise row.error(f"a message in 'prompt' is not text: {expected}")
+    question = _bare(row.encodable("prompt", said["user"]))
     if not question:
         raise row.error("the user message in 'prompt' is empty: expected a question")
-    return question
+    if _HASH_FORMAT.search(question):
+        raise row.error(
+            f"the user message asks for the answer behind '####' ({question[-80:]!r}), which the verifier does not "
+            "read: take this sentence out of 'prompt'; data.math_suffix asks for a box"
+        )
+    return row.encodable("prompt", said.get("system", "").strip()), question
+
+
+def _bare(message: str) -> str:
+    """The question without what the data set wrote before and behind it to ask for a form of the answer."""
+    message = message.strip()
+    for prefix in _PREFIXES:
+        message = message.removeprefix(prefix).strip()
+    for suffix in _SUFFIXES:
+        message = message.removesuffix(suffix).strip()
+    return message
 
 
 def _from_math(row: Row, subdomain: str | None) -> Problem:
-    """MATH, and Minerva, whose answer is a list (or a list written out as text)."""
+    """MATH, and Minerva, whose answer is a list written out as text."""
     kind = row.fields.get("type")
     name = kind.strip().lower() if isinstance(kind, str) else ""
     solution = row.fields.get("solution")
@@ -169,23 +231,11 @@ def _from_math(row: Row, subdomain: str | None) -> Problem:
         subdomain=subdomain or _MATH_TYPES.get(name, name) or DEFAULT_SUBDOMAIN,
         kind="math",
         question=row.text("problem"),
-        answer=row.gold("answer", _first_answer(row)),
+        answer=row.gold("answer", row.value("answer")),
         solutions=(Solution("reference", solution),) if isinstance(solution, str) and solution.strip() else (),
         level=_difficulty(row),
         source=str(row.path),
     )
-
-
-def _first_answer(row: Row) -> Any:
-    answer = row.value("answer")
-    if isinstance(answer, str) and re.match(r"""\s*\[\s*['"]""", answer):
-        try:
-            answer = ast.literal_eval(answer.strip())
-        except (SyntaxError, ValueError):
-            raise row.error(f"answer={answer!r:.80} begins like a list but is none: expected ['...']") from None
-    if isinstance(answer, list):
-        return answer[0] if answer else None
-    return answer
 
 
 def _difficulty(row: Row) -> int:
@@ -220,7 +270,7 @@ def _unanswered(row: Row) -> bool:
     if isinstance(reward, dict):
         return "ground_truth" in reward and is_blank(reward["ground_truth"])
     if "problem" in row.fields:
-        return "answer" in row.fields and is_blank(_first_answer(row))
+        return "answer" in row.fields and is_blank(row.fields["answer"])
     answer = row.fields.get("answer")
     return "answer" in row.fields and is_blank(answer.rpartition("####")[2] if isinstance(answer, str) else answer)
 

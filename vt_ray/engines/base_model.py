@@ -8,13 +8,17 @@ hf (a folder or a hub name)                        |
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from vt_ray.config import ConfigError, ModelConfig
+from vt_ray.engines.generation_config import mended, readable
 
 # The first is what transformers gives every Qwen2 tokenizer, wanted or not.
 PAD, USER, ASSISTANT, END = "<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"
+TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tokenization_*.py")
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ m.content }}"
     "{% elif m.role == 'assistant' %}<|assistant|>{{ m.content }}<|end|>{% endif %}{% endfor %}"
@@ -37,8 +41,7 @@ def prepare_base_model(
             f"the tokenizer has {len(tokenizer)} tokens but the model's vocabulary {network.config.vocab_size}: "
             "use the tokenizer that belongs to the model"
         )
-    if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
-        raise ConfigError(f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template")
+    _refuse_without_chat(tokenizer, model)
     if model.rope_theta is not None:
         _set_rope_theta(network.config, model)
     if context_tokens > network.config.max_position_embeddings:
@@ -48,6 +51,7 @@ def prepare_base_model(
             "model.max_position_embeddings"
         )
     tokenizer.save_pretrained(folder)
+    network.generation_config = mended(network.generation_config, model.path or model.source)
     network.save_pretrained(folder)
 
 
@@ -107,14 +111,64 @@ def _smollm2(model: ModelConfig, corpus: Iterable[str], seed: int):
     return _load(str(gguf.parent), model, gguf_file=gguf.name)
 
 
-def _hugging_face(model: ModelConfig, corpus: Iterable[str], seed: int):
+def tokenizer_at_hand(model: ModelConfig, download: bool) -> Any | None:
+    """The tokenizer of a Hugging Face model, before any work is spent; None where the run makes the model itself.
+
+    A hub name's files may be fetched with `download`; without it None stands for a model that is not on this machine,
+    which is refused where its path is no hub name and `model.parameters_b` is not given.
+    Raises ConfigError where the model is a folder that lacks what a model needs, or cannot be had.
+    """
+    if model.source != "hf":
+        return None
+    away = not download and not Path(model.path).is_dir()
+    if not (away and model.parameters_b):  # a plan may be made of a model on another machine, if its size is given
+        _refuse_incomplete_folder(model.path)
+    if away:
+        return None
+    from transformers import AutoTokenizer
+
     try:
-        return _load(model.path, model)
+        tokenizer = AutoTokenizer.from_pretrained(model.path)
+    except Exception as error:  # a damaged file of a tokenizer raises errors of many classes
+        raise _unloadable(model, error) from error
+    _refuse_without_chat(tokenizer, model)
+    return tokenizer
+
+
+def _refuse_without_chat(tokenizer: Any, model: ModelConfig) -> None:
+    if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
+        raise ConfigError(f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template")
+
+
+def _refuse_incomplete_folder(path: str) -> None:
+    """Raises ConfigError where `path` is a folder without a model in it, or can only be a folder and is not there."""
+    folder = Path(path)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"model.path={path!r} has no config.json: give the folder of a Hugging Face model")
+        if not any([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]):
+            raise ConfigError(f"model.path={path!r} has no weights: expected *.safetensors or pytorch_model*.bin")
+        # Without these files transformers makes an empty tokenizer of the model's kind.
+        if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
+            raise ConfigError(f"model.path={path!r} has no tokenizer: expected tokenizer.json or tokenizer.model")
+    elif not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", path) or path.startswith(".") or folder.exists():
+        raise ConfigError(f"model.path={path!r} is not a folder on this machine: check the path")
+
+
+def _hugging_face(model: ModelConfig, corpus: Iterable[str], seed: int):
+    _refuse_incomplete_folder(model.path)
+    try:
+        with readable(Path(model.path)) as path:
+            return _load(str(path), model)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model.path={model.path!r} cannot be loaded as a causal LM: {error}. Give a folder with config.json, "
-            "tokenizer and weights, or a hub name that this machine can reach"
-        ) from error
+        raise _unloadable(model, error) from error
+
+
+def _unloadable(model: ModelConfig, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"model.path={model.path!r} cannot be loaded as a causal LM: {error}. Give a folder with config.json, "
+        "tokenizer and weights, or a hub name that this machine can reach"
+    )
 
 
 def _load(path: str, model: ModelConfig, **kwargs):

@@ -1,13 +1,23 @@
-"""Expert model fusion: M = sum_i w_i M*_i, w_i >= 0, sum w_i = 1 (section 2; the paper takes w_i = 1/N)."""
+"""Expert model fusion: M = sum_i w_i M*_i, w_i >= 0, sum w_i = 1 (arXiv 2511.06221, section 3.3, which takes 1/N).
+
+model folders --by tensor name, however they are sharded--> sums in float32 --> one safetensors folder
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vt_ray.checkpoint import write_json
 from vt_ray.config import ConfigError
+from vt_ray.spectrum_phase.model_folder import ModelFolder, ModelFolderError
+
+if TYPE_CHECKING:
+    import torch
+
+INDEX = "model.safetensors.index.json"
 
 
 def fusion_weights(weights: Sequence[float], subdomains: Sequence[str]) -> list[float]:
@@ -23,41 +33,93 @@ def fusion_weights(weights: Sequence[float], subdomains: Sequence[str]) -> list[
 
 
 def fuse(specialists: dict[str, Path], weights: Sequence[float], folder: Path) -> None:
-    """Average the specialists of the subdomains (in their order) into an ordinary Hugging Face checkpoint.
+    """Average the specialists of the subdomains (in their order) into an ordinary Hugging Face model in `folder`.
 
-    Sums run in float32 whatever the stored type. Raises ValueError where the checkpoints have unlike tensors.
+    Sums run in float32 (float64 for float64 tensors); each tensor is stored in the first model's dtype. Shards,
+    config and tokenizer are the first model's. Raises ModelFolderError, before anything is written, where a folder is
+    not a whole model or the models differ in architecture, vocabulary, tensor names, shapes or dtypes.
     """
-    import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     shares: dict[Path, float] = {}
     for path, weight in zip(specialists.values(), weights, strict=True):
         shares[path] = shares.get(path, 0.0) + weight
-    first = next(iter(shares))
-    for name in sorted(f.name for f in first.glob("*.safetensors")):
-        total: dict[str, torch.Tensor] = {}
-        like = {key: (t.shape, t.dtype) for key, t in load_file(first / name).items()}
-        for path, share in shares.items():
-            tensors = _load_like(path / name, like)
-            for key in like:
-                total[key] = total.get(key, torch.zeros(())) + share * tensors[key].float()
-        fused = {key: total[key].to(dtype).contiguous() for key, (_, dtype) in like.items()}
-        save_file(fused, folder / name, {"format": "pt"})
-    for other in first.iterdir():
-        if other.suffix != ".safetensors":
-            shutil.copy2(other, folder / other.name)
+    models = [ModelFolder(path) for path in shares]
+    names = _common_names(models)
+    for other in models[1:]:
+        _refuse_unlike(models[0], other, names)
+    folder.mkdir(parents=True, exist_ok=True)
+    weight_map, total_bytes = {}, 0
+    for shard, members in _shards(models[0], names):
+        fused = {name: _average(models, list(shares.values()), name) for name in members}
+        save_file(fused, folder / shard, {"format": "pt"})
+        weight_map.update(dict.fromkeys(members, shard))
+        total_bytes += sum(tensor.nbytes for tensor in fused.values())
+    if set(weight_map.values()) != {"model.safetensors"}:
+        write_json(folder / INDEX, {"metadata": {"total_size": total_bytes}, "weight_map": weight_map})
+    for file in models[0].companions():
+        shutil.copy2(file, folder / file.name)
     sources = {d: {"checkpoint": p.name, "weight": w} for (d, p), w in zip(specialists.items(), weights, strict=True)}
     write_json(folder / "fusion.json", sources)
 
 
-def _load_like(file: Path, like: dict) -> dict:
-    """The tensors of `file`; ValueError unless names, shapes and types are those of the first checkpoint."""
-    from safetensors.torch import load_file
+def _common_names(models: Sequence[ModelFolder]) -> list[str]:
+    """The tensors of every model, in the first one's order. Raises ModelFolderError where one lacks a tensor that is
+    not a copy: a .bin file stores a tied output layer twice, and older ones a table that is computed anyway."""
+    common = set(models[0].files).intersection(*(model.files for model in models))
+    for model in models:
+        for name in sorted(set(model.files) - common):
+            if not name.endswith("rotary_emb.inv_freq") and not _is_copy(model, name, common):
+                lacking = next(other for other in models if name not in other.files)
+                raise ModelFolderError(
+                    f"{lacking.path} has no tensor {name}, {model.path} has: fuse models of one kind"
+                )
+    return [name for name in models[0].files if name in common]
 
-    tensors = load_file(file) if file.exists() else {}
-    unlike = {key for key, t in tensors.items() if like.get(key) != (t.shape, t.dtype)} | (like.keys() - tensors.keys())
-    if unlike:
-        raise ValueError(
-            f"{file} is of another model than the first checkpoint: {sorted(unlike)[:3]} differ or are missing"
-        )
-    return tensors
+
+def _is_copy(model: ModelFolder, name: str, others: set[str]) -> bool:
+    tensor = model.tensor(name)
+    return any(tensor.equal(model.tensor(other)) for other in others if "embed" in other or "wte" in other)
+
+
+def _refuse_unlike(first: ModelFolder, other: ModelFolder, names: Sequence[str]) -> None:
+    for key, value in first.architecture.items():
+        if other.architecture[key] != value:
+            raise ModelFolderError(
+                f"{other.path} is of another architecture than {first.path}: {key} is {other.architecture[key]}, not "
+                f"{value}: fuse models of one kind"
+            )
+    if None not in (first.vocabulary, other.vocabulary) and first.vocabulary != other.vocabulary:
+        raise ModelFolderError(f"{other.path} has another vocabulary than {first.path}: fuse models of one tokenizer")
+    for name in names:
+        there, here = other.tensor(name), first.tensor(name)
+        if there.shape != here.shape or there.dtype != here.dtype:
+            raise ModelFolderError(
+                f"{name} is {there.dtype} {list(there.shape)} in {other.path} but {here.dtype} {list(here.shape)} in "
+                f"{first.path}: fuse models of one shape and dtype"
+            )
+
+
+def _shards(model: ModelFolder, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The safetensors file of each shard of `model`, and the tensors in it."""
+    for file in sorted({model.files[name] for name in names}):
+        shard = file.name.replace("pytorch_model", "model").removesuffix(file.suffix) + ".safetensors"
+        yield shard, [name for name in names if model.files[name] == file]
+
+
+def _average(models: Sequence[ModelFolder], shares: Sequence[float], name: str) -> torch.Tensor:
+    import torch
+
+    first = models[0].tensor(name)
+    if not first.is_floating_point():
+        if all(first.equal(model.tensor(name)) for model in models[1:]):
+            return first.clone()
+        raise ModelFolderError(f"{name} holds {first.dtype} that differ between the models: they cannot be averaged")
+    wide = torch.promote_types(first.dtype, torch.float32)
+    total = torch.zeros(first.shape, dtype=wide)
+    for model, share in zip(models, shares, strict=True):
+        total += share * model.tensor(name).to(wide)
+    fused = total.to(first.dtype).contiguous()
+    if not fused.isfinite().all():
+        raise ModelFolderError(f"{name} would hold NaN or infinity: at least one of the models is damaged")
+    return fused

@@ -10,6 +10,7 @@ from vt_ray.config import (
     AGGREGATIONS,
     CONTROLS,
     ESTIMATORS,
+    MAX_NAME_BYTES,
     RATIOS,
     SCHEDULES_OF_STEPS,
     Config,
@@ -23,6 +24,8 @@ from vt_ray.validate.rules import Problems, at_least, one_of, optimizer, pass_at
 def run(c: Config) -> Problems:
     if not re.fullmatch(r"[\w.=,+\[\]{}:@%-]+", c.run_name) or c.run_name in (".", "..", "phases"):
         yield f"run_name={c.run_name!r} must be a plain folder name (and not 'phases'): letters, digits, . _ - ="
+    if (size := len(c.run_name.encode(errors="replace"))) > MAX_NAME_BYTES:
+        yield f"run_name={c.run_name:.40}... has {size} bytes, the limit is {MAX_NAME_BYTES}: choose a shorter one"
     if not 0 <= c.seed < 2**31:
         yield f"seed={c.seed} must lie in 0..2^31-1: choose a smaller one"
 

@@ -1,0 +1,105 @@
+r"""Gold answers of problem files as text that the verifier can read.
+
+0.00005 | "\boxed{5}" | "[\"10\"]" | ["1", "2"]  --gold_text-->  "0.00005" | "5" | "10" | "1, 2"
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Iterable
+from contextlib import closing
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.math_answer import extract_answer
+from vt_ray.verify.math_process import MathProcess
+
+if TYPE_CHECKING:
+    from vt_ray.data.problem_rows import Row
+
+# Words that data sets write where a problem has no answer that can be graded (NuminaMath, exports of tables).
+_PLACEHOLDERS = {"proof", "notfound", "not found", "n/a", "nan", "null", "[]"}
+# A list of texts that was written out as text. "[0, 3]" is an interval: its elements have no quotes.
+_WRITTEN_LIST = re.compile(r"""\s*\[\s*['"]""")
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+_CONTROL = re.compile(r"[\x00-\x1f]")
+# No gold answer of a data set equals this number, so that comparing with it shows whether a gold can be read.
+_UNLIKELY_ANSWER = "7919/7907"
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a gold answer is absent: null, not a number, white space, a placeholder, or a list of such values."""
+    if isinstance(value, str) and _WRITTEN_LIST.match(value):
+        value = _elements(value) or value
+    if isinstance(value, (list, tuple)):
+        return all(map(is_blank, value))
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return value is None or (isinstance(value, str) and (not value.strip() or value.strip().lower() in _PLACEHOLDERS))
+
+
+def gold_text(row: Row, name: str, value: Any) -> str:
+    """The gold answer `value`, found at the field `name`, as text. Elements of a list are all parts of the answer.
+
+    Raises ProblemFileError where there is no answer, or none that can be written as text.
+    """
+    if is_blank(value):
+        found = "is empty" if not isinstance(value, str) or not value.strip() else f"is {value.strip()!r:.40}"
+        raise row.error(
+            f"field {name!r} {found}: expected the gold answer; fill it in, delete the row, or read the file with "
+            "drop_unanswered=True"
+        )
+    if isinstance(value, str) and _WRITTEN_LIST.match(value):
+        elements = _elements(value)
+        if elements is None:
+            raise row.error(
+                f"{name}={value!r:.80} begins like a list but is none: expected ['...'], with each backslash doubled"
+            )
+        value = elements
+    if isinstance(value, (list, tuple)):
+        return ", ".join(dict.fromkeys(_text(row, name, element) for element in value))
+    return _text(row, name, value)
+
+
+def _text(row: Row, name: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)) or is_blank(value):
+        raise row.error(f"field {name!r} is of type {type(value).__name__}: expected text or a number")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers with gaps is stored as floats
+    if isinstance(value, float | Decimal):
+        return f"{Decimal(str(value)).normalize():f}"  # never 5e-05, which reads as 5e - 05
+    text = row.encodable(name, str(value).strip())
+    if not _BOX.search(text):
+        return text
+    answer = extract_answer(text)
+    if not answer:
+        raise row.error(f"field {name!r} holds a box without an answer ({text!r:.80}): expected \\boxed{{answer}}")
+    return answer
+
+
+def _elements(text: str) -> list[Any] | None:
+    """The elements of a list of texts written as JSON or Python; None where it is neither.
+
+    A control character inside an element is the trace of a single backslash: "\\frac" was read as a form feed.
+    """
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            elements = parse(text.strip())
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        texts = [element.rstrip() for element in elements if isinstance(element, str)]
+        return None if any(map(_CONTROL.search, texts)) else elements
+    return None
+
+
+def unreadable_golds(golds: Iterable[str]) -> set[str]:
+    """Those of `golds` (LaTeX) that the math verifier cannot read: each answer to them would be `unverified`.
+
+    Raises MathLost where the verifier's process cannot be started.
+    """
+    with closing(MathProcess(Limits())) as process:
+        return {gold for gold in set(golds) if process.verdict(gold, _UNLIKELY_ANSWER).status == "unverified"}
