@@ -14,6 +14,7 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -298,7 +299,24 @@ def _start_ray(cluster: ClusterConfig) -> None:
         arguments |= {"include_dashboard": False, "object_store_memory": int(cluster.object_store_gb * 2**30)}
         # On one machine actors take turns and their threads are set in the config: none waits for a core to be free.
         arguments["num_cpus"] = max(os.cpu_count() or 1, math.ceil(place(cluster).cpus))
-    ray.init(address=cluster.ray_address or "local", **arguments)
+    # On SIGTERM Ray would keep its processes for half a minute, to drain services that a run does not have.
+    os.environ.setdefault("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
+    with _own_sigterm_handler():
+        ray.init(address=cluster.ray_address or "local", **arguments)
+
+
+@contextmanager
+def _own_sigterm_handler() -> Iterator[None]:
+    """Keep the handler of SIGTERM that the driver has installed. Ray installs others, whose SystemExit inside a call of
+    Ray ends the process by SIGABRT; a KeyboardInterrupt does not."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as ended:
+        raise KeyboardInterrupt from ended
+    finally:
+        if callable(handler):
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _refuse_too_few_gpus(cluster: ClusterConfig) -> None:
