@@ -101,7 +101,7 @@ def launch(config: Config) -> None:
     from vt_ray.plan import print_plan
     from vt_ray.run_folder import RunFolder
     from vt_ray.validate import validate
-    from vt_ray.validate.machine import refuse_missing_gpus
+    from vt_ray.validate.machine import refuse_missing_gpus, refuse_unusable_folders
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
@@ -112,6 +112,7 @@ def launch(config: Config) -> None:
         print_plan(config, problems)
         return
     refuse_missing_gpus(config)
+    refuse_unusable_folders(config)
     confinement = _confinement(config, problems)
     with RunFolder(config).open() as run:
         from vt_ray.progress import console
