@@ -6,7 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from vt_ray.config import ATTENTIONS, TRANSPORTS, Config, ConfigError
+from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigError
 from vt_ray.placement import asked, gpus_asked, place
 from vt_ray.sinks import MODULES
 from vt_ray.validate.rules import Problems, at_least, one_of
@@ -151,6 +151,7 @@ def placement(c: Config) -> Problems:
     k = c.cluster
     yield from at_least("cluster.num_nodes", k.num_nodes, 1)
     yield from at_least("cluster.gpus_per_node", k.gpus_per_node, 0)
+    yield from one_of("cluster.take_turns", k.take_turns, TAKE_TURNS)
     if k.num_nodes > 1 and not k.gpus_per_node and gpus_asked(k):
         yield f"cluster.num_nodes={k.num_nodes} with cluster.gpus_per_node=0: say how many GPUs a node has, 8 is usual"
     elif min(k.num_nodes, k.num_generators, k.num_learners) > 0:
