@@ -34,8 +34,9 @@ def descendants(mark: str) -> list[str]:
     return found
 
 
-def interrupted(runs: Path, number: int, due: Callable[[], bool], *overrides: str) -> str:
-    """What a run wrote to stderr that was given the signal `number` once `due`; its end is checked here."""
+def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides: str) -> str:
+    """What a run wrote to stderr that was given the signal `number` once `due`; its end is checked here. `due` is given
+    the mark in the environment of the run's processes."""
     mark = uuid.uuid4().hex
     with subprocess.Popen(
         [*VT_RAY, f"runs_dir={runs}", *overrides],
@@ -47,7 +48,7 @@ def interrupted(runs: Path, number: int, due: Callable[[], bool], *overrides: st
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as run:
         deadline = time.monotonic() + 400
-        while not due():
+        while not due(mark):
             assert run.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         run.send_signal(number)
@@ -63,12 +64,18 @@ def interrupted(runs: Path, number: int, due: Callable[[], bool], *overrides: st
     return errors
 
 
-def appears(runs: Path, pattern: str) -> Callable[[], bool]:
-    return lambda: any(runs.glob(pattern))
+def appears(runs: Path, pattern: str) -> Callable[[str], bool]:
+    return lambda _: any(runs.glob(pattern))
 
 
-def test_sigterm_while_ray_starts(tmp_path):
-    errors = interrupted(tmp_path, signal.SIGTERM, appears(tmp_path, "tiny/logs/driver.log"))
+def ray_starts(mark: str) -> bool:
+    return any("gcs_server" in command for command in descendants(mark))
+
+
+@pytest.mark.parametrize("moment", ["before Ray", "while Ray starts"])
+def test_sigterm_before_anything_is_committed(tmp_path, moment):
+    due = ray_starts if moment == "while Ray starts" else appears(tmp_path, "tiny/logs/driver.log")
+    errors = interrupted(tmp_path, signal.SIGTERM, due)
     assert "interrupted: nothing is committed yet" in errors
 
 
