@@ -12,7 +12,7 @@ import numpy as np
 import ray
 
 from vt_ray.actors.busy import BusyTime
-from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.process import begin_process
 from vt_ray.actors.verifiers import VerifierWorker
 from vt_ray.records import Completion, Problem, Rollouts, Verdict
 
@@ -26,7 +26,7 @@ class StandInGenerator:
     """As `GeneratorActor`, with no engine: every group is there as soon as it is asked for. Imports no torch."""
 
     def __init__(self, name: str, tokens: int, group_size: int, log_folder: Path):
-        redirect_output(log_folder / f"{name}.log")
+        begin_process(log_folder / f"{name}.log")
         self.name, self.version, self.busy = name, 0, BusyTime()
         self.completions = [ready_made(i, tokens) for i in range(group_size)]
         self.waiting: dict[int, SimpleQueue] = {}
@@ -87,7 +87,7 @@ def ready_made(sample: int, tokens: int) -> Completion:
 
 class StandInVerifier(VerifierWorker):
     def __init__(self, name: str, limits, log_folder: Path):
-        redirect_output(log_folder / f"{name}.log")
+        begin_process(log_folder / f"{name}.log")
         self.verifier = SimpleNamespace(backend="stand-in", backend_notes=(), verify=written_verdict)
         self._known = {}
 
@@ -101,7 +101,7 @@ class StandInLearner:
     """As `LearnerActor`, one rank, with nothing to train."""
 
     def __init__(self, rank: int, threads: int, log_folder: Path):
-        redirect_output(log_folder / f"learner_{rank}.log")
+        begin_process(log_folder / f"learner_{rank}.log")
         self.busy = BusyTime()
 
     def busy_seconds(self) -> float:

@@ -1,3 +1,12 @@
 """vt_ray: the Spectrum-to-Signal training system of VibeThinker-1.5B (arXiv 2511.06221)."""
 
+import os
+
 __version__ = "0.1.0"
+
+# PyTorch's OpenMP threads (libgomp) spin for milliseconds at each barrier by default. Where another process takes a
+# core, the spinning threads wait for the thread that has lost its core, and a step takes several times as long. After
+# 1,000 turns of the spinning loop (some 50 microseconds) a thread sleeps instead. libgomp reads the variable when it is
+# loaded, so it must be set before torch is imported: here, in the driver, in every actor and in their child processes.
+if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+    os.environ["GOMP_SPINCOUNT"] = "1000"

@@ -91,7 +91,8 @@ class ClusterConfig:
     """Who runs where. GPUs 0 means the CPU builds of vLLM and DeepSpeed (the same code, the same checks).
 
     On two cores actors take turns, so Ray is given fractions and the threads are set here. With `colocate` each
-    generator shares one GPU with a learner rank: the one that is not at work lies in host memory.
+    generator shares one GPU with a learner rank. Where they take turns, the side that is not at work lies in host
+    memory; where they do not, the generator has what the learner leaves of `gpu_memory_utilization`.
     """
 
     ray_address: str | None = None
@@ -99,6 +100,8 @@ class ClusterConfig:
     num_nodes: int = 1
     gpus_per_node: int = 0
     colocate: bool = False
+    # One of TAKE_TURNS. "auto": where the GPU's memory, by the plan's estimate, does not hold both sides awake.
+    take_turns: str = "auto"
     num_generators: int = 1
     num_learners: int = 1
     num_verifiers: int = 1
@@ -126,6 +129,8 @@ class ClusterConfig:
     gpu_hour_price: float = 0.0
     currency: str = "USD"
 
+
+TAKE_TURNS = ("auto", "always", "never")
 
 SCHEDULES = ("cosine", "linear", "constant")
 

@@ -35,6 +35,8 @@ from vt_ray.tracking import Tail
 
 POLL_S = 2.0
 CLOSING_S = 40.0
+# After Ctrl-C or SIGTERM. What is not sent then is sent when the same command is started again.
+INTERRUPTED_S = 5.0
 # Numbers of a line that measure nothing: its place, and the sum that an audit compares.
 NO_FIGURES = ("step", "consumed_digest")
 
@@ -43,7 +45,8 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
-    """Feed the sinks while the block runs. They get at most `CLOSING_S` seconds to end after it."""
+    """Feed the sinks while the block runs. They get at most CLOSING_S seconds to end after it, INTERRUPTED_S after an
+    interrupt."""
     if not tracking.sinks:
         yield
         return
@@ -61,16 +64,20 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
         )
     assert process.stdin and process.stdout
     Thread(target=_show, args=(process.stdout,), daemon=True).start()
+    closing_s = CLOSING_S
     try:
         yield
+    except KeyboardInterrupt:
+        closing_s = INTERRUPTED_S
+        raise
     finally:
         process.stdin.close()
         try:
-            if process.wait(CLOSING_S):
+            if process.wait(closing_s):
                 console.print("[yellow]tracking has failed, the run has not: see logs/tracking.log[/]")
         except subprocess.TimeoutExpired:
             process.kill()
-            console.print(f"[yellow]tracking took longer than {CLOSING_S:g} s to end: see logs/tracking.log[/]")
+            console.print(f"[yellow]tracking took longer than {closing_s:g} s to end: see logs/tracking.log[/]")
 
 
 def _show(messages: Iterable[str]) -> None:

@@ -10,8 +10,10 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 import textwrap
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +39,9 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 ConfigStore.instance().store(name="vt_ray_schema", node=Config)
 
+# A job that is preempted gets SIGTERM and, 30 s later or sooner, SIGKILL.
+TERMINATION_S = 15.0
+
 
 class RunError(RuntimeError):
     """A run that broke off. The message is for the screen; the traceback lies in the run's logs/driver.log."""
@@ -44,15 +49,52 @@ class RunError(RuntimeError):
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def hydra_main(composed: DictConfig) -> None:
+    config = None
     try:
         config = to_config(composed)
         _name_sweep_member(config)
+        _interrupt_on_sigterm(config)
         launch(config)
     except (ConfigError, ClusterError, RunError) as error:
         # One line for the user; Hydra would print a traceback. In a sweep the members after this one are not begun.
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command continues after the newest committed step")
+        sys.exit(_interrupted(config))
+
+
+def _interrupt_on_sigterm(config: Config) -> None:
+    """Make SIGTERM (preemption) end the process as Ctrl-C does: by a KeyboardInterrupt in the main thread.
+
+    A KeyboardInterrupt that a library swallows, or an end that hangs, is followed by a hard exit after TERMINATION_S.
+    Ray's processes and the actors end with the driver then, and a commit is atomic, so no step is half written.
+    """
+
+    def exit_hard() -> None:
+        from vt_ray.progress import console
+
+        with suppress(Exception):
+            console.print(_interrupted(config), markup=False, soft_wrap=True)
+        os._exit(1)
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        backstop = threading.Timer(TERMINATION_S, exit_hard)
+        backstop.daemon = True
+        backstop.start()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def _interrupted(config: Config | None) -> str:
+    """The last line on the screen after Ctrl-C or SIGTERM: what is committed, and that the same command continues."""
+    from vt_ray.run_folder import RunFolder, newest_result
+
+    committed = newest_result(RunFolder(config).root) if config else ""
+    if not committed:
+        return "interrupted: nothing is committed yet; the same command begins again"
+    return f"interrupted: the same command continues after {committed}, which is committed"
 
 
 def launch(config: Config) -> None:
@@ -63,7 +105,7 @@ def launch(config: Config) -> None:
     from vt_ray.plan import print_plan
     from vt_ray.run_folder import RunFolder
     from vt_ray.validate import validate
-    from vt_ray.validate.machine import refuse_missing_gpus
+    from vt_ray.validate.machine import refuse_missing_gpus, refuse_unusable_folders
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
@@ -76,6 +118,7 @@ def launch(config: Config) -> None:
         print_plan(config, problems)
         return
     refuse_missing_gpus(config)
+    refuse_unusable_folders(config)
     confinement = _confinement(config, problems)
     with RunFolder(config).open() as run:
         from vt_ray.progress import console

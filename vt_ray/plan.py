@@ -6,11 +6,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from vt_ray.config import Config, config_hash
+from vt_ray.config import Config, ConfigError, config_hash
 from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.placement import Bundle, place
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# Of one GPU: the CUDA contexts of two processes, DeepSpeed's reduction buckets, vLLM's CUDA graphs.
+RESERVE_GB = 6.0
+# What the caching allocator holds beyond the tensors that live.
+FRAGMENTATION = 1.1
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,59 @@ def learner_bytes(num_parameters: float, config: Config) -> float:
     optimizer = 8 if width == 4 else 12
     shares = [(width, 3), (width, 2), (0 if config.learner.offload_optimizer else optimizer, 1)]
     return num_parameters * sum(size / (ranks if stage >= sharded_from else 1) for size, sharded_from in shares)
+
+
+def activation_bytes(config: Config, folder: Path) -> float:
+    """Bytes that one rank needs beyond its states during the longest micro-batch: an estimate for a decoder with a
+    gated MLP, whose shape stands in `folder`/config.json."""
+    shape = json.loads((folder / "config.json").read_text())
+    shape = shape.get("text_config", shape)
+    hidden, layers = shape["hidden_size"], shape["num_hidden_layers"]
+    learner, width = config.learner, BYTES[config.model.dtype]
+    tokens = learner.rows_per_batch * max(learner.row_tokens, config.context_tokens) / learner.sequence_parallel_size
+    of_layer = (8 * hidden + 5 * shape.get("intermediate_size", 4 * hidden)) * (1 if learner.compile else 1.5)
+    mask = tokens**2 / learner.rows_per_batch if config.model.attention == "sdpa" else 0
+    recomputed = config.model.gradient_checkpointing
+    values = tokens * (of_layer if recomputed else layers * of_layer) + mask * (1 if recomputed else layers)
+    inputs = tokens * layers * hidden if recomputed else 0
+    # Logits, their softmax and their gradient, in float32.
+    logits = 3 * 4 * min(learner.logprob_chunk_tokens, tokens) * shape["vocab_size"]
+    return (values + inputs) * width + logits
+
+
+def awake_learner_gb(config: Config, folder: Path) -> float:
+    """GB of one rank on its GPU while it learns: states, activations or the float32 gradients of its optimizer step,
+    the copy that CUDA IPC reads, the reference of a KL term. `folder` holds the model."""
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    size = stored / BYTES[_stored_dtype(folder)]
+    width, ranks = BYTES[config.model.dtype], config.cluster.num_learners
+    working = max(activation_bytes(config, folder), 4 * size / ranks if width == 2 else 0)
+    copies = size * width * ((config.weight_transport == "ipc") + (config.signal.mgpo.kl_coef > 0))
+    return FRAGMENTATION * (learner_bytes(size, config) + working + copies) / 1e9
+
+
+def generator_share(config: Config, folder: Path, gpu_gb: float) -> tuple[bool, float]:
+    """Whether a generator and a learner rank on one GPU of `gpu_gb` take turns, and the generator's share of it.
+
+    With `cluster.take_turns=auto` both stay awake where the learner leaves the generator at least half of
+    `cluster.gpu_memory_utilization`: a smaller KV cache costs less than moving all states to host memory and back in
+    every step. Raises ConfigError for take_turns=never where nothing is left.
+    """
+    k = config.cluster
+    if not k.colocate:
+        return False, k.gpu_memory_utilization
+    if k.take_turns == "always" or not k.gpus_per_learner:
+        return True, k.gpu_memory_utilization
+    learner_gb = awake_learner_gb(config, folder)
+    left = min(k.gpu_memory_utilization, (gpu_gb - learner_gb - RESERVE_GB) / gpu_gb)
+    if k.take_turns == "never" and left <= 0:
+        raise ConfigError(
+            f"cluster.take_turns=never: the learner needs {learner_gb:.0f} GB and {RESERVE_GB:.0f} GB are kept free, "
+            f"the GPU has {gpu_gb:.0f} GB: take auto or always, or lower learner.row_tokens"
+        )
+    if k.take_turns == "never" or left >= k.gpu_memory_utilization / 2:
+        return False, left
+    return True, k.gpu_memory_utilization
 
 
 def actor_plan(config: Config) -> list[ActorPlan]:
@@ -163,6 +220,8 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
     for row in seat_rows(config):
         seats.add_row(*row)
     console.print(seats)
+    if config.cluster.colocate and config.cluster.gpus_per_learner and config.cluster.take_turns == "auto":
+        console.print("cluster.take_turns=auto: decided when the run sees the memory of its GPU")
     if config.cluster.colocate and not config.cluster.gpus_per_learner:
         console.print("cluster.colocate without a GPU is a rehearsal: turns are taken, no memory is freed")
     phases = Table("phase", "steps", "tokens at most", "what", title="what is done")

@@ -187,6 +187,17 @@ def newest_commit(root: Path) -> str:
     return f"{phase} {newest.parent.name}"
 
 
+def newest_result(root: Path) -> str:
+    """The newest committed step of the run `root`, or else its newest finished phase, in words; "" for neither."""
+    if step := newest_commit(root):
+        return step
+    finished = [*root.glob(f"*/{DONE}"), *root.glob("evaluation/*.json")]
+    newest = max(finished, key=lambda file: file.stat().st_mtime_ns, default=None)
+    if newest is None:
+        return ""
+    return f"the phase {newest.parent.name}" if newest.name == DONE else f"the evaluation of {newest.stem}"
+
+
 def versions() -> dict[str, str]:
     """The versions of vt_ray, Python and the packages that matter, as installed."""
     found = {"vt_ray": __version__, "python": sys.version.split()[0]}

@@ -112,3 +112,15 @@ def test_a_wait_for_nodes_that_never_come_ends_with_what_is_missing(nodes, tmp_p
     assert run.end(timeout_s=300) == 1
     assert "error: gave up after 3 s of waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said
     assert "raise cluster.resources_timeout_s" in run.said and "Traceback" not in run.said
+
+
+@pytest.mark.timeout(500)
+def test_a_node_lost_while_actors_start_is_not_waited_for(nodes, tmp_path):
+    """Its actors are pending for ever, and raise nothing: before, the run waited for cluster.startup_timeout_s."""
+    second = nodes.add_node(**NODE)
+    run = Run(tmp_path, nodes, "cluster.startup_timeout_s=400")
+    actors = nodes.global_state.actor_table
+    run.until(lambda: any(a["Name"] == "learner_1" for a in actors(None, None, None).values()), 300)
+    nodes.remove_node(second, allow_graceful=False)
+    assert run.end(timeout_s=120) == 1
+    assert f"lost node {second.node_ip_address} ({second.node_id[:8]}) with" in run.said and "Traceback" not in run.said

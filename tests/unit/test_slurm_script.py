@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "launch/slurm.sbatch"
@@ -27,11 +28,9 @@ STAND_INS = {
 }
 
 
-def sbatch(
-    folder: Path, nodes: int, ray_start: str = "sleep 300", health: str = STARTED
-) -> subprocess.CompletedProcess:
+def started(folder: Path, nodes: int, ray_start: str, health: str, **stand_ins: str) -> subprocess.Popen:
     (folder / "bin").mkdir()
-    for name, body in STAND_INS.items():
+    for name, body in {**STAND_INS, **stand_ins}.items():
         (folder / "bin" / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
         (folder / "bin" / name).chmod(0o755)
     env = {
@@ -45,7 +44,15 @@ def sbatch(
         "SLURM_CPUS_PER_TASK": "4",
     }
     command = ["bash", SCRIPT, "experiment=tiny", "a=[1, 2]"]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def sbatch(
+    folder: Path, nodes: int, ray_start: str = "sleep 300", health: str = STARTED
+) -> subprocess.CompletedProcess:
+    with started(folder, nodes, ray_start, health) as process:
+        output, errors = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def calls(folder: Path) -> list[str]:
@@ -64,6 +71,25 @@ def test_head_then_workers_then_the_run_whose_status_is_the_jobs(tmp_path):
     steps = [made.index(f"wait for {n} at 10.0.0.1:20084") for n in (1, 3)]
     assert made.index(sruns[0]) < steps[0] < made.index(sruns[1])
     assert made[-1] == f"-m vt_ray.main cluster.ray_address=auto runs_dir={tmp_path}/runs experiment=tiny a=[1, 2]"
+
+
+def test_the_runs_end_after_sigterm_is_waited_for(tmp_path):
+    """Ray must not be taken from under a run that is about to say what it has committed."""
+    run = """case "$*" in *vt_ray.main*)
+        trap 'echo heard >> calls; sleep 1; echo "ended beside $(pgrep -cf "sleep 29[9]") Ray" >> calls; exit 1' TERM
+        echo up >> calls; while :; do sleep 0.1; done ;; esac
+    """
+    with started(tmp_path, 1, "sleep 299", STARTED, python=run + STAND_INS["python"]) as process:
+        deadline = time.monotonic() + 60
+        try:
+            while "up" not in (calls(tmp_path) if (tmp_path / "calls").exists() else []):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+            process.terminate()
+            assert process.wait(30) == 1
+        finally:
+            process.kill()
+    assert calls(tmp_path)[-2:] == ["heard", "ended beside 1 Ray"]
 
 
 def test_all_nodes_share_one_token(tmp_path):

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
-from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.generator_seats import CHECK_EVERY_S, GeneratorSeats
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.actors.loss import find_the_lost
@@ -39,6 +40,7 @@ from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.interfaces import Hardware
 from vt_ray.placement import ClusterError, asked, gpus_asked, place
+from vt_ray.plan import generator_share
 from vt_ray.progress import console
 
 # How long Ray may take to forget the name of a lost actor.
@@ -56,6 +58,7 @@ class RayCluster:
         self.config = config
         self.log_folder = log_folder.resolve()
         self._turns = Turns(shared=config.cluster.colocate)
+        self._generator_share = config.cluster.gpu_memory_utilization
         self._reservation: Reservation | None = None
         self._actors: dict[str, ActorHandle] = {}
         self._learners: list[ActorHandle] = []
@@ -95,6 +98,8 @@ class RayCluster:
 
     @contextmanager
     def generator(self, model_path: Path) -> Iterator[TurnTakingGenerator]:
+        if self._generator is None and self.config.cluster.colocate:
+            self._decide_turns(model_path)
         spec = self._engine_spec(model_path)
         if self._generator is None:
             self._turns.vacate()
@@ -128,11 +133,24 @@ class RayCluster:
             self.config.learner.sequence_parallel_size,
             self.config.weight_transport,
             cluster.num_generators * cluster.tensor_parallel_size,
+            lambda: self._generator.receiving_group(),
         )
         self._turns.opened(learner)
         yield TurnTakingLearner(learner, self._turns)
         ray.get([actor.close.remote() for actor in self._learners])
         self._turns.closed(learner)
+
+    def _decide_turns(self, model_path: Path) -> None:
+        """Before the generators are opened: whether they and the learner ranks on their GPUs both stay awake."""
+        gpu_gb = min(ray.get([actor.gpu_gb.remote() for actor in self._learners]))
+        turns, self._generator_share = generator_share(self.config, model_path, gpu_gb)
+        if not turns:
+            self._turns.spare()
+            console.print(
+                f"no turns on the GPU: its {gpu_gb:.0f} GB hold the learner beside a generator with "
+                f"{self._generator_share:.0%} of them (cluster.take_turns)",
+                soft_wrap=True,
+            )
 
     def recover(self, error: BaseException) -> str:
         """Put others in the place of the actors whose loss raised `error`, and name them. What was open is to be opened
@@ -189,10 +207,10 @@ class RayCluster:
             gpus=cluster.gpus_per_generator,
             tensor_parallel_size=cluster.tensor_parallel_size,
             kv_cache_gb=cluster.kv_cache_gb,
-            gpu_memory_utilization=cluster.gpu_memory_utilization,
+            gpu_memory_utilization=self._generator_share,
             threads=cluster.generator_threads,
             seed=self.config.seed,
-            can_sleep=cluster.colocate,
+            can_sleep=self._turns.shared,
             enforce_eager=cluster.enforce_eager,
             weight_transfer="" if self.config.weight_transport == "object_store" else self.config.weight_transport,
         )
@@ -272,9 +290,12 @@ class RayCluster:
         timeout_s = self.config.cluster.startup_timeout_s
         deadline, waiting = time.monotonic() + timeout_s, refs
         while waiting and time.monotonic() < deadline:
-            ready, waiting = ray.wait(waiting, timeout=deadline - time.monotonic())
-            # One that is lost is heard of at once: the others may wait for it for ever.
+            ready, waiting = ray.wait(waiting, timeout=min(CHECK_EVERY_S, max(deadline - time.monotonic(), 0)))
+            # An actor that is lost is heard of at once: the others may wait for it for ever.
             ray.get(ready)
+            if not ready:
+                # An actor whose node is gone is pending for ever, and raises nothing.
+                self._reservation.refuse_lost_nodes()
         if waiting:
             raise TimeoutError(
                 f"{len(waiting)} of {len(refs)} {what} did not start within {timeout_s:g} s "
@@ -288,8 +309,8 @@ def _names(kind: str, count: int) -> list[str]:
 
 
 def _start_ray(cluster: ClusterConfig) -> None:
-    # Tell Ray not to hide GPUs from actors that ask for none, and not to speak on the user's screen.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray hides the GPUs from actors that ask for none only where it is told to.
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray gives its workers a low priority: any other process on the machine would stall the training.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -298,7 +319,24 @@ def _start_ray(cluster: ClusterConfig) -> None:
         arguments |= {"include_dashboard": False, "object_store_memory": int(cluster.object_store_gb * 2**30)}
         # On one machine actors take turns and their threads are set in the config: none waits for a core to be free.
         arguments["num_cpus"] = max(os.cpu_count() or 1, math.ceil(place(cluster).cpus))
-    ray.init(address=cluster.ray_address or "local", **arguments)
+    # On SIGTERM Ray would keep its processes for half a minute, to drain services that a run does not have.
+    os.environ.setdefault("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
+    with _own_sigterm_handler():
+        ray.init(address=cluster.ray_address or "local", **arguments)
+
+
+@contextmanager
+def _own_sigterm_handler() -> Iterator[None]:
+    """Keep the handler of SIGTERM that the driver has installed. Ray installs others, whose SystemExit inside a call of
+    Ray ends the process by SIGABRT; a KeyboardInterrupt does not."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as ended:
+        raise KeyboardInterrupt from ended
+    finally:
+        if callable(handler):
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _refuse_too_few_gpus(cluster: ClusterConfig) -> None:

@@ -4,10 +4,13 @@
     begin_send   --> end_send: past Ray, which carries only what the generators are told and the proof
 
 A generator loads one bucket while the next is gathered, and computes its log-probabilities while the learner does.
+A generator that is started after `begin_send` gets the same weights as buckets (`resend`), as the transfer is over.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,12 +41,35 @@ class Proof:
     probe_logprobs: tuple[float, ...]
 
 
-class ExportedWeights:
-    """Has the attributes of `interfaces.Weights`; those that the learner must finish for wait until it has."""
+class WeightsGone(RuntimeError):
+    """The weights were asked for again after the learner had taken another step."""
 
-    def __init__(self, version: int, buckets: tuple[Handle, ...], ends: list[Handle]):
+
+@dataclass(frozen=True)
+class NcclTransfer:
+    """One broadcast of the learner to all generators, in which every rank waits for all others.
+
+    `ends` are the learner's halves of it. `resend` gives handles of the same weights as buckets. `break_off` kills the
+    learner's ranks, which would wait for a lost generator for ever.
+    """
+
+    ends: tuple[Handle, ...]
+    resend: Callable[[], tuple[Handle, ...]]
+    break_off: Callable[[], None]
+
+
+class ExportedWeights:
+    """Has the attributes of `interfaces.Weights`; those that the learner must finish for wait until it has.
+
+    `transfer` is None where each generator loads the weights on its own: by the object store and by CUDA IPC.
+    """
+
+    def __init__(
+        self, version: int, buckets: tuple[Handle, ...], ends: list[Handle], transfer: NcclTransfer | None = None
+    ):
         self.version = version
         self.buckets = buckets
+        self.transfer = transfer
         self._ends = ends
 
     @cached_property
@@ -72,9 +98,35 @@ def export(actors: list[ActorHandle], version: int, probe: list[int], bucket_byt
 
 
 def send(
-    actors: list[ActorHandle], version: int, probe: list[int], transport: str, receivers: int, bucket_bytes: int
+    actors: list[ActorHandle],
+    version: int,
+    probe: list[int],
+    transport: str,
+    receivers: int,
+    bucket_bytes: int,
+    group: int,
+    lock: threading.Lock,
 ) -> ExportedWeights:
-    """NCCL's ranks meet in `end_send` and the generators' load, whoever comes first waits for the others."""
-    notices = [actor.begin_send.remote(transport, receivers, bucket_bytes) for actor in actors]
+    """Past Ray. The ranks of NCCL meet in `end_send` and in the generators' load; each waits for all others there.
+
+    `group` numbers the set of generators: another number opens another NCCL group. `lock` is held by the caller.
+    """
+    count = ray.get(actors[0].num_buckets.remote(bucket_bytes))
+    notices = [actor.begin_send.remote(transport, receivers, bucket_bytes, group) for actor in actors]
     ends = [actor.end_send.remote(probe) for actor in actors]
-    return ExportedWeights(version, (notices[0],), ends)
+
+    def resend() -> tuple[Handle, ...]:
+        with lock:
+            for actor in actors:
+                actor.begin_resend.remote(bucket_bytes)
+            buckets = [[actor.next_bucket.remote() for actor in actors] for _ in range(count)]
+            for actor in actors:
+                actor.end_resend.remote()
+        return tuple(ranks[0] for ranks in buckets)
+
+    def break_off() -> None:
+        for actor in actors:
+            ray.kill(actor)
+
+    transfer = NcclTransfer(tuple(ends), resend, break_off) if transport == "nccl" else None
+    return ExportedWeights(version, (notices[0],), ends, transfer)

@@ -20,6 +20,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
 
+from vt_ray.actors.export import NcclTransfer, WeightsGone
 from vt_ray.actors.loss import is_loss
 from vt_ray.engines.weights import SyncError
 from vt_ray.placement import ClusterError
@@ -33,10 +34,17 @@ LOOK_EVERY_S = 0.05
 
 @dataclass(frozen=True)
 class Load:
-    """How an actor is given weights, and what its answer must show; `check` raises SyncError."""
+    """How an actor is given weights, and what its answer must show; `check` raises SyncError, or WeightsGone where they
+    can no longer be had.
+
+    `send` serves the actors that are there when a load begins, `send_late` an actor that is started after that.
+    `transfer`: the load is one NCCL broadcast, in which all wait for all.
+    """
 
     send: Callable[[ActorHandle], ray.ObjectRef]
     check: Callable[[Any], None]
+    send_late: Callable[[ActorHandle], ray.ObjectRef]
+    transfer: NcclTransfer | None = None
 
 
 @dataclass
@@ -120,7 +128,7 @@ class GeneratorSeats:
             self.newest = load
             for seat in self._seats:
                 seat.losses = 0
-        answers = self.answers(load.send)
+        answers = self.answers(load.send, load.transfer)
         return {seat.name: answers.get(seat.name, seat.answer) for seat in self.wait()}
 
     def wait(self) -> list[Seat]:
@@ -138,17 +146,34 @@ class GeneratorSeats:
                 if seat.worker == worker and seat.actor is not None:
                     self._lose(seat, error)
 
-    def answers(self, ask: Callable[[ActorHandle], ray.ObjectRef]) -> dict[str, Any]:
-        """What each that serves answers to `ask`, by its name; one that is lost over it is left out."""
-        asked = [(seat, ask(seat.actor)) for seat in self.serving()]
-        answers = {}
-        for seat, ref in asked:
+    def answers(
+        self, ask: Callable[[ActorHandle], ray.ObjectRef], transfer: NcclTransfer | None = None
+    ) -> dict[str, Any]:
+        """The answers of all actors that serve, by name. An actor that is lost over its answer is left out.
+
+        Within a `transfer` the loss of a generator or of a learner rank is raised at once, after all that take part in
+        it are killed: each of them would wait for the lost one for ever.
+        """
+        asked = {ask(seat.actor): seat for seat in self.serving()}
+        waiting, answers = [*asked, *(transfer.ends if transfer else ())], {}
+        while asked.keys() & set(waiting):
+            (ref,), waiting = ray.wait(waiting, num_returns=1)
+            seat = asked.get(ref)
             try:
-                answers[seat.name] = ray.get(ref)
+                answer = ray.get(ref)
             except RayActorError as error:
                 if not is_loss(error):
                     raise
-                self.lost(seat.worker, error)
+                if seat is not None:
+                    self.lost(seat.worker, error)
+                if transfer is not None:
+                    for left in asked.keys() & set(waiting):
+                        self.lost(asked[left].worker, error)
+                    transfer.break_off()
+                    raise
+            else:
+                if seat is not None:
+                    answers[seat.name] = answer
         return answers
 
     def busy_seconds(self) -> dict[str, float]:
@@ -170,6 +195,11 @@ class GeneratorSeats:
         seat.awaited, seat.loads, seat.since = seat.actor.ready.remote(), None, time.monotonic()
 
     def _go_on(self, seat: Seat) -> None:
+        if seat.awaited is None:
+            # The newest weights are gone: the learner is about to send newer ones.
+            if seat.loads is not self.newest:
+                self._give_weights(seat)
+            return
         ready, _ = ray.wait([seat.awaited], timeout=0)
         if not ready:
             if time.monotonic() - seat.since > self.startup_timeout_s:
@@ -192,10 +222,13 @@ class GeneratorSeats:
         self._give_weights(seat)
 
     def _take_on(self, seat: Seat, answer: Any) -> None:
-        """Whoever does not hold what it was given is given it once more: nothing has been sampled of it."""
+        """Let the actor serve if it holds what it was given. If not, it is given the same once more: it has sampled
+        nothing yet."""
         try:
             if seat.loads is not None:
                 seat.loads.check(answer)
+        except WeightsGone:
+            seat.awaited = None
         except SyncError:
             if seat.given_again:
                 raise
@@ -206,7 +239,7 @@ class GeneratorSeats:
 
     def _give_weights(self, seat: Seat) -> None:
         seat.loads, seat.since = self.newest, time.monotonic()
-        seat.awaited = self.newest.send(seat.actor)
+        seat.awaited = self.newest.send_late(seat.actor)
 
     def _lose(self, seat: Seat, error: BaseException | None) -> None:
         with contextlib.suppress(Exception):

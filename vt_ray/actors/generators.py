@@ -18,9 +18,10 @@ import ray
 from ray.actor import ActorHandle
 
 from vt_ray.actors.dealing import Dealing
+from vt_ray.actors.export import ExportedWeights, WeightsGone
 from vt_ray.actors.generator_seats import GeneratorSeats, Load
 from vt_ray.actors.generator_streams import Streams
-from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.process import begin_process
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
 from vt_ray.engines.order import Order
 from vt_ray.engines.weights import SyncError, checkpoint_buckets, compare_checksums, prove
@@ -40,7 +41,7 @@ class GeneratorActor:
     """The default group, one call at a time, takes prompts; the others go on beside it."""
 
     def __init__(self, name: str, spec: EngineSpec, log_folder: Path):
-        redirect_output(log_folder / f"{name}.log")
+        begin_process(log_folder / f"{name}.log")
         self.name = name
         self.engine = GenerationEngine(spec)
         self._orders: dict[int, Order] = {}
@@ -79,13 +80,17 @@ class GeneratorActor:
                 del self._orders[call]
 
     @ray.method(concurrency_group="weights")
-    def load(self, version: int, probe: list[int], arrivals: list[Handle]) -> Acknowledgement:
-        """Handles in a list are not waited for by Ray: each is loaded as it comes."""
+    def load(self, version: int, probe: list[int], arrivals: list[Handle]) -> Acknowledgement | None:
+        """Handles in a list are not waited for by Ray: each is loaded as it comes. None where the learner no longer
+        holds the weights that it was asked for again."""
         place = int(self.name.rpartition("_")[2])
         unknown = [math.nan] * (len(probe) - 1)
-        with self._lost_with_its_workers():
-            held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
-            logprobs = tuple(self.engine.token_logprobs(probe) if self.engine.proven else unknown)
+        try:
+            with self._lost_with_its_workers():
+                held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
+                logprobs = tuple(self.engine.token_logprobs(probe) if self.engine.proven else unknown)
+        except WeightsGone:
+            return None
         return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
 
     @ray.method(concurrency_group="weights")
@@ -143,6 +148,11 @@ class RayGenerator:
         """Generators that were replaced so far."""
         return self.seats.respawns
 
+    def receiving_group(self) -> int | None:
+        """The number of the set of generators, after each has answered; None while one of them is being replaced."""
+        self.seats.answers(lambda actor: actor.ready.remote())
+        return self.seats.spawned if len(self.seats.serving()) == self.seats.count else None
+
     def generate(self, prompts: Sequence[Prompt] | PromptFeed, sampling: Sampling) -> Iterator[Handle]:
         feed = _Listed(prompts) if isinstance(prompts, Sequence) else prompts
         dealing, streams = Dealing(self.room), Streams(self.seats, next(self._calls), sampling)
@@ -165,15 +175,23 @@ class RayGenerator:
             streams.close()
 
     def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
-        """Where one of them does not hold `weights`, all stand still until the next load."""
+        """Where one of them does not hold `weights`, all stand still until the next load. A generator that is lost in
+        the middle of an NCCL transfer takes the others and the learner's ranks with it: raises RayActorError."""
+        transfer = weights.transfer if isinstance(weights, ExportedWeights) else None
 
         def send(actor: ActorHandle) -> ray.ObjectRef:
             return actor.load.remote(weights.version, list(probe), list(weights.buckets))
 
-        def check(ack: Acknowledgement) -> None:
+        def send_late(actor: ActorHandle) -> ray.ObjectRef:
+            buckets = transfer.resend() if transfer else weights.buckets
+            return actor.load.remote(weights.version, list(probe), list(buckets))
+
+        def check(ack: Acknowledgement | None) -> None:
+            if ack is None:
+                raise WeightsGone(f"weights of version {weights.version}")
             prove(weights, ack, self.logprob_tolerance)
 
-        acks = list(self.seats.load(Load(send, check)).values())
+        acks = list(self.seats.load(Load(send, check, send_late, transfer)).values())
         try:
             for ack in acks:
                 check(ack)
@@ -183,8 +201,11 @@ class RayGenerator:
         return acks
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
+        def send(actor: ActorHandle) -> ray.ObjectRef:
+            return actor.load_checkpoint.remote(folder, version)
+
         # The actor itself compares what it holds with the files.
-        self.seats.load(Load(lambda actor: actor.load_checkpoint.remote(folder, version), lambda _: None))
+        self.seats.load(Load(send, lambda _: None, send))
 
     def busy_seconds(self) -> dict[str, float]:
         return self.seats.busy_seconds()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
 
 from vt_ray.actors.busy import BusyTime
-from vt_ray.actors.export import Exported, ExportedWeights, Proof, export, send
-from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.export import Exported, ExportedWeights, Proof, WeightsGone, export, send
+from vt_ray.actors.process import begin_process
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.ledger import completion_digest
 from vt_ray.algorithms.packing import TrainSequence, deal
@@ -43,13 +44,16 @@ class LearnerActor:
     def __init__(self, rank: int, threads: int, log_folder: Path):
         import torch
 
-        redirect_output(log_folder / f"learner_{rank}.log")
+        begin_process(log_folder / f"learner_{rank}.log")
         torch.set_num_threads(threads)
         keep_freed_memory()
         self.rank = rank
         self.busy = BusyTime()
         self.engine: TrainingEngine | None = None
         self.sender = None
+        self.sender_group = 0
+        # The engine's step count when weights were last sent past Ray; None where they have changed otherwise.
+        self.sent_at: int | None = None
 
     def busy_seconds(self) -> float:
         return self.busy.seconds
@@ -60,6 +64,12 @@ class LearnerActor:
             probe.bind(("", 0))
             return ray.util.get_node_ip_address(), probe.getsockname()[1]
 
+    def gpu_gb(self) -> float:
+        """The memory of this rank's GPU, in units of 1e9 bytes; 0 without one."""
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
+
     def join(self, world_size: int, address: str, port: int) -> None:
         init_process_group(self.rank, world_size, address, port)
 
@@ -68,9 +78,15 @@ class LearnerActor:
         self.engine = TrainingEngine(spec)
 
     def close(self) -> None:
+        self._close_sender()
         if self.engine is not None:
             self.engine.close()
-            self.engine = self.sender = None
+            self.engine = None
+
+    def _close_sender(self) -> None:
+        if self.sender is not None:
+            self.sender.close()
+        self.sender = self.sent_at = None
 
     def sleep(self) -> None:
         self.engine.sleep()
@@ -99,7 +115,10 @@ class LearnerActor:
         return self.engine.num_buckets(bucket_bytes)
 
     def next_bucket(self) -> Bucket | None:
-        """Rank 0's next bucket; the other ranks only help gathering."""
+        """Rank 0's next bucket; the other ranks only help gathering. Raises WeightsGone after a `begin_resend` that
+        came too late."""
+        if self.buckets is None:
+            raise WeightsGone("the learner has taken a step since these weights were sent")
         with self.busy:
             bucket = next(self.buckets)
             self.exported.add(bucket)
@@ -110,14 +129,31 @@ class LearnerActor:
             raise RuntimeError("the export has more buckets than were asked for")
         return Proof(self.exported, tuple(self.token_logprobs(probe)))
 
-    def begin_send(self, transport: str, receivers: int, bucket_bytes: int) -> Notice:
-        """Past Ray: what the generators are told. `receivers` counts their workers."""
+    def num_buckets(self, bucket_bytes: int) -> int:
+        return self.engine.num_buckets(bucket_bytes)
+
+    def begin_resend(self, bucket_bytes: int) -> None:
+        """Export the weights of the last `begin_send` as buckets, as long as the learner still holds them."""
+        self.exported = Exported({}, 0)
+        gone = self.engine is None or self.engine.step_count != self.sent_at
+        self.buckets = None if gone else self.engine.export_weights(bucket_bytes)
+
+    def end_resend(self) -> None:
+        for _ in self.buckets or ():
+            raise RuntimeError("the export has more buckets than were asked for")
+
+    def begin_send(self, transport: str, receivers: int, bucket_bytes: int, group: int) -> Notice:
+        """Past Ray: what the generators are told. `receivers` counts their workers, `group` is the number of the set of
+        generators: for another set another sender is opened, since an NCCL group cannot change its members."""
         from vt_ray.engines.transfer_gpu import open_sender
 
         with self.busy:
-            if self.sender is None:
+            if self.sender is None or group != self.sender_group:
+                self._close_sender()
                 address = ray.util.get_node_ip_address()
                 self.sender = open_sender(transport, self.engine, receivers, bucket_bytes, address)
+                self.sender_group = group
+            self.sent_at = self.engine.step_count
             return self.sender.begin()
 
     def end_send(self, probe: list[int]) -> Proof:
@@ -134,6 +170,7 @@ class LearnerActor:
 
     def load_state(self, folder: Path, restart_schedule: bool) -> None:
         self.engine.load_state(folder, restart_schedule)
+        self.sent_at = None
 
 
 def computed_weights(token_weights: Sequence[float], advantages: Sequence[float], kl_coef: float) -> tuple[float, ...]:
@@ -164,11 +201,27 @@ class RayLearner:
     rows and share them."""
 
     def __init__(
-        self, actors: list, sequence_parallel_size: int = 1, transport: str = "object_store", receivers: int = 0
+        self,
+        actors: list,
+        sequence_parallel_size: int = 1,
+        transport: str = "object_store",
+        receivers: int = 0,
+        receiving_group: Callable[[], int | None] = lambda: 0,
     ):
-        """`transport` of the weights (config.TRANSPORTS, not auto) to `receivers` workers of generators."""
+        """`transport` of the weights (config.TRANSPORTS, not auto) to `receivers` workers of generators.
+
+        `receiving_group` gives the number of the set of generators that serve now, None while one is being replaced:
+        then the weights go to all by the object store, as NCCL needs all of them at once.
+        """
         self.actors, self.sequence_parallel_size = actors, sequence_parallel_size
-        self.transport, self.receivers = transport, receivers
+        self.transport, self.receivers, self.receiving_group = transport, receivers, receiving_group
+        # All ranks must be given their collective calls in one order. A resend comes from another thread.
+        self._in_order = threading.Lock()
+
+    def _all(self, ask: Callable[[ActorHandle], ray.ObjectRef]) -> None:
+        with self._in_order:
+            asked = [ask(actor) for actor in self.actors]
+        ray.get(asked)
 
     def sft_step(self, sequences: Sequence[TrainSequence]) -> dict[str, float]:
         calls = [
@@ -199,28 +252,32 @@ class RayLearner:
         # Only groups with a completion to compute travel to a rank.
         useful = [i for i, of_group in enumerate(computed) if any(of_group)]
         calls = []
-        for actor, share in self._deal([_tokens_to_compute(groups[i], computed[i]) for i in useful]):
-            mine = [useful[j] for j in share]
-            told = [(computed[i], weights[i].advantages) for i in mine]
-            calls.append(actor.mgpo_step.remote(told, mgpo, temperature, *[groups[i].rollouts for i in mine]))
+        with self._in_order:
+            for actor, share in self._deal([_tokens_to_compute(groups[i], computed[i]) for i in useful]):
+                mine = [useful[j] for j in share]
+                told = [(computed[i], weights[i].advantages) for i in mine]
+                calls.append(actor.mgpo_step.remote(told, mgpo, temperature, *[groups[i].rollouts for i in mine]))
         return ray.get(calls)[0]
 
     def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> ExportedWeights:
-        if self.transport == "object_store":
-            return export(self.actors, version, list(probe), bucket_bytes)
-        return send(self.actors, version, list(probe), self.transport, self.receivers, bucket_bytes)
+        group = {"nccl": self.receiving_group, "ipc": lambda: 0}.get(self.transport, lambda: None)()
+        with self._in_order:
+            if group is None:
+                return export(self.actors, version, list(probe), bucket_bytes)
+            told = (self.transport, self.receivers, bucket_bytes, group, self._in_order)
+            return send(self.actors, version, list(probe), *told)
 
     def save_hf(self, folder: Path) -> None:
-        ray.get([actor.save_hf.remote(folder) for actor in self.actors])
+        self._all(lambda actor: actor.save_hf.remote(folder))
 
     def save_state(self, folder: Path) -> None:
-        ray.get([actor.save_state.remote(folder) for actor in self.actors])
+        self._all(lambda actor: actor.save_state.remote(folder))
 
     def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
-        ray.get([actor.load_state.remote(folder, restart_schedule) for actor in self.actors])
+        self._all(lambda actor: actor.load_state.remote(folder, restart_schedule))
 
     def sleep(self) -> None:
-        ray.get([actor.sleep.remote() for actor in self.actors])
+        self._all(lambda actor: actor.sleep.remote())
 
     def wake_up(self) -> None:
-        ray.get([actor.wake_up.remote() for actor in self.actors])
+        self._all(lambda actor: actor.wake_up.remote())

@@ -12,7 +12,7 @@ import ray
 from ray.actor import ActorHandle
 
 from vt_ray.actors.busy import BusyTime
-from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.process import begin_process
 from vt_ray.actors.replaceable import Replaceable
 from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 
@@ -20,7 +20,7 @@ from vt_ray.records import GradedGroup, GroupWeight, Rollouts
 @ray.remote
 class RecorderActor:
     def __init__(self, log_folder: Path):
-        redirect_output(log_folder / "recorder.log")
+        begin_process(log_folder / "recorder.log")
         self.busy = BusyTime()
 
     def busy_seconds(self) -> float:

@@ -13,7 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from vt_ray.actors.busy import BusyTime
-from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.process import begin_process
 from vt_ray.actors.replaceable import Replaceable
 from vt_ray.algorithms.tracker import AccuracyTracker, QuestionHistory
 from vt_ray.config import TrackerConfig
@@ -23,7 +23,7 @@ from vt_ray.records import GradedGroup, GroupWeight, Weighing
 @ray.remote
 class TrackerActor:
     def __init__(self, tracker: TrackerConfig, log_folder: Path):
-        redirect_output(log_folder / "tracker.log")
+        begin_process(log_folder / "tracker.log")
         self.busy = BusyTime()
         self.tracker = AccuracyTracker(tracker)
 

@@ -3,7 +3,8 @@
     learner.mgpo_step, export_weights --> [learner sleeps, generator wakes] --> generator.load, generate --> ...
 
 The phases know nothing of it: they hold the two wrappers below, which ask for the GPU before each call. Weights that
-the learner has exported lie in the object store, so the generator can load them while the learner sleeps.
+the learner has exported lie in the object store, so the generator can load them while the learner sleeps. Where the
+GPU's memory holds both sides (`plan.generator_share`) no turns are taken.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Side(Protocol):
 
 
 class Turns:
-    """Who has the GPU. Where none is shared (`shared` false) nobody is ever put to sleep."""
+    """The side that has the GPU. Where no GPU is shared (`shared` false) no side is ever put to sleep."""
 
     def __init__(self, shared: bool):
         self.shared = shared
@@ -43,6 +44,10 @@ class Turns:
         if self._awake is not None:
             self._awake.sleep()
             self._awake = None
+
+    def spare(self) -> None:
+        """From now on both sides stay awake."""
+        self.shared, self._awake = False, None
 
     def opened(self, side: Side) -> None:
         if self.shared:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from vt_ray.actors.logs import redirect_output
+from vt_ray.actors.process import begin_process
 from vt_ray.actors.schedule import CHUNK_S, Answer, Outline
 from vt_ray.records import Problem, Rollouts
 from vt_ray.verify.sandbox.backends import NoSandbox
@@ -33,7 +33,7 @@ class VerifierWorker:
     """Verifies one chunk at a time. Its output goes to a log of its own."""
 
     def __init__(self, name: str, limits: Limits, log_folder: Path):
-        redirect_output(log_folder / f"{name}.log")
+        begin_process(log_folder / f"{name}.log")
         self.verifier = Verifier(limits)
         self._known: dict[str, _Group] = {}
 

@@ -69,8 +69,8 @@ class GenerationEngine:
     def _open(self) -> None:
         _set_environment(self.spec)
         import torch
-        from vllm import LLM
 
+        LLM = _import_vllm(self.spec)
         if not self.spec.gpus:
             # For this thread. OMP_NUM_THREADS counts where torch is loaded: Ray had set it to 1 by then, and vLLM will
             # let nobody change it any more.
@@ -195,6 +195,32 @@ def _set_environment(spec: EngineSpec) -> None:
             VLLM_CPU_KVCACHE_SPACE=str(spec.kv_cache_gb),
             OMP_NUM_THREADS=str(spec.threads),
         )
+
+
+def _import_vllm(spec: EngineSpec) -> Any:
+    """vLLM's class LLM. Raises ConfigError where a CUDA build of vLLM meets a process that sees no GPU: its own error
+    ("'function' object has no attribute 'num_stages'") does not say so."""
+    import torch
+
+    seen = f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')!r}"
+    if spec.gpus and not torch.cuda.is_available():
+        raise ConfigError(
+            f"the generator asks for cluster.gpus_per_generator={spec.gpus}, but its process sees no GPU ({seen}): "
+            "mend the driver or the variable, or take cluster=local with the CPU build of vLLM (vllm-cpu)"
+        )
+    try:
+        # Not from the package, which would turn this error into "cannot import name".
+        from vllm.entrypoints.llm import LLM
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        if torch.cuda.is_available():
+            raise
+        raise ConfigError(
+            f"vLLM cannot be imported in a process that sees no GPU ({seen}; its own words: {error}): this is a CUDA "
+            "build. With cluster.gpus_per_generator=0 install the CPU build (vllm-cpu); else give the generator a GPU"
+        ) from error
+    return LLM
 
 
 def _engine_arguments(spec: EngineSpec) -> dict:

@@ -123,6 +123,12 @@ class NcclSender:
             self.trainer = NCCLTrainerWeightTransferEngine.trainer_init(self.init, client=_Note(), source=self.source)
         self.trainer.send_weights()
 
+    def close(self) -> None:
+        """Give the communicator's memory back. The generators close their ends when the next group is opened."""
+        if self.trainer is not None:
+            self.trainer.shutdown()
+            self.trainer = None
+
 
 class IpcSender:
     """Each rank shares its copy with the generator on its own GPU. The engine's handles are merged on rank 0."""
@@ -135,16 +141,22 @@ class IpcSender:
     def begin(self) -> Notice:
         from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo, IPCTrainerWeightTransferEngine
 
-        first = self.trainer is None
-        if first:
+        if self.trainer is None:
             init = IPCTrainerInitInfo(rank=self.source.engine.rank)
             self.trainer = IPCTrainerWeightTransferEngine.trainer_init(init, client=self.note, source=self.source)
         self.source.take()
         self.trainer.send_weights()
-        return Notice(self.note.init if first else None, self.note.update)
+        # With each update: the generator may be one that was started since the last one.
+        return Notice(self.note.init, self.note.update)
 
     def finish(self) -> None:
         """Nothing is left to do: the generators read the copy."""
+
+    def close(self) -> None:
+        """Let go of the copy, whose handles no generator reads any more."""
+        self.trainer = None
+        self.source.copies = []
+        self.source.buffers = []
 
 
 def open_sender(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
+from pathlib import Path
 
-from vt_ray.config import ATTENTIONS, TRANSPORTS, Config, ConfigError
+from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigError
 from vt_ray.placement import asked, gpus_asked, place
 from vt_ray.sinks import MODULES
 from vt_ray.validate.rules import Problems, at_least, one_of
 from vt_ray.verify.limits import BACKENDS
+
+# Bytes of a Unix socket's path on Linux, and the longest name that Ray 2.60 gives a socket below its folder.
+SOCKET_PATH = 107
+RAY_SOCKET = f"ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
 
 
 def refuse_missing_gpus(config: Config) -> None:
@@ -24,6 +30,44 @@ def refuse_missing_gpus(config: Config) -> None:
             f"cluster asks for {asked(cluster)}, this machine has {there}: set cluster.ray_address=auto inside a Ray "
             "cluster that has them, or take cluster=local"
         )
+
+
+def refuse_unusable_folders(config: Config) -> None:
+    """Raises ConfigError where the folders that Ray writes to on this machine do not serve. A Ray that was started
+    elsewhere has found its own."""
+    if config.cluster.ray_address is None:
+        _refuse_long_socket_paths()
+        _refuse_home_without_token()
+
+
+def _refuse_long_socket_paths() -> None:
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder = os.environ.get(name, "/tmp")
+    length, limit = len(os.fsencode(folder)), SOCKET_PATH - 1 - len(RAY_SOCKET)
+    if length > limit:
+        raise ConfigError(
+            f"{name}={folder} has {length} bytes: Ray's sockets lie below it, and a socket's path has at most "
+            f"{SOCKET_PATH} bytes, which leaves {limit} for the folder: set RAY_TMPDIR to a shorter one, such as /tmp"
+        )
+
+
+def _refuse_home_without_token() -> None:
+    """Raises ConfigError where Ray would make a token for its cluster, as it does if it is given none, and cannot write
+    it to the home folder."""
+    if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        return
+    try:
+        token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+        if not token.exists():
+            token.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(token.parent, os.W_OK):
+                raise PermissionError(f"{token.parent} is not writable")
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"HOME={os.environ.get('HOME', '')}: Ray cannot keep its cluster's token in .ray/auth_token there "
+            f"({error}): set HOME to a folder that you may write to, or RAY_AUTH_TOKEN to a secret of 64 hexadecimal "
+            "digits (openssl rand -hex 32)"
+        ) from error
 
 
 def model(c: Config) -> Problems:
@@ -107,6 +151,7 @@ def placement(c: Config) -> Problems:
     k = c.cluster
     yield from at_least("cluster.num_nodes", k.num_nodes, 1)
     yield from at_least("cluster.gpus_per_node", k.gpus_per_node, 0)
+    yield from one_of("cluster.take_turns", k.take_turns, TAKE_TURNS)
     if k.num_nodes > 1 and not k.gpus_per_node and gpus_asked(k):
         yield f"cluster.num_nodes={k.num_nodes} with cluster.gpus_per_node=0: say how many GPUs a node has, 8 is usual"
     elif min(k.num_nodes, k.num_generators, k.num_learners) > 0:

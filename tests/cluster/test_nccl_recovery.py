@@ -1,0 +1,232 @@
+"""A generator lost under NCCL, as far as a CPU can show it: the project's own actors around engines of one number.
+
+The broadcast is files in a folder: every member of a group writes one, and waits for those of all others.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayActorError
+
+from vt_ray.actors.busy import BusyTime
+from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.generators import GeneratorActor, RayGenerator
+from vt_ray.actors.learners import LearnerActor, RayLearner
+from vt_ray.config import SyncConfig
+from vt_ray.engines.transfer import Notice
+from vt_ray.signal_phase.sync import sync_weights
+
+pytestmark = pytest.mark.slow
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+PROBE = [1, 2]
+NAMES = ["generator_0", "generator_1"]
+
+
+@dataclass
+class OneNumber:
+    """A bucket whose only tensor, `w`, has the learner's step as its checksum."""
+
+    step: int
+    num_bytes: int = 8
+
+    @property
+    def entries(self):
+        return [SimpleNamespace(name="w", checksum=self.step)]
+
+
+def meet(folder: Path, transfer: str, member: str) -> None:
+    (folder / f"{transfer}_{member}").touch()
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob(f"{transfer}_*"))) < 1 + len(NAMES):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@dataclass
+class Sender:
+    engine: SimpleNamespace
+    folder: Path
+    opened: int
+    sent: int = 0
+
+    def begin(self) -> Notice:
+        self.sent += 1
+        self.transfer = f"{self.opened}.{self.sent}"
+        self.source = SimpleNamespace(checksums={"w": self.engine.step_count}, num_bytes=8)
+        update = {"transfer": self.transfer, "w": self.engine.step_count}
+        return Notice({"group": self.opened} if self.sent == 1 else None, update)
+
+    def finish(self) -> None:
+        meet(self.folder, self.transfer, "learner")
+
+    def close(self) -> None:
+        (self.folder / f"closed_{self.opened}").touch()
+
+
+class Learner(LearnerActor.__ray_metadata__.modified_class):
+    def __init__(self, folder: Path):
+        opened = iter(range(1, 100))
+        module = ModuleType("transfer_gpu")
+        module.open_sender = lambda transport, engine, *_: Sender(engine, folder, next(opened))
+        sys.modules["vt_ray.engines.transfer_gpu"] = module
+        self.rank, self.busy = 0, BusyTime()
+        self.sender, self.sender_group, self.sent_at = None, 0, None
+        self.engine = SimpleNamespace(
+            step_count=0,
+            num_buckets=lambda _: 1,
+            export_weights=lambda _: iter([OneNumber(self.engine.step_count)]),
+            token_logprobs=lambda probe: [-1.0],
+        )
+
+    def step(self, seconds: float = 0) -> None:
+        time.sleep(seconds)
+        self.engine.step_count += 1
+
+
+@dataclass
+class Engine:
+    """What a generator has loaded, and how: `loads` lists ("nccl" or "bucket", the learner's step)."""
+
+    name: str
+    folder: Path
+    group: int | None = None
+    proven: bool = True
+    lost_a_worker: bool = False
+    loads: list = field(default_factory=list)
+
+    def load_weights(self, arrivals, version, place):
+        for arrival in arrivals:
+            if isinstance(arrival, Notice):
+                if (self.folder / f"{self.name}_dies").exists():
+                    os._exit(1)
+                if arrival.init is not None:
+                    self.group = arrival.init["group"]
+                if self.group is None:
+                    raise RuntimeError("NCCL weight transfer not initialized. Call init_transfer_engine() first.")
+                meet(self.folder, arrival.update["transfer"], self.name)
+                self.loads.append((f"nccl group {self.group}", arrival.update["w"]))
+            else:
+                self.loads.append(("bucket", arrival.step))
+        self.weight_version = version
+        return {"w": self.loads[-1][1]}
+
+    def token_logprobs(self, probe):
+        return [-1.0]
+
+    def pause(self):
+        """It samples nothing anyhow."""
+
+
+class OneGenerator(GeneratorActor.__ray_metadata__.modified_class):
+    def __init__(self, name: str, folder: Path):
+        self.name, self.engine = name, Engine(name, folder)
+
+    @ray.method(concurrency_group="questions")
+    def loads(self):
+        return self.engine.loads
+
+
+@dataclass
+class Parts:
+    learner: RayLearner
+    generator: RayGenerator
+    actors: list = field(default_factory=list)
+
+    def sync(self, version: int):
+        return sync_weights(self.learner, self.generator, version, PROBE, SyncConfig())
+
+    def step(self, seconds: float = 0) -> ray.ObjectRef:
+        return self.learner.actors[0].step.remote(seconds)
+
+    def kill(self, name: str) -> None:
+        seat = next(seat for seat in self.generator.seats.serving() if seat.name == name)
+        ray.kill(seat.actor)
+        with pytest.raises(RayActorError):
+            ray.get(seat.actor.ready.remote())
+        self.generator.seats.lost(seat.worker, None)
+
+    def loads(self) -> dict[str, list]:
+        return self.generator.seats.answers(lambda actor: actor.loads.remote())
+
+
+@pytest.fixture
+def parts(cluster, tmp_path):
+    groups = {"streams": 4, "weights": 1, "questions": 1}
+    spawned = []
+
+    def spawn(name):
+        actor = ray.remote(num_cpus=0, concurrency_groups=groups)(OneGenerator).options(name=f"{name}_{tmp_path.name}")
+        spawned.append(actor.remote(name, tmp_path))
+        return spawned[-1]
+
+    seats = GeneratorSeats(NAMES, spawn, lambda: None, startup_timeout_s=60)
+    seats.wait()
+    generator = RayGenerator(seats, 8, logprob_tolerance=1e-3)
+    learner = ray.remote(num_cpus=0)(Learner).remote(tmp_path)
+    spawned.append(learner)
+    yield Parts(RayLearner([learner], 1, "nccl", len(NAMES), generator.receiving_group), generator)
+    for actor in spawned:
+        ray.kill(actor)
+
+
+def test_a_replacement_loads_buckets_and_the_next_sync_opens_a_new_group(parts, tmp_path):
+    parts.sync(1)
+    ray.get(parts.step())
+    parts.sync(2)
+    parts.kill("generator_1")
+    parts.generator.seats.wait()
+    assert parts.loads()["generator_1"] == [("bucket", 1)]
+    ray.get(parts.step())
+    parts.sync(3)
+    assert parts.loads() == {
+        "generator_0": [("nccl group 1", 0), ("nccl group 1", 1), ("nccl group 2", 2)],
+        "generator_1": [("bucket", 1), ("nccl group 2", 2)],
+    }
+    assert (tmp_path / "closed_1").exists() and not (tmp_path / "closed_2").exists()
+
+
+def test_a_generator_lost_unnoticed_before_a_sync_is_no_member_of_its_group(parts):
+    """It dies while the learner computes; nothing has asked for it since."""
+    parts.sync(1)
+    ray.kill(parts.generator.seats.serving()[1].actor)
+    ray.get(parts.step())
+    parts.sync(2)
+    assert parts.loads() == {"generator_0": [("nccl group 1", 0), ("bucket", 1)], "generator_1": [("bucket", 1)]}
+
+
+def test_a_replacement_that_comes_after_the_next_step_waits_for_the_next_sync(parts):
+    """Weights of step 1 under the label of step 0 would be worse than waiting."""
+    parts.sync(1)
+    stepped = parts.step(seconds=3)
+    parts.kill("generator_1")
+    deadline = time.monotonic() + 60
+    while not ray.wait([stepped], timeout=0)[0] or time.monotonic() < deadline - 50:
+        parts.generator.seats.mend()
+        time.sleep(0.05)
+    assert [seat.name for seat in parts.generator.seats.serving()] == ["generator_0"]
+    parts.sync(2)
+    assert parts.loads()["generator_1"] == [("bucket", 1)]
+
+
+def test_a_generator_lost_within_a_transfer_is_not_waited_for(parts, tmp_path):
+    """The learner and the other generator wait for it in NCCL: all are killed, and the run recovers as from a lost
+    learner."""
+    parts.sync(1)
+    (tmp_path / "generator_1_dies").touch()
+    began = time.monotonic()
+    with pytest.raises(RayActorError):
+        parts.sync(2)
+    assert time.monotonic() - began < 30
+    with pytest.raises(RayActorError):
+        ray.get(parts.step())
+    assert parts.generator.seats.serving() == []

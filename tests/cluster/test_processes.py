@@ -1,0 +1,88 @@
+"""What every process of a run is given before PyTorch is loaded: how its threads wait, and which GPUs it sees."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SEEN = """
+import os, sys
+from pathlib import Path
+import ray
+from vt_ray.actors.cluster import _start_ray
+from vt_ray.actors.process import begin_process
+from vt_ray.config import ClusterConfig
+
+_start_ray(ClusterConfig(object_store_gb=0.1))
+
+@ray.remote(num_cpus=0, num_gpus=0)
+def visible(hidden_by_ray):
+    if not hidden_by_ray:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
+        begin_process(Path(sys.argv[1]) / "log")
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+print("visible:", [ray.get(visible.remote(hidden)) for hidden in (True, False)])
+"""
+
+# Steps a second of a small network. sys.argv: seconds.
+TRAIN = """
+import sys, time
+import vt_ray.engines.training
+import torch
+torch.manual_seed(0)
+def layer(): return torch.nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)
+net = torch.nn.Sequential(torch.nn.Embedding(512, 128), *[layer() for _ in range(4)], torch.nn.Linear(128, 512))
+optimizer, ids = torch.optim.AdamW(net.parameters()), torch.randint(512, (16, 256))
+def step():
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(net(ids).flatten(0, 1), ids.flatten()).backward()
+    optimizer.step()
+step()
+began, steps = time.perf_counter(), 0
+while time.perf_counter() - began < float(sys.argv[1]):
+    step()
+    steps += 1
+print(steps / (time.perf_counter() - began))
+"""
+
+
+def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_an_actor_that_asks_for_no_gpu_sees_none(tmp_path):
+    """On a Ray that the run starts, and on another one, which hides nothing."""
+    done = python(SEEN, str(tmp_path), CUDA_VISIBLE_DEVICES="0,1")
+    assert "visible: ['', '']" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "chosen, spins", [({}, "1000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0"), ({"GOMP_SPINCOUNT": "77"}, "77")]
+)
+def test_openmp_spins_shortly_unless_the_user_says_otherwise(monkeypatch, chosen, spins):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    shown = python("import vt_ray.engines.training", OMP_DISPLAY_ENV="VERBOSE", **chosen).stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in shown
+
+
+def test_a_busy_process_takes_no_more_than_its_share():
+    """With threads that spin for milliseconds the ratio is 0.1 to 0.2 on two cores; a fair share is 0.67."""
+    alone, beside = [], []
+    for _ in range(2):
+        alone.append(float(python(TRAIN, "4").stdout))
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+            time.sleep(0.2)
+            beside.append(float(python(TRAIN, "4").stdout))
+            busy.kill()
+    assert max(beside) > 0.25 * max(alone), (alone, beside)

@@ -1,0 +1,98 @@
+"""Ctrl-C and SIGTERM (preemption) end a run within 20 s: the committed step is named, no process is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+VT_RAY = [sys.executable, "-m", "vt_ray.main", "experiment=tiny"]
+ENDS_WITHIN_S = 20
+MARK = "VT_RAY_TEST_RUN"
+
+
+def descendants(mark: str) -> list[str]:
+    """The command of each process that was started with `mark` in its environment and is not dead."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides: str) -> str:
+    """What a run wrote to stderr that was given the signal `number` once `due`; its end is checked here. `due` is given
+    the mark in the environment of the run's processes."""
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(
+        [*VT_RAY, f"runs_dir={runs}", *overrides],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, MARK: mark},
+        # A shell's background jobs, and all below them, are born with SIGINT ignored.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as run:
+        deadline = time.monotonic() + 400
+        while not due(mark):
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        run.send_signal(number)
+        began = time.monotonic()
+        _, errors = run.communicate(timeout=60)
+        seconds = time.monotonic() - began
+    assert run.returncode == 1
+    assert seconds < ENDS_WITHIN_S
+    assert "Abort" not in errors and "Traceback" not in errors, errors
+    while left := descendants(mark):
+        assert time.monotonic() - began < ENDS_WITHIN_S, left
+        time.sleep(0.2)
+    return errors
+
+
+def appears(runs: Path, pattern: str) -> Callable[[str], bool]:
+    return lambda _: any(runs.glob(pattern))
+
+
+def ray_starts(mark: str) -> bool:
+    return any("gcs_server" in command for command in descendants(mark))
+
+
+@pytest.mark.parametrize("moment", ["before Ray", "while Ray starts"])
+def test_sigterm_before_anything_is_committed(tmp_path, moment):
+    due = ray_starts if moment == "while Ray starts" else appears(tmp_path, "tiny/logs/driver.log")
+    errors = interrupted(tmp_path, signal.SIGTERM, due)
+    assert "interrupted: nothing is committed yet" in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_sft_names_the_committed_step(tmp_path, number):
+    errors = interrupted(tmp_path, number, appears(tmp_path, "phases/sft-*/state/step_*/manifest.json"))
+    assert re.search(r"interrupted: the same command continues after sft step_\d{6}, which is committed", errors)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1600)
+@pytest.mark.parametrize("schedule", ["on_policy", "pipelined"])
+def test_sigterm_in_a_stage_and_in_the_report(tmp_path, schedule):
+    stage = f"signal.schedule={schedule}"
+    errors = interrupted(tmp_path, signal.SIGTERM, appears(tmp_path, "tiny/rl/math_short/checkpoints/*/m*.json"), stage)
+    assert re.search(r"continues after math_short step_\d{6}, which is committed", errors)
+    errors = interrupted(tmp_path, signal.SIGTERM, appears(tmp_path, "tiny/evaluation/code.json"), stage)
+    assert "continues after code step_000002" in errors
+    done = subprocess.run([*VT_RAY, f"runs_dir={tmp_path}", stage], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
