@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.algorithms.ledger import CONSUMED, DROPPED, completion_digest
-from vt_ray.checkpoint import MANIFEST, committed
+from vt_ray.checkpoint import MANIFEST, CheckpointError, committed
 from vt_ray.config import Config, config_hash, to_config
 from vt_ray.data.prompts import sample_seed
 from vt_ray.data.stream import batch_indices, refill_indices
@@ -109,7 +109,11 @@ class _Stage:
 
     def _position(self) -> None:
         """How far the stage is, by its newest whole commit; a finished one says so itself."""
-        steps = [json.loads((folder / MANIFEST).read_text()) for folder in committed(self.folder / "checkpoints")]
+        try:
+            steps = [json.loads((folder / MANIFEST).read_text()) for folder in committed(self.folder / "checkpoints")]
+        except (OSError, CheckpointError) as error:
+            self._fault(f"the checkpoints cannot be read: {error}")
+            return
         self.result.steps = steps[-1]["step"] if steps else 0
         for manifest in steps:
             if manifest["weight_version"] != self.first_version + manifest["step"]:

@@ -180,7 +180,7 @@ def newest_commit(root: Path) -> str:
     now = json.loads((root / NOW).read_text()) if (root / NOW).exists() else {}
     shared = root.parent / "phases" / now["folder"] if now else root
     found = [*root.glob("rl/*/checkpoints/step_*/manifest.json"), *shared.glob("state/step_*/manifest.json")]
-    newest = max((m for m in found if m.parent.suffix != ".partial"), key=lambda m: m.stat().st_mtime_ns, default=None)
+    newest = max((m for m in found if m.parent.suffix == ""), key=lambda m: m.stat().st_mtime_ns, default=None)
     if newest is None:
         return ""
     phase = newest.parents[2].name if newest.is_relative_to(root) else now["phase"]

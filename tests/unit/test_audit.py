@@ -1,9 +1,11 @@
 """The auditor over runs of the stand-in loop: no fault in a whole one, the right one in each that was changed."""
 
+import errno
 import json
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import test_loop
 from omegaconf import OmegaConf
+from test_checkpoint import fails_once
 from typer.testing import CliRunner
 
 from vt_ray.actors.recorder import rollout_rows
@@ -182,6 +185,11 @@ def metrics(root, change):
 def test_metrics_that_were_changed_are_found_out(run, change, said):
     metrics(run, change)
     assert any(said in fault for fault in faults(run)), faults(run)
+
+
+def test_checkpoints_that_cannot_be_read_are_a_fault(run, monkeypatch):
+    fails_once(monkeypatch, errno.EIO, Path, "read_text", "math/checkpoints/step_000003/manifest.json")
+    assert any("checkpoints cannot be read" in fault and "manifest.json" in fault for fault in faults(run))
 
 
 def test_a_line_that_a_killed_run_has_half_written_is_no_line(run):
