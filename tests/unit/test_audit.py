@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from vt_ray.actors.recorder import rollout_rows
 from vt_ray.algorithms.ledger import completion_digest
 from vt_ray.audit import audit
-from vt_ray.config import Config, StageConfig, config_hash
+from vt_ray.config import Config, StageConfig, identity
 from vt_ray.records import GradedGroup, Rollouts, Verdict
 from vt_ray.tools import app
 
@@ -81,7 +81,7 @@ def identify(root):
     config = Config()
     config.curriculum.stages = STAGES
     config.signal.keep_checkpoints = 1
-    (root / "run.json").write_text(json.dumps({"config_hash": config_hash(config)}))
+    (root / "run.json").write_text(json.dumps({"settings": identity(config)}))
     (root / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
 
 
@@ -213,7 +213,7 @@ def test_a_truncated_file_is_a_fault_like_any_other(run):
 def test_another_configuration_is_found_out(run):
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("lam: 1.0", "lam: 2.0"))
-    assert any("config.yaml" in fault for fault in faults(run))
+    assert any("config.yaml" in fault and "signal.mgpo.lam was 1.0, is 2.0" in fault for fault in faults(run))
 
 
 def test_the_command_exits_with_one_where_something_is_wrong(run):
