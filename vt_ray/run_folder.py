@@ -159,7 +159,7 @@ class RunFolder:
                 write_json(shared / DONE, done)
         if exists(mine):
             console.print(f"[yellow]{mine} has no {DONE}: renamed to {set_aside(mine).name}[/]", soft_wrap=True)
-        write_folder(mine, lambda folder: shutil.copytree(shared, folder, copy_function=_link, dirs_exist_ok=True))
+        write_folder(mine, lambda folder: _link_all(shared, folder))
         return mine
 
     def _shared_folder(self, name: str, rests_on: dict[str, Any]) -> Path:
@@ -262,6 +262,10 @@ def _write_config(config: Config, path: Path) -> None:
     from omegaconf import OmegaConf
 
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
+
+
+def _link_all(shared: Path, folder: Path) -> None:
+    shutil.copytree(shared, folder, copy_function=_link, dirs_exist_ok=True)
 
 
 def _link(source: str, target: str) -> None:
