@@ -247,17 +247,14 @@ def held_out(
 
 
 def base_inputs(config: Config) -> dict:
-    """What the base model rests on; a scratch tokenizer learns from the training problems."""
-    data = ("subdomains", "levels", "families", "train_per_subdomain", "train_files")
-    return {
-        **identity(config, "seed", "model", *(f"data.{name}" for name in data)),
-        "files": problem_files(config.data.train_files) | model_files(config.model),
-    }
+    """What the base model rests on: a scratch tokenizer learns from the training problems."""
+    data = {k: v for k, v in identity(config, "data").items() if not k.startswith(("data.probe_", "data.test_"))}
+    files = problem_files(config.data.train_files) | model_files(config.model)
+    return {**identity(config, "seed", "model"), **data, "files": files}
 
 
 def sft_inputs(config: Config) -> dict:
-    prompts = ("data.math_suffix", "data.code_suffix", "data.max_prompt_tokens")
-    return {**base_inputs(config), **identity(config, "spectrum.sft", *prompts)}
+    return {**base_inputs(config), **identity(config, "spectrum.sft")}
 
 
 def probe_inputs(config: Config) -> dict:

@@ -315,7 +315,7 @@ INPUTS_OF = (base_inputs, sft_inputs, probe_inputs, fused_inputs, scores_inputs)
         ("seed", 5, 0),
         ("spectrum.sft.optimizer.lr", 1e-3, 1),
         ("spectrum.sft.checkpoint_every", 60, 1),
-        ("data.math_suffix", "Box it.", 1),
+        ("data.math_suffix", "Box it.", 0),
         ("spectrum.probe.k", 4, 2),
         ("verify.test_timeout_s", 9.0, 2),
         ("data.probe_per_subdomain", 7, 2),
