@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.algorithms.ledger import CONSUMED, DROPPED, completion_digest
-from vt_ray.checkpoint import MANIFEST, committed
-from vt_ray.config import Config, config_hash, to_config
+from vt_ray.checkpoint import MANIFEST, CheckpointError, committed
+from vt_ray.config import Config, differing, identity, to_config
 from vt_ray.data.prompts import sample_seed
 from vt_ray.data.stream import batch_indices, refill_indices
 from vt_ray.progress import bar
@@ -72,9 +72,11 @@ def audit(root: Path) -> list[StageAudit]:
         found = _Stage(config, stage.name, root, [line for line in lines if line["stage"] == stage.name], version)
         audits.append(found.audit())
         version += found.result.steps
-    identity = json.loads((root / "run.json").read_text())
-    if identity["config_hash"] != config_hash(config):
-        audits[0].faults.append("config.yaml is not the one that run.json bears the hash of")
+    noted = json.loads((root / "run.json").read_text()).get("settings")
+    if noted is None:
+        audits[0].faults.append("run.json does not note the settings: an older version of vt_ray made this run")
+    elif changed := differing(noted, identity(config), config):
+        audits[0].faults.append(f"config.yaml has other settings than run.json: {'; '.join(changed)}")
     known = {stage.name for stage in config.curriculum.stages}
     if strangers := {line["stage"] for line in lines} - known:
         audits[0].faults.append(f"metrics.jsonl has lines of unknown stages {sorted(strangers)}")
@@ -109,7 +111,11 @@ class _Stage:
 
     def _position(self) -> None:
         """How far the stage is, by its newest whole commit; a finished one says so itself."""
-        steps = [json.loads((folder / MANIFEST).read_text()) for folder in committed(self.folder / "checkpoints")]
+        try:
+            steps = [json.loads((folder / MANIFEST).read_text()) for folder in committed(self.folder / "checkpoints")]
+        except (OSError, CheckpointError) as error:
+            self._fault(f"the checkpoints cannot be read: {error}")
+            return
         self.result.steps = steps[-1]["step"] if steps else 0
         for manifest in steps:
             if manifest["weight_version"] != self.first_version + manifest["step"]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, cast
 
-from vt_ray.checkpoint import MANIFEST, committed, write_json
+from vt_ray.checkpoint import MANIFEST, CheckpointError, committed, write_json
 from vt_ray.config import TrackingConfig
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
@@ -225,8 +225,8 @@ def _committed_bytes(folder: Path) -> int:
     try:
         steps = committed(folder)
         return json.loads((steps[-1] / MANIFEST).read_text())["metrics_offset"] if steps else 0
-    except FileNotFoundError:
-        # Replaced by a newer one between two looks: the next look finds that.
+    except (OSError, CheckpointError):
+        # Replaced by a newer one between two looks, or storage that does not answer now: the next look tries again.
         return 0
 
 

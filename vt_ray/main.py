@@ -29,6 +29,7 @@ from omegaconf import DictConfig
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from vt_ray.checkpoint import CheckpointError  # noqa: E402
 from vt_ray.config import MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
 from vt_ray.data.problem_sets import ProblemSets  # noqa: E402
 from vt_ray.placement import ClusterError  # noqa: E402
@@ -55,7 +56,7 @@ def hydra_main(composed: DictConfig) -> None:
         _name_sweep_member(config)
         _interrupt_on_sigterm(config)
         launch(config)
-    except (ConfigError, ClusterError, RunError) as error:
+    except (ConfigError, ClusterError, RunError, CheckpointError, OSError) as error:
         # One line for the user; Hydra would print a traceback. In a sweep the members after this one are not begun.
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

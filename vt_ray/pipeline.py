@@ -1,7 +1,7 @@
 """The paper as straight-line code: base -> sft -> probe -> fuse -> MGPO stages, evaluated at every milestone.
 
-Each phase is keyed by the hash of what goes into it: a finished one is not repeated, and runs that differ in
-lambda alone share one SFT and one fused model.
+Each phase is known by the settings, files and code that its result rests on: a finished one is not repeated, and runs
+that differ in lambda alone share one SFT and one fused model.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from vt_ray.config import Config
+from vt_ray.config import Config, identity
 from vt_ray.data.problem_sets import ProblemSets, fitting
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
-from vt_ray.engines.base_model import prepare_base_model
+from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.interfaces import Cluster, Generator, Verifier
 from vt_ray.progress import bar, console
@@ -27,7 +27,7 @@ from vt_ray.report.milestones import SFT_CONTINUED
 from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.report.summary import print_table
 from vt_ray.report.verification import sentence
-from vt_ray.run_folder import RunFolder, input_files
+from vt_ray.run_folder import RunFolder, model_files, problem_files
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
 from vt_ray.spectrum_phase.probing import probe_model, run_probe
@@ -80,7 +80,7 @@ def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
     corpus = [text for p in problems.train for text in (p.question, *(s.text for s in p.solutions))]
     return run.phase(
         "base",
-        {**base_inputs(config), "context_tokens": config.context_tokens},
+        base_inputs(config),
         lambda folder: prepare_base_model(config.model, corpus, config.seed, folder, config.context_tokens),
     )
 
@@ -89,8 +89,10 @@ def load_encoder(config: Config, base: Path) -> PromptEncoder:
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    model = config.model.path or config.model.source
-    refuse_foreign_tokenizer(len(tokenizer), AutoConfig.from_pretrained(base).vocab_size, model)
+    model, shape = config.model.path or config.model.source, AutoConfig.from_pretrained(base)
+    # A run with shorter sequences may have made the base model.
+    refuse_short_context(config.context_tokens, shape.max_position_embeddings, model)
+    refuse_foreign_tokenizer(len(tokenizer), shape.vocab_size, model)
     return PromptEncoder(tokenizer, config.data)
 
 
@@ -132,8 +134,8 @@ def probe_spectrum(
 def fuse_spectrum(config: Config, run: RunFolder, sft: Path, probe: dict) -> Path:
     specialists = {d: sft / "checkpoints" / name for d, name in probe["specialists"].items()}
     weights = fusion_weights(config.spectrum.fusion.weights, list(specialists))
-    inputs = {**probe_inputs(config), "fusion": asdict(config.spectrum.fusion)}
-    return run.phase("fused", inputs, lambda folder: fuse(specialists, weights, folder), after=run.root / "probe")
+    probed = run.root / "probe"
+    return run.phase("fused", fused_inputs(config), lambda folder: fuse(specialists, weights, folder), after=probed)
 
 
 def spectrum_milestones(sft: Path, probe: dict) -> dict[str, Path]:
@@ -160,12 +162,7 @@ def evaluate_spectrum(
                 if name == "fused":
                     probe_fused(config, generator, verifier, encoder, problems, folder / FUSED_PROBE)
 
-    inputs = {
-        **probe_inputs(config),
-        "fusion": asdict(config.spectrum.fusion),
-        "evaluation": asdict(config.evaluation),
-    }
-    scores = run.phase("spectrum_scores", inputs, work, after=milestones["fused"])
+    scores = run.phase("spectrum_scores", scores_inputs(config), work, after=milestones["fused"])
     (run.root / "evaluation").mkdir(exist_ok=True)
     for name in milestones:
         shutil.copy2(scores / f"{name}.json", run.root / "evaluation")
@@ -228,7 +225,8 @@ def continue_sft(
         # Another order of the examples than the first time.
         run_sft(cluster, fused, examples, sft, config.seed + 1, folder)
 
-    folder = run.phase(SFT_CONTINUED, {**sft_inputs(config), "continued": asdict(sft)}, work, after=fused)
+    inputs = {**sft_inputs(config), **identity(config, "signal.control_sft_steps")}
+    folder = run.phase(SFT_CONTINUED, inputs, work, after=fused)
     with cluster.generator(base) as generator, cluster.verifier() as verifier:
         generator.load_checkpoint(sft_checkpoints(folder)[-1], 1)
         held_out(config, SFT_CONTINUED, generator, verifier, encoder, problems, run.root / "evaluation")
@@ -249,22 +247,25 @@ def held_out(
 
 
 def base_inputs(config: Config) -> dict:
-    return {
-        "seed": config.seed,
-        "model": asdict(config.model),
-        "data": asdict(config.data),
-        "files": input_files(config),
-    }
+    """What the base model rests on: a scratch tokenizer learns from the training problems."""
+    data = {k: v for k, v in identity(config, "data").items() if not k.startswith(("data.probe_", "data.test_"))}
+    files = problem_files(config.data.train_files) | model_files(config.model)
+    return {**identity(config, "seed", "model"), **data, "files": files}
 
 
 def sft_inputs(config: Config) -> dict:
-    return {
-        **base_inputs(config),
-        "sft": asdict(config.spectrum.sft),
-        "learner": asdict(config.learner),
-        "num_learners": config.cluster.num_learners,
-    }
+    return {**base_inputs(config), **identity(config, "spectrum.sft")}
 
 
 def probe_inputs(config: Config) -> dict:
-    return {**sft_inputs(config), "probe": asdict(config.spectrum.probe), "verify": asdict(config.verify)}
+    own = identity(config, "data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify")
+    return {**sft_inputs(config), **own, "probe_files": problem_files(config.data.probe_files)}
+
+
+def fused_inputs(config: Config) -> dict:
+    return {**probe_inputs(config), **identity(config, "spectrum.fusion")}
+
+
+def scores_inputs(config: Config) -> dict:
+    own = identity(config, "data.test_per_subdomain", "data.test_files", "evaluation")
+    return {**fused_inputs(config), **own, "test_files": problem_files(config.data.test_files)}

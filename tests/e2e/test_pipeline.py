@@ -124,7 +124,7 @@ def test_same_folder_with_another_config_is_refused(finished):
     run, _ = finished
     refused = vt_ray(run.parent, "signal.mgpo.lam=2")
     assert refused.returncode != 0
-    assert "config hash" in refused.stderr and "run_name" in refused.stderr
+    assert "signal.mgpo.lam was 1.0, is 2.0" in refused.stderr and "run_name" in refused.stderr
 
 
 def kill_when(process: subprocess.Popen, condition, timeout_s: float = 240) -> None:

@@ -1,9 +1,11 @@
 """The auditor over runs of the stand-in loop: no fault in a whole one, the right one in each that was changed."""
 
+import errno
 import json
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import test_loop
 from omegaconf import OmegaConf
+from test_checkpoint import fails_once
 from typer.testing import CliRunner
 
 from vt_ray.actors.recorder import rollout_rows
 from vt_ray.algorithms.ledger import completion_digest
 from vt_ray.audit import audit
-from vt_ray.config import Config, StageConfig, config_hash
+from vt_ray.config import Config, StageConfig, identity
 from vt_ray.records import GradedGroup, Rollouts, Verdict
 from vt_ray.tools import app
 
@@ -78,7 +81,7 @@ def identify(root):
     config = Config()
     config.curriculum.stages = STAGES
     config.signal.keep_checkpoints = 1
-    (root / "run.json").write_text(json.dumps({"config_hash": config_hash(config)}))
+    (root / "run.json").write_text(json.dumps({"settings": identity(config)}))
     (root / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
 
 
@@ -184,6 +187,11 @@ def test_metrics_that_were_changed_are_found_out(run, change, said):
     assert any(said in fault for fault in faults(run)), faults(run)
 
 
+def test_checkpoints_that_cannot_be_read_are_a_fault(run, monkeypatch):
+    fails_once(monkeypatch, errno.EIO, Path, "read_text", "math/checkpoints/step_000003/manifest.json")
+    assert any("checkpoints cannot be read" in fault and "manifest.json" in fault for fault in faults(run))
+
+
 def test_a_line_that_a_killed_run_has_half_written_is_no_line(run):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"stage": "math", "st')
@@ -205,7 +213,7 @@ def test_a_truncated_file_is_a_fault_like_any_other(run):
 def test_another_configuration_is_found_out(run):
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("lam: 1.0", "lam: 2.0"))
-    assert any("config.yaml" in fault for fault in faults(run))
+    assert any("config.yaml" in fault and "signal.mgpo.lam was 1.0, is 2.0" in fault for fault in faults(run))
 
 
 def test_the_command_exits_with_one_where_something_is_wrong(run):

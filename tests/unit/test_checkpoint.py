@@ -1,13 +1,27 @@
-"""The step commit: whole or not there, and a damaged one is passed over."""
+"""The step commit: whole or not there. A damaged one is renamed aside, one that cannot be read stays as it is."""
 
 import errno
 import json
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from vt_ray.checkpoint import MANIFEST, commit, committed, newest, write_folder, write_json
+from vt_ray.checkpoint import (
+    MANIFEST,
+    CheckpointError,
+    commit,
+    committed,
+    exists,
+    newest,
+    of_step,
+    read_json,
+    write_folder,
+    write_json,
+)
+from vt_ray.progress import console
 from vt_ray.tracking import MetricsLog, read_lines
 
 
@@ -122,20 +136,152 @@ def empty_manifest(step):
     (step / MANIFEST).write_text("")
 
 
+def other_json_in_manifest(step):
+    (step / MANIFEST).write_text("null")
+
+
 DAMAGES = [truncate, lose, lose_manifest, cut_manifest, zero_manifest, binary_manifest, empty_manifest]
+DAMAGES += [other_json_in_manifest]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_step_is_passed_over(tmp_path, damage):
+def test_a_damaged_step_is_renamed_aside_and_named_on_the_screen(tmp_path, damage):
     damage(steps(tmp_path, 1, 2) / "step_000002")
+    left = contents(tmp_path / "step_000002")
     assert [p.name for p in committed(tmp_path)] == ["step_000001"]
-    assert newest(tmp_path)[1]["step"] == 1
+    with console.capture() as said:
+        assert newest(tmp_path)[1]["step"] == 1
+    assert "step_000002 is damaged" in said.get() and "step_000002.damaged" in said.get()
+    assert names(tmp_path) == ["step_000001", "step_000002.damaged"]
+    assert contents(tmp_path / "step_000002.damaged") == left
 
 
-@pytest.mark.parametrize("text", ["null", "[]", "7", '"x"', "{}", '{"files": {}}', '{"files": null}'])
-def test_a_manifest_of_other_json_is_passed_over(tmp_path, text):
+def test_the_same_step_damaged_twice_is_kept_twice(tmp_path):
+    for _ in range(2):
+        truncate(steps(tmp_path, 1, 2) / "step_000002")
+        newest(tmp_path)
+    assert names(tmp_path) == ["step_000001", "step_000002.2.damaged", "step_000002.damaged"]
+
+
+def test_where_every_step_is_damaged_none_is_found_and_none_is_deleted(tmp_path):
+    steps(tmp_path, 1, 2)
+    for step in ("step_000001", "step_000002"):
+        truncate(tmp_path / step)
+    assert newest(tmp_path) is None
+    assert names(tmp_path) == ["step_000001.damaged", "step_000002.damaged"]
+
+
+@pytest.mark.parametrize("text", ["{}", '{"files": {}}', '{"step": 2}', '{"step": 2, "files": {}, "files_digest": ""}'])
+def test_a_manifest_of_another_version_of_the_code_is_refused_by_name(tmp_path, text):
     (steps(tmp_path, 1, 2) / "step_000002" / MANIFEST).write_text(text)
+    with pytest.raises(CheckpointError, match="step_000002/manifest.json has no .*another version"):
+        newest(tmp_path)
+    assert names(tmp_path) == ["step_000001", "step_000002"]
+
+
+def test_a_manifest_with_one_other_digit_is_damaged(tmp_path):
+    manifest = steps(tmp_path, 1, 2) / "step_000002" / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"step": 2', '"step": 3'))
     assert newest(tmp_path)[1]["step"] == 1
+
+
+ERRORS = [errno.EIO, errno.EACCES, errno.ESTALE]
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def fails_once(monkeypatch, code, owner, name, on):
+    """The call of `owner.name` with a path that ends in `on` raises, once."""
+    real, left = getattr(owner, name), [1]
+
+    def flaky(path, *arguments, **options):
+        if str(path).endswith(on) and left[0]:
+            left[0] = 0
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(owner, name, flaky)
+
+
+HICCUPS = [
+    (Path, "read_text", "step_000002/manifest.json"),
+    (Path, "open", "step_000002/learner/model.bin"),
+    (os, "listdir", "checkpoints"),
+    (os, "scandir", "step_000002/learner"),
+]
+
+
+@pytest.mark.parametrize("code", ERRORS)
+@pytest.mark.parametrize(("owner", "name", "on"), HICCUPS, ids=[f"{name} {on}" for _, name, on in HICCUPS])
+def test_an_error_of_reading_is_raised_and_nothing_is_deleted(tmp_path, monkeypatch, code, owner, name, on):
+    folder = steps(tmp_path / "checkpoints", 1, 2)
+    before = contents(folder)
+    fails_once(monkeypatch, code, owner, name, on)
+    with pytest.raises(OSError, match="nothing was deleted.*repeat the same command") as raised:
+        newest(folder)
+    assert raised.value.errno == code and raised.value.filename.endswith(on)
+    assert contents(folder) == before
+    assert newest(folder)[0].name == "step_000002"
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_a_size_that_cannot_be_read_is_not_a_missing_file(tmp_path, monkeypatch, code):
+    folder = steps(tmp_path, 1, 2)
+    fails_once(monkeypatch, code, Path, "stat", "step_000001/tracker.json")
+    with pytest.raises(OSError, match="nothing was deleted"):
+        committed(folder)
+
+
+def test_a_commit_that_cannot_read_the_older_ones_keeps_them(tmp_path, monkeypatch):
+    steps(tmp_path, 1, 2)
+    fails_once(monkeypatch, errno.EIO, Path, "read_text", "step_000001/manifest.json")
+    with console.capture() as said:
+        steps(tmp_path, 3, keep=1)
+    assert "step_000001/manifest.json" in said.get()
+    assert names(tmp_path) == ["step_000001", "step_000002", "step_000003"]
+    assert names(steps(tmp_path, 4, keep=1)) == ["step_000004"]
+
+
+def test_a_crash_while_old_commits_are_deleted_leaves_no_half_commit(tmp_path, monkeypatch):
+    def half(folder, **options):
+        if folder.name.startswith("step_000001") and folder.exists():
+            (folder / "tracker.json").unlink()
+            raise KeyboardInterrupt
+
+    steps(tmp_path, 1)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", half)
+        steps(tmp_path, 2, keep=1)
+    assert newest(tmp_path)[0].name == "step_000002"
+    assert names(tmp_path) == ["step_000002"]
+
+
+def test_the_commit_of_a_named_step_is_that_one_or_none(tmp_path):
+    steps(tmp_path, 1, 2)
+    assert of_step(tmp_path, 1).name == "step_000001"
+    truncate(tmp_path / "step_000002")
+    for step in (2, 3):
+        with pytest.raises(CheckpointError, match=f"step_00000{step} is needed, but .*put a copy of it back"):
+            of_step(tmp_path, step)
+    assert names(tmp_path) == ["step_000001", "step_000002"]
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_what_cannot_be_looked_at_is_not_missing(tmp_path, monkeypatch, code):
+    assert not exists(tmp_path / "DONE.json")
+    write_json(tmp_path / "DONE.json", {})
+    fails_once(monkeypatch, code, Path, "stat", "DONE.json")
+    with pytest.raises(OSError, match="nothing was deleted"):
+        exists(tmp_path / "DONE.json")
+    assert exists(tmp_path / "DONE.json")
+
+
+def test_a_torn_json_file_is_named(tmp_path):
+    (tmp_path / "DONE.json").write_text('{"id": ')
+    with pytest.raises(CheckpointError, match="DONE.json is damaged"):
+        read_json(tmp_path / "DONE.json")
 
 
 def test_a_damaged_step_is_made_again_and_does_not_count_as_kept(tmp_path):
@@ -211,7 +357,7 @@ def test_one_flipped_bit_is_noticed_and_the_commit_before_is_taken(tmp_path):
     content[3] ^= 1
     model.write_bytes(content)
     assert newest(tmp_path)[0].name == "step_000001"
-    assert names(tmp_path) == ["step_000001"]
+    assert names(tmp_path) == ["step_000001", "step_000002.damaged"]
 
 
 def test_a_file_that_was_added_is_noticed(tmp_path):

@@ -234,7 +234,7 @@ def test_a_crash_anywhere_changes_nothing_in_the_end(tmp_path, every):
 def test_a_finished_curriculum_is_not_trained_again(tmp_path):
     train(tmp_path, World())
     again = train(tmp_path, World())
-    assert [n for n in again.notes if "done" not in n] == ["load", "load_checkpoint", "after_stage"] * 2
+    assert [n for n in again.notes if "done" not in n] == ["load_checkpoint", "after_stage"] * 2
     assert [held for _, held in again.told["after_stage"]] == outcome(tmp_path)[2]
 
 

@@ -1,12 +1,17 @@
 """Who a run is, and the phases that runs share."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from test_checkpoint import ERRORS, contents, fails_once
+from test_config import changed
 
-from vt_ray.config import Config, ConfigError, FileSource, config_hash
-from vt_ray.pipeline import base_inputs
+from vt_ray.checkpoint import CheckpointError
+from vt_ray.config import Config, ConfigError, FileSource, MgpoConfig, SignalConfig, config_hash, identity
+from vt_ray.pipeline import base_inputs, fused_inputs, probe_inputs, scores_inputs, sft_inputs
+from vt_ray.progress import console
 from vt_ray.run_folder import RunFolder
 
 
@@ -50,22 +55,117 @@ def test_a_run_writes_who_it_is(tmp_path):
 def test_the_same_config_continues(tmp_path):
     with RunFolder(config(tmp_path)).open():
         pass
-    before = (tmp_path / "a" / "run.json").read_text()
+    before = run_json(tmp_path)
     with RunFolder(config(tmp_path)).open():
         pass
-    assert (tmp_path / "a" / "run.json").read_text() == before
+    assert {**run_json(tmp_path), "starts": 0} == {**before, "starts": 0}
 
 
-def test_another_config_is_refused_with_both_hashes(tmp_path):
-    first, second = config(tmp_path, lam=1.0), config(tmp_path, lam=2.0)
+def run_json(tmp_path):
+    return json.loads((tmp_path / "a" / "run.json").read_text())
+
+
+def test_another_config_is_refused_with_the_settings_that_differ(tmp_path):
+    first, second = config(tmp_path, lam=1.0), config(tmp_path, lam=2.0, seed=3)
     with RunFolder(first).open():
         pass
+    before = run_json(tmp_path)
     with pytest.raises(ConfigError) as refused, RunFolder(second).open():
         pass
-    assert config_hash(first) in str(refused.value)
-    assert config_hash(second) in str(refused.value)
+    assert "seed was 0, is 3; signal.mgpo.lam was 1.0, is 2.0" in str(refused.value)
     assert "run_name" in str(refused.value)
+    assert run_json(tmp_path) == before
     with RunFolder(first).open():
+        pass
+
+
+def test_memory_time_and_checkpoints_may_change_and_each_start_is_noted(tmp_path):
+    first, second = config(tmp_path), config(tmp_path)
+    second.learner.row_tokens, second.signal.keep_checkpoints = 512, 1
+    with RunFolder(first).open():
+        pass
+    with console.capture() as said, RunFolder(second).open():
+        pass
+    assert "learner.row_tokens was 2048 at the last start, is 512" in said.get()
+    with console.capture() as said, RunFolder(second).open():
+        pass
+    assert said.get() == ""
+    starts = run_json(tmp_path)["starts"]
+    knobs = {"learner.row_tokens": 512, "signal.keep_checkpoints": 1}
+    assert [{k: v for k, v in start["settings"].items() if k in knobs} for start in starts] == [{}, knobs, knobs]
+    assert all({"time", "command", "code", "versions"} <= start.keys() for start in starts)
+
+
+@dataclass
+class GrownMgpo(MgpoConfig):
+    """Of a later version of the code, with one setting more."""
+
+    dual_clip: float = 0.0
+
+
+@dataclass
+class GrownSignal(SignalConfig):
+    mgpo: GrownMgpo = field(default_factory=GrownMgpo)
+
+
+@dataclass
+class Grown(Config):
+    signal: GrownSignal = field(default_factory=GrownSignal)
+
+
+def grown(tmp_path, name="a", dual_clip=0.0):
+    c = Grown(run_name=name, runs_dir=str(tmp_path))
+    c.signal.mgpo.dual_clip = dual_clip
+    return c
+
+
+def test_a_setting_that_is_new_in_the_code_leaves_older_runs_what_they_were(tmp_path):
+    with RunFolder(config(tmp_path)).open():
+        pass
+    with RunFolder(grown(tmp_path)).open():
+        pass
+    assert config_hash(grown(tmp_path)) == config_hash(config(tmp_path)) != config_hash(grown(tmp_path, dual_clip=3.0))
+    other = RunFolder(grown(tmp_path, dual_clip=3.0))
+    with pytest.raises(ConfigError, match=r"signal.mgpo.dual_clip was 0.0, is 3.0"), other.open():
+        pass
+
+
+def test_a_setting_that_is_new_in_the_code_leaves_finished_phases_shared(tmp_path):
+    works = Work("old"), Work("new"), Work("other")
+    runs = config(tmp_path, "a"), grown(tmp_path, "b"), grown(tmp_path, "c", dual_clip=3.0)
+    for c, work in zip(runs, works, strict=True):
+        with RunFolder(c).open() as run:
+            run.phase("probe", identity(c, "seed", "signal.mgpo"), work)
+    assert [len(work.folders) for work in works] == [1, 0, 1]
+
+
+def test_a_default_that_was_changed_in_the_code_is_another_setting(tmp_path, monkeypatch):
+    c = config(tmp_path)
+    with RunFolder(c).open():
+        pass
+    path = tmp_path / "a" / "run.json"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({**known, "settings": {**known["settings"], "spectrum.sft.steps": 7}}))
+    with pytest.raises(ConfigError, match="spectrum.sft.steps was 7, is 600"), RunFolder(c).open():
+        pass
+
+
+def test_a_run_of_an_older_version_is_refused_in_one_message(tmp_path):
+    with RunFolder(config(tmp_path)).open():
+        pass
+    path = tmp_path / "a" / "run.json"
+    old = {key: value for key, value in run_json(tmp_path).items() if key not in ("settings", "starts")}
+    path.write_text(json.dumps(old))
+    with pytest.raises(ConfigError, match="older version of vt_ray.*run_name"), RunFolder(config(tmp_path)).open():
+        pass
+
+
+def test_results_without_a_run_json_are_refused(tmp_path):
+    with RunFolder(config(tmp_path)).open():
+        pass
+    (tmp_path / "a" / "rl").mkdir()
+    (tmp_path / "a" / "run.json").unlink()
+    with pytest.raises(ConfigError, match="holds rl of a run.*run.json is missing"), RunFolder(config(tmp_path)).open():
         pass
 
 
@@ -125,7 +225,7 @@ def test_interrupted_work_goes_on_in_the_same_folder(tmp_path):
     with RunFolder(config(tmp_path)).open() as run:
         folder = run.phase("sft", {"x": 1}, work)
     assert len(set(work.folders)) == 1
-    assert work.found == [[], ["part"], ["part"]]
+    assert work.found == [["inputs.json"], ["inputs.json", "part"], ["inputs.json", "part"]]
     assert result(folder) == "result"
     assert (folder / "part").read_text() == "part"
 
@@ -136,7 +236,7 @@ def test_another_run_finishes_what_the_first_left(tmp_path):
         run.phase("sft", {"x": 1}, work)
     with RunFolder(config(tmp_path, "b")).open() as run:
         assert result(run.phase("sft", {"x": 1}, work)) == "result"
-    assert work.found[1] == ["part"]
+    assert work.found[1] == ["inputs.json", "part"]
 
 
 def test_the_runs_copy_is_whole_even_after_a_crash_while_it_was_linked(tmp_path):
@@ -191,3 +291,105 @@ def test_a_local_model_changed_since_is_another_input(tmp_path):
     before = base_inputs(c)
     weights.write_bytes(b"12345")
     assert base_inputs(c) != before
+
+
+def test_a_phase_whose_settings_had_another_default_is_made_anew(tmp_path):
+    with RunFolder(config(tmp_path, "a")).open() as run:
+        run.phase("sft", {"spectrum.sft.steps": 7, "seed": 0}, Work())
+    anew = Work("anew")
+    with RunFolder(config(tmp_path, "b")).open() as run:
+        run.phase("sft", {"spectrum.sft.steps": 600, "seed": 0}, anew)
+        run.phase("probe", {"seed": 0}, Work())
+    assert len(anew.folders) == 1
+
+
+INPUTS_OF = (base_inputs, sft_inputs, probe_inputs, fused_inputs, scores_inputs)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "first"),
+    [
+        # The first phase that the setting changes, by its place in INPUTS_OF; 5: none.
+        ("model.hidden_size", 256, 0),
+        ("data.train_per_subdomain", 7, 0),
+        ("seed", 5, 0),
+        ("spectrum.sft.optimizer.lr", 1e-3, 1),
+        ("spectrum.sft.checkpoint_every", 60, 1),
+        ("data.math_suffix", "Box it.", 0),
+        ("spectrum.probe.k", 4, 2),
+        ("verify.test_timeout_s", 9.0, 2),
+        ("data.probe_per_subdomain", 7, 2),
+        ("spectrum.fusion.weights", [0.5, 0.5], 3),
+        ("evaluation.samples", 2, 4),
+        ("data.test_per_subdomain", 7, 4),
+        ("signal.mgpo.lam", 0.5, 5),
+        ("learner.row_tokens", 512, 5),
+        ("learner.zero_stage", 2, 5),
+        ("cluster.num_learners", 2, 5),
+        ("cluster.max_num_seqs", 8, 5),
+        ("model.gradient_checkpointing", True, 5),
+        ("verify.sandbox.recycle_after", 9, 5),
+    ],
+)
+def test_a_phase_rests_on_the_settings_that_change_its_result(tmp_path, key, value, first):
+    c = config(tmp_path)
+    same = [inputs(c) == inputs(changed(c, **{key: value})) for inputs in INPUTS_OF]
+    assert same == [True] * first + [False] * (5 - first)
+
+
+@pytest.mark.parametrize("split", ["train", "probe", "test"])
+def test_a_phase_rests_on_the_contents_of_its_own_files(tmp_path, split):
+    c = config(tmp_path)
+    file = tmp_path / f"{split}.jsonl"
+    file.write_text("one")
+    setattr(c.data, f"{split}_files", [FileSource(path=str(file))])
+    before = [inputs(c) for inputs in INPUTS_OF]
+    file.write_text("two")
+    first = {"train": 0, "probe": 2, "test": 4}[split]
+    assert [inputs(c) == b for inputs, b in zip(INPUTS_OF, before, strict=True)] == [True] * first + [False] * (
+        5 - first
+    )
+
+
+@pytest.mark.parametrize("code", ERRORS)
+@pytest.mark.parametrize("on", ["a/sft/DONE.json", "a/run.json"])
+def test_a_folder_that_cannot_be_read_is_neither_repeated_nor_deleted(tmp_path, monkeypatch, code, on):
+    with RunFolder(config(tmp_path)).open() as run:
+        run.phase("sft", {"x": 1}, Work())
+    before, anew = contents(tmp_path), Work("anew")
+    fails_once(monkeypatch, code, Path, "stat", on)
+    with pytest.raises(OSError, match="nothing was deleted"), RunFolder(config(tmp_path)).open() as run:
+        run.phase("sft", {"x": 1}, anew)
+    assert not anew.folders
+    assert {name: text for name, text in contents(tmp_path).items() if name != "a/run.json"} == {
+        name: text for name, text in before.items() if name != "a/run.json"
+    }
+
+
+@pytest.mark.parametrize("code", ERRORS)
+@pytest.mark.parametrize(("name", "on"), [("stat", "DONE.json"), ("stat", "inputs.json"), ("read_text", "inputs.json")])
+def test_a_shared_phase_that_cannot_be_read_is_not_made_anew(tmp_path, monkeypatch, code, name, on):
+    with RunFolder(config(tmp_path, "a")).open() as run:
+        run.phase("sft", {"x": 1}, Work())
+    (shared,) = tmp_path.glob("phases/sft-*/")
+    anew = Work("anew")
+    fails_once(monkeypatch, code, Path, name, f"{shared.name}/{on}")
+    with pytest.raises(OSError, match="nothing was deleted"), RunFolder(config(tmp_path, "b")).open() as run:
+        run.phase("sft", {"x": 1}, anew)
+    assert not anew.folders
+
+
+def test_a_torn_done_file_is_named(tmp_path):
+    with RunFolder(config(tmp_path)).open() as run:
+        base = run.phase("base", {"x": 1}, Work())
+        (base / "DONE.json").write_text("{")
+        with pytest.raises(CheckpointError, match="base/DONE.json is damaged"):
+            run.phase("sft", {"x": 1}, Work(), after=base)
+
+
+def test_a_phase_folder_without_its_done_file_is_kept_aside(tmp_path):
+    with RunFolder(config(tmp_path)).open() as run:
+        folder = run.phase("sft", {"x": 1}, Work())
+        (folder / "DONE.json").unlink()
+        run.phase("sft", {"x": 1}, Work())
+    assert result(tmp_path / "a" / "sft.damaged") == result(tmp_path / "a" / "sft") == "result"

@@ -44,15 +44,19 @@ def prepare_base_model(
     _refuse_without_chat(tokenizer, model)
     if model.rope_theta is not None:
         _set_rope_theta(network.config, model)
-    if context_tokens > network.config.max_position_embeddings:
-        raise ConfigError(
-            f"the longest prompt and completion have {context_tokens} tokens, {model.path or model.source} takes "
-            f"{network.config.max_position_embeddings}: shorten the stages, or stretch it with model.rope_theta and "
-            "model.max_position_embeddings"
-        )
+    refuse_short_context(context_tokens, network.config.max_position_embeddings, model.path or model.source)
     tokenizer.save_pretrained(folder)
     network.generation_config = mended(network.generation_config, model.path or model.source)
     network.save_pretrained(folder)
+
+
+def refuse_short_context(context_tokens: int, max_position_embeddings: int, name: str) -> None:
+    """Raises ConfigError where the longest prompt and completion do not fit in the model `name`."""
+    if context_tokens > max_position_embeddings:
+        raise ConfigError(
+            f"the longest prompt and completion have {context_tokens} tokens, {name} takes {max_position_embeddings}: "
+            "shorten the stages, or stretch it with model.rope_theta and model.max_position_embeddings"
+        )
 
 
 def _scratch(model: ModelConfig, corpus: Iterable[str], seed: int):

@@ -5,14 +5,13 @@ start model --filter--> pool --loop or pipelined, until the gate--> rl/<stage>/m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vt_ray.checkpoint import newest, write_folder, write_json
+from vt_ray.checkpoint import exists, newest, of_step, read_json, write_folder, write_json
 from vt_ray.config import Config, OptimizerConfig, StageConfig
 from vt_ray.data.problem_sets import ProblemSets, of_stage, stage_problems
 from vt_ray.data.prompts import PromptEncoder
@@ -74,28 +73,35 @@ def run_curriculum(
             tracker=opened.enter_context(cluster.tracker(config.tracker)),
             recorder=opened.enter_context(cluster.recorder()),
         )
-        model, version, before = start_model, 0, None
+        model, version, before, tracker_of = start_model, 0, None, None
         for stage in config.curriculum.stages:
             folder = root / "rl" / stage.name
-            if not (folder / STAGE_DONE).exists():
-                end = _train(all_stages, stage, model, version, before)
+            finished = exists(folder / STAGE_DONE)
+            if not finished:
+                end = _train(all_stages, stage, model, version, before, tracker_of)
                 _write_end(folder, stage, version, end)
-            elif (found := newest(folder / "checkpoints")) is not None:
-                all_stages.tracker.load(found[0] / TRACKER)
-            version = json.loads((folder / STAGE_DONE).read_text())["weight_version"]
+            version = read_json(folder / STAGE_DONE)["weight_version"]
             model, before = folder / "model", folder
+            # The tracker of a stage that an earlier start has finished is on disk only.
+            tracker_of = folder if finished else None
             all_stages.generator.load_checkpoint(model, version)
             after_stage(stage, all_stages.generator, all_stages.verifier)
 
 
-def _train(c: Curriculum, stage: StageConfig, model: Path, version: int, before: Path | None) -> StageHistory:
-    """One stage from `model` to rl/<stage>/model; `before` is the folder of the stage before."""
+def _train(
+    c: Curriculum, stage: StageConfig, model: Path, version: int, before: Path | None, tracker_of: Path | None
+) -> StageHistory:
+    """One stage from `model` to rl/<stage>/model; `before` is the folder of the stage before, `tracker_of` the same
+    folder where its tracker is to be loaded. A stage that has commits needs neither: it goes on from these."""
     config, folder = c.config, c.root / "rl" / stage.name
-    pool = _pool(c, stage, model, version, folder)
+    begins = newest(folder / "checkpoints") is None
+    if begins and tracker_of is not None:
+        c.tracker.load(_last_commit(tracker_of) / TRACKER)
+    pool = _pool(c, stage, model, version, folder, begins)
     optimizer = stage_optimizer(config.signal.optimizer, stage)
     with c.cluster.learner(model, optimizer, stage.steps, config.signal.mgpo.kl_coef > 0) as learner:
-        if stage.optimizer_state == "keep" and before is not None and (kept := newest(before / "checkpoints")):
-            learner.load_state(kept[0] / LEARNER, restart_schedule=True)
+        if begins and before is not None and stage.optimizer_state == "keep":
+            learner.load_state(_last_commit(before) / LEARNER, restart_schedule=True)
         run = StageRun(
             stage=stage,
             signal=config.signal,
@@ -126,16 +132,22 @@ def stage_optimizer(optimizer: OptimizerConfig, stage: StageConfig) -> Optimizer
     return optimizer if stage.lr is None else replace(optimizer, lr=stage.lr)
 
 
-def _pool(c: Curriculum, stage: StageConfig, model: Path, version: int, folder: Path) -> list[Problem]:
+def _last_commit(folder: Path) -> Path:
+    """The commit that the finished stage in `folder` ended with. Raises CheckpointError where it is lost: an older one
+    holds other weights and another tracker."""
+    return of_step(folder / "checkpoints", read_json(folder / STAGE_DONE)["steps"])
+
+
+def _pool(c: Curriculum, stage: StageConfig, model: Path, version: int, folder: Path, begins: bool) -> list[Problem]:
     """The stage's problems, filtered where it asks for it. Their ids lie in pool.json: from them and the seeds an
-    auditor knows what every step had to ask."""
+    auditor knows what every step had to ask. `begins`: the stage has no commit yet."""
     folder.mkdir(parents=True, exist_ok=True)
     pool = stage_problems(stage, c.problems.train)
     if stage.filter_samples:
         key = (c.config.seed, c.config.signal.seed, stage.name)
         c.generator.load_checkpoint(model, version)
         groups = measure_pool(stage, pool, c.encoder, key, c.generator, c.verifier, folder / "filter")
-        if newest(folder / "checkpoints") is None:
+        if begins:
             # A commit of the stage holds a tracker that knows of them.
             c.tracker.note(groups, version)
         pool = filtered(stage, pool, groups)

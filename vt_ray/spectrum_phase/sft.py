@@ -11,12 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from vt_ray.algorithms.packing import TrainSequence
-from vt_ray.checkpoint import commit, newest, write_folder
+from vt_ray.checkpoint import CheckpointError, commit, exists, newest, step_folders, were_set_aside, write_folder
 from vt_ray.config import ConfigError, SftConfig
 from vt_ray.data.stream import batch_indices
 from vt_ray.interfaces import Cluster, Learner
 from vt_ray.progress import bar
 from vt_ray.tracking import MetricsLog
+
+# The states to resume from: where the newest is damaged, the one before it is taken.
+KEPT_STATES = 2
 
 
 def run_sft(
@@ -46,7 +49,7 @@ def run_sft(
 
 def sft_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of the trajectory, oldest first."""
-    return sorted(p for p in (folder / "checkpoints").glob("step_*") if p.suffix != ".partial")
+    return step_folders(folder / "checkpoints")
 
 
 def _weighted(batch: Sequence[TrainSequence]) -> list[TrainSequence]:
@@ -56,20 +59,35 @@ def _weighted(batch: Sequence[TrainSequence]) -> list[TrainSequence]:
 
 
 def _save(learner: Learner, log: MetricsLog, folder: Path, step: int) -> None:
+    """The state first: a checkpoint of the model proves that a state was committed."""
     name = f"step_{step:06d}"
-    model = folder / "checkpoints" / name
-    write_folder(model, learner.save_hf)
-    manifest = {"step": step, "metrics_offset": log.offset, "model": str(model.relative_to(folder))}
-    commit(folder / "state" / name, manifest, learner.save_state, keep=1)
+    commit(folder / "state" / name, {"step": step, "metrics_offset": log.offset}, learner.save_state, keep=KEPT_STATES)
+    write_folder(folder / "checkpoints" / name, learner.save_hf)
 
 
 def _resume(learner: Learner, log: MetricsLog, folder: Path) -> int:
-    """The step to go on from; metrics beyond it are cut off."""
+    """The step to go on from; metrics beyond it are cut off.
+
+    Raises CheckpointError where a state was committed and none is left: the trajectory would start anew.
+    """
     found = newest(folder / "state")
     if found is None:
+        _refuse_lost_state(folder)
         log.cut(0)
         return 0
     state, manifest = found
     learner.load_state(state)
     log.cut(manifest["metrics_offset"])
+    model = folder / "checkpoints" / state.name
+    if not exists(model):
+        # The run broke off between the two.
+        write_folder(model, learner.save_hf)
     return manifest["step"]
+
+
+def _refuse_lost_state(folder: Path) -> None:
+    if lost := [*sft_checkpoints(folder), *were_set_aside(folder / "state")]:
+        raise CheckpointError(
+            f"{folder / 'state'} holds no whole checkpoint, but there is {lost[-1]}. SFT is not started anew over it: "
+            f"put a copy of the state back, or move {folder} away to begin SFT anew"
+        )

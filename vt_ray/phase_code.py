@@ -1,0 +1,141 @@
+"""The code that a phase's result rests on: the modules its work imports, compared without comments and docstrings.
+
+entry modules of a phase --imports of imports, but MACHINERY--> modules --AST--> one digest for each
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from vt_ray.config import digest
+
+PACKAGE = Path(__file__).parent
+ROOT = PACKAGE.name
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+# Where the work of each phase begins, within the package. The Ray actors only hand it on.
+_PROBLEMS = ("data.problem_sets", "data.prompts")
+_ANSWERS = (*_PROBLEMS, "engines.generation", "verify")
+_SFT = (*_PROBLEMS, "spectrum_phase.sft", "engines.training")
+ENTRIES = {
+    "base": ("data.problem_sets", "engines.base_model"),
+    "sft": _SFT,
+    "sft_continued": _SFT,
+    "probe": (*_ANSWERS, "spectrum_phase.probing"),
+    "fused": ("spectrum_phase.fusion",),
+    "spectrum_scores": (*_ANSWERS, "spectrum_phase.probing", "evaluation.milestones"),
+}
+# Modules and packages that change no result: they move, watch, store and show. Their imports are not followed. Settings
+# (config, verify.limits) are compared by their values.
+MACHINERY = (
+    "actors",
+    "audit",
+    "checkpoint",
+    "config",
+    "engines.held_weights",
+    "engines.transfer",
+    "engines.transfer_gpu",
+    "engines.weights",
+    "follower",
+    "interfaces",
+    "main",
+    "phase_code",
+    "pipeline",
+    "placement",
+    "plan",
+    "progress",
+    "read_ahead",
+    "recoveries",
+    "report",
+    "run_folder",
+    "sinks",
+    "tools",
+    "tracking",
+    "validate",
+    "verify.grading",
+    "verify.limits",
+    "verify.rows",
+    "verify.tally",
+    "verify.verdict_file",
+)
+# What shows a run; everything else counts as the code that made it.
+SHOWN = ("follower", "plan", "progress", "report", "sinks", "tools")
+
+
+def phase_code(phase: str) -> dict[str, str]:
+    """The digest of each module that the result of `phase` rests on, by name; of all modules for an unknown phase."""
+    if phase not in ENTRIES:
+        return _digests(_modules_below(PACKAGE))
+    found: set[str] = set()
+    waiting = [name for entry in ENTRIES[phase] for name in _modules_below(PACKAGE / entry.replace(".", "/"))]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and not is_machinery(name):
+            found.add(name)
+            waiting += _imports(_file(name))
+    return _digests(found)
+
+
+def code_digest() -> str:
+    """A hash of the package's code without the modules that only show a run: a run notes it at each start."""
+    return digest(_digests(name for name in _modules_below(PACKAGE) if not _among(name, SHOWN)))
+
+
+def is_machinery(module: str) -> bool:
+    return _among(module, MACHINERY)
+
+
+def _among(module: str, others: Iterable[str]) -> bool:
+    return any(f"{module}.".startswith(f"{other}.") for other in others)
+
+
+def _digests(names: Iterable[str]) -> dict[str, str]:
+    return {name: _digest(_file(name)) for name in sorted(names)}
+
+
+def _modules_below(path: Path) -> list[str]:
+    """The module at `path`, or all modules of the package there."""
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    return [_name(file) for file in files]
+
+
+def _name(file: Path) -> str:
+    relative = file.relative_to(PACKAGE).with_suffix("")
+    return ".".join(relative.parts[:-1] if relative.name == "__init__" else relative.parts)
+
+
+def _file(name: str) -> Path:
+    path = PACKAGE.joinpath(*filter(None, name.split(".")))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _imports(file: Path) -> tuple[str, ...]:
+    """The modules of this package that `file` imports, anywhere in it, by name within the package."""
+    return tuple(name for name in _imported(ast.parse(file.read_text())) if _file(name).is_file())
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            full = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # `from vt_ray.signal_phase import gate` names a module, `from vt_ray.config import Config` does not.
+            full = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name.removeprefix(ROOT).strip(".") for name in full if f"{name}.".startswith(f"{ROOT}."))
+
+
+@cache
+def _digest(file: Path) -> str:
+    """Of the code as Python reads it: comments, docstrings and layout do not count."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return digest(ast.unparse(tree))
