@@ -17,12 +17,12 @@ ROOT = PACKAGE.name
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
-# Where the work of each phase begins, within the package. The Ray actors only hand it on.
-_PROBLEMS = ("data.problem_sets", "data.prompts")
-_ANSWERS = (*_PROBLEMS, "engines.generation", "verify")
-_SFT = (*_PROBLEMS, "spectrum_phase.sft", "engines.training")
+# Where the work of each phase begins, within the package. The Ray actors only hand it on. Modules that make and read
+# problems are not among them: a phase is told the digest of the problems themselves.
+_ANSWERS = ("data.prompts", "engines.generation", "verify")
+_SFT = ("data.prompts", "spectrum_phase.sft", "engines.training")
 ENTRIES = {
-    "base": ("data.problem_sets", "engines.base_model"),
+    "base": ("engines.base_model",),
     "sft": _SFT,
     "sft_continued": _SFT,
     "probe": (*_ANSWERS, "spectrum_phase.probing"),

@@ -27,7 +27,7 @@ from vt_ray.report.milestones import SFT_CONTINUED
 from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.report.summary import print_table
 from vt_ray.report.verification import sentence
-from vt_ray.run_folder import RunFolder, model_files, problem_files
+from vt_ray.run_folder import RunFolder, model_files, problem_files, problems_digest
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
 from vt_ray.spectrum_phase.probing import probe_model, run_probe
@@ -80,7 +80,7 @@ def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
     corpus = [text for p in problems.train for text in (p.question, *(s.text for s in p.solutions))]
     return run.phase(
         "base",
-        base_inputs(config),
+        {**base_inputs(config), "problems": problems_digest(problems.train)},
         lambda folder: prepare_base_model(config.model, corpus, config.seed, folder, config.context_tokens),
     )
 
@@ -110,7 +110,7 @@ def train_spectrum(
         examples = encoder.solutions(problems.train, sft.styles)
         run_sft(cluster, base, examples, sft, config.seed, folder)
 
-    return run.phase("sft", sft_inputs(config), work, after=base)
+    return run.phase("sft", {**sft_inputs(config), "problems": problems_digest(problems.train)}, work, after=base)
 
 
 def probe_spectrum(
@@ -128,7 +128,8 @@ def probe_spectrum(
     def work(folder: Path) -> None:
         run_probe(cluster, base, sft_checkpoints(sft), problems.probe, encoder, probe, config.seed, folder)
 
-    return json.loads((run.phase("probe", probe_inputs(config), work, after=sft) / "probe.json").read_text())
+    inputs = {**probe_inputs(config), "problems": problems_digest(problems.probe)}
+    return json.loads((run.phase("probe", inputs, work, after=sft) / "probe.json").read_text())
 
 
 def fuse_spectrum(config: Config, run: RunFolder, sft: Path, probe: dict) -> Path:
@@ -162,7 +163,8 @@ def evaluate_spectrum(
                 if name == "fused":
                     probe_fused(config, generator, verifier, encoder, problems, folder / FUSED_PROBE)
 
-    scores = run.phase("spectrum_scores", scores_inputs(config), work, after=milestones["fused"])
+    inputs = {**scores_inputs(config), "problems": problems_digest(problems.test)}
+    scores = run.phase("spectrum_scores", inputs, work, after=milestones["fused"])
     (run.root / "evaluation").mkdir(exist_ok=True)
     for name in milestones:
         shutil.copy2(scores / f"{name}.json", run.root / "evaluation")
@@ -225,7 +227,8 @@ def continue_sft(
         # Another order of the examples than the first time.
         run_sft(cluster, fused, examples, sft, config.seed + 1, folder)
 
-    inputs = {**sft_inputs(config), **identity(config, "signal.control_sft_steps")}
+    own = {**identity(config, "signal.control_sft_steps"), "problems": problems_digest(problems.train)}
+    inputs = {**sft_inputs(config), **own}
     folder = run.phase(SFT_CONTINUED, inputs, work, after=fused)
     with cluster.generator(base) as generator, cluster.verifier() as verifier:
         generator.load_checkpoint(sft_checkpoints(folder)[-1], 1)

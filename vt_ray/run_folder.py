@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from vt_ray.config import (
 )
 from vt_ray.phase_code import code_digest, phase_code
 from vt_ray.progress import console
+from vt_ray.records import Problem
 
 DONE = "DONE.json"
 INPUTS = "inputs.json"
@@ -192,6 +193,16 @@ def input_files(config: Config) -> dict[str, str]:
 def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
     """The SHA-256 of each file's content, by path."""
     return {source.path: hashlib.sha256(Path(source.path).read_bytes()).hexdigest() for source in sources}
+
+
+def problems_digest(problems: Iterable[Problem]) -> str:
+    """A hash of the problems as they are, whatever made or read them. A field with its default does not count, so that
+    a new field of Problem leaves the digest as it was."""
+    found = hashlib.sha256()
+    for problem in problems:
+        values = [(f.name, getattr(problem, f.name), f.default) for f in fields(problem)]
+        found.update(repr([(name, value) for name, value, default in values if value != default]).encode())
+    return found.hexdigest()[:12]
 
 
 def model_files(model: ModelConfig) -> dict[str, str]:

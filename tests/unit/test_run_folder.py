@@ -1,7 +1,7 @@
 """Who a run is, and the phases that runs share."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from vt_ray.checkpoint import CheckpointError
 from vt_ray.config import Config, ConfigError, FileSource, MgpoConfig, SignalConfig, config_hash, identity
 from vt_ray.pipeline import base_inputs, fused_inputs, probe_inputs, scores_inputs, sft_inputs
 from vt_ray.progress import console
-from vt_ray.run_folder import RunFolder
+from vt_ray.records import Problem, Solution
+from vt_ray.run_folder import RunFolder, problems_digest
 
 
 def config(tmp_path, name="a", lam=1.0, seed=0):
@@ -393,3 +394,11 @@ def test_a_phase_folder_without_its_done_file_is_kept_aside(tmp_path):
         (folder / "DONE.json").unlink()
         run.phase("sft", {"x": 1}, Work())
     assert result(tmp_path / "a" / "sft.damaged") == result(tmp_path / "a" / "sft") == "result"
+
+
+def test_problems_are_known_by_what_they_are(tmp_path):
+    problems = [Problem("a/1", "algebra", "math", "1 + 1?", "2", solutions=(Solution("direct", "2"),))]
+    same = [replace(problems[0], level=1)]
+    assert problems_digest(problems) == problems_digest(same) != problems_digest([])
+    others = [{"answer": "3"}, {"solutions": (Solution("direct", "two"),)}, {"level": 2}, {"tests": {"inputs": [""]}}]
+    assert len({problems_digest([replace(problems[0], **other)]) for other in [{}, *others]}) == 5
