@@ -9,6 +9,7 @@ summed, never averaged. DeepSpeed averages gradients over ranks; the loss is mul
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
 from vt_ray.engines.ulysses import SequenceParallel
 from vt_ray.engines.weights import Bucket, NamedTensor, in_buckets, pack_bucket
 
+LAYOUT = "layout.json"
 # (log-probabilities, entropy, row) -> loss, metrics
 RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
 
@@ -250,18 +252,37 @@ class TrainingEngine:
         torch.distributed.barrier()
 
     def save_state(self, folder: Path) -> None:
-        """Weights, optimizer and step, to resume from: DeepSpeed's own checkpoint."""
+        """Weights, optimizer and step, to resume from: DeepSpeed's own checkpoint, and the layout it was written in."""
+        if self.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / LAYOUT).write_text(json.dumps(self._layout()))
         self.engine.save_checkpoint(str(folder), tag="state", client_state={"step_count": self.step_count})
 
     def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
         """Weights, moments and, unless `restart_schedule`, the step count.
 
-        Raises RuntimeError where `folder` holds no whole checkpoint.
+        Raises RuntimeError where `folder` holds no whole checkpoint, or one of another layout.
         """
+        self._refuse_other_layout(folder)
         path, client_state = self.engine.load_checkpoint(str(folder), tag="state")
         if path is None:
-            raise RuntimeError(f"{folder} holds no DeepSpeed checkpoint: delete it to resume from the step before")
+            raise RuntimeError(f"{folder} holds no DeepSpeed checkpoint: move it away to resume from the step before")
         self.step_count = 0 if restart_schedule else client_state["step_count"]
+
+    def _layout(self) -> dict[str, int]:
+        """How the optimizer's state is cut into files. DeepSpeed cannot load another cut, and where ZeRO was off it
+        says nothing and starts with moments of 0."""
+        return {"cluster.num_learners": self.world_size, "learner.zero_stage": self.spec.learner.zero_stage}
+
+    def _refuse_other_layout(self, folder: Path) -> None:
+        written, now = json.loads((folder / LAYOUT).read_text()), self._layout()
+        if written != now:
+            as_it_was = " ".join(f"{key}={value}" for key, value in written.items())
+            raise RuntimeError(
+                f"{folder} was written with {as_it_was}, the learner was opened with "
+                f"{' '.join(f'{key}={value}' for key, value in now.items())}: take {as_it_was} until SFT or this stage "
+                "has ended; both may change before the next one, unless it has optimizer_state=keep"
+            )
 
     def sleep(self) -> None:
         """Free the GPU: weights, masters and optimizer go to host memory until `wake_up`. ZeRO 1 and 2 only."""
