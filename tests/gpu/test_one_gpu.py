@@ -42,16 +42,30 @@ print(json.dumps({"free": free, "same": engine.token_logprobs(tokens) == before}
 """
 
 
+def finished_run(runs, take_turns):
+    command = [*VT_RAY, f"runs_dir={runs}", f"cluster.take_turns={take_turns}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("no turns on the GPU" in done.stdout) == (take_turns == "never")
+    return runs / "tiny"
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    done = subprocess.run([*VT_RAY, f"runs_dir={runs}"], capture_output=True, text=True, timeout=1500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return runs / "tiny"
+    return finished_run(tmp_path_factory.mktemp("runs"), "always")
 
 
 @pytest.mark.timeout(1600)
 def test_the_whole_pipeline_runs_on_one_gpu_and_every_sync_is_proven(finished):
+    _check(finished)
+
+
+@pytest.mark.timeout(1600)
+def test_so_does_it_with_both_sides_awake(tmp_path):
+    _check(finished_run(tmp_path, "never"))
+
+
+def _check(finished):
     assert len(json.loads((finished / "summary.json").read_text())["milestones"]) == 7
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["sync"]["version"] for line in lines] == [1, 2, 3, 4, 5, 6]

@@ -14,7 +14,6 @@ import contextlib
 import logging
 import math
 import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from vt_ray.actors.generator_seats import CHECK_EVERY_S, GeneratorSeats
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.actors.loss import find_the_lost
+from vt_ray.actors.process import own_sigterm_handler
 from vt_ray.actors.recorder import RayRecorder, RecorderActor
 from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.tracker import RayTracker, TrackerActor
@@ -321,22 +321,8 @@ def _start_ray(cluster: ClusterConfig) -> None:
         arguments["num_cpus"] = max(os.cpu_count() or 1, math.ceil(place(cluster).cpus))
     # On SIGTERM Ray would keep its processes for half a minute, to drain services that a run does not have.
     os.environ.setdefault("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
-    with _own_sigterm_handler():
+    with own_sigterm_handler():
         ray.init(address=cluster.ray_address or "local", **arguments)
-
-
-@contextmanager
-def _own_sigterm_handler() -> Iterator[None]:
-    """Keep the handler of SIGTERM that the driver has installed. Ray installs others, whose SystemExit inside a call of
-    Ray ends the process by SIGABRT; a KeyboardInterrupt does not."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    except SystemExit as ended:
-        raise KeyboardInterrupt from ended
-    finally:
-        if callable(handler):
-            signal.signal(signal.SIGTERM, handler)
 
 
 def _refuse_too_few_gpus(cluster: ClusterConfig) -> None:

@@ -1,9 +1,13 @@
-"""What every actor does first: its output goes to a file in the run folder, and GPUs it did not ask for are hidden."""
+"""What belongs to a process as a whole: an actor's output, the GPUs that it sees, the driver's handler of SIGTERM."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -22,3 +26,21 @@ def begin_process(log: Path) -> None:
     os.close(handle)
     if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@contextmanager
+def own_sigterm_handler() -> Iterator[None]:
+    """Keep the driver's handler of SIGTERM over `ray.init`. Ray installs handlers of its own, whose SystemExit inside a
+    call of Ray ends the process by SIGABRT; the driver's KeyboardInterrupt does not."""
+    handler = signal.getsignal(signal.SIGTERM)
+    mine = callable(handler) and threading.current_thread() is threading.main_thread()
+    try:
+        yield
+    except SystemExit:
+        # From Ray's handler: the signal came while Ray was starting.
+        if mine:
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        if mine and signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, handler)
