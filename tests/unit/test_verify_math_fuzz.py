@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
@@ -109,6 +109,8 @@ def test_a_piece_repeated_at_length_takes_neither_time_nor_memory(piece, tail):
 
 
 @settings(max_examples=150, deadline=None)
+@example(("4", r"(\%"))
+@example((r"0.\overline{12}", r"(0.\overline{12}"))
 @given(st.one_of(changed(), st.tuples(GOLD, LATEX)))
 def test_no_answer_to_a_readable_gold_is_unverified_or_late(verifier, readable, pair):
     gold, answer = pair
