@@ -140,6 +140,7 @@ SAME = [
     ("60", r"90^\circ-30^\circ"),
     (r"180^\circ-2x^\circ", r"(180-2x)^\circ"),
     (r"0.05+x", r"x+5\%"),
+    ("100", r"\binom{5}{2}\binom{5}{2}"),
 ]
 
 DIFFERENT = [
@@ -215,6 +216,10 @@ DIFFERENT = [
     ("x+5", r"\sqrt{(x+5)^2}"),
     (r"\frac{b^2}{2|ac|}", r"\frac{b^2}{2ac}"),
     ("abc", "|abc|"),
+    # Numbers that stand side by side are a product.
+    ("20", r"\binom{5}{2}\binom{5}{2}"),
+    ("9", r"\binom{4}{2}3"),
+    ("4", "4 or"),
     # Dots say that more follows.
     ("1, 2, 3", "1, 2, 3, ..."),
     ("1, 2, 3", "1, 2, 3..."),

@@ -124,6 +124,8 @@ def test_a_word_that_is_no_unit_makes_another_answer(gold, answer):
         (r"10\%", r"10\text{ dollars}", False),
         (r"90\%", r"90^\circ", False),
         ("12", r"20-8\%", False),
+        ("10", r"10\%\%", False),
+        ("4", r"(\%", False),
     ],
 )
 def test_a_percentage_above_one_is_its_value_or_its_number(gold, answer, same):

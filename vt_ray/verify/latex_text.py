@@ -63,10 +63,10 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\text\{\s*i\s*\}|\\mathrm\{\s*i\s*\}", "i"),
         (r"\\text\{\s*e\s*\}|\\mathrm\{\s*e\s*\}", "e"),
         (
-            r"\^\{\s*\\circ\s*\}|\\degrees?(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees?$",
+            r"\^\{\s*\\circ\s*\}|\\degrees?(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees? ?$",
             r"^\\circ ",
         ),
-        (r"\s*\\text\{\s*(?:\\?%|per\s?cent|pct\.?)\s*\}|(?<=\d)\s+per\s?cent$", r"\\%"),
+        (r"\s*\\text\{\s*(?:\\?%|per\s?cent|pct\.?)\s*\}|(?<=\d)\s+per\s?cent ?$", r"\\%"),
         (r"(?<!\\)%", r"\\%"),
         (r"\^\s*(\d+|[A-Za-z])", r"^{\1}"),  # x^10 is meant as x^{10}
         (r"_\s*([0-9A-Za-z])", r"_{\1}"),

@@ -14,7 +14,7 @@ from itertools import product
 from random import Random
 from typing import Any
 
-from vt_ray.verify.math_answer import close_decimals
+from vt_ray.verify.math_answer import close_decimals, exact_number
 from vt_ray.verify.math_parser import is_numeric_limit, parse_expression
 
 _DIGITS = 40  # significant decimal digits at which values are taken
@@ -44,21 +44,29 @@ class SympyAlgebra:
 
     def same_value(self, gold: str, answer: str) -> bool:
         """See the protocol; raises Unreadable."""
-        gold_tree, answer_tree = _gold(gold), parse_expression(answer)
+        gold_tree, answer_tree = _gold(gold), _tree(answer)
         return answer_tree is not None and _same(gold_tree, answer_tree, "." in gold or "." in answer)
 
     def same_relation(self, gold: tuple[str, str], answer: tuple[str, str], positive: bool) -> bool:
         """See the protocol; raises Unreadable."""
         gold_sides = (_gold(gold[0]), _gold(gold[1]))
-        answer_sides = (parse_expression(answer[0]), parse_expression(answer[1]))
+        answer_sides = (_tree(answer[0]), _tree(answer[1]))
         return None not in answer_sides and _proportional(gold_sides, answer_sides, positive)
 
 
 def _gold(latex: str) -> Any:
-    tree = parse_expression(latex)
+    tree = _tree(latex)
     if tree is None:
         raise Unreadable(latex[:80])
     return tree
+
+
+def _tree(latex: str) -> Any:
+    r"""A sympy tree, None if this is no expression. A number has only one reading: 0.\overline{3} is 1/3 here too."""
+    import sympy
+
+    number = exact_number(latex)
+    return parse_expression(latex) if number is None else sympy.Rational(number.numerator, number.denominator)
 
 
 def _same(gold: Any, answer: Any, decimals: bool) -> bool:

@@ -110,8 +110,10 @@ def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
     gold_value, gold_unit = (gold.value, gold.unit) if isinstance(gold, Quantity) else (gold, "")
     answer_value, answer_unit = (answer.value, answer.unit) if isinstance(answer, Quantity) else (answer, "")
     if {gold_unit, answer_unit} == {"%", ""}:
-        percentage, number = (gold_value, answer_value) if gold_unit else (answer_value, gold_value)
-        return _same_percentage(percentage, number, algebra)
+        percentage = gold_value if gold_unit else answer_value
+        if _above_one(percentage) and same_form(gold_value, answer_value, algebra):
+            return True
+        return same_form(_hundredth(gold_value, gold_unit), _hundredth(answer_value, answer_unit), algebra)
     if gold_unit and answer_unit and {gold_unit, answer_unit} != {"°", "rad"}:
         return gold_unit == answer_unit and same_form(gold_value, answer_value, algebra)
     if not (gold_unit and answer_unit) and same_form(gold_value, answer_value, algebra):
@@ -120,15 +122,17 @@ def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
     return radians != (gold_value, answer_value) and same_form(*radians, algebra)
 
 
-def _same_percentage(percentage: Form, number: Form, algebra: Algebra) -> bool:
-    r"""10\% is 0.1, and 10 too; but 0.5\% is only 0.005, since 0.5 would be 50\%."""
-    if not isinstance(percentage, Expression):
-        return False
-    value = exact_number(percentage.latex)
-    if value is not None and abs(value) > 1 and same_form(percentage, number, algebra):
-        return True
-    hundredth = f"({percentage.latex})/100" if value is None else str(value / 100)
-    return same_form(Expression(hundredth), number, algebra)
+def _above_one(percentage: Form) -> bool:
+    r"""Whether this is a percentage by its number too: 10 is 10\%, but 0.5 would be 50\% rather than 0.5\%."""
+    value = exact_number(percentage.latex) if isinstance(percentage, Expression) else None
+    return value is not None and abs(value) > 1
+
+
+def _hundredth(value: Form, unit: str) -> Form:
+    if unit != "%" or not isinstance(value, Expression):
+        return value
+    number = exact_number(value.latex)
+    return Expression(f"({value.latex})/100" if number is None else str(number / 100))
 
 
 def _radians(value: Form, unit: str) -> Form:

@@ -35,6 +35,7 @@ _COMMA = re.compile(
 )
 _AND = re.compile(r"and|\\land|\\wedge")
 _OR = re.compile(r"or|\\vee")
+_CUT_OFF = re.compile(r"^(?:and|or)(?![A-Za-z])|(?<![A-Za-z])(?:and|or)$")  # "4 or" names no second value
 _ONE_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
 # The words between two values: a noun of the first one, and a conjunction.
 _NOUN_AND = re.compile(r"(\\(?:text|mathrm)\{[^{}]*[A-Za-z])(?:,\s*|\s)(and|or)\s*\}(?=\s*[\d\\-])")
@@ -133,6 +134,8 @@ def _modulus(text: str, depth: int) -> Form | None:
 def _list(text: str, depth: int) -> Form | None:
     whole = _ONE_TEXT.fullmatch(text)  # \text{A, C}
     pieces, found = split_top(whole[1] if whole else _NOUN_AND.sub(r"\1} \2 ", text), _COMMA)
+    if found and _CUT_OFF.search(text):
+        return None
     pieces = [piece for piece in pieces if piece]  # "1, 2, and 3" has an empty one
     if not found or not pieces:
         return None

@@ -85,6 +85,8 @@ def _money(value: str, currency: str) -> tuple[str, str] | None:
 
 def _without_mark(value: str, mark: re.Pattern[str]) -> str | None:
     r"""The value in front of a mark; None where the mark is that of one term: 32x+80^\circ is not (32x+80)^\circ."""
+    if mark.search(value):  # 5\%\%
+        return None
     terms, signs = split_top(value, _SUM)
     if not signs:
         return value.strip()
