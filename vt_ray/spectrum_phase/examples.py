@@ -28,8 +28,8 @@ from vt_ray.records import Problem
 # behind each prompt and behind its completion.
 TOKENS, ENDS, RECORD = "tokens.int32", "ends.npy", "examples.json"
 TOKEN = np.dtype(np.int32)
-# Encoding runs at about two million characters a second: a bar where it takes longer than ten seconds.
-LONG_CHARS = 20_000_000
+# Encoding takes about a second for a million characters: a bar where it takes longer than ten seconds.
+LONG_CHARS = 10_000_000
 
 
 class Examples(Sequence[TrainSequence]):
