@@ -20,7 +20,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Where the work of each phase begins, within the package. The Ray actors only hand it on.
 _PROBLEMS = ("data.problem_sets", "data.prompts")
 _ANSWERS = (*_PROBLEMS, "engines.generation", "verify")
-_SFT = (*_PROBLEMS, "spectrum_phase.sft", "engines.training")
+_SFT = (*_PROBLEMS, "spectrum_phase.examples", "spectrum_phase.sft", "engines.training")
 ENTRIES = {
     "base": ("data.problem_sets", "engines.base_model"),
     "sft": _SFT,
@@ -58,6 +58,7 @@ MACHINERY = (
     "validate",
     "verify.grading",
     "verify.limits",
+    "verify.readable_golds",
     "verify.rows",
     "verify.tally",
     "verify.verdict_file",
