@@ -110,7 +110,9 @@ def launch(config: Config) -> None:
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
-    if tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run):
+    # A run that goes on has its base model; the pipeline looks at the prompts again.
+    begun = (RunFolder(config).root / "base").is_dir()
+    if not begun and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
         problems = fitting(problems, PromptEncoder(tokenizer, config.data))
     for stage in config.curriculum.stages:
         stage_problems(stage, problems.train)

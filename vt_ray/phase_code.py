@@ -20,7 +20,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Where the work of each phase begins, within the package. The Ray actors only hand it on. Modules that make and read
 # problems are not among them: a phase is told the digest of the problems themselves.
 _ANSWERS = ("data.prompts", "engines.generation", "verify")
-_SFT = ("data.prompts", "spectrum_phase.sft", "engines.training")
+_SFT = ("data.prompts", "spectrum_phase.examples", "spectrum_phase.sft", "engines.training")
 ENTRIES = {
     "base": ("engines.base_model",),
     "sft": _SFT,
@@ -58,6 +58,7 @@ MACHINERY = (
     "validate",
     "verify.grading",
     "verify.limits",
+    "verify.readable_golds",
     "verify.rows",
     "verify.tally",
     "verify.verdict_file",

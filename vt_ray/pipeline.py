@@ -29,6 +29,7 @@ from vt_ray.report.summary import print_table
 from vt_ray.report.verification import sentence
 from vt_ray.run_folder import RunFolder, model_files, problem_files, problems_digest
 from vt_ray.signal_phase.curriculum import run_curriculum
+from vt_ray.spectrum_phase.examples import encoded_examples
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
 from vt_ray.spectrum_phase.probing import probe_model, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
@@ -107,7 +108,7 @@ def train_spectrum(
     sft = config.spectrum.sft
 
     def work(folder: Path) -> None:
-        examples = encoder.solutions(problems.train, sft.styles)
+        examples = encoded_examples(encoder, problems.train, sft, folder / "examples")
         run_sft(cluster, base, examples, sft, config.seed, folder)
 
     return run.phase("sft", {**sft_inputs(config), "problems": problems_digest(problems.train)}, work, after=base)
@@ -223,7 +224,7 @@ def continue_sft(
     sft = replace(first, steps=steps, checkpoint_every=steps, optimizer=rate)
 
     def work(folder: Path) -> None:
-        examples = encoder.solutions(problems.train, sft.styles)
+        examples = encoded_examples(encoder, problems.train, sft, folder / "examples")
         # Another order of the examples than the first time.
         run_sft(cluster, fused, examples, sft, config.seed + 1, folder)
 

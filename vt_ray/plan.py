@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vt_ray.config import Config, ConfigError, config_hash
+from vt_ray.config import Config, ConfigError, StageConfig, config_hash
 from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.placement import Bundle, place
 
@@ -180,26 +181,42 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
     """Every phase with its steps and the most tokens it can take."""
     sft, probe, e = config.spectrum.sft, config.spectrum.probe, config.evaluation
     checkpoints = -(-sft.steps // sft.checkpoint_every)
-    probed = checkpoints * len(problems.probe) * probe.samples
-    milestones = 4 + len(config.curriculum.stages)
-    held_out = milestones * sum(e.code_samples if p.kind == "code" else e.samples for p in problems.test)
+    per_model = len(problems.probe) * probe.samples * probe.max_new_tokens
+    pass_at_k = f"Pass@{probe.k} of {probe.samples} samples"
     phases = [
         PhasePlan("sft", sft.steps, sft.steps * sft.batch_size * sft.max_tokens, f"{checkpoints} checkpoints"),
-        PhasePlan("probe", checkpoints, probed * probe.max_new_tokens, f"Pass@{probe.k} of {probe.samples} samples"),
+        PhasePlan("probe", checkpoints, checkpoints * per_model, pass_at_k),
         PhasePlan("fuse", 1, 0, f"{len({p.subdomain for p in problems.probe})} specialists"),
+        PhasePlan("probe fused", 1, per_model, pass_at_k),
     ]
-    for s in config.curriculum.stages:
-        if s.filter_samples:
-            asked = len(of_stage(s, problems.train)) * s.filter_samples
-            what = f"{s.filter_samples} samples each"
-            phases.append(PhasePlan(f"filter {s.name}", 1, asked * s.max_new_tokens, what))
-        samples = s.steps * s.prompts_per_step * s.group_size
-        what = (
-            f"{s.prompts_per_step} prompts x {s.group_size}, {s.max_new_tokens} new tokens, {', '.join(s.subdomains)}"
-        )
-        phases.append(PhasePlan(f"rl {s.name}", s.steps, samples * s.max_new_tokens, what))
+    if config.signal.control == "sft":
+        steps, after = config.signal.control_sft_steps, 1
+        phases.append(PhasePlan("sft continued", steps, steps * sft.batch_size * sft.max_tokens, "in place of RL"))
+    else:
+        after = len(config.curriculum.stages)
+        phases += [phase for stage in config.curriculum.stages for phase in _stage_plan(stage, problems)]
+    milestones = 4 + after
+    held_out = milestones * sum(e.code_samples if p.kind == "code" else e.samples for p in problems.test)
     phases.append(PhasePlan("evaluate", milestones, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
     return phases
+
+
+def _stage_plan(s: StageConfig, problems: ProblemSets) -> Iterator[PhasePlan]:
+    """A stage's filter, its steps with all rounds of refilling, and its gate's evaluations."""
+    pool = len(of_stage(s, problems.train))
+    if s.filter_samples:
+        tokens = pool * s.filter_samples * s.max_new_tokens
+        yield PhasePlan(f"filter {s.name}", 1, tokens, f"{s.filter_samples} samples each")
+    prompts = min(s.prompts_per_step * (1 + s.refill_rounds), max(pool, s.prompts_per_step))
+    refills = f" and {s.refill_rounds} rounds of refills" if s.refill_rounds else ""
+    what = f"{s.prompts_per_step} prompts x {s.group_size}{refills}, {s.max_new_tokens} new tokens, "
+    tokens = s.steps * prompts * s.group_size * s.max_new_tokens
+    yield PhasePlan(f"rl {s.name}", s.steps, tokens, what + ", ".join(s.subdomains))
+    if s.gate.eval_every:
+        evaluations, asked = s.steps // s.gate.eval_every, len(of_stage(s, problems.probe))
+        tokens = evaluations * asked * s.gate.samples * s.max_new_tokens
+        what = f"every {s.gate.eval_every} steps {asked} probing problems x {s.gate.samples}"
+        yield PhasePlan(f"gate {s.name}", evaluations, tokens, what)
 
 
 def print_plan(config: Config, problems: ProblemSets) -> None:
@@ -225,8 +242,10 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
     if config.cluster.colocate and not config.cluster.gpus_per_learner:
         console.print("cluster.colocate without a GPU is a rehearsal: turns are taken, no memory is freed")
     phases = Table("phase", "steps", "tokens at most", "what", title="what is done")
-    for p in phase_plan(config, problems):
+    plan = phase_plan(config, problems)
+    for p in plan:
         phases.add_row(p.name, f"{p.steps:,}", f"{p.tokens:,}", p.what)
+    phases.add_row("all", "", f"{sum(p.tokens for p in plan):,}", "")
     console.print(phases)
     console.print(f"GPUs in all: {place(config.cluster).gpus}   dry run: nothing was started")
 

@@ -41,7 +41,7 @@ def probe(encoder, problems):
 
 
 def train_once(learner, encoder, problems):
-    examples = encoder.solutions(problems.train[:4], ["steps"])
+    examples = list(encoder.solutions(problems.train[:4], ["steps"]))
     learner.sft_step([replace(e, token_weight=0.01) for e in examples])
 
 

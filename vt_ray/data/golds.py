@@ -9,14 +9,8 @@ import ast
 import json
 import math
 import re
-from collections.abc import Iterable
-from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-
-from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_answer import extract_answer
-from vt_ray.verify.math_process import MathProcess
 
 if TYPE_CHECKING:
     from vt_ray.data.problem_rows import Row
@@ -25,10 +19,8 @@ if TYPE_CHECKING:
 _PLACEHOLDERS = {"proof", "notfound", "not found", "n/a", "nan", "null", "[]"}
 # A list of texts that was written out as text. "[0, 3]" is an interval: its elements have no quotes.
 _WRITTEN_LIST = re.compile(r"""\s*\[\s*['"]""")
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{|[^\s${}\\]+)")
 _CONTROL = re.compile(r"[\x00-\x1f]")
-# No gold answer of a data set equals this number, so that comparing with it shows whether a gold can be read.
-_UNLIKELY_ANSWER = "7919/7907"
 
 
 def is_blank(value: Any) -> bool:
@@ -73,12 +65,28 @@ def _text(row: Row, name: str, value: Any) -> str:
     if isinstance(value, float | Decimal):
         return f"{Decimal(str(value)).normalize():f}"  # never 5e-05, which reads as 5e - 05
     text = row.encodable(name, str(value).strip())
-    if not _BOX.search(text):
-        return text
-    answer = extract_answer(text)
-    if not answer:
+    boxes = _boxes(text)
+    if not all(boxes):
         raise row.error(f"field {name!r} holds a box without an answer ({text!r:.80}): expected \\boxed{{answer}}")
-    return answer
+    return ", ".join(dict.fromkeys(boxes)) if boxes else text
+
+
+def _boxes(text: str) -> list[str]:
+    """The content of each box that stands in no other box, in order; "" for one that never closes."""
+    found, end = [], 0
+    for match in _BOX.finditer(text):
+        if match.start() < end:
+            continue
+        end = match.end()
+        if match[1] != "{":
+            found.append(match[1])
+            continue
+        depth = 1
+        while depth and end < len(text):
+            depth += {"{": 1, "}": -1}.get(text[end], 0) * (text[end - 1] != "\\")
+            end += 1
+        found.append("" if depth else text[match.end() : end - 1].strip())
+    return found
 
 
 def _elements(text: str) -> list[Any] | None:
@@ -94,12 +102,3 @@ def _elements(text: str) -> list[Any] | None:
         texts = [element.rstrip() for element in elements if isinstance(element, str)]
         return None if any(map(_CONTROL.search, texts)) else elements
     return None
-
-
-def unreadable_golds(golds: Iterable[str]) -> set[str]:
-    """Those of `golds` (LaTeX) that the math verifier cannot read: each answer to them would be `unverified`.
-
-    Raises MathLost where the verifier's process cannot be started.
-    """
-    with closing(MathProcess(Limits())) as process:
-        return {gold for gold in set(golds) if process.verdict(gold, _UNLIKELY_ANSWER).status == "unverified"}

@@ -8,13 +8,18 @@ A prompt over `data.max_prompt_tokens` is found by `fitting` before any work is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, DataConfig
 from vt_ray.records import Problem, Prompt
+
+# Characters of solutions that are encoded at once: a tokenizer keeps some 150 bytes for each token of a call.
+CHUNK_CHARS = 500_000
 
 
 class PromptEncoder:
@@ -65,24 +70,40 @@ class PromptEncoder:
             for p in problems
         ]
 
-    def solutions(self, problems: Iterable[Problem], styles: Sequence[str]) -> list[TrainSequence]:
-        """Every worked solution in one of `styles` (all, if empty) as a sequence to imitate, EOS included."""
-        chosen = [(p, s.text) for p in problems for s in p.solutions if not styles or s.style in styles]
-        if not chosen:
-            return []
-        prompts = {p.question_id: self.prompt_ids(p) for p, _ in chosen}
-        texts = self.tokenizer([text for _, text in chosen], add_special_tokens=False)["input_ids"]
-        return [
-            TrainSequence(prompts[p.question_id], (*ids, self.tokenizer.eos_token_id), 0.0)
-            for (p, _), ids in zip(chosen, texts, strict=True)
-        ]
+    def solutions(self, problems: Iterable[Problem], styles: Sequence[str]) -> Iterator[TrainSequence]:
+        """Every worked solution in one of `styles` (all, if empty) as a sequence to imitate, EOS included.
+
+        Completions are int32 arrays. One chunk of the texts is encoded at a time, so that memory does not grow with
+        their number.
+        """
+        chunk: list[tuple[Problem, str]] = []
+        chars = 0
+        for problem in problems:
+            for solution in problem.solutions:
+                if not styles or solution.style in styles:
+                    chunk.append((problem, solution.text))
+                    chars += len(solution.text)
+            if chars >= CHUNK_CHARS:
+                yield from self._encoded(chunk)
+                chunk, chars = [], 0
+        yield from self._encoded(chunk)
+
+    def _encoded(self, chunk: Sequence[tuple[Problem, str]]) -> Iterator[TrainSequence]:
+        if not chunk:
+            return
+        prompts = {p.question_id: self.prompt_ids(p) for p, _ in chunk}
+        texts = self._text_ids([text for _, text in chunk])
+        for (problem, _), ids in zip(chunk, texts, strict=True):
+            completion = np.array([*ids, self.tokenizer.eos_token_id], np.int32)
+            yield TrainSequence(prompts[problem.question_id], completion, 0.0)
 
     def text_probe(self, problem: Problem, length: int) -> list[int]:
         """The first `length` ids of a problem with its solution: natural text to compare log-probabilities on."""
         solution = problem.solutions[0].text if problem.solutions else problem.answer
         return [*self.prompt_ids(problem), *self._text_ids(solution)][:length]
 
-    def _text_ids(self, text: str) -> list[int]:
+    def _text_ids(self, text: Any) -> Any:
+        """Ids of one text, or of each text of a list."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from vt_ray.data.code_readers import code_problem, is_code
-from vt_ray.data.golds import is_blank, unreadable_golds
+from vt_ray.data.golds import is_blank
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
 from vt_ray.progress import console
 from vt_ray.records import Kind, Problem, Solution
-from vt_ray.verify.math_process import MathLost
+from vt_ray.verify.readable_golds import unreadable_golds
 
 __all__ = ["ProblemFileError", "read_problems"]
 
@@ -87,8 +87,8 @@ def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> lis
     """The problems; where the verifier cannot read some golds, these are named, and left out if `drop`."""
     try:
         unreadable = unreadable_golds(p.answer for p in problems if p.kind == "math")
-    except MathLost as error:
-        raise ProblemFileError(f"{path}: the gold answers cannot be checked: {error}") from error
+    except ValueError as error:
+        raise ProblemFileError(f"{path}: {error}") from error
     found = [p for p in problems if p.kind == "math" and p.answer in unreadable]
     if not found:
         return problems

@@ -1,6 +1,6 @@
-"""SFT: one trajectory on worked solutions of every style, a checkpoint every k steps (section 2).
+"""SFT: one trajectory on worked solutions of every style, a checkpoint every k steps (arXiv 2511.06221, section 3.3).
 
-problems --solutions--> sequences --seeded batches--> learner --every k steps--> checkpoints/step_000120/
+examples on disk (examples.py) --seeded batches--> learner --every k steps--> checkpoints/step_000120/
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.checkpoint import CheckpointError, commit, exists, newest, step_folders, were_set_aside, write_folder
-from vt_ray.config import ConfigError, SftConfig
+from vt_ray.config import SftConfig
 from vt_ray.data.stream import batch_indices
 from vt_ray.interfaces import Cluster, Learner
 from vt_ray.progress import bar
@@ -26,12 +26,6 @@ def run_sft(
     cluster: Cluster, base: Path, examples: Sequence[TrainSequence], sft: SftConfig, seed: int, folder: Path
 ) -> None:
     """Train from `base`, or from the newest commit in `folder`; write checkpoints/, state/ and metrics.jsonl."""
-    examples = [e for e in examples if len(e) <= sft.max_tokens]
-    if not examples:
-        raise ConfigError(
-            f"no worked solution of styles {sft.styles} fits in spectrum.sft.max_tokens={sft.max_tokens}: raise it, "
-            "or give training problems with solutions"
-        )
     log = MetricsLog(folder / "metrics.jsonl")
     with cluster.learner(base, sft.optimizer, sft.steps) as learner:
         start = _resume(learner, log, folder)

@@ -1,0 +1,61 @@
+"""The plan's tokens, by hand."""
+
+from vt_ray.config import Config, CurriculumConfig, GateConfig, StageConfig
+from vt_ray.data.problem_sets import ProblemSets
+from vt_ray.plan import phase_plan
+from vt_ray.records import Problem
+
+
+def problems_of(algebra, code):
+    return [
+        *(Problem(f"a{i}", "algebra", "math", f"{i}?", "1") for i in range(algebra)),
+        *(Problem(f"c{i}", "code", "code", f"{i}?") for i in range(code)),
+    ]
+
+
+SETS = ProblemSets(problems_of(20, 10), problems_of(6, 2), problems_of(5, 3))
+
+
+def planned(*stages, **signal):
+    config = Config(curriculum=CurriculumConfig(list(stages)))
+    config.spectrum.probe.samples, config.spectrum.probe.max_new_tokens = 4, 10
+    config.evaluation.samples, config.evaluation.code_samples, config.evaluation.max_new_tokens = 2, 3, 100
+    for name, value in signal.items():
+        setattr(config.signal, name, value)
+    return {phase.name: (phase.steps, phase.tokens) for phase in phase_plan(config, SETS)}
+
+
+def stage(**changes):
+    return StageConfig(**{"name": "math", "steps": 50, "prompts_per_step": 4, "max_new_tokens": 100} | changes)
+
+
+def test_a_gate_is_counted_every_eval_every_steps():
+    gate = GateConfig(eval_every=20, samples=5)
+    plan = planned(stage(subdomains=["algebra"], gate=gate), stage(name="code", subdomains=["code"], gate=gate))
+    # After steps 20 and 40: 6 probing problems of algebra, 2 of code, 5 samples each of at most 100 tokens.
+    assert plan["gate math"] == (2, 2 * 6 * 5 * 100)
+    assert plan["gate code"] == (2, 2 * 2 * 5 * 100)
+
+
+def test_a_stage_without_an_evaluating_gate_has_none():
+    assert "gate math" not in planned(stage(gate=GateConfig(max_truncated_share=0.5)))
+
+
+def test_evaluation_and_the_probe_of_the_fused_model_are_counted():
+    plan = planned(stage())
+    # base, sft_last, sft_best, fused and the stage; 5 math problems x 2 samples, 3 of code x 3.
+    assert plan["evaluate"] == (5, 5 * (5 * 2 + 3 * 3) * 100)
+    assert plan["probe fused"] == (1, 8 * 4 * 10)
+
+
+def test_refills_are_counted_up_to_the_pool():
+    assert planned(stage())["rl math"] == (50, 50 * 4 * 8 * 100)
+    assert planned(stage(refill_rounds=2))["rl math"] == (50, 50 * 12 * 8 * 100)
+    assert planned(stage(refill_rounds=2, subdomains=["code"]))["rl math"] == (50, 50 * 10 * 8 * 100)
+
+
+def test_the_control_that_goes_on_with_sft_has_no_stages():
+    plan = planned(stage(), control="sft", control_sft_steps=7)
+    assert "rl math" not in plan
+    assert plan["sft continued"] == (7, 7 * 64 * 256)
+    assert plan["evaluate"][0] == 5

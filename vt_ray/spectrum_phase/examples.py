@@ -1,0 +1,125 @@
+"""The examples of SFT: encoded once into the phase's folder, then read from there batch by batch.
+
+    problems --encoder, chunk by chunk--> examples/tokens.int32, ends.npy, examples.json --memory map--> TrainSequence
+
+The driver's memory holds 16 bytes an example; the tokens, 4 bytes each, stay in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from vt_ray.algorithms.packing import TrainSequence
+from vt_ray.checkpoint import write_folder, write_json
+from vt_ray.config import ConfigError, SftConfig
+from vt_ray.data.prompts import PromptEncoder
+from vt_ray.progress import bar, console
+from vt_ray.records import Problem
+
+# tokens.int32: prompt, completion, prompt, completion, ... ends.npy: int64 [examples, 2], the index in tokens.int32
+# behind each prompt and behind its completion.
+TOKENS, ENDS, RECORD = "tokens.int32", "ends.npy", "examples.json"
+TOKEN = np.dtype(np.int32)
+# Encoding takes about a second for a million characters: a bar where it takes longer than ten seconds.
+LONG_CHARS = 10_000_000
+
+
+class Examples(Sequence[TrainSequence]):
+    """The sequences in `folder`, each copied from the memory map when it is asked for; `token_weight` is 0."""
+
+    def __init__(self, folder: Path):
+        self._ends = np.load(folder / ENDS)
+        self._tokens = np.memmap(folder / TOKENS, TOKEN, mode="r")
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> TrainSequence: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TrainSequence]: ...
+    def __getitem__(self, index: int | slice) -> TrainSequence | list[TrainSequence]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        start = self._ends[index - 1, 1] if index else 0
+        middle, end = self._ends[index]
+        return TrainSequence(tuple(self._tokens[start:middle].tolist()), np.array(self._tokens[middle:end]), 0.0)
+
+
+def encoded_examples(encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, folder: Path) -> Examples:
+    """The worked solutions of `problems` in `sft.styles` that have at most `sft.max_tokens` with their prompts.
+
+    They are encoded into `folder` unless an earlier attempt has finished that. Longer ones are left out, counted in
+    `folder`/examples.json and on the screen. Raises ConfigError where none is left.
+    """
+    if not _is_whole(folder):
+        write_folder(folder, partial(_encode, encoder, problems, sft))
+    record = json.loads((folder / RECORD).read_text())
+    if record["left_out"]:
+        console.print(f"{_left_out(record)} and are left out: raise it", markup=False, highlight=False, soft_wrap=True)
+    if not record["examples"]:
+        raise ConfigError(
+            f"no worked solution of styles {sft.styles} fits in spectrum.sft.max_tokens={sft.max_tokens} "
+            f"({_left_out(record)}): raise it to {record['longest']}, or give training problems with solutions"
+        )
+    return Examples(folder)
+
+
+def _left_out(record: dict[str, Any]) -> str:
+    return (
+        f"{record['left_out']:,} of {record['solutions']:,} solutions are longer than spectrum.sft.max_tokens="
+        f"{record['max_tokens']} (the longest has {record['longest']:,} tokens with its prompt)"
+    )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether an earlier attempt has written all of it, and no crash of the machine has cut it off since."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        return (folder / TOKENS).stat().st_size == record["tokens"] * TOKEN.itemsize and (folder / ENDS).is_file()
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _encode(encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    ends = array("q")
+    written = solutions = longest = 0
+    with (folder / TOKENS).open("wb") as tokens, _bar_if_long(problems, sft.styles) as advance:
+        for sequence in encoder.solutions(problems, sft.styles):
+            solutions, longest = solutions + 1, max(longest, len(sequence))
+            if len(sequence) <= sft.max_tokens:
+                for ids in (sequence.prompt_ids, sequence.completion_ids):
+                    tokens.write(np.asarray(ids, TOKEN).tobytes())
+                ends.extend((written + len(sequence.prompt_ids), written + len(sequence)))
+                written += len(sequence)
+            advance(f"{written:,} tokens")
+    np.save(folder / ENDS, np.frombuffer(ends, np.int64).reshape(-1, 2) if ends else np.zeros((0, 2), np.int64))
+    record = {
+        "solutions": solutions,
+        "examples": len(ends) // 2,
+        "left_out": solutions - len(ends) // 2,
+        "longest": longest,
+        "max_tokens": sft.max_tokens,
+        "tokens": written,
+    }
+    write_json(folder / RECORD, record)
+
+
+@contextmanager
+def _bar_if_long(problems: Sequence[Problem], styles: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    lengths = [len(s.text) for p in problems for s in p.solutions if not styles or s.style in styles]
+    if sum(lengths) < LONG_CHARS:
+        yield lambda note: None
+        return
+    with bar("encode solutions", len(lengths)) as advance:
+        yield advance

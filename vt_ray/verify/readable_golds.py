@@ -1,0 +1,24 @@
+"""Which gold answers the math verifier cannot read: each completion for one of them would be `unverified`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.math_process import MathLost, MathProcess
+
+# No gold answer of a data set equals this number, so that comparing with it shows whether a gold can be read.
+_UNLIKELY_ANSWER = "7919/7907"
+
+
+def unreadable_golds(golds: Iterable[str]) -> set[str]:
+    """Those of `golds` (LaTeX) that cannot be read. Numbers are decided here, all else in the algebra's process.
+
+    Raises ValueError where that process cannot be started.
+    """
+    try:
+        with closing(MathProcess(Limits())) as process:
+            return {gold for gold in set(golds) if process.verdict(gold, _UNLIKELY_ANSWER).status == "unverified"}
+    except MathLost as error:
+        raise ValueError(f"the gold answers cannot be checked: {error}") from error
