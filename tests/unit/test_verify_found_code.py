@@ -1,0 +1,43 @@
+"""Code answers that were once graded wrongly, or that tried to be: each row says which verdicts are right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from code_problems import problem
+
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.rows import lines_of
+from vt_ray.verify.verifier import Verifier
+
+FOUND = Path(__file__).parents[1] / "data" / "found"
+ROWS = [json.loads(line) for name in ("code_attack", "code_public") for line in lines_of(FOUND / f"{name}.jsonl")]
+
+# Rows that are still graded wrongly, and why. A row that is mended must leave this list, or its test fails.
+_EXTRACTION = "another block of the completion is taken for the program"
+STILL_WRONG: dict[str, str] = {
+    **dict.fromkeys(["atk_fence_answer_tag", "atk_fence_bracket", "atk_fence_byte_order_mark"], _EXTRACTION),
+    **dict.fromkeys(["atk_fence_in_docstring", "atk_fence_sample_output"], _EXTRACTION),
+    **dict.fromkeys(["bugs-c040", "bugs-d007", "bugs-d008"], _EXTRACTION),
+    "bugs-f2": "the tolerance for decimal numbers applies to integers too",
+    "atk_check_file_of_the_test": "test and program have a scratch folder each",
+}
+
+
+def marked(row: dict):
+    reason = STILL_WRONG.get(row["id"])
+    return pytest.param(row, id=row["id"], marks=[pytest.mark.xfail(strict=True, reason=reason)] if reason else [])
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(Limits()) as one:
+        yield one
+
+
+@pytest.mark.parametrize("row", map(marked, ROWS))
+def test_found_row(verifier, row):
+    verdict = verifier.verify(problem(row["tests"]), row["response"])
+    assert verdict.status in row["expect"], verdict
