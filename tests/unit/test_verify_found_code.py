@@ -16,14 +16,7 @@ FOUND = Path(__file__).parents[1] / "data" / "found"
 ROWS = [json.loads(line) for name in ("code_attack", "code_public") for line in lines_of(FOUND / f"{name}.jsonl")]
 
 # Rows that are still graded wrongly, and why. A row that is mended must leave this list, or its test fails.
-_EXTRACTION = "another block of the completion is taken for the program"
-STILL_WRONG: dict[str, str] = {
-    **dict.fromkeys(["atk_fence_answer_tag", "atk_fence_bracket", "atk_fence_byte_order_mark"], _EXTRACTION),
-    **dict.fromkeys(["atk_fence_in_docstring", "atk_fence_sample_output"], _EXTRACTION),
-    **dict.fromkeys(["bugs-c040", "bugs-d007", "bugs-d008"], _EXTRACTION),
-    "bugs-f2": "the tolerance for decimal numbers applies to integers too",
-    "atk_check_file_of_the_test": "test and program have a scratch folder each",
-}
+STILL_WRONG = {"atk_check_file_of_the_test": "test and program have a scratch folder each"}
 
 
 def marked(row: dict):
