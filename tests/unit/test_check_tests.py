@@ -182,11 +182,12 @@ def test_a_candidate_cannot_make_the_test_look_malformed(verifier, answer):
 
 
 @pytest.mark.parametrize("end", ["", "unittest.main()", "unittest.main(exit=False)"])
-def test_what_cannot_be_sent_is_nobodys_wrong_answer(verifier, end):
+def test_a_function_of_the_tests_can_be_passed(verifier, end):
     tests = check(
         "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(len), 3)\n" + end
     )
-    assert grade(verifier, tests, "def f(g): return g('abc')").status == "unverified"
+    assert grade(verifier, tests, "def f(g): return g('abc')").status == "correct"
+    assert grade(verifier, tests, "def f(g): return 4").status == "wrong"
 
 
 @pytest.mark.parametrize("kinds", ['["a\\\\u0000b", "ValueError"]', "[]", '"ValueError"', '["E", 5]', '["E"]'])

@@ -191,7 +191,7 @@ class T:
         (ADD, ALWAYS_EQUAL + "def add(a, b): return T()"),
         (call([1]), ALWAYS_EQUAL + "class L(T, list): pass\ndef f(): return L([2])"),
         (call([1]), "class L(list):\n    def __iter__(s): return iter([1])\ndef f(): return L([1])"),
-        (call(1), "class I(int): pass\ndef f(): return I(1)"),
+        (call(1), "class I(int):\n    def __eq__(s, o): return True\ndef f(): return I(1)"),
         (call(1), "def f(): return True"),
         (call(True), "def f(): return 1"),
         (call(3), "def f(): return 3.0"),
@@ -271,7 +271,6 @@ def test_expected_outputs_never_enter_the_sandbox(verifier, monkeypatch):
         {"type": "check", "entry_point": "add", "test": "this is no python"},
         {"type": "check", "entry_point": "add", "test": "assert 1 == 1"},  # asks the program nothing
         {"type": "check", "entry_point": "add", "test": "import no_such_module\nassert add(1, 2) == 3"},
-        {"type": "check", "entry_point": "add", "test": "assert add(print, 2) == 3"},  # cannot be sent
         {"type": "check", "entry_point": 1, "test": "assert add(1, 2) == 3"},
         {"type": "other", "cases": [1]},
         [1, 2],
@@ -462,7 +461,9 @@ def test_plain_values_pass_unchanged(value):
     assert results_match(value, plain(value))
 
 
-@pytest.mark.parametrize("value", [{1}, b"x", object(), 1j, type("L", (list,), {})(), {None: 1}, range(3)])
+@pytest.mark.parametrize(
+    "value", [{1}, b"x", object(), 1j, {None: 1}, range(3), type("L", (list,), {"__len__": len})()]
+)
 def test_other_values_are_refused(value):
     with pytest.raises(UnsupportedResult):
         plain(value)

@@ -52,7 +52,7 @@ DEEP = b'{"id": "d", "kind": "math", "gold": "3", "response": "", "note": ' + b"
         (b"[1]", 7, "an object is needed, not list"),
         (b"3", 7, "an object is needed, not int"),
         (b'{"id": "\xff"}', 7, "not UTF-8 at byte 8"),
-        (b'{"id": ' + b"9" * 5000 + b"}", 7, "too many digits"),
+        (b'{"id": ' + b"9" * 5000 + b"}", 7, "field 'id' has too many digits"),
         (DEEP, 7, "nested too deep"),
         (without(MATH, "response"), "m", "field 'response' is missing"),
         (without(MATH, "gold"), "m", "field 'gold' is missing"),

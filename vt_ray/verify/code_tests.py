@@ -1,51 +1,54 @@
-"""A program against all tests of its problem, one after the other, up to the first that it fails.
+"""The tests of a program: all those of its problem, one after the other, up to the first that it fails.
 
     problem.tests + text --extract_program--> program --each test: sandbox--> Outcome --compare here--> verdict
 
 `stdio` and `call` are judged here, where the expected values stay. `check` is judged by the test's own code, in a
 process beside the candidate's (see `sandbox/inside/examiner.py`).
+
+Whether tests are malformed is decided from the problem alone: they cannot be read (`test_forms`), or the problem's own
+solution fails them. What a program does, whatever it is, is correct or wrong.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
-from vt_ray.records import Verdict
+from vt_ray.records import Problem, Verdict
 from vt_ray.verify.code_answer import COMPARISONS, extract_program, outputs_match, results_match
 from vt_ray.verify.examination import Examination, readable_tail
 from vt_ray.verify.limits import Limits
+from vt_ray.verify.long_integers import dumps, loads
 from vt_ray.verify.sandbox.backends import Sandbox
 from vt_ray.verify.sandbox.client import BrokerLost, Outcome
 from vt_ray.verify.test_forms import MalformedTests, test_requests
 
 _SIGKILL, _SIGSYS = 9, 31
+_MAX_SOLUTIONS = 3
 
 
 def examine_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> Examination:
-    """Correct only if there is a test and every test passes. Tests nobody can run are `unverified`."""
+    """Correct only if there is a test and every test passes. Tests that cannot be run are `unverified`."""
     try:
         requests = test_requests(tests)
     except MalformedTests as error:
-        return _malformed(error)
+        return Examination(Verdict("unverified", f"malformed tests: {error}"))
     program = extract_program(text)
     if program is None:
         return Examination(Verdict("wrong", "no_answer"))
     deadline = time.monotonic() + limits.completion_timeout_s
     examination = Examination(Verdict("correct"))
-    for request, case in zip(requests, tests.get("cases", [None]), strict=True):
+    cases = [None] if tests["type"] == "check" else tests["cases"]
+    for request, case in zip(requests, cases, strict=True):
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             return Examination(Verdict("wrong", "timeout"))
         try:
             sizes = {"program": program, "output_bytes": _output_bytes(tests, case, limits)}
             outcome = sandbox.run(request | sizes, min(limits.test_timeout_s, left_s))
-            failure = _failure(outcome, tests, case)
         except BrokerLost as error:
             return Examination(Verdict("unverified", str(error), retry=True))
-        except MalformedTests as error:
-            return _malformed(error)
+        failure = _failure(outcome, tests, case)
         verdict = Verdict("wrong", failure) if failure else Verdict("correct")
         stderr = outcome.stderr.encode("utf-8", "surrogatepass")
         examination = Examination(verdict, readable_tail(outcome.stdout), readable_tail(stderr))
@@ -54,22 +57,47 @@ def examine_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> 
     return examination
 
 
+def fault_of_check(problem: Problem, sandbox: Sandbox, limits: Limits) -> str:
+    """Why a problem's `check` test must be malformed: no solution of the problem's own passes it. "" if one does.
+
+    A solution that cannot be loaded (it imports a package that is not there, say) or is stopped says nothing about the
+    test. A failure has to repeat itself.
+    """
+    failures = []
+    for solution in problem.solutions[:_MAX_SOLUTIONS]:
+        for _ in range(2):
+            failure = _check_of_solution(problem, solution.text, sandbox, limits)
+            if failure is None:
+                return ""
+        failures.append(failure)
+    return f"the problem's own solution fails its test ({failures[0]})" if failures else ""
+
+
+def _check_of_solution(problem: Problem, text: str, sandbox: Sandbox, limits: Limits) -> str | None:
+    """How a solution that was loaded fails the test, None where it passes or says nothing."""
+    program = extract_program(text)
+    if program is None:
+        return None
+    request, sizes = test_requests(problem.tests)[0], {"output_bytes": limits.output_kb << 10}
+    outcome = sandbox.run(request | sizes | {"program": program}, limits.test_timeout_s)
+    if outcome.stopped:
+        return None
+    failed = _report(outcome).get("failed", "ended")
+    return None if _report(outcome).get("passed") is True or failed == "ended" else str(failed)
+
+
 def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:
     """What a program may write: the limit, or at least twice what is expected, as a power of 2 that tells no length."""
     expected = ""
     if tests["type"] == "stdio":
         expected = case["output"]
     elif tests["type"] == "call":
-        expected = json.dumps(case["expected"])
+        expected = dumps(case["expected"])
     return max(limits.output_kb << 10, 2 << len(expected.encode("utf-8", "surrogatepass")).bit_length())
 
 
-def _malformed(error: MalformedTests) -> Examination:
-    return Examination(Verdict("unverified", f"malformed tests: {error}"))
-
-
 def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
-    """Why a test is failed, "" if it is passed. Raises MalformedTests, BrokerLost."""
+    """Why a test is failed, "" if it is passed."""
     if outcome.stopped:
         return outcome.stopped
     if tests["type"] == "check":
@@ -83,25 +111,31 @@ def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
     if outcome.result is None:
         return "runtime_error"  # it left without returning, sys.exit(0) or the like
     try:
-        actual = json.loads(outcome.result)
-        expected = json.loads(json.dumps(case["expected"]))  # tuples to lists, as the result went
+        actual = loads(outcome.result)
+        expected = loads(dumps(case["expected"]))  # tuples become lists, as in the result
         return "" if results_match(expected, actual, tolerance) else "wrong_answer"
-    except (ValueError, RecursionError):  # not JSON, a huge integer, nested without end
+    except (ArithmeticError, ValueError, RecursionError):  # not JSON, or nested without end
         return "wrong_answer"
 
 
 def _check_failure(outcome: Outcome) -> str:
-    """What the test code's process reports; the candidate's has no way to. Raises MalformedTests, BrokerLost."""
-    report = json.loads(outcome.result) if outcome.result and outcome.exit_code == 0 else {}
-    if "malformed" in report:
-        raise MalformedTests(report["malformed"])
+    """What the test code's process reports; the candidate's has no way to.
+
+    Where that process has ended without a report, a program may have made it so, by data that fill its memory say.
+    """
+    report = _report(outcome)
     if report.get("passed") is True:
         return ""
-    if report.get("failed") == "ended":
-        return _why_it_ended(outcome)
-    if "failed" not in report:
-        raise BrokerLost("the test code's process ended without a report")
-    return str(report["failed"])
+    failed = str(report.get("failed", "ended"))
+    return _why_it_ended(outcome) if failed == "ended" else failed
+
+
+def _report(outcome: Outcome) -> dict[str, Any]:
+    try:
+        report = loads(outcome.result) if outcome.result and outcome.exit_code == 0 else {}
+    except ValueError:
+        report = {}
+    return report if isinstance(report, dict) else {}
 
 
 def _why_it_ended(outcome: Outcome) -> str:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vt_ray.records import Problem
+from vt_ray.verify.long_integers import loads
 
 MAX_LINE_BYTES = 32 << 20  # real tests reach a few MB; above this a line is no row but a broken file
+_MAX_ID = 10**100
 _SKIP_BYTES = 1 << 20
 _GOLD_FIELDS = {"math": "gold", "choice": "choice", "code": "tests"}
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -94,11 +96,9 @@ def _fields(line: bytes) -> dict[str, Any]:
     if not text.strip():
         raise _Fault("the line is empty")
     try:
-        fields = json.loads(text)
+        fields = loads(text)
     except json.JSONDecodeError as error:
         raise _Fault(f"broken JSON at column {error.colno} ({error.msg})") from error
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise _Fault("a number has too many digits") from error
     if not isinstance(fields, dict):
         raise _Fault(f"an object is needed, not {type(fields).__name__}")
     return fields
@@ -107,6 +107,8 @@ def _fields(line: bytes) -> dict[str, Any]:
 def _row(fields: dict[str, Any], row_id: str | int) -> Row:
     if not isinstance(fields.get("id"), str | int | None) or isinstance(fields.get("id"), bool):
         raise _Fault(f"field 'id' is of type {type(fields['id']).__name__}: text or an integer is needed")
+    if isinstance(fields.get("id"), int) and abs(fields["id"]) > _MAX_ID:
+        raise _Fault("field 'id' has too many digits")
     kind = _kind(fields)
     gold = _field(fields, _GOLD_FIELDS[kind], dict if kind == "code" else str)
     response = _field(fields, "response", str)
@@ -147,7 +149,7 @@ def _field(fields: dict[str, Any], name: str, kind: type) -> Any:
 def _row_id(fields: Any, number: int) -> str | int:
     """What the row calls itself, where that is an integer or text, else the number of its line."""
     own = fields.get("id") if isinstance(fields, dict) else None
-    if isinstance(own, int) and not isinstance(own, bool):
+    if isinstance(own, int) and not isinstance(own, bool) and abs(own) <= _MAX_ID:
         return own
     return own if isinstance(own, str) and own and _is_text(own) else number
 

@@ -1,4 +1,4 @@
-"""The forms in which a code problem states its tests, and what of each goes into the sandbox.
+"""The forms in which a code problem states its tests, and the part of each test that goes into the sandbox.
 
 {"type": "stdio", "cases": [{"input", "output"}, ...], "tolerance"?, "compare"?: "lines" | "decimal"}
 {"type": "call", "function", "class"?, "cases": [{"args", "expected"}, ...], "tolerance"?}
@@ -7,14 +7,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from vt_ray.verify.check_plan import UnreadableTest, check_plan
 from vt_ray.verify.code_answer import COMPARISONS
+from vt_ray.verify.long_integers import dumps
 
 
 class MalformedTests(Exception):
-    """The problem's tests cannot be run as they are."""
+    """The problem's tests cannot be run: a fault of the problem, whatever the program does."""
 
 
 def test_requests(tests: Any) -> list[dict[str, Any]]:
@@ -43,7 +44,12 @@ def _check_request(tests: dict[str, Any]) -> dict[str, Any]:
         raise MalformedTests("a check test needs a test, the code that calls the program")
     if entry_point is not None and not isinstance(entry_point, str):
         raise MalformedTests(f"entry_point {entry_point!r:.80} is no name")
-    return {"type": "check", "test": test, "entry_point": entry_point}
+    try:
+        plan = check_plan(test, entry_point or "")
+    except UnreadableTest as error:
+        raise MalformedTests(f"the test cannot be read: {error}") from error
+    names = {"names": plan.names, "subjects": plan.subjects, "sees_changes": plan.sees_changes}
+    return {"type": "check", "test": test, "entry_point": entry_point, **names}
 
 
 def _stdio_request(case: Any) -> dict[str, Any]:
@@ -61,8 +67,8 @@ def _call_request(tests: dict[str, Any], case: Any) -> dict[str, Any]:
     if not isinstance(case, dict) or not isinstance(case.get("args"), list) or "expected" not in case:
         raise MalformedTests("a call case needs args, a list, and expected")
     try:
-        arguments = json.dumps(case["args"])
-        json.dumps(case["expected"])
+        arguments = dumps(case["args"])
+        dumps(case["expected"])
     except (TypeError, ValueError) as error:
         raise MalformedTests(f"a call case is not JSON: {error}") from error
     return {"type": "call", "function": function, "class": owner, "args": arguments}

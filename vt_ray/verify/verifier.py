@@ -14,12 +14,16 @@ from types import TracebackType
 
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.choice import choice_verdict
-from vt_ray.verify.code_tests import examine_program
+from vt_ray.verify.code_tests import examine_program, fault_of_check
 from vt_ray.verify.examination import Examination
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.math_answer import extract_answer
 from vt_ray.verify.math_process import MathLost, MathProcess
 from vt_ray.verify.sandbox.backends import Choice, NoSandbox, Sandbox, choose_backend, open_sandbox
+from vt_ray.verify.sandbox.client import BrokerLost
+from vt_ray.verify.test_forms import MalformedTests
+
+_MAX_FAULTS = 100_000
 
 __all__ = ["Examination", "Limits", "Verifier"]
 
@@ -31,6 +35,7 @@ class Verifier:
         self._limits = limits if limits is not None else Limits()
         self._math = MathProcess(self._limits)
         self._sandbox: Sandbox | None = None
+        self._faults: dict[int, str] = {}  # of `check` tests whose problem has a solution, "" for sound ones
 
     @property
     def backend(self) -> str:
@@ -95,4 +100,22 @@ class Verifier:
     def _examine_program(self, problem: Problem, text: str) -> Examination:
         if self._sandbox is None:
             self._sandbox = open_sandbox(self._choice(), self._limits)
+        fault = self._fault_of_test(problem, self._sandbox)
+        if fault:
+            return Examination(Verdict("unverified", f"malformed tests: {fault}"))
         return examine_program(problem.tests, text, self._sandbox, self._limits)
+
+    def _fault_of_test(self, problem: Problem, sandbox: Sandbox) -> str:
+        """Why a `check` test must be malformed. The problem's own solution is tried once, not for each answer."""
+        if not problem.solutions or not problem.tests or problem.tests.get("type") != "check":
+            return ""
+        key = hash((problem.tests.get("test"), problem.tests.get("entry_point"), problem.solutions))
+        if key not in self._faults:
+            try:
+                fault = fault_of_check(problem, sandbox, self._limits)
+            except (BrokerLost, MalformedTests):  # examine_program says which
+                return ""
+            if len(self._faults) >= _MAX_FAULTS:
+                self._faults.clear()
+            self._faults[key] = fault
+        return self._faults[key]

@@ -26,7 +26,7 @@ _PACKAGE = "vt_ray.verify.sandbox.inside"
 # In an order in which each finds those that it imports.
 _MODULES = (
     *("kernel", "syscalls", "seccomp", "landlock", "namespaces", "confinement", "libraries", "stream"),
-    *("plain", "program", "channel", "candidate", "examiner", "broker"),
+    *("plain", "program", "channel", "candidate", "proxy", "proxies", "examiner", "broker"),
 )
 # Modules come as text: the interpreter's user may not be able to read the folder that they are in.
 _LOADER = f"""

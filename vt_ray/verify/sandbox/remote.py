@@ -25,13 +25,17 @@ from vt_ray.verify.sandbox.inside.program import PRELUDE
 
 # What runs there in front of a `call` test's program, behind the text of plain.py. Python 3.9 upwards.
 _DRIVER = """
-import json, os, sys, types
+import builtins, json, os, sys, types
 
 def main(request):
-    names = types.ModuleType("__main__")
-    sys.modules["__main__"] = names
-    names = names.__dict__
-    exec(request["prelude"], names)
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)
+    sys.modules["main"] = sys.modules["__main__"] = module = types.ModuleType("main")
+    names = module.__dict__
+    prelude = {}
+    exec(request["prelude"], prelude)
+    del prelude["__builtins__"]
+    builtins.__dict__.update(prelude)
     arguments = json.loads(request["args"])
     exec(compile(request["program"], "main.py", "exec", dont_inherit=True), names)
     owner, name = request["class"], request["function"]

@@ -1,51 +1,41 @@
 """The test's side of a `check` test: runs the test code, for which the candidate is behind the channel.
 
-    test code --names it does not define--> Remote --channel--> candidate's process
-              --end--> {"passed": true} | {"failed": reason} | {"malformed": why}, into a pipe of its own
+    test code --names of the program--> proxies --channel--> candidate's process
+              --end--> {"passed": true} | {"failed": reason}, into a pipe of its own
 
-The candidate's process can read neither this one's memory nor its report. What the test code takes from the
-program, a helper say, is the program's to forge; its own definitions and the builtins are not.
+The candidate's process can read neither this one's memory nor its report. Every error is the candidate's: whether the
+test itself is malformed is decided elsewhere, from the problem alone.
 """
 
 from __future__ import annotations
 
 import builtins
+import importlib
+import itertools
 import json
+import operator
 import re
 import sys
+import threading
 import types
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from vt_ray.verify.sandbox.inside.channel import ChannelClosed, decode, encode, receive, send
 from vt_ray.verify.sandbox.inside.program import prelude_names, write_all
+from vt_ray.verify.sandbox.inside.proxies import ProgramEnded, Proxies
+from vt_ray.verify.sandbox.inside.proxy import NotPlainData, Proxy
 
 REPORT_FD = 0
 CANDIDATE_FD = 3
-_MAX_REASON_CHARS = 300
-_MAX_KINDS = 20
-
-
-class ProgramError(Exception):
-    """The candidate raised something that is no builtin exception, or one that would steer the test."""
-
-
-class ProgramEnded(BaseException):
-    """The candidate's process is gone. Not an Exception: test code must not take it for one it expects."""
-
-
-class NotPlainData(BaseException):
-    """The test compares or tests an object of the candidate's, whose methods would decide the outcome."""
-
-
-class Unsendable(BaseException):
-    """The test gives the candidate something that cannot go through the channel: nobody's wrong answer."""
 
 
 def run_test_code(request_text: str) -> int:
     """Run the test and report. The exit code is always 0: only the report counts."""
     request = json.loads(request_text)
-    remote = _Remote()
+    remote = Remote(sees_changes=request["sees_changes"])
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]  # -S leaves them out
     results = _unittest_results() if "unittest" in request["test"] else []
     report: dict[str, Any]
     try:
@@ -57,21 +47,13 @@ def run_test_code(request_text: str) -> int:
         report = {"failed": "ended"}
     except (AssertionError, NotPlainData):
         report = {"failed": "wrong_answer"}
-    except Unsendable as error:
-        report = {"malformed": _text(error)}
-    except BaseException as error:
-        # A name that neither test nor program defines, or what is no function, is the program's fault.
-        at_fault = remote.took_part or isinstance(error, NameError)
-        report = {"failed": "runtime_error"} if at_fault else {"malformed": _text(error)}
-    if remote.unsendable and report.get("failed") == "wrong_answer":
-        report = {"malformed": remote.unsendable}
-    if "passed" in report and remote.lost:  # whatever the test's code has made of it
+    except BaseException:
+        report = {"failed": "runtime_error"}
+    # The test's code may have passed over what counts against the program.
+    if "passed" in report and remote.lost:
         report = {"failed": "ended"}
-    if "passed" in report and not all(result.wasSuccessful() for result in results):
-        report = {"malformed": remote.unsendable} if remote.unsendable else {"failed": "wrong_answer"}
-    if "passed" in report and not remote.calls:
-        malformed = {"malformed": "the test never calls the program"}
-        report = {"failed": "wrong_answer"} if remote.took_part else malformed
+    if "passed" in report and (not remote.calls or remote.failed or not all(r.wasSuccessful() for r in results)):
+        report = {"failed": "wrong_answer"}
     write_all(REPORT_FD, json.dumps(report).encode())
     return 0
 
@@ -91,36 +73,41 @@ def _unittest_results() -> list[Any]:
     return results
 
 
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:_MAX_REASON_CHARS]
-
-
-def _run(request: dict[str, Any], remote: _Remote) -> None:
-    entry = request.get("entry_point") or ""
+def _run(request: dict[str, Any], remote: Remote) -> None:
+    entry, test = request.get("entry_point") or "", request["test"]
     root = re.split(r"\W", entry)[0]  # LeetCode's own tests have an entry point Solution().method
-    code = compile(request["test"], "test.py", "exec", dont_inherit=True)
+    code = compile(test, "test.py", "exec", dont_inherit=True)
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     names = main.__dict__
     names.update(prelude_names, __builtins__=builtins)
-    for name in _names_used(code):
-        if name == root or not (name in names or hasattr(builtins, name)):
-            remote.bring(name, names)
+    for name in request["subjects"]:
+        names.pop(name, None)
+    own = request["names"]
+    if own is None:  # the test is too long to have been read before
+        own = [name for name in _names_used(code) if not (name in names or hasattr(builtins, name))]
+    wanted = [*own, *request["subjects"], *([root] if root else [])]
+    names.update(remote.bring(wanted, shows_output="stdout" in test, gives_input="stdin" in test or "input" in test))
+    of_program = names.get(root)
     exec(code, names)
     if remote.calls:
         return
     # HumanEval's own test defines `check` and leaves the call to the harness.
     if isinstance(names.get("check"), types.FunctionType) and entry:
-        remote.bring(root, names)
-        if root not in names:
+        if of_program is None:
             raise NameError(root)
-        names["check"](eval(entry, names))
+        names["check"](eval(entry, {**names, root: of_program}))
     else:
         _run_collected(list(names.items()))
 
 
+def _names_used(code: types.CodeType) -> set[str]:
+    nested = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*map(_names_used, nested))
+
+
 def _run_collected(names: list[tuple[str, Any]]) -> None:
-    """What unittest or pytest would find and run: test cases, and functions test_... without parameters."""
+    """Run what unittest or pytest would find: test cases, and functions test_... without parameters."""
     unittest = sys.modules.get("unittest")
     for name, value in names:
         if unittest and isinstance(value, type) and issubclass(value, unittest.TestCase):
@@ -129,160 +116,204 @@ def _run_collected(names: list[tuple[str, Any]]) -> None:
             value()
 
 
-def _names_used(code: types.CodeType) -> set[str]:
-    nested = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return set(code.co_names).union(*map(_names_used, nested))
+class Remote:
+    """This side's end of the channel. Threads of the test take turns on it.
 
+    `calls` counts the calls of the program's functions, `epoch` also what else may change its objects. `lost` and
+    `failed` count against the program, whatever the test's code makes of them.
+    """
 
-class _Remote:
-    """This side's end of the channel."""
-
-    def __init__(self) -> None:
+    def __init__(self, sees_changes: bool) -> None:
         self.calls = 0
-        self.took_part = False  # the program has given data for a name, or was asked for more
-        self.lost = False
-        self.unsendable = ""
-        self._kinds: dict[tuple[str, ...], type[Exception]] = {}
+        self.epoch = 0
+        self.lost = self.failed = False
+        self._sees_changes = sees_changes
+        self._turn = threading.RLock()
+        self._proxies = Proxies(self)
+        self._own: list[Any] = []  # the test's own objects that the program was given
+        self._stdout, self._input = sys.stdout, builtins.input
 
-    def bring(self, name: str, names: dict[str, Any]) -> None:
-        """Put what the program calls `name` among the test's names; nothing where it has no such name."""
-        answer = self._exchange({"op": "name", "name": name})
-        if "exception" in answer:
-            names[name] = self._exception_class(answer["exception"])
-        elif "missing" not in answer:
-            names[name] = value = self._value(answer)
-            self.took_part |= type(value) is not _Object
+    def bring(self, names: list[str], shows_output: bool, gives_input: bool) -> dict[str, Any]:
+        """Those of the names that the program defines, with what it has for them."""
+        request = {"op": "names", "names": names, "shows_output": shows_output, "gives_input": gives_input}
+        found = self._exchange(request).get("names")
+        if type(found) is not dict or not found.keys() <= set(names):
+            raise self._lose()
+        brought = {name: self._decode(value) for name, value in found.items()}
+        for name, value in brought.items():
+            self._proxies.name(name, value)
+        return brought
 
-    def ask(self, message: dict[str, Any], given: Any = None) -> Any:
-        self.took_part = True
-        answer = self._exchange(message)
-        if "raised" in answer:
-            raise _exception(self._exception_class(answer["raised"]), str(answer.get("message")))
-        value = self._value(answer)
-        if value is None and "changed" in answer:
-            _update(given, self._decode(answer["changed"]))
-        return value
+    def ask(self, op: str, **rest: Any) -> Any:
+        """The program's answer to one request. Raises what the program raises, as an exception of this side's own."""
+        with self._turn:
+            return self._decode(self._ask({"op": op, **rest}).get("value"))
+
+    def operate(self, op: str, name: str, *operands: Any) -> Any:
+        """As `ask`, for what takes several objects: an operator of the program's own class, say."""
+        return self.ask(op, name=name, args=self.encode(list(operands)))
+
+    def next(self, number: int, many: int, is_view: bool) -> tuple[list[Any], bool]:
+        """Up to `many` more items of an iterator, and whether it has ended. A view of an object changes nothing."""
+        with self._turn:
+            self.epoch += not is_view
+            answer = self._ask({"op": "next", "object": number, "many": many})
+            items = self._decode(answer.get("value"))
+        if type(items) is not list or not (items or "ended" in answer) or len(items) > many:
+            raise self._lose()
+        return items, "ended" in answer
 
     def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "") -> Any:
-        self.calls += 1
-        given = [list(args), kwargs]
-        try:
-            encoded_args, encoded_kwargs = (encode(part, _number) for part in given)
-        except Unsendable as error:
-            self.unsendable = _text(error)  # unittest takes any exception for a failure
-            raise
-        message = {"op": "call", "object": number, "method": method, "args": encoded_args, "kwargs": encoded_kwargs}
-        return self.ask(message, given)
+        """Call an object of the program's, or a method of it. What it changes in its arguments is changed here too."""
+        with self._turn:
+            self.calls += 1
+            self.epoch += 1
+            given = [list(args), kwargs]
+            message = {"object": number, "method": method, "args": self.encode(given[0]), "kwargs": self.encode(kwargs)}
+            answer = self._ask({"op": "call", **message})
+            value = self._decode(answer.get("value"))
+            if "changed" in answer and (value is None or self._sees_changes):
+                _updated(given, self._decode(answer["changed"]))
+            return value
+
+    def encode(self, value: Any) -> Any:
+        return encode(value, self._refer)
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        answer = self._exchange(message)
+        if "raised" in answer:
+            raise self._proxies.exception(answer["raised"], str(answer.get("message")), answer.get("object"))
+        if "value" not in answer:
+            raise self._lose()
+        return answer
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send one message and have its answer, whatever the program asks of the test's objects before."""
         try:
             send(CANDIDATE_FD, message)
-            return receive(CANDIDATE_FD)
+            while True:
+                answer = receive(CANDIDATE_FD)
+                if "callback" not in answer:
+                    break
+                send(CANDIDATE_FD, self._called_back(answer["callback"]))
         except ChannelClosed as error:
-            self.lost = True  # even where the test's code passes over the exception
-            raise ProgramEnded from error
+            raise self._lose() from error
+        printed = answer.get("printed")
+        if type(printed) is str and sys.stdout is not self._stdout:
+            sys.stdout.write(printed)
+        return answer
 
-    def _value(self, answer: dict[str, Any]) -> Any:
-        if "value" not in answer:
-            self.lost = True
-            raise ProgramEnded
-        return self._decode(answer["value"])
+    def _called_back(self, asked: Any) -> dict[str, Any]:
+        try:
+            if type(asked) is not dict or type(asked.get("test")) is not int or asked["test"] >= len(self._own):
+                raise ValueError("no object of the test's")
+            if asked["test"] < 0:
+                return {"value": self._input_for_program(asked.get("do") == "read")}
+            return {"value": self.encode(self._used(self._own[asked["test"]], asked))}
+        except AssertionError as error:
+            self.failed = True
+            return {"raised": "AssertionError", "message": str(error)}
+        except Exception as error:
+            return {"raised": type(error).__name__, "message": str(error)}
+
+    def _used(self, target: Any, asked: dict[str, Any]) -> Any:
+        """Do with an object of the test's what the program asks for. It gets at no frame, code or module from there."""
+        do = asked["do"]
+        if do == "call":
+            args, kwargs = self._decode(asked["args"]), self._decode(asked["kwargs"])
+            return target(*args, **kwargs)
+        if do in ("attribute", "set"):
+            name = asked["name"]
+            if not _is_open(target, name):
+                raise AttributeError(f"{type(target).__name__!r} object has no attribute {name!r}")
+            return getattr(target, name) if do == "attribute" else setattr(target, name, self._decode(asked["value"]))
+        if do == "next":
+            return list(itertools.islice(target, 1))
+        if do == "item":
+            return target[self._decode(asked["key"])]
+        return _VIEWS[do](target)
+
+    def _input_for_program(self, whole: bool) -> str:
+        if whole:
+            return sys.stdin.read() if sys.stdin is not sys.__stdin__ else ""
+        if builtins.input is not self._input:
+            return str(builtins.input()) + "\n"
+        return sys.stdin.readline() if sys.stdin is not sys.__stdin__ else ""
+
+    def _refer(self, value: Any) -> dict[str, Any]:
+        if type(value) is Proxy:
+            return {"object": value._number}
+        number = getattr(value, "_program_number", None)
+        if type(number) is int:  # a derived value, or an exception that the program has raised
+            return {"object": number}
+        place = _global_place(value)
+        if place:
+            return {"global": place}
+        for number, own in enumerate(self._own):
+            if own is value:
+                return {"test": number}
+        self._own.append(value)
+        return {"test": len(self._own) - 1}
 
     def _decode(self, message: Any) -> Any:
         try:
-            return decode(message, self._object)
+            return decode(message, self._find)
         except Exception as error:
-            self.lost = True
-            raise ProgramEnded from error
+            raise self._lose() from error
 
-    def _exception_class(self, kinds: Any) -> type[Exception]:
-        """A class of this side's own for a class of the program's: one can be expected, and told from another."""
-        named = type(kinds) is list and all(type(name) is str and name.isidentifier() for name in kinds)
-        if not named or not 0 < len(kinds) <= _MAX_KINDS:
-            self.lost = True
-            raise ProgramEnded
-        kind = _builtin_exception(kinds[-1])
-        for place in range(len(kinds) - 2, -1, -1):
-            kind = self._kinds.setdefault(tuple(kinds[place:]), type(kinds[place], (kind,), {}))
-        return kind
+    def _find(self, name: str, content: Any) -> Any:
+        if name == "test" and type(content) is int and 0 <= content < len(self._own):
+            return self._own[content]
+        return self._proxies.made(name, content)
 
-    def _object(self, number: Any) -> _Object:
-        if type(number) is not int:
-            raise ValueError("not an object's number")
-        return _Object(self, number)
+    def _lose(self) -> ProgramEnded:
+        self.lost = True  # even where the test's code passes over the exception
+        return ProgramEnded()
 
 
-def _refuse(*operands: object) -> Any:
-    raise NotPlainData
-
-
-def _ask(method: str) -> Any:
-    return lambda self, *args: self._remote.call(self._number, args, {}, method)
-
-
-class _Object:
-    """An object of the candidate's: may be called, listed, asked for attributes and items, but never judges itself.
-
-    Neither `in` nor arithmetic asks it: the expected value would go to the candidate, or the answer decide.
-    """
-
-    __slots__ = ("_remote", "_number")
-
-    def __init__(self, remote: _Remote, number: int) -> None:
-        object.__setattr__(self, "_remote", remote)
-        object.__setattr__(self, "_number", number)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._remote.call(self._number, args, kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._remote.ask({"op": "attribute", "object": self._number, "name": name})
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._remote.ask({"op": "list", "object": self._number}))
-
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
-    __hash__ = object.__hash__
-    __len__, __str__, __repr__, __next__ = map(_ask, ("__len__", "__str__", "__repr__", "__next__"))
-    __getitem__, __setitem__, __delitem__ = map(_ask, ("__getitem__", "__setitem__", "__delitem__"))
-    __setattr__ = _ask("__setattr__")
-
-
-def _number(value: Any) -> int:
-    if type(value) is _Object:
-        return value._number
-    raise Unsendable(f"the test calls the program with a {type(value).__name__}, which is not plain data")
-
-
-def _builtin_exception(name: str) -> type[Exception]:
-    """The builtin exception of that name. StopIteration would end the test's own loops early, as if passed."""
-    kind = getattr(builtins, name, None)
-    steers = (StopIteration, StopAsyncIteration, Warning)
-    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, steers):
-        return kind
-    return ProgramError
-
-
-def _exception(kind: type[Exception], message: str) -> Exception:
+def _global_place(value: Any) -> list[str] | None:
+    """Where the program finds the same function, class or module by itself; None for the test's own."""
+    if isinstance(value, types.ModuleType):
+        return None
+    if not isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return None
+    module, name = getattr(value, "__module__", None) or "builtins", getattr(value, "__qualname__", "")
+    if module in ("__main__", *_OURS) or "<" in name:
+        return None
     try:
-        return kind(message)
-    except TypeError:  # UnicodeDecodeError and the like want more
-        return ProgramError(f"{kind.__name__}: {message}")
+        found = operator.attrgetter(name)(importlib.import_module(module))
+    except (ImportError, AttributeError):
+        return None
+    return [module, name] if found is value else None
 
 
-def _update(given: Any, changed: Any) -> None:
-    """Make the test's own containers what the candidate's copies have become, after a call that returned None.
+_VIEWS: dict[str, Callable[[Any], Any]] = {"iterate": iter, "len": len, "bool": bool}
+_OURS = (__name__, Proxies.__module__, Proxy.__module__)
+_OPEN_STREAMS = {"read", "readline", "readlines", "write", "getvalue", "seek", "tell", "flush", "close"}
 
-    Where something was returned they stay as they were: `f(xs) == sorted(xs)` must not pass by emptying xs.
-    """
-    positional = zip(given[0], changed[0])  # noqa: B905 (the interpreter that runs this may be Python 3.9)
-    for mine, theirs in [*positional, *((given[1][key], changed[1].get(key)) for key in given[1])]:
-        if type(mine) is not type(theirs):
-            continue
-        if type(mine) is list:
-            mine[:] = theirs
-        elif type(mine) in (dict, set):
-            mine.clear()
-            mine.update(theirs)
+
+def _is_open(target: Any, name: Any) -> bool:
+    """Whether the program may use this attribute: of the test's own instances, and of streams in memory."""
+    kind = type(target)
+    if type(name) is not str or name.startswith("_") or isinstance(target, type):
+        return False
+    return kind.__module__ == "__main__" or (kind.__module__ == "_io" and name in _OPEN_STREAMS)
+
+
+def _updated(mine: Any, theirs: Any) -> Any:
+    """What `theirs` is, in the test's own containers where these have the same type, which are changed in place."""
+    if type(mine) is not type(theirs) or not isinstance(mine, (list, dict, set, bytearray, deque)):
+        return theirs
+    if isinstance(mine, list):
+        mine[:] = [_updated(*both) for both in zip(mine, theirs)] + theirs[len(mine) :]  # noqa: B905 (Python 3.9)
+    elif isinstance(mine, dict):
+        kept = {key: _updated(mine[key], new) if key in mine else new for key, new in theirs.items()}
+        mine.clear()
+        mine.update(kept)
+    elif isinstance(mine, set):
+        mine.clear()
+        mine.update(theirs)
+    else:
+        mine.clear()
+        mine.extend(theirs)
+    return mine

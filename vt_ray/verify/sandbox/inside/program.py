@@ -1,9 +1,10 @@
-"""What happens in the process of one test: the program runs as `__main__`, or has its function called.
+"""The process of one test: a program runs as a script, or is loaded as a module and has its function called.
 
     request --run_stdio--> stdout, exit code          request --run_call--> result on descriptor 0, exit code
 
-Nothing in here knows what is expected, so that a program which takes it apart, and it can, learns and gains
-nothing. Descriptors 0, 1 and 2 are all it has.
+A script's `__name__` is "__main__". A loaded module's is not, so that a `__main__` guard does not run, as in an import.
+Nothing in this module knows what is expected: a program that takes the module apart, which it can, learns nothing.
+Descriptors 0, 1 and 2 are all that the process has.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import _thread
 import atexit
 import builtins
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -25,9 +27,19 @@ from typing import Any
 from vt_ray.verify.sandbox.inside.plain import plain
 
 CHANNEL_FD = 0
+MODULE_NAME = "main"
+_M_ARENA_MAX = -8
 _MAX_STACK_BYTES = 128 << 20
 
-# What LeetCode-style programs rely on without importing it.
+# Programs print and read integers of any length. The broker's children inherit the setting; Python 3.9 may lack it.
+if hasattr(sys, "set_int_max_str_digits"):
+    sys.set_int_max_str_digits(0)
+
+# glibc's own heap for each thread would take 64 MiB of the memory limit. Another C library may have no such setting.
+with contextlib.suppress(AttributeError):
+    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+# Names that LeetCode-style programs rely on without importing them.
 PRELUDE = """
 from typing import *
 from collections import *
@@ -41,7 +53,7 @@ from math import lcm, log, log10, log2, pi, prod, sin, sqrt
 from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 """
 prelude_names: dict[str, Any] = {}
-exec(PRELUDE, prelude_names)  # once, in the broker: a forked child has it for nothing
+exec(PRELUDE, prelude_names)  # once, in the broker: each child has a copy at no cost
 prelude_names.pop("__builtins__")
 
 # Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each
@@ -72,27 +84,57 @@ _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
 
 def run_stdio(source: str) -> int:
     """Run the program with its input on descriptor 0. Its exit code."""
-    return run_as_main(lambda names: execute(source, names))
+    return run_as("__main__", lambda names: execute(source, names))
 
 
 def run_call(request_text: str) -> int:
-    """Run the program, call its function, and write the result, as JSON, to the channel. Its exit code."""
+    """Load the program, call its function, and write the result, as JSON, to the channel. Its exit code."""
     request = json.loads(request_text)
     source, owner, name = request.pop("program"), request.get("class"), request["function"]
 
     def call(names: dict[str, Any]) -> None:
         arguments = json.loads(request["args"])
-        names.update(prelude_names)
-        execute(source, names)
+        load(source, names)
         function = getattr(names[owner](), name) if owner else names[name]
         write_all(CHANNEL_FD, _encode(plain(function(*arguments))).encode())
 
-    # Descriptor 0 is the channel, at its end from the start: a program that reads finds no input.
-    sys.stdin = io.StringIO()
-    return run_as_main(call)
+    return run_as(MODULE_NAME, call)
+
+
+def load(source: str, names: dict[str, Any]) -> None:
+    """Run the program as an imported module: with the prelude behind its own names, and with no input.
+
+    A program that fails because it reads its input while it is loaded keeps the functions that it has defined by then.
+    """
+    builtins.__dict__.update(prelude_names)  # not among `names`, which hold only what the program itself defines
+    sys.stdin = stdin = _NoInput()
+    try:
+        execute(source, names)
+    except Exception:
+        if not stdin.was_read:
+            raise
+
+
+class _NoInput(io.StringIO):
+    """A standard input that is at its end, and notes that it was read."""
+
+    was_read = False
+
+    def readline(self, *args: Any) -> str:  # type: ignore[override]
+        self.was_read = True
+        return super().readline(*args)
+
+    def read(self, *args: Any) -> str:
+        self.was_read = True
+        return super().read(*args)
+
+    def __next__(self) -> str:  # type: ignore[override]
+        self.was_read = True
+        return super().__next__()
 
 
 def execute(source: str, names: dict[str, Any]) -> None:
+    """Compile and run the program's text with `names` as its globals."""
     if "random" in source:
         random.seed()  # all programs begin as copies of one process
     exec(compile(source, "main.py", "exec", dont_inherit=True), names)
@@ -103,11 +145,11 @@ def write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def run_as_main(body: Callable[[dict[str, Any]], None]) -> int:
-    """Call `body` with the names of a fresh `__main__` module, and end as the interpreter would. The exit code."""
-    main = types.ModuleType("__main__")
+def run_as(module_name: str, body: Callable[[dict[str, Any]], None]) -> int:
+    """Call `body` with the globals of a fresh module, and end as the interpreter would. The exit code."""
+    main = types.ModuleType(module_name)
     main.__dict__.update(__builtins__=builtins, __file__="main.py")
-    sys.modules["__main__"] = main
+    sys.modules["__main__"] = sys.modules[module_name] = main
     sys.argv = ["main.py"]
     builtins.exit = builtins.quit = _exit  # type: ignore[assignment]  # -S leaves them out
     threading.stack_size = _stack_size
@@ -123,7 +165,7 @@ def run_as_main(body: Callable[[dict[str, Any]], None]) -> int:
 
 
 def _finished(code: int, names: dict[str, Any]) -> int:
-    """What the interpreter does at its end: waits for threads, runs atexit, flushes, lets go of objects."""
+    """Do what the interpreter does at its end: wait for threads, run atexit, flush, let go of objects."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -135,6 +177,7 @@ def _finished(code: int, names: dict[str, Any]) -> int:
             names[name] = None  # a file that the program has opened itself is flushed by this
         for stream in (sys.__stdout__, sys.stdout, sys.stderr):
             _flush(stream)
+        ctypes.CDLL(None).fflush(None)  # a program may have printed through the C library, which has its own buffer
     return code
 
 
