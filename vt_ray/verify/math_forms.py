@@ -9,13 +9,34 @@ that the shape is read first, and algebra only ever sees the plain expressions i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-_GREEK = r"\\(?!pi(?![A-Za-z])|infty|emptyset|frac|sqrt|text)[A-Za-z]+"
-_NAME = re.compile(
-    rf"(?:[A-Za-z]|{_GREEK}|\\(?:text|mathrm|operatorname)\{{[A-Za-z ]+\}}|m?\\angle ?[A-Z]+|[A-Z][A-Z]+)"
-    r"(?:_(?:\w|\{\w+\}))?'*(?:\^\{-1\})?(?:\([a-z0-9](?:,[a-z0-9])*\))?"
+_GREEK_LETTERS = """alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho
+sigma tau upsilon phi varphi chi psi omega Gamma Delta Lambda Xi Pi Sigma Phi Theta Psi Omega ell hbar"""
+_GREEK = rf"\\(?:{'|'.join(_GREEK_LETTERS.split())})(?![A-Za-z])"
+_ACCENTS = "vec hat bar tilde dot ddot overline widehat mathcal mathbb mathfrak mathscr mathrm"
+_ACCENTED = rf"\\(?:{'|'.join(_ACCENTS.split())})\{{?(?:[A-Za-z]|{_GREEK})\}}?"
+# Words that say something of the value, other than its name: "not = 5" is not 5.
+_NO_NAME = re.compile(
+    r"\b(?:not|no|never|nor|neither|isn|doesn|half|twice|double|triple|square|cube|root|inverse|reciprocal|negative|minus|plus"
+    r"|less|more|least|most|over|under|below|above|between|except|wrong|incorrect|false)\b",
+    re.IGNORECASE,
 )
+_AROUND_NAMES = re.compile(r"\\triangle|\\angle|[(){}_,' ]")  # \text{Var}(X), x_{\text{max}}
+_NAME = re.compile(
+    rf"(?:[A-Za-z]|{_GREEK}|{_ACCENTED}|\\(?:gcd|lcm)|\\operatorname\{{[A-Za-z]+\}}|m?\\angle ?[A-Z]+|[A-Z][A-Z]+)"
+    r"(?:_(?:\w|\{(?:\w|\\(?:max|min)|[-+,]|\\(?:text|mathrm)\{[A-Za-z]+\})+\}|\\(?:max|min)))?'*(?:\^\{-1\})?"
+    r"(?:\([a-z0-9](?:,[a-z0-9])*\))?"
+)
+# A function at a number, f(-1) or f(\frac{1}{2}); but x(10) may be a product.
+_AT = r"[fghpqFGHPQRSTVN](?:_\{?\w\}?)?'*(?:\^\{\(?\w\)?\})?\((?:[-+/^.,\d{}]|\\(?:frac|sqrt|pi)(?![A-Za-z]))+\)"
+_OF_A_CAPITAL = r"\\operatorname\{[A-Za-z]+\}\(?[A-Z]\)?"  # the rank or the trace of A
+# The probability or the expectation of an event, which is written with a capital or in words.
+_CHANCE = r"(?:\\?Pr|P|E|Var|Cov|[nN]|\\(?:mathbb|mathrm)\{(?:P|E|Pr|Var|Cov)\})"
+_EVENT = rf"{_CHANCE}(?:_\{{?\w\}}?)?[(\[](?=.*[A-Z])[^()\[\]]*[)\]]"
+_EXTREME = r"\\(?:max|min|sup|inf|deg|dim|det)(?:_\{[^{}]*\})? ?[A-Za-z(){}]*"
+_SIZE = rf"\|(?:[A-Z][A-Z]?|[zw]|{_ACCENTED})(?:_\{{\w\}})?\||\\?\#[A-Z]|\\\|[^|=]*\\\|"
+_VALUE_NAME = re.compile(f"{_AT}|{_OF_A_CAPITAL}|{_EVENT}|{_EXTREME}|{_SIZE}")
 _AT_A_NUMBER = re.compile(r"\(.*\d.*\)")
 
 
@@ -28,9 +49,13 @@ class Expression:
 
 @dataclass(frozen=True)
 class Words:
-    """Something said in words, in capitals, or written with colons: equal to the same words only."""
+    """Something said in words, in capitals, or written with colons: equal to the same words only.
+
+    `any_case`: these are surely words, so that capitals make no difference, as they do between ABC and abc.
+    """
 
     words: str
+    any_case: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -93,10 +118,23 @@ Form = Expression | Words | Quantity | Based | Residue | Sequence | Union | Matr
 def is_name(form: Form) -> bool:
     r"""Whether this can stand to the left of `=` as a name: `x`, `f(x)`, `\theta`, `x_1`, "Area"."""
     if isinstance(form, Words):
-        return form.words.isalpha() or form.words.startswith("\\")  # \angle ABC
-    if isinstance(form, Sequence):  # (x, y) = (1, 2)
-        return form.brackets == "()" and all(is_name(item) for item in form.items)
+        letters = _AROUND_NAMES.sub("", form.words).isalpha() or form.words.startswith("\\")  # \angle ABC
+        return letters and _NO_NAME.search(form.words) is None
+    if isinstance(form, Sequence):  # (x, y) = (1, 2), a : b = 3 : 2
+        return form.brackets in ("()", ":") and all(is_name(item) for item in form.items)
     return isinstance(form, Expression) and _NAME.fullmatch(form.latex) is not None
+
+
+def names_a_value(form: Form) -> bool:
+    """Whether this is a name, or what has a value: `f(10)`, `P(A)`, `E[X]`, `|S|`, the area `[ABC]`, `x_{max}`.
+
+    Not |x|, nor a product like x(10): |x| = 5 does not say that x is 5.
+    """
+    if isinstance(form, Sequence) and form.brackets == "[]" and len(form.items) == 1:
+        inner = form.items[0]
+        text = inner.words if isinstance(inner, Words) else getattr(inner, "latex", "")
+        return len(text) >= 3 and text.lstrip("\\triangle").isupper()
+    return is_name(form) or (isinstance(form, Expression) and _VALUE_NAME.fullmatch(form.latex) is not None)
 
 
 def name_of(form: Form) -> str:

@@ -29,8 +29,10 @@ from vt_ray.verify.math_forms import (
     Words,
     is_name,
     name_of,
+    names_a_value,
 )
 from vt_ray.verify.math_inequalities import FLIPPED
+from vt_ray.verify.math_names import in_order_of_names, names_roots, tuple_in_order_of_names, with_constant_of
 from vt_ray.verify.math_reader import parse_form
 from vt_ray.verify.math_regions import as_region, same_region
 
@@ -89,7 +91,7 @@ def same_form(gold: Form, answer: Form, algebra: Algebra) -> bool:
 
 def _same_expression(gold: str, answer: str, algebra: Algebra) -> bool:
     exact = exact_verdict(gold, answer)
-    return exact if exact is not None else algebra.same_value(gold, answer)
+    return exact if exact is not None else algebra.same_value(gold, with_constant_of(gold, answer))
 
 
 def _same_words(gold: Form, answer: Form) -> bool:
@@ -97,6 +99,8 @@ def _same_words(gold: Form, answer: Form) -> bool:
     if isinstance(gold, Based) or isinstance(answer, Based):
         return False
     said = [form.words if isinstance(form, Words) else getattr(form, "latex", None) for form in (gold, answer)]
+    if any(isinstance(form, Words) and form.any_case for form in (gold, answer)):
+        said = [words and words.casefold() for words in said]
     return said[0] is not None and said[0] == said[1]
 
 
@@ -148,9 +152,13 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
         shapes_agree = [len(row) for row in gold.rows] == [len(row) for row in answer.rows]
         return shapes_agree and all(_ordered(g, a, algebra) for g, a in zip(gold.rows, answer.rows, strict=True))
     gold, answer = _as_sequence(gold), _as_sequence(answer)
+    if gold.brackets == "()" and answer.brackets == "{}" and len(answer.items) == 1:
+        return same_form(gold, answer.items[0], algebra)  # the set of one point
+    if _names_each(gold) != _names_each(answer):
+        gold, answer = in_order_of_names(gold), in_order_of_names(answer)
     kinds = {gold.brackets, answer.brackets}
-    if kinds == {""} and _names_each(gold) != _names_each(answer):  # x = 1, y = 2 is not "2, 1"
-        return _ordered(gold.items, answer.items, algebra)
+    if kinds == {""} and _names_each(gold) != _names_each(answer) and not names_roots(answer):
+        return _ordered(gold.items, answer.items, algebra)  # x = 1, y = 2 is not "2, 1"
     if kinds == {"", "[]"} and len(gold.items) == 2:  # an interval's brackets are its meaning
         return False
     if kinds <= {"", "{}"}:
@@ -194,7 +202,7 @@ def _unordered(gold: tuple[Form, ...], answer: tuple[Form, ...], algebra: Algebr
 
 def _same_relation(gold: Form, answer: Form, algebra: Algebra) -> bool:
     if not isinstance(gold, Relation):
-        return isinstance(answer, Relation) and _chain_has_value(answer, gold, algebra)
+        return isinstance(answer, Relation) and _chain_has_value(tuple_in_order_of_names(answer), gold, algebra)
     gold_names, gold_values = _names_and_values(gold)
     if not isinstance(answer, Relation):
         if not gold_names:  # 0.56 = 56\%
@@ -214,7 +222,7 @@ def _names_and_values(relation: Relation) -> tuple[set[str], tuple[Form, ...]]:
     if len(parts) == 2 and is_name(parts[1]) and not is_name(parts[0]):
         parts = parts[::-1]
     count = 0
-    while count < len(parts) - 1 and is_name(parts[count]):
+    while count < len(parts) - 1 and names_a_value(parts[count]):
         count += 1
     return {name_of(part) for part in parts[:count]}, parts[count:]
 

@@ -1,4 +1,4 @@
-r"""Inequalities that belong together: `x > 1 and x \le 2` is `1 < x \le 2`, `\mathbb{R} \setminus \{2\}` two rays.
+r"""Inequalities that belong together: `x > 1 and x \le 2` is `1 < x \le 2`.
 
 Pure. `and` means both. A comma means both where that is possible at all (x > 1, x < 2), else either (x < 1,
 x > 2), as people write it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from vt_ray.verify.math_answer import exact_number
-from vt_ray.verify.math_forms import Expression, Form, Relation, Sequence, Union, is_name
+from vt_ray.verify.math_forms import Expression, Form, Relation, Sequence, is_name
 
 INFINITY = Expression(r"\infty")
 MINUS_INFINITY = Expression(r"-\infty")
@@ -47,15 +47,3 @@ def _possible(low: Form, high: Form) -> bool:
 
 def _number(form: Form) -> Fraction | None:
     return exact_number(form.latex) if isinstance(form, Expression) else None
-
-
-def all_but(points: Form) -> Union | None:
-    """The real line without the points of a finite set, where these can be put in order."""
-    if not isinstance(points, Sequence) or points.brackets != "{}" or not points.items:
-        return None
-    numbers = [_number(point) for point in points.items]
-    if len(numbers) > 1 and None in numbers:
-        return None
-    order = sorted(range(len(numbers)), key=lambda place: numbers[place] or 0)
-    ends = [MINUS_INFINITY, *(points.items[place] for place in order), INFINITY]
-    return Union(tuple(Sequence("()", pair) for pair in zip(ends, ends[1:], strict=False)))

@@ -18,9 +18,10 @@ from vt_ray.verify.latex_text import peel
 _MISREAD = re.compile(
     r"(?<![A-Za-z'])'"  # 7'
     r"|(?<![_\d])\d+\s*_"  # 12_3
-    r"|\\[lcv]?dots"
-    r"|\\(?:[hv]?phantom|[hv]space|hskip|kern|boxed|approx)(?![A-Za-z])"
+    r"|\\[lcv]?dots|\.\."
+    r"|\\(?:[hv]?phantom|[hv]space|hskip|kern|boxed|approx|not|neg|lnot)(?![A-Za-z])"
     r'|"|\.\d*\.|!!|\d\s*\{\d'
+    r"|\|\s*_"  # 2x+1 at x = 3
 )
 # What a sign of degrees or percent belongs to: in 32x^\\circ+80 to x alone.
 _ATOM = r"(\d+(?:\.\d+)?|\.\d+|\([^()]*\)|(?<![A-Za-z\\])[A-Za-z]|\\(?:alpha|beta|gamma|theta|phi)(?![A-Za-z]))"
@@ -36,6 +37,7 @@ _REWRITES = tuple(
         (r"(\\binom\{[^{}]*\}\{[^{}]*\})\s*(?=\d|\\(?:binom|frac))", r"\1\\cdot "),
         (r"(?<![A-Za-z\\])I(?![A-Za-z])", "J_{upper}"),
         (r"'", "_{prime}"),
+        (r"\^\s*\{?\s*T\s*\}?(?![A-Za-z])", "^{(T)}"),  # a power, where the parser sees a transposed matrix
     )
 )
 

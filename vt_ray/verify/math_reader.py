@@ -14,7 +14,6 @@ from vt_ray.verify.math_forms import (
     Based,
     Expression,
     Form,
-    Matrix,
     Quantity,
     Relation,
     Residue,
@@ -23,17 +22,19 @@ from vt_ray.verify.math_forms import (
     Words,
     is_name,
 )
-from vt_ray.verify.math_inequalities import all_but, joined_inequalities
+from vt_ray.verify.math_inequalities import joined_inequalities
+from vt_ray.verify.math_sets import but_for_points, without
+from vt_ray.verify.math_tables import read_table
 from vt_ray.verify.math_units import split_unit
-from vt_ray.verify.math_words import plain_words, spoken_number
+from vt_ray.verify.math_words import case_is_meaningless, plain_words, spoken_number
 
 _MAX_DEPTH = 12
 
 _UNION = re.compile(r"\\cup(?![A-Za-z])")
 _COMMA = re.compile(
-    r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\text\{\s*[,;]?\s*(?:and|or)?\s*\}|\\(?:lor|vee|land|wedge)(?![A-Za-z])"
+    r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\text\{\s*[,;]?\s*(?:and|or)?\s*\}|\\(?:lor|vee|land|wedge)(?![A-Za-z])|\\&"
 )
-_AND = re.compile(r"and|\\land|\\wedge")
+_AND = re.compile(r"and|\\land|\\wedge|&")
 _OR = re.compile(r"or|\\vee")
 _CUT_OFF = re.compile(r"^(?:and|or)(?![A-Za-z])|(?<![A-Za-z])(?:and|or)$")  # "4 or" names no second value
 _ONE_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
@@ -44,8 +45,10 @@ _NOUN_AND = re.compile(r"(\\(?:text|mathrm)\{[^{}]*[A-Za-z])(?:,\s*|\s)(and|or)\
 _THOUSANDS = re.compile(r"([^\d,(\[{]*)(\d{1,3}(?:,\d{3})+)(?!\d)([^,]*)")
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|=|<|>")
 _MODULUS = re.compile(r"^(.*?)\(?\s*\\(?:pmod|bmod|mod|pod)(?![A-Za-z])(.*)$|^(.*?)\(\s*mod\s+(.*)\)$", re.DOTALL)
-_MATRIX = re.compile(r"\\begin\{([pb]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
-_BASED = re.compile(r"(-?)([0-9A-Z]+(?:\.[0-9A-Z]+)?)_\{?\(?([a-z]+|\d{1,2})\)?\}?", re.IGNORECASE)
+_BASED = re.compile(
+    r"(-?)(\()?([0-9A-Z]+?(?:\.[0-9A-Z]+?)?)(?(2)\))(?:_\{?\(?(?:base)?|\(?(?:in)?base)([a-z]+|\d{1,2})\)?\}?",
+    re.IGNORECASE,
+)
 _PREFIXED = re.compile(r"0([bxo])([0-9A-F]+)", re.IGNORECASE)
 _PREFIXES = {"b": 2, "o": 8, "x": 16}
 # Points in order: the angle ABC is not BAC, as a product of A, B and C would be.
@@ -54,16 +57,26 @@ _GEOMETRIC = re.compile(
 )
 _TEXT_WRAP = re.compile(r"\\(?:text|mathrm)\{([^{}]*)\}")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*(?:\\text\{\s*)?([ap])\.?\s?m\.?\}?)?", re.IGNORECASE)
-_ANNOUNCED = re.compile(
-    r"\\text\{\s*(?:the |my |final |correct )*answer(?: is)?\s*[:=]?\s*\}[:=]?\s*(?=\S)", re.IGNORECASE
-)
-_LEADING_SIGN = re.compile(r"^\s*(?:=|\\approx(?![A-Za-z]))\s*(?=\S)")
+_ANSWER = r"(?:(?:the|my|final|correct) )*ans(?:wer)?\.?(?: is)?"
+_ANNOUNCED = re.compile(rf"\\text\{{\s*{_ANSWER}\s*[:=]?\s*\}}[:=]?\s*(?=\S)|^{_ANSWER}\s*[:=]\s*(?=\S)", re.IGNORECASE)
+_LEADING_SIGN = re.compile(r"^\s*(?:=|\\(?:approx|Rightarrow|Longrightarrow|implies|therefore)(?![A-Za-z]))\s*(?=\S)")
+_REASON = re.compile(r"\s*\(?\s*\\text\{\s*\(?(?:since|because)(?![A-Za-z])(?:(?!or)[^,;])*$")
 _NUMBER_SET = re.compile(r"\\mathbb\{?[A-Z]\}?(?:\^\{?[+*\d]\}?)?")
-_WITHOUT = re.compile(r"\\mathbb\{R\}\s*(?:\\setminus|\\backslash|-)(?![A-Za-z])\s*(\\\{.*\\\})", re.DOTALL)
 _OPERATOR = re.compile(r"[-+*/<>=]|\\(?:le|ge|ne|times|div|cdot|cup|cap|in|subset|approx) ?")  # as a whole answer
+_WITHOUT = re.compile(r"\\(?:setminus|smallsetminus|backslash)(?![A-Za-z])|[-\\](?=\s*\\\{)")
 _NO_BRACES = str.maketrans("", "", "{} ")
 _NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
-_ALL_REALS = re.compile(r"(?:x is )?(?:all|any|every) reals?(?: numbers?)?")
+_ALL_REALS = re.compile(
+    r"(?:x is )?(?:all|any|every) (real|positive|negative|non-?positive|non-?negative)(?: real)?s?(?: numbers?)?"
+)
+_REALS = {
+    "real": r"(-\infty,\infty)", "positive": r"(0,\infty)", "negative": r"(-\infty,0)",
+    "nonnegative": r"[0,\infty)", "nonpositive": r"(-\infty,0]",
+}  # fmt: skip
+_REALS_BEYOND = re.compile(
+    r"(?:all|any|every) (?:reals?|real numbers?) (greater|larger|less|smaller) than (or equal to )?(\S+)"
+)
+_NAMED_POINT = re.compile(r"[A-Z](?:_\{?\w\}?)?\s*(\((?=.*\d)[^A-Za-z()]*,[^A-Za-z()]*\))")
 _BRACKETS = (("(", ")"), ("[", "]"), ("(", "]"), ("[", ")"))
 _INTERVAL_GOLD = {r"\mathbb{R}": r"(-\infty,\infty)"}
 
@@ -75,7 +88,9 @@ def parse_form(latex: str) -> Form:
 
 def _parse(text: str, depth: int) -> Form:
     text = _ANNOUNCED.sub("", normalise(text) if depth else text, count=1)
-    text = _LEADING_SIGN.sub("", text, count=1)
+    if (begun := _LEADING_SIGN.match(text)) is not None:
+        text = normalise(text[begun.end() :])
+    text = _REASON.sub("", text)
     compact = squash(text)
     if depth > _MAX_DEPTH:
         return Expression(compact)
@@ -85,12 +100,13 @@ def _parse(text: str, depth: int) -> Form:
     for parse in (
         _clock,
         _modulus,
+        _table,
         _list,
-        _ratio,
         _relation,
+        _ratio,
         _union,
+        _difference,
         _bracketed,
-        _matrix,
         _based,
         _quantity,
         _words,
@@ -113,14 +129,18 @@ def _clock(text: str, depth: int) -> Form | None:
 def _words(text: str, depth: int) -> Form | None:
     if _NUMBER_SET.fullmatch(text) or _GEOMETRIC.fullmatch(text) or _OPERATOR.fullmatch(text):
         return Words(squash(text).translate(_NO_BRACES))
+    if (beyond := _REALS_BEYOND.fullmatch(_TEXT_WRAP.sub(r"\1", text))) is not None:
+        return _parse(
+            f"x {'>' if beyond[1] in ('greater', 'larger') else '<'}{'=' if beyond[2] else ''} {beyond[3]}", depth
+        )
     words = plain_words(text)
     if words is None:
         return None
     if _NO_SOLUTION.fullmatch(words):
         return Sequence("{}", ())
-    if _ALL_REALS.fullmatch(words):
-        return _parse(r"\mathbb{R}", depth)
-    return Words(words) if not words.lstrip("-").isdigit() else Expression(words)
+    if (reals := _ALL_REALS.fullmatch(words)) is not None:
+        return _parse(_REALS[reals[1].replace("-", "")], depth)
+    return Words(words, case_is_meaningless(text)) if not words.lstrip("-").isdigit() else Expression(words)
 
 
 def _modulus(text: str, depth: int) -> Form | None:
@@ -145,11 +165,15 @@ def _list(text: str, depth: int) -> Form | None:
     first = items[0]
     one_name = isinstance(first, Relation) and first.signs == ("=",) and is_name(first.parts[0])
     if isinstance(first, Relation) and one_name and not any(isinstance(item, Relation) for item in items[1:]):
-        return Relation((first.parts[0], Sequence("", (first.parts[1], *items[1:]))), ("=",))  # n = 2, 3, 4
+        values = (one for item in (first.parts[1], *items[1:]) for one in _alternatives(item))
+        return Relation((first.parts[0], Sequence("", tuple(values))), ("=",))  # n = 2, 3, 4
+    if isinstance(first, Relation) and first.signs == (r"\ne",) and not any(isinstance(i, Relation) for i in items[1:]):
+        items = (first, *(Relation((first.parts[0], item), first.signs) for item in items[1:]))  # x \ne 1, 2
     joined = Sequence("", tuple(one for item in items for one in _alternatives(item)))
     if any(_OR.search(separator) for separator in found):
         return joined
-    return joined_inequalities(joined, any(_AND.search(separator) for separator in found)) or joined
+    conjunction = any(_AND.search(separator) for separator in found)
+    return joined_inequalities(joined, conjunction) or but_for_points(joined, conjunction) or joined
 
 
 def _alternatives(item: Form) -> tuple[Form, ...]:
@@ -183,11 +207,18 @@ def _union(text: str, depth: int) -> Form | None:
     return Union(parts)
 
 
+def _difference(text: str, depth: int) -> Form | None:
+    pieces, found = split_top(text, _WITHOUT)
+    if len(found) != 1 or not all(pieces):
+        return None
+    return without(_parse(pieces[0], depth), _parse(pieces[1], depth))
+
+
 def _bracketed(text: str, depth: int) -> Form | None:
     if text in _INTERVAL_GOLD:
         text = _INTERVAL_GOLD[text]
-    if (without := _WITHOUT.fullmatch(text)) is not None:
-        return all_but(_parse(without[1], depth))
+    if (point := _NAMED_POINT.fullmatch(text)) is not None:
+        text = point[1]
     if text == r"\emptyset":
         return Sequence("{}", ())
     inside = enclosed(text, r"\{", r"\}")
@@ -198,11 +229,13 @@ def _bracketed(text: str, depth: int) -> Form | None:
         if inside is None:
             continue
         pieces, found = split_top(inside, re.compile("[,;]"))
+        if found and opening + closing == "()" and (both := _signs(text, depth)) is not None:
+            return both  # (1, \pm 2) is two points
         if found and all(pieces):
             return Sequence(opening + closing, tuple(_parse(piece, depth) for piece in pieces))
         if opening + closing == "()" and inside:
             return _parse(inside, depth)
-        if (matrix := _matrix(inside, depth)) is not None:
+        if (matrix := _table(inside, depth)) is not None:
             return matrix
         return Sequence("[]", (_parse(inside, depth),)) if opening + closing == "[]" and inside else None
     return None
@@ -215,7 +248,8 @@ def _set(inside: str, depth: int) -> Form:
     if len(builder) == 2 and found:
         return _described(builder[0], builder[1], depth)
     pieces, _ = split_top(inside, re.compile("[,;]"))
-    return Sequence("{}", tuple(_parse(piece, depth) for piece in pieces if piece))
+    items = (_parse(piece, depth) for piece in pieces if piece)
+    return Sequence("{}", tuple(one for item in items for one in _alternatives(item)))
 
 
 def _described(member: str, condition: str, depth: int) -> Form:
@@ -228,12 +262,8 @@ def _described(member: str, condition: str, depth: int) -> Form:
     return Sequence("{:}", (element, _parse(condition, depth)))
 
 
-def _matrix(text: str, depth: int) -> Form | None:
-    match = _MATRIX.fullmatch(text)
-    if match is None or r"\begin" in match[2]:
-        return None
-    rows = [row for row in match[2].split(r"\\") if row.strip()]
-    return Matrix(tuple(tuple(_parse(entry.strip(), depth) for entry in row.split("&")) for row in rows))
+def _table(text: str, depth: int) -> Form | None:
+    return read_table(text, lambda part: _parse(part, depth))
 
 
 def _based(text: str, depth: int) -> Form | None:
@@ -243,7 +273,7 @@ def _based(text: str, depth: int) -> Form | None:
     match = _BASED.fullmatch(bare)
     if match is None:
         return None
-    sign, digits, name = match[1], match[2].upper(), match[3]
+    sign, digits, name = match[1], match[3].upper(), match[4]
     base = int(name) if name.isdigit() else spoken_number(name) or 0
     if not 2 <= base <= 36 or not all(int(digit, 36) < base for digit in digits if digit != "."):
         return None

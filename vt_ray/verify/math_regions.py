@@ -2,14 +2,20 @@ r"""Parts of the real line: `x \ge 0`, `[0, \infty)`, `x < -1 or x > 1`, as unio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from vt_ray.verify.math_forms import Expression, Form, Relation, Sequence, Union, is_name, name_of
-from vt_ray.verify.math_inequalities import FLIPPED, INFINITY, MINUS_INFINITY, all_but, bound
+from vt_ray.verify.math_inequalities import FLIPPED, INFINITY, MINUS_INFINITY, bound
+from vt_ray.verify.math_sets import REAL_LINE, without
 
 _UPPER = {"<": ")", r"\le": "]"}
 _LOWER = {"<": "(", r"\le": "["}
+
+
+# |x| or |x - 3|
+_ABSOLUTE = re.compile(r"\|([a-z])(?:([-+])([^|A-Za-z]+))?\|")
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ def _joined(regions: list[Region | None]) -> Region | None:
 
 
 def _inequality(relation: Relation) -> Region | None:
+    if (around := _distance(relation)) is not None:
+        return around
     one_sided = bound(relation)
     if one_sided is not None:
         name, sign, value = one_sided
@@ -97,7 +105,7 @@ def _inequality(relation: Relation) -> Region | None:
         return Region(name_of(name), (interval,), True)
     parts, signs = relation.parts, relation.signs
     if signs == (r"\ne",) and is_name(parts[0]) and not is_name(parts[1]):
-        rays = all_but(Sequence("{}", (parts[1],)))
+        rays = without(REAL_LINE, Sequence("{}", (parts[1],)))
         region = as_region(rays) if rays is not None else None
         return region and Region(name_of(parts[0]), region.intervals, True)
     if all(sign in (">", r"\ge") for sign in signs):  # read from right to left
@@ -105,3 +113,36 @@ def _inequality(relation: Relation) -> Region | None:
     if len(parts) != 3 or not all(sign in _UPPER for sign in signs) or not is_name(parts[1]):
         return None
     return Region(name_of(parts[1]), (Interval(parts[0], parts[2], _LOWER[signs[0]] + _UPPER[signs[1]]),), True)
+
+
+def _distance(relation: Relation) -> Region | None:
+    r"""|x - a| < b as (a - b, a + b), |x - a| > b as two rays. None unless b is a number without a minus sign."""
+    parts, signs = relation.parts, relation.signs
+    if len(parts) == 2 and signs[0] in FLIPPED and isinstance(parts[1], Expression) and "|" in parts[1].latex:
+        parts, signs = parts[::-1], (FLIPPED[signs[0]],)
+    left, right = parts[0], parts[-1]
+    if (
+        len(parts) != 2
+        or signs[0] not in FLIPPED
+        or not isinstance(left, Expression)
+        or not isinstance(right, Expression)
+    ):
+        return None
+    absolute = _ABSOLUTE.fullmatch(left.latex)
+    if absolute is None or right.latex.startswith("-"):
+        return None
+    low, high = _shifted("-", right.latex, absolute), _shifted("", right.latex, absolute)
+    if signs[0] in _UPPER:
+        interval = Interval(low, high, _LOWER[signs[0]] + _UPPER[signs[0]])
+        return Region(absolute[1], (interval,), True)
+    sign = FLIPPED[signs[0]]
+    rays = (Interval(MINUS_INFINITY, low, "(" + _UPPER[sign]), Interval(high, INFINITY, _LOWER[sign] + ")"))
+    return Region(absolute[1], rays, True)
+
+
+def _shifted(sign: str, distance: str, absolute: re.Match[str]) -> Expression:
+    """The end of the interval at `distance` from a, for |x - a| (`absolute`)."""
+    if absolute[3] is None:
+        return Expression(sign + (f"({distance})" if sign and re.search(r"[-+]", distance) else distance))
+    middle = f"({absolute[3]})" if absolute[2] == "-" else f"-({absolute[3]})"
+    return Expression(f"{middle}{sign or '+'}({distance})")

@@ -8,6 +8,11 @@ _TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
 # A hyphen stands between words, not between letters: x-y is a difference.
 _LETTERS = re.compile(r"[A-Za-z]+(?:(?:[ .']+|(?<=[A-Za-z]{3})-(?=[A-Za-z]{3}))[A-Za-z]+)*[ .']*")
 _WORD = re.compile(r"[A-Za-z]{3}")
+# A date or a numbered thing: "October 30", "30 October 2024", "Room 12".
+_WORD_OR_NUMBER = r"(?:[A-Za-z]{3,}\.?|\d{1,4}(?:st|nd|rd|th)?)"
+_WORDS_AND_NUMBERS = re.compile(rf"(?=.*[A-Za-z]{{3}}){_WORD_OR_NUMBER}(?:[ ,]+{_WORD_OR_NUMBER})+")
+_ORDINAL_ENDING = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
+_ARTICLE = re.compile(r"^(?:an?|the) (?=[a-z]{2})", re.IGNORECASE)
 _UNIT_NAMES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
 fifteen sixteen seventeen eighteen nineteen"""
 _UNITS = _UNIT_NAMES.split()
@@ -26,18 +31,29 @@ def plain_words(text: str) -> str | None:
     """
     bare = _TEXT.sub(r"\1", text)
     has_text = bare != text
-    spoken = re.sub(r"\s+", " ", bare).strip(" .,;!\"'`").strip()
+    spoken = re.sub(r"\s+|\\space(?![A-Za-z])", " ", bare).strip(" .,;!\"'`").strip()
     spoken = spoken[1:-1].strip() if spoken[:1] == "(" and spoken[-1:] == ")" else spoken
     if not has_text and not (
-        _LETTERS.fullmatch(spoken)
-        and (_WORD.search(spoken) or spoken in _SHORT_WORDS or (len(spoken) == 2 and spoken.isupper()))
+        (
+            _LETTERS.fullmatch(spoken)
+            and (_WORD.search(spoken) or spoken in _SHORT_WORDS or (len(spoken) == 2 and spoken.isupper()))
+        )
+        or _WORDS_AND_NUMBERS.fullmatch(spoken)
     ):
         return None
     number = spoken_number(spoken)
     if number is not None:
         return str(number)
+    spoken = _ORDINAL_ENDING.sub("", spoken) if _WORD.search(spoken) else spoken
     # "AB" and "ab" may be different things, "Tuesday" and "tuesday" are not
-    return spoken if spoken.isupper() or len(spoken) == 1 else spoken.lower()
+    return spoken if spoken.isupper() or len(spoken) == 1 else _ARTICLE.sub("", spoken).lower()
+
+
+def case_is_meaningless(text: str) -> bool:
+    r"""Whether these are surely words, like "Tuesday" or \text{EAST}, and not letters, like ABC or abc."""
+    letters = _TEXT.sub(r"\1", text).strip()
+    spoken = letters != text.strip() or not (letters.islower() or letters.isupper())
+    return spoken and (len(letters) > 3 or not letters.isupper())
 
 
 def spoken_number(words: str) -> int | None:
