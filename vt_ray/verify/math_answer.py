@@ -10,18 +10,22 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from vt_ray.verify.boxes import Box, final_boxes, near_last_box
 from vt_ray.verify.closing_sentence import closing_sentence
-from vt_ray.verify.latex_text import matching_braces, normalise, peel, squash
+from vt_ray.verify.final_text import final_text
+from vt_ray.verify.latex_text import normalise, squash
+from vt_ray.verify.surroundings import REACH, value_in_context
 
 MAX_ANSWER_CHARS = 4_000
 MAX_DIGITS = 1_000
 
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
-_BARE_BOX = re.compile(r"[^\s${}\\]+")
-# What may stand between two boxes that together are one answer: "\boxed{1}, \boxed{2}" or "\boxed{1} and
-# \boxed{2}".
-_BETWEEN_BOXES = re.compile(r"[\s$,;.*&]*(?:and|or|\\text\{\s*(?:and|or)\s*\}|\\quad|\\qquad)?[\s$,;.*&]*")
-_BETWEEN_CHARS = 40
+_LABEL = re.compile(
+    r"^(?P<opened>\\text[a-z]*\s*\{)?\s*(?:(?:the|my|final|correct)\s+)*(?:answer|ans\.?)(?:\s+is\b)?\s*[:=]?\s*(?P<closed>\})?[:=]?\s*(?=[^\s}])",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(r"[-+−]?\s*(?:[\d.(\[{|]|\\(?!text)|[A-Za-z](?![A-Za-z]))")
+_CORRECTION = re.compile(r"\b(?:no|wait|actually|instead|correction|sorry|oops|but)\b", re.IGNORECASE)
+_JOINT_BEGIN = re.compile(r"\b(?:or|and|maybe|perhaps|possibly|alternatively)\b|[,;:=/|(\n]|\s%|\\\\|\\lor|\\text")
 _INTEGER = r"\d+"
 _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<whole>{_INTEGER})?\\frac\{{(?P<fsign>[+-]?)(?P<top>{_INTEGER})\}}\{{(?P<bottom>{_INTEGER})\}}"
@@ -33,51 +37,49 @@ _NUMBER = re.compile(
 )
 
 
-def extract_answer(text: str) -> str | None:
+def extract_answer(completion: str) -> str | None:
     r"""The answer in the last box, else in the last sentence that says "the answer is ...", else None.
 
-    Of nested boxes the outermost counts. Boxes that stand side by side at the end are one answer, a list:
-    naming 41 and 42 is not answering 42. `\boxed 5` and `\fbox{5}` are boxes. A last box that never closes,
-    or holds nothing, is no answer, whatever came before it: the completion was cut off while it answered.
+    What stands around a box belongs to it (`surroundings.py`); boxes side by side are one answer, a list (`boxes.py`):
+    naming 41 and 42 is not answering 42. A sentence behind the last box that names another value corrects it ("Wait,
+    the answer is 8") or, without such a word, contradicts it: then there is no answer.
     """
-    starts = [match.start() for match in _BOX.finditer(text)]
-    if not starts:
-        return closing_sentence(text)
-    boxes = _outermost_boxes(text)
-    if not boxes or boxes[-1][1] <= starts[-1]:
+    text = final_text(completion)
+    if text is None:
         return None
-    answers: list[str] = []
-    next_start = len(text)
-    for start, end, content in reversed(boxes):
-        if answers and not _side_by_side(text[end:next_start]):
-            break
-        next_start = start
-        if content not in answers:
-            answers.insert(0, content)
-    return ", ".join(answers) if all(answers) else None
+    boxes = final_boxes(near := near_last_box(text))
+    if boxes is None:
+        return closing_sentence(text)
+    boxed = _boxed_answer(near, boxes) if boxes else None
+    behind = near[boxes[-1].end :] if boxes else ""
+    said = closing_sentence(behind)
+    if boxed and said and _VALUE.match(said) and squash(boxed) not in squash(said):
+        return said if _CORRECTION.search(behind) else None
+    return boxed
 
 
-def _side_by_side(between: str) -> bool:
-    return len(between) <= _BETWEEN_CHARS and _BETWEEN_BOXES.fullmatch(between) is not None
+def _boxed_answer(text: str, boxes: list[Box]) -> str | None:
+    """The boxes with what belongs to them, as one answer; None where the words around one of them deny it."""
+    named = len(boxes) > 1 and all(box.name and box.joint == "," for box in boxes)
+    answer = ""
+    for box in boxes:
+        before = text[max(0, box.start - REACH) : box.start]
+        if box.previous_end is not None:  # a comma: what stands before it is no part of this value
+            between = text[box.previous_end : box.start].replace("/", ",")
+            before = f"{text[max(0, box.start - REACH) : box.previous_end]},{between}"
+        behind = text[box.end : box.end + REACH]
+        if box.next_start is not None:
+            behind = _JOINT_BEGIN.split(text[box.end : box.next_start], maxsplit=1)[0]
+        value = value_in_context(before, _LABEL.sub(_opening, box.content), behind)
+        if value is None:
+            return None
+        answer += (f" {box.joint} " if answer else "") + (f"{box.name}={value}" if named else value)
+    return answer.replace(" , ", ", ")
 
 
-def _outermost_boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of each closed box that is in no other closed box, in order."""
-    pairs = matching_braces(text)
-    boxes: list[tuple[int, int, str]] = []
-    for match in _BOX.finditer(text):
-        start, opening = match.start(), match.end()
-        if boxes and start < boxes[-1][1]:
-            continue
-        if opening in pairs:
-            boxes.append((start, pairs[opening] + 1, _unboxed(text[opening + 1 : pairs[opening]])))
-        elif bare := _BARE_BOX.match(text, opening):
-            boxes.append((start, bare.end(), bare[0].rstrip(".,;")))
-    return boxes
-
-
-def _unboxed(content: str) -> str:
-    return peel(_BOX.sub("", content).strip())
+def _opening(label: re.Match[str]) -> str:
+    r"""The `\text{` of a label that does not close it: of "\text{Answer: 5}"."""
+    return label["opened"] if label["opened"] and not label["closed"] else ""
 
 
 def exact_verdict(gold: str, answer: str) -> bool | None:
