@@ -33,8 +33,8 @@ _ASSIGNMENT = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w
 _LIST_MARK = re.compile(r"(?m)^\s*(?:[-*+•]|\(?(?:\d{1,2}|[a-hivx]{1,3})[.)])\s+(?=.*\Z)")
 _PART = re.compile(r"\b(?:part|case|question)\b\s*\(?\w{1,3}\)?\s*[.:]?", re.IGNORECASE)
 _JOINT = re.compile(
-    r"(?:[\s,;.&*/|%()+•–—-]|\\(?:lor|vee|land|wedge|cup)(?![A-Za-z])"
-    r"|\b(?:and|or|either|else|maybe|perhaps|possibly|alternatively|otherwise|also|both|as|well|plus|vs|versus|even)\b)*",
+    r"(?:[\s,;.&*/|%()+•–—-]|\\(?:lor|vee|land|wedge|cup|to)(?![A-Za-z])"
+    r"|\b(?:and|or|either|else|maybe|perhaps|possibly|alternatively|otherwise|also|both|as|well|plus|vs|versus|even|to|through)\b)*",
     re.IGNORECASE,
 )
 _OFFER = re.compile(r"\b(?:or|maybe|perhaps|possibly|alternatively|either)\b|\b(?:could|might|may) (?:also|be)\b", re.I)

@@ -45,6 +45,7 @@ _TAKEN_BACK = re.compile(
     r"|(?:does not|doesn['’]t|fails to) (?:work|hold|fit))",
     re.IGNORECASE,
 )
+_CORRECTION = re.compile(r"\b(?:no|wait|actually|instead|correction|sorry|oops|but)\b", re.IGNORECASE)
 _THEN_CONTRADICTION = re.compile(r"\W*(?:then|this|that|which|but)\b[^.!?\n]{0,60}\bcontradict", re.IGNORECASE)
 
 
@@ -67,6 +68,11 @@ def taken_back(text: str) -> bool:
     """Whether `text`, which follows an answer, questions it or calls it wrong."""
     text = text[:_BEHIND_CHARS]
     return any(pattern.match(text) for pattern in (_QUESTION, _TAKEN_BACK, _THEN_CONTRADICTION))
+
+
+def corrects(text: str) -> bool:
+    """Whether `text`, which follows an answer, says that it puts another in its place: "Wait, ...", "No, ..."."""
+    return _CORRECTION.search(text) is not None
 
 
 def _last_part(text: str, end: re.Pattern[str]) -> str:

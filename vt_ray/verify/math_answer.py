@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from vt_ray.verify.boxes import Box, final_boxes, near_last_box
 from vt_ray.verify.closing_sentence import closing_sentence
+from vt_ray.verify.doubt import corrects
 from vt_ray.verify.final_text import final_text
 from vt_ray.verify.latex_text import normalise, squash
 from vt_ray.verify.surroundings import REACH, value_in_context
@@ -24,7 +25,6 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _VALUE = re.compile(r"[-+−]?\s*(?:[\d.(\[{|]|\\(?!text)|[A-Za-z](?![A-Za-z]))")
-_CORRECTION = re.compile(r"\b(?:no|wait|actually|instead|correction|sorry|oops|but)\b", re.IGNORECASE)
 _JOINT_BEGIN = re.compile(r"\b(?:or|and|maybe|perhaps|possibly|alternatively)\b|[,;:=/|(\n]|\s%|\\\\|\\lor|\\text")
 _INTEGER = r"\d+"
 _NUMBER = re.compile(
@@ -54,7 +54,7 @@ def extract_answer(completion: str) -> str | None:
     behind = near[boxes[-1].end :] if boxes else ""
     said = closing_sentence(behind)
     if boxed and said and _VALUE.match(said) and squash(boxed) not in squash(said):
-        return said if _CORRECTION.search(behind) else None
+        return said if corrects(behind) else None
     return boxed
 
 
