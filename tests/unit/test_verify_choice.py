@@ -365,8 +365,9 @@ def test_several_letters_and_denials_are_no_choice(text):
 
 
 PIECES = [
-    "\n", " ", "Answer:", "Answer:\n", "the answer is ", "answer: ( ", "the answer is {{{{", "\\text{", "option ",
-    "A or ", "\\boxed{", "\\boxed{A} ", "\\boxed{A} or ", "{}", "A is correct. ", "neither ", "*", "$", "(", "A, ", "- ",
+    "\n", " ", "Answer:", "Answer:\n", "the answer is ", "answer: ( ", "the answer is {{{{", "\\text{",
+    "option ", "A or ", "\\boxed{", "\\boxed{A} ", "\\boxed{A} or ", "{}", "A is correct. ",
+    "neither ", "*", "$", "(", "A, ", "- ",
 ]  # fmt: skip
 
 

@@ -77,7 +77,8 @@ _NAMING = re.compile(
 )
 _CALLED_RIGHT = re.compile(
     r"(?P<word>\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+)?(?<![\w'’])[(\[]?(?P<letter>[A-Z])[)\]]?"
-    r"\s+(?:is|must be|should be)\s+(?:\w+ly\s+|the\s+|therefore\s+|thus\s+|our\s+|my\s+|only\s+)*(?P<right>correct|right|best|answer|choice)\b"
+    r"\s+(?:is|must be|should be)\s+(?:\w+ly\s+|the\s+|therefore\s+|thus\s+|our\s+|my\s+|only\s+)*"
+    r"(?P<right>correct|right|best|answer|choice)\b"
 )
 _BESIDE_ANOTHER = re.compile(
     rf"{_ONE}\s*(?:,|/|&|,?\s*(?:or|and|nor)\b)\s*(?:option\s*)?$|\b(?:[Nn]either|[Bb]oth|[Ee]ither)\b[^.!?\n]{{0,20}}$"
