@@ -15,7 +15,7 @@ from vt_ray.verify.closing_sentence import closing_sentence
 from vt_ray.verify.doubt import corrects
 from vt_ray.verify.final_text import final_text
 from vt_ray.verify.latex_text import normalise, squash
-from vt_ray.verify.surroundings import REACH, value_in_context
+from vt_ray.verify.surroundings import PARAGRAPH, REACH, value_in_context
 
 MAX_ANSWER_CHARS = 4_000
 MAX_DIGITS = 1_000
@@ -63,10 +63,10 @@ def _boxed_answer(text: str, boxes: list[Box]) -> str | None:
     named = len(boxes) > 1 and all(box.name and box.joint == "," for box in boxes)
     answer = ""
     for box in boxes:
-        before = text[max(0, box.start - REACH) : box.start]
+        before = text[max(0, box.start - PARAGRAPH) : box.start]
         if box.previous_end is not None:  # a comma: what stands before it is no part of this value
             between = text[box.previous_end : box.start].replace("/", ",")
-            before = f"{text[max(0, box.start - REACH) : box.previous_end]},{between}"
+            before = f"{text[max(0, box.start - PARAGRAPH) : box.previous_end]},{between}"
         behind = text[box.end : box.end + REACH]
         if box.next_start is not None:
             behind = _JOINT_BEGIN.split(text[box.end : box.next_start], maxsplit=1)[0]

@@ -15,6 +15,7 @@ from vt_ray.verify.doubt import taken_back
 from vt_ray.verify.math_units import split_unit
 
 REACH = 200
+PARAGRAPH = 4_000  # characters before a value that are looked at for the beginning of its formula
 
 # The usual surroundings, which change nothing: "the answer is $x = " and "$." or the end of the line.
 _NOTHING_BEFORE = re.compile(
@@ -33,38 +34,47 @@ _REWRITES = (
         ),
         "",
     ),
-    (re.compile(r"\\not\s*=|!="), r"\\ne "),
+    (re.compile(r"\\not\s*=|(?<![\w)}])!="), r"\\ne "),  # but 5!=120
+    (re.compile(r"(?<![A-Za-z^_}])\{\s*([A-Za-z]{2,})\s*\}"), r" \1"),
     (re.compile(r"<="), r"\\le "),
     (re.compile(r">="), r"\\ge "),
     (re.compile(r"\\[,;:! ]|~"), " "),
 )
 _CUTTING_NAMES = (
     "quad|qquad|square|blacksquare|Box|qed|checkmark|therefore|because|implies|iff|Rightarrow|Longrightarrow|rightarrow"
-    "|longrightarrow|leadsto|to|Leftrightarrow|leftarrow|Leftarrow|hfill|text[a-z]*|mbox|mathrm|item|hline|par|newline"
-    "|approx|equiv|colon|lor|vee|land|wedge|operatorname"
+    "|longrightarrow|leadsto|to|Leftrightarrow|leftarrow|Leftarrow|hfill|in|text[a-z]*|mbox|mathrm|item|hline|par|newline"
+    "|approx|simeq|sim|cong|equiv|AA|colon|lor|vee|land|wedge|operatorname"
 )
 _CUT = rf"[=;:&]|\\\\|\\(?:{_CUTTING_NAMES})(?![A-Za-z])|,(?!\d{{3}}(?!\d))|\.(?!\d)"
-_PROSE = r"|\n|[!?#|\"'`—–]|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}"
-_CUT_IN_FORMULA, _CUT_IN_PROSE = re.compile(_CUT), re.compile(_CUT + _PROSE)
+_PROSE = r"|\n|(?<!\\)\$|[!?#|\"'`—–]|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}"
+# "5 m" and "5 {m} / {s}" in a formula: letters behind a space are units, behind a number without one a product.
+_LETTER_UNIT = re.compile(r"(?:\s+|\s*\{\s*)[mgsVJKNCAWLh](?![A-Za-z])\s*\}?(?=\s*(?:$|[,.;/}$]|\^\{?-?\d|\\))")
+_MODULUS = re.compile(r"\\[pb]?mod(?![A-Za-z])|\(\s*mod\b|\\text\s*\{\s*\(?mod\b")
+_UNIT = r"|\\mu\s*\\(?:math|text)|(?<=[\s{])[A-Za-z]{3,}|(?<=[\s{])(?:eV|Hz|nm|cm|mm|km|kg)\b"
+_CUT_IN_FORMULA, _CUT_IN_PROSE = re.compile(_CUT + _UNIT), re.compile(_CUT + _UNIT + _PROSE)
 _WRAPPERS = re.compile(r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|bm|boldsymbol|underline|emph)\s*\{[^{}]*$")
 _BULLET = re.compile(r"(?:^|\n)\s*[-−+*•]\s+$|[\w:.)*]\s+[-−]\s+$")
 _BINDS_BACK = re.compile(r"(?:[-+−/^_<>$({\[|]|\*|\\[A-Za-z]+|\\\$)\s*$")
 _BINDS_ON = re.compile(r"\s*(?:[-+−/<>][\s$]*[\w\\({]|\^|_[\w{]|\\[A-Za-z%]|%|\*\s*[\d\\(])|[\w({!.,]")
-_ATOM = re.compile(r"\d+(?:\.\d+)?|[A-Za-z]|\\d?frac\{[^{}]*\}\{[^{}]*\}|\\sqrt\{[^{}]*\}|\\pi")
+_ATOM = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[A-Za-z]|\\d?frac\{[^{}]*\}\{[^{}]*\}|\\sqrt\{[^{}]*\}|\\pi")
 
 _CHANGING_NAMES = """hundred thousand million billion trillion quadrillion quintillion dozen score lakh crore percent
-percentage factorial squared cubed doubled tripled halved quadrupled half halve quarter mod modulo choose times fold
+percentage factorial squared cubed doubled tripled halved quadrupled half halve quarter mod modulo choose fold
 th third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth fifteenth twentieth hundredth thousandth"""
 _CHANGING = frozenset(word + plural for word in _CHANGING_NAMES.split() for plural in ("", "s"))
-_EQUIVALENT = re.compile(r"[\s,(]*or\s*,?\s*(?:equivalently|approximately|about|roughly|simply|in other words)\b", re.I)
 _ALTERNATIVE = re.compile(
-    r"[\s,(]*(?:or|else|if|unless|otherwise|but (?:also|not)|except|and (?:also|not)|less|more|fewer|greater|plus|minus"
-    r"|only (?:if|when)|provided|out of|to the (?:power|\w+th)|below zero|point [$\d])\b",
+    r"[\s,(]*(?:(?:or|else|but (?:also|not)|except|and (?:also|not)|(?:less|more|fewer|greater|larger|smaller) than|plus|minus"
+    r"|to)[\s$\\(]+(?:[\d-]|\\?[A-Za-z]\b|\\[A-Za-z]|zero|one|two|three|four|five|six|seven|eight|nine|ten\b)"
+    r"|or (?:more|less|fewer|greater|higher|lower|larger|smaller|so|else|maybe|perhaps|possibly|even|any|none|another)\b"
+    r"|(?:else|if|unless|otherwise|provided|only (?:if|when)|plus or minus|out of|to the (?:power|\w+th)|below zero"
+    r"|point [$\d])\b)",
     re.IGNORECASE,
 )
 _NEXT_VALUE = re.compile(
     r"[\s,]*(?:(?:and|to|through|over|by|vs\.?|versus|modulo|mod|choose|times|x)\s+|[/+×·*^–−-]\s*)(?:[$\d(]|\\[(\[A-Za-z])"
 )
+_SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,} [A-Za-z]{2,}")  # words outside of \text: no formula
+_COMPOUND = re.compile(r"[\s})]*(?:/|\^|per\b|\\cdot|\\(?:math|text)|[a-zA-Z]\b(?! [a-z]))|\s+(?:squared|cubed)\b")
 _END_OF_FORMULA = re.compile(r"(?:\s*(?:\$\$?|\\\)|\\\]))?[*_]*")
 _ATTACHED = re.compile(
     r"(?!(?:is|as|so|and|or|in|for|the|we|by|if|to|at)\b)(?:[A-Za-z]{1,3}|[\^_]\{?\w+\}?)(?![A-Za-z])"
@@ -84,16 +94,16 @@ _NEGATED_BEFORE = re.compile(r"\b(?:minus|negative)[\s$*(]*$", re.IGNORECASE)
 
 def value_in_context(before: str, content: str, behind: str) -> str | None:
     """`content` with what belongs to it of the text before and behind its box; None where it is no answer then."""
-    before, behind = before[-REACH:], behind[:REACH]
-    words = _TEXT.sub(r" \1 ", before)
+    behind = behind[:REACH]
+    words = _TEXT.sub(r" \1 ", before[-REACH:])
     if _CHANGED_BEFORE.search(words):
         return None
     if _NEGATED_BEFORE.search(words):
         content = f"-{_grouped(content)}"
-    if _NOTHING_BEFORE.search(before) and _NOTHING_BEHIND.match(behind):
+    if _NOTHING_BEFORE.search(before[-REACH:]) and _NOTHING_BEHIND.match(behind):
         return content
-    left, right, rest = _formula(before, behind)
-    left, right, unread = _own_part(left, right, in_prose=rest is None)
+    left, right, rest = _formula(before[-PARAGRAPH:], behind)
+    left, right, unread = _own_part(left[-REACH:], right, in_prose=rest is None)
     changed = words_behind(unread if rest is None or unread.strip() else rest)
     if changed is None:
         return None
@@ -113,12 +123,14 @@ def words_behind(text: str) -> str | None:
         return f"_{{{base[1]}}}"
     if _PERCENT.match(text):
         return r"\%"
-    if taken_back(text) or _NEXT_VALUE.match(text) or (_ALTERNATIVE.match(text) and not _EQUIVALENT.match(text)):
+    if taken_back(text) or _NEXT_VALUE.match(text) or _ALTERNATIVE.match(text):
         return None
     word = _WORD.match(text)
     if word is None or word[1] == "in":  # the preposition, not inches
         return ""
-    changes = word[1].lower() in _CHANGING or split_unit("5 "[: 1 + (len(word[1]) == 1)] + word[1])[1]
+    changes = word[1].lower() in _CHANGING
+    if not changes and not _COMPOUND.match(text, word.end()):  # of "m / s" the m alone would be another unit
+        changes = split_unit("5 "[: 1 + (len(word[1]) == 1)] + word[1])[1] != ""
     return rf"\text{{ {word[1]}}}{word[2] or ''}" if changes else ""
 
 
@@ -132,13 +144,14 @@ def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
             return paragraph[start + 2 :], inside, rest
     dollars = [match.end() for match in re.finditer(r"(?<!\\)\$\$?", paragraph)]
     closed = re.search(r"(?<!\\)\$\$?", behind)
-    if len(dollars) % 2 == 1 and closed is not None:
+    if len(dollars) % 2 == 1 and closed is not None and not _SENTENCE.search(_TEXT.sub("", paragraph[dollars[-1] :])):
         return paragraph[dollars[-1] :], behind[: closed.start()], behind[closed.end() :]
     return paragraph, behind, None
 
 
 def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
     """(what belongs to the value before the box, behind it, the text that is left over behind it)."""
+    in_full = left
     left = _TEXT.sub(",", _BOX.sub("", left))
     if in_prose and _BULLET.search(left):
         left = ""
@@ -149,8 +162,11 @@ def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
     left = left[max((match.end() for match in cut.finditer(left)), default=0) :]
     if in_prose and not _BINDS_BACK.search(left):
         left = left[len(left) - len(re.split(r"\s", left)[-1]) :]
-    own = right if not in_prose or "{" in left or _BINDS_ON.match(right) else ""
+    own = "" if _LETTER_UNIT.match(right) else right if not in_prose or "{" in left or _BINDS_ON.match(right) else ""
+    if "\\equiv" in in_full:  # "n \equiv \boxed{3} \pmod 7" names the remainder
+        own = _MODULUS.split(own, maxsplit=1)[0]
     end = _end(own, left.count("{") - left.count("}"), cut)
+    end = len(own[:end].rstrip())
     return _without_brackets(left, own[:end]) + (right[end:],)
 
 
@@ -167,7 +183,7 @@ def _end(text: str, opened: int, cut: re.Pattern[str]) -> int:
 
 def _without_brackets(left: str, right: str) -> tuple[str, str]:
     """Both without brackets that hold the value alone, and without what has no meaning by itself."""
-    left, right = left.strip(" \n+"), right.rstrip(" \n.-+/*")
+    left, right = left.strip(" \n+"), right.rstrip(" \n.-+/*([{")
     left = "" if not left.strip(r"({[\ *_$") and left != r"\$" else left
     return left, "" if not left and not right.strip(r")}]\ *_$") else right
 
