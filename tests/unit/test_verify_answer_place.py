@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from vt_ray.records import Problem
 from vt_ray.verify.code_answer import extract_program
+from vt_ray.verify.final_answer import extract_answer
 from vt_ray.verify.final_text import final_text
-from vt_ray.verify.math_answer import extract_answer
 from vt_ray.verify.verifier import Verifier
 
 LIGHT = settings(max_examples=150, deadline=None)
@@ -342,9 +342,9 @@ PIECES = [
 
 
 def seconds(text: str) -> float:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     extract_answer(text)
-    return time.perf_counter() - begin
+    return time.thread_time() - begin
 
 
 @pytest.mark.parametrize("piece", PIECES)
@@ -380,6 +380,6 @@ WORDS = st.sampled_from(
 @LIGHT
 @given(st.lists(WORDS, max_size=30).map("".join))
 def test_extraction_never_raises_and_is_fast(text):
-    begin = time.perf_counter()
+    begin = time.thread_time()
     extract_answer(text)
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1

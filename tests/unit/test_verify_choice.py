@@ -376,9 +376,9 @@ PIECES = [
 def test_a_choice_is_read_in_linear_time(piece, shape):
     def seconds(size: int) -> float:
         text = shape.format(piece * (size // len(piece)))
-        begin = time.perf_counter()
+        begin = time.thread_time()
         extract_choice(text)
-        return time.perf_counter() - begin
+        return time.thread_time() - begin
 
     seconds(1_000)
     assert seconds(400_000) < 16 * max(min(seconds(50_000) for _ in range(2)), 0.02)
@@ -389,9 +389,9 @@ def test_a_choice_is_read_in_linear_time(piece, shape):
     st.lists(st.sampled_from([*PIECES, "B", "(B)", " is correct", "not ", ". ", "**", "\u200b", "vs "]), max_size=40)
 )
 def test_reading_a_choice_never_raises_and_is_fast(pieces):
-    begin = time.perf_counter()
+    begin = time.thread_time()
     extract_choice("".join(pieces))
-    assert time.perf_counter() - begin < 1
+    assert time.thread_time() - begin < 1
 
 
 @given(st.integers(0, 2_000), st.sampled_from("ABCDEFGHIJ"))

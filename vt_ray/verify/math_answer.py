@@ -1,8 +1,8 @@
-r"""A completion's final answer as LaTeX, and the verdict that needs no algebra.
+r"""The verdict on two answers that needs no algebra: exact arithmetic on short literals, and equal texts.
 
-    text --extract_answer--> "\\frac12" --exact_verdict(gold, .)--> True | False | None (ask the algebra)
+    "\\frac12", "0.5"  --exact_verdict-->  True | False | None (the algebra has to decide)
 
-Pure, linear in the text, never evaluates anything a model wrote.
+Pure, linear in the text; it never evaluates an expression.
 """
 
 from __future__ import annotations
@@ -10,22 +10,11 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from vt_ray.verify.boxes import Box, final_boxes, near_last_box
-from vt_ray.verify.closing_sentence import closing_sentence
-from vt_ray.verify.doubt import corrects
-from vt_ray.verify.final_text import final_text
 from vt_ray.verify.latex_text import normalise, squash
-from vt_ray.verify.surroundings import PARAGRAPH, REACH, value_in_context
 
 MAX_ANSWER_CHARS = 4_000
 MAX_DIGITS = 1_000
 
-_LABEL = re.compile(
-    r"^(?P<opened>\\text[a-z]*\s*\{)?\s*(?:(?:the|my|final|correct)\s+)*(?:answer|ans\.?)(?:\s+is\b)?\s*[:=]?\s*(?P<closed>\})?[:=]?\s*(?=[^\s}])",
-    re.IGNORECASE,
-)
-_VALUE = re.compile(r"[-+−]?\s*(?:[\d.(\[{|]|\\(?!text)|[A-Za-z](?![A-Za-z]))")
-_JOINT_BEGIN = re.compile(r"\b(?:or|and|maybe|perhaps|possibly|alternatively)\b|[,;:=/|(\n]|\s%|\\\\|\\lor|\\text")
 _INTEGER = r"\d+"
 _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<whole>{_INTEGER})?\\frac\{{(?P<fsign>[+-]?)(?P<top>{_INTEGER})\}}\{{(?P<bottom>{_INTEGER})\}}"
@@ -35,51 +24,6 @@ _NUMBER = re.compile(
     r"|(?P<mantissa>\d{1,40}(?:\.\d{1,40})?)(?:\\times|\\cdot|\*) ?10\^\{(?P<exponent>[+-]?\d{1,3})\}"
     rf"|(?P<digits>{_INTEGER})(?P<point>\.)?|(?P<decimal>\d*\.\d+))"
 )
-
-
-def extract_answer(completion: str) -> str | None:
-    r"""The answer in the last box, else in the last sentence that says "the answer is ...", else None.
-
-    What stands around a box belongs to it (`surroundings.py`); boxes side by side are one answer, a list (`boxes.py`):
-    naming 41 and 42 is not answering 42. A sentence behind the last box that names another value corrects it ("Wait,
-    the answer is 8") or, without such a word, contradicts it: then there is no answer.
-    """
-    text = final_text(completion)
-    if text is None:
-        return None
-    boxes = final_boxes(near := near_last_box(text))
-    if boxes is None:
-        return closing_sentence(text)
-    boxed = _boxed_answer(near, boxes) if boxes else None
-    behind = near[boxes[-1].end :] if boxes else ""
-    said = closing_sentence(behind)
-    if boxed and said and _VALUE.match(said) and squash(boxed) not in squash(said):
-        return said if corrects(behind) else None
-    return boxed
-
-
-def _boxed_answer(text: str, boxes: list[Box]) -> str | None:
-    """The boxes with what belongs to them, as one answer; None where the words around one of them deny it."""
-    named = len(boxes) > 1 and all(box.name and box.joint == "," for box in boxes)
-    answer = ""
-    for box in boxes:
-        before = text[max(0, box.start - PARAGRAPH) : box.start]
-        if box.previous_end is not None:  # a comma: what stands before it is no part of this value
-            between = text[box.previous_end : box.start].replace("/", ",")
-            before = f"{text[max(0, box.start - PARAGRAPH) : box.previous_end]},{between}"
-        behind = text[box.end : box.end + REACH]
-        if box.next_start is not None:
-            behind = _JOINT_BEGIN.split(text[box.end : box.next_start], maxsplit=1)[0]
-        value = value_in_context(before, _LABEL.sub(_opening, box.content), behind)
-        if value is None:
-            return None
-        answer += (f" {box.joint} " if answer else "") + (f"{box.name}={value}" if named else value)
-    return answer.replace(" , ", ", ")
-
-
-def _opening(label: re.Match[str]) -> str:
-    r"""The `\text{` of a label that does not close it: of "\text{Answer: 5}"."""
-    return label["opened"] if label["opened"] and not label["closed"] else ""
 
 
 def exact_verdict(gold: str, answer: str) -> bool | None:

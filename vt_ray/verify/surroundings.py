@@ -63,18 +63,17 @@ percentage factorial squared cubed doubled tripled halved quadrupled half halve 
 th third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth fifteenth twentieth hundredth thousandth"""
 _CHANGING = frozenset(word + plural for word in _CHANGING_NAMES.split() for plural in ("", "s"))
 _ALTERNATIVE = re.compile(
-    r"[\s,(]*(?:(?:or|else|but (?:also|not)|except|and (?:also|not)|(?:less|more|fewer|greater|larger|smaller) than|plus|minus"
-    r"|to)[\s$\\(]+(?:[\d-]|\\?[A-Za-z]\b|\\[A-Za-z]|zero|one|two|three|four|five|six|seven|eight|nine|ten\b)"
-    r"|or (?:more|less|fewer|greater|higher|lower|larger|smaller|so|else|maybe|perhaps|possibly|even|any|none|another)\b"
-    r"|(?:else|if|unless|otherwise|provided|only (?:if|when)|plus or minus|out of|to the (?:power|\w+th)|below zero"
-    r"|point [$\d])\b)",
+    r"[\s,(]*(?:(?:or|else|but (?:also|not)|except|and (?:also|not)|(?:less|more|fewer|greater|larger|smaller) than"
+    r"|plus|minus|to)[\s$\\(]+(?:[\d-]|\\?[A-Za-z]\b|\\[A-Za-z]|zero|one|two|three|four|five|six|seven|eight|nine|ten\b)"
+    r"|or (?:more|less|fewer|greater|higher|lower|larger|smaller|so|else|maybe|perhaps|possibly|even|any|none)\b"
+    r"|(?:else|if|unless|otherwise|provided|only (?:if|when)|plus or minus|out of|below zero|point [$\d])\b"
+    r"|to the (?:power|\w+th)\b)",
     re.IGNORECASE,
 )
 _NEXT_VALUE = re.compile(
     r"[\s,]*(?:(?:and|to|through|over|by|vs\.?|versus|modulo|mod|choose|times|x)\s+|[/+×·*^–−-]\s*)(?:[$\d(]|\\[(\[A-Za-z])"
 )
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,} [A-Za-z]{2,}")  # words outside of \text: no formula
-_COMPOUND = re.compile(r"[\s})]*(?:/|\^|per\b|\\cdot|\\(?:math|text)|[a-zA-Z]\b(?! [a-z]))|\s+(?:squared|cubed)\b")
 _END_OF_FORMULA = re.compile(r"(?:\s*(?:\$\$?|\\\)|\\\]))?[*_]*")
 _ATTACHED = re.compile(
     r"(?!(?:is|as|so|and|or|in|for|the|we|by|if|to|at)\b)(?:[A-Za-z]{1,3}|[\^_]\{?\w+\}?)(?![A-Za-z])"
@@ -82,7 +81,7 @@ _ATTACHED = re.compile(
 _DIGITS_GO_ON = re.compile(r"\.\d+|,\d{3}(?!\d)")
 _BASE = re.compile(r"\s*\(?(?:in )?base[\s$\\(]*(\d{1,2})")
 _PERCENT = re.compile(r"[^\S\n]*\\?%")
-_WORD = re.compile(r"[^\S\n]*\(?([A-Za-z]+(?:/[a-z]+)?)(\^\{?\d\}?)?")
+_WORDS = re.compile(r"[^\S\n]*\(?([A-Za-z]+(?:(?: | ?/ ?)[A-Za-z]+){0,3})(\^\{?\d\}?)?(?!\s?\^)")
 _TEXT = re.compile(r"\\(?:text[a-z]*|mathrm|mbox|operatorname)\s*\{([^{}]*)\}")
 _CHANGED_BEFORE = re.compile(
     r"(?:\b(?:twice|double|triple|half(?: of)?|times|plus|between|root of|square of|cube of|reciprocal of|negative of)"
@@ -116,6 +115,7 @@ def words_behind(text: str) -> str | None:
     None where they offer another value, a condition or a denial: then there is no answer.
     """
     text = _TEXT.sub(r" \1 ", text[: 2 * REACH])
+    text = re.sub(r"[^\S\n]+", " ", text)
     text = text[_END_OF_FORMULA.match(text).end() :]  # type: ignore[union-attr]  # it matches the empty text too
     if (attached := _ATTACHED.match(text) or _DIGITS_GO_ON.match(text)) is not None:
         return attached[0]
@@ -125,13 +125,21 @@ def words_behind(text: str) -> str | None:
         return r"\%"
     if taken_back(text) or _NEXT_VALUE.match(text) or _ALTERNATIVE.match(text):
         return None
-    word = _WORD.match(text)
-    if word is None or word[1] == "in":  # the preposition, not inches
+    words = _WORDS.match(text)
+    return _change(words[1].split(), words[2] or "") if words else ""
+
+
+def _change(words: list[str], power: str) -> str:
+    r"""The first of `words` where it changes a value, or the most of them that are a unit, as `\text{ million}`."""
+    if words[0].lower() in _CHANGING:
+        return rf"\text{{ {words[0]}}}"
+    if words[0] == "in":  # the preposition, not inches
         return ""
-    changes = word[1].lower() in _CHANGING
-    if not changes and not _COMPOUND.match(text, word.end()):  # of "m / s" the m alone would be another unit
-        changes = split_unit("5 "[: 1 + (len(word[1]) == 1)] + word[1])[1] != ""
-    return rf"\text{{ {word[1]}}}{word[2] or ''}" if changes else ""
+    for count in range(len(words), 0, -1):
+        unit = " ".join(words[:count])
+        if split_unit(rf"5\text{{ {unit}}}") is not None:
+            return rf"\text{{ {unit}}}" + (power if count == len(words) else "")
+    return ""
 
 
 def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
