@@ -231,6 +231,35 @@ WAYS_TO_SAY_B = [
     r"\boxed{B}. Option A is wrong because the answer is negative.",
     r"\boxed{B} is the correct answer",
 ]
+# Texts of options that hold letters of their own.
+OPTIONS = [
+    "(1S,2R,4S)-4-isopropyl-2-methylcyclohexyl propionate",
+    "A = 6-methyl-2H-pyran-2-amine, C = 4-methylenehexanal",
+    "X and Z represent observables.",
+    "N-(4-ethoxyphenyl)formamide",
+    r"X\rightarrow c\bar{c}, s\bar{s}",
+    "v_rel = 0.14c, E = 5.96 mc^2",
+    "10^{-4} eV",
+    "methyl (2E,4E,10Z)-tetradeca-2,4,10-trienoate",
+    "chromatin methylation",
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        r"\boxed{B. OPTION}",
+        r"\boxed{(B) OPTION}",
+        r"\boxed{\text{B}}: OPTION",
+        "Answer: B) OPTION",
+        "Final answer: B\n\nOPTION",
+    ],
+)
+def test_the_text_of_an_option_names_no_other_letter(form, option):
+    assert extract_choice(form.replace("OPTION", option)) == "B"
+
+
 NO_CHOICE_OF_A = [
     r"\boxed{A, C and D}",
     r"\boxed{A: B or C}",

@@ -42,8 +42,8 @@ _LETTER = re.compile(
     r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’^=+])(?P<closed>\s?[)\]>])?(?P<mark>[.:,;]|\s[–—-](?=\s\S{2})|)(?P<rest>.*)",
     re.DOTALL,
 )
-_ONE = r"[(\[]?(?!I\s+[a-z])(?!I\s*(?:,|and|or)\s*[IVX])[A-Z](?![\w'’])[)\]]?"
-_LISTED = re.compile(rf"[\s.,:;)\]/&|([-]*{_ONE}\s*(?:$|[?,/&|)→–-]|or\b|[A-Z]\b)")
+_ONE = r"[(\[]?(?!I\s+[a-z])(?!I\s*(?:,|and|or)\s*[IVX])[A-J](?![\w'’])[)\]]?"  # ten options at most: X and Z are quantities
+_LISTED = re.compile(rf"[\s.,:;)\]/&|([-]*{_ONE}\s*(?:$|[?,/&|)→–-]|or\b|[A-J]\b)")
 _LISTED_AND = re.compile(rf"[\s,]*{_ONE}\s*and\b(?!.*\b(?:only|are|is)\b)", re.DOTALL)  # options say "A and C only"
 _OR = re.compile(r"[\s.,…(]*[Oo]r\b(?!\s*,?\s*(?:equivalently|in other words))")
 _JOINED = re.compile(
@@ -53,15 +53,15 @@ _JOINED = re.compile(
 _JOINED_BOTH = re.compile(rf"[\s,]*(?:both|either|neither)\s+{_ONE}")
 _JOINT_ALONE = re.compile(r".*\b(?:or|and|vs|versus|plus)\s*$", re.DOTALL)
 _LABEL = re.compile(
-    r"(?:^|[\s;,|/])\(([A-Z])\)|[;,|/\d.]\s*([A-Z])\s*[):](?!\w)|\d\s+([A-Z])[.)](?=\s)"
-    r"|\sor\s+(?:\w+\s+){0,2}([A-Z])(?=\s*(?:$|[.:)]))"
+    r"(?:^|[\s;,|/])\(([A-J])\)(?![-\w])|[;,|/]\s*([A-J])\s*[):](?![-\w])|[\d.]\s+([A-J])[.):](?=\s)"
+    r"|\sor\s+(?:\w+\s+){0,2}([A-J])(?=\s*(?:$|[.:)]))"
 )
 _EXPLANATION = re.compile(
     r"\b(?:because|since|(?<!well )as(?! well)|so|while|whereas|which|not|rather than|instead of|unlike)\b"
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _ARTICLE_GOES_ON = re.compile(
-    r"\s+(?!(?:is|because|since|as|with|by|for|from|based|which|and|or|to|plus|vs|versus|if)\b)[a-z]"
+    r"[^\S\n]+(?!(?:is|because|since|as|with|by|for|from|based|which|and|or|to|plus|vs|versus|if)\b)[a-z]"
 )
 
 _COPULA = r"(?:\s*[:=\n]|\s+[-–—](?=\s)|\s+(?:is|are|was|must be|should be|will be|would be|has to be)\b)"
