@@ -39,10 +39,12 @@ _INTRODUCTION = re.compile(
 )
 # A letter, alone or in front of its option's text: "B", "(B) 42", "B. mitochondria", "B - 42".
 _LETTER = re.compile(
-    r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’^=+])(?P<closed>\s?[)\]>])?(?P<mark>[.:,;]|\s[–—-](?=\s\S{2})|)(?P<rest>.*)",
+    r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’^=+])(?P<closed>\s?[)\]>])?"
+    r"(?P<mark>[.:,;]|\s[–—-](?=\s\S{2})|)(?P<rest>.*)",
     re.DOTALL,
 )
-_ONE = r"[(\[]?(?!I\s+[a-z])(?!I\s*(?:,|and|or)\s*[IVX])[A-J](?![\w'’])[)\]]?"  # ten options at most: X and Z are quantities
+# Another option's letter. There are at most ten options, so that X and Z in an option's text are quantities.
+_ONE = r"[(\[]?(?!I\s+[a-z])(?!I\s*(?:,|and|or)\s*[IVX])[A-J](?![\w'’])[)\]]?"
 _LISTED = re.compile(rf"[\s.,:;)\]/&|([-]*{_ONE}\s*(?:$|[?,/&|)→–-]|or\b|[A-J]\b)")
 _LISTED_AND = re.compile(rf"[\s,]*{_ONE}\s*and\b(?!.*\b(?:only|are|is)\b)", re.DOTALL)  # options say "A and C only"
 _OR = re.compile(r"[\s.,…(]*[Oo]r\b(?!\s*,?\s*(?:equivalently|in other words))")
