@@ -28,12 +28,16 @@ _QUOTED_BEFORE = re.compile(
 )
 
 _JOINT_CHARS = 80
-_MARKUP = re.compile(r"\\(?:text[a-z]*|mathrm|mbox)\s*\{([^{}]*)\}|\\(?:quad|qquad|[,;:! ()\[\]\\])|[$~]")
+_MARKUP = re.compile(r"\\(?:text[a-z]*|mathrm|mbox)\s*\{([^{}]*)\}|\\(?:quad|qquad|[,;:! ()\[\]\\])|[$~]|</?\w+ ?/?>")
 _ASSIGNMENT = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))?'*\s*=(?=\s*$)")
 _LIST_MARK = re.compile(r"(?m)^\s*(?:[-*+•]|\(?(?:\d{1,2}|[a-hivx]{1,3})[.)])\s+(?=.*\Z)")
-_PART = re.compile(r"\b(?:part|case|question)\b\s*\(?\w{1,3}\)?\s*[.:]?", re.IGNORECASE)
+_SIGNS = ("=", ":", r"\approx", r"\simeq", "≈")
+_PART = re.compile(
+    r"\b(?:part|case|question|answer|option|solution|root)\b\s*\(?(?:\d|[a-h]|[ivx]{1,3})\)?\s*[.:]", re.IGNORECASE
+)
+_ALSO = re.compile(r"\bbut (?:so is|also)\b", re.IGNORECASE)
 _JOINT = re.compile(
-    r"(?:[\s,;.&*/|%()+•–—-]|\\(?:lor|vee|land|wedge|cup|to)(?![A-Za-z])"
+    r"(?:[\s,;.&*/|%()+•–—-]|\\(?:lor|vee|land|wedge|cup|to|[lc]?dots)(?![A-Za-z])"
     r"|\b(?:and|or|either|else|maybe|perhaps|possibly|alternatively|otherwise|also|both|as|well|plus|vs|versus|even|to|through)\b)*",
     re.IGNORECASE,
 )
@@ -154,10 +158,12 @@ def _joint(between: str) -> str | None:
     if len(between) > _JOINT_CHARS:
         return None
     plain = _MARKUP.sub(_plain, between)
-    if plain.strip() in ("=", ":"):
-        return plain.strip()
+    if (sign := plain.strip()) in _SIGNS:
+        return sign
     bare = _LIST_MARK.sub("", _ASSIGNMENT.sub("", _PART.sub("", plain)))
     if _JOINT.fullmatch(bare) and bare.strip() not in ("+", "-", "*"):
+        return ","
+    if _ALSO.search(plain):
         return ","
     return "," if _OFFER.search(plain) and not _RETRACTION.search(plain) else None
 

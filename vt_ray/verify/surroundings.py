@@ -30,7 +30,7 @@ _REWRITES = (
     (re.compile(r"\\(?:text)?color\s*\{[^{}]*\}"), ""),
     (
         re.compile(
-            r"\\(?:displaystyle|textstyle|limits|boldmath|[hH]uge|LARGE|[lL]arge|left|right|[bB]igg?[lrm]?)(?![A-Za-z])"
+            r"\\(?:displaystyle|textstyle|limits|boldmath|bf|rm|it|[hH]uge|LARGE|[lL]arge|left|right|[bB]igg?[lrm]?)(?![A-Za-z])"
         ),
         "",
     ),
@@ -45,7 +45,7 @@ _CUTTING_NAMES = (
     "|longrightarrow|leadsto|to|Leftrightarrow|leftarrow|Leftarrow|hfill|in|text[a-z]*|mbox|mathrm|item|hline|par|newline"
     "|approx|simeq|sim|cong|equiv|AA|colon|lor|vee|land|wedge|operatorname"
 )
-_CUT = rf"[=;:&]|\\\\|\\(?:{_CUTTING_NAMES})(?![A-Za-z])|,(?!\d{{3}}(?!\d))|\.(?!\d)"
+_CUT = rf"[=;:&]|\\\\|\\(?:{_CUTTING_NAMES})(?![A-Za-z])|,(?!\d{{3}}(?!\d))|\.(?!\d|\\overline)"
 _PROSE = r"|\n|(?<!\\)\$|[!?#|\"'`—–]|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}"
 # "5 m" and "5 {m} / {s}" in a formula: letters behind a space are units, behind a number without one a product.
 _LETTER_UNIT = re.compile(r"(?:\s+|\s*\{\s*)[mgsVJKNCAWLh](?![A-Za-z])\s*\}?(?=\s*(?:$|[,.;/}$]|\^\{?-?\d|\\))")
@@ -53,7 +53,7 @@ _MODULUS = re.compile(r"\\[pb]?mod(?![A-Za-z])|\(\s*mod\b|\\text\s*\{\s*\(?mod\b
 _UNIT = r"|\\mu\s*\\(?:math|text)|(?<=[\s{])[A-Za-z]{3,}|(?<=[\s{])(?:eV|Hz|nm|cm|mm|km|kg)\b"
 _CUT_IN_FORMULA, _CUT_IN_PROSE = re.compile(_CUT + _UNIT), re.compile(_CUT + _UNIT + _PROSE)
 _WRAPPERS = re.compile(r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|bm|boldsymbol|underline|emph)\s*\{[^{}]*$")
-_BULLET = re.compile(r"(?:^|\n)\s*[-−+*•]\s+$|[\w:.)*]\s+[-−]\s+$")
+_BULLET = re.compile(r"(?:^|\n)\s*[-−+*•>]\s+$|[\w:.)*]\s+[-−]\s+$")
 _BINDS_BACK = re.compile(r"(?:[-+−/^_<>$({\[|]|\*|\\[A-Za-z]+|\\\$)\s*$")
 _BINDS_ON = re.compile(r"\s*(?:[-+−/<>][\s$]*[\w\\({]|\^|_[\w{]|\\[A-Za-z%]|%|\*\s*[\d\\(])|[\w({!.,]")
 _ATOM = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[A-Za-z]|\\d?frac\{[^{}]*\}\{[^{}]*\}|\\sqrt\{[^{}]*\}|\\pi")
@@ -67,7 +67,8 @@ _ALTERNATIVE = re.compile(
     r"|plus|minus|to)[\s$\\(]+(?:[\d-]|\\?[A-Za-z]\b|\\[A-Za-z]|zero|one|two|three|four|five|six|seven|eight|nine|ten\b)"
     r"|or (?:more|less|fewer|greater|higher|lower|larger|smaller|so|else|maybe|perhaps|possibly|even|any|none)\b"
     r"|(?:else|if|unless|otherwise|provided|only (?:if|when)|plus or minus|out of|below zero|point [$\d])\b"
-    r"|to the (?:power|\w+th)\b)",
+    r"|to the (?:power|\w+th)\b|but (?:it )?(?:might|could|may)\b|(?:possibly|perhaps|maybe|alternatively)[\s,$]+\d)"
+    r"|[,;][\s$\\(]*-?\d+(?:\.\d+)?\s*(?:$|[$,;)\]}.\\])",
     re.IGNORECASE,
 )
 _NEXT_VALUE = re.compile(
@@ -81,10 +82,12 @@ _ATTACHED = re.compile(
 _DIGITS_GO_ON = re.compile(r"\.\d+|,\d{3}(?!\d)")
 _BASE = re.compile(r"\s*\(?(?:in )?base[\s$\\(]*(\d{1,2})")
 _PERCENT = re.compile(r"[^\S\n]*\\?%")
-_WORDS = re.compile(r"[^\S\n]*\(?([A-Za-z]+(?:(?: | ?/ ?)[A-Za-z]+){0,3})(\^\{?\d\}?)?(?!\s?\^)")
+_WORDS = re.compile(r"[^\S\n]*\(?([A-Za-z]+(?:(?: | ?/ ?)[A-Za-z]+){0,3})(\^\{?\d\}?)?")
+_COMPOUND = re.compile(r"\s?[\^/]")
 _TEXT = re.compile(r"\\(?:text[a-z]*|mathrm|mbox|operatorname)\s*\{([^{}]*)\}")
 _CHANGED_BEFORE = re.compile(
     r"(?:\b(?:twice|double|triple|half(?: of)?|times|plus|between|root of|square of|cube of|reciprocal of|negative of)"
+    r"|(?:other|rather) than|apart from|(?:all|every|any)\w*(?: \w+)? but"
     r"|(?<!no )(?<!not )\b(?:more|less|fewer|greater|larger|smaller) than)[\s$*(]*$",
     re.IGNORECASE,
 )
@@ -126,7 +129,9 @@ def words_behind(text: str) -> str | None:
     if taken_back(text) or _NEXT_VALUE.match(text) or _ALTERNATIVE.match(text):
         return None
     words = _WORDS.match(text)
-    return _change(words[1].split(), words[2] or "") if words else ""
+    if words is None or _COMPOUND.match(text, words.end()):  # of "cm m^{-2}" the first unit alone would be another one
+        return ""
+    return _change(words[1].split(), words[2] or "")
 
 
 def _change(words: list[str], power: str) -> str:
