@@ -323,7 +323,7 @@ ORDINARY_ENDINGS = [
     r"\boxed{41}. Actually, \boxed{42}.",
     r"First I thought \boxed{41} but it is \boxed{42}.",
     r"Hmm, \boxed{41}? No. \boxed{42}",
-    r"The base case gives $\boxed{1}$ and the final value is $\boxed{42}$ after summing everything up to the last term.",
+    r"The base case gives $\boxed{1}$ and the final value is $\boxed{42}$ after summing everything up.",
     r"$a = 6, b = 7$ so $ab = \boxed{42}$",
     r"The answer is $$\boxed{42}.$$",
     r"So the answer is: \(\boxed{42}\).",
