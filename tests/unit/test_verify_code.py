@@ -280,9 +280,17 @@ def test_tests_that_cannot_be_run_are_unverified(verifier, tests):
     assert grade(verifier, tests, GOOD_ADD).status == "unverified"
 
 
-def test_limits_above_zero():
-    with pytest.raises(ValueError, match="test_timeout_s is 0"):
+def test_limits_are_above_zero_and_finite():
+    with pytest.raises(ValueError, match="test_timeout_s=0 must be above 0 and at most 86400"):
         Limits(test_timeout_s=0)
+    for name, value in [
+        ("test_timeout_s", float("inf")),
+        ("test_timeout_s", 1e308),
+        ("math_timeout_s", float("nan")),
+        ("memory_mb", 1 << 60),
+    ]:
+        with pytest.raises(ValueError, match=f"{name}=.* must be above 0 and at most .* the default is"):
+            Limits(**{name: value})
 
 
 # --- pure parts ---

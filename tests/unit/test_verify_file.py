@@ -116,7 +116,9 @@ def test_what_cannot_be_done_is_said(tmp_path):
         ((rows, "--output", tmp_path), "cannot be written"),
         ((rows, "--output", rows), "is the input itself"),
         ((rows, "--output", out, "--backend", "moat"), "backend 'moat' is none of auto"),
-        ((rows, "--output", out, "--memory-mb", 0), "memory_mb is 0"),
+        ((rows, "--output", out, "--memory-mb", 0), "memory_mb=0"),
+        ((rows, "--output", out, "--test-timeout", "inf"), "test_timeout_s=inf"),
+        ((rows, "--output", out, "--test-timeout", "1e308"), "test_timeout_s=1e+308"),
         ((rows, "--output", out, "--workers", 0), "--workers"),
     ]:
         done = verify(*arguments)

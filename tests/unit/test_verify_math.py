@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem, Verdict
+from vt_ray.verify.final_answer import extract_answer
 from vt_ray.verify.latex_text import matching_braces, normalise, peel
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_answer import exact_number, exact_verdict, extract_answer
+from vt_ray.verify.math_answer import exact_number, exact_verdict
 from vt_ray.verify.math_guards import ExactOnly, Undecided, same_answer
 from vt_ray.verify.verifier import Verifier
 

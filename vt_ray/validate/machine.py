@@ -10,7 +10,7 @@ from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigErro
 from vt_ray.placement import asked, gpus_asked, place
 from vt_ray.sinks import MODULES
 from vt_ray.validate.rules import Problems, at_least, one_of
-from vt_ray.verify.limits import BACKENDS
+from vt_ray.verify.limits import BACKENDS, HIGHEST_LIMITS, limit_fault
 
 # Bytes of a Unix socket's path on Linux, and the longest name that Ray 2.60 gives a socket below its folder.
 SOCKET_PATH = 107
@@ -234,10 +234,9 @@ def transport(c: Config) -> Problems:
 
 
 def verify(c: Config) -> Problems:
-    for name in ("test_timeout_s", "completion_timeout_s", "memory_mb", "output_kb", "math_timeout_s"):
-        value = getattr(c.verify, name)
-        if not value > 0:
-            yield f"verify.{name}={value} must be above 0"
+    for name in HIGHEST_LIMITS:
+        if fault := limit_fault(name, getattr(c.verify, name)):
+            yield f"verify.{fault}"
     sandbox = c.verify.sandbox
     yield from one_of("verify.sandbox.backend", sandbox.backend, ("auto", *BACKENDS, "remote"))
     if (sandbox.backend == "remote") != bool(sandbox.remote_url):

@@ -1,6 +1,6 @@
-r"""Multiple choice: which letter a completion settled on.
+r"""Multiple choice: which letter a completion settled on. Pure, and linear in the text.
 
-"... so \boxed{\text{(B) } 42}"  -->  "B"
+"... so \boxed{\text{(B) } 42}"  -->  "B"         "Option B is correct."  -->  "B"         "A or B"  -->  None
 """
 
 from __future__ import annotations
@@ -8,26 +8,84 @@ from __future__ import annotations
 import re
 
 from vt_ray.records import Verdict
-from vt_ray.verify.math_answer import extract_answer
+from vt_ray.verify.boxes import final_boxes, near_last_box
+from vt_ray.verify.doubt import corrects, denied_before, taken_back
+from vt_ray.verify.final_text import final_text
 
-_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|textrm|bf|rm)(?![A-Za-z])\s*")
 _MAX_CHARS = 500
-# The letter alone, or in front of its option's text; then another "(C)" in that text means two were named.
-_LETTER = re.compile(r"[(\[]?\s*([A-Za-z])\s*(?:[).:,\]]+|$)(.*)", re.DOTALL)
+_TAIL_CHARS = 20_000  # the last sentence that names a letter is looked for in the end of the text
+_REACH = 300
+_SEVERAL = ""  # what is found where a sentence names several letters, or denies the letter it names
+
+_FULL_WIDTH = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | dict.fromkeys(
+    map(ord, "\u200b\u200c\u200d\u2060\ufeff")
+)
+_MARKUP = (
+    (
+        re.compile(
+            r"\\(?:text[a-z]*|math[a-z]+|bm|boldsymbol|mbox|hbox|emph|underline|bf|rm|it|[lL]arge|left|right|[bB]igg?[lr]?"
+            r"|displaystyle)(?![A-Za-z])"
+        ),
+        "",
+    ),
+    (re.compile(r"\\(?:[,;:! ()\[\]]|q?quad(?![A-Za-z]))|~"), " "),
+    (re.compile(r"\\(?:to|rightarrow)(?![A-Za-z])"), "→"),
+    (re.compile(r"[{}$*\\\"`“”]|(?<![A-Za-z])['’‘]|['’](?![A-Za-z])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"), ""),
+)
 _INTRODUCTION = re.compile(
-    r"^(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|option|choice|letter)(?:\s+is)?\s*:?\s*(?=[(\[A-Z])", re.I
-)
-_FULL_WIDTH = {0xFEE0 + code: code for code in range(0x21, 0x7F)}
-_OTHER_OPTION = re.compile(
-    r"^\s*[A-Za-z]\s*(?:$|[,/&])|\([A-Za-z]\)|(?<![A-Za-z])[A-Z][).:]|^\s*(?:,|/|&|and\b|or\b)\s*\(?[A-Za-z](?![A-Za-z])"
-)
-_AND_ANOTHER = re.compile(r"[\s.)*$}]*(?:,|/|&|and\b|or\b)\s*(?:option\s*)?[*$]*\(?[A-Z](?![A-Za-z'])")
-_FIRST_PERSON = re.compile(r"\s+[a-z]+")  # "the answer is I think"
-_SENTENCE = re.compile(
-    r"\b(?:answer|option|choice)\s*(?:is|:)\s*:?\s*(?:option|choice|letter)?\s*"
-    r"(?:[$*\s]|\\\(|\\(?:text|textbf|mathrm|mathbf)\s*\{|\{)*(\(\s*[A-Za-z]\s*\)|[A-Z])(?![A-Za-z'])",
+    r"(?:(?:so|therefore|thus|hence)[,\s]+)?(?:the\s+)?(?:(?:final|correct|best|right)\s+)*(?:answer|ans|option|choice|letter)"
+    r"\b\.?(?:\s+(?:is|option|choice|letter)\b)*\s*[:=]?\s*(?=[(\[]?\s*[A-Za-z](?![A-Za-z]))",
     re.IGNORECASE,
 )
+# A letter, alone or in front of its option's text: "B", "(B) 42", "B. mitochondria", "B - 42".
+_LETTER = re.compile(
+    r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’^=+])(?P<closed>\s?[)\]>])?"
+    r"(?P<mark>[.:,;]|\s[–—-](?=\s\S{2})|)(?P<rest>.*)",
+    re.DOTALL,
+)
+# Another option's letter. There are at most ten options, so that X and Z in an option's text are quantities.
+_ONE = r"[(\[]?(?!I\s+[a-z])(?!I\s*(?:,|and|or)\s*[IVX])[A-J](?![\w'’])[)\]]?"
+_LISTED = re.compile(rf"[\s.,:;)\]/&|([-]*{_ONE}\s*(?:$|[?,/&|)→–-]|or\b|[A-J]\b)")
+_LISTED_AND = re.compile(rf"[\s,]*{_ONE}\s*and\b(?!.*\b(?:only|are|is)\b)", re.DOTALL)  # options say "A and C only"
+_OR = re.compile(r"[\s.,…(]*[Oo]r\b(?!\s*,?\s*(?:equivalently|in other words))")
+_JOINED = re.compile(
+    r"[\s.,:;)\](…-]*(?:(?:(?:or|and|plus|vs|versus|to|through|also|nor|maybe|perhaps|possibly|alternatively|else|even|well"
+    rf"|as|otherwise|option|choice)\b\.?|[/&|→–-]|\.\.)[\s,:(]*)+{_ONE}"
+)
+_JOINED_BOTH = re.compile(rf"[\s,]*(?:both|either|neither)\s+{_ONE}")
+_JOINT_ALONE = re.compile(r".*\b(?:or|and|vs|versus|plus)\s*$", re.DOTALL)
+_LABEL = re.compile(
+    r"(?:^|[\s;,|/])\(([A-J])\)(?![-\w])|[;,|/]\s*([A-J])\s*[):](?![-\w])|[\d.]\s+([A-J])[.):](?=\s)"
+    r"|\sor\s+(?:\w+\s+){0,2}([A-J])(?=\s*(?:$|[.:)]))"
+)
+_EXPLANATION = re.compile(
+    r"\b(?:because|since|(?<!well )as(?! well)|so|while|whereas|which|not|rather than|instead of|unlike)\b"
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
+_ARTICLE_GOES_ON = re.compile(
+    r"[^\S\n]+(?!(?:is|because|since|as|with|by|for|from|based|which|and|or|to|plus|vs|versus|if)\b)[a-z]"
+)
+
+_COPULA = r"(?:\s*[:=\n]|\s+[-–—](?=\s)|\s+(?:is|are|was|must be|should be|will be|would be|has to be)\b)"
+_ADVERBS = re.compile(
+    r"(?:[\s:=,>-]|\b(?:therefore|thus|clearly|simply|just|indeed|hence|obviously|definitely|certainly|likely|probably|most"
+    r"|then|now|the|correct|best|is|option|choice|letter|answer)\b)*",
+    re.IGNORECASE,
+)
+_NAMING = re.compile(
+    rf"\b(?:answer|ans|option|choice|letter)s?\b\.?{_COPULA}|\bis\s+(?:option|choice)\b"
+    r"|\b(?:choose|chose|pick|select|go(?:ing)? with)\b",
+    re.IGNORECASE,
+)
+_CALLED_RIGHT = re.compile(
+    r"(?P<word>\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+)?(?<![\w'’])[(\[]?(?P<letter>[A-Z])[)\]]?"
+    r"\s+(?:is|must be|should be)\s+(?:\w+ly\s+|the\s+|therefore\s+|thus\s+|our\s+|my\s+|only\s+)*"
+    r"(?P<right>correct|right|best|answer|choice)\b"
+)
+_BESIDE_ANOTHER = re.compile(
+    rf"{_ONE}\s*(?:,|/|&|,?\s*(?:or|and|nor)\b)\s*(?:option\s*)?$|\b(?:[Nn]either|[Bb]oth|[Ee]ither)\b[^.!?\n]{{0,20}}$"
+)
+_BESIDE_A_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{[^{}]*\}[^A-Za-z\n]{0,20}$")  # "\boxed{A}-\boxed{D}"
 
 
 def choice_verdict(gold: str, text: str) -> Verdict:
@@ -41,31 +99,105 @@ def choice_verdict(gold: str, text: str) -> Verdict:
     return Verdict("correct") if chosen == gold_letter else Verdict("wrong", "wrong_answer")
 
 
-def extract_choice(text: str) -> str | None:
-    """The letter, in capitals, in the last box; without any box, of the last sentence "the answer is (B)".
+def extract_choice(completion: str) -> str | None:
+    """The letter, in capitals, in the last box; without any box, of the last sentence that names one.
 
-    Two letters are no choice, and a box that holds none is not made good by an earlier sentence.
+    Two letters are no choice. A box that holds no letter is not made good by an earlier sentence, but by a later one.
     """
+    text = final_text(completion)
+    if text is None:
+        return None
+    boxes = final_boxes(near := near_last_box(text))
+    if boxes is None:
+        return _spoken(text) or None
+    if not boxes or _BESIDE_A_BOX.search(near[max(0, boxes[0].start - _REACH) : boxes[0].start]):
+        return None
+    letters = {_letter(box.content) for box in boxes}
+    boxed = letters.pop() if len(letters) == 1 else None
+    behind = near[boxes[-1].end :]
+    said = _spoken(behind)
+    if _JOINED.match(_plain(behind[:_REACH])):
+        return None
+    if said is None or said == boxed:
+        return boxed
+    return said or None if boxed is None or corrects(behind) else None
+
+
+def _plain(text: str) -> str:
+    """The text without LaTeX, markdown, quotation marks and invisible characters."""
     text = text.translate(_FULL_WIDTH)
-    if "\\boxed" in text or "\\fbox" in text:
-        return _letter(extract_answer(text) or "")
-    sentences = list(_SENTENCE.finditer(text))
-    if not sentences or _AND_ANOTHER.match(text, sentences[-1].end()):
-        return None
-    last = sentences[-1]
-    letter = last[1].strip("() \t")
-    if letter == "I" and _FIRST_PERSON.match(text, last.end()):
-        return None
-    # "the answer is a number": a small letter needs its brackets
-    return letter.upper() if letter.isupper() or last[1].startswith("(") else None
+    for pattern, replacement in _MARKUP:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def _letter(answer: str) -> str | None:
+    """The letter of a box or of a gold answer: alone, or in front of its option's text."""
     if len(answer) > _MAX_CHARS:
         return None
-    bare = _COMMAND.sub("", answer).translate(str.maketrans("", "", "{}$*~\\\"'`")).strip()
-    bare = _INTRODUCTION.sub("", bare)
-    match = _LETTER.fullmatch(bare)
-    if match is None or _OTHER_OPTION.search(match[2]):
+    text = _plain(answer).strip()
+    for _ in range(2):  # "The correct answer is option B"
+        text = _INTRODUCTION.sub("", text, count=1)
+    match = _LETTER.fullmatch(text)
+    if match is None or _names_another(match, match["rest"]):
         return None
-    return match[1].upper()
+    rest = match["rest"]
+    if not (match["mark"] or match["closed"]) and rest:
+        if not re.match(r"\s+[\w(.-]", rest) or (match["letter"] in "AI" and _ARTICLE_GOES_ON.match(rest)):
+            return None
+        if match["letter"].islower() and not re.match(r"\s+[\d(]", rest):
+            return None
+    if re.match(r"\s*\?", match["mark"] + rest) or (re.match(r"\s*[a-z]", rest) and taken_back(rest)):
+        return None
+    return match["letter"].upper()
+
+
+def _names_another(match: re.Match[str], rest: str) -> bool:
+    """Whether the text behind a letter names another letter beside it, and not only in the words of its option."""
+    rest = _EXPLANATION.split(rest, maxsplit=1)[0]
+    labelled = match["closed"] or match["mark"] in (".", ":")
+    if _LISTED.match(rest) or _OR.match(rest) or _JOINED.match(rest) or _JOINT_ALONE.match(rest):
+        return True
+    if _LISTED_AND.match(rest) or (not labelled and _JOINED_BOTH.match(rest)):
+        return True
+    others = {letter for label in _LABEL.finditer(rest) for letter in label.groups() if letter}
+    return bool(others - {match["letter"].upper()})
+
+
+def _spoken(text: str) -> str | None:
+    """The letter of the last sentence that names one; `_SEVERAL` where it names more or denies it; None without one."""
+    text = _plain(text[-_TAIL_CHARS:])
+    named = [(match.start(), match) for match in (*_NAMING.finditer(text), *_CALLED_RIGHT.finditer(text))]
+    called_right: set[str] = set()
+    for _, match in sorted(named, key=lambda pair: pair[0], reverse=True):
+        found = _named(text, match) if match.re is _NAMING else _called_right(text, match)
+        if found is None:
+            continue
+        if match.re is _NAMING or match["word"] or match["right"] in ("answer", "choice"):
+            return found
+        called_right.add(found)
+    return None if not called_right else called_right.pop() if len(called_right) == 1 else _SEVERAL
+
+
+def _named(text: str, naming: re.Match[str]) -> str | None:
+    """The letter behind "the answer is", as for `_spoken`."""
+    behind = text[naming.end() :][:_REACH]
+    behind = behind[_ADVERBS.match(behind).end() :]  # type: ignore[union-attr]  # it matches the empty text too
+    match = _LETTER.match(behind)
+    if match is None:
+        return None
+    letter, rest = match["letter"], match["mark"] + match["rest"]
+    ended = _SENTENCE_END.search(rest)
+    sentence = rest[: ended.start()] if ended else rest
+    if letter.islower() and not match["closed"] and sentence.strip():  # "the answer is a number"
+        return None
+    if letter in "AI" and not match["closed"] and _ARTICLE_GOES_ON.match(rest):
+        return None
+    denied = denied_before(text[max(0, naming.start() - _REACH) : naming.start()]) or taken_back(rest)
+    return _SEVERAL if denied or _OR.match(rest) or _names_another(match, sentence) else letter.upper()
+
+
+def _called_right(text: str, match: re.Match[str]) -> str:
+    before = text[max(0, match.start() - _REACH) : match.start()]
+    denied = denied_before(before) or _BESIDE_ANOTHER.search(before) or taken_back(text[match.end() :][:_REACH])
+    return _SEVERAL if denied else match["letter"]

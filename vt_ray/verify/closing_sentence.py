@@ -1,4 +1,4 @@
-r"""The answer of a completion without a box: what its last "the answer is ..." names.
+r"""The answer of a completion without a box: the value that its last "the answer is ..." names. Pure, linear.
 
 "... so the final answer is \(7\) or \(8\), as said."  -->  "7,8"
 """
@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import re
 
+from vt_ray.verify.doubt import denied_before, taken_back
+from vt_ray.verify.surroundings import words_behind
+
+_TAIL_CHARS = 20_000  # the last closing sentence is looked for in the end of the text
 _CLOSING = re.compile(r"\banswers?[*_]{0,2}\s*(?:is|are|:|=)(?!\w)", re.IGNORECASE)
-_LEADING_MARKS = re.compile(r"[\s:=*_]*(?:(?:simply|just|indeed|thus|therefore|equal to)\s)?[\s:*_]*", re.IGNORECASE)
+_LEADING_MARKS = re.compile(
+    r"[\s:=*_]*(?:(?:simply|just|indeed|thus|therefore|clearly|equal to)\s)?[\s:*_]*", re.IGNORECASE
+)
 _SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)")
+# Words behind a plain answer that explain it: "5, because ...", "5, which is prime".
+_EXPLANATION = re.compile(
+    r",?\s+(?:because|since|which|as (?:required|desired|expected|stated|claimed|shown|said))\b", re.I
+)
 _MAX_CHARS = 1_000
 # Opening of a formula and how it closes. "\$" is money, and closes nothing.
 _FORMULAS = (
@@ -19,42 +29,39 @@ _FORMULAS = (
 )
 # Between two formulas that together are one answer: "$1$, $2$ and $3$".
 _JOINT = re.compile(r"[$*\s]*(?:,\s*and|,\s*or|and|or|,|;)\s+(?=\$|\\\(|\\\[)")
-# Behind a formula, a word that changes its value: "$5$ million" is not 5.
-_CHANGED = re.compile(
-    r"[$*\s]*(\\?%|percent\b|hundred\b|thousand\b|million\b|billion\b|dozens?\b|times\b|mod\b|(?:,\s*)?(?:or|not|and)\b"
-    r"|,?\s*plus\b|,?\s*minus\b)"
-)
 
 
 def closing_sentence(text: str) -> str | None:
-    """What the last closing sentence names, as LaTeX; None without one, or if it names nothing."""
-    closings = [match.end() for match in _CLOSING.finditer(text)]
-    if not closings:
+    """What the last closing sentence names, as LaTeX; None without one, and where it names nothing or denies it."""
+    text = text[-_TAIL_CHARS:]
+    closings = list(_CLOSING.finditer(text))
+    if not closings or denied_before(text[: closings[-1].start()]):
         return None
-    rest = text[closings[-1] : closings[-1] + _MAX_CHARS]
+    rest = text[closings[-1].end() :][:_MAX_CHARS]
     rest = rest[_LEADING_MARKS.match(rest).end() :]  # type: ignore[union-attr]  # it matches the empty text too
-    formulas = _formulas(rest)
-    if formulas is not None:
-        return formulas or None
-    end = _SENTENCE_END.search(rest)
-    return (rest[: end.start()] if end else rest).strip(" *$") or None
+    formulas, end = _formulas(rest)
+    if formulas:
+        changed = words_behind(rest[end:])
+        return None if changed is None else ",".join(formulas) + changed or None
+    ended = _SENTENCE_END.search(rest)
+    said = rest[: ended.start()] if ended else rest
+    if ended and taken_back(rest[ended.start() :]):
+        return None
+    return _EXPLANATION.split(said, maxsplit=1)[0].strip(" *$") or None
 
 
-def _formulas(rest: str) -> str | None:
-    """The formulas that `rest` begins with, joined by commas; None where it begins with something else."""
+def _formulas(rest: str) -> tuple[list[str], int]:
+    """The formulas that `rest` begins with, and where the last of them ends."""
     found: list[str] = []
-    position = 0
+    position = end = 0
     while (span := _formula(rest, position)) is not None:
         found.append(rest[slice(*span[:2])].strip())
-        position = span[2]
+        position = end = span[2]
         joint = _JOINT.match(rest, position)
         if joint is None:
             break
         position = joint.end()
-    if not found:
-        return None
-    changed = _CHANGED.match(rest, position)
-    return ",".join(found) + (rf"\text{{ {changed[1]} }}" if changed else "")
+    return found, end
 
 
 def _formula(rest: str, position: int) -> tuple[int, int, int] | None:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from vt_ray.verify.final_text import final_text
+
 # How the lines of an output are compared: as text, or by LiveCodeBench's rule.
 COMPARISONS = ("lines", "decimal")
 # No two parts that can match the same characters: a long line must not take quadratic time. A byte order mark may
@@ -41,7 +43,7 @@ def extract_program(text: str) -> str | None:
     of the text, because a stop token may have removed the closing fence.
     """
     tagged = untagged = None
-    for info, block in _blocks(text):
+    for info, block in _blocks(final_text(text) or ""):
         if block.strip() and _PYTHON.fullmatch(info):
             tagged = block
         elif block.strip() and not info:

@@ -125,6 +125,7 @@ _WHOLE_TEXT = re.compile(r"\\(?:text|mathrm)\s*(?=\{)")
 _FORMULA = re.compile(r"[\d\\=+^<>]|\b[A-Za-z] - [A-Za-z]\b")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"), ('"', '"'))
 _MAX_WRAPPERS = 8
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # with the backslash in front of it, a brace is a character
 _OPENERS = "([{"
 _CLOSERS = ")]}"
 
@@ -211,16 +212,11 @@ def matching_braces(text: str) -> dict[int, int]:
     """Position of each `{` to that of its `}`, in one pass. `\\{` and `\\}` are characters, not groups."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
-    position = 0
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            position += 1  # whatever follows a backslash is no brace
-        elif char == "{":
-            opened.append(position)
-        elif char == "}" and opened:
-            pairs[opened.pop()] = position
-        position += 1
+    for match in _BRACE.finditer(text):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            pairs[opened.pop()] = match.start()
     return pairs
 
 

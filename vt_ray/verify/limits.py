@@ -25,6 +25,25 @@ class SandboxConfig:
     recycle_after: int = 5_000
 
 
+# The operating system refuses longer waits and larger sizes somewhere above these, and then no program can be run.
+_DAY_S = 86_400
+HIGHEST_LIMITS = {
+    "test_timeout_s": _DAY_S,
+    "completion_timeout_s": _DAY_S,
+    "memory_mb": 16 << 20,
+    "output_kb": 1 << 20,
+    "math_timeout_s": _DAY_S,
+}
+
+
+def limit_fault(name: str, value: float) -> str | None:
+    """What is wrong with the value of a limit, in words; None where it is above 0 and at most its highest value."""
+    highest = HIGHEST_LIMITS[name]
+    if 0 < value <= highest:
+        return None
+    return f"{name}={value} must be above 0 and at most {highest}: the default is {getattr(Limits, name)}"
+
+
 @dataclass
 class Limits:
     """Time in wall-clock seconds, sizes in MiB and KiB.
@@ -42,6 +61,7 @@ class Limits:
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name != "sandbox" and not value > 0:
-                raise ValueError(f"verifier limit {name} is {value}: it must be above 0, set it to a positive number")
+        """Raises ValueError where a limit is out of range."""
+        for name in HIGHEST_LIMITS:
+            if fault := limit_fault(name, getattr(self, name)):
+                raise ValueError(f"verifier limit {fault}")

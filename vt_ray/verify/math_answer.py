@@ -1,8 +1,8 @@
-r"""A completion's final answer as LaTeX, and the verdict that needs no algebra.
+r"""The verdict on two answers that needs no algebra: exact arithmetic on short literals, and equal texts.
 
-    text --extract_answer--> "\\frac12" --exact_verdict(gold, .)--> True | False | None (ask the algebra)
+    "\\frac12", "0.5"  --exact_verdict-->  True | False | None (the algebra has to decide)
 
-Pure, linear in the text, never evaluates anything a model wrote.
+Pure, linear in the text; it never evaluates an expression.
 """
 
 from __future__ import annotations
@@ -10,18 +10,11 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from vt_ray.verify.closing_sentence import closing_sentence
-from vt_ray.verify.latex_text import matching_braces, normalise, peel, squash
+from vt_ray.verify.latex_text import normalise, squash
 
 MAX_ANSWER_CHARS = 4_000
 MAX_DIGITS = 1_000
 
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
-_BARE_BOX = re.compile(r"[^\s${}\\]+")
-# What may stand between two boxes that together are one answer: "\boxed{1}, \boxed{2}" or "\boxed{1} and
-# \boxed{2}".
-_BETWEEN_BOXES = re.compile(r"[\s$,;.*&]*(?:and|or|\\text\{\s*(?:and|or)\s*\}|\\quad|\\qquad)?[\s$,;.*&]*")
-_BETWEEN_CHARS = 40
 _INTEGER = r"\d+"
 _NUMBER = re.compile(
     rf"(?P<sign>[+-]?)(?:(?P<whole>{_INTEGER})?\\frac\{{(?P<fsign>[+-]?)(?P<top>{_INTEGER})\}}\{{(?P<bottom>{_INTEGER})\}}"
@@ -31,53 +24,6 @@ _NUMBER = re.compile(
     r"|(?P<mantissa>\d{1,40}(?:\.\d{1,40})?)(?:\\times|\\cdot|\*) ?10\^\{(?P<exponent>[+-]?\d{1,3})\}"
     rf"|(?P<digits>{_INTEGER})(?P<point>\.)?|(?P<decimal>\d*\.\d+))"
 )
-
-
-def extract_answer(text: str) -> str | None:
-    r"""The answer in the last box, else in the last sentence that says "the answer is ...", else None.
-
-    Of nested boxes the outermost counts. Boxes that stand side by side at the end are one answer, a list:
-    naming 41 and 42 is not answering 42. `\boxed 5` and `\fbox{5}` are boxes. A last box that never closes,
-    or holds nothing, is no answer, whatever came before it: the completion was cut off while it answered.
-    """
-    starts = [match.start() for match in _BOX.finditer(text)]
-    if not starts:
-        return closing_sentence(text)
-    boxes = _outermost_boxes(text)
-    if not boxes or boxes[-1][1] <= starts[-1]:
-        return None
-    answers: list[str] = []
-    next_start = len(text)
-    for start, end, content in reversed(boxes):
-        if answers and not _side_by_side(text[end:next_start]):
-            break
-        next_start = start
-        if content not in answers:
-            answers.insert(0, content)
-    return ", ".join(answers) if all(answers) else None
-
-
-def _side_by_side(between: str) -> bool:
-    return len(between) <= _BETWEEN_CHARS and _BETWEEN_BOXES.fullmatch(between) is not None
-
-
-def _outermost_boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of each closed box that is in no other closed box, in order."""
-    pairs = matching_braces(text)
-    boxes: list[tuple[int, int, str]] = []
-    for match in _BOX.finditer(text):
-        start, opening = match.start(), match.end()
-        if boxes and start < boxes[-1][1]:
-            continue
-        if opening in pairs:
-            boxes.append((start, pairs[opening] + 1, _unboxed(text[opening + 1 : pairs[opening]])))
-        elif bare := _BARE_BOX.match(text, opening):
-            boxes.append((start, bare.end(), bare[0].rstrip(".,;")))
-    return boxes
-
-
-def _unboxed(content: str) -> str:
-    return peel(_BOX.sub("", content).strip())
 
 
 def exact_verdict(gold: str, answer: str) -> bool | None:

@@ -42,13 +42,18 @@ class MathProcess:
         self._spare: MathWorker | None = None
         self._gold_is_readable: dict[str, bool] = {}
 
-    def verdict(self, gold: str, answer: str) -> Verdict:
-        """Whether `answer` equals `gold` (both LaTeX). Raises MathLost where a pair loses the child twice."""
+    def verdict(self, gold: str, answer: str | None) -> Verdict:
+        """Whether `answer` equals `gold` (both LaTeX); None is a completion without an answer.
+
+        Raises MathLost where a pair loses the child twice.
+        """
         if not 0 < len(gold.strip()) <= _MAX_GOLD_CHARS:
             reason = f"gold unreadable: {len(gold)} characters, the limits are 1 and {_MAX_GOLD_CHARS}"
             return Verdict("unverified", reason)
         if _NOTHING.fullmatch(normalise(gold)):
             return Verdict("unverified", f"gold unreadable: {gold!r} holds no answer")
+        if not answer:
+            return Verdict("wrong", "no_answer")
         if gold.strip() == answer.strip():
             return Verdict("correct")
         if len(answer) > max(MAX_ANSWER_CHARS, 2 * len(gold)):

@@ -16,8 +16,8 @@ from vt_ray.records import Problem, Verdict
 from vt_ray.verify.choice import choice_verdict
 from vt_ray.verify.code_tests import examine_program, fault_of_check
 from vt_ray.verify.examination import Examination
+from vt_ray.verify.final_answer import extract_answer
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_answer import extract_answer
 from vt_ray.verify.math_process import MathLost, MathProcess
 from vt_ray.verify.sandbox.backends import Choice, NoSandbox, Sandbox, choose_backend, open_sandbox
 from vt_ray.verify.sandbox.client import BrokerLost
@@ -92,10 +92,7 @@ class Verifier:
             return choice_verdict(problem.answer, text)
         if problem.kind != "math":
             return Verdict("unverified", f"kind {problem.kind!r} is none of math, choice and code")
-        answer = extract_answer(text)
-        if not answer:
-            return Verdict("wrong", "no_answer")
-        return self._math.verdict(problem.answer, answer)
+        return self._math.verdict(problem.answer, extract_answer(text))
 
     def _examine_program(self, problem: Problem, text: str) -> Examination:
         if self._sandbox is None:
