@@ -6,6 +6,7 @@ It is always written, and it is the truth: TensorBoard and the like (sinks.py) g
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ class MetricsLog:
 
     def write(self, line: dict[str, Any]) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json_line(line))
             file.flush()
             # A manifest may name this offset: the line must not be lost after it.
             os.fsync(file.fileno())
@@ -41,11 +42,24 @@ class MetricsLog:
         """Drop every line but those `wanted`."""
         kept = [line for line in self.lines() if wanted(line)]
         aside = self.path.with_suffix(".partial")
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        aside.write_text("".join(map(json_line, kept)))
         os.replace(aside, self.path)
 
     def lines(self) -> list[dict[str, Any]]:
         return read_lines(self.path)
+
+
+def json_line(line: dict[str, Any]) -> str:
+    """`line` as JSON, with null in the place of NaN and infinity, which JSON does not have."""
+    return json.dumps(_finite(line), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

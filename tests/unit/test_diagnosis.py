@@ -53,7 +53,7 @@ def steady():
         rollout_kl=wavering(0.001, 0.001),
         truncated_share=wavering(0.10, 0.11),
         no_signal_share=wavering(0.30, 0.32),
-        staleness_mean=[0.5] * 9,
+        staleness_mean=[0.0] * 9,
         clip_share=[0.001] * 9,
         sync=[{"retried": False}] * 9,
     )
@@ -73,14 +73,14 @@ def answers(*correct, subdomain="algebra"):
 
 def test_a_healthy_run_shows_no_signature():
     found = diagnose(healthy(), steady(), SFT_LINES)
-    assert [f.seen for f in found] == [False] * 10
+    assert [f.seen for f in found] == [False] * 12
     assert all(f.sentence.startswith("Not seen: ") for f in found)
 
 
 @pytest.mark.parametrize("summary", [{}, {"milestones": []}, {"milestones": None}])
 def test_nothing_recorded_is_not_checked(summary):
     found = diagnose(summary, [])
-    assert [f.seen for f in found] == [None] * 10
+    assert [f.seen for f in found] == [None] * 12
     assert all(f.sentence.startswith("Not checked: ") for f in found)
 
 
