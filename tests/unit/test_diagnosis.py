@@ -250,6 +250,27 @@ def test_without_a_cap_the_clipped_share_tells():
     assert finding(OLD, {}, rl_lines(clip_share=[0.3, 0.31, 0.32, 0.31])).seen is None
 
 
+DISAGREE = "Engine and trainer disagree on fresh rollouts"
+
+
+@pytest.mark.parametrize("key", ["clip_share", "importance_capped_share"])
+def test_ratios_that_are_cut_on_policy_show_that_engine_and_trainer_disagree(key):
+    shares = [0.012, 0.013, 0.012, 0.013]
+    found = finding(DISAGREE, {}, rl_lines(**{key: shares}, staleness_mean=[0] * 4))
+    assert found.seen
+    assert "1.2% of the tokens in math" in found.sentence
+    assert "signal.mgpo.importance_cap=2" in found.sentence
+    assert finding(DISAGREE, {}, rl_lines(**{key: [0.001] * 4}, staleness_mean=[0] * 4)).seen is False
+    # Of older rollouts the ratio is cut for another reason.
+    assert finding(DISAGREE, {}, rl_lines(**{key: shares}, staleness_mean=[1] * 4)).seen is None
+
+
+def test_skipped_updates_are_named():
+    found = finding("Updates were skipped", {}, rl_lines(skipped=[False, True, True, False]))
+    assert found.seen
+    assert found.sentence.startswith("2 of 4 steps changed no weight, first step 2 of math: ")
+
+
 def test_a_sync_that_was_tried_again_is_named():
     retried = [{"retried": step in (2, 4)} for step in (1, 2, 3, 4)]
     found = finding("Weight syncs had to be tried again", {}, rl_lines(sync=retried))
