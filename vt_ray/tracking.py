@@ -6,6 +6,7 @@ It is always written, and it is the truth: TensorBoard and the like (sinks.py) g
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class MetricsLog:
 
     def write(self, line: dict[str, Any]) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json_line(line))
             file.flush()
             # A manifest may name this offset: the line must not be lost after it.
             os.fsync(file.fileno())
@@ -38,6 +39,19 @@ class MetricsLog:
 
     def lines(self) -> list[dict[str, Any]]:
         return read_lines(self.path)
+
+
+def json_line(line: dict[str, Any]) -> str:
+    """`line` as JSON, with null in the place of NaN and infinity, which JSON does not have."""
+    return json.dumps(_finite(line), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -108,8 +108,8 @@ BAD = [
     *[("signal.sync.transport", gpu, f"{gpu} carries weights from GPU to GPU") for gpu in ("nccl", "ipc")],
     *[("cluster.gpu_memory_utilization", bad, "cluster.gpu_memory_utilization=") for bad in (0, 1.01, NAN)],
     ("learner.zero_stage", 4, "learner.zero_stage=4"),
-    *at_least(16, "learner.row_tokens"),
-    *at_least(1, "learner.rows_per_batch", "learner.logprob_chunk_tokens", "learner.sequence_parallel_size"),
+    *at_least(1, *(f"learner.{n}" for n in ["row_tokens", "rows_per_batch", "logprob_chunk_tokens"])),
+    *at_least(1, "learner.sequence_parallel_size"),
     ("learner.sequence_parallel_size", 2, "does not divide cluster.num_learners=1"),
     ("learner.offload_parameters", True, "needs learner.zero_stage=3, not 1"),
     ("signal.optimizer.schedule", "step", "signal.optimizer.schedule='step' must be one of cosine, linear, constant"),
@@ -142,6 +142,8 @@ BAD = [
     ("curriculum.stages.0.gate.window", 0, "gate.window=0"),
     ("curriculum.stages.0.gate.max_truncated_share", 1.5, "must lie in [0, 1]"),
     ("signal.mgpo.ratio", "word", "must be one of token, sequence"),
+    ("signal.mgpo.ratio", "sequence", "GSPO's are clip_low=3e-4 and clip_high=4e-4"),
+    *[("signal.mgpo.clip_dual", bad, "must be 0 (off) or above 1 + clip_high=1.2") for bad in (-1, 1, 1.2, INF, NAN)],
     ("signal.mgpo.aggregation", "sum", "must be one of sequence_mean, token_mean, fixed_length"),
     ("signal.mgpo.advantage_norm", "max", "must be one of std, none"),
     ("signal.mgpo.kl_coef", -0.1, "signal.mgpo.kl_coef=-0.1"),
@@ -263,6 +265,35 @@ def test_shared_prompts_on_several_rows_at_once_are_refused(good):
     validate(shared)
     with pytest.raises(ConfigError, match="learner.share_prompts=true with .*learner.rows_per_batch=2"):
         validate(changed(shared, **{"learner.rows_per_batch": 2}))
+
+
+def test_gspo_takes_its_own_clips(good):
+    clips = {"signal.mgpo.clip_low": 3e-4, "signal.mgpo.clip_high": 4e-4}
+    validate(changed(good, **clips, **{"signal.mgpo.ratio": "sequence"}))
+    with pytest.raises(ConfigError, match="clip_low=0.2 and clip_high=0.0004"):
+        validate(changed(good, **{"signal.mgpo.ratio": "sequence", "signal.mgpo.clip_high": 4e-4}))
+
+
+HF = ("model=hf", "model.path=/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "cap", "tolerance"),
+    [
+        ((), 0.0, 1e-3),
+        (HF, 0.0, 1e-3),
+        ((*HF, "model.dtype=bfloat16"), 2.0, 0.1),
+        (("experiment=vibethinker_1_5b",), 2.0, 0.1),
+        (("experiment=vibethinker_3b",), 2.0, 0.1),
+        (("model=smollm2_135m",), 2.0, 0.3),
+        (("model=smollm2_135m", "signal.mgpo.importance_cap=0"), 0.0, 0.3),
+        ((*HF, "model.dtype=bfloat16", "signal.sync.logprob_tolerance=0.02"), 2.0, 0.02),
+        (("signal=pipelined",), 2.0, 1e-3),
+    ],
+)
+def test_importance_cap_and_sync_tolerance_follow_the_dtype(overrides, cap, tolerance):
+    signal = composed(*overrides).signal
+    assert (signal.mgpo.importance_cap, signal.sync.logprob_tolerance) == (cap, tolerance)
 
 
 def test_what_is_not_compiled_is_refused(good):

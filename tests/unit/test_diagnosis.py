@@ -53,7 +53,7 @@ def steady():
         rollout_kl=wavering(0.001, 0.001),
         truncated_share=wavering(0.10, 0.11),
         no_signal_share=wavering(0.30, 0.32),
-        staleness_mean=[0.5] * 9,
+        staleness_mean=[0.0] * 9,
         clip_share=[0.001] * 9,
         sync=[{"retried": False}] * 9,
     )
@@ -73,14 +73,14 @@ def answers(*correct, subdomain="algebra"):
 
 def test_a_healthy_run_shows_no_signature():
     found = diagnose(healthy(), steady(), SFT_LINES)
-    assert [f.seen for f in found] == [False] * 10
+    assert [f.seen for f in found] == [False] * 12
     assert all(f.sentence.startswith("Not seen: ") for f in found)
 
 
 @pytest.mark.parametrize("summary", [{}, {"milestones": []}, {"milestones": None}])
 def test_nothing_recorded_is_not_checked(summary):
     found = diagnose(summary, [])
-    assert [f.seen for f in found] == [None] * 10
+    assert [f.seen for f in found] == [None] * 12
     assert all(f.sentence.startswith("Not checked: ") for f in found)
 
 
@@ -248,6 +248,27 @@ def test_without_a_cap_the_clipped_share_tells():
     assert finding(OLD, {}, rl_lines(clip_share=[0.3, 0.31, 0.32, 0.31], staleness_mean=ages)).seen is True
     assert finding(OLD, {}, rl_lines(clip_share=[0.1, 0.11, 0.12, 0.11], staleness_mean=ages)).seen is False
     assert finding(OLD, {}, rl_lines(clip_share=[0.3, 0.31, 0.32, 0.31])).seen is None
+
+
+DISAGREE = "Engine and trainer disagree on fresh rollouts"
+
+
+@pytest.mark.parametrize("key", ["clip_share", "importance_capped_share"])
+def test_ratios_that_are_cut_on_policy_show_that_engine_and_trainer_disagree(key):
+    shares = [0.012, 0.013, 0.012, 0.013]
+    found = finding(DISAGREE, {}, rl_lines(**{key: shares}, staleness_mean=[0] * 4))
+    assert found.seen
+    assert "1.2% of the tokens in math" in found.sentence
+    assert "signal.mgpo.importance_cap=2" in found.sentence
+    assert finding(DISAGREE, {}, rl_lines(**{key: [0.001] * 4}, staleness_mean=[0] * 4)).seen is False
+    # Of older rollouts the ratio is cut for another reason.
+    assert finding(DISAGREE, {}, rl_lines(**{key: shares}, staleness_mean=[1] * 4)).seen is None
+
+
+def test_skipped_updates_are_named():
+    found = finding("Updates were skipped", {}, rl_lines(skipped=[False, True, True, False]))
+    assert found.seen
+    assert found.sentence.startswith("2 of 4 steps changed no weight, first step 2 of math: ")
 
 
 def test_a_sync_that_was_tried_again_is_named():

@@ -19,6 +19,7 @@ from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.weights import SyncError
 from vt_ray.interfaces import Acknowledgement, VerifierCounts, Weights
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
+from vt_ray.signal_phase.controls import shuffled_rewards
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.signal_phase.step_record import busy_shares
 
@@ -319,6 +320,19 @@ def test_shuffled_rewards_keep_each_groups_verdicts_and_lose_whose_they_are(tmp_
     assert shuffled != true
     assert {q: sorted(v) for q, v in shuffled.items()} == {q: sorted(v) for q, v in true.items()}
     assert again == shuffled
+
+
+def test_shuffled_rewards_leave_completions_that_count_nowhere_alone():
+    """Four right answers and four cut off and masked: p_c is 1 before and after, and the group has no signal."""
+    verdicts = (*[Verdict("correct")] * 3, Verdict("unverified"), *[Verdict("wrong", "truncated")] * 4)
+    cut = (False,) * 4 + (True,) * 4
+    group = GradedGroup("q", "a", verdicts, 3, (5,) * 8, cut, None, mask_truncated=True)
+    for key in range(20):
+        [dealt] = shuffled_rewards([group], (key,))
+        assert dealt.verdicts == verdicts
+    [dealt] = shuffled_rewards([replace(group, mask_truncated=False)], (0,))
+    assert dealt.verdicts[3] == verdicts[3]
+    assert dealt.verdicts != verdicts
 
 
 def test_the_signal_phases_own_seed_changes_questions_and_samples(tmp_path):

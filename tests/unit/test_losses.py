@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vt_ray.algorithms.logprobs import entropy, selected_logprobs
 from vt_ray.algorithms.losses import mgpo_loss, sft_loss
@@ -176,6 +178,50 @@ def test_truncated_importance_weights_by_hand():
     assert loss == pytest.approx(-3.0 * (0.5 + 1.5 + 2.0) / 3)
     assert slopes == pytest.approx([-0.5, -1.5, -2.0])
     assert (metrics["importance_capped_tokens"], metrics["clipped_tokens"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "objective", "slope", "counted"),
+    [
+        (2.9, -2.0, -5.8, -5.8, None),  # punished above the clip, below the bound: as in the paper
+        (4.0, -2.0, -6.0, 0.0, "dual"),  # beyond the bound 3 * A'
+        (0.5, -2.0, -1.6, 0.0, "low"),
+        (4.0, 2.0, 2 * 1.28, 0.0, "high"),  # rewarded: the bound has nothing to do with it
+    ],
+)
+def test_the_dual_clip_by_hand(ratio, advantage, objective, slope, counted):
+    loss, slopes, metrics = one_sequence([math.log(ratio)], advantage, CLIPS)
+    assert loss == pytest.approx(-objective)
+    assert slopes == pytest.approx([-slope])
+    assert {n: int(metrics[f"clipped_{n}_tokens"]) for n in ("low", "high", "dual")} == {
+        n: int(n == counted) for n in ("low", "high", "dual")
+    }
+    assert metrics["clipped_tokens"] == (counted is not None)
+
+
+@given(st.floats(-30, 30), st.floats(-5, -0.01), st.floats(1.3, 10), st.sampled_from([0.0, 2.0]))
+def test_the_loss_of_a_punished_token_is_bounded(gap, advantage, bound, cap):
+    loss, slopes, _ = one_sequence([gap], advantage, MgpoConfig(clip_dual=bound, importance_cap=cap))
+    assert loss <= bound * max(cap, 1.0) * -advantage * (1 + 1e-12)
+    assert abs(slopes[0]) <= bound * max(cap, 1.0) * -advantage * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("advantage", [-1.5, 1.5])
+def test_without_the_dual_clip_the_step_is_the_papers_to_the_bit(advantage):
+    dice = torch.Generator().manual_seed(0)
+    trainer, rollout = -3 * torch.rand(2, 500, generator=dice)
+    weights, advantages = torch.rand(500, generator=dice), torch.full((500,), advantage)
+    leaf, twin = trainer.clone().requires_grad_(), trainer.clone().requires_grad_()
+    loss, metrics = mgpo_loss(leaf, rollout, advantages, weights, MgpoConfig(clip_dual=0.0))
+    rho = (twin - rollout).exp()
+    paper = -(weights * torch.minimum(rho * advantages, rho.clamp(0.8, 1.2) * advantages)).sum()
+    loss.backward()
+    paper.backward()
+    assert torch.equal(loss, paper)
+    assert torch.equal(leaf.grad, twin.grad)
+    assert metrics["clipped_dual_tokens"] == 0
+    bounded, _ = mgpo_loss(trainer, rollout, advantages, weights, MgpoConfig())
+    assert (bounded < paper) == (advantage < 0)
 
 
 def test_padding_is_not_capped_and_its_sequence_numbers_do_not_matter():

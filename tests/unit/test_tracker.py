@@ -1,5 +1,7 @@
 """The accuracy tracker: p_c from the current group, history over the run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -113,6 +115,21 @@ def test_a_group_of_an_older_version_counts_as_much_less_as_it_is_older():
     late.note([group("q", "++--")], 1)
     assert early.history == late.history
     assert (late.history["q"].right, late.history["q"].wrong) == (1 + 2 / 4, 3 + 2 / 4)
+
+
+def test_a_completion_begun_under_an_older_version_counts_less():
+    """Begun under versions 6 and 8 and weighed at 10 with decay 0.5: 1/16 and 1/4 of an answer."""
+    tracker = remembering()
+    begun = replace(group("q", "+-+?"), first_versions=(6, 8, 8, 6))
+    [got] = tracker.weigh([begun], 10, Weighing(1.0))
+    seen = tracker.history["q"]
+    assert (seen.right, seen.wrong, seen.last_version) == (1 / 16 + 1 / 4, 1 / 4, 10)
+    assert (seen.correct, seen.valid, seen.unverified) == (2, 3, 1)
+    assert got.estimate == pytest.approx((1 + 5 / 16) / (2 + 9 / 16))
+    # The paper's p_c is of the group as it is.
+    assert got.accuracy == pytest.approx(2 / 3)
+    tracker.weigh([replace(begun, first_versions=(11, 11, 11, 11))], 11, Weighing(1.0))
+    assert tracker.history["q"].right == 5 / 32 + 2
 
 
 def test_what_counts_nowhere_changes_no_posterior():

@@ -31,6 +31,8 @@ def mgpo_loss(
     weighted A' of the token's rollout, `token_weights` from `aggregation`, 0 on prompts and padding, where
     nothing counts. Options of `mgpo`, none of them the paper's:
 
+    * clip_dual c (arXiv 1912.09729, equation 5): where A' < 0 the token's term is max(the term above, c * A'), since
+      the minimum alone has no lower bound there: rho can be large. At 0 the term is the paper's.
     * ratio "sequence" (GSPO): rho is exp of the mean log-ratio over the completion; `sequence_ids` (int64) tell the
       sequences of a row apart, each of which lies whole in it.
     * importance_cap C: rho is taken against the trainer itself before the update, and each token's term multiplied by
@@ -44,7 +46,7 @@ def mgpo_loss(
     advantages = torch.where(is_completion, advantages, 0.0)
     engine_gap = _gap(trainer_logprobs, rollout_logprobs, is_completion)
     log_ratio, importance = engine_gap, torch.ones_like(engine_gap)
-    if mgpo.importance_cap > 0:
+    if mgpo.importance_cap:
         log_ratio = _gap(trainer_logprobs, trainer_logprobs.detach(), is_completion)
         importance = engine_gap.detach().exp().clamp(max=mgpo.importance_cap)
     if mgpo.ratio == "sequence":
@@ -52,17 +54,22 @@ def mgpo_loss(
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - mgpo.clip_low, 1 + mgpo.clip_high)
     objective = torch.minimum(ratio * advantages, clipped * advantages)
+    dual = (advantages < 0) & (ratio > (mgpo.clip_dual or float("inf")))
+    objective = torch.where(dual, mgpo.clip_dual * advantages, objective)
     loss = -(token_weights * importance * objective).sum()
     with torch.no_grad():
         was_clipped = (clipped * advantages < ratio * advantages) & is_completion
         metrics = {
             "tokens": is_completion.sum(),
-            "clipped_tokens": was_clipped.sum(),
+            "clipped_tokens": (was_clipped | dual).sum(),
+            "clipped_low_tokens": (was_clipped & (advantages < 0)).sum(),
+            "clipped_high_tokens": (was_clipped & (advantages > 0)).sum(),
+            "clipped_dual_tokens": dual.sum(),
             # k3 estimator of KL(rollout || trainer), from tokens sampled by the rollout engine.
             "rollout_kl": (engine_gap.exp() - 1 - engine_gap).sum(),
             "logprob_gap_max": engine_gap.abs().max(),
         }
-        if mgpo.importance_cap > 0:
+        if mgpo.importance_cap:
             metrics["importance_capped_tokens"] = ((engine_gap.exp() > mgpo.importance_cap) & is_completion).sum()
     if reference_logprobs is not None:
         gap = _gap(reference_logprobs, trainer_logprobs, is_completion)

@@ -3,7 +3,8 @@
 estimator "group" (section 3.4): p = p_c of the current group, w = w_ME(p).
 
 estimator "history": what was seen of a question before counts too, the less the more the weights have changed since.
-With c and m right and wrong answers of the current group at weight version v, and a0 the prior:
+With a0 the prior, c and m the right and wrong answers of the group that is weighed at weight version v, each answer
+multiplied by decay^(v - u) where it was begun under version u (on-policy u = v):
 
     a_v = decay^(v - v') * a_v' + c          b_v = decay^(v - v') * b_v' + m          v': when it was seen before
     p ~ Beta(a0 + a_v, a0 + b_v)             w = E_p[w_ME(p)]
@@ -45,15 +46,22 @@ class QuestionHistory:
     wrong: float = 0.0
     last_version: int = -1
 
-    def note(self, correct: int, valid: int, unverified: int, version: int, decay: float) -> None:
-        """A group sampled under an older version than was seen already counts as much less as it is older."""
-        newest = max(version, self.last_version)
-        before, now = decay ** (newest - self.last_version), decay ** (newest - version)
-        self.right = before * self.right + now * correct
-        self.wrong = before * self.wrong + now * (valid - correct)
-        self.correct += correct
-        self.valid += valid
-        self.unverified += unverified
+    def note(self, group: GradedGroup, version: int, decay: float) -> None:
+        """Add the verdicts of a `group` that is seen at weight `version`. A completion counts decay^age, where its age
+        is the number of versions since its first token; without `first_versions` it is as new as `version`."""
+        newest = max(version, self.last_version, *group.first_versions)
+        before = decay ** (newest - self.last_version)
+        sampled_under = group.first_versions or (version,) * len(group.valid)
+        counted = [
+            (reward > 0, decay ** (newest - first))
+            for reward, valid, first in zip(group.rewards, group.valid, sampled_under, strict=True)
+            if valid
+        ]
+        self.right = before * self.right + sum(weight for correct, weight in counted if correct)
+        self.wrong = before * self.wrong + sum(weight for correct, weight in counted if not correct)
+        self.correct += sum(correct for correct, _ in counted)
+        self.valid += len(counted)
+        self.unverified += len(group.valid) - len(counted)
         self.last_version = newest
 
 
@@ -72,9 +80,7 @@ class AccuracyTracker:
         """Verdicts of completions that no update will consume."""
         for group in groups:
             seen = self.history.setdefault(group.question_id, QuestionHistory())
-            correct = sum(int(r) for r, valid in zip(group.rewards, group.valid, strict=True) if valid)
-            valid = sum(group.valid)
-            seen.note(correct, valid, len(group.valid) - valid, version, self.config.decay)
+            seen.note(group, version, self.config.decay)
 
     def expected_weights(self, question_ids: Sequence[str], version: int, lam: float) -> list[float]:
         """E[w_ME] of each question before it is asked: of its posterior at `version`, the prior's where it is new."""

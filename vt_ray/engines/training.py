@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from vt_ray.algorithms.packing import (
     stack,
 )
 from vt_ray.config import ConfigError, MgpoConfig
+from vt_ray.engines.attention_check import refuse_unlike_rows
 from vt_ray.engines.learner_spec import LearnerSpec, reference_config, training_config
 from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
 from vt_ray.engines.ulysses import SequenceParallel
@@ -74,7 +76,11 @@ class TrainingEngine:
             self.engine.optimizer.optimizer.state.clear()
         self.engine.train()
         self.device = self.engine.device
+        refuse_unlike_rows(spec, self.module, self._probe_logprobs, lambda probe: self._batches(self.rows(probe)))
         self.reference = self._open_reference() if spec.with_reference else None
+
+    def _probe_logprobs(self, batch: Row) -> torch.Tensor:
+        return _answer(self.engine, _to(batch, self.device), 1.0)[0].cpu()
 
     def _open_reference(self) -> torch.nn.Module:
         """The start model, frozen: partitioned over the ranks where the learner is (ZeRO-3), else whole on each."""
@@ -156,14 +162,32 @@ class TrainingEngine:
             batch = _to(batch, self.device)
             loss, metrics = row_loss(*_answer(self.engine, batch, temperature), batch)
             self.engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
-            self.engine.backward(loss * self.world_size, scale_wrt_gas=False)
+            # A loss that is not finite may have finite gradients. NaN in their place makes the norm of all ranks NaN,
+            # so that no rank takes the step.
+            factor = torch.where(loss.detach().isfinite(), float(self.world_size), float("nan"))
+            self.engine.backward(loss * factor, scale_wrt_gas=False)
             _accumulate(totals, {"loss": loss.detach(), **metrics})
-        grad_norm = self._plain_grad_norm()
-        self.engine.step()
+        grad_norm, skipped = self._step()
+        return {
+            **_all_reduce(totals, self.device),
+            "learning_rate": learning_rate,
+            "grad_norm": grad_norm,
+            "skipped": float(skipped),
+        }
+
+    def _step(self) -> tuple[float, bool]:
+        """The optimizer's step, unless the norm of the gradients is not finite. Returns the norm before clipping, and
+        whether the step was skipped. A skipped step counts in `step_count` too: the learning rate follows the plan."""
         self.step_count += 1
-        if grad_norm is None:
-            grad_norm = float(self.engine.get_global_grad_norm())
-        return {**_all_reduce(totals, self.device), "learning_rate": learning_rate, "grad_norm": grad_norm}
+        norm = self._plain_grad_norm()
+        if norm is not None and not math.isfinite(norm):
+            # The other ZeRO stages and dtypes skip such a step by themselves.
+            self.engine.zero_grad()
+            return norm, True
+        skipped_before = self.engine.skipped_steps
+        self.engine.step()
+        norm = float(self.engine.get_global_grad_norm()) if norm is None else norm
+        return norm, self.engine.skipped_steps > skipped_before
 
     def _counted_once(self, counts: Mapping[str, float]) -> Mapping[str, float]:
         """Ranks that share rows are given the same ones: the first of them counts."""

@@ -47,6 +47,7 @@ def figures(line: Line) -> list[tuple[str, str]]:
         ("entropy", _form(line, "entropy", ".3f")),
         ("clipped", _form(line, "clip_share", ".2%")),
         ("capped", _form(line, "importance_capped_share", ".2%")),
+        ("skipped", f"{line['skipped_steps']:,}" if line.get("skipped_steps") else None),
         ("KL rollout", _form(line, "rollout_kl", ".1e")),
         ("KL ref.", _form(line, "reference_kl", ".1e")),
         ("sync", f"{sync['seconds']:.2f} s" if words.known(sync.get("seconds")) else None),

@@ -19,6 +19,8 @@ KL_FLOOR = 1e-3
 KL_GROWTH = 1.5
 CAPPED_SHARE = 0.05
 CLIPPED_SHARE = 0.20
+# Of fresh completions the importance ratio is 1 but for rounding: even a small share that is cut says something.
+MISMATCH_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ def step_findings(lines: Lines) -> list[Finding]:
         _truncation_climbs(lines),
         _signal_fades(lines),
         _rollouts_too_old(lines),
+        _engine_and_trainer_disagree(lines),
         _sync_retried(lines),
+        _updates_skipped(lines),
     ]
 
 
@@ -86,7 +90,7 @@ def _rollouts_too_old(lines: Lines) -> Finding:
     """Where a token's importance ratio is cut, by its cap or by the clipping, the update takes less from it than it
     would from a fresh one. That is the price of rollouts that are older than the weights they update."""
     name = "Rollouts are too old for the update"
-    cut = [_cut_share(stage, part) for _, stage, part in by_stage(lines) if _numbers(part, "staleness_mean")]
+    cut = _cut_shares(lines)
     if not cut:
         return Finding(name, None, "Not checked: how old completions were has not been recorded.")
     bad = [one for one in cut if one.age > 0 and _lowest_mean(one.shares) > one.large]
@@ -101,6 +105,26 @@ def _rollouts_too_old(lines: Lines) -> Finding:
     return Finding(name, False, f"Not seen: the importance ratio was cut for {said}.")
 
 
+def _engine_and_trainer_disagree(lines: Lines) -> Finding:
+    """On-policy, engine and trainer hold the same weights. Tokens whose importance ratio is cut all the same show that
+    the two compute unlike probabilities. The cut falls first on rare tokens."""
+    name = "Engine and trainer disagree on fresh rollouts"
+    fresh = [one for one in _cut_shares(lines) if one.age == 0]
+    if not fresh:
+        return Finding(name, None, "Not checked: no stage whose completions were all sampled under the newest weights.")
+    bad = [one for one in fresh if _lowest_mean(one.shares) > MISMATCH_SHARE]
+    said = "; ".join(f"{words.percent(fmean(one.shares))} of the tokens in {one.stage}" for one in bad or fresh)
+    if bad:
+        remedy = (
+            "signal.mgpo.importance_cap=2 keeps the clips from acting on this difference; model.dtype=float32 removes "
+            "most of it."
+        )
+        return Finding(
+            name, True, f"The importance ratio was cut for {said}, sampled under the very weights they updated. {remedy}"
+        )
+    return Finding(name, False, f"Not seen: on fresh rollouts, the importance ratio was cut for {said}.")
+
+
 @dataclass(frozen=True, slots=True)
 class _Cut:
     """The share of a stage's tokens, step by step, whose importance ratio was cut; above `large` it is much."""
@@ -109,6 +133,11 @@ class _Cut:
     age: float
     shares: list[float]
     large: float
+
+
+def _cut_shares(lines: Lines) -> list[_Cut]:
+    """Of each stage whose staleness has been recorded."""
+    return [_cut_share(stage, part) for _, stage, part in by_stage(lines) if _numbers(part, "staleness_mean")]
 
 
 def _cut_share(stage: str, lines: Lines) -> _Cut:
@@ -130,6 +159,22 @@ def _sync_retried(lines: Lines) -> Finding:
         f"In {len(again)} of {len(tried)} steps, first in step {again[0].get('step')} of {again[0].get('stage')}, the "
         "generators did not hold the trainer's weights until they were sent a second time. Nothing was generated with "
         "wrong weights, but something on the way damages or delays them: see logs/."
+    )
+    return Finding(name, True, says)
+
+
+def _updates_skipped(lines: Lines) -> Finding:
+    name = "Updates were skipped"
+    if not lines:
+        return Finding(name, None, "Not checked: no RL step has been recorded.")
+    skipped = [line for line in lines if line.get("skipped")]
+    if not skipped:
+        return Finding(name, False, f"Not seen: each of {len(lines)} steps made its update.")
+    first = skipped[0]
+    says = (
+        f"{len(skipped)} of {len(lines)} steps changed no weight, first step {first.get('step')} of "
+        f"{first.get('stage')}: the loss or the norm of its gradients was not finite. Lower signal.optimizer.lr, or "
+        "take model.dtype=float32 where it is bfloat16."
     )
     return Finding(name, True, says)
 

@@ -54,6 +54,8 @@ RL_CURVES = (
     Curve("entropy", "entropy"),
     Curve("rollout_kl", "KL rollout", ".1e"),
     Curve("clip_share", "clipped", ".2%"),
+    Curve("clip_dual_share", "dual clip", ".2%", shy=True),
+    Curve("skipped_steps", "skipped", ".0f", shy=True),
     Curve("staleness_mean", "staleness", ".1f", shy=True),
     Curve("importance_capped_share", "capped", ".2%", shy=True),
     Curve("generated_tokens_per_second", "gen tok/s", ",.0f"),

@@ -19,12 +19,15 @@ from vt_ray.records import GradedGroup
 def shuffled_rewards(groups: Sequence[GradedGroup], key: Sequence[Any]) -> list[GradedGroup]:
     """Each group with its own verdicts in a random order that depends on `key` and the question alone.
 
-    p_c, w_ME and the sizes of the advantages stay as they are; which completion they belong to is chance, so nothing
-    can be learnt from them.
+    Verdicts change places among the completions that count (`valid`) only, so p_c, w_ME and the sizes of the
+    advantages stay as they are. Which completion an advantage belongs to is chance: nothing can be learnt from it.
     """
     return [_dealt_anew(group, sample_seed("shuffled", *key, group.question_id)) for group in groups]
 
 
 def _dealt_anew(group: GradedGroup, seed: int) -> GradedGroup:
-    order = np.random.default_rng(seed).permutation(len(group.verdicts))
-    return replace(group, verdicts=tuple(group.verdicts[i] for i in order))
+    places = [i for i, valid in enumerate(group.valid) if valid]
+    verdicts = list(group.verdicts)
+    for place, source in zip(places, np.random.default_rng(seed).permutation(places), strict=True):
+        verdicts[place] = group.verdicts[source]
+    return replace(group, verdicts=tuple(verdicts))

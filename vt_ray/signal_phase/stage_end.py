@@ -13,6 +13,7 @@ from vt_ray.signal_phase import gate
 from vt_ray.signal_phase.batch import Rollout
 from vt_ray.signal_phase.commit import commit_step
 from vt_ray.signal_phase.stage_run import StageRun
+from vt_ray.skipped_steps import SkippedSteps
 
 # Its prompts are asked for no step of the stage: they are told apart by this one.
 HELD_OUT_STEP = -1
@@ -23,7 +24,7 @@ class StageHistory:
     """What decides whether a stage goes on: `steps` done, the gate's evaluations and truncated shares so far.
 
     `ended` says why it has, "" while it has not. `unused` are questions by step (from 0) that were begun ahead, for
-    steps that never came.
+    steps that never came. `skipped` counts the steps that made no update.
     """
 
     steps: int = 0
@@ -31,6 +32,7 @@ class StageHistory:
     held_out: list[float] = field(default_factory=list)
     truncated: list[float] = field(default_factory=list)
     unused: dict[int, list[str]] = field(default_factory=dict)
+    skipped: SkippedSteps = field(default_factory=SkippedSteps)
 
     @staticmethod
     def read(run: StageRun, start: int) -> StageHistory:
@@ -45,6 +47,7 @@ class StageHistory:
 
     def add(self, line: dict[str, Any]) -> None:
         self.steps = line["step"]
+        line |= self.skipped.note(line)
         self.truncated.append(line["truncated_share"])
         if line.get("held_out") is not None:
             self.held_out.append(line["held_out"])
@@ -55,7 +58,10 @@ class StageHistory:
 
 
 def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollout: Rollout) -> None:
-    """Ask the held-out problems where it is due, write the step's line, decide, and commit."""
+    """Ask the held-out problems where it is due, write the step's line, decide, and commit.
+
+    Raises TrainingDiverged after several steps in a row without an update.
+    """
     if gate.due(run.stage.gate, line["step"]):
         line |= ask_held_out(run, rollout)
     history.add(line)
@@ -63,6 +69,7 @@ def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollo
     run.log.write(line)
     if history.ended or line["step"] % run.signal.checkpoint_every == 0:
         commit_step(run, line["step"])
+    history.skipped.refuse_many(f"stage {run.stage.name}: step {line['step']}", line, "signal")
 
 
 def ask_held_out(run: StageRun, rollout: Rollout) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vt_ray.signal_phase.batch import Batch
 from vt_ray.signal_phase.stage_run import StageRun
 from vt_ray.signal_phase.sync import SyncReport
 from vt_ray.signal_phase.verify_record import verify_record
+from vt_ray.skipped_steps import was_skipped
 
 
 class StepWatch:
@@ -127,6 +128,9 @@ def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
     options = {
         "importance_capped_share": metrics.get("importance_capped_tokens"),
         "reference_kl": metrics.get("reference_kl"),
+        "clip_low_share": metrics.get("clipped_low_tokens"),
+        "clip_high_share": metrics.get("clipped_high_tokens"),
+        "clip_dual_share": metrics.get("clipped_dual_tokens"),
     }
     return {
         "loss": metrics["loss"],
@@ -136,6 +140,7 @@ def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
         **{name: total / updated for name, total in options.items() if total is not None},
         "logprob_gap_max": metrics["logprob_gap_max"],
         "grad_norm": metrics["grad_norm"],
+        "skipped": was_skipped(metrics),
         "learning_rate": metrics["learning_rate"],
         "updated_tokens": metrics["tokens"],
         "updated_completions": metrics["updated_completions"],

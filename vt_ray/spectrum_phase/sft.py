@@ -16,6 +16,7 @@ from vt_ray.config import SftConfig
 from vt_ray.data.stream import batch_indices
 from vt_ray.interfaces import Cluster, Learner
 from vt_ray.progress import bar
+from vt_ray.skipped_steps import SkippedSteps
 from vt_ray.tracking import MetricsLog
 
 # The states to resume from: where the newest is damaged, the one before it is taken.
@@ -25,17 +26,21 @@ KEPT_STATES = 2
 def run_sft(
     cluster: Cluster, base: Path, examples: Sequence[TrainSequence], sft: SftConfig, seed: int, folder: Path
 ) -> None:
-    """Train from `base`, or from the newest commit in `folder`; write checkpoints/, state/ and metrics.jsonl."""
+    """Train from `base`, or from the newest commit in `folder`; write checkpoints/, state/ and metrics.jsonl.
+
+    Raises TrainingDiverged after several steps in a row without an update.
+    """
     log = MetricsLog(folder / "metrics.jsonl")
     with cluster.learner(base, sft.optimizer, sft.steps) as learner:
-        start = _resume(learner, log, folder)
+        start, skipped = _resume(learner, log, folder), SkippedSteps()
         with bar("sft", sft.steps, start) as advance:
             for step in range(start, sft.steps):
                 began = time.monotonic()
                 chosen = batch_indices(len(examples), sft.batch_size, step, (seed, "sft"))
                 metrics = learner.sft_step(_weighted([examples[i] for i in chosen]))
                 seconds = time.monotonic() - began
-                log.write({"phase": "sft", "step": step + 1, **metrics, "seconds": seconds})
+                log.write({"phase": "sft", "step": step + 1, **metrics, **skipped.note(metrics), "seconds": seconds})
+                skipped.refuse_many(f"sft: step {step + 1}", metrics, "spectrum.sft")
                 advance(f"loss {metrics['loss']:.3f}  {metrics['tokens'] / seconds:,.0f} tokens/s", 1)
                 if (step + 1) % sft.checkpoint_every == 0 or step + 1 == sft.steps:
                     _save(learner, log, folder, step + 1)

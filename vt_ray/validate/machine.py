@@ -191,7 +191,7 @@ def learner(c: Config) -> Problems:
             f"learner.compile=true with learner.zero_stage={learner.zero_stage} and learner.sequence_parallel_size="
             f"{size}: gathers and exchanges inside a layer are not compiled; take zero_stage <= 2 and size 1"
         )
-    for name, limit in (("row_tokens", 16), ("rows_per_batch", 1), ("logprob_chunk_tokens", 1)):
+    for name, limit in (("row_tokens", 1), ("rows_per_batch", 1), ("logprob_chunk_tokens", 1)):
         yield from at_least(f"learner.{name}", getattr(learner, name), limit)
     yield from at_least("learner.sequence_parallel_size", size, 1)
     if size <= 1:
