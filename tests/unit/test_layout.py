@@ -24,14 +24,15 @@ class Engine(TrainingEngine):
         return folder, {"step_count": 7}
 
 
-def test_a_state_is_loaded_in_its_own_layout_with_other_memory_settings(tmp_path):
+@pytest.mark.parametrize("zero_stage", [1, 2])
+def test_a_state_is_loaded_in_its_own_layout_with_other_memory_settings(tmp_path, zero_stage):
     Engine(ranks=2, zero_stage=2).save_state(tmp_path)
-    engine = Engine(ranks=2, zero_stage=2, offload_optimizer=True, row_tokens=64)
+    engine = Engine(ranks=2, zero_stage=zero_stage, offload_optimizer=True, row_tokens=64)
     engine.load_state(tmp_path)
     assert engine.loaded and engine.step_count == 7
 
 
-@pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 2), (2, 1), (2, 0), (4, 3)])
+@pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 2), (1, 1), (2, 0), (2, 3)])
 def test_a_state_of_another_layout_is_refused_before_it_is_loaded(tmp_path, ranks, zero_stage):
     Engine(ranks=2, zero_stage=2).save_state(tmp_path)
     engine = Engine(ranks=ranks, zero_stage=zero_stage)

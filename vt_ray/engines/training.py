@@ -294,13 +294,13 @@ class TrainingEngine:
         self.step_count = 0 if restart_schedule else client_state["step_count"]
 
     def _layout(self) -> dict[str, int]:
-        """How the optimizer's state is cut into files. DeepSpeed cannot load another cut, and where ZeRO was off it
-        says nothing and starts with moments of 0."""
+        """How the optimizer's state is cut into files. DeepSpeed fails over another cut without saying why; stages 1 and
+        2 read each other's, with or without offloading."""
         return {"cluster.num_learners": self.world_size, "learner.zero_stage": self.spec.learner.zero_stage}
 
     def _refuse_other_layout(self, folder: Path) -> None:
         written, now = json.loads((folder / LAYOUT).read_text()), self._layout()
-        if written != now:
+        if _cut(written) != _cut(now):
             as_it_was = " ".join(f"{key}={value}" for key, value in written.items())
             raise RuntimeError(
                 f"{folder} was written with {as_it_was}, the learner was opened with "
@@ -330,6 +330,11 @@ class TrainingEngine:
         del self.engine, self.reference
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def _cut(layout: Mapping[str, int]) -> tuple[int, int]:
+    ranks, zero_stage = layout["cluster.num_learners"], layout["learner.zero_stage"]
+    return ranks, 1 if zero_stage == 2 else zero_stage
 
 
 def _answer(policy: torch.nn.Module, batch: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
