@@ -294,7 +294,7 @@ class TrainingEngine:
         self.step_count = 0 if restart_schedule else client_state["step_count"]
 
     def _layout(self) -> dict[str, int]:
-        """How the optimizer's state is cut into files. DeepSpeed fails over another cut without saying why; stages 1 and
+        """How the optimizer's state is cut into files. DeepSpeed fails over another cut without a remedy; stages 1 and
         2 read each other's, with or without offloading."""
         return {"cluster.num_learners": self.world_size, "learner.zero_stage": self.spec.learner.zero_stage}
 
