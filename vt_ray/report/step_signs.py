@@ -120,7 +120,9 @@ def _engine_and_trainer_disagree(lines: Lines) -> Finding:
             "most of it."
         )
         return Finding(
-            name, True, f"The importance ratio was cut for {said}, sampled under the very weights they updated. {remedy}"
+            name,
+            True,
+            f"The importance ratio was cut for {said}, sampled under the very weights they updated. {remedy}",
         )
     return Finding(name, False, f"Not seen: on fresh rollouts, the importance ratio was cut for {said}.")
 
