@@ -49,7 +49,8 @@ def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides:
     ) as run:
         deadline = time.monotonic() + 400
         while not due(mark):
-            assert run.poll() is None and time.monotonic() < deadline
+            assert run.poll() is None, run.communicate()
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         run.send_signal(number)
         began = time.monotonic()
