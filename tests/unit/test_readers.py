@@ -87,6 +87,7 @@ def test_the_suffix_is_taken_off_once_and_only_at_the_end(tmp_path: Path) -> Non
     "asked",
     [
         'How many? Let\'s think step by step and output the final answer after "####".',
+        "How many? Let's think step by step and output the final answer after `####`",
         r"How many? Please reason step by step, and put your final answer within \boxed{}.",
         "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
         "$Answer (without quotes) where $Answer is the answer to the problem.\n\nHow many?\n\n"
@@ -169,6 +170,9 @@ def test_a_single_backslash_in_a_written_list_is_refused(tmp_path: Path) -> None
         (r"$\boxed{\frac{1}{2}}$", r"\frac{1}{2}"),
         (r"So the answer is \boxed{ 7 }.", "7"),
         (r"\fbox{5}", "5"),
+        (r"\boxed{\boxed{5}}", "5"),
+        (r"\boxed 5", "5"),
+        (r"\boxed{1} and \boxed{2}", "1, 2"),
         ([r"\boxed{5}"], "5"),
     ],
 )
@@ -282,6 +286,7 @@ def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
         ({**VERL, "prompt": "Find x."}, "'prompt' is text but not JSON"),
         ({**VERL, "prompt": 3}, "'prompt' is of type int"),
         ({**VERL, "prompt": []}, "'prompt' has messages of roles"),
+        ({**VERL, "prompt": [*VERL["prompt"], {"role": ["x"], "content": "y"}]}, "'prompt' has messages of roles"),
         ({**VERL, "prompt": VERL["prompt"] * 2}, "roles .'user', 'user'.*one message of role 'user'"),
         (
             {**VERL, "prompt": [{"role": "user", "content": ANSWER_SUFFIX}]},

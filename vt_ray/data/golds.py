@@ -72,8 +72,9 @@ def _text(row: Row, name: str, value: Any) -> str:
 
 
 def _boxes(text: str) -> list[str]:
-    """The content of each box that stands in no other box, in order; "" for one that never closes."""
-    found, end = [], 0
+    """The content of each innermost box, in order; "" for one that never closes."""
+    found: list[str] = []
+    end = 0
     for match in _BOX.finditer(text):
         if match.start() < end:
             continue
@@ -85,7 +86,8 @@ def _boxes(text: str) -> list[str]:
         while depth and end < len(text):
             depth += {"{": 1, "}": -1}.get(text[end], 0) * (text[end - 1] != "\\")
             end += 1
-        found.append("" if depth else text[match.end() : end - 1].strip())
+        content = "" if depth else text[match.end() : end - 1].strip()
+        found += _boxes(content) or [content]
     return found
 
 

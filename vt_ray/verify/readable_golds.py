@@ -19,6 +19,6 @@ def unreadable_golds(golds: Iterable[str]) -> set[str]:
     """
     try:
         with closing(MathProcess(Limits())) as process:
-            return {gold for gold in set(golds) if process.verdict(gold, _UNLIKELY_ANSWER).status == "unverified"}
+            return {gold for gold in golds if process.verdict(gold, _UNLIKELY_ANSWER).status == "unverified"}
     except MathLost as error:
         raise ValueError(f"the gold answers cannot be checked: {error}") from error
