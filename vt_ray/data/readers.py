@@ -53,7 +53,7 @@ _HASH_FORMAT = re.compile(r"""\b(?:after|behind|following|with|by|as|format|form
 # Above this share the layout was misread, or its answers are of a kind that is not graded here.
 _MAX_UNREADABLE = 0.05
 _NAMED_ROWS = 5
-MANY_GOLDS = 10_000
+MANY_GOLDS = 2_000
 DEFAULT_SUBDOMAIN = "math"
 
 _OUR_FIELDS = ("question_id", "kind", "subdomain")
