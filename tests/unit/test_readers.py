@@ -458,8 +458,15 @@ def test_an_integer_of_too_many_digits_is_named(tmp_path: Path, name: str, field
     rows = [json.dumps(GSM8K), '{"problem": "2+3?", %s}' % (field % ("-" + "1" * 5001))]
     text = f"[{', '.join(rows)}]" if name.endswith(".json") else "\n".join(rows)
     (tmp_path / name).write_text(text)
-    with pytest.raises(ProblemFileError, match=f"{name}, row 2: .*more than 4,300 digits.*as text"):
+    with pytest.raises(ProblemFileError, match=f"{name}, row 2: .*5,001 digits, the limit is 4,300.*as text"):
         read_problems(tmp_path / name)
+
+
+def test_an_integer_of_too_many_digits_in_tests_as_text_is_named(tmp_path: Path) -> None:
+    cases = [{"args": ["giant"], "expected": 1}]
+    tests = json.dumps({"type": "call", "function": "f", "cases": cases}).replace('"giant"', "1" * 5001)
+    with pytest.raises(ProblemFileError, match="row 1: .*5,001 digits, the limit is 4,300"):
+        read_one(tmp_path, {"question": "f?", "tests": tests})
 
 
 def test_an_integer_of_many_digits_as_text_stays(tmp_path: Path) -> None:

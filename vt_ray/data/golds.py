@@ -6,11 +6,12 @@ r"""Gold answers of problem files as text that the verifier can read.
 from __future__ import annotations
 
 import ast
-import json
 import math
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from vt_ray.data.json_text import loads
 
 if TYPE_CHECKING:
     from vt_ray.data.problem_rows import Row
@@ -96,7 +97,7 @@ def _elements(text: str) -> list[Any] | None:
 
     A control character inside an element is the trace of a single backslash: "\\frac" was read as a form feed.
     """
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (loads, ast.literal_eval):
         try:
             elements = parse(text.strip())
         except (SyntaxError, ValueError, RecursionError, MemoryError):

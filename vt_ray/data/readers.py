@@ -15,7 +15,6 @@ r"""The user's own problems, read from a file into `Problem` records.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -24,6 +23,7 @@ from typing import Any, cast
 
 from vt_ray.data.code_readers import code_problem, is_code
 from vt_ray.data.golds import is_blank
+from vt_ray.data.json_text import loads
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
 from vt_ray.progress import bar, console
 from vt_ray.records import Kind, Problem, Solution
@@ -205,7 +205,7 @@ def _messages(row: Row) -> tuple[str, str]:
     chat = row.fields.get("prompt")
     if isinstance(chat, str):
         try:
-            chat = json.loads(chat)
+            chat = loads(chat)
         except ValueError as error:
             raise row.error(f"'prompt' is text but not JSON ({error}): {expected}") from None
     if not isinstance(chat, list) or not all(isinstance(message, dict) for message in chat):
