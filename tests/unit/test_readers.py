@@ -12,6 +12,7 @@ import pytest
 
 from vt_ray.data.readers import ANSWER_SUFFIX, ProblemFileError, read_problems
 from vt_ray.records import Problem, Solution
+from vt_ray.verify.readable_golds import unreadable_golds
 
 OURS = {"question_id": "q1", "subdomain": "algebra", "kind": "math", "question": "1+1?", "answer": "2"}
 VERL: dict[str, Any] = {
@@ -222,6 +223,13 @@ def test_a_file_with_many_golds_that_the_verifier_cannot_read_is_refused(tmp_pat
     assert [p.row for p in read_problems(path, drop_unanswered=True)] == [1]
     with pytest.raises(ProblemFileError, match="cannot read 1 of 1"):
         read_problems(write(tmp_path / "all.jsonl", [{**MATH, "answer": UNREADABLE}]), drop_unanswered=True)
+
+
+def test_a_gold_is_unreadable_only_where_it_cannot_be_parsed() -> None:
+    # Comparing the equation with a number takes longer than the verifier's time limit.
+    good = ["5", "1,2", r"\sqrt{2}", "hello world", "(3, 4)", r"y^{\prime}+ry-rx(t)=0", r"\frac{1}{2}\text{ cm}"]
+    bad = [UNREADABLE, "$", "???", "x" * 9000, r"(1, \frac{1}{)"]
+    assert unreadable_golds([*good, *bad]) == set(bad)
 
 
 def test_one_gold_in_many_that_the_verifier_cannot_read_is_named(
