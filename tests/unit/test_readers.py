@@ -12,6 +12,7 @@ import pytest
 
 from vt_ray.data.readers import ANSWER_SUFFIX, ProblemFileError, read_problems
 from vt_ray.records import Problem, Solution
+from vt_ray.verify.readable_golds import unreadable_golds
 
 OURS = {"question_id": "q1", "subdomain": "algebra", "kind": "math", "question": "1+1?", "answer": "2"}
 VERL: dict[str, Any] = {
@@ -87,6 +88,7 @@ def test_the_suffix_is_taken_off_once_and_only_at_the_end(tmp_path: Path) -> Non
     "asked",
     [
         'How many? Let\'s think step by step and output the final answer after "####".',
+        "How many? Let's think step by step and output the final answer after `####`",
         r"How many? Please reason step by step, and put your final answer within \boxed{}.",
         "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
         "$Answer (without quotes) where $Answer is the answer to the problem.\n\nHow many?\n\n"
@@ -169,6 +171,9 @@ def test_a_single_backslash_in_a_written_list_is_refused(tmp_path: Path) -> None
         (r"$\boxed{\frac{1}{2}}$", r"\frac{1}{2}"),
         (r"So the answer is \boxed{ 7 }.", "7"),
         (r"\fbox{5}", "5"),
+        (r"\boxed{\boxed{5}}", "5"),
+        (r"\boxed 5", "5"),
+        (r"\boxed{1} and \boxed{2}", "1, 2"),
         ([r"\boxed{5}"], "5"),
     ],
 )
@@ -218,6 +223,13 @@ def test_a_file_with_many_golds_that_the_verifier_cannot_read_is_refused(tmp_pat
     assert [p.row for p in read_problems(path, drop_unanswered=True)] == [1]
     with pytest.raises(ProblemFileError, match="cannot read 1 of 1"):
         read_problems(write(tmp_path / "all.jsonl", [{**MATH, "answer": UNREADABLE}]), drop_unanswered=True)
+
+
+def test_a_gold_is_unreadable_only_where_it_cannot_be_parsed() -> None:
+    # Comparing the equation with a number takes longer than the verifier's time limit.
+    good = ["5", "1,2", r"\sqrt{2}", "hello world", "(3, 4)", r"y^{\prime}+ry-rx(t)=0", r"\frac{1}{2}\text{ cm}"]
+    bad = [UNREADABLE, "$", "???", "x" * 9000, r"(1, \frac{1}{)"]
+    assert unreadable_golds([*good, *bad]) == set(bad)
 
 
 def test_one_gold_in_many_that_the_verifier_cannot_read_is_named(
@@ -282,6 +294,7 @@ def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
         ({**VERL, "prompt": "Find x."}, "'prompt' is text but not JSON"),
         ({**VERL, "prompt": 3}, "'prompt' is of type int"),
         ({**VERL, "prompt": []}, "'prompt' has messages of roles"),
+        ({**VERL, "prompt": [*VERL["prompt"], {"role": ["x"], "content": "y"}]}, "'prompt' has messages of roles"),
         ({**VERL, "prompt": VERL["prompt"] * 2}, "roles .'user', 'user'.*one message of role 'user'"),
         (
             {**VERL, "prompt": [{"role": "user", "content": ANSWER_SUFFIX}]},
@@ -453,8 +466,15 @@ def test_an_integer_of_too_many_digits_is_named(tmp_path: Path, name: str, field
     rows = [json.dumps(GSM8K), '{"problem": "2+3?", %s}' % (field % ("-" + "1" * 5001))]
     text = f"[{', '.join(rows)}]" if name.endswith(".json") else "\n".join(rows)
     (tmp_path / name).write_text(text)
-    with pytest.raises(ProblemFileError, match=f"{name}, row 2: .*more than 4,300 digits.*as text"):
+    with pytest.raises(ProblemFileError, match=f"{name}, row 2: .*5,001 digits, the limit is 4,300.*as text"):
         read_problems(tmp_path / name)
+
+
+def test_an_integer_of_too_many_digits_in_tests_as_text_is_named(tmp_path: Path) -> None:
+    cases = [{"args": ["giant"], "expected": 1}]
+    tests = json.dumps({"type": "call", "function": "f", "cases": cases}).replace('"giant"', "1" * 5001)
+    with pytest.raises(ProblemFileError, match="row 1: .*5,001 digits, the limit is 4,300"):
+        read_one(tmp_path, {"question": "f?", "tests": tests})
 
 
 def test_an_integer_of_many_digits_as_text_stays(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ Whether programs may be run on this machine is for the sandbox to say, when a ru
 from __future__ import annotations
 
 import ast
-import json
 from typing import Any
 
+from vt_ray.data.json_text import loads
 from vt_ray.data.problem_rows import Row
 from vt_ray.records import Problem, Solution
 from vt_ray.verify.test_forms import MalformedTests, test_requests
@@ -68,7 +68,7 @@ def _tests(row: Row) -> dict[str, Any]:
     tests = fields.get("tests")
     if isinstance(tests, str):  # parquet has no free-form column
         try:
-            tests = json.loads(tests)
+            tests = loads(tests)
         except ValueError as error:
             raise row.error(f"'tests' is text but not JSON ({error})") from None
     if not isinstance(tests, dict):
@@ -115,7 +115,7 @@ def _is_wrapped(expected: Any) -> bool:
 
 def _json(row: Row, text: str) -> Any:
     try:
-        return json.loads(text)
+        return loads(text)
     except ValueError as error:
         raise row.error(f"a test of fn_name has {text!r:.80}, which is not JSON ({error})") from None
 

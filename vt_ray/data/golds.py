@@ -6,11 +6,12 @@ r"""Gold answers of problem files as text that the verifier can read.
 from __future__ import annotations
 
 import ast
-import json
 import math
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from vt_ray.data.json_text import loads
 
 if TYPE_CHECKING:
     from vt_ray.data.problem_rows import Row
@@ -72,8 +73,9 @@ def _text(row: Row, name: str, value: Any) -> str:
 
 
 def _boxes(text: str) -> list[str]:
-    """The content of each box that stands in no other box, in order; "" for one that never closes."""
-    found, end = [], 0
+    """The content of each innermost box, in order; "" for one that never closes."""
+    found: list[str] = []
+    end = 0
     for match in _BOX.finditer(text):
         if match.start() < end:
             continue
@@ -85,7 +87,8 @@ def _boxes(text: str) -> list[str]:
         while depth and end < len(text):
             depth += {"{": 1, "}": -1}.get(text[end], 0) * (text[end - 1] != "\\")
             end += 1
-        found.append("" if depth else text[match.end() : end - 1].strip())
+        content = "" if depth else text[match.end() : end - 1].strip()
+        found += _boxes(content) or [content]
     return found
 
 
@@ -94,7 +97,7 @@ def _elements(text: str) -> list[Any] | None:
 
     A control character inside an element is the trace of a single backslash: "\\frac" was read as a form feed.
     """
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (loads, ast.literal_eval):
         try:
             elements = parse(text.strip())
         except (SyntaxError, ValueError, RecursionError, MemoryError):

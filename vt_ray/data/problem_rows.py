@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.data.golds import gold_text
+from vt_ray.data.json_text import UnusableJson, giant_integer_row, loads
 
 _PARQUET_ROWS = 1024
-_GIANT_INTEGER = (
-    f"holds an integer of more than {sys.get_int_max_str_digits():,} digits, which Python does not convert: write it "
-    "as text, in quotes, or delete the row"
-)
-_TOO_DEEP = "holds lists or objects nested too deeply: flatten or delete them"
 
 
 class ProblemFileError(ValueError):
@@ -143,7 +138,7 @@ def _shortest(value: Any, kind: Any) -> Any:
 def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        rows = json.loads(text)
+        rows = loads(text)
     except UnicodeDecodeError as error:
         raise ProblemFileError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from error
     except OSError as error:
@@ -153,21 +148,12 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
             f"{path}, line {error.lineno}: broken JSON ({error.msg}): expected one list of objects; "
             "a file with one object a line is named .jsonl"
         ) from error
-    except RecursionError as error:
-        raise ProblemFileError(f"{path}: {_TOO_DEEP}") from error
-    except ValueError as error:
-        raise ProblemFileError(f"{path}, row {_row_with_giant_integer(text)}: {_GIANT_INTEGER}") from error
+    except UnusableJson as error:
+        row = None if isinstance(error.__cause__, RecursionError) else giant_integer_row(text)
+        raise ProblemFileError(f"{path}, row {row}: {error}" if row else f"{path}: {error}") from error
     if not isinstance(rows, list):
         raise ProblemFileError(f"{path}: holds one {type(rows).__name__}: expected a list of objects")
     yield from enumerate(rows, start=1)
-
-
-def _row_with_giant_integer(text: str) -> int:
-    """The first row (from 1) of a JSON list that holds an integer of more digits than Python converts."""
-    limit = sys.get_int_max_str_digits()
-    rows = json.loads(text, parse_int=lambda digits: "\x00" if len(digits.lstrip("-")) > limit else 0)
-    found = (number for number, row in enumerate(rows, start=1) if "\\u0000" in json.dumps(row))
-    return next(found, 1)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -190,16 +176,14 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _json_line(path: Path, number: int, line: str) -> Any:
     try:
-        return json.loads(line)
+        return loads(line)
     except json.JSONDecodeError as error:
         raise ProblemFileError(
             f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): expected one object a line; "
             "correct or delete the row"
         ) from error
-    except RecursionError as error:
-        raise ProblemFileError(f"{path}, row {number}: {_TOO_DEEP}") from error
-    except ValueError as error:
-        raise ProblemFileError(f"{path}, row {number}: {_GIANT_INTEGER}") from error
+    except UnusableJson as error:
+        raise ProblemFileError(f"{path}, row {number}: {error}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,40 +15,45 @@ r"""The user's own problems, read from a file into `Problem` records.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from vt_ray.data.code_readers import code_problem, is_code
 from vt_ray.data.golds import is_blank
+from vt_ray.data.json_text import loads
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
-from vt_ray.progress import console
+from vt_ray.progress import bar, console
 from vt_ray.records import Kind, Problem, Solution
 from vt_ray.verify.readable_golds import unreadable_golds
 
 __all__ = ["ProblemFileError", "read_problems"]
 
 # What data sets write around a question to ask for a form of the answer. `data.math_suffix` asks for the form that the
-# verifier reads, so that these are taken off: verl's MATH, Qwen's, DAPO's, verl's GSM8K.
+# verifier reads, so that these are taken off: verl's MATH, Qwen's, DAPO's, verl's GSM8K (whose quotes vary).
 ANSWER_SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."
 _SUFFIXES = (
     ANSWER_SUFFIX,
     r"Please reason step by step, and put your final answer within \boxed{}.",
     'Remember to put your answer on its own line after "Answer:".',
-    'Let\'s think step by step and output the final answer after "####".',
 )
 _PREFIXES = (
     "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
     "$Answer (without quotes) where $Answer is the answer to the problem.",
+)
+_HASH_SUFFIX = re.compile(
+    r"""(?:Let's think step by step and )?(?:output|put|give|write) the final answer after """
+    r"""[`'"\\]*\#{4}[`'"\\]*\.?\s*$""",
+    re.IGNORECASE,
 )
 # A demand for "#### 42" that is worded otherwise: the verifier reads boxes.
 _HASH_FORMAT = re.compile(r"""\b(?:after|behind|following|with|by|as|format|form)\b[\s:`'"]*\#{4}""")
 # Above this share the layout was misread, or its answers are of a kind that is not graded here.
 _MAX_UNREADABLE = 0.05
 _NAMED_ROWS = 5
+MANY_GOLDS = 2_000
 DEFAULT_SUBDOMAIN = "math"
 
 _OUR_FIELDS = ("question_id", "kind", "subdomain")
@@ -86,7 +91,7 @@ def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswere
 def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> list[Problem]:
     """The problems; where the verifier cannot read some golds, these are named, and left out if `drop`."""
     try:
-        unreadable = unreadable_golds(p.answer for p in problems if p.kind == "math")
+        unreadable = unreadable_golds(_watched({p.answer: None for p in problems if p.kind == "math"}))
     except ValueError as error:
         raise ProblemFileError(f"{path}: {error}") from error
     found = [p for p in problems if p.kind == "math" and p.answer in unreadable]
@@ -102,6 +107,17 @@ def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> lis
     outcome = "these rows are left out" if drop else f"each answer to them will be unverified; {remedy}"
     console.print(f"{said}: {outcome}", markup=False, highlight=False, soft_wrap=True)
     return kept
+
+
+def _watched(golds: Collection[str]) -> Iterator[str]:
+    """The golds one by one, under a bar where checking them takes more than about ten seconds."""
+    if len(golds) < MANY_GOLDS:
+        yield from golds
+        return
+    with bar("check golds", len(golds)) as advance:
+        for gold in golds:
+            yield gold
+            advance("", 1)
 
 
 def _problem(row: Row, subdomain: str | None) -> Problem:
@@ -189,13 +205,14 @@ def _messages(row: Row) -> tuple[str, str]:
     chat = row.fields.get("prompt")
     if isinstance(chat, str):
         try:
-            chat = json.loads(chat)
+            chat = loads(chat)
         except ValueError as error:
             raise row.error(f"'prompt' is text but not JSON ({error}): {expected}") from None
     if not isinstance(chat, list) or not all(isinstance(message, dict) for message in chat):
         raise row.error(f"'prompt' is {_type_name(chat)}: {expected}")
     roles = [message.get("role") for message in chat]
-    if roles.count("user") != 1 or roles.count("system") > 1 or set(roles) - {"user", "system"}:
+    known = roles.count("user") + roles.count("system") == len(roles)
+    if not known or roles.count("user") != 1 or roles.count("system") > 1:
         raise row.error(f"'prompt' has messages of roles {roles}: {expected}, and at most one of role 'system'")
     said = {message["role"]: message.get("content") for message in chat}
     if not all(isinstance(content, str) for content in said.values()):
@@ -218,7 +235,7 @@ def _bare(message: str) -> str:
         message = message.removeprefix(prefix).strip()
     for suffix in _SUFFIXES:
         message = message.removesuffix(suffix).strip()
-    return message
+    return _HASH_SUFFIX.sub("", message).strip()
 
 
 def _from_math(row: Row, subdomain: str | None) -> Problem:

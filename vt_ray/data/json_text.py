@@ -1,0 +1,45 @@
+"""JSON of problem files: integers of bounded length, and faults that say what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+# The interpreter's own limit may be lifted in this process, and int() takes time quadratic in the digits.
+MAX_DIGITS = 4_300
+
+
+class UnusableJson(ValueError):
+    """JSON that is well formed and cannot be used; the message says why, and the remedy."""
+
+
+def loads(text: str) -> Any:
+    """`text` as Python values. Raises json.JSONDecodeError where it is broken, UnusableJson for a giant integer or
+    lists and objects nested too deeply."""
+    try:
+        return _DECODER.decode(text)
+    except RecursionError as error:
+        raise UnusableJson("holds lists or objects nested too deeply: flatten or delete them") from error
+
+
+def giant_integer_row(text: str) -> int | None:
+    """The first row (from 1) of a JSON list that holds an integer of more than MAX_DIGITS digits."""
+    rows = json.loads(text, parse_int=lambda digits: "\x00" if _is_giant(digits) else 0)
+    found = (number for number, row in enumerate(rows, start=1) if "\\u0000" in json.dumps(row))
+    return next(found, None)
+
+
+def _integer(digits: str) -> int:
+    if _is_giant(digits):
+        raise UnusableJson(
+            f"holds an integer of {len(digits.lstrip('-')):,} digits, the limit is {MAX_DIGITS:,}: write it as text, "
+            "in quotes, or delete the row"
+        )
+    return int(digits)
+
+
+def _is_giant(digits: str) -> bool:
+    return len(digits.lstrip("-")) > MAX_DIGITS
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
