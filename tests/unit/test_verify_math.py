@@ -367,6 +367,10 @@ def test_a_gold_of_one_sign_is_an_answer(verifier, gold):
     assert grade(verifier, gold, "7").status == "wrong"
 
 
+def test_a_number_for_an_equation_is_wrong_though_the_equation_is_hard_to_read(verifier):
+    assert grade(verifier, r"y^{\prime}+ry-rx(t)=0", "7").status == "wrong"
+
+
 def test_no_answer(verifier):
     verdict = verifier.verify(Problem("q", "m", "math", "?", answer="1"), "I give up.")
     assert (verdict.status, verdict.reason) == ("wrong", "no_answer")

@@ -88,10 +88,10 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\textdollar(?![A-Za-z])", r"\\$"),
         (
             r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|(?<=\d)\s*\^\s*(?:\{\s*o\s*\}|o(?![A-Za-z]))"
-            r"|\\degrees?(?![A-Za-z])|(?<=\d)\s*\\deg(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees? ?$",
+            r"|\\degrees?(?![A-Za-z])|(?<=\d)\s*\\deg(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees?[ \\]*$",
             r"^\\circ ",
         ),
-        (r"\s*\\text\{\s*(?:\\?%|per\s?cent|pct\.?)\s*\}|(?<=\d)\s+per\s?cent ?$", r"\\%"),
+        (r"\s*\\text\{\s*(?:\\?%|per\s?cent|pct\.?)\s*\}|(?<=\d)\s+per\s?cent[ \\]*$", r"\\%"),
         (r"(?<!\\)%", r"\\%"),
         (rf"(?<![\\A-Za-z])({_any_of(_FUNCTIONS)})(?=\s*[({{^_\\]|\s?\d|\s?[A-Za-z](?![A-Za-z]))", r"\\\1 "),
         (r"(?<![\\A-Za-z])sqrt(?![A-Za-z]{2})", r"\\sqrt "),

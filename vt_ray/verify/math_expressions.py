@@ -117,7 +117,7 @@ def _points(symbols: set[Any], *trees: Any) -> list[dict[Any, Any]]:
             combinations = _sign_combinations(len(ordered))
             signs += combinations
             sizes += [size] * len(combinations)
-    points = []
+    points: list[dict[Any, Any]] = []
     for index, (pattern, size) in enumerate(zip(signs, sizes, strict=True)):
         offset = index + 1 if index < _POINTS else 1 + index / 64
         points.append({})

@@ -206,7 +206,8 @@ def _same_relation(gold: Form, answer: Form, algebra: Algebra) -> bool:
     gold_names, gold_values = _names_and_values(gold)
     if not isinstance(answer, Relation):
         if not gold_names:  # 0.56 = 56\%
-            return set(gold.signs) == {"="} and all(same_form(value, answer, algebra) for value in gold_values)
+            numbers = set(gold.signs) == {"="} and all(_is_number(value) for value in gold_values)
+            return numbers and all(same_form(value, answer, algebra) for value in gold_values)
         return same_form(gold_values[-1], answer, algebra)
     answer_names, _ = _names_and_values(answer)
     if gold_names & answer_names and len(gold_values) == 1:
@@ -240,6 +241,11 @@ def _chain_has_value(chain: Relation, gold: Form, algebra: Algebra) -> bool:
         if rounded and not _may_round(values[position - 1], value):
             return False
     return True
+
+
+def _is_number(form: Form) -> bool:
+    value = form.value if isinstance(form, Quantity) else form
+    return isinstance(value, Expression) and exact_number(value.latex) is not None
 
 
 def _is_decimal(form: Form) -> bool:

@@ -137,10 +137,11 @@ def _scaled(value: str, words: str, bare: bool) -> tuple[str, str] | None:
 
 def _unit(words: str, bare: bool) -> str | None:
     """`cm^2` of "square centimeters", `mi h^-1` of "miles per hour"; None where the words are no unit."""
-    numerator, *denominators = re.split(r"\s*/\s*|\s+per\s+", words)
+    numerator, *denominators = re.split(r"\s*/\s*|(?:^|\s+)per\s+", words)
     exponents: Counter[str] = Counter()
     for position, side in enumerate([numerator, *denominators]):
-        factors = _side(re.sub(r"[\s.]+", " ", side).strip(), bare and not denominators)
+        side = re.sub(r"[\s.]+", " ", side).strip()
+        factors = [] if denominators and not position and not side else _side(side, bare and not denominators)
         if factors is None:
             return None
         for unit, exponent in factors:
@@ -193,7 +194,7 @@ def _spelling(name: str, bare: bool) -> str | None:
     if name in ABBREVIATIONS and (not bare or name in BARE or name in SINGLE_LETTERS):
         return ABBREVIATIONS[name]
     lower = name.lower()
-    return UNIT_NAMES.get(lower) if len(lower) > 2 or lower in BARE else None
+    return UNIT_NAMES.get(lower) if len(lower) > 2 or not bare else None
 
 
 def _counted(names: list[str]) -> list[tuple[str, int]] | None:

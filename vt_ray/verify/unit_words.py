@@ -85,7 +85,7 @@ _SCALED = {
 # Units of one letter that may stand alone. K, M and B are as often a thousand, a million and a billion.
 SINGLE_LETTERS = frozenset("mghsLVAWJNC")
 # Abbreviations that may follow a number without \\text: "5 nm" could be a product.
-BARE = _listed("""mm cm km mi ft in yd kg mg lb lbs oz ml mL min mins hr hrs sec secs mph kmh Hz kHz Pa kPa kJ kW MW
+BARE = _listed("""mm cm km mi ft in yd kg kgs mg lb lbs oz ml mL min mins hr hrs sec secs mph kmh Hz kHz Pa kPa kJ kW MW
 GB MB rpm psi mpg USD ¢""")  # fmt: skip
 
 
@@ -122,9 +122,11 @@ ABBREVIATIONS = _abbreviations()
 FACTORS = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 # Words that say how a number was counted, and do not change it.
-NEUTRAL = _listed("distinct different unique possible total left remaining altogether of a an the")
+NEUTRAL = _listed(
+    "distinct different unique possible total left remaining altogether each more fewer extra additional of a an the"
+)
 # With one of these alone, there need be no noun.
-CLOSING = _listed("total left remaining altogether")
+CLOSING = _listed("total left remaining altogether each")
 
 # Words that may follow a unit of measurement: 6 feet tall.
 MEASURED = _listed("long tall high wide deep thick old away apart")
