@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
+from vt_ray.verify.final_answer import extract_answer
 from vt_ray.verify.latex_text import normalise, squash
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_answer import exact_number, extract_answer
+from vt_ray.verify.math_answer import exact_number
 from vt_ray.verify.math_forms import Expression, Sequence, Union
 from vt_ray.verify.math_names import in_order_of_names
 from vt_ray.verify.math_reader import parse_form
@@ -84,6 +85,7 @@ x=\boxed{\frac{1}{2}} @ 0.5
 \text{ellipse} @ \text{an ellipse} @ an ellipse
 \text{October 30} @ October 30 @ October 30th @ \text{October }30
 \text{30 October} @ 30 October
+\text{No} @ \text{NO} @ no
 """,
     "sets": r"""
 \{1\pm\sqrt5,-2\} @ -2, 1\pm\sqrt5 @ \{1+\sqrt5,1-\sqrt5,-2\} @ -2, 1+\sqrt5, 1-\sqrt5
@@ -171,6 +173,8 @@ x^2 @ f(x+1)=x^2
 5 @ Answer: -5 @ Room 5 @ \text{Case 5}
 30 @ October 30
 ABC @ abc
+\text{A} @ \text{a}
+5 @ \text{three times }x=5 @ \text{one third of }x=5
 a+b+C @ a+b+c
 \frac{cx^2}{2}+C @ \frac{cx^2}{2}+c
 """,
@@ -193,6 +197,7 @@ a+b+C @ a+b+c
 \begin{pmatrix}1\\2\end{pmatrix} @ \frac12\begin{pmatrix}1\\2\end{pmatrix} @ -\begin{pmatrix}1\\2\end{pmatrix}
 (1,-2) @ y=1,x=-2 @ (y,x)=(1,-2) @ x_1=-2,x_2=1 @ \begin{cases}x=-2\\y=1\end{cases}
 (6,31,-1) @ a=6,c=31,b=-1
+\left(3,\frac\pi2\right) @ \theta=3, r=\frac\pi2
 52_8 @ (52)_9 @ 52 @ 52\text{ base }9
 """,
 }

@@ -17,11 +17,10 @@ _GREEK = rf"\\(?:{'|'.join(_GREEK_LETTERS.split())})(?![A-Za-z])"
 _ACCENTS = "vec hat bar tilde dot ddot overline widehat mathcal mathbb mathfrak mathscr mathrm"
 _ACCENTED = rf"\\(?:{'|'.join(_ACCENTS.split())})\{{?(?:[A-Za-z]|{_GREEK})\}}?"
 # Words that say something of the value, other than its name: "not = 5" is not 5.
-_NO_NAME = re.compile(
-    r"\b(?:not|no|never|nor|neither|isn|doesn|half|twice|double|triple|square|cube|root|inverse|reciprocal|negative|minus|plus"
-    r"|less|more|least|most|over|under|below|above|between|except|wrong|incorrect|false)\b",
-    re.IGNORECASE,
-)
+_NO_NAME_WORDS = """not no never nor neither isn doesn half third quarter twice thrice double triple times percent
+square cube root inverse reciprocal negative minus plus less more least most over under below above between except
+wrong incorrect false one two three four five six seven eight nine ten hundred"""
+_NO_NAME = re.compile(rf"\b(?:{'|'.join(_NO_NAME_WORDS.split())})\b", re.IGNORECASE)
 _AROUND_NAMES = re.compile(r"\\triangle|\\angle|[(){}_,' ]")  # \text{Var}(X), x_{\text{max}}
 _NAME = re.compile(
     rf"(?:[A-Za-z]|{_GREEK}|{_ACCENTED}|\\(?:gcd|lcm)|\\operatorname\{{[A-Za-z]+\}}|m?\\angle ?[A-Z]+|[A-Z][A-Z]+)"

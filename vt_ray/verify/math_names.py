@@ -1,7 +1,7 @@
 r"""The order of values that bear names: `c=-1, a=6, b=31` is (6,31,-1), `(y,x)=(1,-2)` is (-2,1). Pure.
 
-Letters that follow each other in the alphabet (a, b, c or x, y), and indices (x_1, x_2), have an order of their own.
-Other names (r and \theta) are left as they were written.
+Letters that follow each other in the alphabet (a, b, c or x, y), indices (x_1, x_2), and the coordinates r, \theta and
+z have an order of their own. Other names are left as they were written.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 from vt_ray.verify.math_forms import Expression, Form, Relation, Sequence
 
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+_COORDINATES = ("r", r"\rho", r"\theta", r"\phi", "z")
 _INDEXED = re.compile(r"([A-Za-z])_\{(\d+)\}")
 
 
@@ -61,6 +62,8 @@ def _order(names: list[Form]) -> list[int] | None:
         keys = [ord(text) for text in texts]
         if max(keys) - min(keys) != len(keys) - 1:
             return None
+    elif set(texts) <= set(_COORDINATES):
+        keys = [_COORDINATES.index(text) for text in texts]
     else:
         return None
     return sorted(range(len(keys)), key=keys.__getitem__)

@@ -53,7 +53,9 @@ def case_is_meaningless(text: str) -> bool:
     r"""Whether these are surely words, like "Tuesday" or \text{EAST}, and not letters, like ABC or abc."""
     letters = _TEXT.sub(r"\1", text).strip()
     spoken = letters != text.strip() or not (letters.islower() or letters.isupper())
-    return spoken and (len(letters) > 3 or not letters.isupper())
+    return spoken and (
+        len(letters) > 3 or (not letters.isupper() and (len(letters) > 2 or letters.lower() in _SHORT_WORDS))
+    )
 
 
 def spoken_number(words: str) -> int | None:
