@@ -34,6 +34,7 @@ class UnreadableTest(ValueError):
 class CheckPlan:
     """`names` are the program's alone; `subjects` are names of the prelude or of builtins that the test is about.
 
+    `classes` are those that the test defines, for a program that uses them without having defined them (`ListNode`).
     `names` is None where the test is too long to be read here; the sandbox finds them then.
     `sees_changes` is False where the test compares a result with what it computes from the argument itself, which
     the program must not be able to change: `f(xs) == sorted(xs)`.
@@ -42,6 +43,7 @@ class CheckPlan:
     names: tuple[str, ...] | None
     subjects: tuple[str, ...]
     sees_changes: bool
+    classes: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=512)
@@ -78,7 +80,9 @@ class _Reader:
         if not self._program | subjects:
             raise UnreadableTest("it names nothing that a program could define")
         self._program |= subjects
-        return CheckPlan(tuple(sorted(self._program - subjects)), tuple(sorted(subjects)), self._sees_changes())
+        classes = tuple(node.name for node in self._tree.body if isinstance(node, ast.ClassDef))
+        names = tuple(sorted(self._program - subjects))
+        return CheckPlan(names, tuple(sorted(subjects)), self._sees_changes(), classes)
 
     # --- variables ---
 

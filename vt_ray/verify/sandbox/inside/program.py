@@ -101,12 +101,12 @@ def run_call(request_text: str) -> int:
     return run_as(MODULE_NAME, call)
 
 
-def load(source: str, names: dict[str, Any]) -> None:
-    """Run the program as an imported module: with the prelude behind its own names, and with no input.
+def load(source: str, names: dict[str, Any], given: dict[str, Any] | None = None) -> None:
+    """Run the program as an imported module: with the prelude, and what else is given, behind its own names; no input.
 
     A program that fails because it reads its input while it is loaded keeps the functions that it has defined by then.
     """
-    builtins.__dict__.update(prelude_names)  # not among `names`, which hold only what the program itself defines
+    builtins.__dict__.update(prelude_names | (given or {}))  # `names` hold only what the program itself defines
     sys.stdin = stdin = _NoInput()
     try:
         execute(source, names)
