@@ -20,6 +20,7 @@ from types import ModuleType
 from vt_ray.verify.sandbox.inside.program import prelude_names
 
 _BUILTINS = {*dir(builtins), "exit", "quit"}
+_EXCEPTIONS = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
 _PRELUDE = {name for name, value in prelude_names.items() if callable(value) and not isinstance(value, ModuleType)}
 _KNOWN = _BUILTINS | prelude_names.keys()
 _MAX_CHARS = 1_000_000  # a syntax tree takes some hundred times the memory of its text
@@ -73,7 +74,7 @@ class _Reader:
         loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         free = {name for name in loaded - self._bound if not (name.startswith("__") and name.endswith("__"))}
         self._program = (free - _KNOWN) | ({root} if root and (root in loaded or "check" in self._bound) else set())
-        self._shared = free & (_BUILTINS | _PRELUDE) - self._program
+        self._shared = free & (_BUILTINS | _PRELUDE) - _EXCEPTIONS - self._program
 
     def plan(self) -> CheckPlan:
         subjects = self._subjects()

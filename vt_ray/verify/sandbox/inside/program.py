@@ -31,14 +31,6 @@ MODULE_NAME = "main"
 _M_ARENA_MAX = -8
 _MAX_STACK_BYTES = 128 << 20
 
-# Programs print and read integers of any length. The broker's children inherit the setting; Python 3.9 may lack it.
-if hasattr(sys, "set_int_max_str_digits"):
-    sys.set_int_max_str_digits(0)
-
-# glibc's own heap for each thread would take 64 MiB of the memory limit. Another C library may have no such setting.
-with contextlib.suppress(AttributeError):
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-
 # Names that LeetCode-style programs rely on without importing them.
 PRELUDE = """
 from typing import *
@@ -80,6 +72,17 @@ for _ in range(2):
 
 # Kept here, where a program that patches the json module or the builtins does not reach by accident.
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
+
+
+def set_up_process() -> None:
+    """Set what the broker's children inherit: integers of any length, and one heap for all threads of a program.
+
+    glibc's own heap for each thread would take 64 MiB of the memory limit.
+    """
+    if hasattr(sys, "set_int_max_str_digits"):  # early releases of Python 3.9 have neither the limit nor the function
+        sys.set_int_max_str_digits(0)
+    with contextlib.suppress(AttributeError):  # another C library may have no such setting
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def run_stdio(source: str) -> int:
