@@ -29,6 +29,7 @@ from vt_ray.verify.sandbox.inside.plain import plain
 CHANNEL_FD = 0
 MODULE_NAME = "main"
 _M_ARENA_MAX = -8
+_libc = ctypes.CDLL(None)
 _MAX_STACK_BYTES = 128 << 20
 
 # Names that LeetCode-style programs rely on without importing them.
@@ -82,7 +83,7 @@ def set_up_process() -> None:
     if hasattr(sys, "set_int_max_str_digits"):  # early releases of Python 3.9 have neither the limit nor the function
         sys.set_int_max_str_digits(0)
     with contextlib.suppress(AttributeError):  # another C library may have no such setting
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        _libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def run_stdio(source: str) -> int:
@@ -180,7 +181,7 @@ def _finished(code: int, names: dict[str, Any]) -> int:
             names[name] = None  # a file that the program has opened itself is flushed by this
         for stream in (sys.__stdout__, sys.stdout, sys.stderr):
             _flush(stream)
-        ctypes.CDLL(None).fflush(None)  # a program may have printed through the C library, which has its own buffer
+        _libc.fflush(None)  # a program may have printed through the C library, which has its own buffer
     return code
 
 
