@@ -20,7 +20,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def verifier():
-    with Verifier(Limits()) as one:
+    with Verifier(Limits(test_timeout_s=10.0)) as one:
         yield one
 
 

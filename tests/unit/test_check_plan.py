@@ -58,6 +58,7 @@ def test_whether_changes_of_an_argument_count(test, sees):
     [
         ("assert f(1 ==", "never closed"),
         ("assert 1 == 1", "names nothing"),
+        ("raise ValueError('no test')", "names nothing"),
         ("import numpy as np\nassert f(np.ones(3)) == 3", "imports numpy"),
         ("assert " + "-" * 100_000 + "1 == f(1)", "nested too deep"),
     ],

@@ -90,8 +90,7 @@ def test_a_packed_file_and_the_end_of_what_was_written(tmp_path):
 
 
 def test_no_reason_steers_a_terminal(tmp_path):
-    test = "raise ValueError('\x1b[2J')"
-    rows = [{"id": "t", "kind": "code", "tests": {"type": "check", "test": test}, "response": RIGHT}]
+    rows = [{"id": "t", "kind": "code", "tests": {"type": "\x1b[2J"}, "response": RIGHT}]
     done = verify(write(tmp_path / "rows.jsonl", rows), "--output", tmp_path / "out.jsonl")
     (row,) = verdicts(tmp_path / "out.jsonl")
     assert row["verdict"] == "unverified"

@@ -20,6 +20,7 @@ from types import ModuleType
 from vt_ray.verify.sandbox.inside.program import prelude_names
 
 _BUILTINS = {*dir(builtins), "exit", "quit"}
+_EXCEPTIONS = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
 _PRELUDE = {name for name, value in prelude_names.items() if callable(value) and not isinstance(value, ModuleType)}
 _KNOWN = _BUILTINS | prelude_names.keys()
 _MAX_CHARS = 1_000_000  # a syntax tree takes some hundred times the memory of its text
@@ -34,6 +35,7 @@ class UnreadableTest(ValueError):
 class CheckPlan:
     """`names` are the program's alone; `subjects` are names of the prelude or of builtins that the test is about.
 
+    `classes` are those that the test defines, for a program that uses them without having defined them (`ListNode`).
     `names` is None where the test is too long to be read here; the sandbox finds them then.
     `sees_changes` is False where the test compares a result with what it computes from the argument itself, which
     the program must not be able to change: `f(xs) == sorted(xs)`.
@@ -42,6 +44,7 @@ class CheckPlan:
     names: tuple[str, ...] | None
     subjects: tuple[str, ...]
     sees_changes: bool
+    classes: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=512)
@@ -71,14 +74,16 @@ class _Reader:
         loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         free = {name for name in loaded - self._bound if not (name.startswith("__") and name.endswith("__"))}
         self._program = (free - _KNOWN) | ({root} if root and (root in loaded or "check" in self._bound) else set())
-        self._shared = free & (_BUILTINS | _PRELUDE) - self._program
+        self._shared = free & (_BUILTINS | _PRELUDE) - _EXCEPTIONS - self._program
 
     def plan(self) -> CheckPlan:
         subjects = self._subjects()
         if not self._program | subjects:
             raise UnreadableTest("it names nothing that a program could define")
         self._program |= subjects
-        return CheckPlan(tuple(sorted(self._program - subjects)), tuple(sorted(subjects)), self._sees_changes())
+        classes = tuple(node.name for node in self._tree.body if isinstance(node, ast.ClassDef))
+        names = tuple(sorted(self._program - subjects))
+        return CheckPlan(names, tuple(sorted(subjects)), self._sees_changes(), classes)
 
     # --- variables ---
 

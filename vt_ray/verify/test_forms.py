@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from vt_ray.verify.check_plan import UnreadableTest, check_plan
@@ -48,8 +49,7 @@ def _check_request(tests: dict[str, Any]) -> dict[str, Any]:
         plan = check_plan(test, entry_point or "")
     except UnreadableTest as error:
         raise MalformedTests(f"the test cannot be read: {error}") from error
-    names = {"names": plan.names, "subjects": plan.subjects, "sees_changes": plan.sees_changes}
-    return {"type": "check", "test": test, "entry_point": entry_point, **names}
+    return {"type": "check", "test": test, "entry_point": entry_point, **asdict(plan)}
 
 
 def _stdio_request(case: Any) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def main(settings: dict[str, Any]) -> None:
     except (OSError, NotImplementedError) as error:
         _send(replies, {"failed": f"{type(error).__name__}: {error}"})
         return
+    program.set_up_process()
     _send(replies, {"ready": f"{sys.executable} ({sys.version.split()[0]}) as user {os.getuid()}"})
     gc.freeze()  # a collection in a child would copy every page of what was imported here
     with contextlib.suppress(WorkerGone, BrokenPipeError, EOFError):

@@ -32,9 +32,15 @@ def run_candidate(source: str) -> int:
     """Load the program and serve the channel until it closes. The exit code."""
 
     def serve(names: dict[str, Any]) -> None:
-        load(source, names)
+        server = _Server(names)
+        try:
+            request = receive(CHANNEL_FD)
+        except ChannelClosed:
+            return
+        load(source, names, {name: _TestClass(server, name) for name in request["classes"]})
         sys.stdout.flush()  # the test's end is this process's end
-        _Server(names).serve()
+        server.answer(request)
+        server.serve()
 
     return run_as(MODULE_NAME, serve)
 
@@ -46,6 +52,7 @@ class _Server:
         self._names = names
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
+        self._of_test: dict[int, _TestObject] = {}
         self._failed: dict[int, Exception] = {}  # iterators that raised behind items that were still good
         self._printed: io.StringIO | None = None
 
@@ -55,9 +62,9 @@ class _Server:
                 request = receive(CHANNEL_FD)
             except ChannelClosed:
                 return
-            self._answer(request)
+            self.answer(request)
 
-    def _answer(self, request: dict[str, Any]) -> None:
+    def answer(self, request: dict[str, Any]) -> None:
         try:
             answer = getattr(self, f"_do_{request['op']}")(request)
         except Exception as error:
@@ -72,7 +79,7 @@ class _Server:
         """Have the test's side use one of its own objects. It may ask something itself before it answers."""
         send(CHANNEL_FD, {"callback": message})
         while "op" in (answer := receive(CHANNEL_FD)):
-            self._answer(answer)
+            self.answer(answer)
         if "raised" in answer:
             raise _builtin_exception(answer["raised"])(answer["message"])
         return self.decode(answer["value"])
@@ -124,7 +131,7 @@ class _Server:
         if name == "global":
             module, qualified = content
             return operator.attrgetter(qualified)(importlib.import_module(module))
-        return _TestObject(self, content)
+        return self._of_test.setdefault(content, _TestObject(self, content))
 
     # --- what the test's side may ask ---
 
@@ -135,7 +142,9 @@ class _Server:
             sys.stdout = _Copied(sys.stdout, self._printed)
         if request["gives_input"]:
             sys.stdin = _TestInput(self)
-        return {"names": {n: self.encode(self._names[n]) for n in request["names"] if n in self._names}}
+        found = {n: self.encode(self._names[n]) for n in request["names"] if n in self._names}
+        own = [self._names[name] for name in request["classes"] if isinstance(self._names.get(name), type)]
+        return {"names": found, "classes": [self._number(kind) for kind in own]}
 
     def _do_call(self, request: dict[str, Any]) -> dict[str, Any]:
         target = self._objects[request["object"]]
@@ -255,6 +264,24 @@ def _encoded(one: _TestObject, value: Any) -> Any:
 
 def _ask(one: _TestObject, op: str, **rest: Any) -> Any:
     return object.__getattribute__(one, "_server").ask_test({"do": op, "test": _number_of(one)} | rest)
+
+
+class _TestClass:
+    """A class that the test defines and the program does not: `ListNode`, say, in annotations and to make instances."""
+
+    def __init__(self, server: _Server, name: str) -> None:
+        self._server, self.__name__ = server, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._server.ask_test({"do": "class", "test": -1, "name": self.__name__})(*args, **kwargs)
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return type(instance) is _TestObject
+
+    def __or__(self, _: Any) -> _TestClass:  # ListNode | None
+        return self
+
+    __ror__ = __or__
 
 
 class _Copied(io.TextIOBase):

@@ -121,8 +121,10 @@ def encode(value: Any, refer: Callable[[Any], dict[str, Any]], depth: int = 0) -
 
 def _encode_items(items: list[Any], refer: Callable[[Any], dict[str, Any]], depth: int) -> list[Any]:
     kinds = set(map(type, items))
-    if kinds <= _RAW_OR_INT and all(-_PLAIN_INT < item < _PLAIN_INT for item in items if type(item) is int):
-        return list(items)
+    if kinds == {int} and -_PLAIN_INT < min(items) and max(items) < _PLAIN_INT:
+        return items
+    if kinds <= _RAW:
+        return items
     return [encode(item, refer, depth) for item in items]
 
 

@@ -87,6 +87,7 @@ def _run(request: dict[str, Any], remote: Remote) -> None:
     if own is None:  # the test is too long to have been read before
         own = [name for name in _names_used(code) if not (name in names or hasattr(builtins, name))]
     wanted = [*own, *request["subjects"], *([root] if root else [])]
+    remote.main, remote.classes = names, request["classes"]
     names.update(remote.bring(wanted, shows_output="stdout" in test, gives_input="stdin" in test or "input" in test))
     of_program = names.get(root)
     exec(code, names)
@@ -126,6 +127,8 @@ class Remote:
     def __init__(self, sees_changes: bool) -> None:
         self.calls = 0
         self.epoch = 0
+        self.main: dict[str, Any] = {}  # the test's own names
+        self.classes: list[str] = []  # those of its classes that the program may use by name
         self.lost = self.failed = False
         self._sees_changes = sees_changes
         self._turn = threading.RLock()
@@ -135,8 +138,11 @@ class Remote:
 
     def bring(self, names: list[str], shows_output: bool, gives_input: bool) -> dict[str, Any]:
         """Those of the names that the program defines, with what it has for them."""
-        request = {"op": "names", "names": names, "shows_output": shows_output, "gives_input": gives_input}
-        found = self._exchange(request).get("names")
+        streams = {"shows_output": shows_output, "gives_input": gives_input}
+        answer = self._exchange({"op": "names", "names": names, "classes": self.classes, **streams})
+        found, own_classes = answer.get("names"), answer.get("classes")
+        if type(own_classes) is list and all(type(number) is int for number in own_classes):
+            self._proxies.subjects.update(own_classes)  # the test has a class of the same name, so that it means one
         if type(found) is not dict or not found.keys() <= set(names):
             raise self._lose()
         brought = {name: self._decode(value) for name, value in found.items()}
@@ -207,6 +213,8 @@ class Remote:
         try:
             if type(asked) is not dict or type(asked.get("test")) is not int or asked["test"] >= len(self._own):
                 raise ValueError("no object of the test's")
+            if asked.get("do") == "class":
+                return {"value": self.encode(self._class(asked.get("name")))}
             if asked["test"] < 0:
                 return {"value": self._input_for_program(asked.get("do") == "read")}
             return {"value": self.encode(self._used(self._own[asked["test"]], asked))}
@@ -215,6 +223,11 @@ class Remote:
             return {"raised": "AssertionError", "message": str(error)}
         except Exception as error:
             return {"raised": type(error).__name__, "message": str(error)}
+
+    def _class(self, name: Any) -> Any:
+        if name not in self.classes or name not in self.main:
+            raise NameError(f"name {name!r} is not defined")
+        return self.main[name]
 
     def _used(self, target: Any, asked: dict[str, Any]) -> Any:
         """Do with an object of the test's what the program asks for. It gets at no frame, code or module from there."""

@@ -29,15 +29,8 @@ from vt_ray.verify.sandbox.inside.plain import plain
 CHANNEL_FD = 0
 MODULE_NAME = "main"
 _M_ARENA_MAX = -8
+_libc = ctypes.CDLL(None)
 _MAX_STACK_BYTES = 128 << 20
-
-# Programs print and read integers of any length. The broker's children inherit the setting; Python 3.9 may lack it.
-if hasattr(sys, "set_int_max_str_digits"):
-    sys.set_int_max_str_digits(0)
-
-# glibc's own heap for each thread would take 64 MiB of the memory limit. Another C library may have no such setting.
-with contextlib.suppress(AttributeError):
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 # Names that LeetCode-style programs rely on without importing them.
 PRELUDE = """
@@ -82,6 +75,17 @@ for _ in range(2):
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
 
 
+def set_up_process() -> None:
+    """Set what the broker's children inherit: integers of any length, and one heap for all threads of a program.
+
+    glibc's own heap for each thread would take 64 MiB of the memory limit.
+    """
+    if hasattr(sys, "set_int_max_str_digits"):  # early releases of Python 3.9 have neither the limit nor the function
+        sys.set_int_max_str_digits(0)
+    with contextlib.suppress(AttributeError):  # another C library may have no such setting
+        _libc.mallopt(_M_ARENA_MAX, 1)
+
+
 def run_stdio(source: str) -> int:
     """Run the program with its input on descriptor 0. Its exit code."""
     return run_as("__main__", lambda names: execute(source, names))
@@ -101,12 +105,12 @@ def run_call(request_text: str) -> int:
     return run_as(MODULE_NAME, call)
 
 
-def load(source: str, names: dict[str, Any]) -> None:
-    """Run the program as an imported module: with the prelude behind its own names, and with no input.
+def load(source: str, names: dict[str, Any], given: dict[str, Any] | None = None) -> None:
+    """Run the program as an imported module: with the prelude, and what else is given, behind its own names; no input.
 
     A program that fails because it reads its input while it is loaded keeps the functions that it has defined by then.
     """
-    builtins.__dict__.update(prelude_names)  # not among `names`, which hold only what the program itself defines
+    builtins.__dict__.update(prelude_names | (given or {}))  # `names` hold only what the program itself defines
     sys.stdin = stdin = _NoInput()
     try:
         execute(source, names)
@@ -177,7 +181,7 @@ def _finished(code: int, names: dict[str, Any]) -> int:
             names[name] = None  # a file that the program has opened itself is flushed by this
         for stream in (sys.__stdout__, sys.stdout, sys.stderr):
             _flush(stream)
-        ctypes.CDLL(None).fflush(None)  # a program may have printed through the C library, which has its own buffer
+        _libc.fflush(None)  # a program may have printed through the C library, which has its own buffer
     return code
 
 
