@@ -29,13 +29,14 @@ ENTRIES = {
     "fused": ("spectrum_phase.fusion",),
     "spectrum_scores": (*_ANSWERS, "spectrum_phase.probing", "evaluation.milestones"),
 }
-# Modules and packages that change no result: they move, watch, store and show. Their imports are not followed. Settings
+# Modules and packages that change no result: they move, watch, refuse, store and show. Their imports are not followed. Settings
 # (config, verify.limits) are compared by their values.
 MACHINERY = (
     "actors",
     "audit",
     "checkpoint",
     "config",
+    "engines.attention_check",
     "engines.held_weights",
     "engines.transfer",
     "engines.transfer_gpu",
@@ -53,6 +54,7 @@ MACHINERY = (
     "report",
     "run_folder",
     "sinks",
+    "skipped_steps",
     "tools",
     "tracking",
     "validate",
