@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
+from vt_ray.verify.final_answer import extract_answer
 from vt_ray.verify.latex_text import normalise, squash
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_answer import exact_number, extract_answer
+from vt_ray.verify.math_answer import exact_number
 from vt_ray.verify.math_forms import Expression, Sequence, Union
 from vt_ray.verify.math_names import in_order_of_names
 from vt_ray.verify.math_reader import parse_form
