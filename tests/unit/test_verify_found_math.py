@@ -16,6 +16,7 @@ from vt_ray.verify.limits import Limits
 from vt_ray.verify.verifier import Verifier
 
 FOUND = Path(__file__).parents[1] / "data" / "found"
+NAMES = ("math_public.jsonl", "math_attack.jsonl")
 
 
 def read_rows(name: str) -> list[dict]:
@@ -30,7 +31,7 @@ def verdicts() -> dict[str, list[tuple[dict, str]]]:
     """For each file, its rows with their status. One verifier, so one child process, grades them all."""
     graded = {}
     with Verifier(Limits()) as verifier:
-        for name in ("math_public.jsonl", "math_attack.jsonl"):
+        for name in NAMES:
             graded[name] = [
                 (
                     row,
@@ -52,16 +53,17 @@ def misjudged(graded: list[tuple[dict, str]], expected: str) -> list[tuple[str, 
     ]
 
 
-@pytest.mark.parametrize("name", ["math_public.jsonl", "math_attack.jsonl"])
+@pytest.mark.parametrize("name", NAMES)
 def test_no_other_wrong_answer_is_accepted(verdicts, name):
     assert misjudged(verdicts[name], "wrong") == []
 
 
-@pytest.mark.parametrize("name", ["math_public.jsonl", "math_attack.jsonl"])
+@pytest.mark.parametrize("name", NAMES)
 def test_no_other_right_answer_is_refused(verdicts, name):
     assert misjudged(verdicts[name], "correct") == []
 
 
-def test_the_list_names_rows_of_the_two_files():
-    known = {row["id"] for name in ("math_public.jsonl", "math_attack.jsonl") for row in read_rows(name)}
-    assert set(LISTED) <= known
+def test_every_listed_row_is_still_misjudged_and_refused(verdicts):
+    graded = {row["id"]: (row, status) for name in NAMES for row, status in verdicts[name]}
+    assert {graded[name][1] for name in LISTED} == {"wrong"}
+    assert not any(graded[name][1] in graded[name][0]["expect"] for name in LISTED)

@@ -88,7 +88,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\textdollar(?![A-Za-z])", r"\\$"),
         (
             r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|(?<=\d)\s*\^\s*(?:\{\s*o\s*\}|o(?![A-Za-z]))"
-            r"|\\degrees?(?![A-Za-z])|(?<=\d)\s*\\deg(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}|(?<=\d)\s+degrees?[ \\]*$",
+            r"|\\degrees?(?![A-Za-z])|(?<=\d)\s*\\deg(?![A-Za-z])|\s*\\text\{\s*degrees?\s*\}"
+            r"|(?<=\d)\s+degrees?[ \\]*$",
             r"^\\circ ",
         ),
         (r"\s*\\text\{\s*(?:\\?%|per\s?cent|pct\.?)\s*\}|(?<=\d)\s+per\s?cent[ \\]*$", r"\\%"),
