@@ -132,6 +132,9 @@ x=\boxed{\frac{1}{2}} @ 0.5
 \log_2 3 @ log_2(3) @ log_2 3
 \binom{n}{2} @ C(n,2) @ {}_nC_2 @ {n \choose 2}
 \frac{x^2}{2}+C @ \frac{x^2}{2}+c
+\gamma^2-1 @ (\gamma-1)(\gamma+1)
+\frac{E_0^2}{2} @ 0.5E_0^2
+2I_0 @ I_0+I_0
 """,
 }
 
@@ -163,6 +166,8 @@ x+\frac12 @ {x+1\over2}
     "negations and bars": r"""
 5 @ \not=5 @ \neg=5 @ \lnot=5 @ \neg 5 @ ¬5 @ \not>5 @ x\notin\{5\} @ \text{not}=5 @ \not\equiv5 @ \not\approx5
 (5,\infty) @ \not>5 @ x\not\ge5
+E_0 @ E_1 @ I_0
+\gamma @ \Gamma @ 0.5772
 2x+1 @ \left.2x+1\right|_{x=3} @ (2x+1)\big|_{x=3} @ 2x+1|_0^1
 32x+80 @ 32x^\circ+80
 """,

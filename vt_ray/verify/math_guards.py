@@ -6,7 +6,8 @@ Policy, where graders differ. Units: one that is left out is forgiven, another o
 but for degrees, which equal their number or their radians. A percentage above 1 is its value or its number (5\% is 0.05
 or 5, 0.5\% is 0.005). A decimal is right to six places (0.333333 is 1/3, 0.333 is not), but an integer gold wants the
 integer. A chain `a = b = 42` needs every value in it to be right. A
-name (`x = 5`) may be left out or added, not changed. Sets and bare lists have no order; (1,2), [1,2] and \{1,2\}
+name (`x = 5`) may be left out or added, not changed. Values with names (c=-1, b=2, a=6) are in the order of
+the names. Sets and bare lists have no order; (1,2), [1,2] and \{1,2\}
 differ, though a tuple may lose its brackets. An inequality equals its interval. A base is part of the answer, and so
 is a modulus. A ratio 3:2 is no number. Words are compared as words.
 """

@@ -2,8 +2,8 @@ r"""math-verify's LaTeX parser, kept from the readings that would make unlike an
 
     "\frac{x}{2}" --rewrite or refuse what it misreads--> latex2sympy --> a sympy tree that was not evaluated
 
-It drops what it does not know (5\ldots, 12_3, 5"), reads I as i, and adds numbers that stand side by side, which
-is right for 2\frac13 only: 2(3) is 6.
+It drops what it does not know (5\ldots, 12_3, 5"), reads I as i and \gamma as a function, and adds numbers that
+stand side by side, which is right for 2\frac13 only: 2(3) is 6.
 """
 
 from __future__ import annotations
@@ -35,7 +35,12 @@ _REWRITES = tuple(
         (r"(\w|\([^()]*\))!\^", r"{(\1!)}^"),
         (r"(?<=[\d)])\s*(?=[(\[]|\\binom)|(?<=\))\s*(?=\d|\\frac)", r"\\cdot "),
         (r"(\\binom\{[^{}]*\}\{[^{}]*\})\s*(?=\d|\\(?:binom|frac))", r"\1\\cdot "),
+        # Letters that the parser takes for constants or functions: I, E and e with an index, \gamma.
+        (r"(?<![A-Za-z\\])([Ee])_\{(\w+)\}", r"J_{\1\2}"),
+        (r"(?<![A-Za-z\\])I_\{(\w+)\}", r"J_{upper\1}"),
         (r"(?<![A-Za-z\\])I(?![A-Za-z])", "J_{upper}"),
+        (r"\\([gG]amma)_\{(\w+)\}", r"J_{\1\2}"),
+        (r"\\(gamma)(?![A-Za-z])|\\(Gamma)(?![A-Za-z(])", r"J_{\1\2}"),
         (r"'", "_{prime}"),
         (r"\^\s*\{?\s*T\s*\}?(?![A-Za-z])", "^{(T)}"),  # a power, where the parser sees a transposed matrix
     )
