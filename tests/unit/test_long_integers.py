@@ -18,7 +18,11 @@ LONG = 10**5000 + 7
 DIGITS = "1" + "0" * 4999 + "7"
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.integers(-2, 2).map(lambda times: times * LONG) | st.text(max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.integers(-2, 2).map(lambda times: times * LONG)
+    | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
     max_leaves=6,
 )

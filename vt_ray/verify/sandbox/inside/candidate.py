@@ -111,7 +111,7 @@ class _Server:
         return {"object": self._reference(value)}
 
     def _reference(self, value: Any) -> list[Any]:
-        """[number, number of its class or None, what it is: "class", "iterator", "coroutine", "container" or ""]"""
+        """[number, number of its class or None, what it is: class, iterator, coroutine, container, sized or ""]"""
         kind = type(value)
         own_class = self._number(kind) if kind.__module__ == MODULE_NAME else None
         what = ""
@@ -123,6 +123,8 @@ class _Server:
             what = "iterator"
         elif _is_container(kind):
             what = "container"
+        elif hasattr(kind, "__len__") and hasattr(kind, "__iter__"):
+            what = "sized"
         return [self._number(value), own_class, what]
 
     def _find(self, name: str, content: Any) -> Any:

@@ -121,7 +121,7 @@ def encode(value: Any, refer: Callable[[Any], dict[str, Any]], depth: int = 0) -
 
 def _encode_items(items: list[Any], refer: Callable[[Any], dict[str, Any]], depth: int) -> list[Any]:
     kinds = set(map(type, items))
-    if kinds == {int} and -_PLAIN_INT < min(items) and max(items) < _PLAIN_INT:
+    if kinds == {int} and min(items) > -_PLAIN_INT and max(items) < _PLAIN_INT:
         return items
     if kinds <= _RAW:
         return items

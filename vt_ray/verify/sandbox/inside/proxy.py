@@ -97,6 +97,7 @@ def _contents_of(other: Any) -> Any:
 
 
 _BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift", "matmul")
+_READS = ("count", "index", "copy", "keys", "values", "items", "get", "union", "issubset", "issuperset", "isdisjoint")
 _READABLE = ("__name__", "__qualname__", "__annotations__", "__dict__")
 
 
@@ -155,6 +156,8 @@ class Proxy:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name not in _READABLE:
             raise AttributeError(name)
+        if self._what == "container" and name in _READS and not self._is_subject():
+            return getattr(self._contents(), name)
         attributes = self._views().attributes
         if name not in attributes:
             attributes[name] = self._remote.ask("attribute", object=self._number, name=name)
@@ -189,6 +192,9 @@ class Proxy:
         views = self._views()
         if views.length is None:
             views.length = self._remote.operate("operate", "len", self)
+            if self._what == "sized" and not self._is_subject():
+                for _ in itertools.islice(_items(self), views.length + 1):
+                    pass
             views.agree()
         return views.length  # type: ignore[return-value]
 
@@ -322,4 +328,6 @@ def _items(proxy: Proxy) -> Iterator[Any]:
         views.items += found
         if not found:
             views.source = None
+            if proxy._what == "sized" and not proxy._is_subject():
+                len(proxy)
         views.agree()
