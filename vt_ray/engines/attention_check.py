@@ -83,8 +83,8 @@ def refuse_unlike_rows(
     else:
         remedy = "no attention of the learner computes this architecture: take another model"
     raise ConfigError(
-        f"{model}: log-probabilities of the learner's rows under {kernel} differ by {gap:.2g} nats from the model's own, "
-        f"each sequence alone under eager attention; rounding explains {limit:.2g}: {remedy}"
+        f"{model}: log-probabilities of the learner's rows under {kernel} differ by {gap:.2g} nats from the model's "
+        f"own, each sequence alone under eager attention; rounding explains {limit:.2g}: {remedy}"
     )
 
 
@@ -98,7 +98,7 @@ def window_of(config: Any) -> tuple[int, int]:
 
 
 def probe_sequences(window: int, context: int, row_tokens: int, vocabulary: int) -> list[TrainSequence]:
-    """Random tokens: two completions of one prompt, a sequence of the same length, and one that is longer than `window`.
+    """Random tokens: two completions of one prompt, a sequence of the same length, one that is longer than `window`.
 
     Rows of `row_tokens` hold two of the short ones where they hold two sequences at all. A prompt of one token lets
     the log-probabilities begin where a sequence begins: some leaks reach only the first tokens.
