@@ -387,9 +387,7 @@ model.source model.path model.dtype model.rope_theta model.max_position_embeddin
 model.intermediate_size model.num_layers model.num_heads
 spectrum.sft.steps spectrum.sft.batch_size spectrum.sft.checkpoint_every spectrum.sft.max_tokens spectrum.sft.styles
 spectrum.sft.optimizer spectrum.probe
-signal.schedule signal.max_staleness signal.seed signal.control signal.control_sft_steps signal.optimizer
-signal.mgpo.lam signal.mgpo.clip_low signal.mgpo.clip_high signal.mgpo.clip_dual signal.mgpo.ratio
-signal.mgpo.aggregation signal.mgpo.advantage_norm signal.mgpo.kl_coef signal.mgpo.importance_cap
+signal.schedule signal.max_staleness signal.seed signal.control signal.control_sft_steps signal.optimizer signal.mgpo
 verify.test_timeout_s verify.completion_timeout_s verify.memory_mb verify.output_kb verify.math_timeout_s
 """
 DECIDED = DECIDED_KEYS.split()
