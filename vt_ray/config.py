@@ -139,7 +139,7 @@ SCHEDULES = ("cosine", "linear", "constant")
 @dataclass
 class OptimizerConfig:
     """AdamW: linear warm-up, then by `schedule` (SCHEDULES) from `lr` to `lr * min_lr_ratio` at the last step; a ratio
-    of 1 is constant."""
+    of 1 is constant. `weight_decay` acts on matrices only: norms and biases are left out."""
 
     lr: float = 1e-6
     schedule: str = "cosine"
@@ -152,8 +152,8 @@ class OptimizerConfig:
 
 @dataclass
 class LearnerConfig:
-    """How DeepSpeed trains. Sequences are packed into rows of `row_tokens` (a longer one gets its own; 1 packs none), and
-    `rows_per_batch` rows make a micro-batch: one long row where prompts are shared or attention is flash's.
+    """How DeepSpeed trains. Sequences are packed into rows of `row_tokens` (a longer one gets its own; 1 packs none),
+    and `rows_per_batch` rows make a micro-batch: one long row where prompts are shared or attention is flash's.
 
     Logits exist for `logprob_chunk_tokens` tokens at a time. `share_prompts` computes the prompt of a group's
     completions once for as many as a row holds: worth it where completions are not much longer than prompts.

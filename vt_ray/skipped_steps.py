@@ -11,7 +11,7 @@ MOST_IN_A_ROW = 3
 
 
 class TrainingDiverged(RuntimeError):
-    """Several steps in a row changed no weight. The message names the step, its loss, its gradient norm and remedies."""
+    """Several steps in a row changed no weight. The message names the step, its loss, its norm and remedies."""
 
 
 def was_skipped(metrics: Mapping[str, Any]) -> bool:

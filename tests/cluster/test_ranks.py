@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 from contextlib import closing
@@ -57,6 +58,17 @@ class Rank:
             losses = [engine.sft_step(engine.rows(sequences))["loss"] for _ in range(2)]
             names = [entry.name for bucket in engine.export_weights(1 << 20) for entry in bucket.entries]
             return engine.token_logprobs(range(5, 25)), names, losses[-1]
+
+    def after_a_bad_step(
+        self, spec: LearnerSpec, bad: list[TrainSequence], good: list[TrainSequence]
+    ) -> list[tuple[list[float], dict[str, float]]]:
+        """A fingerprint before any step, after one of `bad` sequences and after one of `good`, with their metrics."""
+        with closing(TrainingEngine(spec)) as engine:
+            found = [(engine.token_logprobs(range(5, 25)), {})]
+            for sequences in (bad, good):
+                metrics = engine.mgpo_step(engine.rows(sequences), MgpoConfig(), TEMPERATURE)
+                found.append((engine.token_logprobs(range(5, 25)), metrics))
+            return found
 
     def shown(
         self, engine: TrainingEngine, sequences: list[TrainSequence], mgpo: MgpoConfig, counts: dict[str, float]
@@ -228,6 +240,23 @@ def test_the_kl_gradient_is_zero_at_the_start_and_pulls_back_after(one, two, bas
         assert later["reference_kl"] > 1e-3
     with pytest.raises(ConfigError, match="kl_coef=0.5.*without a reference"):
         ray.get(one.gradients.remote(spec(base_model), [], mgpo, {}))
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_a_step_that_is_not_finite_on_one_rank_changes_no_weight_on_any(two, base_model, zero_stage):
+    good = batch(MgpoConfig())
+    bad = [replace(good[0], advantage=math.nan), *good[1:]]
+    given = spec(base_model, zero_stage=zero_stage)
+    halves = zip(unlike(bad), unlike(good), strict=True)
+    calls = [rank.after_a_bad_step.remote(given, *half) for rank, half in zip(two, halves, strict=True)]
+    for before, after_bad, after_good in ray.get(calls):
+        assert after_bad[0] == before[0]
+        assert after_bad[1]["skipped"] == 1
+        assert math.isnan(after_bad[1]["loss"])
+        assert not math.isfinite(after_bad[1]["grad_norm"])
+        assert after_good[0] != before[0]
+        assert after_good[1]["skipped"] == 0
+        assert math.isfinite(after_good[1]["grad_norm"])
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])

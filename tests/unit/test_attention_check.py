@@ -31,9 +31,7 @@ RIGHT = {
     "qwen2": {},
     "qwen3": {},
     "llama": {},
-    "phi3": {},
     "olmo2": {},
-    "glm4": {},
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 256},
 }
 WINDOWED = {"mistral": {"sliding_window": 16}, "gemma3_text": {"sliding_window": 100}}

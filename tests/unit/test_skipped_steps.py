@@ -79,9 +79,7 @@ def test_sft_ends_too(tmp_path):
 
     (tmp_path / "model.json").write_text("1")
     examples = [TrainSequence((1, 2), (3, 4), 1.0)] * 4
-    with pytest.raises(
-        TrainingDiverged, match=r"sft: step 3: .*loss nan and gradient norm 1.0.*spectrum.sft.optimizer.lr"
-    ):
+    with pytest.raises(TrainingDiverged, match=r"sft: step 3: .*loss nan and gradient norm 1.0.*spectrum.sft.opt"):
         run_sft(Learner(), tmp_path, examples, SftConfig(steps=9, batch_size=2), 0, tmp_path / "sft")
     assert [line["skipped_steps"] for line in strict_lines(tmp_path / "sft" / "metrics.jsonl")] == [1, 2, 3]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vt_ray.config import LearnerConfig, ModelConfig, OptimizerConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,16 @@ def training_config(spec: LearnerSpec) -> dict[str, Any]:
             },
         },
     }
+
+
+def parameter_groups(network: torch.nn.Module, optimizer: OptimizerConfig) -> list[dict[str, Any]] | None:
+    """The optimizer's groups where weights decay: vectors (norms and biases) do not. None without decay: one group."""
+    if optimizer.weight_decay == 0:
+        return None
+    matrices = [p for p in network.parameters() if p.dim() >= 2]
+    vectors = [p for p in network.parameters() if p.dim() < 2]
+    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def reference_config(spec: LearnerSpec) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from vt_ray.algorithms.packing import (
 )
 from vt_ray.config import ConfigError, MgpoConfig
 from vt_ray.engines.attention_check import refuse_unlike_rows
-from vt_ray.engines.learner_spec import LearnerSpec, reference_config, training_config
+from vt_ray.engines.learner_spec import LearnerSpec, parameter_groups, reference_config, training_config
 from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
 from vt_ray.engines.ulysses import SequenceParallel
 from vt_ray.engines.weights import Bucket, NamedTensor, in_buckets, pack_bucket
@@ -69,7 +69,11 @@ class TrainingEngine:
         policy = load_policy(spec)
         size = spec.learner.sequence_parallel_size
         self.parallel = SequenceParallel(policy.network, size) if size > 1 else None
-        self.engine, *_ = deepspeed.initialize(model=policy, config=training_config(spec))
+        self.engine, *_ = deepspeed.initialize(
+            model=policy,
+            model_parameters=parameter_groups(policy, spec.optimizer),
+            config=training_config(spec),
+        )
         if spec.learner.zero_stage == 0 and self.dtype != torch.float32:
             # DeepSpeed has taken a step with gradients of 0 to allocate the moments: AdamW's bias correction would
             # begin at the second one.

@@ -115,15 +115,12 @@ def _engine_and_trainer_disagree(lines: Lines) -> Finding:
     bad = [one for one in fresh if _lowest_mean(one.shares) > MISMATCH_SHARE]
     said = "; ".join(f"{words.percent(fmean(one.shares))} of the tokens in {one.stage}" for one in bad or fresh)
     if bad:
-        remedy = (
+        says = (
+            f"The importance ratio was cut for {said}, sampled under the very weights they updated. "
             "signal.mgpo.importance_cap=2 keeps the clips from acting on this difference; model.dtype=float32 removes "
             "most of it."
         )
-        return Finding(
-            name,
-            True,
-            f"The importance ratio was cut for {said}, sampled under the very weights they updated. {remedy}",
-        )
+        return Finding(name, True, says)
     return Finding(name, False, f"Not seen: on fresh rollouts, the importance ratio was cut for {said}.")
 
 

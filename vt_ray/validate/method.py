@@ -80,8 +80,8 @@ def signal(c: Config) -> Problems:
         )
     if s.mgpo.clip_dual != 0 and not 1 + s.mgpo.clip_high < s.mgpo.clip_dual < float("inf"):
         yield (
-            f"signal.mgpo.clip_dual={s.mgpo.clip_dual} must be 0 (off) or above 1 + clip_high={1 + s.mgpo.clip_high:g}: "
-            "3 is usual"
+            f"signal.mgpo.clip_dual={s.mgpo.clip_dual} must be 0 (off) or above "
+            f"1 + clip_high={1 + s.mgpo.clip_high:g}: 3 is usual"
         )
     yield from one_of("signal.mgpo.ratio", s.mgpo.ratio, RATIOS)
     if s.mgpo.ratio == "sequence" and max(s.mgpo.clip_low, s.mgpo.clip_high) >= LARGEST_SEQUENCE_CLIP:
