@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
+from vt_ray.verify.choice import extract_choice
 from vt_ray.verify.code_answer import extract_program
 from vt_ray.verify.final_answer import extract_answer
 from vt_ray.verify.final_text import final_text
@@ -591,6 +593,20 @@ def test_extraction_takes_linear_time(piece, shape):
 
     small, large = text(50_000), text(400_000)
     assert seconds(large) < 16 * max(min(seconds(small) for _ in range(2)), 0.01)
+
+
+@pytest.mark.parametrize(
+    "text", [r"\boxed{" + "{}" * 4_000_000 + "}", "{}" * 4_000_000 + r"\boxed{5}", "a" * 8_000_000]
+)
+def test_extraction_needs_little_memory_and_time_however_long_the_text(text):
+    tracemalloc.start()
+    begin = time.thread_time()
+    extract_answer(text)
+    extract_choice(text)
+    seconds, (_, peak) = time.thread_time() - begin, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert seconds < 1
 
 
 WORDS = st.sampled_from(
