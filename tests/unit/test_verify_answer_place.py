@@ -530,6 +530,16 @@ def test_the_last_thing_wins(text, answer):
         "The answer is $5$, $6$ or $7$.",
         "The answer is between $5$ and $7$.",
         "The answer is $5$ out of $7$.",
+        "The answer is $5$ & $6$.",
+        "The answer is $5$...$9$",
+        "The answer is 5, which is wrong.",
+        "The answer is 5. Sorry, I mean 6.",
+        "I reject the claim that the answer is 5.",
+        "The answer is 5 or more.",
+        "The answer is 5 choose 2.",
+        "The answer is 5 if x>0, else 6",
+        "The answer is minus $5$.",
+        "The answer is 5? I doubt it.",
     ],
 )
 def test_a_sentence_that_denies_or_says_more(verifier, text):
@@ -549,6 +559,14 @@ def test_a_sentence_that_denies_or_says_more(verifier, text):
         "There is no doubt that the answer is 5.",
         "The answer is $5$. This is not surprising.",
         "The answer is $5$!",
+        "The answer is exactly 5.",
+        "The answer is given by $5$.",
+        "The answer is **5** ways.",
+        "The answer is 5 by symmetry.",
+        "The answer is 5, and this completes the proof.",
+        "The answer is the number 5.",
+        "The answer is $5$ for $n=3$.",
+        "The answer is 5 \u2705",
     ],
 )
 def test_a_sentence_that_answers(verifier, text):
