@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
+from vt_ray.verify.choice import extract_choice
 from vt_ray.verify.code_answer import extract_program
 from vt_ray.verify.final_answer import extract_answer
 from vt_ray.verify.final_text import final_text
@@ -528,6 +530,16 @@ def test_the_last_thing_wins(text, answer):
         "The answer is $5$, $6$ or $7$.",
         "The answer is between $5$ and $7$.",
         "The answer is $5$ out of $7$.",
+        "The answer is $5$ & $6$.",
+        "The answer is $5$...$9$",
+        "The answer is 5, which is wrong.",
+        "The answer is 5. Sorry, I mean 6.",
+        "I reject the claim that the answer is 5.",
+        "The answer is 5 or more.",
+        "The answer is 5 choose 2.",
+        "The answer is 5 if x>0, else 6",
+        "The answer is minus $5$.",
+        "The answer is 5? I doubt it.",
     ],
 )
 def test_a_sentence_that_denies_or_says_more(verifier, text):
@@ -547,6 +559,14 @@ def test_a_sentence_that_denies_or_says_more(verifier, text):
         "There is no doubt that the answer is 5.",
         "The answer is $5$. This is not surprising.",
         "The answer is $5$!",
+        "The answer is exactly 5.",
+        "The answer is given by $5$.",
+        "The answer is **5** ways.",
+        "The answer is 5 by symmetry.",
+        "The answer is 5, and this completes the proof.",
+        "The answer is the number 5.",
+        "The answer is $5$ for $n=3$.",
+        "The answer is 5 \u2705",
     ],
 )
 def test_a_sentence_that_answers(verifier, text):
@@ -591,6 +611,20 @@ def test_extraction_takes_linear_time(piece, shape):
 
     small, large = text(50_000), text(400_000)
     assert seconds(large) < 16 * max(min(seconds(small) for _ in range(2)), 0.01)
+
+
+@pytest.mark.parametrize(
+    "text", [r"\boxed{" + "{}" * 4_000_000 + "}", "{}" * 4_000_000 + r"\boxed{5}", "a" * 8_000_000]
+)
+def test_extraction_needs_little_memory_and_time_however_long_the_text(text):
+    tracemalloc.start()
+    begin = time.thread_time()
+    extract_answer(text)
+    extract_choice(text)
+    seconds, (_, peak) = time.thread_time() - begin, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert seconds < 1
 
 
 WORDS = st.sampled_from(

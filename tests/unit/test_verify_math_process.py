@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -141,3 +143,17 @@ def test_a_child_ends_with_its_owner():
     worker._process.stdin.close()  # what happens when the owner dies
     assert worker._process.wait(timeout=5) == 0
     worker.close()
+
+
+def test_a_child_whose_parent_has_gone_ends_in_the_middle_of_a_pair():
+    worker = MathWorker(60.0, 512)
+    try:
+        worker.wait_until_ready()
+        pair = {"gold": "1", "answer": BOMBS[5]}  # takes sympy minutes, in Python code
+        worker._process.stdin.write(json.dumps(pair).encode() + b"\n")
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker._process.wait(timeout=1.0)
+        worker._process.stdin.close()  # as the system does when the parent ends
+        assert worker._process.wait(timeout=10.0) == 0
+    finally:
+        worker.close()

@@ -13,12 +13,16 @@ from vt_ray.verify.surroundings import words_behind
 _TAIL_CHARS = 20_000  # the last closing sentence is looked for in the end of the text
 _CLOSING = re.compile(r"\banswers?[*_]{0,2}\s*(?:is|are|:|=)(?!\w)", re.IGNORECASE)
 _LEADING_MARKS = re.compile(
-    r"[\s:=*_]*(?:(?:simply|just|indeed|thus|therefore|clearly|equal to)\s)?[\s:*_]*", re.IGNORECASE
+    r"[\s:=*_]*(?:(?:simply|just|indeed|thus|therefore|clearly|exactly|equal to|given by|the (?:number|integer|value))"
+    r"\s+){0,2}[\s:*_]*",
+    re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)")
 # Words behind a plain answer that explain it: "5, because ...", "5, which is prime".
 _EXPLANATION = re.compile(
-    r",?\s+(?:because|since|which|as (?:required|desired|expected|stated|claimed|shown|said))\b", re.I
+    r",?\s+(?:(?:because|since|which|so|thus|hence|by(?!\s*[\d$])|and (?:we|this|that|it|so|thus|hence))\b"
+    r"|as (?:required|desired|expected|stated|claimed|shown|said)\b|[:;][-)(]|[✅🎉🙂😊])",
+    re.IGNORECASE,
 )
 _MAX_CHARS = 1_000
 # Opening of a formula and how it closes. "\$" is money, and closes nothing.
@@ -47,7 +51,11 @@ def closing_sentence(text: str) -> str | None:
     said = rest[: ended.start()] if ended else rest
     if ended and taken_back(rest[ended.start() :]):
         return None
-    return _EXPLANATION.split(said, maxsplit=1)[0].strip(" *$") or None
+    if (explained := _EXPLANATION.search(said)) is not None:
+        if taken_back(said[explained.start() :]):
+            return None
+        said = said[: explained.start()]
+    return said.replace("**", "").strip(" *$") or None
 
 
 def _formulas(rest: str) -> tuple[list[str], int]:

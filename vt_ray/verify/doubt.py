@@ -17,7 +17,7 @@ _NO_DENIAL = re.compile(
     re.IGNORECASE,
 )
 _DENIAL = re.compile(
-    r"\b(?:not|never|nor|neither|nobody|no one|hardly|cannot|doubt\w*|den(?:y|ies|ied)|unlikely"
+    r"\b(?:not|never|nor|neither|nobody|no one|hardly|cannot|doubt\w*|den(?:y|ies|ied)|refuse|reject|disagree|unlikely"
     r"|impossible|false|wrong|incorrect|untrue|if|whether|unless|imagin\w+|pretend\w*)\b|n['’]t\b",
     re.IGNORECASE,
 )
@@ -29,7 +29,7 @@ _DENIED_VALUE = re.compile(
     r"(?: (?:be|equal|equals|to|is|the|an?|answer|value|simply|just|necessarily)|[:$*(\s]|\\[(\[])*$",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(r"[\s$*_\"')\]}`]*\?|\W*\b(?:no|nope)\s*(?:[,.!;:—]|$)", re.IGNORECASE)
+_QUESTION = re.compile(r"[\s$*_\"')\]}`]*\?|\W*\b(?:no|nope|sorry|oops|correction)\s*(?:[,.!;:—]|$)", re.IGNORECASE)
 _WRONG = (
     r"(?:wrong|incorrect|false|impossible|mistaken|invalid|absurd|excluded|untrue|nonsense|unlikely"
     r"|too (?:large|small|big|high|low)|a contradiction|not(?=\W*$)"

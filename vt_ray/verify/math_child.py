@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vt_ray.verify.math_expressions import SympyAlgebra, Unreadable
-from vt_ray.verify.math_guards import same_answer
+from vt_ray.verify.math_guards import Algebra, same_answer
 
 _RECURSION_LIMIT = 5_000
 _GRACE_S = 2.0  # CPU seconds after the deadline before the process ends itself
@@ -31,6 +32,9 @@ class Overtime(BaseException):
 
 def main() -> None:
     """Serve pairs. Arguments: seconds for a pair, MiB of memory."""
+    threading.Thread(target=_end_with_the_pipe, daemon=True).start()
+    from vt_ray.verify.math_expressions import SympyAlgebra  # takes seconds, and the parent may end meanwhile
+
     timeout_s, memory_mb = float(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -43,6 +47,14 @@ def main() -> None:
     for line in sys.stdin.buffer:
         pair = json.loads(line)
         _send(answers, _outcome(algebra, pair["gold"], pair["answer"], timeout_s))
+
+
+def _end_with_the_pipe() -> None:
+    """End this process as soon as the parent has gone, also in the middle of a pair."""
+    pipe = select.poll()
+    pipe.register(sys.stdin.fileno(), 0)  # a hang-up is reported whether it is asked for or not
+    pipe.poll()
+    os._exit(0)
 
 
 def _send(answers: object, outcome: str) -> None:
@@ -64,7 +76,9 @@ def _deadline(timeout_s: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _outcome(algebra: SympyAlgebra, gold: str, answer: str, timeout_s: float) -> str:
+def _outcome(algebra: Algebra, gold: str, answer: str, timeout_s: float) -> str:
+    from vt_ray.verify.math_expressions import Unreadable
+
     try:
         with _deadline(timeout_s):
             return "equal" if same_answer(gold, answer, algebra) else "different"
