@@ -29,8 +29,8 @@ ENTRIES = {
     "fused": ("spectrum_phase.fusion",),
     "spectrum_scores": (*_ANSWERS, "spectrum_phase.probing", "evaluation.milestones"),
 }
-# Modules and packages that change no result: they move, watch, refuse, store and show. Their imports are not followed. Settings
-# (config, verify.limits) are compared by their values.
+# Modules and packages that change no result: they move, watch, refuse, store and show. Their imports are not followed.
+# Settings (config, verify.limits) are compared by their values.
 MACHINERY = (
     "actors",
     "audit",
