@@ -137,6 +137,8 @@ def test_unequal_sides_of_an_equation_of_boxes_are_wrong(verifier):
     [
         r"$-\boxed{5}$",
         r"$x = -\boxed{5}$",
+        r"$-\mathbf{\boxed{5}}$",
+        r"$2\cdot\text{\boxed{5}}$",
         r"-\boxed{5}",
         r"minus $\boxed{5}$",
         r"$\boxed{5}$ million",

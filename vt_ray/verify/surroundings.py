@@ -52,7 +52,7 @@ _LETTER_UNIT = re.compile(r"(?:\s+|\s*\{\s*)[mgsVJKNCAWLh](?![A-Za-z])\s*\}?(?=\
 _MODULUS = re.compile(r"\\[pb]?mod(?![A-Za-z])|\(\s*mod\b|\\text\s*\{\s*\(?mod\b")
 _UNIT = r"|\\mu\s*\\(?:math|text)|(?<=[\s{])[A-Za-z]{3,}|(?<=[\s{])(?:eV|Hz|nm|cm|mm|km|kg)\b"
 _CUT_IN_FORMULA, _CUT_IN_PROSE = re.compile(_CUT + _UNIT), re.compile(_CUT + _UNIT + _PROSE)
-_WRAPPERS = re.compile(r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|bm|boldsymbol|underline|emph)\s*\{[^{}]*$")
+_WRAPPERS = re.compile(r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|bm|boldsymbol|underline|emph)\s*\{([^{}]*)$")
 _BULLET = re.compile(r"(?:^|\n)\s*[-−+*•>]\s+$|[\w:.)*]\s+[-−]\s+$")
 _BINDS_BACK = re.compile(r"(?:[-+−/^_<>$({\[|]|\*|\\[A-Za-z]+|\\\$)\s*$")
 _BINDS_ON = re.compile(r"\s*(?:[-+−/<>][\s$]*[\w\\({]|\^|_[\w{]|\\[A-Za-z%]|%|\*\s*[\d\\(])|[\w({!.,]")
@@ -164,19 +164,23 @@ def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
 
 def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
     """(what belongs to the value before the box, behind it, the text that is left over behind it)."""
-    in_full = left
+    names_remainder = "\\equiv" in left  # "n \equiv \boxed{3} \pmod 7"
     left = _TEXT.sub(",", _BOX.sub("", left))
     if in_prose and _BULLET.search(left):
         left = ""
     for pattern, replacement in _REWRITES:
         left, right = pattern.sub(replacement, left), pattern.sub(replacement, right)
-    left = left[wrapper.end() - len(wrapper[0].partition("{")[2]) :] if (wrapper := _WRAPPERS.search(left)) else left
+    while (wrapper := _WRAPPERS.search(left)) is not None:
+        if wrapper[1].strip() or not right.lstrip().startswith("}"):  # \text{The answer is \boxed{5}}
+            left = wrapper[1]
+        else:  # -\mathbf{\boxed{5}}: what stands before it counts
+            left, right = left[: wrapper.start()], right.lstrip()[1:]
     cut = _CUT_IN_PROSE if in_prose else _CUT_IN_FORMULA
     left = left[max((match.end() for match in cut.finditer(left)), default=0) :]
     if in_prose and not _BINDS_BACK.search(left):
         left = left[len(left) - len(re.split(r"\s", left)[-1]) :]
     own = "" if _LETTER_UNIT.match(right) else right if not in_prose or "{" in left or _BINDS_ON.match(right) else ""
-    if "\\equiv" in in_full:  # "n \equiv \boxed{3} \pmod 7" names the remainder
+    if names_remainder:
         own = _MODULUS.split(own, maxsplit=1)[0]
     end = _end(own, left.count("{") - left.count("}"), cut)
     end = len(own[:end].rstrip())
