@@ -145,6 +145,10 @@ def accepted(gold: str, answer: str) -> bool:
         return False
 
 
+def test_no_listed_word_is_missed():
+    assert [word for word in (*COUNTED, *UNIT_NAMES) if not (split_unit(rf"2\text{{ {word}}}") or ("", ""))[1]] == []
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.integers(2, 10**6), st.sampled_from(sorted(COUNTED)), st.sampled_from(sorted(UNIT_NAMES)))
 def test_every_listed_word_is_read_as_a_unit_and_changes_nothing(number, noun, unit):

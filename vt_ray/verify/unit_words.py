@@ -93,7 +93,8 @@ def _unit_names() -> dict[str, str]:
     """Full names in lower case, singular and plural, to the one spelling: "kilometers" to "km"."""
     names: dict[str, str] = {}
     for unit, spellings in _NAMED.items():
-        names |= {name + plural: unit for name in spellings.split() for plural in ("", "s")}
+        for name in spellings.split():
+            names |= {name + plural: unit for plural in ([""] if "." in name else ["", "s"])}  # p.m has no plural
     for unit, spellings in _SCALED.items():
         for name in spellings.split():
             for prefix, letter in {"": "", **_PREFIXES}.items():
