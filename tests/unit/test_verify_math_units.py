@@ -82,6 +82,7 @@ DIFFERENT = [
         )
     ),
     ("5", "5 doubled"),
+    ("5", "5cap"),
     ("5", r"5\mathrm{ab}"),
     ("5", r"5\text{ apples}, 6\text{ pears}"),
     (r"\frac{1}{2}", r"\frac{1}{2} doubled"),
@@ -131,6 +132,8 @@ def test_a_word_that_is_no_unit_makes_another_answer(gold, answer):
         (r"90\%", r"90^\circ", False),
         ("12", r"20-8\%", False),
         ("10", r"10\%\%", False),
+        ("12_3", r"12_3\%", False),
+        ("0b101", r"0b101\%", False),
         ("4", r"(\%", False),
     ],
 )

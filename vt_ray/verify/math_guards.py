@@ -116,6 +116,8 @@ def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
     answer_value, answer_unit = (answer.value, answer.unit) if isinstance(answer, Quantity) else (answer, "")
     if {gold_unit, answer_unit} == {"%", ""}:
         percentage = gold_value if gold_unit else answer_value
+        if not isinstance(percentage, Expression):  # 12_3\% is no percentage
+            return False
         if _above_one(percentage) and same_form(gold_value, answer_value, algebra):
             return True
         return same_form(_hundredth(gold_value, gold_unit), _hundredth(answer_value, answer_unit), algebra)
@@ -127,9 +129,9 @@ def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
     return radians != (gold_value, answer_value) and same_form(*radians, algebra)
 
 
-def _above_one(percentage: Form) -> bool:
+def _above_one(percentage: Expression) -> bool:
     r"""Whether this is a percentage by its number too: 10 is 10\%, but 0.5 would be 50\% rather than 0.5\%."""
-    value = exact_number(percentage.latex) if isinstance(percentage, Expression) else None
+    value = exact_number(percentage.latex)
     return value is not None and abs(value) > 1
 
 

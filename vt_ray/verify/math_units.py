@@ -112,6 +112,8 @@ def _words_behind(text: str) -> tuple[str, str] | None:
         single = re.search(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", bare["unit"])
         if single and not (bare["space"] and value.replace(".", "").isdigit()):
             return None
+    if not bare["space"] and not _physical(re.split(r"[ /]", bare["unit"].strip(" .")), bare=True):
+        return None  # 5cm, but not 5cap
     return _scaled(value, bare["unit"], bare=True)
 
 
