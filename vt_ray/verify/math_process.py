@@ -33,6 +33,10 @@ class MathLost(Exception):
     """The child could not be started, or ended without an answer."""
 
 
+class ChildEnded(MathLost):
+    """The child ended twice over the same pair."""
+
+
 class MathProcess:
     """One child process and a warm spare, started when first needed. Not for use by several threads at once."""
 
@@ -45,7 +49,8 @@ class MathProcess:
     def verdict(self, gold: str, answer: str | None) -> Verdict:
         """Whether `answer` equals `gold` (both LaTeX); None is a completion without an answer.
 
-        Raises MathLost where a pair loses the child twice.
+        An answer that ends the child twice is wrong, because the answer must not decide that nothing counts. Raises
+        MathLost where the gold answer by itself ends the child twice too, or where no child starts.
         """
         if not 0 < len(gold.strip()) <= _MAX_GOLD_CHARS:
             reason = f"gold unreadable: {len(gold)} characters, the limits are 1 and {_MAX_GOLD_CHARS}"
@@ -64,7 +69,22 @@ class MathProcess:
                 return Verdict("correct") if equal else Verdict("wrong", "wrong_answer")
         except Undecided:
             pass
-        return self._verdict_of(self._ask(gold, answer), gold)
+        try:
+            outcome = self._ask(gold, answer)
+        except ChildEnded:
+            outcome = self._ask_again(gold, answer)
+        return self._verdict_of(outcome, gold)
+
+    def _ask_again(self, gold: str, answer: str) -> str:
+        """The outcome of a pair that the child ended over twice: a crash where it ends again, though the gold answer by
+        itself can be compared. Raises ChildEnded where it ends over the gold answer too."""
+        self._gold_is_readable.pop(gold, None)
+        if not self._readable(gold):
+            return "gold_unreadable"
+        try:
+            return self._ask(gold, answer)
+        except ChildEnded:
+            return "crash"
 
     def close(self) -> None:
         """End both children. The next pair would start others."""
@@ -103,7 +123,7 @@ class MathProcess:
             if outcome in _SPOILING:
                 self._replace()
             return outcome
-        raise MathLost("the math process ended twice without an answer")
+        raise ChildEnded("the math process ended twice without an answer")
 
     def _ready_worker(self) -> MathWorker:
         """The worker; and a spare behind it, started once this one no longer needs the core for its imports."""
