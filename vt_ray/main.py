@@ -29,6 +29,7 @@ from omegaconf import DictConfig
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from vt_ray import __version__  # noqa: E402
 from vt_ray.checkpoint import CheckpointError  # noqa: E402
 from vt_ray.config import MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
 from vt_ray.data.problem_sets import ProblemSets  # noqa: E402
@@ -245,6 +246,9 @@ def _third_party_output_to(path: Path) -> Iterator[None]:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--version"]:  # Hydra would answer with its own
+        print(f"vt_ray {__version__}")
+        return
     hydra_main()
 
 
