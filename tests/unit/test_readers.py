@@ -538,3 +538,19 @@ def test_real_code_files(name: str, count: int, form: str) -> None:
     assert len(problems) == count
     assert {p.kind for p in problems} == {"code"}
     assert {p.tests["type"] for p in problems if p.tests} == {form}
+
+
+def test_leetcode_dataset_has_its_statement_in_query(tmp_path: Path) -> None:
+    """Its prompt holds import lines, the same in nearly every row: 1,890 rows were 5 questions."""
+    row = {
+        "task_id": "double",
+        "question_id": 7,
+        "prompt": "from typing import *\nfrom math import *",
+        "completion": "class Solution:\n    def double(self, n: int) -> int:\n        return 2 * n",
+        "entry_point": "Solution().double",
+        "test": "def check(candidate):\n    assert candidate(n = 3) == 6\n",
+        "query": "Return twice n.",
+    }
+    problem = read_one(tmp_path, row)
+    assert (problem.question, problem.question_id) == ("Return twice n.", "7")
+    assert [s.text for s in problem.solutions] == [f"```python\n{row['completion']}\n```"]

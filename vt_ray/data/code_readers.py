@@ -7,6 +7,7 @@
 | rllm, TACO | the same, with `tests.fn_name` | call |
 | rllm (LeetCode) | `tests.functional`, code that calls the candidate | check |
 | HumanEval | `prompt`, `entry_point`, `test` | check |
+| LeetCodeDataset | the same, with the statement in `query` and a solution in `completion` | check |
 
 Whether programs may be run on this machine is for the sandbox to say, when a run starts.
 """
@@ -24,6 +25,8 @@ from vt_ray.verify.test_forms import MalformedTests, test_requests
 SUBDOMAIN = "code"
 
 _PROGRAM_FIELDS = ("tests", "test", "entry_point", "canonical_solution", "public_tests", "private_tests")
+# LeetCodeDataset has the statement in `query`; its `prompt` holds import lines only.
+_QUESTION_FIELDS = ("question", "problem", "query")
 _CODE_KINDS = ("code", "coding", "programming")
 
 
@@ -47,7 +50,7 @@ def code_problem(row: Row, subdomain: str | None) -> Problem:
         question_id=_question_id(row),
         subdomain=subdomain or _said_subdomain(row) or SUBDOMAIN,
         kind="code",
-        question=row.text(next((name for name in ("question", "problem") if name in row.fields), "prompt")),
+        question=row.text(next((name for name in _QUESTION_FIELDS if name in row.fields), "prompt")),
         tests=tests,
         solutions=tuple(_solutions(row)),
         level=level if type(level) is int else 1,
@@ -56,7 +59,10 @@ def code_problem(row: Row, subdomain: str | None) -> Problem:
 
 
 def _question_id(row: Row) -> str:
-    return next((row.text(name) for name in ("question_id", "task_id") if name in row.fields), row.question_id())
+    names = [name for name in ("question_id", "task_id") if name in row.fields]
+    if names and type(row.fields[names[0]]) is int:
+        return str(row.fields[names[0]])
+    return row.text(names[0]) if names else row.question_id()
 
 
 def _tests(row: Row) -> dict[str, Any]:
@@ -136,7 +142,8 @@ def _said_subdomain(row: Row) -> str | None:
 
 def _solutions(row: Row) -> list[Solution]:
     """Programs that solve it, as completions would show them."""
-    found = row.fields.get("canonical_solution", row.fields.get("solutions"))
+    written = "completion" if "query" in row.fields else "canonical_solution"
+    found = row.fields.get(written, row.fields.get("solutions"))
     if isinstance(found, str) and found.strip():
         before = row.text("prompt") + "\n" if "canonical_solution" in row.fields else ""
         return [Solution("reference", f"```python\n{before}{found.strip(chr(10))}\n```")]
