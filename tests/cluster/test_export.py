@@ -48,6 +48,8 @@ class Rank:
 
     def copies(self, bucket_bytes: int) -> dict:
         """The copy for CUDA IPC, taken before and after a change of all weights."""
+        import deepspeed
+
         from vt_ray.engines.transfer_gpu import Copies
 
         copies, found = Copies(self.engine, bucket_bytes), {}
@@ -59,8 +61,10 @@ class Rank:
                 "sums": {name: float(tensor.double().sum()) for name, tensor in tensors.items()},
                 "checksums": copies.checksums,
             }
-            with torch.no_grad():
-                for parameter in self.engine.module.parameters():
+            parameters = list(self.engine.module.parameters())
+            # Rank 0's change reaches all parts of a sharded parameter; elsewhere the parameters are whole.
+            with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0), torch.no_grad():
+                for parameter in parameters:
                     parameter.mul_(2.0)
         return found
 
