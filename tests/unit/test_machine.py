@@ -71,10 +71,21 @@ def spec(gpus: int) -> EngineSpec:
     return EngineSpec("model", "float32", 64, 8, gpus, 1, 1, 0.5, 1, 0)
 
 
-def test_a_cuda_build_of_vllm_without_a_gpu_is_named(monkeypatch, tmp_path):
+@pytest.fixture
+def no_vllm():
+    """sys.modules without vLLM, and afterwards with the modules of vLLM that were there, and no others."""
+
+    def taken_out():
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "vllm"}
+
+    real = taken_out()
+    yield
+    taken_out()
+    sys.modules.update(real)
+
+
+def test_a_cuda_build_of_vllm_without_a_gpu_is_named(monkeypatch, tmp_path, no_vllm):
     """In place of vLLM's own words, which come from Triton."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
-        monkeypatch.delitem(sys.modules, name)
     (tmp_path / "vllm/entrypoints").mkdir(parents=True)
     (tmp_path / "vllm/__init__.py").write_text("def launch(): ...")
     (tmp_path / "vllm/entrypoints/llm.py").write_text("import vllm; vllm.launch.num_stages")
