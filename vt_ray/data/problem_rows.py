@@ -168,7 +168,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, _json_line(path, number, text)
     except UnicodeDecodeError as error:
         raise ProblemFileError(
-            f"{path}, row {number}: not UTF-8 text ({error.reason}): save the file as UTF-8, or correct or delete the row"
+            f"{path}, row {number}: not UTF-8 text ({error.reason}): save the file as UTF-8, or delete the row"
         ) from error
     except (EOFError, OSError, zlib.error) as error:
         raise ProblemFileError(
