@@ -221,6 +221,17 @@ def test_an_output_layer_that_one_file_stores_twice_is_the_same_model(tmp_path):
     assert "a has no tensor lm_head.weight" in run(tmp_path / "out2", a, untied).output
 
 
+def test_an_untied_output_layer_is_never_left_out(tmp_path):
+    """Its config says that the layer has weights of its own: without them a loader would draw them at random."""
+    tensors = {"embed_tokens.weight": torch.ones(4, 2), "lm_head.weight": torch.ones(4, 2)}
+    untied = checkpoint(tmp_path / "untied", tensors)
+    (untied / "config.json").write_text('{"hidden_size": 2, "tie_word_embeddings": false}')
+    tied = checkpoint(tmp_path / "tied", {"embed_tokens.weight": torch.ones(4, 2)})
+    done = run(tmp_path / "out", untied, tied)
+    assert done.exit_code == 1 and "tied has no tensor lm_head.weight" in done.output
+    assert not (tmp_path / "out").exists()
+
+
 def spoiled(tmp_path, fault):
     """Two model folders, the second of which has `fault`."""
     a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")

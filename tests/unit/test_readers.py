@@ -454,6 +454,14 @@ def test_a_file_in_another_encoding(tmp_path: Path, name: str) -> None:
         read_problems(tmp_path / name)
 
 
+def test_a_row_with_damaged_characters_is_named_by_its_number(tmp_path: Path) -> None:
+    rows = [json.dumps({**MATH, "unique_id": str(i)}).encode() for i in range(1, 40)]
+    rows[29] = rows[29].replace(b"problem", b"pro\xffblem")
+    (tmp_path / "mine.jsonl").write_bytes(b"\n".join(rows))
+    with pytest.raises(ProblemFileError, match=r"mine.jsonl, row 30: not UTF-8 .*delete the row"):
+        read_problems(tmp_path / "mine.jsonl")
+
+
 def test_blank_lines_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text("\ufeff" + json.dumps(GSM8K) + "\n\n" + json.dumps(MATH) + "\n", encoding="utf-8")

@@ -157,6 +157,10 @@ def test_a_finished_encoding_is_reused_and_an_interrupted_or_cut_one_is_done_aga
     tokens = folder / "tokens.int32"
     tokens.write_bytes(tokens.read_bytes()[:-4])
     assert (encode(), encode()) == (4, 0)
+    ends = folder / "ends.npy"
+    for cut in (ends.read_bytes()[:-16], b""):
+        ends.write_bytes(cut)
+        assert (encode(), encode()) == (4, 0)
 
 
 def test_memory_does_not_grow_with_the_number_of_tokens(tmp_path, monkeypatch):

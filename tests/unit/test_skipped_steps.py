@@ -84,6 +84,27 @@ def test_sft_ends_too(tmp_path):
     assert [line["skipped_steps"] for line in strict_lines(tmp_path / "sft" / "metrics.jsonl")] == [1, 2, 3]
 
 
+def test_sft_counts_on_after_a_resume(tmp_path):
+    class Learner(World):
+        def sft_step(self, sequences):
+            return {"tokens": 4, **next(losses)}
+
+        def save_state(self, folder):
+            (folder / "state").write_text("1")
+
+        def load_state(self, folder, restart_schedule=False):
+            pass
+
+    (tmp_path / "model.json").write_text("1")
+    examples, sft = [TrainSequence((1, 2), (3, 4), 1.0)] * 4, SftConfig(steps=4, batch_size=2, checkpoint_every=2)
+    losses = iter([NAN_LOSS, GOOD, NAN_LOSS])
+    with pytest.raises(StopIteration):
+        run_sft(Learner(), tmp_path, examples, sft, 0, tmp_path / "sft")
+    losses = iter([NAN_LOSS, GOOD])
+    run_sft(Learner(), tmp_path, examples, sft, 0, tmp_path / "sft")
+    assert [line["skipped_steps"] for line in strict_lines(tmp_path / "sft" / "metrics.jsonl")] == [1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("bad", [NAN_LOSS, {"loss": 1.0, "grad_norm": math.nan}, {"loss": -math.inf, "grad_norm": 1.0}])
 def test_loss_and_norm_must_both_be_finite(bad):
     assert SkippedSteps().note(bad) == {"skipped": True, "skipped_steps": 1}

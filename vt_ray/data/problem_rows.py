@@ -160,13 +160,15 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     opened = gzip.open if path.suffix == ".gz" else open
     number = 0
     try:
-        with opened(path, "rt", encoding="utf-8-sig") as lines:
+        with opened(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _json_line(path, number, line)
+                # Decoded line by line: a file in text mode is decoded in larger parts, which tell no row.
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    yield number, _json_line(path, number, text)
     except UnicodeDecodeError as error:
         raise ProblemFileError(
-            f"{path}, after row {number}: not UTF-8 text ({error.reason}): save it as UTF-8"
+            f"{path}, row {number}: not UTF-8 text ({error.reason}): save the file as UTF-8, or delete the row"
         ) from error
     except (EOFError, OSError, zlib.error) as error:
         raise ProblemFileError(

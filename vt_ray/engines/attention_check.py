@@ -61,7 +61,7 @@ def refuse_unlike_rows(
         sequences = with_reference(answer, sequences)
         alone = stack([make_row([s]) for s in sequences], 1)
         with shaken_embeddings(network):
-            rounding = worst_gap(answer, alone)
+            rounding = _over_ranks(worst_gap(answer, alone))
     limit = max(ROUNDING_FACTOR * rounding, ROUNDING_FLOOR)
 
     def gap_under(name: str, rows: list[Row], training: bool = False) -> float:

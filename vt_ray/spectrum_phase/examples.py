@@ -85,8 +85,9 @@ def _is_whole(folder: Path) -> bool:
     """Whether an earlier attempt has written all of it, and no crash of the machine has cut it off since."""
     try:
         record = json.loads((folder / RECORD).read_text())
-        return (folder / TOKENS).stat().st_size == record["tokens"] * TOKEN.itemsize and (folder / ENDS).is_file()
-    except (FileNotFoundError, ValueError):
+        ends = len(np.load(folder / ENDS, mmap_mode="r"))
+        return ends == record["examples"] and (folder / TOKENS).stat().st_size == record["tokens"] * TOKEN.itemsize
+    except (FileNotFoundError, ValueError, EOFError):
         return False
 
 

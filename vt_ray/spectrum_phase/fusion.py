@@ -65,11 +65,13 @@ def fuse(specialists: dict[str, Path], weights: Sequence[float], folder: Path) -
 
 def _common_names(models: Sequence[ModelFolder]) -> list[str]:
     """The tensors of every model, in the first one's order. Raises ModelFolderError where one lacks a tensor that is
-    not a copy: a .bin file stores a tied output layer twice, and older ones a table that is computed anyway."""
+    not a copy: a .bin file stores a tied output layer twice, and older ones a table that is computed anyway. Where the
+    first model's config does not tie its output layer, a copy is no second name: loading would make it of chance."""
     common = set(models[0].files).intersection(*(model.files for model in models))
+    tied = models[0].config.get("tie_word_embeddings") is not False
     for model in models:
         for name in sorted(set(model.files) - common):
-            if not name.endswith("rotary_emb.inv_freq") and not _is_copy(model, name, common):
+            if not name.endswith("rotary_emb.inv_freq") and not (tied and _is_copy(model, name, common)):
                 lacking = next(other for other in models if name not in other.files)
                 raise ModelFolderError(
                     f"{lacking.path} has no tensor {name}, {model.path} has: fuse models of one kind"

@@ -33,6 +33,8 @@ def run_sft(
     log = MetricsLog(folder / "metrics.jsonl")
     with cluster.learner(base, sft.optimizer, sft.steps) as learner:
         start, skipped = _resume(learner, log, folder), SkippedSteps()
+        for line in log.lines():
+            skipped.note(line)
         with bar("sft", sft.steps, start) as advance:
             for step in range(start, sft.steps):
                 began = time.monotonic()
