@@ -39,7 +39,7 @@ _INTRODUCTION = re.compile(
 )
 # A letter, alone or in front of its option's text: "B", "(B) 42", "B. mitochondria", "B - 42".
 _LETTER = re.compile(
-    r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’^=+])(?P<closed>\s?[)\]>])?"
+    r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’′^=+])(?P<closed>\s?[)\]>])?"
     r"(?P<mark>[.:,;]|\s[–—-](?=\s\S{2})|)(?P<rest>.*)",
     re.DOTALL,
 )
@@ -52,6 +52,9 @@ _JOINED = re.compile(
     r"[\s.,:;)\](…-]*(?:(?:(?:or|and|plus|vs|versus|to|through|also|nor|maybe|perhaps|possibly|alternatively|else|even|well"
     rf"|as|otherwise|option|choice)\b\.?|[/&|→–-]|\.\.)[\s,:(]*)+{_ONE}"
 )
+_ALSO_POSSIBLE = re.compile(
+    rf"\b{_ONE}\s+(?:is|are|could be|may be|might be|would be)\s+(?:also\s+)?(?:possible|correct|right)\b"
+)
 _JOINED_BOTH = re.compile(rf"[\s,]*(?:both|either|neither)\s+{_ONE}")
 _JOINT_ALONE = re.compile(r".*\b(?:or|and|vs|versus|plus)\s*$", re.DOTALL)
 _LABEL = re.compile(
@@ -61,7 +64,7 @@ _LABEL = re.compile(
 _EXPLANATION = re.compile(
     r"\b(?:because|since|(?<!well )as(?! well)|so|while|whereas|which|not|rather than|instead of|unlike)\b"
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
+_SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|\n|</answer>")
 _ARTICLE_GOES_ON = re.compile(
     r"[^\S\n]+(?!(?:is|because|since|as|with|by|for|from|based|which|and|or|to|plus|vs|versus|if)\b)[a-z]"
 )
@@ -74,7 +77,8 @@ _ADVERBS = re.compile(
 )
 _NAMING = re.compile(
     rf"\b(?:answer|ans|option|choice|letter)s?\b\.?{_COPULA}|\bis\s+(?:option|choice)\b"
-    r"|\b(?:choose|chose|pick|select|go(?:ing)? with)\b",
+    r"|\b(?:choose|chose|pick|select|go(?:ing)? with)\b|\bans\.(?=\s)|<answer>"
+    r"|(?:答案|应?选|選)(?:是|为|為|择|擇)?[:：]?",
     re.IGNORECASE,
 )
 _CALLED_RIGHT = re.compile(
@@ -194,7 +198,8 @@ def _named(text: str, naming: re.Match[str]) -> str | None:
     if letter in "AI" and not match["closed"] and _ARTICLE_GOES_ON.match(rest):
         return None
     denied = denied_before(text[max(0, naming.start() - _REACH) : naming.start()]) or taken_back(rest)
-    return _SEVERAL if denied or _OR.match(rest) or _names_another(match, sentence) else letter.upper()
+    several = _OR.match(rest) or _names_another(match, sentence) or _ALSO_POSSIBLE.search(sentence)
+    return _SEVERAL if denied or several else letter.upper()
 
 
 def _called_right(text: str, match: re.Match[str]) -> str:

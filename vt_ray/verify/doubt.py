@@ -18,7 +18,7 @@ _NO_DENIAL = re.compile(
 )
 _DENIAL = re.compile(
     r"\b(?:not|never|nor|neither|nobody|no one|hardly|cannot|doubt\w*|den(?:y|ies|ied)|refuse|reject|disagree|unlikely"
-    r"|impossible|false|wrong|incorrect|untrue|if|whether|unless|imagin\w+|pretend\w*)\b|n['’]t\b",
+    r"|impossible|false|wrong|incorrect|untrue|worst|least \w+|if|whether|unless|imagin\w+|pretend\w*)\b|n['’]t\b",
     re.IGNORECASE,
 )
 _SUPPOSITION = re.compile(
