@@ -33,7 +33,9 @@ _ASSIGNMENT = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w
 _LIST_MARK = re.compile(r"(?m)^\s*(?:[-*+•]|\(?(?:\d{1,2}|[a-hivx]{1,3})[.)])\s+(?=.*\Z)")
 _SIGNS = ("=", ":", r"\approx", r"\simeq", "≈")
 _PART = re.compile(
-    r"\b(?:part|case|question|answer|option|solution|root)\b\s*\(?(?:\d|[a-h]|[ivx]{1,3})\)?\s*[.:]", re.IGNORECASE
+    r"\b(?:part|case|question|answer|option|solution|root)\b\s*\(?(?:\d|[a-h]|[ivx]{1,3})\)?\s*[.:]"
+    r"|\b(?:part|case|question)\s+\(?(?:\d|[a-h]|[ivx]{1,3})\)?(?!\w)|(?<!\w)\((?:\d|[a-h]|[ivx]{1,3})\)",
+    re.IGNORECASE,
 )
 _NTH = re.compile(r"\b(?:first|second|third|last|other) (?:part|case|question|answer|solution|root|value)\s*[.:]", re.I)
 # From one row of a table to the next, with the label of that row.

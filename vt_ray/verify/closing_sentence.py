@@ -17,15 +17,17 @@ _CLOSING = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _LEADING_MARKS = re.compile(
-    r"[\s:=*_]*(?:(?:simply|just|indeed|thus|therefore|clearly|exactly|equal to|given by|the (?:number|integer|value))"
-    r"\s+){0,2}[\s:*_]*",
+    r"[\s:=*_]*(?:,?\s*(?:simply|just|indeed|thus|then|therefore|of course,|clearly|exactly|equal to|given by"
+    r"|the (?:number|integer|value))\s+){0,2}[\s:*_]*",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)|[。！？]|</answer>")
 # Words behind a plain answer that explain it: "5, because ...", "5, which is prime".
 _EXPLANATION = re.compile(
     r",?\s+(?:(?:because|since|which|so|thus|hence|by(?!\s*[\d$])|and (?:we|this|that|it|so|thus|hence))\b"
-    r"|as (?:required|desired|expected|stated|claimed|shown|said)\b|[:;][-)(]|[✅🎉🙂😊])",
+    r"|\((?:since|because|as|which|this|that|we|where|\d+ (?:is|=))"
+    r"|as (?:required|desired|expected|stated|claimed|shown|said)\b|[:;][-)(]|[✅🎉🙂😊])"
+    r"|:\s+(?:the|this|that|it|we|since|because)\b",
     re.IGNORECASE,
 )
 _MAX_CHARS = 1_000

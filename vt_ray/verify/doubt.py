@@ -25,7 +25,8 @@ _SUPPOSITION = re.compile(
     r"\W*(?:now|so|first|but|and|let us|let's|we|they|\W)*\b(?:suppos\w+|assum(?:e|es|ing))\b", re.I
 )
 _DENIED_VALUE = re.compile(
-    r"(?:\b(?:not|never|nor|neither|cannot|except|excluding|rather than|instead of)|n['’]t)"
+    r"(?:\b(?:not|never|nor|neither|cannot|except|excluding|rather than|instead of|apart from|other than"
+    r"|ruled? out|rules out|exclude|discard|reject|(?:any|every|all)\w*(?: \w+)? but)|n['’]t|\\(?:neg|lnot|not))"
     r"(?: (?:be|equal|equals|to|is|the|an?|answer|value|simply|just|necessarily)|[:$*(\s]|\\[(\[])*$",
     re.IGNORECASE,
 )
@@ -38,6 +39,7 @@ _WRONG = (
 _TAKEN_BACK = re.compile(
     r"\W*(?:(?:which|that|this|it|but|and|yet|no|wait|hmm|actually|oops|sorry|the answer|option|choice)\b\W*){0,5}"
     rf"(?:(?:is|was|are|seems|looks|must be|would be|has to be)(?: (?:clearly|obviously|also|just|simply))* {_WRONG}"
+    r"|(?<=\()(?:wrong|incorrect|false|rejected|excluded|invalid)\)"
     r"|(?:isn['’]t|wasn['’]t) (?:correct|right|true|possible|valid|it\b|the(?: \w+)? (?:answer|option))"
     r"|(?:cannot|can['’]t|can not|couldn['’]t|could not) be(?: (?:correct|right|true|it|so|the answer))?"
     r"(?=\s*(?:[.,;!?]|$))"

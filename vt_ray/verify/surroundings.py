@@ -19,7 +19,7 @@ PARAGRAPH = 4_000  # characters before a value that are looked at for the beginn
 
 # The usual surroundings, which change nothing: "the answer is $x = " and "$." or the end of the line.
 _NOTHING_BEFORE = re.compile(
-    r"(?:^|:|(?<![<>!~])(?<!\\not)(?<!\\not )=|(?<!\\)\$|\\\(|\\\[|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}) ?$"
+    r"(?:^|(?<!\d):|(?<![<>!~])(?<!\\not)(?<!\\not )=|(?<!\\)\$|\\\(|\\\[|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}) ?$"
 )
 _NOTHING_BEHIND = re.compile(r"(?:\$|\\\)|\\\])?\.?(?:\$|\*\*)?\s*$")
 
@@ -45,15 +45,22 @@ _CUTTING_NAMES = (
     "|longrightarrow|leadsto|to|Leftrightarrow|leftarrow|Leftarrow|hfill|in|text[a-z]*|mbox|mathrm|item|hline|par|newline"
     "|approx|simeq|sim|cong|equiv|AA|colon|lor|vee|land|wedge|operatorname"
 )
-_CUT = rf"[=;:&]|\\\\|\\(?:{_CUTTING_NAMES})(?![A-Za-z])|,(?!\d{{3}}(?!\d))|\.(?!\d|\\overline)"
+_CUT = rf"[=;&]|\\\\|\\(?:{_CUTTING_NAMES})(?![A-Za-z])|,(?!\d{{3}}(?!\d))|\.(?!\d|\\overline|(?<=\d\.)$)"
+_COLON = r"|:(?!\s*\d)(?!(?<=\d:)\s*$)"  # but not that of a ratio
 _PROSE = r"|\n|(?<!\\)\$|[!?#|\"'`—–]|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}|[\u3001\u3002\u3040-\u9fff\uff0c\uff1a]"
 # "5 m" and "5 {m} / {s}" in a formula: letters behind a space are units, behind a number without one a product.
 _LETTER_UNIT = re.compile(r"(?:\s+|\s*\{\s*)[mgsVJKNCAWLh](?![A-Za-z])\s*\}?(?=\s*(?:$|[,.;/}$]|\^\{?-?\d|\\))")
 _MODULUS = re.compile(r"\\[pb]?mod(?![A-Za-z])|\(\s*mod\b|\\text\s*\{\s*\(?mod\b")
 _UNIT = r"|\\mu\s*\\(?:math|text)|(?<=[\s{])[A-Za-z]{3,}|(?<=[\s{])(?:eV|Hz|nm|cm|mm|km|kg)\b"
-_CUT_IN_FORMULA, _CUT_IN_PROSE = re.compile(_CUT + _UNIT), re.compile(_CUT + _UNIT + _PROSE)
+_CUT_IN_FORMULA, _CUT_IN_PROSE = re.compile(_CUT + _UNIT + _COLON), re.compile(_CUT + _UNIT + _PROSE + "|:")
 _WRAPPERS = re.compile(r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|bm|boldsymbol|underline|emph)\s*\{([^{}]*)$")
-_OPEN_TUPLE = re.compile(r"(?<![A-Za-z])[(\[](?:(?!\\f?box)[^()\[\]])*,\s*$")
+# A tuple, an interval or a set with the box as its last or first member: "(-\infty, \boxed{5})", "[\boxed{5}, 9]".
+_OPENING, _CLOSING = r"(?:(?<![A-Za-z])[(\[]|\\\{)", r"(?:[)\]]|\\\})"
+_MEMBERS = r"(?:(?!\\f?box)[^()\[\]$])*"
+_ENCLOSING = (
+    (re.compile(rf"{_OPENING}{_MEMBERS},\s*$"), re.compile(rf"\s*{_CLOSING}")),
+    (re.compile(rf"{_OPENING}\s*$"), re.compile(rf"\s*,{_MEMBERS}{_CLOSING}")),
+)
 _BULLET = re.compile(r"(?:^|\n)\s*[-−+*•>]\s+$|[\w:.)*]\s+[-−]\s+$")
 _BINDS_BACK = re.compile(r"(?:[-+−/^_<>$({\[|]|\*|\\[A-Za-z]+|\\\$)\s*$")
 _BINDS_ON = re.compile(r"\s*(?:[-+−/<>][\s$]*[\w\\({]|\^|_[\w{]|\\[A-Za-z%]|%|\*\s*[\d\\(])|[\w({!.,]")
@@ -75,7 +82,7 @@ _ALTERNATIVE = re.compile(
     re.IGNORECASE,
 )
 _NEXT_VALUE = re.compile(
-    r"[\s,]*(?:(?:and|to|through|over|by|vs\.?|versus|rather|modulo|mod|choose|times|x)\s+|(?:[/+×·*^–−&|]|-{1,3}|\.{2,})\s*)(?:[$\d(]|\\[(\[A-Za-z])"
+    r"[\s,]*(?:(?:and|to|through|over|by|vs\.?|versus|rather|modulo|mod|choose|times|x)\s+|(?:[/+±×·*^–−&|]|-{1,3}|\.{2,})\s*)(?:[$\d(]|\\[(\[A-Za-z])"
 )
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,} [A-Za-z]{2,}")  # words outside of \text: no formula
 _END_OF_FORMULA = re.compile(r"(?:\s*(?:\$\$?|\\\)|\\\]))?[*_]*")
@@ -94,7 +101,7 @@ _CHANGED_BEFORE = re.compile(
     r"|(?<!no )(?<!not )\b(?:more|less|fewer|greater|larger|smaller) than)[\s$*(]*$",
     re.IGNORECASE,
 )
-_NEGATED_BEFORE = re.compile(r"\b(?:minus|negative)[\s$*(]*$", re.IGNORECASE)
+_NEGATED_BEFORE = re.compile(r"\b(?:minus|negative)[\s$*(]*$|(?:^|[\s(=:])[-−]\$\$?\s*$", re.IGNORECASE)
 
 
 def value_in_context(before: str, content: str, behind: str) -> str | None:
@@ -167,8 +174,9 @@ def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
 
 def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
     """(what belongs to the value before the box, behind it, the text that is left over behind it)."""
-    if not in_prose and (tuple_of := _OPEN_TUPLE.search(left)) and (closed := re.match(r"\s*[)\]]", right)):
-        return tuple_of[0], closed[0], right[closed.end() :]  # "(-\infty, \boxed{5})"
+    for opening, closing in () if in_prose else _ENCLOSING:
+        if (opened := opening.search(left)) and (closed := closing.match(right)):
+            return opened[0], closed[0], right[closed.end() :]
     names_remainder = "\\equiv" in left  # "n \equiv \boxed{3} \pmod 7"
     left = _TEXT.sub(",", _BOX.sub("", left))
     if in_prose and _BULLET.search(left):
