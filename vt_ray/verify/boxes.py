@@ -44,8 +44,12 @@ _NEXT_ROW = re.compile(r"\|\s*\n\s*\|(?:(?!final|total|answer)[^|\n]){0,20}\|", 
 _TWO_VALUES = re.compile(r"\b(?:and|while|whereas|when|if|for|min\w*|max\w*|respectively)\b", re.IGNORECASE)
 _DERIVED = re.compile(
     r"[.!?](?:\s|$)|\n\s*\n|\b(?:gives?|get|gets|yields?|obtain\w*|add\w*|subtract\w*|multipl\w*|divid\w*|simplif\w*"
-    r"|round\w*|total\w*|final\w*|result\w*|sum|follows|implies|conclude|answer|know|have|find)\b",
+    r"|round\w*|total\w*|final\w*|result\w*|steps?|hence|check|sum|follows|implies|conclude|answer|know|have|find)\b",
     re.IGNORECASE,
+)
+# "Width: 27, length: 28" or "width 27, length 28"
+_NEXT_LABEL = re.compile(
+    r"[.\s]*\n\s*(?:[A-Za-z]+ ){0,2}[A-Za-z]+\s*[:=]\s*|\s*[,;]\s*(?:and\s+)?[A-Za-z]{3,}\s*[:=]?\s*"
 )
 _ALSO = re.compile(r"\bbut (?:so is|also)\b", re.IGNORECASE)
 _JOINT = re.compile(
@@ -63,7 +67,7 @@ _NAME = re.compile(r"(?<![A-Za-z\\])((?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))
 _REACH = 60
 _SENTENCE_CHARS = 300
 _ANSWER_IS = re.compile(
-    r"\b(?:answer|option|choice|result|value)s?(?: is| are| be| was| were|:)?[\s:=*_(\[]*$", re.IGNORECASE
+    r"\b(?:answer|option|choice|result|value)s?(?: is| are| be| was| were| would be|:)?[\s:=*_(\[]*$", re.IGNORECASE
 )
 
 
@@ -179,7 +183,8 @@ def _joint(between: str) -> str | None:
         return ","
     if _RETRACTION.search(plain):
         return None
-    return "," if _OFFER.search(plain) or (_TWO_VALUES.search(plain) and not _DERIVED.search(plain)) else None
+    two_values = _TWO_VALUES.search(plain) or _NEXT_LABEL.fullmatch(plain.replace("**", ""))
+    return "," if _OFFER.search(plain) or (two_values and not _DERIVED.search(plain)) else None
 
 
 def _plain(markup: re.Match[str]) -> str:

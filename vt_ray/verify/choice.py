@@ -69,8 +69,8 @@ _EXPLANATION = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|\n|</answer>")
 _ARTICLE_GOES_ON = re.compile(
-    r"[^\S\n]+(?!(?:is|because|since|as|with|by|for|from|based|which|and|or|to|plus|vs|versus|if|instead of|rather than)"
-    r"\b)[a-z]"
+    r"[^\S\n]+(?!(?:is|because|since|as|with|by|for|from|based|which|and|or|to|plus|vs|versus|if|instead of"
+    r"|rather than)\b)[a-z]"
 )
 
 _COPULA = r"(?:\s*[:=\n]|\s+[-–—](?=\s)|\s+(?:is|are|was|must be|should be|will be|would be|has to be|can only be)\b)"

@@ -82,7 +82,7 @@ _ALTERNATIVE = re.compile(
     re.IGNORECASE,
 )
 _NEXT_VALUE = re.compile(
-    r"[\s,]*(?:(?:and|to|through|over|by|vs\.?|versus|rather|modulo|mod|choose|times|x)\s+|(?:[/+±×·*^–−&|]|-{1,3}|\.{2,})\s*)(?:[$\d(]|\\[(\[A-Za-z])"
+    r"[\s,(]*(?:(?:and|to|through|over|by|vs\.?|versus|rather|modulo|mod|choose|times|x)\s+|(?:\\to\b|[/+±×·*^–−&|]|-{1,3}|\.{2,})\s*)(?:[$\d(]|\\[(\[A-Za-z])"
 )
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,} [A-Za-z]{2,}")  # words outside of \text: no formula
 _END_OF_FORMULA = re.compile(r"(?:\s*(?:\$\$?|\\\)|\\\]))?[*_]*")
