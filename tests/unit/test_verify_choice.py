@@ -15,7 +15,7 @@ from vt_ray.verify.choice import choice_verdict, extract_choice
 from vt_ray.verify.verifier import Verifier
 
 FOUND = Path(__file__).parents[1] / "data" / "found"
-ROWS = [json.loads(line) for name in ("attack", "public") for line in (FOUND / f"choice_{name}.jsonl").open()]
+ROWS = [json.loads(line) for name in ("attack", "public", "more") for line in (FOUND / f"choice_{name}.jsonl").open()]
 STILL_WRONG: dict[str, str] = {}  # id of a row -> why its verdict is not the expected one
 
 

@@ -13,7 +13,11 @@ from vt_ray.verify.rows import lines_of
 from vt_ray.verify.verifier import Verifier
 
 FOUND = Path(__file__).parents[1] / "data" / "found"
-ROWS = [json.loads(line) for name in ("code_attack", "code_public") for line in lines_of(FOUND / f"{name}.jsonl")]
+ROWS = [
+    json.loads(line)
+    for name in ("code_attack", "code_public", "code_more")
+    for line in lines_of(FOUND / f"{name}.jsonl")
+]
 
 # Rows that are still graded wrongly, and why. A row that is mended must leave this list, or its test fails.
 STILL_WRONG = {"atk_check_file_of_the_test": "test and program have a scratch folder each"}

@@ -1,7 +1,8 @@
 """Answers that were once graded wrong: every row is graded, and only the rows that are listed may still be misjudged.
 
 `math_public.jsonl` holds rows made from public bug reports of other graders, `math_attack.jsonl` rows that were
-written to mislead this one. `math_misjudged.jsonl` lists the rows that are still misjudged, each with the reason.
+written to mislead this one, `math_more.jsonl` further rows of both kinds. `math_misjudged.jsonl`
+lists the rows that are still misjudged, each with the reason.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vt_ray.verify.limits import Limits
 from vt_ray.verify.verifier import Verifier
 
 FOUND = Path(__file__).parents[1] / "data" / "found"
-NAMES = ("math_public.jsonl", "math_attack.jsonl")
+NAMES = ("math_public.jsonl", "math_attack.jsonl", "math_more.jsonl")
 
 
 def read_rows(name: str) -> list[dict]:

@@ -33,7 +33,23 @@ _ASSIGNMENT = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w
 _LIST_MARK = re.compile(r"(?m)^\s*(?:[-*+•]|\(?(?:\d{1,2}|[a-hivx]{1,3})[.)])\s+(?=.*\Z)")
 _SIGNS = ("=", ":", r"\approx", r"\simeq", "≈")
 _PART = re.compile(
-    r"\b(?:part|case|question|answer|option|solution|root)\b\s*\(?(?:\d|[a-h]|[ivx]{1,3})\)?\s*[.:]", re.IGNORECASE
+    r"\b(?:part|case|question|answer|option|solution|root)\b\s*\(?(?:\d|[a-h]|[ivx]{1,3})\)?\s*[.:]"
+    r"|\b(?:part|case|question)\s+\(?(?:\d|[a-h]|[ivx]{1,3})\)?(?!\w)|(?<!\w)\((?:\d|[a-h]|[ivx]{1,3})\)",
+    re.IGNORECASE,
+)
+_NTH = re.compile(r"\b(?:first|second|third|last|other) (?:part|case|question|answer|solution|root|value)\s*[.:]", re.I)
+# From one row of a table to the next, with the label of that row.
+_NEXT_ROW = re.compile(r"\|\s*\n\s*\|(?:(?!final|total|answer)[^|\n]){0,20}\|", re.IGNORECASE)
+# Two values in one sentence for two cases or two unknowns: "41 for odd n and 42 for even n".
+_TWO_VALUES = re.compile(r"\b(?:and|while|whereas|when|if|for|min\w*|max\w*|respectively)\b", re.IGNORECASE)
+_DERIVED = re.compile(
+    r"[.!?](?:\s|$)|\n\s*\n|\b(?:gives?|get|gets|yields?|obtain\w*|add\w*|subtract\w*|multipl\w*|divid\w*|simplif\w*"
+    r"|round\w*|total\w*|final\w*|result\w*|steps?|hence|check|sum|follows|implies|conclude|answer|know|have|find)\b",
+    re.IGNORECASE,
+)
+# "Width: 27, length: 28" or "width 27, length 28"
+_NEXT_LABEL = re.compile(
+    r"[.\s]*\n\s*(?:[A-Za-z]+ ){0,2}[A-Za-z]+\s*[:=]\s*|\s*[,;]\s*(?:and\s+)?[A-Za-z]{3,}\s*[:=]?\s*"
 )
 _ALSO = re.compile(r"\bbut (?:so is|also)\b", re.IGNORECASE)
 _JOINT = re.compile(
@@ -51,7 +67,7 @@ _NAME = re.compile(r"(?<![A-Za-z\\])((?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))
 _REACH = 60
 _SENTENCE_CHARS = 300
 _ANSWER_IS = re.compile(
-    r"\b(?:answer|option|choice|result|value)s?(?: is| are| be| was|:)?[\s:=*_(\[]*$", re.IGNORECASE
+    r"\b(?:answer|option|choice|result|value)s?(?: is| are| be| was| were| would be|:)?[\s:=*_(\[]*$", re.IGNORECASE
 )
 
 
@@ -160,12 +176,15 @@ def _joint(between: str) -> str | None:
     plain = _MARKUP.sub(_plain, between)
     if (sign := plain.strip()) in _SIGNS:
         return sign
-    bare = _LIST_MARK.sub("", _ASSIGNMENT.sub("", _PART.sub("", plain)))
+    bare = _LIST_MARK.sub("", _ASSIGNMENT.sub("", _NTH.sub("", _PART.sub("", _NEXT_ROW.sub(" ", plain)))))
     if _JOINT.fullmatch(bare) and bare.strip() not in ("+", "-", "*"):
         return ","
     if _ALSO.search(plain):
         return ","
-    return "," if _OFFER.search(plain) and not _RETRACTION.search(plain) else None
+    if _RETRACTION.search(plain):
+        return None
+    two_values = _TWO_VALUES.search(plain) or _NEXT_LABEL.fullmatch(plain.replace("**", ""))
+    return "," if _OFFER.search(plain) or (two_values and not _DERIVED.search(plain)) else None
 
 
 def _plain(markup: re.Match[str]) -> str:

@@ -28,9 +28,10 @@ _MARKUP = (
         ),
         "",
     ),
-    (re.compile(r"\\(?:[,;:! ()\[\]]|q?quad(?![A-Za-z]))|~"), " "),
+    (re.compile(r"\\(?:[,;:! ()\[\]]|q?quad(?![A-Za-z]))|(?<=\S)~|~(?![A-J])"), " "),
     (re.compile(r"\\(?:to|rightarrow)(?![A-Za-z])"), "→"),
-    (re.compile(r"[{}$*\\\"`“”]|(?<![A-Za-z])['’‘]|['’](?![A-Za-z])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"), ""),
+    (re.compile(r"(?<![A-Za-z])['‘]([^'’‘\n]{1,80})['’](?![A-Za-z])"), r"\1"),
+    (re.compile(r"[{}$*\\\"`“”]|(?<![A-Za-z])['’‘]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"), ""),
 )
 _INTRODUCTION = re.compile(
     r"(?:(?:so|therefore|thus|hence)[,\s]+)?(?:the\s+)?(?:(?:final|correct|best|right)\s+)*(?:answer|ans|option|choice|letter)"
@@ -39,8 +40,8 @@ _INTRODUCTION = re.compile(
 )
 # A letter, alone or in front of its option's text: "B", "(B) 42", "B. mitochondria", "B - 42".
 _LETTER = re.compile(
-    r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’^=+])(?P<closed>\s?[)\]>])?"
-    r"(?P<mark>[.:,;]|\s[–—-](?=\s\S{2})|)(?P<rest>.*)",
+    r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’′^=+])(?P<closed>\s?[)\]>])?"
+    r"(?P<mark>[.:,;]|\s:(?=\s)|\s[–—-](?=\s\S{2})|)(?P<rest>.*)",
     re.DOTALL,
 )
 # Another option's letter. There are at most ten options, so that X and Z in an option's text are quantities.
@@ -49,9 +50,14 @@ _LISTED = re.compile(rf"[\s.,:;)\]/&|([-]*{_ONE}\s*(?:$|[?,/&|)→–-]|or\b|[A-
 _LISTED_AND = re.compile(rf"[\s,]*{_ONE}\s*and\b(?!.*\b(?:only|are|is)\b)", re.DOTALL)  # options say "A and C only"
 _OR = re.compile(r"[\s.,…(]*[Oo]r\b(?!\s*,?\s*(?:equivalently|in other words))")
 _JOINED = re.compile(
-    r"[\s.,:;)\](…-]*(?:(?:(?:or|and|plus|vs|versus|to|through|also|nor|maybe|perhaps|possibly|alternatively|else|even|well"
-    rf"|as|otherwise|option|choice)\b\.?|[/&|→–-]|\.\.)[\s,:(]*)+{_ONE}"
+    r"[\s.,:;)\](…-]*(?:(?:(?:or|and|no|wait|plus|vs|versus|to|through|also|nor|maybe|perhaps|possibly|alternatively|else|even|well"
+    rf"|as|otherwise|option|choice)\b\.?|[/&|→–∨+-]|\.\.)[\s,:(]*)+{_ONE}"
 )
+_ALSO_POSSIBLE = re.compile(
+    rf"\b{_ONE}\s+(?:is|are|could be|may be|might be|would be)\s+(?:also\s+)?(?:possible|correct|right)\b"
+    rf"|\b(?:else|otherwise|if not),?\s+(?:option\s+)?{_ONE}\s*(?:$|[.,)])"
+)
+_THEN_ANOTHER = re.compile(rf"\s*,\s*{_ONE}\s*(?:$|[.,\n])")  # "\\boxed{A}, B"
 _JOINED_BOTH = re.compile(rf"[\s,]*(?:both|either|neither)\s+{_ONE}")
 _JOINT_ALONE = re.compile(r".*\b(?:or|and|vs|versus|plus)\s*$", re.DOTALL)
 _LABEL = re.compile(
@@ -61,20 +67,22 @@ _LABEL = re.compile(
 _EXPLANATION = re.compile(
     r"\b(?:because|since|(?<!well )as(?! well)|so|while|whereas|which|not|rather than|instead of|unlike)\b"
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
+_SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|\n|</answer>")
 _ARTICLE_GOES_ON = re.compile(
-    r"[^\S\n]+(?!(?:is|because|since|as|with|by|for|from|based|which|and|or|to|plus|vs|versus|if)\b)[a-z]"
+    r"[^\S\n]+(?!(?:is|because|since|as|with|by|for|from|based|which|and|or|to|plus|vs|versus|if|instead of"
+    r"|rather than)\b)[a-z]"
 )
 
-_COPULA = r"(?:\s*[:=\n]|\s+[-–—](?=\s)|\s+(?:is|are|was|must be|should be|will be|would be|has to be)\b)"
+_COPULA = r"(?:\s*[:=\n]|\s+[-–—](?=\s)|\s+(?:is|are|was|must be|should be|will be|would be|has to be|can only be)\b)"
 _ADVERBS = re.compile(
     r"(?:[\s:=,>-]|\b(?:therefore|thus|clearly|simply|just|indeed|hence|obviously|definitely|certainly|likely|probably|most"
     r"|then|now|the|correct|best|is|option|choice|letter|answer)\b)*",
     re.IGNORECASE,
 )
 _NAMING = re.compile(
-    rf"\b(?:answer|ans|option|choice|letter)s?\b\.?{_COPULA}|\bis\s+(?:option|choice)\b"
-    r"|\b(?:choose|chose|pick|select|go(?:ing)? with)\b",
+    rf"\b(?:answer|ans|option|choice|letter|response)s?\b\.?{_COPULA}|\bis\s+(?:option|choice)\b"
+    r"|\b(?:choose|chose|pick|select|go(?:ing)? with)\b|\bans\.(?=\s)|<answer>"
+    r"|(?:答案|应?选|選)(?:是|为|為|择|擇)?[:：]?",
     re.IGNORECASE,
 )
 _CALLED_RIGHT = re.compile(
@@ -116,7 +124,7 @@ def extract_choice(completion: str) -> str | None:
     boxed = letters.pop() if len(letters) == 1 else None
     behind = near[boxes[-1].end :]
     said = _spoken(behind)
-    if _JOINED.match(_plain(behind[:_REACH])):
+    if any(form.match(_plain(behind[:_REACH])) for form in (_JOINED, _THEN_ANOTHER)):
         return None
     if said is None or said == boxed:
         return boxed
@@ -194,10 +202,14 @@ def _named(text: str, naming: re.Match[str]) -> str | None:
     if letter in "AI" and not match["closed"] and _ARTICLE_GOES_ON.match(rest):
         return None
     denied = denied_before(text[max(0, naming.start() - _REACH) : naming.start()]) or taken_back(rest)
-    return _SEVERAL if denied or _OR.match(rest) or _names_another(match, sentence) else letter.upper()
+    several = _OR.match(rest) or _names_another(match, sentence) or _ALSO_POSSIBLE.search(sentence)
+    return _SEVERAL if denied or several else letter.upper()
 
 
 def _called_right(text: str, match: re.Match[str]) -> str:
     before = text[max(0, match.start() - _REACH) : match.start()]
-    denied = denied_before(before) or _BESIDE_ANOTHER.search(before) or taken_back(text[match.end() :][:_REACH])
+    behind = text[match.end() :][:_REACH]
+    sentence = _SENTENCE_END.split(behind, maxsplit=1)[0]
+    denied = denied_before(before) or _BESIDE_ANOTHER.search(before) or taken_back(behind)
+    denied = denied or _ALSO_POSSIBLE.search(sentence)
     return _SEVERAL if denied else match["letter"]

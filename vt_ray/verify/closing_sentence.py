@@ -11,17 +11,23 @@ from vt_ray.verify.doubt import denied_before, taken_back
 from vt_ray.verify.surroundings import words_behind
 
 _TAIL_CHARS = 20_000  # the last closing sentence is looked for in the end of the text
-_CLOSING = re.compile(r"\banswers?[*_]{0,2}\s*(?:is|are|:|=)(?!\w)", re.IGNORECASE)
+_CLOSING = re.compile(
+    r"\banswers?(?: to (?:the|this) (?:\w+ )?(?:problem|question|exercise))?[*_]{0,2}\s*(?:is|are|:|=)(?!\w)"
+    r"|答案(?:是|为|為|:|：)|<answer>(?=\s*[^\s<])|^####[^\S\n]+(?=[-$\d.][^\n]*\s*\Z)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _LEADING_MARKS = re.compile(
-    r"[\s:=*_]*(?:(?:simply|just|indeed|thus|therefore|clearly|exactly|equal to|given by|the (?:number|integer|value))"
-    r"\s+){0,2}[\s:*_]*",
+    r"[\s:=*_]*(?:,?\s*(?:simply|just|indeed|thus|then|therefore|of course,|clearly|exactly|equal to|given by"
+    r"|the (?:number|integer|value))\s+){0,2}[\s:*_]*",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)")
+_SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)|[。！？]|</answer>")
 # Words behind a plain answer that explain it: "5, because ...", "5, which is prime".
 _EXPLANATION = re.compile(
     r",?\s+(?:(?:because|since|which|so|thus|hence|by(?!\s*[\d$])|and (?:we|this|that|it|so|thus|hence))\b"
-    r"|as (?:required|desired|expected|stated|claimed|shown|said)\b|[:;][-)(]|[✅🎉🙂😊])",
+    r"|\((?:since|because|as|which|this|that|we|where|\d+ (?:is|=))"
+    r"|as (?:required|desired|expected|stated|claimed|shown|said)\b|[:;][-)(]|[✅🎉🙂😊])"
+    r"|:\s+(?:the|this|that|it|we|since|because)\b",
     re.IGNORECASE,
 )
 _MAX_CHARS = 1_000

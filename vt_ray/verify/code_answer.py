@@ -24,8 +24,9 @@ COMPARISONS = ("lines", "decimal")
 # stand before a fence.
 _FENCE = re.compile(r"^([ \t\ufeff]*)(`{3,})([^`\n]*)$", re.MULTILINE)
 # What may follow an opening fence: a language, then attributes such as `title="a.py"` or `{.numberLines}`.
-_INFO = re.compile(r"([\w+.#-]*)[ \t]*((\{.*|[\w.-]+=.*)?)")
+_INFO = re.compile(r"([\w+.#-]*)[ \t]*((\{.*|[\w.-]+=.*|:\S+|#.*)?)")
 _PYTHON = re.compile(r"(python|pypy|py)[\d.]*", re.IGNORECASE)
+_CLOSED_IN_LINE = re.compile(r"(?<!`)`{3,}+[ \t]*+(?:\n|\Z)")  # print(a)```
 _MAX_CLOSING_INDENT = 3  # more than the opening fence's, as in Markdown; beyond, it is part of the program
 _TRIPLE_QUOTES = ('"""', "'''")
 _MAX_TOKENIZED = 8  # blocks of one text that are tokenized, to bound the time
@@ -70,7 +71,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
         yield _language(opening) or "", block
         opening = fence if _language(fence) else None
     if opening is not None:
-        yield _language(opening) or "", text[opening.end() + 1 :]
+        yield _language(opening) or "", _CLOSED_IN_LINE.split(text[opening.end() + 1 :], maxsplit=1)[0]
 
 
 def _language(fence: re.Match[str]) -> str | None:

@@ -18,26 +18,30 @@ _NO_DENIAL = re.compile(
 )
 _DENIAL = re.compile(
     r"\b(?:not|never|nor|neither|nobody|no one|hardly|cannot|doubt\w*|den(?:y|ies|ied)|refuse|reject|disagree|unlikely"
-    r"|impossible|false|wrong|incorrect|untrue|if|whether|unless|imagin\w+|pretend\w*)\b|n['’]t\b",
+    r"|impossible|false|wrong|incorrect|untrue|mistakes?|tempt\w+|worst|least \w+|if|whether|unless|imagin\w+"
+    r"|pretend\w*)\b|n['’]t\b",
     re.IGNORECASE,
 )
 _SUPPOSITION = re.compile(
     r"\W*(?:now|so|first|but|and|let us|let's|we|they|\W)*\b(?:suppos\w+|assum(?:e|es|ing))\b", re.I
 )
 _DENIED_VALUE = re.compile(
-    r"(?:\b(?:not|never|nor|neither|cannot|except|excluding|rather than|instead of)|n['’]t)"
+    r"(?:\b(?:not|never|nor|neither|cannot|except|excluding|rather than|instead of|apart from|other than"
+    r"|ruled? out|rules out|exclude|discard|reject|(?:any|every|all)\w*(?: \w+)? but)|n['’]t|不是|不为|不等于"
+    r"|\\(?:neg|lnot|not))"
     r"(?: (?:be|equal|equals|to|is|the|an?|answer|value|simply|just|necessarily)|[:$*(\s]|\\[(\[])*$",
     re.IGNORECASE,
 )
 _QUESTION = re.compile(r"[\s$*_\"')\]}`]*\?|\W*\b(?:no|nope|sorry|oops|correction)\s*(?:[,.!;:—]|$)", re.IGNORECASE)
 _WRONG = (
-    r"(?:wrong|incorrect|false|impossible|mistaken|invalid|absurd|excluded|untrue|nonsense|unlikely"
+    r"(?:wrong|incorrect|false|extraneous|inadmissible|rejected|discarded|impossible|mistaken|invalid|absurd|excluded|untrue|nonsense|unlikely"
     r"|too (?:large|small|big|high|low)|a contradiction|not(?=\W*$)"
     r"|not (?:correct|right|true|possible|valid|allowed|it\b|(?:the|an?)(?: \w+)? (?:answer|solution|option)))"
 )
 _TAKEN_BACK = re.compile(
     r"\W*(?:(?:which|that|this|it|but|and|yet|no|wait|hmm|actually|oops|sorry|the answer|option|choice)\b\W*){0,5}"
     rf"(?:(?:is|was|are|seems|looks|must be|would be|has to be)(?: (?:clearly|obviously|also|just|simply))* {_WRONG}"
+    r"|(?<=\()(?:wrong|incorrect|false|rejected|excluded|extraneous|invalid)\)"
     r"|(?:isn['’]t|wasn['’]t) (?:correct|right|true|possible|valid|it\b|the(?: \w+)? (?:answer|option))"
     r"|(?:cannot|can['’]t|can not|couldn['’]t|could not) be(?: (?:correct|right|true|it|so|the answer))?"
     r"(?=\s*(?:[.,;!?]|$))"

@@ -37,6 +37,12 @@ _GROUPED_IN_BRACES = re.compile(r"(?<!\\)\{\d{1,3}(?:,\d{3})+\}")
 # A number in groups that thin spaces or {,} hold together: no list is written like this, not even in \{ \}.
 _TIGHT_GROUP = r"\s*(?:,\s*\\!|\\!\s*,|\{,\}|\\,)\s*"
 _TIGHT_GROUPS = re.compile(rf"(?<![\d.,])\d{{1,3}}(?:{_TIGHT_GROUP}\d{{3}}(?!\d))+")
+# The first part of "3 hours 20 minutes".
+_IN_TEXT = r"\s*(?:\\(?:text|mathrm)\s*\{)?\s*"
+_LARGER_UNIT = (
+    rf"(?<=\d){_IN_TEXT}(weeks?|days?|hours?|hrs?|h|minutes?|mins?|feet|foot|ft|pounds?|lbs?)(?:,?\s+and|,)?\s*\}}?\s*"
+    rf"(?=\d+{_IN_TEXT}(?:days?|hours?|hrs?|h|minutes?|mins?|seconds?|secs?|inch(?:es)?|ounces?|oz)(?![A-Za-z]))"
+)
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -79,7 +85,14 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=[^\[\],;\s])\[\s*(?=$|\\cup|\\setminus)", ")"),
         (r"\+/-|\+-(?=\s*\d)", r"\\pm "),
         (rf"\\{_any_of(_TEXTS)}(?=\s*\{{)", r"\\text"),
-        (rf"\\operatorname\*?\s*\{{\s*({_any_of(_FUNCTIONS)})\s*\}}", r"\\\1 "),
+        (rf"\\(?:operatorname\*?|mathrm|text)\s*\{{\s*({_any_of(_FUNCTIONS)})\s*\}}", r"\\\1 "),
+        (r"\\lg(?![A-Za-z])", r"\\log_{10} "),
+        (r"\\(?:text|mathrm)\s*\{(\s*(?::|to)\s*)\}(?=\s*\d)", r"\1"),  # 3\text{ : }2
+        (r"(?<=\d)\s*(?:\\colon(?![A-Za-z])|(?<![A-Za-z\\])to(?![A-Za-z]))\s*(?=\d)", ":"),
+        (r"\(?\s*\\(?:text|mathrm)\s*\{\s*\(?\s*mod(?:ulo)?(?![A-Za-z])\s*([^{}()]*)\)?\s*\}", r"\\bmod \1"),
+        (r"(?<=[+-])\s*\\(?:text|mathrm)\s*\{\s*C\s*\}", "C"),
+        (_LARGER_UNIT, r"\\text{ \1} and "),
+        (r"\\frac\{\\(text|mathrm)\{([a-z]+)\}\}\{\\(?:text|mathrm)\{([a-z]+)\}\}", r"\\\1{\2/\3}"),
         (r"^\\operatorname\*?\s*(?=\{[A-Za-z]+\}$)", r"\\text"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
         (r"\\(?:mathbb\{R\}|mathbb R|Reals|R)(?![A-Za-z])", r"\\mathbb{R}"),
@@ -108,11 +121,12 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # A root without braces is of the whole number: \sqrt16 is meant as 4, though TeX sets a root of 1.
         (rf"(\\sqrt(?:\[[^\[\]]*\])?)\s*(-?\s*{_NUMERAL}|{_LETTER}|{_FRACTION})", r"\1{\2}"),
         (rf"(\\sqrt(?:\[[^\[\]]*\])?)\s*{_PARENTHESES}", r"\1{\2}"),
-        (r"(?<![\\A-Za-z])infinity(?![A-Za-z])|(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
+        (r"(?<![\\A-Za-z])[Ii]nfinity(?![A-Za-z])|(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
         # The period of a decimal: 0.1\bar6, 0.\dot{1}4\dot{2}.
         (r"(?<=\d)(\.\d*)\\(?:bar|dot|overline)\s*(?:\{\s*(\d+)\s*\}|(\d))(?![\d\\])", r"\1\\overline{\2\3}"),
         (r"(?<=\d)(\.\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?(?![\d\\])", r"\1\\overline{\2\3\4}"),
-        (r"\{\}_\{([^{}]*)\}\s*C_\{([^{}]*)\}|(?<![A-Za-z\\])C\(([a-z]),\s*(\w)\)", r"\\binom{\1\3}{\2\4}"),
+        (r"(?:\{\})?[_^]\{(\d+)\}\s*C_\{?(\d+)\}?|(?<![A-Za-z\\])C_\{(\d{2,})\}\^\{(\d+)\}", r"\\binom{\1\3}{\2\4}"),
+        (r"\{\}_\{([^{}]*)\}\s*C_\{([^{}]*)\}|(?<![A-Za-z\\])C\((\d*[a-z]),\s*(\w)\)", r"\\binom{\1\3}{\2\4}"),
         (r"(?<!\\)\\ ?$", ""),
         (r"(?<=\d) (?=\d{3}(?!\d))", ""),  # 1 000 000
         (r"(?<=\d) (?=\d)", r"\\space "),  # "5 6" is neither 56 nor 11

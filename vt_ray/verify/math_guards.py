@@ -36,6 +36,7 @@ from vt_ray.verify.math_inequalities import FLIPPED
 from vt_ray.verify.math_names import in_order_of_names, names_roots, tuple_in_order_of_names, with_constant_of
 from vt_ray.verify.math_reader import parse_form
 from vt_ray.verify.math_regions import as_region, same_region
+from vt_ray.verify.math_tables import rows_as_matrix
 
 _MAX_UNORDERED = 64
 
@@ -151,6 +152,8 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
         if not (isinstance(gold, Union) and isinstance(answer, Union)):
             return False
         return _unordered(gold.parts, answer.parts, algebra)
+    if isinstance(gold, Matrix):
+        answer = rows_as_matrix(answer)
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
         shapes_agree = [len(row) for row in gold.rows] == [len(row) for row in answer.rows]
         return shapes_agree and all(_ordered(g, a, algebra) for g, a in zip(gold.rows, answer.rows, strict=True))

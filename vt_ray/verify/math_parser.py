@@ -25,6 +25,12 @@ _MISREAD = re.compile(
 )
 # What a sign of degrees or percent belongs to: in 32x^\\circ+80 to x alone.
 _ATOM = r"(\d+(?:\.\d+)?|\.\d+|\([^()]*\)|(?<![A-Za-z\\])[A-Za-z]|\\(?:alpha|beta|gamma|theta|phi)(?![A-Za-z]))"
+# \sin x \cdot y is (\sin x)y, where the parser sees \sin(xy); \cos 2\pi/7 and \sin x/2 stay as they are.
+_FACTOR_BEHIND = (
+    r"(\\(?:sin|cos|tan|cot|sec|csc|ln|log)(?:[_^]\{\w+\})?)\s*"
+    r"((?:\d+\s*)?(?:(?<![A-Za-z])[A-Za-z]|\\(?:alpha|beta|theta|phi)(?![A-Za-z])))"
+    r"(?=\s*(?:\\cdot|\\times|\*|/\s*[A-Za-z\\]))|(\\(?:ln|log)(?:_\{\w+\})?)\s*(\d+)(?=\s*/\s*\\(?:ln|log)(?![A-Za-z]))"
+)
 _STRAY_MARK = re.compile(r"\\circ(?![A-Za-z])|\\%")
 _REWRITES = tuple(
     (re.compile(pattern), replacement)
@@ -32,6 +38,8 @@ _REWRITES = tuple(
         (rf"{_ATOM}\s*\^\s*\{{?\s*\\circ(?![A-Za-z])\s*\}}?", r"{(\\frac{\1\\pi}{180})}"),
         (rf"{_ATOM}\s*\\%", r"{(\\frac{\1}{100})}"),
         (r"\\sqrt\[(\d*[13579])\]\{-(\d+)\}", r"(-\\sqrt[\1]{\2})"),  # the real root
+        (r"\\pi\s*\(", r"\\pi\\cdot("),
+        (_FACTOR_BEHIND, r"\1\3(\2\4)"),
         (r"(\w|\([^()]*\))!\^", r"{(\1!)}^"),
         (r"(?<=[\d)])\s*(?=[(\[]|\\binom)|(?<=\))\s*(?=\d|\\frac)", r"\\cdot "),
         (r"(\\binom\{[^{}]*\}\{[^{}]*\})\s*(?=\d|\\(?:binom|frac))", r"\1\\cdot "),

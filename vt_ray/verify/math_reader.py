@@ -26,7 +26,7 @@ from vt_ray.verify.math_inequalities import joined_inequalities
 from vt_ray.verify.math_sets import but_for_points, without
 from vt_ray.verify.math_tables import read_table
 from vt_ray.verify.math_units import split_unit
-from vt_ray.verify.math_words import case_is_meaningless, plain_words, spoken_number
+from vt_ray.verify.math_words import ALL_REALS, NO_SOLUTION, REALS, case_is_meaningless, plain_words, spoken_number
 
 _MAX_DEPTH = 12
 
@@ -60,19 +60,15 @@ _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*(?:\\text\{\s*)?([ap])\.?\s?m\.?
 _ANSWER = r"(?:(?:the|my|final|correct) )*ans(?:wer)?\.?(?: is)?"
 _ANNOUNCED = re.compile(rf"\\text\{{\s*{_ANSWER}\s*[:=]?\s*\}}[:=]?\s*(?=\S)|^{_ANSWER}\s*[:=]\s*(?=\S)", re.IGNORECASE)
 _LEADING_SIGN = re.compile(r"^\s*(?:=|\\(?:approx|Rightarrow|Longrightarrow|implies|therefore)(?![A-Za-z]))\s*(?=\S)")
-_REASON = re.compile(r"\s*\(?\s*\\text\{\s*\(?(?:since|because)(?![A-Za-z])(?:(?!or)[^,;])*$")
+_REASON = re.compile(
+    r"\s*\(?\s*\\text\{\s*\(?(?:since|because)(?![A-Za-z])(?:(?!or)[^,;])*$"
+    r"|(?<=\S)\s*,?\s*(?:\\text\{\s*,?\s*for (?:all|any|every)(?: real)?\s*\}|\\forall)\s*[A-Za-z]"
+    r"(?:\s*\\in\s*\\mathbb\{[A-Z]\})?$"
+)
 _NUMBER_SET = re.compile(r"\\mathbb\{?[A-Z]\}?(?:\^\{?[+*\d]\}?)?")
 _OPERATOR = re.compile(r"[-+*/<>=]|\\(?:le|ge|ne|times|div|cdot|cup|cap|in|subset|approx) ?")  # as a whole answer
 _WITHOUT = re.compile(r"\\(?:setminus|smallsetminus|backslash)(?![A-Za-z])|[-\\](?=\s*\\\{)")
 _NO_BRACES = str.maketrans("", "", "{} ")
-_NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
-_ALL_REALS = re.compile(
-    r"(?:x is )?(?:all|any|every) (real|positive|negative|non-?positive|non-?negative)(?: real)?s?(?: numbers?)?"
-)
-_REALS = {
-    "real": r"(-\infty,\infty)", "positive": r"(0,\infty)", "negative": r"(-\infty,0)",
-    "nonnegative": r"[0,\infty)", "nonpositive": r"(-\infty,0]",
-}  # fmt: skip
 _REALS_BEYOND = re.compile(
     r"(?:all|any|every) (?:reals?|real numbers?) (greater|larger|less|smaller) than (or equal to )?(\S+)"
 )
@@ -122,7 +118,7 @@ def _clock(text: str, depth: int) -> Form | None:
     match = _CLOCK.fullmatch(text)
     if match is None:
         return None
-    time = Words(squash(match[1]))
+    time = Words(re.sub(r"^0(?=\d)", "", squash(match[1])))
     return Quantity(time, match[2].lower() + "m") if match[2] else time
 
 
@@ -136,10 +132,10 @@ def _words(text: str, depth: int) -> Form | None:
     words = plain_words(text)
     if words is None:
         return None
-    if _NO_SOLUTION.fullmatch(words):
+    if NO_SOLUTION.fullmatch(words):
         return Sequence("{}", ())
-    if (reals := _ALL_REALS.fullmatch(words)) is not None:
-        return _parse(_REALS[reals[1].replace("-", "")], depth)
+    if (reals := ALL_REALS.fullmatch(words)) is not None:
+        return _parse(REALS[reals[1].replace("-", "")], depth)
     return Words(words, case_is_meaningless(text)) if not words.lstrip("-").isdigit() else Expression(words)
 
 

@@ -78,10 +78,12 @@ def _interval(sequence: Sequence) -> Region | None:
 
 
 def _alternatives(sequence: Sequence) -> Region | None:
-    """x < -1 or x > 1"""
-    if not all(isinstance(item, Relation) for item in sequence.items):
+    """x < -1 or x > 1, or a list of intervals: (-\\infty, -1), (2, 3]"""
+    regions = [as_region(item) for item in sequence.items]
+    sure = any(region is not None and region.sure for region in regions)
+    if not sure or not all(isinstance(item, Relation | Sequence) for item in sequence.items):
         return None
-    return _joined([as_region(item) for item in sequence.items])
+    return _joined(regions)
 
 
 def _joined(regions: list[Region | None]) -> Region | None:

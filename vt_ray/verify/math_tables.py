@@ -91,3 +91,11 @@ def _transposed(inner: Form) -> Form | None:
     if not isinstance(inner, Sequence) or inner.brackets not in ("()", "[]") or len(inner.items) < 2:
         return None
     return Sequence("()", inner.items)
+
+
+def rows_as_matrix(form: Form) -> Form:
+    """[[1,2],[3,4]] as the matrix with these rows; any other shape as it is."""
+    if not isinstance(form, Sequence) or form.brackets != "[]":
+        return form
+    rows = tuple(row.items for row in form.items if isinstance(row, Sequence) and row.brackets == "[]")
+    return Matrix(rows) if len(rows) == len(form.items) else form

@@ -13,12 +13,40 @@ _WORD_OR_NUMBER = r"(?:[A-Za-z]{3,}\.?|\d{1,4}(?:st|nd|rd|th)?)"
 _WORDS_AND_NUMBERS = re.compile(rf"(?=.*[A-Za-z]{{3}}){_WORD_OR_NUMBER}(?:[ ,]+{_WORD_OR_NUMBER})+")
 _ORDINAL_ENDING = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _ARTICLE = re.compile(r"^(?:an?|the) (?=[a-z]{2})", re.IGNORECASE)
+_MONTHS = (
+    "january|february|march|april|may|june|july|august|september|october|november|december"
+    "|jan|feb|mar|apr|jun|jul|aug|sept|sep|oct|nov|dec"
+)
+# Sayings that mean the same, in small letters and without an article, and the one that stands for them.
+_SAYINGS = tuple(
+    (re.compile(pattern), saying)
+    for pattern, saying in (
+        (r"(?:(?:limit|it|this limit) )?(?:does not|doesn't) exist|dne", "does not exist"),
+        (
+            r"no (?:real )?solutions? exists?|(?:equation|system|inequality|this \w+|it) has no (?:real )?solutions?"
+            r"|there (?:does not exist|exists no) (?:a|any)? ?(?:real )?solutions?|none",
+            "no solution",
+        ),
+        (r"not defined", "undefined"),
+        (r"(?:there are )?infinitely many solutions", "infinitely many"),
+        (rf"(\d{{1,2}}) (?:of )?({_MONTHS})\b", r"\2 \1"),
+    )
+)
 _UNIT_NAMES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
 fifteen sixteen seventeen eighteen nineteen"""
 _UNITS = _UNIT_NAMES.split()
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _LARGE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
 NUMBER_WORDS = (*_UNITS, *_TENS)
+# Sayings that are sets.
+NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
+ALL_REALS = re.compile(
+    r"(?:x is )?(?:all|any|every) (real|positive|negative|non-?positive|non-?negative)(?: real)?s?(?: numbers?)?"
+)
+REALS = {
+    "real": r"(-\infty,\infty)", "positive": r"(0,\infty)", "negative": r"(-\infty,0)",
+    "nonnegative": r"[0,\infty)", "nonpositive": r"(-\infty,0]",
+}  # fmt: skip
 _SHORT_WORDS = ("no", "on", "up")
 _NEGATIVE = ("minus ", "negative ")
 
@@ -46,7 +74,10 @@ def plain_words(text: str) -> str | None:
         return str(number)
     spoken = _ORDINAL_ENDING.sub("", spoken) if _WORD.search(spoken) else spoken
     # "AB" and "ab" may be different things, "Tuesday" and "tuesday" are not
-    return spoken if spoken.isupper() or len(spoken) == 1 else _ARTICLE.sub("", spoken).lower()
+    if (spoken.isupper() and spoken != "DNE") or len(spoken) == 1:
+        return spoken
+    said = _ARTICLE.sub("", spoken).lower()
+    return next((match.expand(saying) for form, saying in _SAYINGS if (match := form.fullmatch(said))), said)
 
 
 def case_is_meaningless(text: str) -> bool:
@@ -69,6 +100,9 @@ def spoken_number(words: str) -> int | None:
     if len(parts) == 2 and parts[1] in _LARGE:
         count = 1 if parts[0] == "a" else _below_hundred(parts[:1])
         return None if not count else count * _LARGE[parts[1]]
+    if len(parts) > 2 and parts[1] == "hundred":
+        hundreds, rest = _below_hundred(parts[:1]), _below_hundred(parts[3:] if parts[2] == "and" else parts[2:])
+        return 100 * hundreds + rest if hundreds and rest else None
     return _below_hundred(parts)
 
 

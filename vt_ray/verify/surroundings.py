@@ -19,7 +19,7 @@ PARAGRAPH = 4_000  # characters before a value that are looked at for the beginn
 
 # The usual surroundings, which change nothing: "the answer is $x = " and "$." or the end of the line.
 _NOTHING_BEFORE = re.compile(
-    r"(?:^|:|(?<![<>!~])(?<!\\not)(?<!\\not )=|(?<!\\)\$|\\\(|\\\[|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}) ?$"
+    r"(?:^|(?<!\d):|(?<![<>!~])(?<!\\not)(?<!\\not )=|(?<!\\)\$|\\\(|\\\[|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}) ?$"
 )
 _NOTHING_BEHIND = re.compile(r"(?:\$|\\\)|\\\])?\.?(?:\$|\*\*)?\s*$")
 
@@ -45,14 +45,22 @@ _CUTTING_NAMES = (
     "|longrightarrow|leadsto|to|Leftrightarrow|leftarrow|Leftarrow|hfill|in|text[a-z]*|mbox|mathrm|item|hline|par|newline"
     "|approx|simeq|sim|cong|equiv|AA|colon|lor|vee|land|wedge|operatorname"
 )
-_CUT = rf"[=;:&]|\\\\|\\(?:{_CUTTING_NAMES})(?![A-Za-z])|,(?!\d{{3}}(?!\d))|\.(?!\d|\\overline)"
-_PROSE = r"|\n|(?<!\\)\$|[!?#|\"'`—–]|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}"
+_CUT = rf"[=;&]|\\\\|\\(?:{_CUTTING_NAMES})(?![A-Za-z])|,(?!\d{{3}}(?!\d))|\.(?!\d|\\overline|(?<=\d\.)$)"
+_COLON = r"|:(?!\s*\d)(?!(?<=\d:)\s*$)"  # but not that of a ratio
+_PROSE = r"|\n|(?<!\\)\$|[!?#|\"'`—–]|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}|[\u3001\u3002\u3040-\u9fff\uff0c\uff1a]"
 # "5 m" and "5 {m} / {s}" in a formula: letters behind a space are units, behind a number without one a product.
 _LETTER_UNIT = re.compile(r"(?:\s+|\s*\{\s*)[mgsVJKNCAWLh](?![A-Za-z])\s*\}?(?=\s*(?:$|[,.;/}$]|\^\{?-?\d|\\))")
 _MODULUS = re.compile(r"\\[pb]?mod(?![A-Za-z])|\(\s*mod\b|\\text\s*\{\s*\(?mod\b")
 _UNIT = r"|\\mu\s*\\(?:math|text)|(?<=[\s{])[A-Za-z]{3,}|(?<=[\s{])(?:eV|Hz|nm|cm|mm|km|kg)\b"
-_CUT_IN_FORMULA, _CUT_IN_PROSE = re.compile(_CUT + _UNIT), re.compile(_CUT + _UNIT + _PROSE)
+_CUT_IN_FORMULA, _CUT_IN_PROSE = re.compile(_CUT + _UNIT + _COLON), re.compile(_CUT + _UNIT + _PROSE + "|:")
 _WRAPPERS = re.compile(r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|bm|boldsymbol|underline|emph)\s*\{([^{}]*)$")
+# A tuple, an interval or a set with the box as its last or first member: "(-\infty, \boxed{5})", "[\boxed{5}, 9]".
+_OPENING, _CLOSING = r"(?:(?<![A-Za-z])[(\[]|\\\{)", r"(?:[)\]]|\\\})"
+_MEMBERS = r"(?:(?!\\f?box)[^()\[\]$])*"
+_ENCLOSING = (
+    (re.compile(rf"{_OPENING}{_MEMBERS},\s*$"), re.compile(rf"\s*{_CLOSING}")),
+    (re.compile(rf"{_OPENING}\s*$"), re.compile(rf"\s*,{_MEMBERS}{_CLOSING}")),
+)
 _BULLET = re.compile(r"(?:^|\n)\s*[-−+*•>]\s+$|[\w:.)*]\s+[-−]\s+$")
 _BINDS_BACK = re.compile(r"(?:[-+−/^_<>$({\[|]|\*|\\[A-Za-z]+|\\\$)\s*$")
 _BINDS_ON = re.compile(r"\s*(?:[-+−/<>][\s$]*[\w\\({]|\^|_[\w{]|\\[A-Za-z%]|%|\*\s*[\d\\(])|[\w({!.,]")
@@ -67,12 +75,14 @@ _ALTERNATIVE = re.compile(
     r"|plus|minus|to)[\s$\\(]+(?:[\d-]|\\?[A-Za-z]\b|\\[A-Za-z]|zero|one|two|three|four|five|six|seven|eight|nine|ten\b)"
     r"|or (?:more|less|fewer|greater|higher|lower|larger|smaller|so|else|maybe|perhaps|possibly|even|any|none)\b"
     r"|(?:else|if|unless|otherwise|provided|only (?:if|when)|plus or minus|out of|below zero|point [$\d])\b"
+    r"|(?:but|though|although|while|and)[\s$\\(]+-?[\d.]+[\s$\\)]+"
+    r"(?:is|are|(?:w|c)ould be|may be|might be)(?: also)? (?:possible|correct|right|valid|allowed|too\b(?! )|as well)"
     r"|to the (?:power|\w+th)\b|but (?:it )?(?:might|could|may)\b|(?:possibly|perhaps|maybe|alternatively)[\s,$]+\d)"
     r"|[,;][\s$\\(]*-?\d+(?:\.\d+)?\s*(?:$|[$,;)\]}.\\])",
     re.IGNORECASE,
 )
 _NEXT_VALUE = re.compile(
-    r"[\s,]*(?:(?:and|to|through|over|by|vs\.?|versus|rather|modulo|mod|choose|times|x)\s+|(?:[/+×·*^–−&|-]|\.{2,})\s*)(?:[$\d(]|\\[(\[A-Za-z])"
+    r"[\s,(]*(?:(?:and|to|through|over|by|vs\.?|versus|rather|modulo|mod|choose|times|x)\s+|(?:\\to\b|[/+±×·*^–−&|]|-{1,3}|\.{2,})\s*)(?:[$\d(]|\\[(\[A-Za-z])"
 )
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,} [A-Za-z]{2,}")  # words outside of \text: no formula
 _END_OF_FORMULA = re.compile(r"(?:\s*(?:\$\$?|\\\)|\\\]))?[*_]*")
@@ -91,7 +101,7 @@ _CHANGED_BEFORE = re.compile(
     r"|(?<!no )(?<!not )\b(?:more|less|fewer|greater|larger|smaller) than)[\s$*(]*$",
     re.IGNORECASE,
 )
-_NEGATED_BEFORE = re.compile(r"\b(?:minus|negative)[\s$*(]*$", re.IGNORECASE)
+_NEGATED_BEFORE = re.compile(r"\b(?:minus|negative)[\s$*(]*$|(?:^|[\s(=:])[-−]\$\$?\s*$", re.IGNORECASE)
 
 
 def value_in_context(before: str, content: str, behind: str) -> str | None:
@@ -164,6 +174,9 @@ def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
 
 def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
     """(what belongs to the value before the box, behind it, the text that is left over behind it)."""
+    for opening, closing in () if in_prose else _ENCLOSING:
+        if (opened := opening.search(left)) and (closed := closing.match(right)):
+            return opened[0], closed[0], right[closed.end() :]
     names_remainder = "\\equiv" in left  # "n \equiv \boxed{3} \pmod 7"
     left = _TEXT.sub(",", _BOX.sub("", left))
     if in_prose and _BULLET.search(left):
@@ -200,7 +213,7 @@ def _end(text: str, opened: int, cut: re.Pattern[str]) -> int:
 
 def _without_brackets(left: str, right: str) -> tuple[str, str]:
     """Both without brackets that hold the value alone, and without what has no meaning by itself."""
-    left, right = left.strip(" \n+"), right.rstrip(" \n.-+/*([{")
+    left, right = left.strip().lstrip("+ "), right.rstrip(" \n.-+/*([{")
     left = "" if not left.strip(r"({[\ *_$") and left != r"\$" else left
     return left, "" if not left and not right.strip(r")}]\ *_$") else right
 

@@ -224,7 +224,9 @@ _IRREGULAR = {
 
 def counted_noun(word: str) -> str | None:
     """The plural of a counted noun in lower case: "apples" of "apple" and "apples"; None for another word."""
-    plurals = [word, f"{word}s", f"{word}es", _IRREGULAR.get(word, word)]
+    plurals = [word, f"{word}s", _IRREGULAR.get(word, word)]
+    if word.endswith(("s", "x", "z", "ch", "sh", "o")):
+        plurals.append(f"{word}es")
     if word.endswith("y"):
         plurals.append(f"{word[:-1]}ies")
     if word.endswith(("f", "fe")):
