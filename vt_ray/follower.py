@@ -35,7 +35,7 @@ from vt_ray.tracking import Tail
 
 POLL_S = 2.0
 CLOSING_S = 40.0
-# After Ctrl-C or SIGTERM. What is not sent then is sent when the same command is started again.
+# After Ctrl-C or SIGTERM. Lines that are not sent by then are sent when the same command is started again.
 INTERRUPTED_S = 5.0
 # Numbers of a line that measure nothing: its place, and the sum that an audit compares.
 NO_FIGURES = ("step", "consumed_digest")

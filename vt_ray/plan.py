@@ -14,7 +14,7 @@ from vt_ray.placement import Bundle, place
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Of one GPU: the CUDA contexts of two processes, DeepSpeed's reduction buckets, vLLM's CUDA graphs.
 RESERVE_GB = 6.0
-# What the caching allocator holds beyond the tensors that live.
+# The share that the caching allocator holds beyond the live tensors.
 FRAGMENTATION = 1.1
 
 

@@ -126,7 +126,7 @@ class RunFolder:
             if before != now:
                 console.print(f"{key} was {before} at the last start, is {now}", highlight=False, soft_wrap=True)
         if last["code"] != start["code"]:
-            console.print("[yellow]the code has changed since the last start: what is left is done by the new one[/]")
+            console.print("[yellow]the code has changed since the last start: the rest of the run uses the new code[/]")
 
     def _refuse_results_without_identity(self) -> None:
         if found := [name for name in ("metrics.jsonl", "rl", "rollouts") if exists(self.root / name)]:
@@ -196,8 +196,8 @@ def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
 
 
 def problems_digest(problems: Iterable[Problem]) -> str:
-    """A hash of the problems as they are, whatever made or read them. A field with its default does not count, so that
-    a new field of Problem leaves the digest as it was."""
+    """A hash of the problems themselves, independent of the code that made or read them. A field with its default does
+    not count, so that a new field of Problem leaves the digest as it was."""
     found = hashlib.sha256()
     for problem in problems:
         values = [(f.name, getattr(problem, f.name), f.default) for f in fields(problem)]

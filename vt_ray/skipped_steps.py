@@ -31,7 +31,7 @@ class SkippedSteps:
     in_a_row: int = 0
 
     def note(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Count one step. Returns what its line in the metrics says of it: `skipped`, and `skipped_steps` so far."""
+        """Count one step. Returns the figures for its line in the metrics: `skipped`, and `skipped_steps` so far."""
         skipped = was_skipped(metrics)
         self.total += skipped
         self.in_a_row = self.in_a_row + 1 if skipped else 0
@@ -46,5 +46,5 @@ class SkippedSteps:
             f"{where}: no update was made in {self.in_a_row} steps in a row, now with loss {metrics['loss']} and "
             f"gradient norm {metrics['grad_norm']} (both must be finite); the weights are those of the last good step. "
             f"Lower {section}.optimizer.lr or raise {section}.optimizer.warmup_steps, take model.dtype=float32 where "
-            "it is bfloat16, or look for what is odd in the data of these steps"
+            "it is bfloat16, or look for unusual data in these steps"
         )

@@ -291,10 +291,10 @@ class RayCluster:
         deadline, waiting = time.monotonic() + timeout_s, refs
         while waiting and time.monotonic() < deadline:
             ready, waiting = ray.wait(waiting, timeout=min(CHECK_EVERY_S, max(deadline - time.monotonic(), 0)))
-            # An actor that is lost is heard of at once: the others may wait for it for ever.
+            # The loss of an actor is raised at once: the other actors may wait for it for ever.
             ray.get(ready)
             if not ready:
-                # An actor whose node is gone is pending for ever, and raises nothing.
+                # An actor whose node is gone stays pending for ever and raises no error.
                 self._reservation.refuse_lost_nodes()
         if waiting:
             raise TimeoutError(
@@ -309,7 +309,7 @@ def _names(kind: str, count: int) -> list[str]:
 
 
 def _start_ray(cluster: ClusterConfig) -> None:
-    # Ray hides the GPUs from actors that ask for none only where it is told to.
+    # Ray hides the GPUs from actors that ask for no GPU only with this setting.
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray gives its workers a low priority: any other process on the machine would stall the training.

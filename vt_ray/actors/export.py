@@ -59,7 +59,7 @@ class NcclTransfer:
 
 
 class ExportedWeights:
-    """Has the attributes of `interfaces.Weights`; those that the learner must finish for wait until it has.
+    """Has the attributes of `interfaces.Weights`. An attribute that needs the end of the export waits for it.
 
     `transfer` is None where each generator loads the weights on its own: by the object store and by CUDA IPC.
     """

@@ -88,7 +88,7 @@ class _Group:
     verdicts: list[Verdict | None] = field(default_factory=list)
 
     def open(self, outline: Outline) -> None:
-        """A completion cut off at the length limit scores 0, whatever it has said so far (section 3)."""
+        """A completion cut off at the length limit scores 0, even if its text so far holds the answer."""
         self.outline = outline
         self.verdicts = [Verdict("wrong", "truncated") if cut else None for cut in outline.truncated]
 

@@ -40,7 +40,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def chat_ids(self, problem: Problem) -> list[int]:
-        """The chat of the problem up to where its answer begins, whatever its length."""
+        """The chat of the problem up to where its answer begins. Its length is not checked here."""
         content = problem.question + (self.data.code_suffix if problem.kind == "code" else self.data.math_suffix)
         if not problem.system:
             return self._templated(content)

@@ -23,7 +23,7 @@ Rollout = Callable[[Sequence[Prompt]], list[GradedGroup]]
 class Batch:
     """What a step has drawn: `groups` with their `weights` go into the update, `replaced` ones do not.
 
-    `kinds` are those of `groups`, `rounds` the number of rounds beyond the first.
+    `prompts` are all prompts that were asked, `rounds` counts the rounds beyond the first.
     """
 
     groups: list[GradedGroup] = field(default_factory=list)

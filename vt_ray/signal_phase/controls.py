@@ -20,7 +20,7 @@ def shuffled_rewards(groups: Sequence[GradedGroup], key: Sequence[Any]) -> list[
     """Each group with its own verdicts in a random order that depends on `key` and the question alone.
 
     Verdicts change places among the completions that count (`valid`) only, so p_c, w_ME and the sizes of the
-    advantages stay as they are. Which completion an advantage belongs to is chance: nothing can be learnt from it.
+    advantages stay as they are. An advantage goes to a random completion: the model can learn nothing from it.
     """
     return [_dealt_anew(group, sample_seed("shuffled", *key, group.question_id)) for group in groups]
 

@@ -1,4 +1,4 @@
-"""One stage of MGPO, on-policy: every rollout batch gives one update (section 3).
+"""One stage of MGPO, on-policy: every rollout batch gives one update (arXiv 2511.06221, section 3.4).
 
 problems --> generator --> verifier --> tracker (p_c, w_ME, A') --> learner --> weight sync, version + 1
    ^                                                                                |

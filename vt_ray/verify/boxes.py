@@ -82,7 +82,7 @@ def final_boxes(text: str) -> list[Box] | None:
     r"""The boxes that are the answer, in their order; empty where the last box is no answer; None without any box.
 
     Of nested boxes the outermost counts. `\boxed 5` and `\fbox{5}` are boxes. A last box that never closes, or holds
-    nothing, is no answer, whatever came before it: the completion was cut off while it answered.
+    nothing, is no answer, even behind other boxes: the completion was cut off while it answered.
     """
     boxes, open_start = _outermost_boxes(text)
     if not boxes and open_start is None:

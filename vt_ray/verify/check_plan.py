@@ -1,4 +1,4 @@
-"""What a `check` test's code says about itself, read from its text alone: no program has a part in it.
+"""The plan of a `check` test, read from the text of the test alone: no program can change it.
 
     test code --ast--> which names are the program's, which are its tools, whether arguments may change
 
@@ -35,7 +35,7 @@ class UnreadableTest(ValueError):
 class CheckPlan:
     """`names` are the program's alone; `subjects` are names of the prelude or of builtins that the test is about.
 
-    `classes` are those that the test defines, for a program that uses them without having defined them (`ListNode`).
+    `classes` are defined by the test. A program may use them without defining them (`ListNode`).
     `names` is None where the test is too long to be read here; the sandbox finds them then.
     `sees_changes` is False where the test compares a result with what it computes from the argument itself, which
     the program must not be able to change: `f(xs) == sorted(xs)`.
@@ -124,7 +124,7 @@ class _Reader:
         return (self._shared & _PRELUDE) or self._innermost(self._shared)
 
     def _innermost(self, names: set[str]) -> set[str]:
-        """Those that are called on none of the others: `pow` in `abs(pow(2, 3) - 8)`."""
+        """The names whose calls have no call of another name as an argument: `pow` in `abs(pow(2, 3) - 8)`."""
         calls = [node for node in ast.walk(self._tree) if isinstance(node, ast.Call) and _name(node.func) in names]
         outer = {_name(c.func) for c in calls if any(names & set(_called(part)) for part in _arguments(c))}
         return {_name(call.func) for call in calls} - outer
@@ -159,7 +159,7 @@ class _Reader:
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """The packages that the code imports, but for those that a `try` may do without."""
+    """The packages that the code imports, without imports inside a `try`: the code may do without these."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in child.names)
@@ -195,7 +195,7 @@ def _bindings(node: ast.AST) -> Iterator[tuple[set[str], set[str]]]:
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         yield set(_loaded(node.func.value)), {name for part in _arguments(node) for name in _loaded(part)}
     elif isinstance(node, ast.Expr) and not (isinstance(node.value, ast.Call) and _asserts(node.value.func)):
-        # What is called for its effects changes what it is given: `heappush(found, f(x))`.
+        # A function called for its effects changes its arguments: `heappush(found, f(x))`.
         for call in (part for part in ast.walk(node.value) if isinstance(part, ast.Call)):
             given = {name for part in _arguments(call) for name in _loaded(part)}
             yield given, given | set(_loaded(call.func)) - _BUILTINS

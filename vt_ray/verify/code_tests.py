@@ -6,7 +6,7 @@
 process beside the candidate's (see `sandbox/inside/examiner.py`).
 
 Whether tests are malformed is decided from the problem alone: they cannot be read (`test_forms`), or the problem's own
-solution fails them. What a program does, whatever it is, is correct or wrong.
+solution fails them. The behaviour of a program is always correct or wrong, never malformed.
 """
 
 from __future__ import annotations

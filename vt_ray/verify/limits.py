@@ -37,7 +37,7 @@ HIGHEST_LIMITS = {
 
 
 def limit_fault(name: str, value: float) -> str | None:
-    """What is wrong with the value of a limit, in words; None where it is above 0 and at most its highest value."""
+    """The fault of a limit's value, in words; None where the value is above 0 and at most its highest value."""
     highest = HIGHEST_LIMITS[name]
     if 0 < value <= highest:
         return None

@@ -88,7 +88,7 @@ def _intervals(form: Form) -> list[Sequence] | None:
 
 
 def _cut(interval: Sequence, cut: Sequence, believed: bool) -> list[Sequence] | None:
-    """What is left of an interval, None where the order of the ends is not known."""
+    """The rest of an interval without `cut`, None where the order of the ends is not known."""
     (low, high), (start, end) = interval.items, cut.items
     if _comes_before(end, low, False) or _comes_before(high, start, False):
         return [interval]

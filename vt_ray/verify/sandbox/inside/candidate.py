@@ -3,7 +3,7 @@
     {"op": "names" | "call" | "attribute" | "iterate" | "next" | ...} --> {"value", "changed"?} | {"raised", ...}
     {"callback": ...} --> {"value"} | {"raised"}                 for an object of the test's that was passed to it
 
-It never sees the test. The program shares this process and may answer whatever it likes: the test judges the answers.
+It never sees the test. The program shares this process and may give any answer: the test judges the answers.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class _Server:
         return {"value": self.encode(function(*operands))}
 
     def _do_equal(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Whether two objects are equal, and whether the first one is equal to an object that nobody knows."""
+        """Whether two objects are equal, and whether the first one is equal to a new object without any content."""
         left, right = self.decode(request["args"])
         try:
             equals_anything = bool(left == object())
@@ -287,7 +287,7 @@ class _TestClass:
 
 
 class _Copied(io.TextIOBase):
-    """The program's standard output, with a copy for a test that looks at what is printed."""
+    """The program's standard output, with a copy for a test that reads the printed text."""
 
     def __init__(self, stream: Any, copy: io.StringIO) -> None:
         self._stream, self._copy = stream, copy
@@ -314,7 +314,7 @@ class _TestInput(io.TextIOBase):
 
 
 def _is_container(kind: type) -> bool:
-    """Whether it is a subclass of list, dict or set whose contents are those that the builtin type holds."""
+    """Whether it is a subclass of list, dict or set that shows exactly the contents that the builtin type holds."""
     base = next((base for base in (list, dict, set) if base in kind.__mro__), None)
     return base is not None and all(getattr(kind, name, None) is getattr(base, name, None) for name in _FACES)
 

@@ -121,7 +121,7 @@ class Remote:
     """This side's end of the channel. Threads of the test take turns on it.
 
     `calls` counts the calls of the program's functions, `epoch` also what else may change its objects. `lost` and
-    `failed` count against the program, whatever the test's code makes of them.
+    `failed` count against the program, even where the test's code passes over them.
     """
 
     def __init__(self, sees_changes: bool) -> None:
@@ -194,7 +194,7 @@ class Remote:
         return answer
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send one message and have its answer, whatever the program asks of the test's objects before."""
+        """Send one message and return its answer. Requests of the program for the test's objects are served before."""
         try:
             send(CANDIDATE_FD, message)
             while True:

@@ -3,7 +3,7 @@
     request --run_stdio--> stdout, exit code          request --run_call--> result on descriptor 0, exit code
 
 A script's `__name__` is "__main__". A loaded module's is not, so that a `__main__` guard does not run, as in an import.
-Nothing in this module knows what is expected: a program that takes the module apart, which it can, learns nothing.
+This module has no expected value: a program that reads this module's memory, which it can, learns nothing.
 Descriptors 0, 1 and 2 are all that the process has.
 """
 

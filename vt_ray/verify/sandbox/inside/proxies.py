@@ -14,7 +14,7 @@ _MAX_KINDS = 20
 
 
 class RemoteError(Exception):
-    """The program raised something that is no builtin exception, or one that would steer the test."""
+    """The program raised an exception of its own class, or a builtin exception that would steer the test."""
 
 
 class ProgramEnded(BaseException):
@@ -70,7 +70,7 @@ class Proxies:
         return self._known[number]
 
     def exception(self, kinds: Any, message: str, number: Any) -> Exception:
-        """This side's own exception for one that the program has raised."""
+        """This side's own exception for an exception that the program has raised."""
         kind = self.exception_class(kinds)
         try:
             error = type.__call__(kind, message)
