@@ -175,8 +175,8 @@ class RayGenerator:
             streams.close()
 
     def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
-        """Where one of them does not hold `weights`, all stand still until the next load. A generator that is lost in
-        the middle of an NCCL transfer takes the others and the learner's ranks with it: raises RayActorError."""
+        """Where one generator does not hold `weights`, no generator samples until the next load. The loss of a
+        generator inside an NCCL transfer ends the other generators and the learner's ranks: raises RayActorError."""
         transfer = weights.transfer if isinstance(weights, ExportedWeights) else None
 
         def send(actor: ActorHandle) -> ray.ObjectRef:

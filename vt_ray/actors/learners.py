@@ -143,8 +143,8 @@ class LearnerActor:
             raise RuntimeError("the export has more buckets than were asked for")
 
     def begin_send(self, transport: str, receivers: int, bucket_bytes: int, group: int) -> Notice:
-        """Past Ray: what the generators are told. `receivers` counts their workers, `group` is the number of the set of
-        generators: for another set another sender is opened, since an NCCL group cannot change its members."""
+        """The message for the generators of a transfer past Ray. `receivers` counts their workers, `group` numbers
+        their set: for another set another sender is opened, since an NCCL group cannot change its members."""
         from vt_ray.engines.transfer_gpu import open_sender
 
         with self.busy:

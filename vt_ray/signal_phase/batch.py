@@ -21,7 +21,7 @@ Rollout = Callable[[Sequence[Prompt]], list[GradedGroup]]
 
 @dataclass
 class Batch:
-    """What a step has drawn: `groups` with their `weights` go into the update, `replaced` ones do not.
+    """The groups that a step has drawn: `groups` with their `weights` go into the update, `replaced` ones do not.
 
     `prompts` are all prompts that were asked, `rounds` counts the rounds beyond the first.
     """
@@ -43,7 +43,7 @@ class Batch:
 
     @property
     def fates(self) -> list[tuple[str, ...]]:
-        """What became of each completion of `drawn` (the ledger)."""
+        """The fate of each completion of `drawn` (the ledger)."""
         return [*fates(self.groups, self.weights), *fates_of_replaced(self.replaced)]
 
 

@@ -135,7 +135,7 @@ def _is_quoted(text: str, start: int, content: str) -> bool:
 
 
 def _joined(text: str, boxes: list[Box]) -> list[Box]:
-    """The last box and those before it that are joined to it, a box with the same content once."""
+    """The last box and the boxes before it that are joined to it, a box with the same content once."""
     final = [_named(text, boxes[-1])]
     for box in reversed(boxes[:-1]):
         joint = _joint(text[box.end : final[0].start][: _JOINT_CHARS + 1])

@@ -24,7 +24,7 @@ _EXCEPTIONS = {n for n, v in vars(builtins).items() if isinstance(v, type) and i
 _PRELUDE = {name for name, value in prelude_names.items() if callable(value) and not isinstance(value, ModuleType)}
 _KNOWN = _BUILTINS | prelude_names.keys()
 _MAX_CHARS = 1_000_000  # a syntax tree takes some hundred times the memory of its text
-_PARAMETER = "()"  # in place of a name: what a function of the test's is given, the program's as far as is known
+_PARAMETER = "()"  # in place of a name: an argument of a test's function, taken for the program's
 
 
 class UnreadableTest(ValueError):
@@ -69,7 +69,7 @@ class _Reader:
         self._tree = tree
         self._sources: dict[str, set[str]] = {}  # a variable of the test's: the names that its values come from
         self._bound: set[str] = set()
-        self._callable: set[str] = set()  # the program's functions, and what they return
+        self._callable: set[str] = set()  # the program's functions, and their results
         self._bind()
         loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         free = {name for name in loaded - self._bound if not (name.startswith("__") and name.endswith("__"))}
@@ -138,7 +138,7 @@ class _Reader:
         calls = self._program_calls(self._tree)
         given = {name for call in calls for argument in _arguments(call) for name in _loaded(argument)}
         given -= _KNOWN | self._program
-        skipped = {id(call) for call in calls}  # what meets within the program is judged by nothing
+        skipped = {id(call) for call in calls}  # a call of the program's compares nothing for the test
         for parts in _compared(self._tree, skipped):
             sides = [self._side(part, given, results - given) for part in parts]
             if (True, False) in sides and (False, True) in sides:
@@ -146,7 +146,7 @@ class _Reader:
         return True
 
     def _side(self, node: ast.AST, given: set[str], results: set[str]) -> tuple[bool, bool]:
-        """Whether an expression has a result of the program's, and whether it has what the program was given."""
+        """Whether an expression has a result of the program's, and whether it has an argument of the program's."""
         calls = self._program_calls(node)
         inside = {id(part) for call in calls for argument in _arguments(call) for part in ast.walk(argument)}
         outside = [n for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in inside]

@@ -119,7 +119,7 @@ def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
 
 
 def _check_failure(outcome: Outcome) -> str:
-    """What the test code's process reports; the candidate's has no way to.
+    """The report of the test code's process; the candidate's process cannot write it.
 
     Where that process has ended without a report, a program may have made it so, by data that fill its memory say.
     """

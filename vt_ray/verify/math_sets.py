@@ -1,4 +1,4 @@
-r"""Sets of real numbers with something taken out: `(0,36) \setminus \{9\}`, `0 < x < 36, x \ne 9`. Pure.
+r"""Sets of real numbers without some points or intervals: `(0,36) \setminus \{9\}`, `0 < x < 36, x \ne 9`. Pure.
 
 without((0,36), {9})  -->  (0,9) \cup (9,36)
 """
@@ -13,7 +13,7 @@ from vt_ray.verify.math_inequalities import INFINITY, MINUS_INFINITY, bound, joi
 
 REAL_LINE = Sequence("()", (MINUS_INFINITY, INFINITY))
 _KEPT = {"<": ("(", ")"), r"\le": ("[", "]"), ">": ("(", ")"), r"\ge": ("[", "]")}
-_OPPOSITE = {"(": "]", "[": ")", ")": "[", "]": "("}  # what lies beyond the end of an interval
+_OPPOSITE = {"(": "]", "[": ")", ")": "[", "]": "("}  # the bracket of the interval beyond an end
 
 
 def but_for_points(relations: Sequence, conjunction: bool) -> Relation | None:

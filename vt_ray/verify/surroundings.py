@@ -1,8 +1,8 @@
-r"""The value of a box together with what stands around it. Pure; `REACH` characters on each side count.
+r"""The value of a box together with the text around it. Pure; `REACH` characters on each side count.
 
     "$x = -\boxed{5}\pi$"  --value_in_context-->  "-5\pi"          "$\boxed{5}$ million"  -->  "5\text{ million}"
 
-A sign, a factor, a function, a unit, a percent sign or a base outside the box belongs to the value. What stands on the
+A sign, a factor, a function, a unit, a percent sign or a base outside the box belongs to the value. Text on the
 other side of an equals sign, an arrow or a comma does not. LaTeX that is cut in an unusual place becomes unreadable
 and so a wrong answer; it never becomes the bare number of the box.
 """
@@ -95,7 +95,7 @@ _NEGATED_BEFORE = re.compile(r"\b(?:minus|negative)[\s$*(]*$", re.IGNORECASE)
 
 
 def value_in_context(before: str, content: str, behind: str) -> str | None:
-    """`content` with what belongs to it of the text before and behind its box; None where it is no answer then."""
+    """`content` with the parts of the text around its box that belong to it; None where they make it no answer."""
     behind = behind[:REACH]
     words = _TEXT.sub(r" \1 ", before[-REACH:])
     if _CHANGED_BEFORE.search(words):
@@ -113,7 +113,7 @@ def value_in_context(before: str, content: str, behind: str) -> str | None:
 
 
 def words_behind(text: str) -> str | None:
-    r"""What the words behind a value add to it, as LaTeX: `\%`, `\text{ million}`, a unit; mostly nothing.
+    r"""The addition of the words behind a value, as LaTeX: `\%`, `\text{ million}`, a unit; mostly nothing.
 
     None where they offer another value, a condition or a denial: then there is no answer.
     """
@@ -163,7 +163,7 @@ def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
 
 
 def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
-    """(what belongs to the value before the box, behind it, the text that is left over behind it)."""
+    """(the part of the value before the box, the part behind it, the rest of the text behind it)."""
     names_remainder = "\\equiv" in left  # "n \equiv \boxed{3} \pmod 7"
     left = _TEXT.sub(",", _BOX.sub("", left))
     if in_prose and _BULLET.search(left):
@@ -199,7 +199,7 @@ def _end(text: str, opened: int, cut: re.Pattern[str]) -> int:
 
 
 def _without_brackets(left: str, right: str) -> tuple[str, str]:
-    """Both without brackets that hold the value alone, and without what has no meaning by itself."""
+    """Both without brackets that hold the value alone, and without marks that have no meaning by themselves."""
     left, right = left.strip(" \n+"), right.rstrip(" \n.-+/*([{")
     left = "" if not left.strip(r"({[\ *_$") and left != r"\$" else left
     return left, "" if not left and not right.strip(r")}]\ *_$") else right

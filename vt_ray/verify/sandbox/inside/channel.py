@@ -4,7 +4,7 @@
                                 <--{"value": ..., "changed"?: ...} | {"raised": ...} | {"callback": ...}--
 
 The receiving side rebuilds a value from exact types. An object that is not plain data stays in its own process; the
-other side holds its number and sends back what the object shall do.
+other side holds its number and sends requests for the object.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _time(name: str, parts: Any) -> Any:
 
 
 def decode(message: Any, find: Callable[[str, Any], Any], depth: int = 0) -> Any:
-    """What `encode` was given; `find` gives the object for any message of `refer`. Raises ValueError on others."""
+    """The value given to `encode`; `find` gives the object for a message of `refer`. Raises ValueError on others."""
     if depth > 2 * _MAX_DEPTH:
         raise ValueError("data nested too deep")
     if type(message) is list:

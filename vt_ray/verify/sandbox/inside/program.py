@@ -106,7 +106,7 @@ def run_call(request_text: str) -> int:
 
 
 def load(source: str, names: dict[str, Any], given: dict[str, Any] | None = None) -> None:
-    """Run the program as an imported module: with the prelude, and what else is given, behind its own names; no input.
+    """Run the program as an imported module: with the prelude and `given` behind its own names, and no input.
 
     A program that fails because it reads its input while it is loaded keeps the functions that it has defined by then.
     """
