@@ -5,7 +5,7 @@
     metrics.jsonl --> what the learner says it took --+
     manifests, stage.json --> how far each stage is --+
 
-Three witnesses: the driver that asked, the recorder that wrote the rollouts, the learner that counted what it computed.
+Three sources: the driver that asked, the recorder that wrote the rollouts, the learner that counted its input.
 """
 
 from __future__ import annotations

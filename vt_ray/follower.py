@@ -1,11 +1,11 @@
-"""Follows a run's files and hands what is committed to the sinks, in a process of its own.
+"""Follows a run's files and hands committed records to the sinks, in a process of its own.
 
 metrics.jsonl, evaluation/ --up to the newest manifest--> numbered records --> TensorBoard, W&B, MLflow
 tracking.json: how many records each sink has, and under which id it knows the run
 
-The phases know nothing of it, and whatever a tracking server does, the run does not wait for it. A step is sent once
-it is committed, so one that is replayed after a crash was never sent. What a sink has missed (switched off after a
-failure, or on for the first time) it gets from the files when the same command is started again.
+The phases know nothing of the follower, and the run never waits for a tracking server. A step is sent once it is
+committed, so that a step that is replayed after a crash was never sent. Records that a sink has missed (switched off
+after a failure, or on for the first time) are sent from the files when the same command is started again.
 """
 
 from __future__ import annotations

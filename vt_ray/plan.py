@@ -1,4 +1,4 @@
-"""The resource plan of a run, from its config alone: who gets which CPU and GPU, memory, steps and tokens."""
+"""The resource plan of a run, from its config alone: the CPUs and GPUs of each actor, memory, steps and tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes between the rooms: plain frozen records, no behaviour, nothing heavy imported.
+"""The data that pass between the rooms: plain frozen records without behaviour and without heavy imports.
 
 Problem --> Prompt --> Rollouts (one question's completions) --> GradedGroup --> update
 """

@@ -3,7 +3,7 @@
     RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> VerifierPool ...
 
 Actors start in the background when the cluster is entered, and are waited for where they are first used. A lost
-generator, verifier, tracker or recorder is replaced by whoever holds its handle, and its work done again. `recover`
+generator, verifier, tracker or recorder is replaced by the holder of its handle, and its work is done again. `recover`
 puts new learner ranks in the place of lost ones: the run then goes on from the newest commit. A lost node ends the run
 with a ClusterError that names it.
 """

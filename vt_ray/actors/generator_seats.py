@@ -1,10 +1,10 @@
-"""Who sits in each generator's seat. One that is lost is replaced: spawned, given the newest weights, checked.
+"""The actor in each generator's seat. A lost actor is replaced: spawned, given the newest weights, checked.
 
-    nobody --spawn--> starting --load the newest weights--> serves
+    empty  --spawn--> starting --load the newest weights--> serves
        ^-- lost, a few times --'    holds others: once more --'  |
        '-------------------------- lost, a few times ------------'
 
-No thread of its own: `mend` takes each replacement one step further, and is called by whoever needs the generators.
+No thread of its own: `mend` takes each replacement one step further, and is called by the code that needs the generators.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     handle --admit--> a Chunk that opens the group --answered--> Chunks of the rest --answered--> GradedGroup
                               ^-- lost, or unverified by the worker's fault: again, one by one, elsewhere
 
-A worker has one chunk at a time and stops it after CHUNK_S, between two completions: so a long one holds back nothing
-but itself, and no worker is idle while there is something to verify.
+A worker has one chunk at a time and stops it after CHUNK_S, between two completions: so a long chunk delays only
+itself, and no worker is idle while there is something to verify.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of a problem file, whatever its format, each knowing its file and number.
+"""The rows of a problem file of any format, each with its file and number.
 
 .parquet | .json | .jsonl | .jsonl.gz --> Row(path, number, fields)
 """

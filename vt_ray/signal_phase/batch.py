@@ -1,4 +1,4 @@
-"""The groups that one update takes: drawn, verified, weighed, and those without a signal drawn anew where asked for.
+"""The groups that one update takes: drawn, verified, weighed, and drawn anew in place of groups without a signal.
 
 step_prompts --rollout--> groups --tracker--> weights --+--> the update's batch
      ^                                                  |

@@ -1,4 +1,4 @@
-"""What MGPO's gain is held against: the same steps with rewards that say nothing, and SFT that simply goes on.
+"""Controls for MGPO's gain: the same steps with rewards without information, and SFT that simply goes on.
 
 signal.control=shuffled_rewards    the stages as they are, but each group's verdicts are dealt out anew
 signal.control=sft                 no stage: the fused model learns on from the worked solutions

@@ -1,4 +1,4 @@
-"""What a step tells of itself: its seconds by part, who worked meanwhile, and its line in the metrics."""
+"""The record of a step: its seconds by part, the busy actors meanwhile, and its line in the metrics."""
 
 from __future__ import annotations
 
