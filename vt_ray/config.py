@@ -121,7 +121,7 @@ class ClusterConfig:
     # Shared memory for objects in flight, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
     startup_timeout_s: float = 300.0
-    # How long a run waits for nodes to join the Ray at `ray_address`; nobody can join one that it started itself.
+    # The wait for nodes to join the Ray at `ray_address`. No node can join a Ray that the run started itself.
     resources_timeout_s: float = 600.0
     # A generator that is so long over one engine step or one load of weights, or does not answer, is replaced.
     hang_timeout_s: float = 600.0

@@ -141,7 +141,7 @@ class Follower:
         self._sinks[name].close(self.finished)
 
     def _guarded(self, action: Callable[..., None], name: str, *arguments: Any) -> None:
-        """Whatever a sink raises ends that sink alone."""
+        """An error of a sink ends that sink alone."""
         try:
             action(name, *arguments)
         except Exception as error:

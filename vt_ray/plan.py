@@ -157,7 +157,7 @@ def actor_plan(config: Config) -> list[ActorPlan]:
 
 def seat_rows(config: Config) -> list[tuple[str, str, str]]:
     """Node, GPU and actors: each GPU with who uses it, then who sits on the node without one. Ray may number the GPUs
-    and nodes otherwise, but never parts those that stand together here."""
+    and nodes otherwise, but never parts actors that stand together here."""
     rows: list[tuple[str, str, str]] = []
     taken: dict[int, int] = {}
     for bundle in place(config.cluster).bundles:

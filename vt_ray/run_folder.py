@@ -1,7 +1,7 @@
 """A run's folder: its identity, where things lie in it, and the results it shares with other runs.
 
 runs/<run_name>/           run.json config.yaml metrics.jsonl rollouts/ rl/ evaluation/ summary.json report.html logs/
-                           base/ sft/ probe/ fused/  <-- hard links to what is in
+                           base/ sft/ probe/ fused/  <-- hard links to files in
 runs/phases/<name>-<key>/  finished phases; inputs.json says what each rests on: settings, files, code, the phase before
 """
 
@@ -184,7 +184,7 @@ def _phase_folders(phases: Path, name: str) -> list[Path]:
 def input_files(config: Config) -> dict[str, str]:
     """What the run reads from outside, by path: the hash of each problem file, size and time of each model file.
 
-    A file edited between two commands must not pass for the one that a run or a finished phase was made from.
+    A file edited between two commands must not pass for the file that a run or a finished phase was made from.
     """
     data = config.data
     return problem_files([*data.train_files, *data.probe_files, *data.test_files]) | model_files(config.model)

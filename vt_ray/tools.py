@@ -152,7 +152,7 @@ def watch(
 
 @app.command()
 def audit(
-    run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo; also one that was killed")],
+    run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo; also of a killed run")],
 ) -> None:
     """Prove from a run's folder alone that each completion was consumed by one update, or dropped with a reason.
 

@@ -169,7 +169,7 @@ class RayCluster:
         return ", ".join(lost.actors)
 
     def _restart_learners(self) -> None:
-        """All ranks: those that survive hold a process group that is broken."""
+        """All ranks: the surviving ranks hold a broken process group."""
         for attempt in range(1, MAX_RESTARTS + 1):
             for name in _names("learner", self.config.cluster.num_learners):
                 ray.kill(self._actors[name])
@@ -228,7 +228,7 @@ class RayCluster:
                 time.sleep(0.1)
 
     def _seat(self, actor_class, name: str, *arguments) -> ActorHandle:
-        """Raises ValueError where Ray still knows the name of the one that sat there before."""
+        """Raises ValueError where Ray still knows the name of the actor that sat there before."""
         return actor_class.options(**self._reservation.options(name)).remote(*arguments)
 
     def _start_verifiers(self) -> VerifierPool:
@@ -252,7 +252,7 @@ class RayCluster:
         try:
             self._wait_for(seats.starting, "generators")
         except RayActorError as error:
-            # Its own error says more of one that cannot start; one that was killed is replaced.
+            # An actor that cannot start has an error that says more; a killed actor is replaced.
             if error.actor_init_failed:
                 raise
             seats.wait()
@@ -272,7 +272,7 @@ class RayCluster:
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster
-        # A Ray that the run starts itself counts as many CPUs as its actors ask for, whatever the machine has.
+        # A Ray that the run starts itself counts as many CPUs as its actors ask for, also on a machine with fewer.
         cores = os.cpu_count() or 1 if cluster.ray_address is None else int(ray.cluster_resources()["CPU"])
         return Hardware(cores, gpus_asked(cluster))
 
@@ -326,7 +326,7 @@ def _start_ray(cluster: ClusterConfig) -> None:
 
 
 def _refuse_too_few_gpus(cluster: ClusterConfig) -> None:
-    """Nobody can join a Ray that the run started itself: what it lacks it would wait for in vain."""
+    """No node can join a Ray that the run started itself: the run would wait in vain for missing resources."""
     there = int(ray.cluster_resources().get("GPU", 0))
     if cluster.ray_address is None and gpus_asked(cluster) > there:
         raise ConfigError(

@@ -174,7 +174,7 @@ class LearnerActor:
 
 
 def computed_weights(token_weights: Sequence[float], advantages: Sequence[float], kl_coef: float) -> tuple[float, ...]:
-    """The token weights of a group's completions, 0 for those that carry no gradient and need not be computed: an
+    """The token weights of a group's completions, 0 for completions without a gradient, which need not be computed: an
     advantage of 0, unless a KL term pulls at every one. The denominators within the others count them all the same."""
     return tuple(w if kl_coef > 0 or a != 0 else 0.0 for w, a in zip(token_weights, advantages, strict=True))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHUNK_S = 0.25
 MAX_TRIES = 3
-# A mean follows what is measured over about so many completions.
+# A mean follows the measurements of about so many completions.
 MEMORY = 100
 
 
@@ -32,7 +32,7 @@ MEMORY = 100
 class Chunk:
     """What one worker is to verify of a group: `samples` by their places in it, None for all there are.
 
-    No sample at all asks for the outline alone: whoever opened the group before was lost over it.
+    No sample at all asks for the outline alone: an earlier worker was lost over the group when it opened it.
     """
 
     group: int
@@ -102,7 +102,7 @@ class _Group:
 
 
 class Schedule:
-    """The groups of one call of `grade`. Whoever holds it deals every chunk to a worker and tells what became of it."""
+    """The groups of one call of `grade`. Its holder deals every chunk to a worker and reports the outcome."""
 
     def __init__(self, costs: Costs):
         self.costs = costs

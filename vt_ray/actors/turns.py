@@ -33,7 +33,7 @@ class Turns:
         self._awake: Side | None = None
 
     def take(self, side: Side) -> None:
-        """Give the GPU to `side`; whoever has it is put to sleep first."""
+        """Give the GPU to `side`; the side that has it is put to sleep first."""
         if self.shared and side is not self._awake:
             self.vacate()
             side.wake_up()

@@ -20,7 +20,7 @@ _PARQUET_ROWS = 1024
 
 
 class ProblemFileError(ValueError):
-    """A problem file that cannot be used; the message names file, row, fault and what is expected."""
+    """A problem file that cannot be used; the message names file, row, fault and the expected form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def _problem(row: Row, subdomain: str | None) -> Problem:
 
 
 def _from_ours(row: Row, subdomain: str | None) -> Problem:
-    """The fields of `Problem`; `source` is always the file, whatever the row claims."""
+    """The fields of `Problem`; `source` is always the file, even if the row names another source."""
     kind = row.text("kind")
     if kind not in ("math", "choice"):
         raise row.error(f"kind={kind!r}: expected 'math', 'choice' or 'code'")

@@ -71,7 +71,7 @@ def gather(run: StageRun, step: int, rollout: Rollout) -> Batch:
 
 
 def in_order(graded: Iterable[GradedGroup], prompts: Sequence[Prompt]) -> list[GradedGroup]:
-    """Groups come as they finish; the update takes them in the order of the prompts, whoever was first."""
+    """Groups come as they finish; the update takes them in the order of the prompts."""
     arrived: dict[str, list[GradedGroup]] = {}
     for group in graded:
         arrived.setdefault(group.question_id, []).append(group)

@@ -90,7 +90,7 @@ def _prompts_of(batch: Batch) -> list[Any]:
 
 
 def _rollout_figures(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight], group_size: int) -> dict[str, Any]:
-    """Of every completion drawn, also of those that the update did not take."""
+    """Of every completion drawn, also of completions that the update did not take."""
     lengths = [n for g in groups for n in g.completion_tokens]
     p10, p90 = np.percentile(lengths, (10, 90)).tolist()
     verdicts = [v for g in groups for v in g.verdicts]

@@ -73,7 +73,7 @@ def _formulas(rest: str) -> tuple[list[str], int]:
 
 
 def _formula(rest: str, position: int) -> tuple[int, int, int] | None:
-    """(start of the content, its end, end of the formula) of one that opens at `position`."""
+    """(start of the content, its end, end of the formula) of a formula that opens at `position`."""
     for opening, closing in _FORMULAS:
         opened = opening.match(rest, position)
         if opened is None:

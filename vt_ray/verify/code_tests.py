@@ -87,7 +87,8 @@ def _check_of_solution(problem: Problem, text: str, sandbox: Sandbox, limits: Li
 
 
 def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:
-    """What a program may write: the limit, or at least twice what is expected, as a power of 2 that tells no length."""
+    """The output limit of a program: the configured one, or at least twice the expected size, as a power
+    of 2, so that the limit does not tell the length."""
     expected = ""
     if tests["type"] == "stdio":
         expected = case["output"]

@@ -14,7 +14,7 @@ class SandboxConfig:
     `backend` "auto" takes the first of `BACKENDS` whose walls hold on this machine, and refuses code where none
     does; a name asks for that one; "remote" sends programs to the SandboxFusion server at `remote_url`.
     `unsafe` runs programs with limits but no walls where no backend holds: for programs you would run yourself.
-    `python` is the interpreter that runs programs ("" finds one that the sandbox's user can read).
+    `python` is the interpreter that runs programs ("" finds an interpreter that the sandbox's user can read).
     A broker is replaced after `recycle_after` tests.
     """
 
