@@ -163,7 +163,7 @@ def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
 
 
 def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
-    """(the part of the value before the box, the part behind it, the rest of the text behind it)."""
+    """(what belongs to the value before the box, behind it, the text that is left over behind it)."""
     names_remainder = "\\equiv" in left  # "n \equiv \boxed{3} \pmod 7"
     left = _TEXT.sub(",", _BOX.sub("", left))
     if in_prose and _BULLET.search(left):
@@ -199,7 +199,7 @@ def _end(text: str, opened: int, cut: re.Pattern[str]) -> int:
 
 
 def _without_brackets(left: str, right: str) -> tuple[str, str]:
-    """Both without brackets that hold the value alone, and without marks that have no meaning by themselves."""
+    """Both without brackets that hold the value alone, and without what has no meaning by itself."""
     left, right = left.strip(" \n+"), right.rstrip(" \n.-+/*([{")
     left = "" if not left.strip(r"({[\ *_$") and left != r"\$" else left
     return left, "" if not left and not right.strip(r")}]\ *_$") else right
