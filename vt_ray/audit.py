@@ -5,7 +5,7 @@
     metrics.jsonl --> what the learner says it took --+
     manifests, stage.json --> how far each stage is --+
 
-Three witnesses: the driver that asked, the recorder that wrote the rollouts, the learner that counted what it computed.
+Three sources: the driver that asked, the recorder that wrote the rollouts, the learner that counted its input.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class _Stage:
             self._fault(f"step {step}: {fault}")
 
     def _asked(self, step: int, found: Mapping[str, Rows]) -> Iterator[str]:
-        """The questions are those that the seeds ask for, no more and no less."""
+        """The questions are exactly the questions of the seeds."""
         replaced = [q for q, rows in found.items() if any(row["fate"] == "replaced" for row in rows)]
         kept = len(found) - len(replaced)
         batch = min(self.stage.prompts_per_step, len(self.pool))
@@ -240,7 +240,7 @@ class _Stage:
             yield f"the learner took {line['updated_completions']:g} completions, {len(taken)} are recorded as taken"
         digest = sum(completion_digest(row["question_id"], row["sample"], row["tokens"]) for row in taken)
         if line["consumed_digest"] != digest:
-            yield "the learner's digest of what it took is not that of what is recorded as taken"
+            yield "the learner's digest of its rows is not the digest of the rows recorded as updated"
 
 
 def _short(values: Sequence[Any]) -> str:

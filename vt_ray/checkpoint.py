@@ -113,7 +113,7 @@ def step_entries(folder: Path) -> list[Path]:
 
 
 def step_folders(folder: Path) -> list[Path]:
-    """The step folders under `folder`, oldest first, without those that are half-written (.partial) or were set aside
+    """The step folders under `folder`, oldest first, without half-written ones (.partial) and ones that were set aside
     (.damaged). Raises OSError where `folder` cannot be read."""
     return [entry for entry in step_entries(folder) if entry.suffix == ""]
 

@@ -55,7 +55,7 @@ ATTENTIONS = ("sdpa", "torch_varlen", "flash_attention_2")
 @dataclass
 class FileSource:
     """Problems of the user's own: a parquet, .json or .jsonl file. `subdomain` overrides the file's;
-    `drop_unanswered` leaves out rows that have no gold answer instead of refusing the file."""
+    `drop_unanswered` leaves out rows without a gold answer that the verifier can read, instead of refusing the file."""
 
     path: str = ""
     subdomain: str | None = None
@@ -83,7 +83,7 @@ class DataConfig:
     math_suffix: str = ""
     code_suffix: str = ""
     max_prompt_tokens: int = 160
-    # Leave longer prompts out, and say which, instead of refusing the run.
+    # Leave longer prompts out, and name them on the screen, instead of refusing the run.
     drop_overlong: bool = False
 
 
@@ -121,7 +121,7 @@ class ClusterConfig:
     # Shared memory for objects in flight, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
     startup_timeout_s: float = 300.0
-    # How long a run waits for nodes to join the Ray at `ray_address`; nobody can join one that it started itself.
+    # The wait for nodes to join the Ray at `ray_address`. No node can join a Ray that the run started itself.
     resources_timeout_s: float = 600.0
     # A generator that is so long over one engine step or one load of weights, or does not answer, is replaced.
     hang_timeout_s: float = 600.0
@@ -175,7 +175,7 @@ class LearnerConfig:
 
 @dataclass
 class SftConfig:
-    """One SFT trajectory (section 2 of the method; LR and epochs n.s., nearest: the 3B report)."""
+    """One SFT trajectory (arXiv 2511.06221, section 3.3; LR and epochs n.s., nearest: the 3B report)."""
 
     steps: int = 600
     batch_size: int = 64
@@ -330,13 +330,13 @@ class GateConfig:
 class StageConfig:
     """One curriculum stage, on the training problems of `subdomains`, `levels` and `sources` (each empty: all).
 
-    `max_new_tokens` bounds a completion: the stage's context. One cut off there scores 0 (section 3), or, with
+    `max_new_tokens` bounds a completion: the stage's context. One cut off there scores 0, or, with
     `truncated` = "mask", counts nowhere. `lam` and `lr` take the place of the signal phase's own where given.
     `optimizer_state` = "keep" goes on with the moments of the stage before. Of `filter_samples` completions a question
     (0: no filter), drawn from the stage's start model, some must be right and some wrong, else the question is left
-    out (section 6). `sampling` = "tracker" prefers questions that the tracker expects a large weight of. Groups without
-    a signal are replaced by fresh ones in at most `refill_rounds` further rounds. `length_reward` 0.2 is Long2Short
-    (section 6).
+    out (arXiv 2606.16140). `sampling` = "tracker" prefers questions that the tracker expects a large weight of. Groups
+    without a signal are replaced by fresh ones in at most `refill_rounds` further rounds. `length_reward` 0.2 is
+    Long2Short (arXiv 2606.16140).
     """
 
     name: str = "math_short"

@@ -1,11 +1,11 @@
-"""Follows a run's files and hands what is committed to the sinks, in a process of its own.
+"""Follows a run's files and hands committed records to the sinks, in a process of its own.
 
 metrics.jsonl, evaluation/ --up to the newest manifest--> numbered records --> TensorBoard, W&B, MLflow
 tracking.json: how many records each sink has, and under which id it knows the run
 
-The phases know nothing of it, and whatever a tracking server does, the run does not wait for it. A step is sent once
-it is committed, so one that is replayed after a crash was never sent. What a sink has missed (switched off after a
-failure, or on for the first time) it gets from the files when the same command is started again.
+The phases know nothing of the follower, and the run never waits for a tracking server. A step is sent once it is
+committed, so that a step that is replayed after a crash was never sent. Records that a sink has missed (switched off
+after a failure, or on for the first time) are sent from the files when the same command is started again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from vt_ray.tracking import Tail
 
 POLL_S = 2.0
 CLOSING_S = 40.0
-# After Ctrl-C or SIGTERM. What is not sent then is sent when the same command is started again.
+# After Ctrl-C or SIGTERM. Lines that are not sent by then are sent when the same command is started again.
 INTERRUPTED_S = 5.0
 # Numbers of a line that measure nothing: its place, and the sum that an audit compares.
 NO_FIGURES = ("step", "consumed_digest")
@@ -141,7 +141,7 @@ class Follower:
         self._sinks[name].close(self.finished)
 
     def _guarded(self, action: Callable[..., None], name: str, *arguments: Any) -> None:
-        """Whatever a sink raises ends that sink alone."""
+        """An error of a sink ends that sink alone."""
         try:
             action(name, *arguments)
         except Exception as error:

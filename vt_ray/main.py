@@ -90,7 +90,7 @@ def _interrupt_on_sigterm(config: Config) -> None:
 
 
 def _interrupted(config: Config | None) -> str:
-    """The last line on the screen after Ctrl-C or SIGTERM: what is committed, and that the same command continues."""
+    """The last line on the screen after Ctrl-C or SIGTERM: the newest committed result, and how to continue."""
     from vt_ray.run_folder import RunFolder, newest_result
 
     committed = newest_result(RunFolder(config).root) if config else ""

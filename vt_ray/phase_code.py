@@ -65,7 +65,7 @@ MACHINERY = (
     "verify.tally",
     "verify.verdict_file",
 )
-# What shows a run; everything else counts as the code that made it.
+# Modules that only show a run; all other modules count as the code that made it.
 SHOWN = ("follower", "plan", "progress", "report", "sinks", "tools")
 
 

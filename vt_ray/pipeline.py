@@ -39,7 +39,7 @@ from vt_ray.tracking import read_lines
 def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> dict:
     """Walk the whole path and return the summary, which lies in summary.json too.
 
-    Where actors are lost on the way, others take their place and the path is walked again: what is done is not
+    Where actors are lost on the way, others take their place and the path is walked again: finished work is not
     repeated, and a phase goes on from its newest commit.
     """
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""The resource plan of a run, from its config alone: who gets which CPU and GPU, memory, steps and tokens."""
+"""The resource plan of a run, from its config alone: the CPUs and GPUs of each actor, memory, steps and tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vt_ray.placement import Bundle, place
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Of one GPU: the CUDA contexts of two processes, DeepSpeed's reduction buckets, vLLM's CUDA graphs.
 RESERVE_GB = 6.0
-# What the caching allocator holds beyond the tensors that live.
+# The share that the caching allocator holds beyond the live tensors.
 FRAGMENTATION = 1.1
 
 
@@ -157,7 +157,7 @@ def actor_plan(config: Config) -> list[ActorPlan]:
 
 def seat_rows(config: Config) -> list[tuple[str, str, str]]:
     """Node, GPU and actors: each GPU with who uses it, then who sits on the node without one. Ray may number the GPUs
-    and nodes otherwise, but never parts those that stand together here."""
+    and nodes otherwise, but never parts actors that stand together here."""
     rows: list[tuple[str, str, str]] = []
     taken: dict[int, int] = {}
     for bundle in place(config.cluster).bundles:

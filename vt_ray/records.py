@@ -1,4 +1,4 @@
-"""What passes between the rooms: plain frozen records, no behaviour, nothing heavy imported.
+"""The data that pass between the rooms: plain frozen records without behaviour and without heavy imports.
 
 Problem --> Prompt --> Rollouts (one question's completions) --> GradedGroup --> update
 """
@@ -65,7 +65,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question for a generator: a completion for each of `seeds`. `step` is the one that it is asked for."""
+    """One question for a generator: a completion for each of `seeds`. `step` is the step that asks for it."""
 
     problem: Problem
     token_ids: tuple[int, ...]
@@ -105,8 +105,8 @@ class Rollouts:
 class Verdict:
     """`unverified` is the verifier's own failure: it counts nowhere, and is never a wrong answer.
 
-    `retry` says of one that another verifier may well decide: this one lost a process, say. Where the problem
-    itself cannot be graded it is False.
+    `retry` is True where another verifier may well decide the completion, since a process was lost, say. It is False
+    where the problem itself cannot be graded.
     """
 
     status: Status
@@ -127,7 +127,7 @@ class Verdict:
 class GradedGroup:
     """A graded question as the driver sees it: verdicts and lengths, the tokens stay behind `rollouts`.
 
-    `rollouts` is whatever handle the cluster uses for a `Rollouts` (a Ray ObjectRef, or the record itself).
+    `rollouts` is the cluster's handle for a `Rollouts` (a Ray ObjectRef, or the record itself).
     `first_versions` are the weight versions of the completions' first tokens, the oldest in each.
     With `mask_truncated` a completion that was cut off counts nowhere, as one without a verdict.
     """

@@ -1,7 +1,7 @@
 """A run's folder: its identity, where things lie in it, and the results it shares with other runs.
 
 runs/<run_name>/           run.json config.yaml metrics.jsonl rollouts/ rl/ evaluation/ summary.json report.html logs/
-                           base/ sft/ probe/ fused/  <-- hard links to what is in
+                           base/ sft/ probe/ fused/  <-- hard links to files in
 runs/phases/<name>-<key>/  finished phases; inputs.json says what each rests on: settings, files, code, the phase before
 """
 
@@ -126,7 +126,7 @@ class RunFolder:
             if before != now:
                 console.print(f"{key} was {before} at the last start, is {now}", highlight=False, soft_wrap=True)
         if last["code"] != start["code"]:
-            console.print("[yellow]the code has changed since the last start: what is left is done by the new one[/]")
+            console.print("[yellow]the code has changed since the last start: the rest of the run uses the new code[/]")
 
     def _refuse_results_without_identity(self) -> None:
         if found := [name for name in ("metrics.jsonl", "rl", "rollouts") if exists(self.root / name)]:
@@ -184,7 +184,7 @@ def _phase_folders(phases: Path, name: str) -> list[Path]:
 def input_files(config: Config) -> dict[str, str]:
     """What the run reads from outside, by path: the hash of each problem file, size and time of each model file.
 
-    A file edited between two commands must not pass for the one that a run or a finished phase was made from.
+    A file edited between two commands must not pass for the file that a run or a finished phase was made from.
     """
     data = config.data
     return problem_files([*data.train_files, *data.probe_files, *data.test_files]) | model_files(config.model)
@@ -196,8 +196,8 @@ def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
 
 
 def problems_digest(problems: Iterable[Problem]) -> str:
-    """A hash of the problems as they are, whatever made or read them. A field with its default does not count, so that
-    a new field of Problem leaves the digest as it was."""
+    """A hash of the problems themselves, independent of the code that made or read them. A field with its default does
+    not count, so that a new field of Problem leaves the digest as it was."""
     found = hashlib.sha256()
     for problem in problems:
         values = [(f.name, getattr(problem, f.name), f.default) for f in fields(problem)]

@@ -31,7 +31,7 @@ class SkippedSteps:
     in_a_row: int = 0
 
     def note(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Count one step. Returns what its line in the metrics says of it: `skipped`, and `skipped_steps` so far."""
+        """Count one step. Returns the figures for its line in the metrics: `skipped`, and `skipped_steps` so far."""
         skipped = was_skipped(metrics)
         self.total += skipped
         self.in_a_row = self.in_a_row + 1 if skipped else 0

@@ -99,7 +99,7 @@ def fuse(
     checkpoints: Annotated[list[Path], typer.Argument(help="Hugging Face folders of one architecture")],
     weights: Annotated[str, typer.Option(help="comma-separated, one a checkpoint; empty: uniform")] = "",
 ) -> None:
-    """Average checkpoints, each .safetensors or .bin in whatever shards, into one model (arXiv 2511.06221, 3.3).
+    """Average checkpoints into one model (arXiv 2511.06221, 3.3): .safetensors or .bin, with or without shards.
 
     The output appears whole or not at all. Exits with 1 where the checkpoints cannot be averaged, and says why.
     """
@@ -152,7 +152,7 @@ def watch(
 
 @app.command()
 def audit(
-    run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo; also one that was killed")],
+    run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo; also of a killed run")],
 ) -> None:
     """Prove from a run's folder alone that each completion was consumed by one update, or dropped with a reason.
 

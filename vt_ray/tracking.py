@@ -1,6 +1,6 @@
 """Metrics as JSON lines in the run folder. The file can be cut back to where a step was committed, and followed.
 
-It is always written, and it is the truth: TensorBoard and the like (sinks.py) get from follower.py what is committed.
+The file is always written. TensorBoard and the like (sinks.py) get its committed lines from follower.py.
 """
 
 from __future__ import annotations

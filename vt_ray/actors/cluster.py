@@ -3,7 +3,7 @@
     RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> VerifierPool ...
 
 Actors start in the background when the cluster is entered, and are waited for where they are first used. A lost
-generator, verifier, tracker or recorder is replaced by whoever holds its handle, and its work done again. `recover`
+generator, verifier, tracker or recorder is replaced by the holder of its handle, and its work is done again. `recover`
 puts new learner ranks in the place of lost ones: the run then goes on from the newest commit. A lost node ends the run
 with a ClusterError that names it.
 """
@@ -169,7 +169,7 @@ class RayCluster:
         return ", ".join(lost.actors)
 
     def _restart_learners(self) -> None:
-        """All ranks: those that survive hold a process group that is broken."""
+        """All ranks: the surviving ranks hold a broken process group."""
         for attempt in range(1, MAX_RESTARTS + 1):
             for name in _names("learner", self.config.cluster.num_learners):
                 ray.kill(self._actors[name])
@@ -228,7 +228,7 @@ class RayCluster:
                 time.sleep(0.1)
 
     def _seat(self, actor_class, name: str, *arguments) -> ActorHandle:
-        """Raises ValueError where Ray still knows the name of the one that sat there before."""
+        """Raises ValueError where Ray still knows the name of the actor that sat there before."""
         return actor_class.options(**self._reservation.options(name)).remote(*arguments)
 
     def _start_verifiers(self) -> VerifierPool:
@@ -252,7 +252,7 @@ class RayCluster:
         try:
             self._wait_for(seats.starting, "generators")
         except RayActorError as error:
-            # Its own error says more of one that cannot start; one that was killed is replaced.
+            # An actor that cannot start has an error that says more; a killed actor is replaced.
             if error.actor_init_failed:
                 raise
             seats.wait()
@@ -272,7 +272,7 @@ class RayCluster:
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster
-        # A Ray that the run starts itself counts as many CPUs as its actors ask for, whatever the machine has.
+        # A Ray that the run starts itself counts as many CPUs as its actors ask for, also on a machine with fewer.
         cores = os.cpu_count() or 1 if cluster.ray_address is None else int(ray.cluster_resources()["CPU"])
         return Hardware(cores, gpus_asked(cluster))
 
@@ -291,10 +291,10 @@ class RayCluster:
         deadline, waiting = time.monotonic() + timeout_s, refs
         while waiting and time.monotonic() < deadline:
             ready, waiting = ray.wait(waiting, timeout=min(CHECK_EVERY_S, max(deadline - time.monotonic(), 0)))
-            # An actor that is lost is heard of at once: the others may wait for it for ever.
+            # The loss of an actor is raised at once: the other actors may wait for it for ever.
             ray.get(ready)
             if not ready:
-                # An actor whose node is gone is pending for ever, and raises nothing.
+                # An actor whose node is gone stays pending for ever and raises no error.
                 self._reservation.refuse_lost_nodes()
         if waiting:
             raise TimeoutError(
@@ -309,7 +309,7 @@ def _names(kind: str, count: int) -> list[str]:
 
 
 def _start_ray(cluster: ClusterConfig) -> None:
-    # Ray hides the GPUs from actors that ask for none only where it is told to.
+    # Ray hides the GPUs from actors that ask for no GPU only with this setting.
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray gives its workers a low priority: any other process on the machine would stall the training.
@@ -326,7 +326,7 @@ def _start_ray(cluster: ClusterConfig) -> None:
 
 
 def _refuse_too_few_gpus(cluster: ClusterConfig) -> None:
-    """Nobody can join a Ray that the run started itself: what it lacks it would wait for in vain."""
+    """No node can join a Ray that the run started itself: the run would wait in vain for missing resources."""
     there = int(ray.cluster_resources().get("GPU", 0))
     if cluster.ray_address is None and gpus_asked(cluster) > there:
         raise ConfigError(

@@ -1,7 +1,7 @@
 """Weights that leave the learner's ranks: handles at once, the proof when it is asked for.
 
     begin_export --> next_bucket, next_bucket, ... (handles, taken up by the generators as they come) --> end_export
-    begin_send   --> end_send: past Ray, which carries only what the generators are told and the proof
+    begin_send   --> end_send: past Ray, which carries only the messages for the generators and the proof
 
 A generator loads one bucket while the next is gathered, and computes its log-probabilities while the learner does.
 A generator that is started after `begin_send` gets the same weights as buckets (`resend`), as the transfer is over.
@@ -59,7 +59,7 @@ class NcclTransfer:
 
 
 class ExportedWeights:
-    """Has the attributes of `interfaces.Weights`; those that the learner must finish for wait until it has.
+    """Has the attributes of `interfaces.Weights`. An attribute that needs the end of the export waits for it.
 
     `transfer` is None where each generator loads the weights on its own: by the object store and by CUDA IPC.
     """

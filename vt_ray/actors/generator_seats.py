@@ -1,10 +1,10 @@
-"""Who sits in each generator's seat. One that is lost is replaced: spawned, given the newest weights, checked.
+"""The actor in each generator's seat. A lost actor is replaced: spawned, given the newest weights, checked.
 
-    nobody --spawn--> starting --load the newest weights--> serves
+    empty  --spawn--> starting --load the newest weights--> serves
        ^-- lost, a few times --'    holds others: once more --'  |
        '-------------------------- lost, a few times ------------'
 
-No thread of its own: `mend` takes each replacement one step further, and is called by whoever needs the generators.
+No thread of its own: `mend`, called by the code that needs the generators, takes each replacement one step further.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class GeneratorSeats:
                     self._go_on(seat)
 
     def load(self, load: Load) -> dict[str, Any]:
-        """The answer of each generator, by its name: also of those that take the place of one lost meanwhile."""
+        """The answer of each generator, by its name: also of generators that replace a generator lost meanwhile."""
         with self._lock:
             self.newest = load
             for seat in self._seats:
@@ -140,7 +140,7 @@ class GeneratorSeats:
             time.sleep(LOOK_EVERY_S)
 
     def lost(self, worker: int, error: BaseException | None) -> None:
-        """Whoever notices first empties the seat."""
+        """Several callers may notice the same loss: the first call empties the seat."""
         with self._lock:
             for seat in self._seats:
                 if seat.worker == worker and seat.actor is not None:
@@ -213,7 +213,7 @@ class GeneratorSeats:
                 return
             if seat.loads is self.newest:
                 raise
-            # Weights that are gone, and that nobody wants any more.
+            # Weights that are gone and no longer needed.
         else:
             if seat.loads is self.newest:
                 self._take_on(seat, answer)

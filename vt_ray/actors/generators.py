@@ -60,11 +60,11 @@ class GeneratorActor:
         return self.engine.loop.stuck_seconds()
 
     def submit(self, call: int, prompts: list[tuple[int, Prompt]], sampling: Sampling) -> None:
-        """Prompts with their tickets; what is wrong with them is raised by the stream of the same `call`."""
+        """Prompts with their tickets; a fault of theirs is raised by the stream of the same `call`."""
         self._order(call, sampling).submit(prompts)
 
     def end(self, call: int, sampling: Sampling) -> None:
-        """No more prompts will come, and what is not done is not wanted."""
+        """No more prompts will come, and unfinished work is not wanted."""
         self._order(call, sampling).abandon()
 
     @ray.method(concurrency_group="streams")
@@ -125,7 +125,7 @@ class GeneratorActor:
             raise
 
     def _order(self, call: int, sampling: Sampling) -> Order:
-        """Whichever of a call's messages comes first opens its order: Ray keeps order only within a group."""
+        """The first message of a call opens its order: Ray keeps order only within a group."""
         with self._lock:
             if call not in self._orders:
                 self._orders[call] = self.engine.order(sampling)
@@ -175,8 +175,8 @@ class RayGenerator:
             streams.close()
 
     def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
-        """Where one of them does not hold `weights`, all stand still until the next load. A generator that is lost in
-        the middle of an NCCL transfer takes the others and the learner's ranks with it: raises RayActorError."""
+        """Where one generator does not hold `weights`, no generator samples until the next load. The loss of a
+        generator inside an NCCL transfer ends the other generators and the learner's ranks: raises RayActorError."""
         transfer = weights.transfer if isinstance(weights, ExportedWeights) else None
 
         def send(actor: ActorHandle) -> ray.ObjectRef:
@@ -196,7 +196,7 @@ class RayGenerator:
             for ack in acks:
                 check(ack)
         except SyncError:
-            # Whoever asked for the load finds the same, and says so.
+            # The caller of the load finds the same fault and raises it.
             self.seats.answers(lambda actor: actor.pause.remote())
         return acks
 
@@ -213,7 +213,7 @@ class RayGenerator:
     def sleep(self) -> None:
         self.seats.wait()
         self.seats.answers(lambda actor: actor.sleep.remote())
-        # Nobody may start on a GPU that is another's now.
+        # No generator may start on a GPU that belongs to another side now.
         self.seats.paused = True
 
     def wake_up(self) -> None:

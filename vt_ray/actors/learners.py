@@ -143,8 +143,8 @@ class LearnerActor:
             raise RuntimeError("the export has more buckets than were asked for")
 
     def begin_send(self, transport: str, receivers: int, bucket_bytes: int, group: int) -> Notice:
-        """Past Ray: what the generators are told. `receivers` counts their workers, `group` is the number of the set of
-        generators: for another set another sender is opened, since an NCCL group cannot change its members."""
+        """The message for the generators of a transfer past Ray. `receivers` counts their workers, `group` numbers
+        their set: for another set another sender is opened, since an NCCL group cannot change its members."""
         from vt_ray.engines.transfer_gpu import open_sender
 
         with self.busy:
@@ -174,7 +174,7 @@ class LearnerActor:
 
 
 def computed_weights(token_weights: Sequence[float], advantages: Sequence[float], kl_coef: float) -> tuple[float, ...]:
-    """The token weights of a group's completions, 0 for those that carry no gradient and need not be computed: an
+    """The token weights of a group's completions, 0 for completions without a gradient, which need not be computed: an
     advantage of 0, unless a KL term pulls at every one. The denominators within the others count them all the same."""
     return tuple(w if kl_coef > 0 or a != 0 else 0.0 for w, a in zip(token_weights, advantages, strict=True))
 

@@ -1,4 +1,4 @@
-"""What belongs to a process as a whole: an actor's output, the GPUs that it sees, the driver's handler of SIGTERM."""
+"""Settings of a whole process: an actor's output, the GPUs that it sees, the driver's handler of SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import ray
 
 
 def begin_process(log: Path) -> None:
-    """Append this process's stdout and stderr, also those of its C++ libraries, to `log`: the user's screen is not for
-    them. An actor without a GPU sees none: PyTorch and DeepSpeed would take NCCL and the first GPU, which is another
-    actor's. A Ray that was started elsewhere does not hide GPUs by itself."""
+    """Append this process's stdout and stderr, also those of its C++ libraries, to `log`: the user's screen stays
+    free of them. An actor that asks for no GPU sees none: PyTorch and DeepSpeed would take NCCL and the first GPU,
+    which belongs to another actor. A Ray that was started elsewhere does not hide GPUs by itself."""
     log.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()

@@ -3,8 +3,8 @@
     handle --admit--> a Chunk that opens the group --answered--> Chunks of the rest --answered--> GradedGroup
                               ^-- lost, or unverified by the worker's fault: again, one by one, elsewhere
 
-A worker has one chunk at a time and stops it after CHUNK_S, between two completions: so a long one holds back nothing
-but itself, and no worker is idle while there is something to verify.
+A worker has one chunk at a time and stops it after CHUNK_S, between two completions: so a long chunk delays only
+itself, and no worker is idle while there is something to verify.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHUNK_S = 0.25
 MAX_TRIES = 3
-# A mean follows what is measured over about so many completions.
+# A mean follows the measurements of about so many completions.
 MEMORY = 100
 
 
@@ -32,7 +32,7 @@ MEMORY = 100
 class Chunk:
     """What one worker is to verify of a group: `samples` by their places in it, None for all there are.
 
-    No sample at all asks for the outline alone: whoever opened the group before was lost over it.
+    No sample at all asks for the outline alone: an earlier worker was lost over the group when it opened it.
     """
 
     group: int
@@ -88,7 +88,7 @@ class _Group:
     verdicts: list[Verdict | None] = field(default_factory=list)
 
     def open(self, outline: Outline) -> None:
-        """A completion cut off at the length limit scores 0, whatever it has said so far (section 3)."""
+        """A completion cut off at the length limit scores 0, even if its text so far holds the answer."""
         self.outline = outline
         self.verdicts = [Verdict("wrong", "truncated") if cut else None for cut in outline.truncated]
 
@@ -102,7 +102,7 @@ class _Group:
 
 
 class Schedule:
-    """The groups of one call of `grade`. Whoever holds it deals every chunk to a worker and tells what became of it."""
+    """The groups of one call of `grade`. Its holder deals every chunk to a worker and reports the outcome."""
 
     def __init__(self, costs: Costs):
         self.costs = costs

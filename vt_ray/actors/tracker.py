@@ -1,6 +1,6 @@
 """The accuracy tracker on Ray: a thin shell around `algorithms.tracker`.
 
-A tracker that is lost is replaced: the new one gets what was saved last, and is told again what came since.
+A tracker that is lost is replaced: the new one loads the last saved state and gets all calls since then again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One GPU, two sides: a generator and a learner rank take turns, and the one that is not at work lies in host memory.
+"""One GPU, two sides: a generator and a learner rank take turns, and the idle side lies in host memory.
 
     learner.mgpo_step, export_weights --> [learner sleeps, generator wakes] --> generator.load, generate --> ...
 
-The phases know nothing of it: they hold the two wrappers below, which ask for the GPU before each call. Weights that
+The phases know nothing of turns: they hold the two wrappers below, which ask for the GPU before each call. Weights that
 the learner has exported lie in the object store, so the generator can load them while the learner sleeps. Where the
 GPU's memory holds both sides (`plan.generator_share`) no turns are taken.
 """
@@ -33,7 +33,7 @@ class Turns:
         self._awake: Side | None = None
 
     def take(self, side: Side) -> None:
-        """Give the GPU to `side`; whoever has it is put to sleep first."""
+        """Give the GPU to `side`; the side that has it is put to sleep first."""
         if self.shared and side is not self._awake:
             self.vacate()
             side.wake_up()

@@ -1,4 +1,4 @@
-"""Which questions a stage can learn from, by the answers of its start model (section 6)."""
+"""Which questions a stage can learn from, by the answers of its start model (arXiv 2606.16140)."""
 
 from __future__ import annotations
 

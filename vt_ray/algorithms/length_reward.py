@@ -1,4 +1,4 @@
-"""Long2Short: among right answers, the shorter ones are worth more (the successor's report; section 6)."""
+"""Long2Short: among right answers, the shorter ones are worth more (arXiv 2606.16140, the successor's report)."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def mgpo_loss(
 
 
 def _gap(logprobs: torch.Tensor, others: torch.Tensor, is_completion: torch.Tensor) -> torch.Tensor:
-    """Log of the ratio of two probabilities of the sampled tokens; 0 elsewhere, whatever stands there."""
+    """Log of the ratio of two probabilities of the sampled tokens; 0 elsewhere, for any values there."""
     return torch.where(is_completion, logprobs - others, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 

@@ -1,4 +1,4 @@
-"""Code problems from a file: whichever way their tests are written, as one of the forms of `verify/test_forms.py`.
+"""Code problems from a file: tests of every layout below become one of the forms of `verify/test_forms.py`.
 
 | layout | known by | becomes |
 |---|---|---|
@@ -9,7 +9,7 @@
 | HumanEval | `prompt`, `entry_point`, `test` | check |
 | LeetCodeDataset | the same, with the statement in `query` and a solution in `completion` | check |
 
-Whether programs may be run on this machine is for the sandbox to say, when a run starts.
+The sandbox finds out when a run starts whether programs may be run on this machine.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _text(row: Row, name: str, value: Any) -> str:
 
 
 def _boxes(text: str) -> list[str]:
-    """The content of each innermost box, in order; "" for one that never closes."""
+    """The content of each innermost box, in order; "" for a box that never closes."""
     found: list[str] = []
     end = 0
     for match in _BOX.finditer(text):

@@ -1,4 +1,4 @@
-"""The rows of a problem file, whatever its format, each knowing its file and number.
+"""The rows of a problem file of any format, each with its file and number.
 
 .parquet | .json | .jsonl | .jsonl.gz --> Row(path, number, fields)
 """
@@ -20,7 +20,7 @@ _PARQUET_ROWS = 1024
 
 
 class ProblemFileError(ValueError):
-    """A problem file that cannot be used; the message names file, row, fault and what is expected."""
+    """A problem file that cannot be used; the message names file, row, fault and the expected form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,8 @@ def _read(sources: list[FileSource]) -> list[Problem]:
 
 
 def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
-    """Same words in two sets is leakage, whatever their ids say; one id for two questions would mix their scores."""
+    """The same words in two sets are leakage, even under different ids. One id for two questions would mix their
+    scores."""
     home: dict[str, tuple[str, str]] = {}
     sources: dict[str, str] = {}
     for split, problems in sets.items():

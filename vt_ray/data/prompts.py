@@ -40,7 +40,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def chat_ids(self, problem: Problem) -> list[int]:
-        """The chat of the problem up to where its answer begins, whatever its length."""
+        """The chat of the problem up to where its answer begins. Its length is not checked here."""
         content = problem.question + (self.data.code_suffix if problem.kind == "code" else self.data.math_suffix)
         if not problem.system:
             return self._templated(content)
@@ -64,7 +64,7 @@ class PromptEncoder:
 
     def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any], step: int = 0) -> list[Prompt]:
         """`samples` completions of each problem. A sample's seed depends on `key`, question and sample alone,
-        whatever worker serves it."""
+        on every worker."""
         return [
             Prompt(p, self.prompt_ids(p), tuple(sample_seed(*key, p.question_id, i) for i in range(samples)), step)
             for p in problems

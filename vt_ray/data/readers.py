@@ -31,8 +31,8 @@ from vt_ray.verify.readable_golds import unreadable_golds
 
 __all__ = ["ProblemFileError", "read_problems"]
 
-# What data sets write around a question to ask for a form of the answer. `data.math_suffix` asks for the form that the
-# verifier reads, so that these are taken off: verl's MATH, Qwen's, DAPO's, verl's GSM8K (whose quotes vary).
+# Sentences of data sets around a question that ask for a form of the answer. `data.math_suffix` asks for the form that
+# the verifier reads, so that these are taken off: verl's MATH, Qwen's, DAPO's, verl's GSM8K (whose quotes vary).
 ANSWER_SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."
 _SUFFIXES = (
     ANSWER_SUFFIX,
@@ -68,9 +68,9 @@ def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswere
     """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file.
 
     `subdomain` overrides what the rows say; rows that say nothing belong to "math". With `drop_unanswered`,
-    rows without a gold answer, or with one that the verifier cannot read, are left out. Otherwise a missing gold is an
-    error, and so are unreadable golds in more than 5% of the rows; fewer are named on the screen. Raises
-    ProblemFileError naming the file, the row (from 1), what is wrong with it and what is expected.
+    rows without a gold answer, or with a gold that the verifier cannot read, are left out. Otherwise a missing gold is
+    an error, and so are unreadable golds in more than 5% of the rows; fewer are named on the screen. Raises
+    ProblemFileError naming the file, the row (from 1), its fault and the expected form.
     """
     path = Path(path)
     problems: list[Problem] = []
@@ -140,7 +140,7 @@ def _problem(row: Row, subdomain: str | None) -> Problem:
 
 
 def _from_ours(row: Row, subdomain: str | None) -> Problem:
-    """The fields of `Problem`; `source` is always the file, whatever the row claims."""
+    """The fields of `Problem`; `source` is always the file, even if the row names another source."""
     kind = row.text("kind")
     if kind not in ("math", "choice"):
         raise row.error(f"kind={kind!r}: expected 'math', 'choice' or 'code'")
@@ -229,7 +229,7 @@ def _messages(row: Row) -> tuple[str, str]:
 
 
 def _bare(message: str) -> str:
-    """The question without what the data set wrote before and behind it to ask for a form of the answer."""
+    """The question without the data set's sentences before and behind it that ask for a form of the answer."""
     message = message.strip()
     for prefix in _PREFIXES:
         message = message.removeprefix(prefix).strip()

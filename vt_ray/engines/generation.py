@@ -73,7 +73,7 @@ class GenerationEngine:
         LLM = _import_vllm(self.spec)
         if not self.spec.gpus:
             # For this thread. OMP_NUM_THREADS counts where torch is loaded: Ray had set it to 1 by then, and vLLM will
-            # let nobody change it any more.
+            # let no caller change it any more.
             torch.set_num_threads(self.spec.threads)
         try:
             self.llm = LLM(self.spec.model_path, **_engine_arguments(self.spec))
@@ -81,7 +81,7 @@ class GenerationEngine:
             raise _in_our_words(error, self.spec) from error
         self.tokenizer = self.llm.get_tokenizer()
         self._set_version(-1)
-        # What is there now stays: the collector of garbage need not walk it over and over.
+        # Objects that exist now stay: the garbage collector need not walk them over and over.
         gc.collect()
         gc.freeze()
 
@@ -142,7 +142,7 @@ class GenerationEngine:
         # A load that fails midway leaves layers taken apart.
         self.pause()
         held, faithful = receive(self.llm, arrivals, place)
-        # What is in flight holds on to its keys and values, old as they are: no new request will find them (`admit`).
+        # Requests in flight keep their old keys and values: no new request will find these (`admit`).
         if not self.loop.in_flight and not self.llm.reset_prefix_cache():
             raise RuntimeError(f"the prefix cache of version {self.weight_version} is in use, though nothing runs")
         self._set_version(version)
@@ -161,7 +161,7 @@ class GenerationEngine:
 
     @on_engine_thread
     def sleep(self) -> None:
-        """Free the GPU: weights go to host memory, the KV cache is dropped. What is in flight goes on after `wake_up`,
+        """Free the GPU: weights go to host memory, the KV cache is dropped. Requests in flight go on after `wake_up`,
         once its keys and values are computed again.
 
         vLLM's CPU build pauses in the same way but frees nothing.

@@ -1,4 +1,4 @@
-"""What a learner is opened with, and what DeepSpeed is told of it."""
+"""The settings that a learner is opened with, and DeepSpeed's configuration made from them."""
 
 from __future__ import annotations
 

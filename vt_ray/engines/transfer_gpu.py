@@ -146,7 +146,7 @@ class IpcSender:
             self.trainer = IPCTrainerWeightTransferEngine.trainer_init(init, client=self.note, source=self.source)
         self.source.take()
         self.trainer.send_weights()
-        # With each update: the generator may be one that was started since the last one.
+        # The start information travels with each update: a generator may have been started since the last update.
         return Notice(self.note.init, self.note.update)
 
     def finish(self) -> None:

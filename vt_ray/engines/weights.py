@@ -68,7 +68,7 @@ def in_buckets(items: Iterable[Item], size: Callable[[Item], int], bucket_bytes:
 def pack_bucket(tensors: Iterable[NamedTensor]) -> Bucket:
     """The bucket's arrays share memory with tensors that lie contiguous on the CPU: it is to be sent at once."""
     entries: list[Entry] = []
-    data = []
+    data: list[Any] = []
     for names, tensor in tensors:
         tensor = tensor.detach().contiguous()
         total, dtype = checksum(tensor), str(tensor.dtype).removeprefix("torch.")

@@ -27,7 +27,7 @@ NARROWEST_SPLIT, WIDEST_SPLIT = 5, 60
 
 
 class StepPanel:
-    """Renders `line`, a step's line of the metrics, in whatever width there is."""
+    """Renders `line`, a step's line of the metrics, in the width that there is."""
 
     def __init__(self, line: Line):
         self.line = line
@@ -81,7 +81,7 @@ def time_split(line: Line, width: int) -> Text:
     parts = [part for part in parts if part[2] > 0]
     told = [(f"{name} ", f"{spent:.{digits}f}", colour) for name, colour, spent in parts]
     if not seconds.get("verify"):
-        # Pipelined: others generate and verify ahead, and what is left to this step is to wait for them.
+        # Pipelined: other actors generate and verify ahead, and this step only waits for them.
         told = [("waiting " if name == "generate " else name, value, colour) for name, value, colour in told]
     room = width - text.cell_len - sum(len(name) + len(value) + 2 for name, value, _ in told)
     if room >= NARROWEST_SPLIT:
@@ -103,7 +103,7 @@ def rate(tokens_per_second: Any) -> str:
 
 
 def _split(parts: Sequence[tuple[str, str, float]], width: int) -> Text:
-    """Cells by part, so that together they fill `width` whatever is rounded."""
+    """Cells by part, so that together they fill `width` in spite of rounding."""
     whole = sum(spent for _, _, spent in parts)
     text, before, drawn = Text(), 0.0, 0
     for _, colour, spent in parts:

@@ -1,4 +1,4 @@
-"""The failure signatures that the RL steps show by themselves, whatever the milestones came to."""
+"""The failure signatures that the RL steps show by themselves, without the milestones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The groups that one update takes: drawn, verified, weighed, and those without a signal drawn anew where asked for.
+"""The groups that one update takes: drawn, verified, weighed, and drawn anew in place of groups without a signal.
 
 step_prompts --rollout--> groups --tracker--> weights --+--> the update's batch
      ^                                                  |
@@ -21,9 +21,9 @@ Rollout = Callable[[Sequence[Prompt]], list[GradedGroup]]
 
 @dataclass
 class Batch:
-    """What a step has drawn: `groups` with their `weights` go into the update, `replaced` ones do not.
+    """The groups that a step has drawn: `groups` with their `weights` go into the update, `replaced` ones do not.
 
-    `kinds` are those of `groups`, `rounds` the number of rounds beyond the first.
+    `prompts` are all prompts that were asked, `rounds` counts the rounds beyond the first.
     """
 
     groups: list[GradedGroup] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Batch:
 
     @property
     def fates(self) -> list[tuple[str, ...]]:
-        """What became of each completion of `drawn` (the ledger)."""
+        """The fate of each completion of `drawn` (the ledger)."""
         return [*fates(self.groups, self.weights), *fates_of_replaced(self.replaced)]
 
 
@@ -71,7 +71,7 @@ def gather(run: StageRun, step: int, rollout: Rollout) -> Batch:
 
 
 def in_order(graded: Iterable[GradedGroup], prompts: Sequence[Prompt]) -> list[GradedGroup]:
-    """Groups come as they finish; the update takes them in the order of the prompts, whoever was first."""
+    """Groups come as they finish; the update takes them in the order of the prompts."""
     arrived: dict[str, list[GradedGroup]] = {}
     for group in graded:
         arrived.setdefault(group.question_id, []).append(group)

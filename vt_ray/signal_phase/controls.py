@@ -1,4 +1,4 @@
-"""What MGPO's gain is held against: the same steps with rewards that say nothing, and SFT that simply goes on.
+"""Controls for MGPO's gain: the same steps with rewards without information, and SFT that simply goes on.
 
 signal.control=shuffled_rewards    the stages as they are, but each group's verdicts are dealt out anew
 signal.control=sft                 no stage: the fused model learns on from the worked solutions
@@ -20,7 +20,7 @@ def shuffled_rewards(groups: Sequence[GradedGroup], key: Sequence[Any]) -> list[
     """Each group with its own verdicts in a random order that depends on `key` and the question alone.
 
     Verdicts change places among the completions that count (`valid`) only, so p_c, w_ME and the sizes of the
-    advantages stay as they are. Which completion an advantage belongs to is chance: nothing can be learnt from it.
+    advantages stay as they are. An advantage goes to a random completion: the model can learn nothing from it.
     """
     return [_dealt_anew(group, sample_seed("shuffled", *key, group.question_id)) for group in groups]
 

@@ -1,4 +1,4 @@
-"""One stage of MGPO, on-policy: every rollout batch gives one update (section 3).
+"""One stage of MGPO, on-policy: every rollout batch gives one update (arXiv 2511.06221, section 3.4).
 
 problems --> generator --> verifier --> tracker (p_c, w_ME, A') --> learner --> weight sync, version + 1
    ^                                                                                |
@@ -47,8 +47,8 @@ def mgpo_step(run: StageRun, step: int) -> dict[str, Any]:
 
 
 def rollout(run: StageRun, prompts: Sequence[Prompt], watch: StepWatch | None = None) -> list[GradedGroup]:
-    """Graded groups, in the order of the prompts. Each is verified as it comes: what is left to verify after the last
-    one is the step's second figure."""
+    """Graded groups, in the order of the prompts. Each is verified as it comes: the verification that is left
+    after the last one is the step's second figure."""
     handles = run.generator.generate(prompts, run.sampling)
     return in_order(run.verifier.grade(watch.last_of(handles) if watch else handles), prompts)
 

@@ -1,4 +1,4 @@
-"""The filter before a stage: questions that its start model always or never solves teach nothing (section 6).
+"""The filter before a stage: questions that its start model always or never solves teach nothing (arXiv 2606.16140).
 
 problems --generator, verifier--> filter/part_000000.json ... --tracker--> problems with some right and some wrong
 """

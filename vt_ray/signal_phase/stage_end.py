@@ -1,4 +1,4 @@
-"""The end of each step, and of a stage: what the gate looks at, the line in the metrics, the commit."""
+"""The end of each step, and of a stage: the gate's evaluation, the line in the metrics, the commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step tells of itself: its seconds by part, who worked meanwhile, and its line in the metrics."""
+"""The record of a step: its seconds by part, the busy actors meanwhile, and its line in the metrics."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _prompts_of(batch: Batch) -> list[Any]:
 
 
 def _rollout_figures(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight], group_size: int) -> dict[str, Any]:
-    """Of every completion drawn, also of those that the update did not take."""
+    """Of every completion drawn, also of completions that the update did not take."""
     lengths = [n for g in groups for n in g.completion_tokens]
     p10, p90 = np.percentile(lengths, (10, 90)).tolist()
     verdicts = [v for g in groups for v in g.verdicts]

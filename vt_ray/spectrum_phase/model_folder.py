@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-# What a model needs besides its weights. Optimizer states and a trainer's notes are not part of a model.
+# The files that a model needs besides its weights. Optimizer states and a trainer's notes are not part of a model.
 _MODEL_FILES = (
     *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
     *("vocab*", "merges.txt", "*.model", "*.tiktoken", "chat_template*", "*preprocessor_config.json"),

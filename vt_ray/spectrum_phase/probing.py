@@ -1,4 +1,4 @@
-"""Domain-aware diversity probing: M*_i = argmax over checkpoints t of Pass@K(M_t, D_i) (section 2).
+"""Domain-aware diversity probing: M*_i = argmax over checkpoints t of Pass@K(M_t, D_i) (arXiv 2511.06221, section 3.3).
 
 checkpoint --> generators --> K samples a problem --> Pass@K by subdomain --> one specialist a subdomain
 """

@@ -1,4 +1,4 @@
-"""Where and how a run computes: model, cluster, learner, the way of the weights, the verifier's limits, trackers."""
+"""The machine side of a config: model, cluster, learner, the way of the weights, the verifier's limits, trackers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run does: its data, the spectrum phase, MGPO, its tracker, the evaluation."""
+"""The method side of a config: data, the spectrum phase, MGPO, its tracker, the evaluation."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def final_boxes(text: str) -> list[Box] | None:
     r"""The boxes that are the answer, in their order; empty where the last box is no answer; None without any box.
 
     Of nested boxes the outermost counts. `\boxed 5` and `\fbox{5}` are boxes. A last box that never closes, or holds
-    nothing, is no answer, whatever came before it: the completion was cut off while it answered.
+    nothing, is no answer, even behind other boxes: the completion was cut off while it answered.
     """
     boxes, open_start = _outermost_boxes(text)
     if not boxes and open_start is None:
@@ -151,7 +151,7 @@ def _is_quoted(text: str, start: int, content: str) -> bool:
 
 
 def _joined(text: str, boxes: list[Box]) -> list[Box]:
-    """The last box and those before it that are joined to it, a box with the same content once."""
+    """The last box and the boxes before it that are joined to it, a box with the same content once."""
     final = [_named(text, boxes[-1])]
     for box in reversed(boxes[:-1]):
         joint = _joint(text[box.end : final[0].start][: _JOINT_CHARS + 1])

@@ -1,4 +1,4 @@
-"""What a `check` test's code says about itself, read from its text alone: no program has a part in it.
+"""The plan of a `check` test, read from the text of the test alone: no program can change it.
 
     test code --ast--> which names are the program's, which are its tools, whether arguments may change
 
@@ -24,7 +24,7 @@ _EXCEPTIONS = {n for n, v in vars(builtins).items() if isinstance(v, type) and i
 _PRELUDE = {name for name, value in prelude_names.items() if callable(value) and not isinstance(value, ModuleType)}
 _KNOWN = _BUILTINS | prelude_names.keys()
 _MAX_CHARS = 1_000_000  # a syntax tree takes some hundred times the memory of its text
-_PARAMETER = "()"  # in place of a name: what a function of the test's is given, the program's as far as is known
+_PARAMETER = "()"  # in place of a name: an argument of a test's function, taken for the program's
 
 
 class UnreadableTest(ValueError):
@@ -35,7 +35,7 @@ class UnreadableTest(ValueError):
 class CheckPlan:
     """`names` are the program's alone; `subjects` are names of the prelude or of builtins that the test is about.
 
-    `classes` are those that the test defines, for a program that uses them without having defined them (`ListNode`).
+    `classes` are defined by the test. A program may use them without defining them (`ListNode`).
     `names` is None where the test is too long to be read here; the sandbox finds them then.
     `sees_changes` is False where the test compares a result with what it computes from the argument itself, which
     the program must not be able to change: `f(xs) == sorted(xs)`.
@@ -69,7 +69,7 @@ class _Reader:
         self._tree = tree
         self._sources: dict[str, set[str]] = {}  # a variable of the test's: the names that its values come from
         self._bound: set[str] = set()
-        self._callable: set[str] = set()  # the program's functions, and what they return
+        self._callable: set[str] = set()  # the program's functions, and their results
         self._bind()
         loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         free = {name for name in loaded - self._bound if not (name.startswith("__") and name.endswith("__"))}
@@ -124,7 +124,7 @@ class _Reader:
         return (self._shared & _PRELUDE) or self._innermost(self._shared)
 
     def _innermost(self, names: set[str]) -> set[str]:
-        """Those that are called on none of the others: `pow` in `abs(pow(2, 3) - 8)`."""
+        """The names whose calls have no call of another name as an argument: `pow` in `abs(pow(2, 3) - 8)`."""
         calls = [node for node in ast.walk(self._tree) if isinstance(node, ast.Call) and _name(node.func) in names]
         outer = {_name(c.func) for c in calls if any(names & set(_called(part)) for part in _arguments(c))}
         return {_name(call.func) for call in calls} - outer
@@ -138,7 +138,7 @@ class _Reader:
         calls = self._program_calls(self._tree)
         given = {name for call in calls for argument in _arguments(call) for name in _loaded(argument)}
         given -= _KNOWN | self._program
-        skipped = {id(call) for call in calls}  # what meets within the program is judged by nothing
+        skipped = {id(call) for call in calls}  # a call of the program's compares nothing for the test
         for parts in _compared(self._tree, skipped):
             sides = [self._side(part, given, results - given) for part in parts]
             if (True, False) in sides and (False, True) in sides:
@@ -146,7 +146,7 @@ class _Reader:
         return True
 
     def _side(self, node: ast.AST, given: set[str], results: set[str]) -> tuple[bool, bool]:
-        """Whether an expression has a result of the program's, and whether it has what the program was given."""
+        """Whether an expression has a result of the program's, and whether it has an argument of the program's."""
         calls = self._program_calls(node)
         inside = {id(part) for call in calls for argument in _arguments(call) for part in ast.walk(argument)}
         outside = [n for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in inside]
@@ -159,7 +159,7 @@ class _Reader:
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """The packages that the code imports, but for those that a `try` may do without."""
+    """The packages that the code imports, without imports inside a `try`: the code may do without these."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in child.names)
@@ -195,7 +195,7 @@ def _bindings(node: ast.AST) -> Iterator[tuple[set[str], set[str]]]:
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         yield set(_loaded(node.func.value)), {name for part in _arguments(node) for name in _loaded(part)}
     elif isinstance(node, ast.Expr) and not (isinstance(node.value, ast.Call) and _asserts(node.value.func)):
-        # What is called for its effects changes what it is given: `heappush(found, f(x))`.
+        # A function called for its effects changes its arguments: `heappush(found, f(x))`.
         for call in (part for part in ast.walk(node.value) if isinstance(part, ast.Call)):
             given = {name for part in _arguments(call) for name in _loaded(part)}
             yield given, given | set(_loaded(call.func)) - _BUILTINS

@@ -15,7 +15,7 @@ from vt_ray.verify.final_text import final_text
 _MAX_CHARS = 500
 _TAIL_CHARS = 20_000  # the last sentence that names a letter is looked for in the end of the text
 _REACH = 300
-_SEVERAL = ""  # what is found where a sentence names several letters, or denies the letter it names
+_SEVERAL = ""  # the result where a sentence names several letters, or denies the letter it names
 
 _FULL_WIDTH = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | dict.fromkeys(
     map(ord, "\u200b\u200c\u200d\u2060\ufeff")
@@ -110,7 +110,7 @@ def choice_verdict(gold: str, text: str) -> Verdict:
 def extract_choice(completion: str) -> str | None:
     """The letter, in capitals, in the last box; without any box, of the last sentence that names one.
 
-    Two letters are no choice. A box that holds no letter is not made good by an earlier sentence, but by a later one.
+    Two letters are no choice. A box without a letter is passed over for a later sentence, not for an earlier one.
     """
     text = final_text(completion)
     if text is None:

@@ -42,7 +42,7 @@ _JOINT = re.compile(r"[$*\s]*(?:,\s*and|,\s*or|and|or|,|;)\s+(?=\$|\\\(|\\\[)")
 
 
 def closing_sentence(text: str) -> str | None:
-    """What the last closing sentence names, as LaTeX; None without one, and where it names nothing or denies it."""
+    """The value of the last closing sentence, as LaTeX; None without such a sentence, or if it denies its value."""
     text = text[-_TAIL_CHARS:]
     closings = list(_CLOSING.finditer(text))
     if not closings or denied_before(text[: closings[-1].start()]):
@@ -79,7 +79,7 @@ def _formulas(rest: str) -> tuple[list[str], int]:
 
 
 def _formula(rest: str, position: int) -> tuple[int, int, int] | None:
-    """(start of the content, its end, end of the formula) of one that opens at `position`."""
+    """(start of the content, its end, end of the formula) of a formula that opens at `position`."""
     for opening, closing in _FORMULAS:
         opened = opening.match(rest, position)
         if opened is None:

@@ -6,7 +6,7 @@
 process beside the candidate's (see `sandbox/inside/examiner.py`).
 
 Whether tests are malformed is decided from the problem alone: they cannot be read (`test_forms`), or the problem's own
-solution fails them. What a program does, whatever it is, is correct or wrong.
+solution fails them. The behaviour of a program is always correct or wrong, never malformed.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _check_of_solution(problem: Problem, text: str, sandbox: Sandbox, limits: Li
 
 
 def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:
-    """What a program may write: the limit, or at least twice what is expected, as a power of 2 that tells no length."""
+    """The output limit of a program: the configured one, or at least twice the expected size, as a power
+    of 2, so that the limit does not tell the length."""
     expected = ""
     if tests["type"] == "stdio":
         expected = case["output"]
@@ -119,7 +120,7 @@ def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
 
 
 def _check_failure(outcome: Outcome) -> str:
-    """What the test code's process reports; the candidate's has no way to.
+    """The report of the test code's process; the candidate's process cannot write it.
 
     Where that process has ended without a report, a program may have made it so, by data that fill its memory say.
     """

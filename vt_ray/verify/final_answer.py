@@ -28,9 +28,10 @@ _JOINT_BEGIN = re.compile(r"\b(?:or|and|maybe|perhaps|possibly|alternatively)\b|
 def extract_answer(completion: str) -> str | None:
     r"""The answer in the last box, else in the last sentence that says "the answer is ...", else None.
 
-    What stands around a box belongs to it (`surroundings.py`); boxes side by side are one answer, a list (`boxes.py`):
-    naming 41 and 42 is not answering 42. A sentence behind the last box that names another value corrects it ("Wait,
-    the answer is 8") or, without such a word, contradicts it: then there is no answer.
+    A sign or unit around a box belongs to it (`surroundings.py`). Boxes side by side are one answer, a list
+    (`boxes.py`): a completion that names 41 and 42 does not answer 42. A sentence behind the last box that names
+    another value corrects the box ("Wait, the answer is 8") or, without such a word, contradicts it: then there is no
+    answer.
     """
     text = final_text(completion)
     if text is None:

@@ -1,4 +1,4 @@
-"""LaTeX answers as text: one spelling for what is written many ways, and splitting outside of brackets.
+"""LaTeX answers as text: one spelling for each way of writing, and splitting outside of brackets.
 
     "$\\dfrac12\\,$."  --normalise-->  "\\frac{1}{2}"
 
@@ -219,7 +219,7 @@ def _unwrapped(text: str) -> str:
 
 
 def squash(text: str) -> str:
-    """The text without spaces, but for the one that ends a command: `\\pi r` is not `\\pir`."""
+    """The text without spaces, but for a space that ends a command: `\\pi r` is not `\\pir`."""
     return re.sub(r"(\\[A-Za-z]+) (?=[A-Za-z])|\s", lambda m: f"{m[1]} " if m[1] else "", text)
 
 

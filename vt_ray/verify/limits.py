@@ -14,7 +14,7 @@ class SandboxConfig:
     `backend` "auto" takes the first of `BACKENDS` whose walls hold on this machine, and refuses code where none
     does; a name asks for that one; "remote" sends programs to the SandboxFusion server at `remote_url`.
     `unsafe` runs programs with limits but no walls where no backend holds: for programs you would run yourself.
-    `python` is the interpreter that runs programs ("" finds one that the sandbox's user can read).
+    `python` is the interpreter that runs programs ("" finds an interpreter that the sandbox's user can read).
     A broker is replaced after `recycle_after` tests.
     """
 
@@ -37,7 +37,7 @@ HIGHEST_LIMITS = {
 
 
 def limit_fault(name: str, value: float) -> str | None:
-    """What is wrong with the value of a limit, in words; None where it is above 0 and at most its highest value."""
+    """The fault of a limit's value, in words; None where the value is above 0 and at most its highest value."""
     highest = HIGHEST_LIMITS[name]
     if 0 < value <= highest:
         return None

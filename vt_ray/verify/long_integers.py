@@ -24,7 +24,7 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """As `json.loads`. Raises ValueError for what is no JSON."""
+    """As `json.loads`. Raises ValueError for text that is no JSON."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

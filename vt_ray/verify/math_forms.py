@@ -125,7 +125,8 @@ def is_name(form: Form) -> bool:
 
 
 def names_a_value(form: Form) -> bool:
-    """Whether this is a name, or what has a value: `f(10)`, `P(A)`, `E[X]`, `|S|`, the area `[ABC]`, `x_{max}`.
+    """Whether this is a name, or another expression for a value: `f(10)`, `P(A)`, `E[X]`, `|S|`, the area
+    `[ABC]`, `x_{max}`.
 
     Not |x|, nor a product like x(10): |x| = 5 does not say that x is 5.
     """

@@ -2,7 +2,7 @@ r"""Whether two answers are the same, shape by shape; only plain expressions rea
 
     gold, answer --parse_form--> shapes --same_form--> pairs of expressions --Algebra--> True | False
 
-Policy, where graders differ. Units: one that is left out is forgiven, another one is wrong, and none is converted,
+Policy, where graders differ. Units: a unit may be left out, another unit is wrong, and none is converted,
 but for degrees, which equal their number or their radians. A percentage above 1 is its value or its number (5\% is 0.05
 or 5, 0.5\% is 0.005). A decimal is right to six places (0.333333 is 1/3, 0.333 is not), but an integer gold wants the
 integer. A chain `a = b = 42` needs every value in it to be right. A

@@ -23,7 +23,7 @@ from vt_ray.verify.math_worker import MathWorker, NotStarted
 # After these the child is replaced: what was interrupted may have left sympy's caches half filled.
 _SPOILING = ("timeout", "memory")
 _MAX_KNOWN_GOLDS = 4_096
-_MAX_GOLD_CHARS = 8_000  # with an answer of twice that, a line still fits into a pipe that nobody reads
+_MAX_GOLD_CHARS = 8_000  # with an answer of twice that, a line still fits into a pipe that is not read
 _EXACT_CHARS = 400  # longer pairs go to the process that can be stopped, shape and all
 # A gold answer without a letter, a digit, a sign or a set, such as "..." or "$$". An answer must not equal it.
 _NOTHING = re.compile(r"(?:\\(?:text|mathrm|boxed|[lc]?dots)(?![A-Za-z])|\\(?![{A-Za-z])|[\s.,;:$(){}\[\]~&?'\"_^])*")

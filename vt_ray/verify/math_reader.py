@@ -78,7 +78,7 @@ _INTERVAL_GOLD = {r"\mathbb{R}": r"(-\infty,\infty)"}
 
 
 def parse_form(latex: str) -> Form:
-    """The shape of an answer as a dataset or a model wrote it. What is not understood is an Expression."""
+    """The shape of an answer as a dataset or a model wrote it. Text that is not understood is an Expression."""
     return _parse(normalise(latex), 0)
 
 

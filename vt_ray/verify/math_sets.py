@@ -1,4 +1,4 @@
-r"""Sets of real numbers with something taken out: `(0,36) \setminus \{9\}`, `0 < x < 36, x \ne 9`. Pure.
+r"""Sets of real numbers without some points or intervals: `(0,36) \setminus \{9\}`, `0 < x < 36, x \ne 9`. Pure.
 
 without((0,36), {9})  -->  (0,9) \cup (9,36)
 """
@@ -13,7 +13,7 @@ from vt_ray.verify.math_inequalities import INFINITY, MINUS_INFINITY, bound, joi
 
 REAL_LINE = Sequence("()", (MINUS_INFINITY, INFINITY))
 _KEPT = {"<": ("(", ")"), r"\le": ("[", "]"), ">": ("(", ")"), r"\ge": ("[", "]")}
-_OPPOSITE = {"(": "]", "[": ")", ")": "[", "]": "("}  # what lies beyond the end of an interval
+_OPPOSITE = {"(": "]", "[": ")", ")": "[", "]": "("}  # the bracket of the interval beyond an end
 
 
 def but_for_points(relations: Sequence, conjunction: bool) -> Relation | None:
@@ -88,7 +88,7 @@ def _intervals(form: Form) -> list[Sequence] | None:
 
 
 def _cut(interval: Sequence, cut: Sequence, believed: bool) -> list[Sequence] | None:
-    """What is left of an interval, None where the order of the ends is not known."""
+    """The rest of an interval without `cut`, None where the order of the ends is not known."""
     (low, high), (start, end) = interval.items, cut.items
     if _comes_before(end, low, False) or _comes_before(high, start, False):
         return [interval]

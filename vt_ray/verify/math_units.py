@@ -77,7 +77,7 @@ def split_unit(text: str) -> tuple[str, str] | None:
 
 
 def _money(value: str, currency: str) -> tuple[str, str] | None:
-    """The value with its currency; what else stands behind it can be a factor or the currency again."""
+    """The value with its currency; the words behind it can be a factor or the currency again."""
     sign = _CURRENCIES.get(currency, "₹" if currency.startswith("Rs") else "$")
     value, unit = _words_behind(value) or (value, "")
     return (value.strip(), sign) if unit in ("", sign) else None

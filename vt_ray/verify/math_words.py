@@ -52,7 +52,7 @@ _NEGATIVE = ("minus ", "negative ")
 
 
 def plain_words(text: str) -> str | None:
-    r"""What is said in words: in one case, without brackets, a number word as digits. None for a formula.
+    r"""The value of words: in one case, without brackets, a number word as digits. None for a formula.
 
     Words are \text{...} with anything around it, and bare letters: three or more, or capitals (AB is the
     segment or the product, and not BA). Two small letters are left to the algebra: xy = yx.
@@ -90,7 +90,7 @@ def case_is_meaningless(text: str) -> bool:
 
 
 def spoken_number(words: str) -> int | None:
-    """`forty-two` as 42, `minus five` as -5, `two hundred` as 200; None for what is no such number."""
+    """`forty-two` as 42, `minus five` as -5, `two hundred` as 200; None for text that is no such number."""
     said = words.lower().replace("-", " ")
     for negative in _NEGATIVE:
         if said.startswith(negative):

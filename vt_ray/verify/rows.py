@@ -2,7 +2,7 @@
 
     lines_of(path) --bytes--> read_row --> Row(row_id, kind, problem, response) | Row(row_id, fault)
 
-Whatever a line holds, it gives one row and no exception: a fault belongs to its own row, the rest go on.
+Every line gives one row and no exception: a fault belongs to its own row, the other rows go on.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Fault(Exception):
 class Row:
     """`row_id` is the row's own, or the number of its line. `kind` is "" where it is not known.
 
-    `problem` is None exactly where there is a `fault`, which says why nobody can grade this row.
+    `problem` is None exactly where there is a `fault`, which says why this row cannot be graded.
     """
 
     row_id: str | int
@@ -125,7 +125,7 @@ def _row(fields: dict[str, Any], row_id: str | int) -> Row:
 
 
 def _kind(fields: dict[str, Any]) -> str:
-    """The row's `kind`; where it says none, the one that its gold field belongs to."""
+    """The row's `kind`; without one, the kind that its gold field belongs to."""
     kind = fields.get("kind")
     if kind is None:
         kinds = [kind for kind, name in _GOLD_FIELDS.items() if name in fields]

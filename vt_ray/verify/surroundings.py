@@ -1,8 +1,8 @@
-r"""The value of a box together with what stands around it. Pure; `REACH` characters on each side count.
+r"""The value of a box together with the text around it. Pure; `REACH` characters on each side count.
 
     "$x = -\boxed{5}\pi$"  --value_in_context-->  "-5\pi"          "$\boxed{5}$ million"  -->  "5\text{ million}"
 
-A sign, a factor, a function, a unit, a percent sign or a base outside the box belongs to the value. What stands on the
+A sign, a factor, a function, a unit, a percent sign or a base outside the box belongs to the value. Text on the
 other side of an equals sign, an arrow or a comma does not. LaTeX that is cut in an unusual place becomes unreadable
 and so a wrong answer; it never becomes the bare number of the box.
 """
@@ -105,7 +105,7 @@ _NEGATED_BEFORE = re.compile(r"\b(?:minus|negative)[\s$*(]*$|(?:^|[\s(=:])[-−]
 
 
 def value_in_context(before: str, content: str, behind: str) -> str | None:
-    """`content` with what belongs to it of the text before and behind its box; None where it is no answer then."""
+    """`content` with the parts of the text around its box that belong to it; None where they make it no answer."""
     behind = behind[:REACH]
     words = _TEXT.sub(r" \1 ", before[-REACH:])
     if _CHANGED_BEFORE.search(words):
@@ -123,7 +123,7 @@ def value_in_context(before: str, content: str, behind: str) -> str | None:
 
 
 def words_behind(text: str) -> str | None:
-    r"""What the words behind a value add to it, as LaTeX: `\%`, `\text{ million}`, a unit; mostly nothing.
+    r"""The addition of the words behind a value, as LaTeX: `\%`, `\text{ million}`, a unit; mostly nothing.
 
     None where they offer another value, a condition or a denial: then there is no answer.
     """

@@ -16,7 +16,7 @@ from vt_ray.verify.long_integers import dumps
 
 
 class MalformedTests(Exception):
-    """The problem's tests cannot be run: a fault of the problem, whatever the program does."""
+    """The problem's tests cannot be run: a fault of the problem, for every program."""
 
 
 def test_requests(tests: Any) -> list[dict[str, Any]]:

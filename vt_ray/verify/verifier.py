@@ -1,9 +1,9 @@
-"""Text in, verdict out: what grades completions inside one worker process.
+"""Text in, verdict out: the grading of completions inside one worker process.
 
     problem, text --kind--> math_process | choice | code_tests --> Verdict(status, reason, seconds)
 
-Whatever needs a time limit happens in two child processes, each started when first needed: one for algebra,
-one that runs programs. A failure of theirs is `unverified`, never a wrong answer, and never raises.
+Work that needs a time limit happens in two child processes, each started when first needed: one for algebra, one for
+programs. A failure of a child is `unverified`, never a wrong answer, and never raises.
 """
 
 from __future__ import annotations

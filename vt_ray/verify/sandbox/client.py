@@ -2,7 +2,7 @@
 
     request --pipe--> broker --pipe--> Outcome     no answer in time, or nonsense: BrokerLost, a new broker
 
-The reply is read with a deadline and size limits, and must repeat an unguessable id. What is in it stays bytes.
+The reply is read with a deadline and size limits, and must repeat an unguessable id. Its content stays bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from vt_ray.verify.limits import Limits
 
 _PACKAGE = "vt_ray.verify.sandbox.inside"
-# In an order in which each finds those that it imports.
+# In an order in which each module finds the modules that it imports.
 _MODULES = (
     *("kernel", "syscalls", "seccomp", "landlock", "namespaces", "confinement", "libraries", "stream"),
     *("plain", "program", "channel", "candidate", "proxy", "proxies", "examiner", "broker"),

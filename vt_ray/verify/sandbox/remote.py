@@ -4,7 +4,7 @@
 
 The walls are the server's. A `call` test is a small program of ours around the completion's, which prints the
 result behind a mark; both share a process, so that the program could print another result there, but only one of
-its own: what is expected stays here. `check` tests are refused, since there the program could reach the test.
+its own: expected values stay here. `check` tests are refused, since there the program could reach the test.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 
 Its source comes through its input and runs under `python -I -S` with an empty environment, never forked from the
 worker: it has no threads, no secrets and none of the worker's memory. It never reads what it carries (see `stream`)
-and judges nothing. It ends with its pipes, and with it whatever runs behind its walls.
+and judges nothing. It ends with its pipes, and all processes behind its walls end with it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Job = Callable[[str], int]
 
 
 class WorkerGone(Exception):
-    """The other end of the pipes is closed: nobody waits for the outcome."""
+    """The other end of the pipes is closed: no reader waits for the outcome."""
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ class _Test:
             confinement.confine_program(self.walls, descriptors, self.request["memory_mb"], cpu_s)
             code = job(read_whole(len(descriptors) - 1))
         finally:
-            os._exit(code)  # whatever happened: never back into the broker's loop
+            os._exit(code)  # after every outcome: never back into the broker's loop
 
     def _watch(self) -> str:
         """Read until the first child ends. Why it must be stopped: "timeout", "output_limit", "" if it ended by itself.
@@ -237,7 +237,7 @@ def _fork_patiently() -> int:
 
 
 def _end(pid: int) -> int:
-    """Kill what is left of a child and its group. The child's own exit code (-9: killed)."""
+    """Kill the rest of a child and its group. The child's own exit code (-9: killed)."""
     for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
         with contextlib.suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)

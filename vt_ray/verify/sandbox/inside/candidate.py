@@ -3,7 +3,7 @@
     {"op": "names" | "call" | "attribute" | "iterate" | "next" | ...} --> {"value", "changed"?} | {"raised", ...}
     {"callback": ...} --> {"value"} | {"raised"}                 for an object of the test's that was passed to it
 
-It never sees the test. The program shares this process and may answer whatever it likes: the test judges the answers.
+It never sees the test. The program shares this process and may give any answer: the test judges the answers.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Server:
         send(CHANNEL_FD, answer)
 
     def ask_test(self, message: dict[str, Any]) -> Any:
-        """Have the test's side use one of its own objects. It may ask something itself before it answers."""
+        """Ask the test's side to use one of its own objects. That side may send requests before it answers."""
         send(CHANNEL_FD, {"callback": message})
         while "op" in (answer := receive(CHANNEL_FD)):
             self.answer(answer)
@@ -111,7 +111,7 @@ class _Server:
         return {"object": self._reference(value)}
 
     def _reference(self, value: Any) -> list[Any]:
-        """[number, number of its class or None, what it is: class, iterator, coroutine, container, sized or ""]"""
+        """[number, number of its class or None, its kind: class, iterator, coroutine, container, sized or ""]"""
         kind = type(value)
         own_class = self._number(kind) if kind.__module__ == MODULE_NAME else None
         what = ""
@@ -138,7 +138,7 @@ class _Server:
     # --- what the test's side may ask ---
 
     def _do_names(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Those of the names that the program defines."""
+        """The given names that the program defines."""
         if request["shows_output"]:
             self._printed = io.StringIO()
             sys.stdout = _Copied(sys.stdout, self._printed)
@@ -190,7 +190,7 @@ class _Server:
         return {"value": self.encode(function(*operands))}
 
     def _do_equal(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Whether two objects are equal, and whether the first one is equal to an object that nobody knows."""
+        """Whether two objects are equal, and whether the first one is equal to a new object without any content."""
         left, right = self.decode(request["args"])
         try:
             equals_anything = bool(left == object())
@@ -203,7 +203,7 @@ class _Server:
         return {"value": isinstance(value, kind)}
 
     def _do_contents(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What the builtin type holds of an instance of a subclass of list, dict or set."""
+        """The contents that the builtin type itself holds, of an instance of a subclass of list, dict or set."""
         value = self._objects[request["object"]]
         base: Any = next(base for base in (list, dict, set) if base in type(value).__mro__)
         copied = dict(dict.items(value)) if base is dict else base(base.__iter__(value))
@@ -287,7 +287,7 @@ class _TestClass:
 
 
 class _Copied(io.TextIOBase):
-    """The program's standard output, with a copy for a test that looks at what is printed."""
+    """The program's standard output, with a copy for a test that reads the printed text."""
 
     def __init__(self, stream: Any, copy: io.StringIO) -> None:
         self._stream, self._copy = stream, copy
@@ -314,7 +314,7 @@ class _TestInput(io.TextIOBase):
 
 
 def _is_container(kind: type) -> bool:
-    """Whether it is a subclass of list, dict or set whose contents are those that the builtin type holds."""
+    """Whether it is a subclass of list, dict or set that shows exactly the contents that the builtin type holds."""
     base = next((base for base in (list, dict, set) if base in kind.__mro__), None)
     return base is not None and all(getattr(kind, name, None) is getattr(base, name, None) for name in _FACES)
 

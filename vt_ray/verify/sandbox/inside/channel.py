@@ -4,7 +4,7 @@
                                 <--{"value": ..., "changed"?: ...} | {"raised": ...} | {"callback": ...}--
 
 The receiving side rebuilds a value from exact types. An object that is not plain data stays in its own process; the
-other side holds its number and sends back what the object shall do.
+other side holds its number and sends requests for the object.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _dump = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
 _load = json.JSONDecoder().decode
 _SEQUENCES: dict[Any, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
 _DICTIONARIES: dict[Any, str] = {dict: "dict", Counter: "Counter", OrderedDict: "OrderedDict"}
-# What is imported where a program has some, no earlier. `datetime` types go as the arguments that make them again.
+# Modules that are imported only where a program has such objects. `datetime` types go as their arguments.
 _AS_TEXT = (("decimal", "Decimal"), ("fractions", "Fraction"))
 _TIMES: dict[str, tuple[str, ...]] = {
     "date": ("year", "month", "day"),
@@ -61,7 +61,7 @@ class ChannelClosed(Exception):
 
 
 def send(descriptor: int, message: dict[str, Any]) -> None:
-    """Write one frame. Raises ChannelClosed where nobody reads it, ValueError where it is too large."""
+    """Write one frame. Raises ChannelClosed where the other side has ended, ValueError where it is too large."""
     body = _dump(message).encode()
     if len(body) > MAX_FRAME_BYTES:
         raise ValueError(f"a message of {len(body)} bytes, the limit is {MAX_FRAME_BYTES}")
@@ -74,7 +74,7 @@ def send(descriptor: int, message: dict[str, Any]) -> None:
 
 
 def receive(descriptor: int) -> dict[str, Any]:
-    """Read one frame. Raises ChannelClosed where none comes, or one that is no message."""
+    """Read one frame. Raises ChannelClosed where no frame comes, or where the frame is no message."""
     (size,) = struct.unpack("!I", _read(descriptor, 4))
     if size > MAX_FRAME_BYTES:
         raise ChannelClosed("the other side does not speak the protocol")
@@ -149,7 +149,7 @@ def _time(name: str, parts: Any) -> Any:
 
 
 def decode(message: Any, find: Callable[[str, Any], Any], depth: int = 0) -> Any:
-    """What `encode` was given; `find` gives the object for any message of `refer`. Raises ValueError on others."""
+    """The value given to `encode`; `find` gives the object for a message of `refer`. Raises ValueError on others."""
     if depth > 2 * _MAX_DEPTH:
         raise ValueError("data nested too deep")
     if type(message) is list:

@@ -49,7 +49,7 @@ def run_test_code(request_text: str) -> int:
         report = {"failed": "wrong_answer"}
     except BaseException:
         report = {"failed": "runtime_error"}
-    # The test's code may have passed over what counts against the program.
+    # The test's code may have passed over an error that counts against the program.
     if "passed" in report and remote.lost:
         report = {"failed": "ended"}
     if "passed" in report and (not remote.calls or remote.failed or not all(r.wasSuccessful() for r in results)):
@@ -121,7 +121,7 @@ class Remote:
     """This side's end of the channel. Threads of the test take turns on it.
 
     `calls` counts the calls of the program's functions, `epoch` also what else may change its objects. `lost` and
-    `failed` count against the program, whatever the test's code makes of them.
+    `failed` count against the program, even where the test's code passes over them.
     """
 
     def __init__(self, sees_changes: bool) -> None:
@@ -137,7 +137,7 @@ class Remote:
         self._stdout, self._input = sys.stdout, builtins.input
 
     def bring(self, names: list[str], shows_output: bool, gives_input: bool) -> dict[str, Any]:
-        """Those of the names that the program defines, with what it has for them."""
+        """The given names that the program defines, each with its value."""
         streams = {"shows_output": shows_output, "gives_input": gives_input}
         answer = self._exchange({"op": "names", "names": names, "classes": self.classes, **streams})
         found, own_classes = answer.get("names"), answer.get("classes")
@@ -156,7 +156,7 @@ class Remote:
             return self._decode(self._ask({"op": op, **rest}).get("value"))
 
     def operate(self, op: str, name: str, *operands: Any) -> Any:
-        """As `ask`, for what takes several objects: an operator of the program's own class, say."""
+        """As `ask`, for a request with several objects: an operator of the program's own class, say."""
         return self.ask(op, name=name, args=self.encode(list(operands)))
 
     def next(self, number: int, many: int, is_view: bool) -> tuple[list[Any], bool]:
@@ -170,7 +170,7 @@ class Remote:
         return items, "ended" in answer
 
     def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "") -> Any:
-        """Call an object of the program's, or a method of it. What it changes in its arguments is changed here too."""
+        """Call an object of the program's, or a method of it. Changes of its arguments are made here too."""
         with self._turn:
             self.calls += 1
             self.epoch += 1
@@ -194,7 +194,7 @@ class Remote:
         return answer
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send one message and have its answer, whatever the program asks of the test's objects before."""
+        """Send one message and return its answer. Requests of the program for the test's objects are served before."""
         try:
             send(CANDIDATE_FD, message)
             while True:
@@ -314,7 +314,7 @@ def _is_open(target: Any, name: Any) -> bool:
 
 
 def _updated(mine: Any, theirs: Any) -> Any:
-    """What `theirs` is, in the test's own containers where these have the same type, which are changed in place."""
+    """The value of `theirs`. A container of the test's own that has the same type is changed in place to that value."""
     if type(mine) is not type(theirs) or not isinstance(mine, (list, dict, set, bytearray, deque)):
         return theirs
     if isinstance(mine, list):

@@ -1,4 +1,4 @@
-"""What a called function may return: plain data, rebuilt from the values that the builtin types themselves hold.
+"""Plain data that a called function may return, rebuilt from the values that the builtin types themselves hold.
 
 A subclass of a builtin type (a namedtuple, an IntEnum) counts as the value that the builtin type holds, as in JSON,
 unless it shows another one. Its methods are never called: a value cannot be one thing here and another one later.

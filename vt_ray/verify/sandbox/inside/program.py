@@ -3,7 +3,7 @@
     request --run_stdio--> stdout, exit code          request --run_call--> result on descriptor 0, exit code
 
 A script's `__name__` is "__main__". A loaded module's is not, so that a `__main__` guard does not run, as in an import.
-Nothing in this module knows what is expected: a program that takes the module apart, which it can, learns nothing.
+This module has no expected value: a program that reads this module's memory, which it can, learns nothing.
 Descriptors 0, 1 and 2 are all that the process has.
 """
 
@@ -106,7 +106,7 @@ def run_call(request_text: str) -> int:
 
 
 def load(source: str, names: dict[str, Any], given: dict[str, Any] | None = None) -> None:
-    """Run the program as an imported module: with the prelude, and what else is given, behind its own names; no input.
+    """Run the program as an imported module: with the prelude and `given` behind its own names, and no input.
 
     A program that fails because it reads its input while it is loaded keeps the functions that it has defined by then.
     """

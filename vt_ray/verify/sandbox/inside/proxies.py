@@ -1,4 +1,4 @@
-"""What the test's code holds in place of an object of the program's: a proxy, a value, or an exception class.
+"""Stand-ins for the program's objects in the test's process: a proxy, a value, or an exception class.
 
 {"object" | "derived" | "exception": ...} --Proxies.made--> Proxy | value of a builtin type | exception class
 """
@@ -14,7 +14,7 @@ _MAX_KINDS = 20
 
 
 class RemoteError(Exception):
-    """The program raised something that is no builtin exception, or one that would steer the test."""
+    """The program raised an exception of its own class, or a builtin exception that would steer the test."""
 
 
 class ProgramEnded(BaseException):
@@ -31,7 +31,7 @@ class Proxies:
         self.subjects: set[int] = set()  # the classes that the test names
 
     def made(self, message: str, content: Any) -> Any:
-        """What stands here for a message of the program's that is no plain value. Raises ValueError for others."""
+        """The stand-in for a message of the program's that is no plain value. Raises ValueError for other messages."""
         if message == "object":
             number, own_class, what = _checked_reference(content)
             if what == "coroutine":
@@ -70,7 +70,7 @@ class Proxies:
         return self._known[number]
 
     def exception(self, kinds: Any, message: str, number: Any) -> Exception:
-        """This side's own exception for one that the program has raised."""
+        """This side's own exception for an exception that the program has raised."""
         kind = self.exception_class(kinds)
         try:
             error = type.__call__(kind, message)
@@ -82,7 +82,7 @@ class Proxies:
         return error
 
     def exception_class(self, kinds: Any) -> type[Exception]:
-        """A class of this side's own for a class of the program's: one can be expected, and told from another."""
+        """This side's own class for an exception class of the program's, so that a test can expect that class."""
         named = type(kinds) is list and all(type(name) is str and name.isidentifier() for name in kinds)
         if not named or not 0 < len(kinds) <= _MAX_KINDS:
             raise self._remote._lose()

@@ -1,4 +1,4 @@
-"""One object of the program's, as the test's code sees it: what the test may ask of it.
+"""One object of the program's, as the test's code sees it, with the requests that the test may make.
 
     Proxy --Remote.call, .operate, .ask, .next--> candidate's process
 
@@ -22,9 +22,9 @@ class NotPlainData(BaseException):
 
 
 class _Views:
-    """What the program has answered about the contents of one object since `epoch`, for each view to agree with.
+    """The program's answers about the contents of one object since `epoch`: all views must agree with them.
 
-    `items` are those iterated over so far, all of them where `source` is None.
+    `items` are the items iterated over so far, all items of the object where `source` is None.
     """
 
     def __init__(self, epoch: int) -> None:
@@ -225,7 +225,7 @@ class Proxy:
     def __reversed__(self) -> Iterator[Any]:
         return reversed(list(self))
 
-    # --- what would judge ---
+    # --- methods with which an object could judge itself ---
 
     def __eq__(self, other: object) -> bool:
         if self is other:
