@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.config import digest
-from vt_ray.progress import console
 
 MANIFEST = "manifest.json"
 # Files are summed side by side: a checkpoint of a large model is many gigabytes.
@@ -59,7 +58,7 @@ def _prune(folder: Path, keep: int) -> None:
         for old in committed(folder)[:-keep]:
             _remove(old)
     except (OSError, CheckpointError) as error:
-        console.print(f"[yellow]older checkpoints are kept for now: {error}[/]", soft_wrap=True)
+        _tell(f"[yellow]older checkpoints are kept for now: {error}[/]")
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -67,6 +66,13 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     partial = folder.with_suffix(".partial")
     _write_partial(partial, write)
     _replace(partial, folder)
+
+
+def _tell(line: str) -> None:
+    # Composing a configuration must work without rich, and main imports this module for its error.
+    from vt_ray.progress import console
+
+    console.print(line, soft_wrap=True)
 
 
 def _write_partial(partial: Path, write: Callable[[Path], None]) -> None:
@@ -142,7 +148,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             return step, _verified(step)
         except _Damage as damage:
             aside = set_aside(step)
-            console.print(f"[yellow]{step} is damaged ({damage}): renamed to {aside.name}[/]", soft_wrap=True)
+            _tell(f"[yellow]{step} is damaged ({damage}): renamed to {aside.name}[/]")
     return None
 
 

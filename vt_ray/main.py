@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -32,8 +33,10 @@ if __package__ in (None, ""):
 from vt_ray import __version__  # noqa: E402
 from vt_ray.checkpoint import CheckpointError  # noqa: E402
 from vt_ray.config import MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
-from vt_ray.data.problem_sets import ProblemSets  # noqa: E402
 from vt_ray.placement import ClusterError  # noqa: E402
+
+if TYPE_CHECKING:
+    from vt_ray.data.problem_sets import ProblemSets
 
 PACKAGE = Path(__file__).resolve().parent
 # In the wheel conf/ lies inside the package, in a checkout beside it. Hydra wants it absolute.

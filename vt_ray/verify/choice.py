@@ -210,6 +210,6 @@ def _called_right(text: str, match: re.Match[str]) -> str:
     before = text[max(0, match.start() - _REACH) : match.start()]
     behind = text[match.end() :][:_REACH]
     sentence = _SENTENCE_END.split(behind, maxsplit=1)[0]
-    denied = denied_before(before) or _BESIDE_ANOTHER.search(before) or taken_back(behind)
-    denied = denied or _ALSO_POSSIBLE.search(sentence)
-    return _SEVERAL if denied else match["letter"]
+    denied = denied_before(before) or taken_back(behind)
+    others = _BESIDE_ANOTHER.search(before) or _ALSO_POSSIBLE.search(sentence)
+    return _SEVERAL if denied or others else match["letter"]
