@@ -435,3 +435,14 @@ def test_through_the_verifier():
         verdict = verifier.verify(Problem("q", "s", "choice", "?", answer="D"), r"$\boxed{D}$")
         assert verdict.status == "correct"
         assert verdict.seconds >= 0
+
+
+@pytest.mark.parametrize("text", ["B", "(B)", "**B**", "B.", "<think>A or C?</think>\nB", " [B] \n"])
+def test_a_letter_and_nothing_else_is_the_answer(text):
+    assert choice_verdict("B", text).status == "correct"
+    assert choice_verdict("A", text).status == "wrong"
+
+
+@pytest.mark.parametrize("text", ["B C", "B?", "b", "B or", "<think>B", "B\n\nC", "A B C D"])
+def test_a_text_of_more_or_less_than_a_letter_is_none(text):
+    assert choice_verdict("B", text).status == "wrong"

@@ -93,6 +93,7 @@ _CALLED_RIGHT = re.compile(
 _BESIDE_ANOTHER = re.compile(
     rf"{_ONE}\s*(?:,|/|&|,?\s*(?:or|and|nor)\b)\s*(?:option\s*)?$|\b(?:[Nn]either|[Bb]oth|[Ee]ither)\b[^.!?\n]{{0,20}}$"
 )
+_ALONE = re.compile(r"[(\[]?([A-Z])[)\]]?\.?")  # nothing but the letter
 _BESIDE_A_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{[^{}]*\}[^A-Za-z\n]{0,20}$")  # "\boxed{A}-\boxed{D}"
 
 
@@ -108,7 +109,8 @@ def choice_verdict(gold: str, text: str) -> Verdict:
 
 
 def extract_choice(completion: str) -> str | None:
-    """The letter, in capitals, in the last box; without any box, of the last sentence that names one.
+    """The letter, in capitals, in the last box; without any box, the text that is a letter and nothing else, or the
+    letter of the last sentence that names one.
 
     Two letters are no choice. A box without a letter is passed over for a later sentence, not for an earlier one.
     """
@@ -117,6 +119,8 @@ def extract_choice(completion: str) -> str | None:
         return None
     boxes = final_boxes(near := near_last_box(text))
     if boxes is None:
+        if alone := _ALONE.fullmatch(_plain(text[:_REACH]).strip()) if len(text) <= _REACH else None:
+            return alone[1]
         return _spoken(text) or None
     if not boxes or _BESIDE_A_BOX.search(near[max(0, boxes[0].start - _REACH) : boxes[0].start]):
         return None
