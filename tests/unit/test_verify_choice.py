@@ -331,7 +331,6 @@ NO_CHOICE_OF_A = [
     "The answer is A. That is wrong.",
     "The answer is A, which is wrong",
     "Nobody thinks that option A is correct",
-    "A",
     "I think A",
     "The options are A, B, C and D.",
     "The answer is a matter of taste",
