@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vt_ray.config import Config, ConfigError, StageConfig, config_hash
 from vt_ray.data.problem_sets import ProblemSets, of_stage
@@ -77,7 +78,9 @@ def activation_bytes(config: Config, folder: Path) -> float:
     gated MLP, whose shape stands in `folder`/config.json."""
     shape = json.loads((folder / "config.json").read_text())
     shape = shape.get("text_config", shape)
-    hidden, layers = shape["hidden_size"], shape["num_hidden_layers"]
+    # GPT-2 and its kin have names of their own.
+    hidden = _first_of(shape, "hidden_size", "n_embd", "d_model")
+    layers = _first_of(shape, "num_hidden_layers", "n_layer", "n_layers")
     learner, width = config.learner, BYTES[config.model.dtype]
     tokens = learner.rows_per_batch * max(learner.row_tokens, config.context_tokens) / learner.sequence_parallel_size
     of_layer = (8 * hidden + 5 * shape.get("intermediate_size", 4 * hidden)) * (1 if learner.compile else 1.5)
@@ -88,6 +91,10 @@ def activation_bytes(config: Config, folder: Path) -> float:
     # Logits, their softmax and their gradient, in float32.
     logits = 3 * 4 * min(learner.logprob_chunk_tokens, tokens) * shape["vocab_size"]
     return (values + inputs) * width + logits
+
+
+def _first_of(shape: Mapping[str, Any], *names: str) -> int:
+    return next(shape[name] for name in names if name in shape)
 
 
 def awake_learner_gb(config: Config, folder: Path) -> float:

@@ -152,7 +152,9 @@ class Parts:
         seat = next(seat for seat in self.generator.seats.serving() if seat.name == name)
         ray.kill(seat.actor)
         with pytest.raises(RayActorError):
-            ray.get(seat.actor.ready.remote())
+            # It may answer once more: Ray does not wait for its death.
+            while True:
+                ray.get(seat.actor.ready.remote())
         self.generator.seats.lost(seat.worker, None)
 
     def loads(self) -> dict[str, list]:
@@ -216,6 +218,17 @@ def test_a_replacement_that_comes_after_the_next_step_waits_for_the_next_sync(pa
     assert [seat.name for seat in parts.generator.seats.serving()] == ["generator_0"]
     parts.sync(2)
     assert parts.loads()["generator_1"] == [("bucket", 1)]
+
+
+def test_a_generator_lost_between_the_offer_and_the_transfer_is_not_waited_for(parts):
+    """Its loss is noticed after the learner has opened the group for both: the learner waits for it in NCCL."""
+    parts.sync(1)
+    weights = parts.learner.export_weights(2, PROBE, 1 << 20)
+    parts.kill("generator_1")
+    began = time.monotonic()
+    with pytest.raises(RayActorError):
+        parts.generator.load(weights, PROBE)
+    assert time.monotonic() - began < 30
 
 
 def test_a_generator_lost_within_a_transfer_is_not_waited_for(parts, tmp_path):

@@ -92,3 +92,12 @@ def test_without_a_gpu_turns_are_rehearsed_and_without_sharing_there_are_none(tm
     rehearsal = Config(cluster=ClusterConfig(colocate=True))
     assert generator_share(rehearsal, tmp_path, gpu_gb=0) == (True, 0.85)
     assert generator_share(Config(), tmp_path, gpu_gb=80) == (False, 0.85)
+
+
+def test_a_config_with_the_names_of_gpt2_is_estimated_alike(tmp_path):
+    names = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}
+    usual = {key: value for key, value in QWEN3_0_6B.items() if key != "intermediate_size"}
+    expected = awake_learner_gb(config(), model_folder(tmp_path, usual))
+    renamed = {names.get(key, key): value for key, value in usual.items()}
+    (tmp_path / "config.json").write_text(json.dumps({**renamed, "dtype": "bfloat16"}))
+    assert awake_learner_gb(config(), tmp_path) == expected

@@ -152,9 +152,14 @@ class GeneratorSeats:
         """The answers of all actors that serve, by name. An actor that is lost over its answer is left out.
 
         Within a `transfer` the loss of a generator or of a learner rank is raised at once, after all that take part in
-        it are killed: each of them would wait for the lost one for ever.
+        it are killed: each of them would wait for the lost one for ever. So is a loss just before the transfer, which
+        the learner has opened for all seats.
         """
-        asked = {ask(seat.actor): seat for seat in self.serving()}
+        serving = self.serving()
+        if transfer is not None and len(serving) < len(self._seats):
+            transfer.break_off()
+            ray.get(list(transfer.ends))
+        asked = {ask(seat.actor): seat for seat in serving}
         waiting, answers = [*asked, *(transfer.ends if transfer else ())], {}
         while asked.keys() & set(waiting):
             (ref,), waiting = ray.wait(waiting, num_returns=1)
