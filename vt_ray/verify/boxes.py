@@ -49,7 +49,11 @@ _DERIVED = re.compile(
 )
 # "Width: 27, length: 28" or "width 27, length 28"
 _NEXT_LABEL = re.compile(
-    r"[.\s]*\n\s*(?:[A-Za-z]+ ){0,2}[A-Za-z]+\s*[:=]\s*|\s*[,;]\s*(?:and\s+)?[A-Za-z]{3,}\s*[:=]?\s*"
+    r"[.\s]*\n\s*(?:[A-Za-z]+ ){0,2}[A-Za-z]+\d{0,2}\s*[:=]\s*|\s*[,;]\s*(?:and\s+)?[A-Za-z]{3,}\s*[:=]?\s*"
+)
+# "Ann gets 27 and Bob gets 28"
+_NEXT_SUBJECT = re.compile(
+    r"\W*(?:and |while )?(?!(?:We|This|That|It|I|They|Which|Now)\b)[A-Z][a-z]+ (?:gets|has|pays|earns|needs)\s*"
 )
 _ALSO = re.compile(r"\bbut (?:so is|also)\b", re.IGNORECASE)
 _JOINT = re.compile(
@@ -179,7 +183,7 @@ def _joint(between: str) -> str | None:
     bare = _LIST_MARK.sub("", _ASSIGNMENT.sub("", _NTH.sub("", _PART.sub("", _NEXT_ROW.sub(" ", plain)))))
     if _JOINT.fullmatch(bare) and bare.strip() not in ("+", "-", "*"):
         return ","
-    if _ALSO.search(plain):
+    if _ALSO.search(plain) or _NEXT_SUBJECT.fullmatch(plain):
         return ","
     if _RETRACTION.search(plain):
         return None

@@ -50,11 +50,12 @@ _LISTED = re.compile(rf"[\s.,:;)\]/&|([-]*{_ONE}\s*(?:$|[?,/&|)→–-]|or\b|[A-
 _LISTED_AND = re.compile(rf"[\s,]*{_ONE}\s*and\b(?!.*\b(?:only|are|is)\b)", re.DOTALL)  # options say "A and C only"
 _OR = re.compile(r"[\s.,…(]*[Oo]r\b(?!\s*,?\s*(?:equivalently|in other words))")
 _JOINED = re.compile(
-    r"[\s.,:;)\](…-]*(?:(?:(?:or|and|no|wait|plus|vs|versus|to|through|also|nor|maybe|perhaps|possibly|alternatively|else|even|well"
-    rf"|as|otherwise|option|choice)\b\.?|[/&|→–∨+-]|\.\.)[\s,:(]*)+{_ONE}"
+    r"[\s.,:;)\](…-]*(?:(?:(?:or|and|no|wait|then|plus|vs|versus|to|through|also|nor|maybe|perhaps|possibly|alternatively|else|even|well"
+    rf"|as|otherwise|option|choice)\b\.?|[/&|→>–∨+-]|\.\.)[\s,:(]*)+{_ONE}"
 )
 _ALSO_POSSIBLE = re.compile(
     rf"\b{_ONE}\s+(?:is|are|could be|may be|might be|would be)\s+(?:also\s+)?(?:possible|correct|right)\b"
+    rf"|(?:,|\b(?:and|or))\s*{_ONE},?\s+(?:if|when|for|otherwise)\b"
     rf"|\b(?:else|otherwise|if not),?\s+(?:option\s+)?{_ONE}\s*(?:$|[.,)])"
 )
 _THEN_ANOTHER = re.compile(rf"\s*,\s*{_ONE}\s*(?:$|[.,\n])")  # "\\boxed{A}, B"
@@ -74,14 +75,16 @@ _ARTICLE_GOES_ON = re.compile(
 )
 
 _COPULA = r"(?:\s*[:=\n]|\s+[-–—](?=\s)|\s+(?:is|are|was|must be|should be|will be|would be|has to be|can only be)\b)"
+_RELATIVE = r"(?: to (?:the|this) (?:\w+ )?(?:problem|question)| (?:that|which) \w+| (?:I|we) (?:get|obtain|choose))?"
+_OTHERS = "".join(rf"(?<!{who} )" for who in ("many", "people", "students", "some", "others", "they", "wrongly"))
 _ADVERBS = re.compile(
     r"(?:[\s:=,>-]|\b(?:therefore|thus|clearly|simply|just|indeed|hence|obviously|definitely|certainly|likely|probably|most"
     r"|then|now|the|correct|best|is|option|choice|letter|answer)\b)*",
     re.IGNORECASE,
 )
 _NAMING = re.compile(
-    rf"\b(?:answer|ans|option|choice|letter|response)s?\b\.?{_COPULA}|\bis\s+(?:option|choice)\b"
-    r"|\b(?:choose|chose|pick|select|go(?:ing)? with)\b|\bans\.(?=\s)|<answer>"
+    rf"\b(?:answer|ans|option|choice|letter|response)s?\b\.?{_RELATIVE}{_COPULA}|\bis\s+(?:option|choice)\b"
+    rf"|{_OTHERS}\b(?:choose|chose|pick|select|go(?:ing)? with)\b|\bans\.(?=\s)|<answer>"
     r"|(?:答案|应?选|選)(?:是|为|為|择|擇)?[:：]?",
     re.IGNORECASE,
 )

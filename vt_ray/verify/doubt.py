@@ -17,8 +17,8 @@ _NO_DENIAL = re.compile(
     re.IGNORECASE,
 )
 _DENIAL = re.compile(
-    r"\b(?:not|never|nor|neither|nobody|no one|hardly|cannot|doubt\w*|den(?:y|ies|ied)|refuse|reject|disagree|unlikely"
-    r"|impossible|false|wrong|incorrect|untrue|mistakes?|tempt\w+|worst|least \w+|if|whether|unless|imagin\w+"
+    r"\b(?:not|never|nor|neither|nobody|no one|no way|hardly|cannot|doubt\w*|den(?:y|ies|ied)|refuse|reject|disagree"
+    r"|unlikely|impossible|false|wrong|incorrect|untrue|mistakes?|tempt\w+|worst|least \w+|if|whether|unless|imagin\w+"
     r"|pretend\w*)\b|n['’]t\b",
     re.IGNORECASE,
 )
