@@ -46,5 +46,5 @@ class SkippedSteps:
             f"{where}: no update was made in {self.in_a_row} steps in a row, now with loss {metrics['loss']} and "
             f"gradient norm {metrics['grad_norm']} (both must be finite); the weights are those of the last good step. "
             f"Lower {section}.optimizer.lr, raise {section}.optimizer.warmup_steps or take model.dtype=float32, each "
-            "under another run_name=... (a run keeps its objective), or look for what is odd in the data of these steps"
+            "under another run_name=... (a run keeps its objective), or look for unusual data in these steps"
         )

@@ -17,7 +17,7 @@ _MONTHS = (
     "january|february|march|april|may|june|july|august|september|october|november|december"
     "|jan|feb|mar|apr|jun|jul|aug|sept|sep|oct|nov|dec"
 )
-# Sayings that mean the same, in small letters and without an article, and the one that stands for them.
+# Sayings that mean the same, in small letters and without an article, and the saying that stands for them.
 _SAYINGS = tuple(
     (re.compile(pattern), saying)
     for pattern, saying in (
