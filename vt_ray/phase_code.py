@@ -53,6 +53,7 @@ MACHINERY = (
     "recoveries",
     "report",
     "run_folder",
+    "run_identity",
     "sinks",
     "skipped_steps",
     "tools",

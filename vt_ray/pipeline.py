@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from vt_ray.config import Config, identity
+from vt_ray.config import Config
 from vt_ray.data.problem_sets import ProblemSets, fitting
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
@@ -28,6 +28,7 @@ from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.report.summary import print_table
 from vt_ray.report.verification import sentence
 from vt_ray.run_folder import RunFolder, model_files, problem_files, problems_digest
+from vt_ray.run_identity import identity
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights

@@ -1,4 +1,4 @@
-"""The step commit: whole or not there. A damaged one is renamed aside, one that cannot be read stays as it is."""
+"""The step commit is whole or not there. A damaged checkpoint is renamed aside, an unreadable checkpoint stays."""
 
 import errno
 import json

@@ -12,22 +12,9 @@ from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vt_ray.config import (
-    NOT_IDENTITY,
-    Config,
-    ConfigError,
-    CurriculumConfig,
-    DataConfig,
-    FileSource,
-    StageConfig,
-    config_hash,
-    differing,
-    identity,
-    is_identity,
-    settings,
-    to_config,
-)
+from vt_ray.config import Config, ConfigError, CurriculumConfig, DataConfig, FileSource, StageConfig, to_config
 from vt_ray.main import CONF, member_name, varied
+from vt_ray.run_identity import NOT_IDENTITY, config_hash, differing, identity, is_identity, settings
 from vt_ray.validate import validate
 from vt_ray.validate.machine import refuse_missing_gpus
 
@@ -379,8 +366,8 @@ def other(value):
     return value + 1 if isinstance(value, (int, float)) else [1] if isinstance(value, list) else f"{value}x"
 
 
-# Every setting has been decided on: it is listed here, or under vt_ray.config.NOT_IDENTITY where another value changes
-# neither the objective nor the data nor the order of chance. A section stands for all that is in it.
+# Every setting has been decided on: it is listed here, or under vt_ray.run_identity.NOT_IDENTITY where another value
+# changes neither the objective nor the data nor the order of chance. A section stands for all that is in it.
 DECIDED_KEYS = """
 seed data tracker curriculum.stages evaluation spectrum.fusion
 model.source model.path model.dtype model.rope_theta model.max_position_embeddings model.vocab_size model.hidden_size

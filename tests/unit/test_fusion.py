@@ -132,7 +132,7 @@ def test_checkpoints_of_other_types_are_refused(tmp_path):
     refused(tmp_path, a, checkpoint(tmp_path / "b", constant(1.0, torch.bfloat16)))
 
 
-# --- whatever files the weights lie in ----------------------------------------------------------------------
+# --- weights in every layout of files ------------------------------------------------------------------------
 
 LAYOUTS = ("one safetensors", "three safetensors", "one bin", "two bins", "an old bin")
 

@@ -61,10 +61,7 @@ def mgpo_loss(
         was_clipped = (clipped * advantages < ratio * advantages) & is_completion
         metrics = {
             "tokens": is_completion.sum(),
-            "clipped_tokens": (was_clipped | dual).sum(),
-            "clipped_low_tokens": (was_clipped & (advantages < 0)).sum(),
-            "clipped_high_tokens": (was_clipped & (advantages > 0)).sum(),
-            "clipped_dual_tokens": dual.sum(),
+            **_clip_counts(was_clipped, dual, advantages),
             # k3 estimator of KL(rollout || trainer), from tokens sampled by the rollout engine.
             "rollout_kl": (engine_gap.exp() - 1 - engine_gap).sum(),
             "logprob_gap_max": engine_gap.abs().max(),
@@ -77,6 +74,16 @@ def mgpo_loss(
         loss = loss + mgpo.kl_coef * (token_weights * kl).sum()
         metrics["reference_kl"] = kl.detach().sum()
     return loss, metrics
+
+
+def _clip_counts(was_clipped: torch.Tensor, dual: torch.Tensor, advantages: torch.Tensor) -> Metrics:
+    """The number of tokens whose term a clip bounds, in all and by clip."""
+    return {
+        "clipped_tokens": (was_clipped | dual).sum(),
+        "clipped_low_tokens": (was_clipped & (advantages < 0)).sum(),
+        "clipped_high_tokens": (was_clipped & (advantages > 0)).sum(),
+        "clipped_dual_tokens": dual.sum(),
+    }
 
 
 def _gap(logprobs: torch.Tensor, others: torch.Tensor, is_completion: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,6 @@ fifteen sixteen seventeen eighteen nineteen"""
 _UNITS = _UNIT_NAMES.split()
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _LARGE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
-NUMBER_WORDS = (*_UNITS, *_TENS)
 # Sayings that are sets.
 NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
 ALL_REALS = re.compile(
