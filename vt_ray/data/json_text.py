@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-# The interpreter's own limit may be lifted in this process, and int() takes time quadratic in the digits.
+# Python's own limit, whose error names neither a row nor a remedy. int() takes time quadratic in the digits.
 MAX_DIGITS = 4_300
 
 
