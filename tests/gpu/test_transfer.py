@@ -1,6 +1,6 @@
 """Weights past Ray, over vLLM's own engines: what arrives is what the checkpoint's files hold, by every transport.
 
-`pytest tests/gpu -m gpu`; not yet run on a GPU.
+`pytest tests/gpu -m gpu`; docs/status.md says what has run. Engines start without CUDA graphs, whose capture takes over a minute.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ with RayCluster(config, Path(folder)) as cluster:
 print(json.dumps(found))
 """
 
-TINY = ["experiment=tiny", "model.dtype=bfloat16", "signal.sync.logprob_tolerance=0.1", "signal.sync.bucket_mb=1"]
+TINY = ["experiment=tiny", "model.dtype=bfloat16", "signal.sync.logprob_tolerance=0.1", "signal.sync.bucket_mb=1", "cluster.enforce_eager=true"]
 TWO_GPUS = ["cluster.gpus_per_generator=1", "cluster.gpus_per_learner=1", "cluster.gpus_per_node=2"]
 
 
