@@ -64,8 +64,8 @@ def compared(calm: Path, chaos: Path) -> dict:
     An on-policy loss is a sum of advantages that cancel, rounding and no more: how well the two agree, as long as both
     have sampled the same tokens, is said by the norms of their gradients.
     """
-    from vt_ray.audit import audit
-    from vt_ray.tracking import read_lines
+    from vt_ray.run.audit import audit
+    from vt_ray.run.metrics_log import read_lines
 
     lines = [read_lines(run / "metrics.jsonl") for run in (calm, chaos)]
     pairs = list(zip(*lines, strict=False))

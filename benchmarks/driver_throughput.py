@@ -43,9 +43,9 @@ from vt_ray.actors.verifiers import VerifierActor  # noqa: E402
 from vt_ray.config import ClusterConfig, Config, StageConfig  # noqa: E402
 from vt_ray.data.prompts import PromptEncoder  # noqa: E402
 from vt_ray.records import Problem  # noqa: E402
+from vt_ray.run.metrics_log import MetricsLog  # noqa: E402
 from vt_ray.signal_phase.loop import run_stage  # noqa: E402
 from vt_ray.signal_phase.stage_run import StageRun  # noqa: E402
-from vt_ray.tracking import MetricsLog  # noqa: E402
 
 PROBE = list(range(8))
 
@@ -121,7 +121,7 @@ def measured(arguments: argparse.Namespace, generators: int, steps: int, prompts
                     seed=0,
                     first_version=0,
                     problems=problems,
-                    held_out=[],
+                    probe_problems=[],
                     encoder=PromptEncoder(Characters(), config.data),
                     probe=PROBE,
                     generator=generator,

@@ -97,9 +97,9 @@ def open_run(opened: ExitStack, config: Config, folder: Path) -> tuple[Any, Path
     from vt_ray.data.problem_sets import load_problem_sets, stage_problems
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.engines.base_model import prepare_base_model
+    from vt_ray.run.metrics_log import MetricsLog
     from vt_ray.signal_phase.stage_run import StageRun
     from vt_ray.signal_phase.sync import sync_weights
-    from vt_ray.tracking import MetricsLog
 
     problems, stage, model = load_problem_sets(config.data, config.seed), config.curriculum.stages[0], folder / "model"
     corpus = [text for p in problems.train for text in (p.question, *(s.text for s in p.solutions))]
@@ -112,7 +112,7 @@ def open_run(opened: ExitStack, config: Config, folder: Path) -> tuple[Any, Path
         seed=config.seed,
         first_version=0,
         problems=stage_problems(stage, problems.train),
-        held_out=[],
+        probe_problems=[],
         encoder=encoder,
         probe=encoder.text_probe(problems.train[0], config.signal.sync.probe_tokens),
         generator=opened.enter_context(cluster.generator(model)),

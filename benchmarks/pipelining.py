@@ -55,7 +55,7 @@ def command(arguments: argparse.Namespace, runs: Path, name: str, seed: int) -> 
 
 
 def figures(root: Path) -> dict:
-    from vt_ray.tracking import read_lines
+    from vt_ray.run.metrics_log import read_lines
 
     lines = read_lines(root / "metrics.jsonl")
     # The first step has nothing to overlap with.
@@ -63,8 +63,8 @@ def figures(root: Path) -> dict:
     clock, curve = 0.0, []
     for line in lines:
         clock += line["seconds"]["total"]
-        if line.get("held_out") is not None:
-            curve.append((round(clock, 2), line["held_out"]))
+        if line.get("probe_accuracy") is not None:
+            curve.append((round(clock, 2), line["probe_accuracy"]))
     busy = {side: fmean(line["busy"][side] for line in steady) for side in ("generator_0", "learner_0")}
     end = json.loads((root / "summary.json").read_text())["milestones"][-1]
     return {

@@ -56,7 +56,7 @@ def configured(arguments: argparse.Namespace):
 
     from vt_ray.config import to_config
     from vt_ray.main import CONF
-    from vt_ray.validate import validate
+    from vt_ray.planning.validate import validate
 
     threads = [f"cluster.{side}_threads={arguments.threads}" for side in ("generator", "learner")]
     overrides = [f"model={arguments.model}", "data=tiny", *threads, f"cluster.num_generators={arguments.generators}"]
@@ -218,13 +218,16 @@ def reload_parts(llm, handles: list) -> Clock:
 
 def step_seconds(cluster, learner, generator, encoder, problems: list, config) -> float:
     """8 problems x 4 completions of at most 96 tokens, and one update on all of them."""
-    from vt_ray.records import Sampling, Weighing
+    from vt_ray.records import AdvantageConfig, Sampling
 
     prompts = encoder.prompts(problems[:8], 4, ("step",))
     with cluster.verifier() as verifier, cluster.tracker(config.tracker) as tracker:
         start = time.monotonic()
         groups = list(verifier.grade(generator.generate(prompts, Sampling(1.0, 1.0, 0, 96))))
-        weights = [replace(w, advantages=(1.0, -1.0, 0.5, -0.5)) for w in tracker.weigh(groups, 0, Weighing(1.0))]
+        weights = [
+            replace(w, advantages=(1.0, -1.0, 0.5, -0.5))
+            for w in tracker.compute_advantages(groups, 0, AdvantageConfig(1.0))
+        ]
         learner.mgpo_step(groups, weights, config.signal.mgpo, 1.0, 96)
         return time.monotonic() - start
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.generator_pool import GeneratorSeats
 from vt_ray.actors.generators import RayGenerator
 
 

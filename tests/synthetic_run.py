@@ -54,7 +54,7 @@ def write_json(path: Path, value):
 def stage_ends(stages, steps):
     """As summary.json has them."""
     ends = [{"name": stage, "steps": steps, "planned_steps": steps, "ended": "steps"} for stage in stages]
-    target = {"planned_steps": 20, "ended": "target: held-out accuracy 0.812 reached 0.8"}
+    target = {"planned_steps": 20, "ended": "target: probe accuracy 0.812 reached 0.8"}
     return [{**ends[0], **target}, *ends[1:]] if ends else []
 
 
@@ -192,7 +192,7 @@ def rl_line(stage, step, done, rng):
 
 
 def signal_figures(done):
-    """What lines of older runs lack, of a pipelined stage that gives its gate a held-out accuracy in every step."""
+    """What lines of older runs lack, of a pipelined stage that gives its gate a probe accuracy in every step."""
     return {
         "generated_tokens_per_second": 5200.0 + 400 * done,
         "updated_tokens_per_second": 8100.0,
@@ -201,7 +201,7 @@ def signal_figures(done):
         "importance_capped_share": 0.002,
         "refill_rounds": 1,
         "replaced_groups": 3,
-        "held_out": 0.3 + 0.2 * done,
+        "probe_accuracy": 0.3 + 0.2 * done,
         "sync": {"bytes": 10**6, "logprob_gap": 3.1e-6, "seconds": 0.21, "retried": False},
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vt_ray.config import MgpoConfig, OptimizerConfig, TrackerConfig
-from vt_ray.records import GradedGroup, GroupWeight, Prompt, Sampling, Weighing
+from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages, Prompt, Sampling
 
 # It brings torch along: an actor that only answers in these terms starts sooner without, and in half the memory.
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ class Verifier(Protocol):
 
 
 class Tracker(Protocol):
-    def weigh(self, groups: Sequence[GradedGroup], version: int, weighing: Weighing) -> list[GroupWeight]:
+    def compute_advantages(
+        self, groups: Sequence[GradedGroup], version: int, config: AdvantageConfig
+    ) -> list[GroupAdvantages]:
         """Note the verdicts and return p_c, w_ME and A' for each group, in order."""
         ...
 
@@ -126,7 +128,7 @@ class Learner(Protocol):
     def mgpo_step(
         self,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupWeight],
+        weights: Sequence[GroupAdvantages],
         mgpo: MgpoConfig,
         temperature: float,
         max_new_tokens: int,
@@ -152,7 +154,7 @@ class Recorder(Protocol):
         stage: str,
         step: int,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupWeight],
+        weights: Sequence[GroupAdvantages],
         fates: Sequence[Sequence[str]],
     ) -> None:
         """One parquet file with a row for each completion; whole or not there. `fates` says of each completion what

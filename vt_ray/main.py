@@ -31,9 +31,9 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from vt_ray import __version__  # noqa: E402
-from vt_ray.checkpoint import CheckpointError  # noqa: E402
 from vt_ray.config import MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
-from vt_ray.placement import ClusterError  # noqa: E402
+from vt_ray.planning.placement import ClusterError  # noqa: E402
+from vt_ray.run.checkpoint import CheckpointError  # noqa: E402
 
 if TYPE_CHECKING:
     from vt_ray.data.problem_sets import ProblemSets
@@ -94,7 +94,7 @@ def _interrupt_on_sigterm(config: Config) -> None:
 
 def _interrupted(config: Config | None) -> str:
     """The last line on the screen after Ctrl-C or SIGTERM: the newest committed result, and how to continue."""
-    from vt_ray.run_folder import RunFolder, newest_result
+    from vt_ray.run.run_folder import RunFolder, newest_result
 
     committed = newest_result(RunFolder(config).root) if config else ""
     if not committed:
@@ -107,10 +107,10 @@ def launch(config: Config) -> None:
     from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.engines.base_model import tokenizer_at_hand
-    from vt_ray.plan import print_plan
-    from vt_ray.run_folder import RunFolder
-    from vt_ray.validate import validate
-    from vt_ray.validate.machine import refuse_missing_gpus, refuse_unusable_folders
+    from vt_ray.planning.resource_plan import print_plan
+    from vt_ray.planning.validate import validate
+    from vt_ray.planning.validate.machine import refuse_missing_gpus, refuse_unusable_folders
+    from vt_ray.run.run_folder import RunFolder
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
@@ -136,8 +136,8 @@ def launch(config: Config) -> None:
         console.print(f"code verifier: {confinement}", soft_wrap=True)
         with _third_party_output_to(run.root / "logs" / "driver.log"):
             from vt_ray.actors.cluster import RayCluster
-            from vt_ray.follower import following
             from vt_ray.pipeline import run_pipeline
+            from vt_ray.tracking.follower import following
 
             with RayCluster(config, run.root / "logs") as cluster, following(config.tracking, run.root):
                 run_pipeline(config, cluster, run, problems)

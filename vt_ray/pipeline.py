@@ -20,21 +20,21 @@ from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.interfaces import Cluster, Generator, Verifier
 from vt_ray.progress import bar, console
-from vt_ray.recoveries import Recoveries
 from vt_ray.report.collect import write_summary
 from vt_ray.report.html import write_report
 from vt_ray.report.milestones import SFT_CONTINUED
 from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.report.summary import print_table
 from vt_ray.report.verification import sentence
-from vt_ray.run_folder import RunFolder, model_files, problem_files, problems_digest
-from vt_ray.run_identity import identity
+from vt_ray.run.identity import identity
+from vt_ray.run.metrics_log import read_lines
+from vt_ray.run.recoveries import Recoveries
+from vt_ray.run.run_folder import RunFolder, model_files, problem_files, problems_digest
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
 from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
 from vt_ray.spectrum_phase.probing import probe_model, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
-from vt_ray.tracking import read_lines
 
 
 def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> dict:

@@ -154,7 +154,7 @@ class GradedGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighing:
+class AdvantageConfig:
     """How a stage weighs its groups: lambda, the advantages' norm (ADVANTAGE_NORMS), Long2Short's share."""
 
     lam: float
@@ -163,7 +163,7 @@ class Weighing:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupWeight:
+class GroupAdvantages:
     """What the tracker makes of a graded group (section 3.4): p_c, w_ME and the weighted advantages A'.
 
     A group without any verdict has no p_c (None) and weight 0: it counts nowhere. `estimate` is the accuracy that the

@@ -160,8 +160,8 @@ def audit(
     """
     from rich.console import Console
 
-    from vt_ray.audit import audit as audited
     from vt_ray.report.audit_table import print_audit
+    from vt_ray.run.audit import audit as audited
 
     try:
         stages = audited(run)

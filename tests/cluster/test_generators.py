@@ -13,12 +13,12 @@ import ray
 from pool_stress import worker_pids
 from ray.exceptions import RayError
 
-from vt_ray.actors.generator_seats import HOPELESS_LOSSES, GeneratorSeats
+from vt_ray.actors.generator_pool import HOPELESS_LOSSES, GeneratorSeats
 from vt_ray.actors.generators import RayGenerator
 from vt_ray.actors.watchdog import Watchdog
 from vt_ray.engines.weights import SyncError
 from vt_ray.interfaces import Acknowledgement, Weights
-from vt_ray.placement import ClusterError
+from vt_ray.planning.placement import ClusterError
 from vt_ray.records import Problem, Prompt, Sampling
 
 pytestmark = pytest.mark.slow

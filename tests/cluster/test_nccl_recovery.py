@@ -18,7 +18,7 @@ from ray import cloudpickle
 from ray.exceptions import RayActorError
 
 from vt_ray.actors.busy import BusyTime
-from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.generator_pool import GeneratorSeats
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.config import SyncConfig

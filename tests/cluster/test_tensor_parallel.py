@@ -13,7 +13,7 @@ from pool_stress import worker_pids
 from seated import seated
 from test_weight_sync import SHIPPED, WRONG, Tampering, train_once
 
-from vt_ray.actors.generator_seats import GeneratorSeats
+from vt_ray.actors.generator_pool import GeneratorSeats
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.config import SyncConfig
 from vt_ray.engines.weights import SyncError

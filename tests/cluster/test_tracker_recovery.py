@@ -14,12 +14,12 @@ from ray.exceptions import RayActorError
 from vt_ray.actors.tracker import RayTracker, TrackerActor
 from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.config import TrackerConfig
-from vt_ray.records import GradedGroup, Verdict, Weighing
+from vt_ray.records import AdvantageConfig, GradedGroup, Verdict
 
 pytestmark = pytest.mark.slow
 
 HISTORY = TrackerConfig(estimator="history", decay=0.9)
-WEIGHING = Weighing(1.0, "std", 0.2)
+ADVANTAGES = AdvantageConfig(1.0, "std", 0.2)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,7 +55,7 @@ def calls(tracker, folder, between=lambda step: None):
     and a load of it after the sixth."""
     dice, answers = random.Random(0), []
     for step in range(8):
-        answers.append(tracker.weigh(batch(dice), step, WEIGHING))
+        answers.append(tracker.compute_advantages(batch(dice), step, ADVANTAGES))
         between(step)
         tracker.note(batch(dice), step - 1)
         answers.append(tracker.expected_weights([f"q{i}" for i in range(7)], step, 2.0))

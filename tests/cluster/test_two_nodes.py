@@ -12,7 +12,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from vt_ray.config import ClusterConfig
-from vt_ray.placement import place
+from vt_ray.planning.placement import place
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from ray import cloudpickle
 
 from vt_ray.actors.verifier_pool import MAX_OPEN_GROUPS
 from vt_ray.actors.verifiers import VerifierWorker
-from vt_ray.placement import ClusterError
+from vt_ray.planning.placement import ClusterError
 from vt_ray.records import Completion, Problem, Rollouts, Verdict
 from vt_ray.verify.limits import Limits
 

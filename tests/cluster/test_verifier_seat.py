@@ -11,7 +11,7 @@ import pytest
 import ray
 from pool_stress import worker_pids
 
-from vt_ray.actors.loss import find_the_lost
+from vt_ray.actors.failures import find_the_lost
 from vt_ray.records import Completion, Problem, Rollouts
 
 pytestmark = pytest.mark.slow

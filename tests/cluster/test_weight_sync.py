@@ -15,7 +15,7 @@ from vt_ray.actors.generators import GeneratorActor
 from vt_ray.config import OptimizerConfig, SyncConfig
 from vt_ray.engines.weights import LM_HEAD, SyncError
 from vt_ray.interfaces import Weights
-from vt_ray.records import Sampling, Weighing
+from vt_ray.records import AdvantageConfig, Sampling
 from vt_ray.signal_phase.sync import sync_weights
 
 pytestmark = pytest.mark.slow
@@ -223,7 +223,10 @@ def test_rollout_and_trainer_log_probabilities_agree_at_another_temperature(
     with cluster.verifier() as verifier, cluster.tracker(tiny_config.tracker) as tracker:
         handles = generator.generate(prompts, Sampling(temperature, 1.0, 0, 24))
         groups = list(verifier.grade(handles))
-        weights = [replace(w, advantages=(1.0, -1.0, 0.5, -0.5)) for w in tracker.weigh(groups, 10, Weighing(1.0))]
+        weights = [
+            replace(w, advantages=(1.0, -1.0, 0.5, -0.5))
+            for w in tracker.compute_advantages(groups, 10, AdvantageConfig(1.0))
+        ]
         metrics = learner.mgpo_step(groups, weights, tiny_config.signal.mgpo, temperature, 24)
     assert metrics["tokens"] == sum(n for g in groups for n in g.completion_tokens)
     assert metrics["logprob_gap_max"] < 1e-4

@@ -1,6 +1,7 @@
 """Weights past Ray, over vLLM's own engines: what arrives is what the checkpoint's files hold, by every transport.
 
-`pytest tests/gpu -m gpu`; docs/status.md says what has run. Engines start without CUDA graphs, whose capture takes over a minute.
+`pytest tests/gpu -m gpu`; docs/status.md says what has run. Engines start without CUDA graphs, whose capture takes a
+minute.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from vt_ray.engines.base_model import prepare_base_model
 from vt_ray.engines.weights import checkpoint_buckets
 from vt_ray.main import CONF
 from vt_ray.signal_phase.sync import sync_weights
-from vt_ray.validate import validate
+from vt_ray.planning.validate import validate
 
 folder, *overrides = sys.argv[1:]
 with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -47,7 +48,13 @@ with RayCluster(config, Path(folder)) as cluster:
 print(json.dumps(found))
 """
 
-TINY = ["experiment=tiny", "model.dtype=bfloat16", "signal.sync.logprob_tolerance=0.1", "signal.sync.bucket_mb=1", "cluster.enforce_eager=true"]
+TINY = [
+    "experiment=tiny",
+    "model.dtype=bfloat16",
+    "signal.sync.logprob_tolerance=0.1",
+    "signal.sync.bucket_mb=1",
+    "cluster.enforce_eager=true",
+]
 TWO_GPUS = ["cluster.gpus_per_generator=1", "cluster.gpus_per_learner=1", "cluster.gpus_per_node=2"]
 
 

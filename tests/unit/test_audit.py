@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from vt_ray.actors.recorder import rollout_rows
 from vt_ray.algorithms.ledger import completion_digest
-from vt_ray.audit import audit
 from vt_ray.config import Config, StageConfig
 from vt_ray.records import GradedGroup, Rollouts, Verdict
-from vt_ray.run_identity import identity
+from vt_ray.run.audit import audit
+from vt_ray.run.identity import identity
 from vt_ray.tools import app
 
 STAGES = [StageConfig("math", ["algebra"], 3, 2, 4, 8, refill_rounds=1), StageConfig("code", ["code"], 2, 3, 4, 8)]

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from vt_ray.checkpoint import (
+from vt_ray.progress import console
+from vt_ray.run.checkpoint import (
     MANIFEST,
     CheckpointError,
     commit,
@@ -21,8 +22,7 @@ from vt_ray.checkpoint import (
     write_folder,
     write_json,
 )
-from vt_ray.progress import console
-from vt_ray.tracking import MetricsLog, read_lines
+from vt_ray.run.metrics_log import MetricsLog, read_lines
 
 
 def state(text="weights"):

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from vt_ray.config import Config, ConfigError, CurriculumConfig, DataConfig, FileSource, StageConfig, to_config
 from vt_ray.main import CONF, member_name, varied
-from vt_ray.run_identity import NOT_IDENTITY, config_hash, differing, identity, is_identity, settings
-from vt_ray.validate import validate
-from vt_ray.validate.machine import refuse_missing_gpus
+from vt_ray.planning.validate import validate
+from vt_ray.planning.validate.machine import refuse_missing_gpus
+from vt_ray.run.identity import NOT_IDENTITY, config_hash, differing, identity, is_identity, settings
 
 NAN, INF = float("nan"), float("inf")
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -366,7 +366,7 @@ def other(value):
     return value + 1 if isinstance(value, (int, float)) else [1] if isinstance(value, list) else f"{value}x"
 
 
-# Every setting has been decided on: it is listed here, or under vt_ray.run_identity.NOT_IDENTITY where another value
+# Every setting has been decided on: it is listed here, or under vt_ray.run.identity.NOT_IDENTITY where another value
 # changes neither the objective nor the data nor the order of chance. A section stands for all that is in it.
 DECIDED_KEYS = """
 seed data tracker curriculum.stages evaluation spectrum.fusion

@@ -13,7 +13,7 @@ STAGE = StageConfig("math", ["algebra"], 6, 2, 4, 8)
 
 
 @pytest.mark.parametrize(
-    ("gate", "steps", "held_out", "truncated", "why"),
+    ("gate", "steps", "probe_accuracy", "truncated", "why"),
     [
         (GateConfig(), 900, [1.0] * 9, [1.0] * 900, None),
         (GateConfig(target=0.5), 10, [0.3, 0.49], [], None),
@@ -29,8 +29,8 @@ STAGE = StageConfig("math", ["algebra"], 6, 2, 4, 8)
         (GateConfig(max_truncated_share=0.4, window=3), 4, [], [0.0, 0.3, 0.5, 0.5], "truncation"),
     ],
 )
-def test_the_verdict_on_a_history(gate, steps, held_out, truncated, why):
-    found = verdict(gate, steps, held_out, truncated)
+def test_the_verdict_on_a_history(gate, steps, probe_accuracy, truncated, why):
+    found = verdict(gate, steps, probe_accuracy, truncated)
     assert found is None if why is None else found.startswith(why)
 
 
@@ -50,7 +50,7 @@ def test_a_stage_ends_at_its_gate_and_the_next_goes_on_from_its_version(tmp_path
     test_loop.train(tmp_path, test_loop.World(), stages=[gated, code], probe=test_loop.PROBLEMS[:3])
     assert stage_end(tmp_path)["steps"] == 4 and stage_end(tmp_path)["ended"].startswith("plateau")
     lines = test_loop.metrics(tmp_path)
-    assert ["held_out" in line for line in lines] == [False, True, False, True, False]
+    assert ["probe_accuracy" in line for line in lines] == [False, True, False, True, False]
     assert [line["weight_version"] for line in lines] == [0, 1, 2, 3, 4]
 
 

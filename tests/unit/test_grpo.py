@@ -14,7 +14,7 @@ from vt_ray.algorithms.mgpo import group_advantages
 from vt_ray.algorithms.packing import TrainSequence, make_row
 from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.config import MgpoConfig, TrackerConfig
-from vt_ray.records import GradedGroup, Verdict, Weighing
+from vt_ray.records import AdvantageConfig, GradedGroup, Verdict
 
 VOCABULARY, WIDTH = 13, 6
 STATUS = {"+": "correct", "-": "wrong", "?": "unverified"}
@@ -97,7 +97,7 @@ def our_loss(model, groups, lam):
         )
         for i, group in enumerate(groups)
     ]
-    weights = AccuracyTracker(TrackerConfig()).weigh(graded, 0, Weighing(lam))
+    weights = AccuracyTracker(TrackerConfig()).compute_advantages(graded, 0, AdvantageConfig(lam))
     token_weights = completion_token_weights(graded, "sequence_mean", 99)
     row = make_row(
         [

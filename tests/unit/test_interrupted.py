@@ -11,7 +11,7 @@ import pytest
 
 from vt_ray.config import Config
 from vt_ray.main import _interrupted
-from vt_ray.run_folder import newest_result
+from vt_ray.run.run_folder import newest_result
 
 # A library that swallows the KeyboardInterrupt, and never comes back.
 SWALLOWS = """

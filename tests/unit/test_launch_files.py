@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from vt_ray import __version__
 from vt_ray.config import to_config
 from vt_ray.main import CONF
-from vt_ray.validate import validate
+from vt_ray.planning.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()

@@ -63,7 +63,11 @@ class Tokenizer:
 
 
 class NotedTracker(AccuracyTracker):
-    weigh, save, load = noted(AccuracyTracker.weigh), noted(AccuracyTracker.save), noted(AccuracyTracker.load)
+    compute_advantages, save, load = (
+        noted(AccuracyTracker.compute_advantages),
+        noted(AccuracyTracker.save),
+        noted(AccuracyTracker.load),
+    )
 
 
 class World:
@@ -196,7 +200,7 @@ def outcome(root):
 def test_a_step_runs_in_the_papers_order_and_is_committed_last(tmp_path):
     world = train(tmp_path, World(), stages=[replace(STAGES[0], steps=1)])
     begin = ["save_hf", "save", "export_weights", "load"]
-    step = ["generate"] * 2 + ["grade"] * 2 + ["weigh", "mgpo_step", "write", "export_weights", "load"]
+    step = ["generate"] * 2 + ["grade"] * 2 + ["compute_advantages", "mgpo_step", "write", "export_weights", "load"]
     end = ["save_hf", "save", "save_hf", "load_checkpoint", "after_stage"]
     assert [n for n in world.notes if not n.endswith("done")] == begin + step + end
 
@@ -204,7 +208,7 @@ def test_a_step_runs_in_the_papers_order_and_is_committed_last(tmp_path):
 def test_versions_rise_by_one_a_step_through_all_stages(tmp_path):
     world = train(tmp_path, World())
     assert [weights.version for weights, _ in world.told["load"]] == [0, 1, 2, 2, 3]
-    assert [version for _, version, _ in world.told["weigh"]] == [0, 1, 2]
+    assert [version for _, version, _ in world.told["compute_advantages"]] == [0, 1, 2]
     assert [version for _, version in world.told["load_checkpoint"]] == [2, 3]
     lines = [(m["stage"], m["step"], m["weight_version"], m["sync"]["version"]) for m in metrics(tmp_path)]
     assert lines == [("math", 1, 0, 1), ("math", 2, 1, 2), ("code", 1, 2, 3)]

@@ -13,8 +13,8 @@ from test_checkpoint import ERRORS, contents, fails_once
 from test_stage_options import CODE, MATH, World
 
 from vt_ray.algorithms.packing import TrainSequence
-from vt_ray.checkpoint import CheckpointError
 from vt_ray.config import SftConfig
+from vt_ray.run.checkpoint import CheckpointError
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
 
 STAGES = [MATH, CODE]

@@ -9,7 +9,7 @@ import pytest
 
 from vt_ray.config import Config, ConfigError
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
-from vt_ray.validate.machine import refuse_unusable_folders
+from vt_ray.planning.validate.machine import refuse_unusable_folders
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_folder_too_long_for_rays_sockets_is_refused_with_the_limit(config, mo
 def test_ray_agrees_with_the_limit(config, monkeypatch):
     from ray._private.utils import validate_socket_filepath
 
-    from vt_ray.validate.machine import RAY_SOCKET
+    from vt_ray.planning.validate.machine import RAY_SOCKET
 
     longest = "/" + "x" * (106 - len(RAY_SOCKET) - 1)
     monkeypatch.setenv("TMPDIR", longest)

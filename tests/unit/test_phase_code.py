@@ -2,7 +2,7 @@
 
 import pytest
 
-from vt_ray import phase_code as pc
+from vt_ray.run import phase_code as pc
 
 
 @pytest.fixture
@@ -89,7 +89,13 @@ EXPECTED = {
         | {"data.readers", "data.makers.algebra"},
     ),
     "probe": (
-        {"spectrum_phase.probing", "engines.generation", "engines.order", "algorithms.pass_at_k", "verify.math_answer"}
+        {
+            "spectrum_phase.probing",
+            "engines.generation",
+            "engines.request_batch",
+            "algorithms.pass_at_k",
+            "verify.math_answer",
+        }
         | {"verify.sandbox.inside.program", "verify.choice"},
         {"algorithms.losses", "algorithms.mgpo", "spectrum_phase.sft"},
     ),

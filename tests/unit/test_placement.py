@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vt_ray.config import ClusterConfig, Config, ConfigError
-from vt_ray.placement import Bundle, Seat, place, waiting_text
-from vt_ray.plan import seat_rows
+from vt_ray.planning.placement import Bundle, Seat, place, waiting_text
+from vt_ray.planning.resource_plan import seat_rows
 
 
 def actors_by_node(cluster):

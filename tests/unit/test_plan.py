@@ -2,7 +2,7 @@
 
 from vt_ray.config import Config, CurriculumConfig, GateConfig, StageConfig
 from vt_ray.data.problem_sets import ProblemSets
-from vt_ray.plan import phase_plan
+from vt_ray.planning.resource_plan import phase_plan
 from vt_ray.records import Problem
 
 

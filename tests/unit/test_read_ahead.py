@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vt_ray.read_ahead import ReadAhead, abandoned
+from vt_ray.verify.read_ahead import ReadAhead, abandoned
 
 
 def all_of(ahead):

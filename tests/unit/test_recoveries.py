@@ -5,10 +5,10 @@ import json
 import pytest
 
 from vt_ray import pipeline
-from vt_ray.placement import ClusterError
-from vt_ray.recoveries import MOST_IN_A_ROW, Recoveries
-from vt_ray.run_folder import newest_commit
-from vt_ray.tracking import read_lines
+from vt_ray.planning.placement import ClusterError
+from vt_ray.run.metrics_log import read_lines
+from vt_ray.run.recoveries import MOST_IN_A_ROW, Recoveries
+from vt_ray.run.run_folder import newest_commit
 
 
 class Cluster:

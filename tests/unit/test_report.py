@@ -134,7 +134,7 @@ def test_the_search_carries_a_bounded_sample_and_says_so(page):
 def test_costs_have_hours_and_money(page):
     assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s", "steps", "ended by"] in page.rows
     # 900 s of 18 cores and 3 GPUs, at 2 EUR a GPU-hour.
-    ended = ["12 of 20 steps", "target: held-out accuracy 0.812 reached 0.8"]
+    ended = ["12 of 20 steps", "target: probe accuracy 0.812 reached 0.8"]
     assert ["rl math_short", "15 min 00 s", "4.50", "0.750", "1.50", "1,000,000", "1,111", *ended] in page.rows
     assert ["total", "30 min 00 s", "9.00", "1.50", "3.00", "3,000,000", "1,667", "", ""] in page.rows
     assert "hours of all 18 CPU cores" in page.text and "3 GPUs that its actors held" in page.text
@@ -142,7 +142,7 @@ def test_costs_have_hours_and_money(page):
 
 
 def test_a_stage_that_its_gate_has_ended_says_so(page):
-    assert "math_short (12 of 20 steps, target: held-out accuracy 0.812 reached 0.8), math_long (12 steps)" in page.text
+    assert "math_short (12 of 20 steps, target: probe accuracy 0.812 reached 0.8), math_long (12 steps)" in page.text
     assert '"text":"target"' in page.scripts[2]
 
 
@@ -156,7 +156,7 @@ def test_what_was_lost_is_listed(page, tmp_path):
 
 
 NEW = ("generated_tokens_per_second", "updated_tokens_per_second", "staleness_mean", "importance_capped_share",
-       "replaced_groups", "held_out", "clip_share")  # fmt: skip
+       "replaced_groups", "probe_accuracy", "clip_share")  # fmt: skip
 
 
 def test_an_older_run_has_the_charts_of_what_it_recorded(tmp_path):

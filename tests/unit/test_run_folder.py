@@ -8,13 +8,13 @@ import pytest
 from test_checkpoint import ERRORS, contents, fails_once
 from test_config import changed
 
-from vt_ray.checkpoint import CheckpointError
 from vt_ray.config import Config, ConfigError, FileSource, MgpoConfig, SignalConfig
 from vt_ray.pipeline import base_inputs, fused_inputs, probe_inputs, scores_inputs, sft_inputs
 from vt_ray.progress import console
 from vt_ray.records import Problem, Solution
-from vt_ray.run_folder import RunFolder, problems_digest
-from vt_ray.run_identity import config_hash, identity
+from vt_ray.run.checkpoint import CheckpointError
+from vt_ray.run.identity import config_hash, identity
+from vt_ray.run.run_folder import RunFolder, problems_digest
 
 
 def config(tmp_path, name="a", lam=1.0, seed=0):

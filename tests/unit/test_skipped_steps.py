@@ -10,9 +10,9 @@ from test_loop import World, train
 
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import SftConfig, StageConfig
-from vt_ray.skipped_steps import SkippedSteps, TrainingDiverged
+from vt_ray.run.metrics_log import MetricsLog, read_lines
+from vt_ray.run.skipped_steps import SkippedSteps, TrainingDiverged
 from vt_ray.spectrum_phase.sft import run_sft
-from vt_ray.tracking import MetricsLog, read_lines
 
 GOOD = {"loss": 0.5, "grad_norm": 1.0}
 NAN_LOSS = {"loss": math.nan, "grad_norm": math.inf}

@@ -6,13 +6,13 @@ import pytest
 import test_loop
 from test_loop import STAGES
 
-from vt_ray.checkpoint import write_json
 from vt_ray.config import Config, CurriculumConfig, GateConfig, StageConfig
 from vt_ray.report import curves
 from vt_ray.report.collect import stages_run
 from vt_ray.report.stage_ends import early_end, sentences, stage_end, steps_of
+from vt_ray.run.checkpoint import write_json
 
-WHY = "target: held-out accuracy 0.812 reached 0.8"
+WHY = "target: probe accuracy 0.812 reached 0.8"
 
 
 @pytest.mark.parametrize("torn", ["", "[1]", '{"steps": '])
@@ -66,12 +66,12 @@ def test_a_stage_that_has_not_ended_and_an_older_one(tmp_path):
 
 def test_held_out_accuracies_stand_at_their_steps_and_ends_are_marked():
     """Every second step of two stages of four and two; the second has not ended."""
-    lines = [{"stage": "short", "held_out": 0.1 * i} if i % 2 == 0 else {"stage": "short"} for i in range(1, 5)]
-    lines += [{"stage": "long", "held_out": None}, {"stage": "long", "held_out": 0.5}]
-    figure = curves.held_out_curve(lines, {"short": {"steps": 4, "ended": WHY}})
+    lines = [{"stage": "short", "probe_accuracy": 0.1 * i} if i % 2 == 0 else {"stage": "short"} for i in range(1, 5)]
+    lines += [{"stage": "long", "probe_accuracy": None}, {"stage": "long", "probe_accuracy": 0.5}]
+    figure = curves.probe_accuracy_curve(lines, {"short": {"steps": 4, "ended": WHY}})
     assert [list(trace.x) for trace in figure.data] == [[2, 4], [6]]
     assert figure.data[0].y == pytest.approx([0.2, 0.4])
     assert [
         (shape.x0, note.text) for shape, note in zip(figure.layout.shapes, figure.layout.annotations, strict=True)
     ] == [(4.5, "target")]
-    assert curves.held_out_curve([{"stage": "short", "held_out": None}, {"stage": "short"}], {}) is None
+    assert curves.probe_accuracy_curve([{"stage": "short", "probe_accuracy": None}, {"stage": "short"}], {}) is None

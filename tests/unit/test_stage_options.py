@@ -45,7 +45,7 @@ def test_moments_are_kept_where_a_stage_asks_for_it(tmp_path):
 
 def test_a_stages_own_lambda_takes_the_place_of_the_phases(tmp_path):
     world = test_loop.train(tmp_path, World(), stages=[replace(MATH, lam=4.0), CODE])
-    assert [weighing.lam for *_, weighing in world.told["weigh"]] == [4.0, 4.0, 1.0]
+    assert [advantage_config.lam for *_, advantage_config in world.told["compute_advantages"]] == [4.0, 4.0, 1.0]
 
 
 class Known(World):

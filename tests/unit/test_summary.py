@@ -54,7 +54,7 @@ def test_rows(summary):
 
 
 def test_stages_that_ended_early_are_told_and_others_not(summary):
-    plateau = "plateau: held-out accuracy has not risen by 0.01 in 3 evaluations"
+    plateau = "plateau: probe accuracy has not risen by 0.01 in 3 evaluations"
     summary["stages"] = [
         {"name": "short", "steps": 7, "planned_steps": 12, "ended": plateau},
         {"name": "long", "steps": 12, "planned_steps": 12, "ended": "steps"},

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from vt_ray.algorithms.mgpo import weight
 from vt_ray.algorithms.tracker import AccuracyTracker, expected_weight
 from vt_ray.config import TrackerConfig
-from vt_ray.records import GradedGroup, Verdict, Weighing
+from vt_ray.records import AdvantageConfig, GradedGroup, Verdict
 
+LAMBDA_1 = AdvantageConfig(1.0)
 STATUS = {"+": "correct", "-": "wrong", "?": "unverified"}
 
 
-def tracker_of_groups():
+def group_tracker():
     return AccuracyTracker(TrackerConfig())
 
 
@@ -28,14 +29,14 @@ def group(question_id, marks):
 
 def test_p_c_weight_and_advantages_by_hand():
     # p_c = 1/4: D = 0.1308, w = 0.877; A = sqrt(3) and -1/sqrt(3).
-    [got] = tracker_of_groups().weigh([group("q", "+---")], 0, Weighing(1.0))
+    [got] = group_tracker().compute_advantages([group("q", "+---")], 0, LAMBDA_1)
     assert got.accuracy == 0.25
     assert got.weight == pytest.approx(0.877, abs=5e-4)
     assert got.advantages == pytest.approx((1.5197, -0.5066, -0.5066, -0.5066), abs=1e-4)
 
 
 def test_unverified_completions_enter_neither_p_c_nor_the_advantages():
-    [got] = tracker_of_groups().weigh([group("q", "+?-?")], 0, Weighing(1.0))
+    [got] = group_tracker().compute_advantages([group("q", "+?-?")], 0, LAMBDA_1)
     assert got.accuracy == 0.5
     assert got.weight == 1.0
     assert got.advantages == pytest.approx((1, 0, -1, 0), abs=1e-5)
@@ -43,48 +44,52 @@ def test_unverified_completions_enter_neither_p_c_nor_the_advantages():
 
 @pytest.mark.parametrize("marks", ["????", "+???", "++++", "----", "+?+?"])
 def test_a_group_without_a_signal_gets_zeros(marks):
-    [got] = tracker_of_groups().weigh([group("q", marks)], 0, Weighing(1.0))
+    [got] = group_tracker().compute_advantages([group("q", marks)], 0, LAMBDA_1)
     assert got.advantages == (0.0,) * 4
 
 
 def test_p_c_is_of_the_current_group_whatever_was_seen_before():
-    tracker = tracker_of_groups()
-    tracker.weigh([group("q", "++++")] * 5, 0, Weighing(1.0))
-    assert tracker.weigh([group("q", "+---")], 1, Weighing(1.0)) == tracker_of_groups().weigh(
-        [group("q", "+---")], 1, Weighing(1.0)
+    tracker = group_tracker()
+    tracker.compute_advantages([group("q", "++++")] * 5, 0, LAMBDA_1)
+    assert tracker.compute_advantages([group("q", "+---")], 1, LAMBDA_1) == group_tracker().compute_advantages(
+        [group("q", "+---")], 1, LAMBDA_1
     )
 
 
 def test_groups_are_weighed_in_order():
-    weights = tracker_of_groups().weigh([group("a", "+---"), group("b", "+++-"), group("a", "++--")], 0, Weighing(1.0))
+    weights = group_tracker().compute_advantages(
+        [group("a", "+---"), group("b", "+++-"), group("a", "++--")], 0, LAMBDA_1
+    )
     assert [w.accuracy for w in weights] == [0.25, 0.75, 0.5]
 
 
 def test_history_counts_verdicts_by_question():
-    tracker = tracker_of_groups()
-    tracker.weigh([group("a", "++-?"), group("b", "----")], 3, Weighing(1.0))
-    tracker.weigh([group("a", "+???")], 4, Weighing(1.0))
+    tracker = group_tracker()
+    tracker.compute_advantages([group("a", "++-?"), group("b", "----")], 3, LAMBDA_1)
+    tracker.compute_advantages([group("a", "+???")], 4, LAMBDA_1)
     a, b = tracker.history["a"], tracker.history["b"]
     assert (a.correct, a.valid, a.unverified, a.last_version) == (3, 4, 4, 4)
     assert (b.correct, b.valid, b.unverified, b.last_version) == (0, 4, 0, 3)
 
 
 def test_saved_and_loaded_history_goes_on_as_if_never_interrupted(tmp_path):
-    whole, first = tracker_of_groups(), tracker_of_groups()
-    whole.weigh([group("a", "+-?-"), group("b/é", "++--")], 0, Weighing(1.0))
-    first.weigh([group("a", "+-?-"), group("b/é", "++--")], 0, Weighing(1.0))
+    whole, first = group_tracker(), group_tracker()
+    whole.compute_advantages([group("a", "+-?-"), group("b/é", "++--")], 0, LAMBDA_1)
+    first.compute_advantages([group("a", "+-?-"), group("b/é", "++--")], 0, LAMBDA_1)
     first.save(tmp_path / "tracker.parquet")
     assert pq.read_table(tmp_path / "tracker.parquet").column("question_id").to_pylist() == ["a", "b/é"]
-    second = tracker_of_groups()
-    second.weigh([group("forgotten", "++--")], 0, Weighing(1.0))
+    second = group_tracker()
+    second.compute_advantages([group("forgotten", "++--")], 0, LAMBDA_1)
     second.load(tmp_path / "tracker.parquet")
-    assert second.weigh([group("a", "++--")], 1, Weighing(1.0)) == whole.weigh([group("a", "++--")], 1, Weighing(1.0))
+    assert second.compute_advantages([group("a", "++--")], 1, LAMBDA_1) == whole.compute_advantages(
+        [group("a", "++--")], 1, LAMBDA_1
+    )
     assert second.history == whole.history
 
 
 def test_a_group_without_any_verdict_has_no_accuracy_and_counts_nowhere():
     lost = group("q", "???")
-    (found,) = tracker_of_groups().weigh([lost], 0, Weighing(1.0))
+    (found,) = group_tracker().compute_advantages([lost], 0, LAMBDA_1)
     assert found.accuracy is None
     assert found.weight == 0.0
     assert found.advantages == (0.0, 0.0, 0.0)
@@ -97,8 +102,8 @@ def remembering(decay=0.5):
 def test_a_posterior_by_hand():
     """Version 3: 2 right, 2 wrong. Version 5, each worth a quarter by then: 1 right, 3 wrong. Prior Beta(1, 1)."""
     tracker = remembering()
-    tracker.weigh([group("q", "++--")], 3, Weighing(1.0))
-    [got] = tracker.weigh([group("q", "+---")], 5, Weighing(1.0))
+    tracker.compute_advantages([group("q", "++--")], 3, LAMBDA_1)
+    [got] = tracker.compute_advantages([group("q", "+---")], 5, LAMBDA_1)
     # Beta(1 + 2/4 + 1, 1 + 2/4 + 3) = Beta(2.5, 4.5)
     assert got.accuracy == 0.25
     assert got.estimate == pytest.approx(2.5 / 7)
@@ -121,14 +126,14 @@ def test_a_completion_begun_under_an_older_version_counts_less():
     """Begun under versions 6 and 8 and weighed at 10 with decay 0.5: 1/16 and 1/4 of an answer."""
     tracker = remembering()
     begun = replace(group("q", "+-+?"), first_versions=(6, 8, 8, 6))
-    [got] = tracker.weigh([begun], 10, Weighing(1.0))
+    [got] = tracker.compute_advantages([begun], 10, LAMBDA_1)
     seen = tracker.history["q"]
     assert (seen.right, seen.wrong, seen.last_version) == (1 / 16 + 1 / 4, 1 / 4, 10)
     assert (seen.correct, seen.valid, seen.unverified) == (2, 3, 1)
     assert got.estimate == pytest.approx((1 + 5 / 16) / (2 + 9 / 16))
     # The paper's p_c is of the group as it is.
     assert got.accuracy == pytest.approx(2 / 3)
-    tracker.weigh([replace(begun, first_versions=(11, 11, 11, 11))], 11, Weighing(1.0))
+    tracker.compute_advantages([replace(begun, first_versions=(11, 11, 11, 11))], 11, LAMBDA_1)
     assert tracker.history["q"].right == 5 / 32 + 2
 
 
@@ -190,16 +195,16 @@ def test_saved_and_loaded_anywhere_the_same_calls_give_the_same_bits(tmp_path_fa
             broken.save(path)
             broken = remembering(0.9)
             broken.load(path)
-        told = ([group(question, marks)], version, Weighing(1.0))
-        assert whole.weigh(*told) == broken.weigh(*told)
+        told = ([group(question, marks)], version, LAMBDA_1)
+        assert whole.compute_advantages(*told) == broken.compute_advantages(*told)
     assert whole.history == broken.history
 
 
 def test_long2short_changes_the_advantages_and_not_the_weight():
     lengths = (10, 20, 20, 5)
     told = GradedGroup("q", "s", tuple(Verdict(STATUS[m]) for m in "+++-"), 1, lengths, (False,) * 4, None)
-    [plain] = tracker_of_groups().weigh([told], 0, Weighing(1.0))
-    [shaped] = tracker_of_groups().weigh([told], 0, Weighing(1.0, length_reward=0.2))
+    [plain] = group_tracker().compute_advantages([told], 0, LAMBDA_1)
+    [shaped] = group_tracker().compute_advantages([told], 0, AdvantageConfig(1.0, length_reward=0.2))
     assert (shaped.accuracy, shaped.weight) == (plain.accuracy, plain.weight) == (0.75, weight(0.75, 1.0))
     # s = .1, .05, .05: mean 1/15, deviations 1/30, -1/60, -1/60: r' = 1.2, .9, .9, 0.
     rewards = np.array([1.2, 0.9, 0.9, 0.0])
@@ -208,5 +213,5 @@ def test_long2short_changes_the_advantages_and_not_the_weight():
 
 
 def test_without_a_norm_the_advantage_is_the_weighted_difference_from_the_mean():
-    [got] = tracker_of_groups().weigh([group("q", "+---")], 0, Weighing(1.0, "none"))
+    [got] = group_tracker().compute_advantages([group("q", "+---")], 0, AdvantageConfig(1.0, "none"))
     assert got.advantages == pytest.approx([got.weight * a for a in (0.75, -0.25, -0.25, -0.25)])

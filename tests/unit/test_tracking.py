@@ -7,15 +7,15 @@ from dataclasses import asdict
 
 import pytest
 
-from vt_ray import follower as following_a_run
-from vt_ray.checkpoint import commit, write_json
 from vt_ray.config import Config, ConfigError, CurriculumConfig, StageConfig, TrackingConfig
-from vt_ray.follower import Follower, following
+from vt_ray.planning.validate import validate
 from vt_ray.report.milestones import BEFORE_RL
-from vt_ray.run_folder import DONE, RunFolder
-from vt_ray.sinks import Record, flat
-from vt_ray.tracking import MetricsLog, Tail
-from vt_ray.validate import validate
+from vt_ray.run.checkpoint import commit, write_json
+from vt_ray.run.metrics_log import MetricsLog, Tail
+from vt_ray.run.run_folder import DONE, RunFolder
+from vt_ray.tracking import follower as following_a_run
+from vt_ray.tracking.follower import Follower, following
+from vt_ray.tracking.sinks import Record, flat
 
 STAGES = [StageConfig("short", ["algebra"], 2), StageConfig("long", ["algebra"], 1)]
 
@@ -150,14 +150,16 @@ def test_the_figures_of_a_step_are_sent_flat_and_its_digest_is_not(run, kept):
     run.sft(1, 5.0)
     run.sft_done()
     sync = {"version": 3, "seconds": 0.2, "bytes": 4096, "retried": True}
-    run.rl("short", 1, 0.2, staleness_max=1, consumed_digest=2**31, held_out=None, sync=sync, p_c_histogram=[1] * 11)
-    run.rl("short", 2, 0.2, held_out=0.75, p_c_histogram=[0] * 11)
+    run.rl(
+        "short", 1, 0.2, staleness_max=1, consumed_digest=2**31, probe_accuracy=None, sync=sync, p_c_histogram=[1] * 11
+    )
+    run.rl("short", 2, 0.2, probe_accuracy=0.75, p_c_histogram=[0] * 11)
     Follower(run.root, ONE).catch_up()
     first, second = (r.values for r in kept.sent if r.series == "rl")
     assert (first["staleness_max"], first["sync/seconds"], first["sync/retried"]) == (1.0, 0.2, 1.0)
     assert first["p_c/00_of_10"] == first["p_c/10_of_10"] == 1 / 11
     # No figure where nothing was measured.
-    assert "held_out" not in first and second["held_out"] == 0.75
+    assert "probe_accuracy" not in first and second["probe_accuracy"] == 0.75
     assert "consumed_digest" not in first and not any(name.startswith("p_c/") for name in second)
 
 
@@ -240,7 +242,13 @@ def kill_and_resume(run, tracking):
 
 def follow(run, *arguments):
     """The process that a run starts, whose run has ended already."""
-    command = [sys.executable, "-m", "vt_ray.follower", str(run.root), json.dumps(asdict(TrackingConfig(*arguments)))]
+    command = [
+        sys.executable,
+        "-m",
+        "vt_ray.tracking.follower",
+        str(run.root),
+        json.dumps(asdict(TrackingConfig(*arguments))),
+    ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -321,7 +329,7 @@ def test_bad_tracking_is_refused_with_the_remedy(monkeypatch):
     assert "tracking.wandb_mode='of' must be one of online, offline" in refused(wandb_mode="of")
     assert "sqlite:////folder/mlflow.db" in refused(mlflow_uri="file:///tmp/mlruns")
     assert "tracking.project is empty" in refused(project="")
-    monkeypatch.setattr("vt_ray.validate.machine.find_spec", lambda module: None)
+    monkeypatch.setattr("vt_ray.planning.validate.machine.find_spec", lambda module: None)
     message = refused(sinks=["wandb"])
     assert "module wandb, which is not installed" in message and "vt-ray[tracking]" in message
 

@@ -7,14 +7,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from vt_ray.checkpoint import write_json
 from vt_ray.config import Config, CurriculumConfig, StageConfig
 from vt_ray.report.live import LiveRun
 from vt_ray.report.milestones import BEFORE_RL
 from vt_ray.report.watch import frame, spark, watch
-from vt_ray.run_folder import DONE, RunFolder, is_locked
+from vt_ray.run.checkpoint import write_json
+from vt_ray.run.metrics_log import MetricsLog
+from vt_ray.run.run_folder import DONE, RunFolder, is_locked
 from vt_ray.tools import app
-from vt_ray.tracking import MetricsLog
 
 STAGES = [StageConfig("short", ["algebra"], 4), StageConfig("long", ["algebra"], 2)]
 
@@ -222,15 +222,15 @@ def end(run, stage, steps, why):
 def test_a_stage_that_its_gate_has_ended_is_done_and_says_why(run):
     run.spectrum()
     live = LiveRun(run.root)
-    run.rl("short", 1, held_out=0.7)
-    run.rl("short", 2, held_out=0.81)
+    run.rl("short", 1, probe_accuracy=0.7)
+    run.rl("short", 2, probe_accuracy=0.81)
     assert (live.view().phase, live.view().left_s) == ("short", 4 * 5.0)
-    end(run, "short", 2, "target: held-out accuracy 0.810 reached 0.8")
+    end(run, "short", 2, "target: probe accuracy 0.810 reached 0.8")
     view = live.view()
     # Two of the four steps will never come, and the stage after it has not begun.
     assert view.phase == "evaluate short" and counts(view)["short"] == (2, 4)
     assert (view.left_s, counts(view)["long"]) == (2 * 5.0, (0, 2))
-    assert "target: held-out accuracy 0.810 reached 0.8" in text(view, 120)
+    assert "target: probe accuracy 0.810 reached 0.8" in text(view, 120)
     run.milestone("short")
     run.rl("long", 1)
     assert (live.view().phase, live.view().left_s) == ("long", 5.0)
@@ -251,7 +251,7 @@ def test_a_run_whose_last_stage_ended_early_is_finished(run):
     run.rl("short", 1)
     run.rl("long", 1)
     for stage in ("short", "long"):
-        end(run, stage, 1, "plateau: held-out accuracy has not risen by 0.01 in 3 evaluations")
+        end(run, stage, 1, "plateau: probe accuracy has not risen by 0.01 in 3 evaluations")
     view = LiveRun(run.root).view()
     assert (view.state, view.phase, view.left_s) == ("finished", "report", None)
 
@@ -281,14 +281,14 @@ def test_curves_show_what_the_lines_have(run):
     run.spectrum()
     run.rl("short", 1)
     old = text(LiveRun(run.root).view())
-    assert "truncated" in old and not any(name in old for name in ("staleness", "held out", "gen tok/s", "sync, s"))
+    assert "truncated" in old and not any(name in old for name in ("staleness", "probe", "gen tok/s", "sync, s"))
     run.rl("short", 2, staleness_mean=0.0, staleness_max=0)
     assert "staleness" not in text(LiveRun(run.root).view())
-    run.rl("short", 3, held_out=0.5, staleness_mean=0.75, staleness_max=1, sync={"seconds": 0.31})
-    run.rl("short", 4, held_out=None, generated_tokens_per_second=5210.4, sync={"seconds": 0.29})
+    run.rl("short", 3, probe_accuracy=0.5, staleness_mean=0.75, staleness_max=1, sync={"seconds": 0.31})
+    run.rl("short", 4, probe_accuracy=None, generated_tokens_per_second=5210.4, sync={"seconds": 0.29})
     new = " ".join(text(LiveRun(run.root).view()).split())
     # Two steps have a sync's seconds, the first of them the longer; one of four has been held out.
-    for shown in ("held out ▁ 50.0%", "gen tok/s ▁ 5,210", "sync, s █▁ 0.29", "staleness ▁█ –"):
+    for shown in ("probe ▁ 50.0%", "gen tok/s ▁ 5,210", "sync, s █▁ 0.29", "staleness ▁█ –"):
         assert shown in new
 
 

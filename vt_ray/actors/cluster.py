@@ -23,15 +23,15 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
-from vt_ray.actors.generator_seats import CHECK_EVERY_S, GeneratorSeats
+from vt_ray.actors.failures import find_the_lost
+from vt_ray.actors.generator_pool import CHECK_EVERY_S, GeneratorSeats
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
+from vt_ray.actors.gpu_sharing import Turns, TurnTakingGenerator, TurnTakingLearner
 from vt_ray.actors.learners import LearnerActor, RayLearner
-from vt_ray.actors.loss import find_the_lost
 from vt_ray.actors.process import own_sigterm_handler
 from vt_ray.actors.recorder import RayRecorder, RecorderActor
 from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.tracker import RayTracker, TrackerActor
-from vt_ray.actors.turns import Turns, TurnTakingGenerator, TurnTakingLearner
 from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
 from vt_ray.actors.verifiers import VerifierActor
 from vt_ray.actors.watchdog import Watchdog
@@ -39,8 +39,8 @@ from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig, T
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.interfaces import Hardware
-from vt_ray.placement import ClusterError, asked, gpus_asked, place
-from vt_ray.plan import generator_share
+from vt_ray.planning.placement import ClusterError, asked, gpus_asked, place
+from vt_ray.planning.resource_plan import generator_share
 from vt_ray.progress import console
 
 # How long Ray may take to forget the name of a lost actor.

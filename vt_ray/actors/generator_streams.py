@@ -9,9 +9,9 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
-from vt_ray.actors.dealing import Dealing
-from vt_ray.actors.generator_seats import GeneratorSeats
-from vt_ray.actors.loss import is_loss
+from vt_ray.actors.failures import is_loss
+from vt_ray.actors.generator_pool import GeneratorSeats
+from vt_ray.actors.prompt_queue import Dealing
 from vt_ray.interfaces import Handle
 from vt_ray.records import Prompt, Sampling
 

@@ -17,17 +17,17 @@ from pathlib import Path
 import ray
 from ray.actor import ActorHandle
 
-from vt_ray.actors.dealing import Dealing
 from vt_ray.actors.export import ExportedWeights, WeightsGone
-from vt_ray.actors.generator_seats import GeneratorSeats, Load
+from vt_ray.actors.generator_pool import GeneratorSeats, Load
 from vt_ray.actors.generator_streams import Streams
 from vt_ray.actors.process import begin_process
+from vt_ray.actors.prompt_queue import Dealing
 from vt_ray.engines.generation import EngineSpec, GenerationEngine
-from vt_ray.engines.order import Order
+from vt_ray.engines.request_batch import Order
 from vt_ray.engines.weights import SyncError, checkpoint_buckets, compare_checksums, prove
 from vt_ray.interfaces import Acknowledgement, Handle, PromptFeed, Weights
-from vt_ray.read_ahead import abandoned
 from vt_ray.records import Prompt, Sampling
+from vt_ray.verify.read_ahead import abandoned
 
 # Calls of `generate` that may be open at a time.
 MAX_STREAMS = 16

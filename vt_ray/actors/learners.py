@@ -22,7 +22,7 @@ from vt_ray.config import MgpoConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
 from vt_ray.engines.transfer import Notice
 from vt_ray.engines.weights import Bucket
-from vt_ray.records import GradedGroup, GroupWeight, Rollouts
+from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
 # Of <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -239,7 +239,7 @@ class RayLearner:
     def mgpo_step(
         self,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupWeight],
+        weights: Sequence[GroupAdvantages],
         mgpo: MgpoConfig,
         temperature: float,
         max_new_tokens: int,

@@ -14,7 +14,7 @@ from ray.actor import ActorHandle
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.process import begin_process
 from vt_ray.actors.replaceable import Replaceable
-from vt_ray.records import GradedGroup, GroupWeight, Rollouts
+from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
 
 @ray.remote
@@ -32,7 +32,7 @@ class RecorderActor:
         stage: str,
         step: int,
         groups: list[GradedGroup],
-        weights: list[GroupWeight],
+        weights: list[GroupAdvantages],
         fates: list[tuple[str, ...]],
         *rollouts: Rollouts,
     ) -> None:
@@ -52,7 +52,7 @@ class RecorderActor:
 
 
 def rollout_rows(
-    stage: str, step: int, group: GradedGroup, weight: GroupWeight, fates: Sequence[str], rollouts: Rollouts
+    stage: str, step: int, group: GradedGroup, weight: GroupAdvantages, fates: Sequence[str], rollouts: Rollouts
 ) -> list[dict]:
     """One row a completion, as `rollouts/*.parquet` has them."""
     return [
@@ -97,7 +97,7 @@ class RayRecorder:
         stage: str,
         step: int,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupWeight],
+        weights: Sequence[GroupAdvantages],
         fates: Sequence[Sequence[str]],
     ) -> None:
         bare = [replace(g, rollouts=None) for g in groups]

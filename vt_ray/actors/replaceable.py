@@ -9,7 +9,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
-from vt_ray.actors.loss import is_loss
+from vt_ray.actors.failures import is_loss
 
 # Actors lost one after the other over one call: the call itself is to blame.
 MAX_TRIES = 4

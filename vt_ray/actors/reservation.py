@@ -14,7 +14,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, placement_
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from vt_ray.config import ClusterConfig
-from vt_ray.placement import ClusterError, Placement, waiting_text
+from vt_ray.planning.placement import ClusterError, Placement, waiting_text
 
 
 class Reservation:

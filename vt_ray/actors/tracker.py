@@ -17,7 +17,7 @@ from vt_ray.actors.process import begin_process
 from vt_ray.actors.replaceable import Replaceable
 from vt_ray.algorithms.tracker import AccuracyTracker, QuestionHistory
 from vt_ray.config import TrackerConfig
-from vt_ray.records import GradedGroup, GroupWeight, Weighing
+from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages
 
 
 @ray.remote
@@ -30,9 +30,11 @@ class TrackerActor:
     def busy_seconds(self) -> float:
         return self.busy.seconds
 
-    def weigh(self, groups: list[GradedGroup], version: int, weighing: Weighing) -> list[GroupWeight]:
+    def compute_advantages(
+        self, groups: list[GradedGroup], version: int, config: AdvantageConfig
+    ) -> list[GroupAdvantages]:
         with self.busy:
-            return self.tracker.weigh(groups, version, weighing)
+            return self.tracker.compute_advantages(groups, version, config)
 
     def note(self, groups: list[GradedGroup], version: int) -> None:
         with self.busy:
@@ -64,9 +66,11 @@ class RayTracker:
         # Calls that have changed the tracker since then; no more than the steps from one checkpoint to the next.
         self._since: list[Callable[[ActorHandle], ray.ObjectRef]] = []
 
-    def weigh(self, groups: Sequence[GradedGroup], version: int, weighing: Weighing) -> list[GroupWeight]:
+    def compute_advantages(
+        self, groups: Sequence[GradedGroup], version: int, config: AdvantageConfig
+    ) -> list[GroupAdvantages]:
         bare = _bare(groups)
-        return self._change(lambda actor: actor.weigh.remote(bare, version, weighing))
+        return self._change(lambda actor: actor.compute_advantages.remote(bare, version, config))
 
     def note(self, groups: Sequence[GradedGroup], version: int) -> None:
         bare = _bare(groups)

@@ -16,11 +16,11 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from vt_ray.actors.schedule import Chunk, Costs, Schedule
+from vt_ray.actors.grading_queue import Chunk, Costs, Schedule
 from vt_ray.interfaces import Handle, VerifierCounts
-from vt_ray.placement import ClusterError
-from vt_ray.read_ahead import ReadAhead, abandoned
+from vt_ray.planning.placement import ClusterError
 from vt_ray.records import GradedGroup
+from vt_ray.verify.read_ahead import ReadAhead, abandoned
 
 # Groups that are read but not verified: beyond that the generators' stream is left alone.
 MAX_OPEN_GROUPS = 64

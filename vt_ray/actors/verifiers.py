@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from vt_ray.actors.grading_queue import CHUNK_S, Answer, Outline
 from vt_ray.actors.process import begin_process
-from vt_ray.actors.schedule import CHUNK_S, Answer, Outline
 from vt_ray.records import Problem, Rollouts
 from vt_ray.verify.sandbox.backends import NoSandbox
 from vt_ray.verify.verifier import Limits, Verifier

@@ -14,7 +14,7 @@ import time
 import ray
 from ray.exceptions import RayError
 
-from vt_ray.actors.generator_seats import GeneratorSeats, Seat
+from vt_ray.actors.generator_pool import GeneratorSeats, Seat
 from vt_ray.progress import console
 
 LOOKS_A_TIMEOUT = 20

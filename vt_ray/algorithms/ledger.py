@@ -16,13 +16,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vt_ray.records import GradedGroup, GroupWeight
+from vt_ray.records import GradedGroup, GroupAdvantages
 
 CONSUMED = ("updated", "no_signal")
 DROPPED = ("unverified", "truncated", "replaced")
 
 
-def fates(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight]) -> list[tuple[str, ...]]:
+def fates(groups: Sequence[GradedGroup], weights: Sequence[GroupAdvantages]) -> list[tuple[str, ...]]:
     """One fate a completion of each group that an update has taken, in the order of its completions."""
     return [
         tuple(

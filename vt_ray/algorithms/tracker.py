@@ -26,7 +26,7 @@ import torch
 from vt_ray.algorithms.length_reward import long2short
 from vt_ray.algorithms.mgpo import group_accuracy, normalised_advantages, weight
 from vt_ray.config import TrackerConfig
-from vt_ray.records import GradedGroup, GroupWeight, Weighing
+from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages
 
 NODES = 257
 REACH = 6.5
@@ -72,9 +72,11 @@ class AccuracyTracker:
         self.config = tracker
         self.history: dict[str, QuestionHistory] = {}
 
-    def weigh(self, groups: Sequence[GradedGroup], version: int, weighing: Weighing) -> list[GroupWeight]:
+    def compute_advantages(
+        self, groups: Sequence[GradedGroup], version: int, config: AdvantageConfig
+    ) -> list[GroupAdvantages]:
         """Note each group's verdicts under weight `version` and return its p_c, w_ME and A', in order."""
-        return [self._weigh(group, version, weighing) for group in groups]
+        return [self._one_group(group, version, config) for group in groups]
 
     def note(self, groups: Sequence[GradedGroup], version: int) -> None:
         """Verdicts of completions that no update will consume."""
@@ -87,19 +89,19 @@ class AccuracyTracker:
         posteriors = [self._posterior(question, version) for question in question_ids]
         return [expected_weight(right, wrong, lam) for right, wrong in posteriors]
 
-    def _weigh(self, group: GradedGroup, version: int, weighing: Weighing) -> GroupWeight:
+    def _one_group(self, group: GradedGroup, version: int, config: AdvantageConfig) -> GroupAdvantages:
         self.note([group], version)
         if not any(group.valid):
-            return GroupWeight(None, 0.0, (0.0,) * len(group.valid))
+            return GroupAdvantages(None, 0.0, (0.0,) * len(group.valid))
         accuracy = estimate = group_accuracy(group.rewards, group.valid).item()
         if self.config.estimator == "history":
             right, wrong = self._posterior(group.question_id, version)
-            estimate, w = right / (right + wrong), expected_weight(right, wrong, weighing.lam)
+            estimate, w = right / (right + wrong), expected_weight(right, wrong, config.lam)
         else:
-            w = float(weight(accuracy, weighing.lam))
-        shaped = long2short(group.rewards, group.completion_tokens, group.valid, weighing.length_reward)
-        advantages = w * normalised_advantages(shaped, group.valid, weighing.advantage_norm)
-        return GroupWeight(accuracy, w, tuple(advantages.tolist()), estimate)
+            w = float(weight(accuracy, config.lam))
+        shaped = long2short(group.rewards, group.completion_tokens, group.valid, config.length_reward)
+        advantages = w * normalised_advantages(shaped, group.valid, config.advantage_norm)
+        return GroupAdvantages(accuracy, w, tuple(advantages.tolist()), estimate)
 
     def _posterior(self, question_id: str, version: int) -> tuple[float, float]:
         """The two parameters of the Beta distribution of a question's accuracy at weight `version`."""

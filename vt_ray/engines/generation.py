@@ -14,7 +14,7 @@ from typing import Any
 
 from vt_ray.config import ConfigError
 from vt_ray.engines.engine_loop import EngineLoop, Inbox, on_engine_thread
-from vt_ray.engines.order import Order, Request
+from vt_ray.engines.request_batch import Order, Request
 from vt_ray.engines.transfer import Notice, receive
 from vt_ray.engines.weights import Bucket
 from vt_ray.records import Prompt, Rollouts, Sampling

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vt_ray.checkpoint import write_json
 from vt_ray.config import EvaluationConfig
 from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
 from vt_ray.evaluation.statistics import mean_interval, paired_difference
 from vt_ray.progress import bar
 from vt_ray.records import Problem, Sampling
+from vt_ray.run.checkpoint import write_json
 
 # Only names of types: who reads scores need not load torch.
 if TYPE_CHECKING:

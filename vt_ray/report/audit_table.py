@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vt_ray.algorithms.ledger import CONSUMED
-from vt_ray.audit import MOST_SHOWN, StageAudit
+from vt_ray.run.audit import MOST_SHOWN, StageAudit
 
 
 def print_audit(stages: Sequence[StageAudit], console: Console) -> bool:

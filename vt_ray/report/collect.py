@@ -8,17 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vt_ray.checkpoint import write_json
 from vt_ray.config import Config
 from vt_ray.evaluation.milestones import gain_over_best, milestone_summaries
 from vt_ray.interfaces import Hardware
-from vt_ray.recoveries import RECOVERIES
 from vt_ray.report.milestones import SFT_CONTINUED
 from vt_ray.report.run_record import FUSED_PROBE
 from vt_ray.report.stage_ends import ALL_STEPS, stage_end
-from vt_ray.run_folder import DONE
-from vt_ray.run_identity import config_hash
-from vt_ray.tracking import read_lines
+from vt_ray.run.checkpoint import write_json
+from vt_ray.run.identity import config_hash
+from vt_ray.run.metrics_log import read_lines
+from vt_ray.run.recoveries import RECOVERIES
+from vt_ray.run.run_folder import DONE
 
 # What the signal phase is measured from: the better of the two.
 STARTS = ("sft_best", "fused")

@@ -19,7 +19,7 @@ from vt_ray.config import Config, StageConfig
 from vt_ray.evaluation.sampling import Score
 from vt_ray.report import milestones as ms
 from vt_ray.report.run_record import RunRecord, read_run
-from vt_ray.run_folder import DONE
+from vt_ray.run.run_folder import DONE
 
 CONTROL = "signal.control"
 CONTROLS = {"": "MGPO", "shuffled_rewards": "shuffled rewards", "sft": "SFT goes on"}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vt_ray.checkpoint import write_json
 from vt_ray.report import comparison_words as say
 from vt_ray.report.compared_runs import read_runs
 from vt_ray.report.comparison import compare
@@ -20,6 +19,7 @@ from vt_ray.report.comparison_sections import SECTIONS
 from vt_ray.report.comparison_tables import difference_rows, score_rows
 from vt_ray.report.page import render, write_page
 from vt_ray.report.summary import Rows, print_rows
+from vt_ray.run.checkpoint import write_json
 
 # What two intervals and a gain leave of 80 columns for the name of a group.
 LABEL_COLUMNS = 8

@@ -96,15 +96,15 @@ def rl_curve(lines: Lines, curve: Curve) -> go.Figure | None:
     return titled(stage_marks(figure, lines), curve.title)
 
 
-def held_out_curve(lines: Lines, ends: Mapping[str, End]) -> go.Figure | None:
+def probe_accuracy_curve(lines: Lines, ends: Mapping[str, End]) -> go.Figure | None:
     """The accuracies that the stages' gates looked at, and where each stage ended; None where no gate looked."""
     import plotly.graph_objects as go
 
-    if not any(words.known(line.get("held_out")) for line in lines):
+    if not any(words.known(line.get("probe_accuracy")) for line in lines):
         return None
     figure = styled(go.Figure(), CURVE_HEIGHT).update_layout(showlegend=False)
     for start, stage, stage_lines in by_stage(lines):
-        seen = [(start + i, v) for i, line in enumerate(stage_lines) if words.known(v := line.get("held_out"))]
+        seen = [(start + i, v) for i, line in enumerate(stage_lines) if words.known(v := line.get("probe_accuracy"))]
         figure.add_scatter(
             x=[step for step, _ in seen],
             y=[accuracy for _, accuracy in seen],

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.evaluation.milestones import milestone_summaries
-from vt_ray.recoveries import RECOVERIES
 from vt_ray.report.lines import Lines
 from vt_ray.report.milestones import planned, rl_stages
 from vt_ray.report.stage_ends import early_end, stage_end
-from vt_ray.run_folder import DONE, NOW, is_locked, working_folder
-from vt_ray.tracking import Tail
+from vt_ray.run.metrics_log import Tail
+from vt_ray.run.recoveries import RECOVERIES
+from vt_ray.run.run_folder import DONE, NOW, is_locked, working_folder
 
 # Folders of the spectrum phases in their order, as the watcher is told of them.
 PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spectrum_scores": "evaluate"}

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vt_ray.recoveries import RECOVERIES
 from vt_ray.report.paired import Scores, question_scores
 from vt_ray.report.stage_ends import End, stage_end
+from vt_ray.run.recoveries import RECOVERIES
 
 # In the run's spectrum_scores/: the fused model's scores on the probing problems.
 FUSED_PROBE = "fused_on_probe.json"

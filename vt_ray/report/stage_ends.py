@@ -30,7 +30,7 @@ def early_end(end: End, planned: int | None) -> str:
 
 
 def in_short(why: str) -> str:
-    """`target` of `target: held-out accuracy 0.812 reached 0.8`."""
+    """`target` of `target: probe accuracy 0.812 reached 0.8`."""
     return why.partition(":")[0]
 
 
@@ -40,7 +40,7 @@ def steps_of(steps: Any, planned: int | None) -> str:
 
 
 def sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Of summary.json: `math_short ended after 7 of 12 steps (target: held-out accuracy ...).` for each early end."""
+    """Of summary.json: `math_short ended after 7 of 12 steps (target: probe accuracy ...).` for each early end."""
     return [
         f"{stage['name']} ended after {steps_of(stage['steps'], stage['planned_steps'])} ({why})."
         for stage in summary.get("stages") or []

@@ -57,7 +57,7 @@ def rl_section(record: RunRecord) -> Section:
     if retried := sum(bool(sync.get("retried")) for sync in syncs):
         says.append(f"{retried} of {len(syncs)} weight syncs had to be tried a second time.")
     drawn = [curves.rl_curve(record.rl, curve) for curve in curves.RL_CURVES]
-    drawn.insert(1, curves.held_out_curve(record.rl, record.ends))
+    drawn.insert(1, curves.probe_accuracy_curve(record.rl, record.ends))
     return Section("rl", title, says, [f for f in drawn if f is not None], columns=True)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from vt_ray.algorithms.ledger import fates, fates_of_replaced
-from vt_ray.records import GradedGroup, GroupWeight, Prompt
+from vt_ray.records import GradedGroup, GroupAdvantages, Prompt
 from vt_ray.signal_phase.controls import shuffled_rewards
 from vt_ray.signal_phase.stage_run import StageRun, refill_prompts, step_key, step_prompts
 
@@ -27,9 +27,9 @@ class Batch:
     """
 
     groups: list[GradedGroup] = field(default_factory=list)
-    weights: list[GroupWeight] = field(default_factory=list)
+    weights: list[GroupAdvantages] = field(default_factory=list)
     replaced: list[GradedGroup] = field(default_factory=list)
-    replaced_weights: list[GroupWeight] = field(default_factory=list)
+    replaced_weights: list[GroupAdvantages] = field(default_factory=list)
     prompts: list[Prompt] = field(default_factory=list)
     rounds: int = 0
 
@@ -38,7 +38,7 @@ class Batch:
         return [*self.groups, *self.replaced]
 
     @property
-    def drawn_weights(self) -> list[GroupWeight]:
+    def drawn_weights(self) -> list[GroupAdvantages]:
         return [*self.weights, *self.replaced_weights]
 
     @property
@@ -55,7 +55,7 @@ def gather(run: StageRun, step: int, rollout: Rollout) -> Batch:
     while True:
         batch.prompts += prompts
         groups = _as_the_stage_sees_them(run, step, rollout(prompts))
-        weights = run.tracker.weigh(groups, run.first_version + step, run.weighing)
+        weights = run.tracker.compute_advantages(groups, run.first_version + step, run.advantage_config)
         idle = [i for i, weight in enumerate(weights) if not any(weight.advantages)]
         prompts = []
         if batch.rounds < run.stage.refill_rounds and idle:

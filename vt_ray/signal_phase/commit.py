@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vt_ray.checkpoint import CheckpointError, commit, newest, step_entries
+from vt_ray.run.checkpoint import CheckpointError, commit, newest, step_entries
 from vt_ray.signal_phase.stage_run import StageRun
 
 TRACKER = "tracker.parquet"

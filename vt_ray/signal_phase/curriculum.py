@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vt_ray.checkpoint import exists, newest, of_step, read_json, write_folder, write_json
 from vt_ray.config import Config, OptimizerConfig, StageConfig
 from vt_ray.data.problem_sets import ProblemSets, of_stage, stage_problems
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.interfaces import Cluster, Generator, Recorder, Tracker, Verifier
 from vt_ray.records import Problem
+from vt_ray.run.checkpoint import exists, newest, of_step, read_json, write_folder, write_json
+from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.signal_phase import loop, pipelined
 from vt_ray.signal_phase.commit import LEARNER, TRACKER
 from vt_ray.signal_phase.offline_filter import filtered, measure_pool
 from vt_ray.signal_phase.stage_end import StageHistory
 from vt_ray.signal_phase.stage_run import StageRun
-from vt_ray.tracking import MetricsLog
 
 STAGE_DONE = "stage.json"
 POOL = "pool.json"
@@ -108,7 +108,7 @@ def _train(
             seed=config.seed,
             first_version=version,
             problems=pool,
-            held_out=of_stage(stage, c.problems.probe),
+            probe_problems=of_stage(stage, c.problems.probe),
             encoder=c.encoder,
             probe=c.encoder.text_probe(c.problems.train[0], config.signal.sync.probe_tokens),
             generator=c.generator,

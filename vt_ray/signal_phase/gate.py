@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from vt_ray.config import GateConfig
 
 
-def verdict(gate: GateConfig, steps: int, held_out: Sequence[float], truncated: Sequence[float]) -> str | None:
+def verdict(gate: GateConfig, steps: int, probe_accuracy: Sequence[float], truncated: Sequence[float]) -> str | None:
     """Why a stage ends after `steps` steps, or None where it goes on.
 
-    `held_out` are the accuracies of the stage's evaluations so far, `truncated` the share of completions cut off in
+    `probe_accuracy` holds the accuracies of the stage's probes so far, `truncated` the share of completions cut off in
     each step so far, both oldest first.
     """
     if steps < gate.min_steps:
         return None
-    if gate.target and held_out and held_out[-1] >= gate.target:
-        return f"target: held-out accuracy {held_out[-1]:.3f} reached {gate.target:g}"
-    if gate.plateau_evals and _stands_still(held_out, gate.plateau_evals, gate.plateau_delta):
-        return f"plateau: held-out accuracy has not risen by {gate.plateau_delta:g} in {gate.plateau_evals} evaluations"
+    if gate.target and probe_accuracy and probe_accuracy[-1] >= gate.target:
+        return f"target: probe accuracy {probe_accuracy[-1]:.3f} reached {gate.target:g}"
+    if gate.plateau_evals and _stands_still(probe_accuracy, gate.plateau_evals, gate.plateau_delta):
+        return f"plateau: probe accuracy has not risen by {gate.plateau_delta:g} in {gate.plateau_evals} evaluations"
     recent = truncated[-gate.window :]
     if gate.max_truncated_share < 1 and len(recent) == gate.window:
         share = sum(recent) / len(recent)
@@ -28,7 +28,7 @@ def verdict(gate: GateConfig, steps: int, held_out: Sequence[float], truncated: 
 
 
 def due(gate: GateConfig, steps: int) -> bool:
-    """Whether the held-out problems are to be answered after `steps` steps."""
+    """Whether the probing problems are to be answered after `steps` steps."""
     return gate.eval_every > 0 and steps % gate.eval_every == 0
 
 

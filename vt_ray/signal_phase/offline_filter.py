@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.algorithms.filters import split_by_signal
-from vt_ray.checkpoint import write_json
 from vt_ray.config import ConfigError, StageConfig
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.interfaces import Generator, Verifier
 from vt_ray.progress import bar, console
 from vt_ray.records import GradedGroup, Problem, Sampling, Verdict
+from vt_ray.run.checkpoint import write_json
 
 # So many questions are lost at most where a filter is interrupted.
 CHUNK = 256

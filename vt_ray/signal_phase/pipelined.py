@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from vt_ray.progress import bar
-from vt_ray.read_ahead import ReadAhead
 from vt_ray.records import GradedGroup, Prompt
 from vt_ray.report.last_step import StepPanel
 from vt_ray.signal_phase.batch import gather
@@ -26,6 +25,7 @@ from vt_ray.signal_phase.stage_end import StageHistory, close_step
 from vt_ray.signal_phase.stage_run import StageRun, step_prompts
 from vt_ray.signal_phase.step_record import StepWatch
 from vt_ray.signal_phase.sync import sync_weights
+from vt_ray.verify.read_ahead import ReadAhead
 
 # Graded groups that wait for their step: beyond that the verifiers pause.
 MOST_WAITING = 4096

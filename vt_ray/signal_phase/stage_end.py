@@ -9,14 +9,14 @@ from typing import Any
 
 from vt_ray.algorithms.pass_at_k import mean_accuracy
 from vt_ray.report.stage_ends import ALL_STEPS
+from vt_ray.run.skipped_steps import SkippedSteps
 from vt_ray.signal_phase import gate
 from vt_ray.signal_phase.batch import Rollout
 from vt_ray.signal_phase.commit import commit_step
 from vt_ray.signal_phase.stage_run import StageRun
-from vt_ray.skipped_steps import SkippedSteps
 
 # Its prompts are asked for no step of the stage: they are told apart by this one.
-HELD_OUT_STEP = -1
+GATE_STEP = -1
 
 
 @dataclass
@@ -29,7 +29,7 @@ class StageHistory:
 
     steps: int = 0
     ended: str = ""
-    held_out: list[float] = field(default_factory=list)
+    probe_accuracy: list[float] = field(default_factory=list)
     truncated: list[float] = field(default_factory=list)
     unused: dict[int, list[str]] = field(default_factory=dict)
     skipped: SkippedSteps = field(default_factory=SkippedSteps)
@@ -49,21 +49,21 @@ class StageHistory:
         self.steps = line["step"]
         line |= self.skipped.note(line)
         self.truncated.append(line["truncated_share"])
-        if line.get("held_out") is not None:
-            self.held_out.append(line["held_out"])
+        if line.get("probe_accuracy") is not None:
+            self.probe_accuracy.append(line["probe_accuracy"])
 
     def decide(self, run: StageRun) -> None:
-        why = gate.verdict(run.stage.gate, self.steps, self.held_out, self.truncated)
+        why = gate.verdict(run.stage.gate, self.steps, self.probe_accuracy, self.truncated)
         self.ended = why or (ALL_STEPS if self.steps >= run.stage.steps else "")
 
 
 def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollout: Rollout) -> None:
-    """Ask the held-out problems where it is due, write the step's line, decide, and commit.
+    """Answer the probing problems where it is due, write the step's line, decide, and commit.
 
     Raises TrainingDiverged after several steps in a row without an update.
     """
     if gate.due(run.stage.gate, line["step"]):
-        line |= ask_held_out(run, rollout)
+        line |= measure_probe_accuracy(run, rollout)
     history.add(line)
     history.decide(run)
     run.log.write(line)
@@ -72,15 +72,19 @@ def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollo
     history.skipped.refuse_many(f"stage {run.stage.name}: step {line['step']}", line, "signal")
 
 
-def ask_held_out(run: StageRun, rollout: Rollout) -> dict[str, Any]:
-    """`held_out`: mean accuracy of the current weights on the stage's probing problems, sampled as the stage samples;
-    the seeds are the same each time. None where not one of them has a verdict. `gate`: what asking has cost."""
+def measure_probe_accuracy(run: StageRun, rollout: Rollout) -> dict[str, Any]:
+    """Measure the current weights on the stage's probing problems, sampled as the stage samples, with the same seeds
+    each time.
+
+    `probe_accuracy` is the mean accuracy, None where no completion has a verdict. `gate` is the cost in tokens and
+    seconds.
+    """
     began = time.monotonic()
     key = (run.seed, run.signal.seed, run.stage.name, "held out")
-    groups = rollout(run.encoder.prompts(run.held_out, run.stage.gate.samples, key, HELD_OUT_STEP))
+    groups = rollout(run.encoder.prompts(run.probe_problems, run.stage.gate.samples, key, GATE_STEP))
     counts: Sequence[tuple[int, int]] = [(int(sum(g.rewards)), sum(g.valid)) for g in groups]
     tokens = sum(n for group in groups for n in group.completion_tokens)
     return {
-        "held_out": mean_accuracy(counts),
+        "probe_accuracy": mean_accuracy(counts),
         "gate": {"seconds": time.monotonic() - began, "tokens": tokens},
     }

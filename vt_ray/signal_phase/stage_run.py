@@ -1,4 +1,4 @@
-"""What one stage works with, and what all its steps are named by: prompts, seeds, sampling, weighing."""
+"""What one stage works with, and what all its steps are named by: prompts, seeds, sampling, advantage_config."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from vt_ray.config import MgpoConfig, SignalConfig, StageConfig
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.stream import batch_indices, refill_indices, weighted_indices
 from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
-from vt_ray.records import Problem, Prompt, Sampling, Weighing
-from vt_ray.tracking import MetricsLog
+from vt_ray.records import AdvantageConfig, Problem, Prompt, Sampling
+from vt_ray.run.metrics_log import MetricsLog
 
 
 @dataclass(frozen=True)
 class StageRun:
     """What one stage works with. `first_version` is the weight version it starts from, `problems` its pool after the
-    filter, `held_out` what its gate looks at; `busy_seconds` is the cluster's."""
+    filter, `probe_problems` what its gate looks at; `busy_seconds` is the cluster's."""
 
     stage: StageConfig
     signal: SignalConfig
     seed: int
     first_version: int
     problems: Sequence[Problem]
-    held_out: Sequence[Problem]
+    probe_problems: Sequence[Problem]
     encoder: PromptEncoder
     probe: Sequence[int]
     generator: Generator
@@ -43,16 +43,16 @@ class StageRun:
         return Sampling(self.stage.temperature, self.stage.top_p, 0, self.stage.max_new_tokens)
 
     @property
-    def weighing(self) -> Weighing:
-        return weighing(self.stage, self.signal.mgpo)
+    def advantage_config(self) -> AdvantageConfig:
+        return advantage_config(self.stage, self.signal.mgpo)
 
     def rollout_file(self, step: int) -> Path:
         return self.rollouts / f"step_{step + 1:06d}.parquet"
 
 
-def weighing(stage: StageConfig, mgpo: MgpoConfig) -> Weighing:
+def advantage_config(stage: StageConfig, mgpo: MgpoConfig) -> AdvantageConfig:
     """How the stage weighs its groups: its own lambda, where it has one."""
-    return Weighing(mgpo.lam if stage.lam is None else stage.lam, mgpo.advantage_norm, stage.length_reward)
+    return AdvantageConfig(mgpo.lam if stage.lam is None else stage.lam, mgpo.advantage_norm, stage.length_reward)
 
 
 def step_key(run: StageRun, step: int) -> tuple[Any, ...]:
@@ -67,7 +67,7 @@ def step_prompts(run: StageRun, step: int) -> list[Prompt]:
     count = min(run.stage.prompts_per_step, len(run.problems))
     if run.stage.sampling == "tracker":
         ids = [problem.question_id for problem in run.problems]
-        expected = run.tracker.expected_weights(ids, run.first_version + step, run.weighing.lam)
+        expected = run.tracker.expected_weights(ids, run.first_version + step, run.advantage_config.lam)
         chosen = weighted_indices(expected, count, ("tracker", *key))
     else:
         chosen = batch_indices(len(run.problems), count, step, stage_key)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vt_ray.records import GradedGroup, GroupWeight
+from vt_ray.records import GradedGroup, GroupAdvantages
+from vt_ray.run.skipped_steps import was_skipped
 from vt_ray.signal_phase.batch import Batch
 from vt_ray.signal_phase.stage_run import StageRun
 from vt_ray.signal_phase.sync import SyncReport
 from vt_ray.signal_phase.verify_record import verify_record
-from vt_ray.skipped_steps import was_skipped
 
 
 class StepWatch:
@@ -89,7 +89,9 @@ def _prompts_of(batch: Batch) -> list[Any]:
     return [by_id[group.question_id] for group in batch.drawn]
 
 
-def _rollout_figures(groups: Sequence[GradedGroup], weights: Sequence[GroupWeight], group_size: int) -> dict[str, Any]:
+def _rollout_figures(
+    groups: Sequence[GradedGroup], weights: Sequence[GroupAdvantages], group_size: int
+) -> dict[str, Any]:
     """Of every completion drawn, also of completions that the update did not take."""
     lengths = [n for g in groups for n in g.completion_tokens]
     p10, p90 = np.percentile(lengths, (10, 90)).tolist()

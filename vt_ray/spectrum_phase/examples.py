@@ -18,11 +18,11 @@ from typing import Any, overload
 import numpy as np
 
 from vt_ray.algorithms.packing import TrainSequence
-from vt_ray.checkpoint import write_folder, write_json
 from vt_ray.config import ConfigError, SftConfig
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.progress import bar, console
 from vt_ray.records import Problem
+from vt_ray.run.checkpoint import write_folder, write_json
 
 # tokens.int32: prompt, completion, prompt, completion, ... ends.npy: int64 [examples, 2], the index in tokens.int32
 # behind each prompt and behind its completion.

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vt_ray.checkpoint import write_json
 from vt_ray.config import ConfigError
+from vt_ray.run.checkpoint import write_json
 from vt_ray.spectrum_phase.model_folder import ModelFolder, ModelFolderError
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vt_ray.checkpoint import write_json
 from vt_ray.config import ProbeConfig
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
 from vt_ray.interfaces import Cluster, Generator, Verifier
 from vt_ray.progress import bar
 from vt_ray.records import Problem, Sampling
+from vt_ray.run.checkpoint import write_json
 
 
 def run_probe(

@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from vt_ray.algorithms.packing import TrainSequence
-from vt_ray.checkpoint import CheckpointError, commit, exists, newest, step_folders, were_set_aside, write_folder
 from vt_ray.config import SftConfig
 from vt_ray.data.stream import batch_indices
 from vt_ray.interfaces import Cluster, Learner
 from vt_ray.progress import bar
-from vt_ray.skipped_steps import SkippedSteps
-from vt_ray.tracking import MetricsLog
+from vt_ray.run.checkpoint import CheckpointError, commit, exists, newest, step_folders, were_set_aside, write_folder
+from vt_ray.run.metrics_log import MetricsLog
+from vt_ray.run.skipped_steps import SkippedSteps
 
 # The states to resume from: where the newest is damaged, the one before it is taken.
 KEPT_STATES = 2

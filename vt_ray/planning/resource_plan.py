@@ -10,8 +10,8 @@ from typing import Any
 
 from vt_ray.config import Config, ConfigError, StageConfig
 from vt_ray.data.problem_sets import ProblemSets, of_stage
-from vt_ray.placement import Bundle, place
-from vt_ray.run_identity import config_hash
+from vt_ray.planning.placement import Bundle, place
+from vt_ray.run.identity import config_hash
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Of one GPU: the CUDA contexts of two processes, DeepSpeed's reduction buckets, vLLM's CUDA graphs.

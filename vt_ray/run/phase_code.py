@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vt_ray.config import digest
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 ROOT = PACKAGE.name
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -33,41 +33,31 @@ ENTRIES = {
 # Settings (config, verify.limits) are compared by their values.
 MACHINERY = (
     "actors",
-    "audit",
-    "checkpoint",
     "config",
     "engines.attention_check",
     "engines.held_weights",
     "engines.transfer",
     "engines.transfer_gpu",
     "engines.weights",
-    "follower",
     "interfaces",
     "main",
-    "phase_code",
     "pipeline",
-    "placement",
-    "plan",
+    "planning",
     "progress",
-    "read_ahead",
-    "recoveries",
     "report",
-    "run_folder",
-    "run_identity",
-    "sinks",
-    "skipped_steps",
+    "run",
     "tools",
     "tracking",
-    "validate",
     "verify.grading",
     "verify.limits",
+    "verify.read_ahead",
     "verify.readable_golds",
     "verify.rows",
     "verify.tally",
     "verify.verdict_file",
 )
 # Modules that only show a run; all other modules count as the code that made it.
-SHOWN = ("follower", "plan", "progress", "report", "sinks", "tools")
+SHOWN = ("planning.resource_plan", "progress", "report", "tools", "tracking")
 
 
 def phase_code(phase: str) -> dict[str, str]:

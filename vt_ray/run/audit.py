@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.algorithms.ledger import CONSUMED, DROPPED, completion_digest
-from vt_ray.checkpoint import MANIFEST, CheckpointError, committed
 from vt_ray.config import Config, to_config
 from vt_ray.data.prompts import sample_seed
 from vt_ray.data.stream import batch_indices, refill_indices
 from vt_ray.progress import bar
-from vt_ray.run_identity import differing, identity
+from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed
+from vt_ray.run.identity import differing, identity
+from vt_ray.run.metrics_log import read_lines
 from vt_ray.signal_phase.curriculum import POOL, STAGE_DONE
-from vt_ray.tracking import read_lines
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = [

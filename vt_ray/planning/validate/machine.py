@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigError
-from vt_ray.placement import asked, gpus_asked, place
-from vt_ray.sinks import MODULES
-from vt_ray.validate.rules import Problems, at_least, one_of
+from vt_ray.planning.placement import asked, gpus_asked, place
+from vt_ray.planning.validate.rules import Problems, at_least, one_of
+from vt_ray.tracking.sinks import MODULES
 from vt_ray.verify.limits import BACKENDS, HIGHEST_LIMITS, limit_fault
 
 # Bytes of a Unix socket's path on Linux, and the longest name that Ray 2.60 gives a socket below its folder.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from vt_ray.placement import ClusterError
+from vt_ray.planning.placement import ClusterError
 from vt_ray.records import GradedGroup, Kind, Verdict
 
 # interfaces brings torch along: a worker that only verifies starts sooner without, and in less than half the memory.

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray import __version__
-from vt_ray.checkpoint import exists, read_json, set_aside, write_folder, write_json
 from vt_ray.config import Config, ConfigError, FileSource, ModelConfig, digest
-from vt_ray.phase_code import code_digest, phase_code
 from vt_ray.progress import console
 from vt_ray.records import Problem
-from vt_ray.run_identity import config_hash, differing, identity, is_identity, settings
+from vt_ray.run.checkpoint import exists, read_json, set_aside, write_folder, write_json
+from vt_ray.run.identity import config_hash, differing, identity, is_identity, settings
+from vt_ray.run.phase_code import code_digest, phase_code
 
 DONE = "DONE.json"
 INPUTS = "inputs.json"

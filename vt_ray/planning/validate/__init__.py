@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vt_ray.config import Config, ConfigError
-from vt_ray.validate.curriculum import curriculum
-from vt_ray.validate.machine import cluster, learner, model, placement, tracking, transport, verify
-from vt_ray.validate.method import data, evaluation, run, signal, spectrum, tracker
+from vt_ray.planning.validate.curriculum import curriculum
+from vt_ray.planning.validate.machine import cluster, learner, model, placement, tracking, transport, verify
+from vt_ray.planning.validate.method import data, evaluation, run, signal, spectrum, tracker
 
 CHECKS = (
     *(run, model, data, cluster, placement, learner, spectrum, signal, transport, tracker, curriculum),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from vt_ray.config import OPTIMIZER_STATES, SAMPLINGS, TRUNCATED, Config, GateConfig, StageConfig
-from vt_ray.validate.rules import Problems, at_least, one_of, sampling
+from vt_ray.planning.validate.rules import Problems, at_least, one_of, sampling
 
 
 def curriculum(c: Config) -> Problems:
@@ -74,4 +74,4 @@ def _gate(at: str, gate: GateConfig, c: Config) -> Problems:
         if not 0 <= getattr(gate, name) <= 1:
             yield f"{at}.{name}={getattr(gate, name)} must lie in [0, 1]"
     if (gate.target or gate.plateau_evals) and not gate.eval_every:
-        yield f"{at} looks at held-out accuracy but {at}.eval_every=0 never measures it: set it to 5, say"
+        yield f"{at} looks at probe accuracy but {at}.eval_every=0 never measures it: set it to 5, say"

@@ -16,7 +16,7 @@ from typing import Protocol
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import MgpoConfig
 from vt_ray.interfaces import Acknowledgement, Generator, Handle, Learner, PromptFeed, Weights
-from vt_ray.records import GradedGroup, GroupWeight, Prompt, Sampling
+from vt_ray.records import GradedGroup, GroupAdvantages, Prompt, Sampling
 
 
 class Side(Protocol):
@@ -106,7 +106,7 @@ class TurnTakingLearner:
     def mgpo_step(
         self,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupWeight],
+        weights: Sequence[GroupAdvantages],
         mgpo: MgpoConfig,
         temperature: float,
         max_new_tokens: int,

@@ -24,14 +24,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, cast
 
-from vt_ray.checkpoint import MANIFEST, CheckpointError, committed, write_json
 from vt_ray.config import TrackingConfig
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
 from vt_ray.report.milestones import BEFORE_RL, planned, rl_stages
-from vt_ray.run_folder import DONE, locked, working_folder
-from vt_ray.sinks import About, Record, Sink, flat, open_sink, target
-from vt_ray.tracking import Tail
+from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed, write_json
+from vt_ray.run.metrics_log import Tail
+from vt_ray.run.run_folder import DONE, locked, working_folder
+from vt_ray.tracking.sinks import About, Record, Sink, flat, open_sink, target
 
 POLL_S = 2.0
 CLOSING_S = 40.0
@@ -53,7 +53,7 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
     (root / "logs").mkdir(exist_ok=True)
     with (root / "logs" / "tracking.log").open("a") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "vt_ray.follower", str(root), json.dumps(asdict(tracking))],
+            [sys.executable, "-m", "vt_ray.tracking.follower", str(root), json.dumps(asdict(tracking))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,

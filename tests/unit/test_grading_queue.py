@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vt_ray.actors.schedule import CHUNK_S, MAX_TRIES, Answer, Chunk, Costs, Outline, Schedule
-from vt_ray.placement import ClusterError
+from vt_ray.actors.grading_queue import CHUNK_S, MAX_TRIES, Answer, Chunk, Costs, Outline, Schedule
+from vt_ray.planning.placement import ClusterError
 from vt_ray.records import Verdict
 
 RIGHT, WRONG = Verdict("correct"), Verdict("wrong", "wrong_answer")

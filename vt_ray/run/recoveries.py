@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from vt_ray.placement import ClusterError
+from vt_ray.planning.placement import ClusterError
 from vt_ray.progress import console
-from vt_ray.run_folder import newest_commit
-from vt_ray.tracking import MetricsLog
+from vt_ray.run.metrics_log import MetricsLog
+from vt_ray.run.run_folder import newest_commit
 
 RECOVERIES = "recoveries.jsonl"
 # Losses one after the other with no step committed between them: something is wrong that goes on being wrong.

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from test_loop import PROBLEMS, World, outcome, train
 
-from vt_ray.actors.turns import Turns, TurnTakingGenerator, TurnTakingLearner
+from vt_ray.actors.gpu_sharing import Turns, TurnTakingGenerator, TurnTakingLearner
 from vt_ray.records import Prompt, Sampling
 
 

@@ -17,8 +17,8 @@ from vt_ray.config import (
     ConfigError,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
+from vt_ray.planning.validate.rules import Problems, at_least, one_of, optimizer, pass_at_k, sampling
 from vt_ray.spectrum_phase.fusion import fusion_weights
-from vt_ray.validate.rules import Problems, at_least, one_of, optimizer, pass_at_k, sampling
 
 # From here on a clip of the sequence's ratio does nothing: 0.3 nats of noise a token moved none of the ratios so far.
 LARGEST_SEQUENCE_CLIP = 0.01

@@ -21,9 +21,9 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
 
 from vt_ray.actors.export import NcclTransfer, WeightsGone
-from vt_ray.actors.loss import is_loss
+from vt_ray.actors.failures import is_loss
 from vt_ray.engines.weights import SyncError
-from vt_ray.placement import ClusterError
+from vt_ray.planning.placement import ClusterError
 
 CHECK_EVERY_S = 5.0
 # Lost in one seat, at work or over their start, since there were new weights: there is no use in going on.

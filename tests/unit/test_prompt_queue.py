@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vt_ray.actors.dealing import Dealing
+from vt_ray.actors.prompt_queue import Dealing
 from vt_ray.records import Problem, Prompt
 
 PROBLEM = Problem("q", "algebra", "math", "?")

@@ -15,7 +15,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from vt_ray.actors.reservation import Reservation
-from vt_ray.placement import ClusterError
+from vt_ray.planning.placement import ClusterError
 
 ANSWER_S = 2.0
 VERDICT_S = 60.0
