@@ -281,14 +281,14 @@ def test_curves_show_what_the_lines_have(run):
     run.spectrum()
     run.rl("short", 1)
     old = text(LiveRun(run.root).view())
-    assert "truncated" in old and not any(name in old for name in ("staleness", "probe", "gen tok/s", "sync, s"))
+    assert "truncated" in old and not any(name in old for name in ("staleness", "probe acc", "gen tok/s", "sync, s"))
     run.rl("short", 2, staleness_mean=0.0, staleness_max=0)
     assert "staleness" not in text(LiveRun(run.root).view())
     run.rl("short", 3, probe_accuracy=0.5, staleness_mean=0.75, staleness_max=1, sync={"seconds": 0.31})
     run.rl("short", 4, probe_accuracy=None, generated_tokens_per_second=5210.4, sync={"seconds": 0.29})
     new = " ".join(text(LiveRun(run.root).view()).split())
-    # Two steps have a sync's seconds, the first of them the longer; one of four has been held out.
-    for shown in ("probe ▁ 50.0%", "gen tok/s ▁ 5,210", "sync, s █▁ 0.29", "staleness ▁█ –"):
+    # Two steps have a sync's seconds, the first of them the longer; one of four has a probe accuracy.
+    for shown in ("probe acc ▁ 50.0%", "gen tok/s ▁ 5,210", "sync, s █▁ 0.29", "staleness ▁█ –"):
         assert shown in new
 
 

@@ -53,7 +53,7 @@ def figures(line: Line) -> list[tuple[str, str]]:
         ("sync", f"{sync['seconds']:.2f} s" if words.known(sync.get("seconds")) else None),
         ("stale", _staleness(line)),
         ("drawn anew", f"{line['replaced_groups']:,}" if line.get("replaced_groups") else None),
-        ("probe", _form(line, "probe_accuracy", ".1%")),
+        ("probe acc", _form(line, "probe_accuracy", ".1%")),
     ]
     return [(name, value) for name, value in found if value]
 

@@ -48,7 +48,7 @@ class Curve:
 SFT_CURVES = (Curve("loss", "SFT loss"),)
 RL_CURVES = (
     Curve("reward_mean", "reward"),
-    Curve("probe_accuracy", "probe", ".1%", sparse=True),
+    Curve("probe_accuracy", "probe acc", ".1%", sparse=True),
     Curve("no_signal_share", "no signal", ".1%"),
     Curve("truncated_share", "truncated", ".1%"),
     Curve("entropy", "entropy"),
