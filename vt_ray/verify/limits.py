@@ -1,4 +1,4 @@
-"""What one completion may cost the verifier."""
+"""Limits of the verifier, and the sandbox for programs: the section `verify` of the settings."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ BACKENDS = ("namespaces", "namespaces_without_proc", "landlock")
 
 @dataclass
 class SandboxConfig:
-    """How programs are confined.
+    """The sandbox that runs the programs of code answers. docker/README.md lists what each backend confines."""
 
-    `backend` "auto" takes the first of `BACKENDS` whose walls hold on this machine, and refuses code where none
-    does; a name asks for that one; "remote" sends programs to the SandboxFusion server at `remote_url`.
-    `unsafe` runs programs with limits but no walls where no backend holds: for programs you would run yourself.
-    `python` is the interpreter that runs programs ("" finds an interpreter that the sandbox's user can read).
-    A broker is replaced after `recycle_after` tests.
-    """
-
+    # "namespaces", "namespaces_without_proc" or "landlock". "auto" takes the first of these that confines a trial
+    # program on this machine, and refuses code if none does. "remote" sends programs to `remote_url`.
     backend: str = "auto"
+    # Python interpreter, 3.9 or newer, that runs the programs. Empty: one that the sandbox's user can read.
     python: str = ""
+    # true runs programs with limits but without confinement if no backend works: only for programs that you trust.
     unsafe: bool = False
+    # URL of a SandboxFusion server, for backend=remote.
     remote_url: str = ""
+    # Tests after which the process that starts the programs is replaced, at least 1.
     recycle_after: int = 5_000
 
 
-# The operating system refuses longer waits and larger sizes somewhere above these, and then no program can be run.
+# Larger values are refused by the operating system, so no program could run.
 _DAY_S = 86_400
 HIGHEST_LIMITS = {
     "test_timeout_s": _DAY_S,
@@ -37,7 +36,7 @@ HIGHEST_LIMITS = {
 
 
 def limit_fault(name: str, value: float) -> str | None:
-    """The fault of a limit's value, in words; None where the value is above 0 and at most its highest value."""
+    """The error message for a limit that is not above 0 or exceeds its highest value, else None."""
     highest = HIGHEST_LIMITS[name]
     if 0 < value <= highest:
         return None
@@ -46,22 +45,24 @@ def limit_fault(name: str, value: float) -> str | None:
 
 @dataclass
 class Limits:
-    """Time in wall-clock seconds, sizes in MiB and KiB.
+    """Limits of the verifier. A completion that exceeds one is wrong."""
 
-    `completion_timeout_s` bounds all tests of one program together, so that a program just under the limit of
-    each test cannot hold a worker for minutes. `output_kb` bounds the standard output of a test and, for a
-    `call` test, the JSON text of the result; where much is expected, twice that.
-    """
-
+    # Wall-clock seconds of one code test, above 0.
     test_timeout_s: float = 2.0
+    # Wall-clock seconds of all tests of one program together, above 0. Bounds a program that stays just below the limit
+    # of each test.
     completion_timeout_s: float = 10.0
+    # MiB of memory of one code test.
     memory_mb: int = 512
+    # KiB of standard output of a test, or of the JSON result of a `call` test. A larger expected output allows at least
+    # twice its own size.
     output_kb: int = 64
+    # Wall-clock seconds to compare one math answer by computer algebra, above 0.
     math_timeout_s: float = 5.0
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     def __post_init__(self) -> None:
-        """Raises ValueError where a limit is out of range."""
+        """Raises ValueError if a limit is out of range."""
         for name in HIGHEST_LIMITS:
             if fault := limit_fault(name, getattr(self, name)):
                 raise ValueError(f"verifier limit {fault}")
