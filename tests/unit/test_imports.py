@@ -59,3 +59,7 @@ def test_checking_a_configuration_loads_nothing_heavy(names):
 
 def test_a_verifiers_worker_starts_without_torch():
     import_in_a_fresh_process(["vt_ray.actors.verifiers"], ("torch", "transformers", "vllm", "deepspeed", "sympy"))
+
+
+def test_the_trackers_actor_starts_without_torch():
+    import_in_a_fresh_process(["vt_ray.actors.tracker"], ("torch", "transformers", "vllm", "deepspeed"))

@@ -9,7 +9,13 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vt_ray.algorithms.mgpo import entropy_deviation, group_accuracy, group_advantages, weight
+from vt_ray.algorithms.mgpo import (
+    entropy_deviation,
+    group_accuracy,
+    group_advantages,
+    normalised_advantages,
+    weight,
+)
 
 binary = st.sampled_from([0.0, 1.0])
 lams = st.floats(0, 8)
@@ -46,7 +52,7 @@ def test_check_values_of_a_group_of_eight(correct, deviation, w1, w4):
 def test_advantages_are_the_weight_times_the_normalised_ones(correct, lam):
     rewards = [1.0] * correct + [0.0] * (8 - correct)
     expected = weight(correct / 8, lam) * np.array(grpo(rewards))
-    assert group_advantages(rewards, lam).numpy() == pytest.approx(expected, rel=1e-12)
+    assert group_advantages(rewards, lam) == pytest.approx(expected, rel=1e-12)
 
 
 def test_one_correct_of_four_by_hand():
@@ -144,7 +150,7 @@ def test_a_batch_takes_a_mask_for_each_row():
 def test_laws_of_the_advantages(rewards, lam):
     advantages = group_advantages(rewards, lam)
     assert advantages.sum().item() == pytest.approx(0, abs=1e-9)
-    assert bool((advantages.abs() <= group_advantages(rewards, 0.0).abs() * (1 + 1e-12)).all())
+    assert (abs(advantages) <= abs(group_advantages(rewards, 0.0)) * (1 + 1e-12)).all()
     assume(len(set(rewards)) == 2)
     assert all((a > 0) == (r == 1) for a, r in zip(advantages.tolist(), rewards, strict=True))
 
@@ -189,11 +195,33 @@ def test_a_mask_of_another_shape_is_refused():
         group_advantages(torch.tensor(1.0), 1.0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_tensor_comes_back_in_its_own_type(dtype):
-    rewards = torch.tensor([[1, 0, 0, 1], [1, 0, 0, 0]], dtype=dtype)
-    assert group_advantages(rewards, 1.0).dtype == dtype
-    assert weight(torch.tensor([0.5], dtype=dtype), 1.0).dtype == dtype
-    exact = group_advantages(rewards.tolist(), 1.0)
-    assert exact.dtype == torch.float64
-    assert torch.equal(group_advantages(rewards, 1.0), exact.to(dtype))
+@pytest.mark.parametrize("made", [list, np.array, torch.tensor])
+def test_lists_arrays_and_tensors_give_the_same_float64_arrays(made):
+    rewards, valid = [[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0]], [[True] * 4, [True, True, True, False]]
+    advantages, accuracy = group_advantages(made(rewards), 1.0, made(valid)), group_accuracy(made(rewards), made(valid))
+    assert advantages.dtype == accuracy.dtype == np.float64
+    assert np.array_equal(advantages, group_advantages(rewards, 1.0, valid))
+    assert np.array_equal(accuracy, [1 / 2, 1 / 3])
+    assert weight(made([0.5, 1.0]), 1.0).tolist() == [1.0, 0.5]
+    assert entropy_deviation(made([0.5, 0.25])).dtype == np.float64
+
+
+@pytest.mark.parametrize("accuracy", [0.25, np.float64(0.25), np.float32(0.25), torch.tensor(0.25)])
+def test_one_number_gives_a_float(accuracy):
+    assert type(weight(accuracy, 1.0)) is float and type(entropy_deviation(accuracy)) is float
+    assert isinstance(group_accuracy([1.0, 0.0]), float)
+
+
+def test_an_estimators_weight_and_shaped_rewards_take_the_place_of_the_groups_own():
+    rewards, shaped = [1.0, 1.0, 0.0, 0.0], [1.2, 0.8, 0.0, 0.0]
+    got = group_advantages(rewards, 1.0, group_weight=0.25, shaped_rewards=shaped)
+    assert got.tolist() == (0.25 * normalised_advantages(shaped)).tolist()
+    # p_c is that of the binary rewards: 1/2, whose weight is 1.
+    assert group_advantages(rewards, 4.0, shaped_rewards=shaped).tolist() == normalised_advantages(shaped).tolist()
+    rows = group_advantages([rewards, rewards], 1.0, group_weight=[0.25, 0.5], shaped_rewards=[shaped, rewards])
+    assert rows.tolist() == [got.tolist(), (0.5 * normalised_advantages(rewards)).tolist()]
+
+
+def test_the_weight_of_one_group_and_of_a_batch_agree():
+    shares = [k / 24 for k in range(25)]
+    assert weight(shares, 2.0) == pytest.approx([weight(p, 2.0) for p in shares], rel=1e-15)

@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from vt_ray.algorithms.length_reward import long2short
-from vt_ray.algorithms.mgpo import group_accuracy, normalised_advantages, weight
+from vt_ray.algorithms.mgpo import group_accuracy, group_advantages, weight
 from vt_ray.config import TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages
 
@@ -93,14 +93,14 @@ class AccuracyTracker:
         self.note([group], version)
         if not any(group.valid):
             return GroupAdvantages(None, 0.0, (0.0,) * len(group.valid))
-        accuracy = estimate = group_accuracy(group.rewards, group.valid).item()
+        accuracy = estimate = float(group_accuracy(group.rewards, group.valid))
         if self.config.estimator == "history":
             right, wrong = self._posterior(group.question_id, version)
             estimate, w = right / (right + wrong), expected_weight(right, wrong, config.lam)
         else:
             w = float(weight(accuracy, config.lam))
         shaped = long2short(group.rewards, group.completion_tokens, group.valid, config.length_reward)
-        advantages = w * normalised_advantages(shaped, group.valid, config.advantage_norm)
+        advantages = group_advantages(group.rewards, config.lam, group.valid, config.advantage_norm, w, shaped)
         return GroupAdvantages(accuracy, w, tuple(advantages.tolist()), estimate)
 
     def _posterior(self, question_id: str, version: int) -> tuple[float, float]:
@@ -138,9 +138,9 @@ def expected_weight(right: float, wrong: float, lam: float) -> float:
     By the trapezoidal rule over x = logit p, where the density p^right (1-p)^wrong has no poles and falls off
     exponentially. x = mode + sd * sinh t makes the nodes dense over the peak, however narrow, and reaches far tails.
     """
-    t = torch.linspace(-REACH, REACH, NODES, dtype=torch.float64)
-    x = math.log(right / wrong) + math.sqrt((right + wrong) / (right * wrong)) * t.sinh()
-    log_density = right * torch.nn.functional.logsigmoid(x) + wrong * torch.nn.functional.logsigmoid(-x)
-    mass = (log_density - log_density.max()).exp() * t.cosh()
-    w = torch.as_tensor(weight(x.sigmoid(), lam))
-    return float((mass * w).sum() / mass.sum())
+    t = np.linspace(-REACH, REACH, NODES)
+    x = math.log(right / wrong) + math.sqrt((right + wrong) / (right * wrong)) * np.sinh(t)
+    log_p, log_q = -np.logaddexp(0, -x), -np.logaddexp(0, x)
+    log_density = right * log_p + wrong * log_q
+    mass = np.exp(log_density - log_density.max()) * np.cosh(t)
+    return float((mass * weight(np.exp(log_p), lam)).sum() / mass.sum())

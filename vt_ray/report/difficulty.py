@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import exp, log
 from typing import TYPE_CHECKING
 
+from vt_ray.algorithms.mgpo import weight
 from vt_ray.report.charts import HEAT, ORANGE, colour_bar, styled
 from vt_ray.report.curves import Lines, by_stage, stage_marks
 
@@ -37,12 +37,6 @@ def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
     figure.update_xaxes(title="RL step", showgrid=False, range=[0.5, len(lines) + 0.5])
     stage_marks(figure, lines, labelled=False)
     return figure if lam is None else _weight_over(figure, lam)
-
-
-def weight(p: float, lam: float) -> float:
-    """w_ME = exp(-lam * D_ME(p || 0.5)) of p in [0, 1] (section 3.4), without loading the trainer's torch."""
-    deviation = sum(q * log(2 * q) for q in (p, 1 - p) if q > 0)
-    return exp(-lam * deviation)
 
 
 def _weight_over(figure: go.Figure, lam: float) -> go.Figure:
