@@ -163,22 +163,26 @@ def test_it_says_how_long_it_has_been_at_one_piece_of_work(engine, loop):
     engine.go.clear()
     inbox = Inbox()
     loop.submit(inbox, [("a", 1)])
-    time.sleep(0.2)
-    stuck = loop.stuck_seconds()
+    began = time.monotonic()
+    while (stuck := loop.stuck_seconds()) < 0.1:
+        assert time.monotonic() - began < 30
+        time.sleep(0.01)
+    assert stuck <= time.monotonic() - began
     engine.go.set()
     inbox.get()
     loop.between_steps(lambda: None)
-    time.sleep(0.05)
-    assert 0.1 < stuck < 5 and loop.stuck_seconds() == 0
+    while loop.stuck_seconds() > 0:
+        assert time.monotonic() - began < 60
+        time.sleep(0.01)
 
 
 def test_seconds_are_counted_only_while_it_works(engine, loop):
-    time.sleep(0.1)
-    idle = loop.busy_seconds
+    time.sleep(0.5)
+    idle, began = loop.busy_seconds, time.monotonic()
     loop.between_steps(lambda: time.sleep(0.1))
-    inbox = Inbox()
+    inbox, submitted = Inbox(), time.monotonic()
     loop.submit(inbox, [("a", 1)])
-    assert 0 <= inbox.get().seconds < 0.1
+    assert 0 <= inbox.get().seconds <= time.monotonic() - submitted
     loop.between_steps(lambda: None)
-    assert 0.1 <= loop.busy_seconds - idle < 0.2
-    assert idle < 0.05
+    assert 0.1 <= loop.busy_seconds - idle <= time.monotonic() - began
+    assert idle < 0.25

@@ -25,7 +25,7 @@ def first_of(ahead):
 
 
 def until(condition):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -50,11 +50,10 @@ def test_no_more_is_read_than_the_bound_while_nobody_takes():
 def test_whoever_takes_does_not_wait_for_a_slow_iterator():
     go = threading.Event()
     with ReadAhead((go.wait() for _ in range(1)), 5) as ahead:
-        begin = time.monotonic()
+        # These calls return although the iterator is blocked until `go` is set.
         assert ahead.take() == ()
         ahead.wait(0.05)
         assert ahead.take() == ()
-        assert time.monotonic() - begin < 1
         go.set()
         assert all_of(ahead) == [True]
 
@@ -93,4 +92,4 @@ def test_a_wait_ends_as_soon_as_there_is_something():
         assert first_of(ahead) == (None,)
         assert all_of(ahead) == [None]
         ahead.wait(60)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30

@@ -330,7 +330,8 @@ def test_a_program_that_stops_the_clock_of_its_own_signals_is_ended(verifier):
     )
     begin = time.monotonic()
     assert grade(verifier, SUM, program).reason == "timeout"
-    assert time.monotonic() - begin < 3
+    # The limits are 1 s for each of two tests and 6 s in all.
+    assert time.monotonic() - begin < 6
 
 
 # --- what is left behind ---

@@ -137,7 +137,8 @@ def test_all_tests_share_one_deadline():
         begin = time.monotonic()
         verdict = grade(verifier, slow, "import time\ntime.sleep(0.3)\n" + GOOD_SUM)
         assert (verdict.status, verdict.reason) == ("wrong", "timeout")
-        assert time.monotonic() - begin < 2
+        # Without the shared deadline the 50 tests sleep for 15 s.
+        assert time.monotonic() - begin < 10
 
 
 # --- functions ---
@@ -360,9 +361,9 @@ def test_extract_program_never_raises(text):
     ],
 )
 def test_extract_program_takes_no_quadratic_time(text):
-    begin = time.monotonic()
+    begin = time.thread_time()
     extract_program(text)
-    assert time.monotonic() - begin < 1
+    assert time.thread_time() - begin < 2
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_a_server_that_hangs_is_left_in_time(monkeypatch, said):
         done.set()
         http_server.shutdown()
         http_server.server_close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 def test_a_server_that_was_busy_or_away_for_a_moment_is_asked_again():
