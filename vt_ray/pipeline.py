@@ -20,14 +20,14 @@ from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.interfaces import Cluster, Generator, Verifier
 from vt_ray.progress import bar, console
-from vt_ray.report.collect import write_summary
-from vt_ray.report.html import write_report
-from vt_ray.report.milestones import SFT_CONTINUED
-from vt_ray.report.run_record import FUSED_PROBE
-from vt_ray.report.summary import print_table
-from vt_ray.report.verification import sentence
+from vt_ray.report.run_page.report import write_report
+from vt_ray.report.run_page.verification import sentence
+from vt_ray.report.run_summary import write_summary
+from vt_ray.report.tables import print_table
 from vt_ray.run.identity import identity
 from vt_ray.run.metrics_log import read_lines
+from vt_ray.run.milestone_names import SFT_CONTINUED
+from vt_ray.run.paths import FUSED_PROBE
 from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder, model_files, problem_files, problems_digest
 from vt_ray.signal_phase.curriculum import run_curriculum

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vt_ray.run.paths import RunPaths
 from vt_ray.verify.limits import Limits, SandboxConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -22,7 +23,7 @@ def report(
     ] = None,
 ) -> None:
     """Make each run's report.html again; of one run print its table, of several make a comparison too."""
-    from vt_ray.report.html import write_report
+    from vt_ray.report.run_page.report import write_report
 
     folders = _run_folders(runs)
     if output and (len(folders) == 1 or output.suffix != ".html"):
@@ -41,7 +42,7 @@ def _run_folders(paths: list[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise typer.BadParameter(f"{path} is not there: give a run's folder such as runs/demo")
-        if not (path / "run.json").is_file():
+        if not RunPaths(path).run_json.is_file():
             typer.echo(f"passed over: {path} is no run folder (run.json is not there)", err=True)
         elif path.resolve() not in folders:
             folders.append(path.resolve())
@@ -51,15 +52,15 @@ def _run_folders(paths: list[Path]) -> list[Path]:
 
 
 def _print_summary(run: Path) -> None:
-    from vt_ray.report.summary import print_table
+    from vt_ray.report.tables import print_table
 
-    summary = run / "summary.json"
+    summary = RunPaths(run).summary
     if summary.is_file():
         print_table(json.loads(summary.read_text()))
 
 
 def _compare(runs: list[Path], path: Path) -> None:
-    from vt_ray.report.comparison_page import print_comparison, write_comparison
+    from vt_ray.report.comparison.report import print_comparison, write_comparison
 
     try:
         comparison = write_comparison(runs, path)
@@ -140,7 +141,7 @@ def watch(
     """Follow a run until it has finished: bars, curves, milestones, time left. Ctrl-C leaves the run alone."""
     from rich.console import Console
 
-    from vt_ray.report.watch import watch as follow
+    from vt_ray.report.watch.screen import watch as follow
 
     try:
         follow(run, once, Console(highlight=False))

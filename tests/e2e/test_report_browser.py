@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from synthetic_run import HOSTILE, synthetic_run
 
-from vt_ray.report.html import write_report
+from vt_ray.report.run_page.report import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)

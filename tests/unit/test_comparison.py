@@ -8,11 +8,11 @@ import yaml
 from comparable_runs import write_json, write_lines, write_rewards, write_run, write_sweep
 from typer.testing import CliRunner
 
-from vt_ray.report import comparison_tables as tables
-from vt_ray.report import comparison_words as say
-from vt_ray.report.compared_runs import ComparisonError, flattened, read_runs
-from vt_ray.report.comparison import compare
-from vt_ray.report.comparison_page import write_comparison
+from vt_ray.report.comparison import sentences as say
+from vt_ray.report.comparison import tables as tables
+from vt_ray.report.comparison.compare import compare
+from vt_ray.report.comparison.report import write_comparison
+from vt_ray.report.comparison.runs import ComparisonError, flattened, read_runs
 from vt_ray.tools import app
 
 LOW = {"algebra/0": 2, "algebra/1": 4, "code/0": 1, "code/1": 5}

@@ -1,8 +1,8 @@
 import pytest
 
-from vt_ray.report.diagnosis import Finding, diagnose
-from vt_ray.report.paired import QuestionScore
-from vt_ray.report.trends import student_t_95, trends
+from vt_ray.report.diagnosis.signatures import Finding, diagnose
+from vt_ray.report.diagnosis.trends import student_t_95, trends
+from vt_ray.report.question_scores import QuestionScore
 
 
 def score(mean, half=0.05):

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from synthetic_run import signal_figures
 
 from vt_ray import progress
-from vt_ray.report.last_step import StepPanel, figures, histogram_blocks, rate, time_split
+from vt_ray.report.watch.step_panel import StepPanel, figures, histogram_blocks, rate, time_split
 
 SECONDS = {"generate": 6.0, "verify": 1.0, "update": 2.0, "sync": 0.5, "rest": 0.5, "total": 10.0}
 

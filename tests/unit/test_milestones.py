@@ -5,7 +5,8 @@ import json
 import pytest
 
 from vt_ray.evaluation.milestones import gain_over_best
-from vt_ray.report.milestones import gain_sentence, headline, planned
+from vt_ray.report.milestones import gain_sentence, headline
+from vt_ray.run.milestone_names import planned
 
 
 def scores(folder, name, correct):

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_run import ATTACK, synthetic_run, write_lines, write_rl, write_summary
 
-from vt_ray.report.html import write_report
-from vt_ray.report.sections import SECTIONS
+from vt_ray.report.run_page.report import write_report
+from vt_ray.report.run_page.sections import SECTIONS
 
 
 class Page(HTMLParser):
@@ -295,7 +295,8 @@ def test_no_folder_is_an_error(tmp_path):
 
 def test_importing_loads_nothing_heavy():
     heavy = ["ray", "vllm", "deepspeed", "torch", "transformers", "plotly", "jinja2"]
-    modules = "vt_ray.report.html, vt_ray.report.summary, vt_ray.report.diagnosis, vt_ray.evaluation.statistics"
+    modules = "vt_ray.report.run_page.report, vt_ray.report.tables, vt_ray.report.diagnosis.signatures"
+    modules += ", vt_ray.evaluation.statistics"
     code = f"import sys, {modules}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -4,7 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vt_ray.report import charts, curves, difficulty, milestones, paired, samples, step_time
+from vt_ray.report import milestones, question_scores
+from vt_ray.report.run_page import charts, curves, difficulty, samples, step_time
 
 
 def score(mean):
@@ -92,28 +93,34 @@ def test_utilisation_has_a_row_for_each_actor_and_a_gap_where_it_was_not_recorde
 
 def scores_of(**correct):
     """{"algebra": [1, 8]}: one question with 1 and one with 8 correct answers of 8."""
-    return {f"{d}/{i}": paired.QuestionScore(d, c, 8) for d, counts in correct.items() for i, c in enumerate(counts)}
+    return {
+        f"{d}/{i}": question_scores.QuestionScore(d, c, 8)
+        for d, counts in correct.items()
+        for i, c in enumerate(counts)
+    }
 
 
 def test_change_is_over_the_shared_questions_of_the_subdomains():
     before = scores_of(algebra=[0] * 10, code=[4] * 10, geometry=[1] * 3)
     after = scores_of(algebra=[2] * 10, code=[4] * 9 + [8])
     # Ten questions that changed alike leave room for 3/10 that do not.
-    assert paired.change(before, after, 1, ["algebra"]) == pytest.approx({"mean": 0.25, "low": -0.05, "high": 0.55})
-    assert paired.change(before, after, 1)["mean"] == pytest.approx((10 * 0.25 + 0.5) / 20)
+    assert question_scores.change(before, after, 1, ["algebra"]) == pytest.approx(
+        {"mean": 0.25, "low": -0.05, "high": 0.55}
+    )
+    assert question_scores.change(before, after, 1)["mean"] == pytest.approx((10 * 0.25 + 0.5) / 20)
     # Pass@8 of 2 right in 8 is 1, of none 0.
-    assert paired.change(before, after, 8, ["algebra"])["mean"] == 1.0
+    assert question_scores.change(before, after, 8, ["algebra"])["mean"] == 1.0
 
 
 def test_too_few_questions_tell_nothing():
-    assert paired.change(scores_of(code=[0] * 9), scores_of(code=[8] * 9), 1) is None
-    assert paired.change(None, scores_of(code=[8] * 10), 1) is None
+    assert question_scores.change(scores_of(code=[0] * 9), scores_of(code=[8] * 9), 1) is None
+    assert question_scores.change(None, scores_of(code=[8] * 10), 1) is None
 
 
 def test_questions_without_a_verdict_have_no_score():
     record = {"scores": [{"question_id": q, "subdomain": "code", "correct": 0, "valid": v} for q, v in ("a0", "b3")]}
     record["scores"] = [{**s, "valid": int(s["valid"])} for s in record["scores"]]
-    assert list(paired.question_scores(record)) == ["b"]
+    assert list(question_scores.question_scores(record)) == ["b"]
 
 
 def test_choice_of_rollouts():

@@ -7,10 +7,10 @@ import test_loop
 from test_loop import STAGES
 
 from vt_ray.config import Config, CurriculumConfig, GateConfig, StageConfig
-from vt_ray.report import curves
-from vt_ray.report.collect import stages_run
-from vt_ray.report.stage_ends import early_end, sentences, stage_end, steps_of
+from vt_ray.report.run_page import curves
+from vt_ray.report.run_summary import stages_run
 from vt_ray.run.checkpoint import write_json
+from vt_ray.run.stage_ends import early_end, sentences, stage_end, steps_of
 
 WHY = "target: probe accuracy 0.812 reached 0.8"
 

@@ -10,7 +10,7 @@ import test_loop
 from vt_ray.config import ConfigError, GateConfig, OptimizerConfig, StageConfig
 from vt_ray.data.stream import refill_indices, weighted_indices
 from vt_ray.records import Verdict
-from vt_ray.report.collect import stage_costs
+from vt_ray.report.run_summary import stage_costs
 from vt_ray.signal_phase.curriculum import stage_optimizer
 
 MATH = StageConfig("math", ["algebra"], 2, 2, 4, 8)

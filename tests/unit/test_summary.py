@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from vt_ray.report import words
-from vt_ray.report.summary import phase_rows, print_table, score_rows, subdomain_rows
+from vt_ray.report import formats
+from vt_ray.report.tables import phase_rows, print_table, score_rows, subdomain_rows
 
 
 def score(mean):
@@ -138,9 +138,11 @@ def test_pass_at_1_alone(summary):
     ],
 )
 def test_durations(seconds, text):
-    assert words.duration(seconds) == text
+    assert formats.duration(seconds) == text
 
 
 def test_unknown_numbers():
-    assert words.percent(None) == words.percent(float("nan")) == words.interval(None) == words.points(None) == "–"
-    assert words.rate(10, 0) == words.thousands(None) == "–"
+    assert (
+        formats.percent(None) == formats.percent(float("nan")) == formats.interval(None) == formats.points(None) == "–"
+    )
+    assert formats.rate(10, 0) == formats.thousands(None) == "–"

@@ -9,10 +9,11 @@ import pytest
 
 from vt_ray.config import Config, ConfigError, CurriculumConfig, StageConfig, TrackingConfig
 from vt_ray.planning.validate import validate
-from vt_ray.report.milestones import BEFORE_RL
 from vt_ray.run.checkpoint import commit, write_json
 from vt_ray.run.metrics_log import MetricsLog, Tail
-from vt_ray.run.run_folder import DONE, RunFolder
+from vt_ray.run.milestone_names import BEFORE_RL
+from vt_ray.run.paths import DONE
+from vt_ray.run.run_folder import RunFolder
 from vt_ray.tracking import follower as following_a_run
 from vt_ray.tracking.follower import Follower, following
 from vt_ray.tracking.sinks import Record, flat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vt_ray.report.verification import kind_rows, reason_rows, sentence, stage_rows, verify_section
+from vt_ray.report.run_page.verification import kind_rows, reason_rows, sentence, stage_rows, verify_section
 
 
 def step(stage, completions, correct, seconds, respawns=0, **reasons):

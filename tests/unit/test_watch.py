@@ -8,12 +8,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from vt_ray.config import Config, CurriculumConfig, StageConfig
-from vt_ray.report.live import LiveRun
-from vt_ray.report.milestones import BEFORE_RL
-from vt_ray.report.watch import frame, spark, watch
+from vt_ray.report.watch.run_view import LiveRun
+from vt_ray.report.watch.screen import frame, spark, watch
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.metrics_log import MetricsLog
-from vt_ray.run.run_folder import DONE, RunFolder, is_locked
+from vt_ray.run.milestone_names import BEFORE_RL
+from vt_ray.run.paths import DONE
+from vt_ray.run.run_folder import RunFolder, is_locked
 from vt_ray.tools import app
 
 STAGES = [StageConfig("short", ["algebra"], 4), StageConfig("long", ["algebra"], 2)]

@@ -5,26 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vt_ray.report import words
+from vt_ray.report import formats
+from vt_ray.run.milestone_names import BEFORE_RL
 
 Milestone = Mapping[str, Any]
-
-SFT = ("sft_last", "sft_best")
-BEFORE_RL = ("base", *SFT, "fused")
-# The one that stands in the stages' place where SFT goes on as a control.
-SFT_CONTINUED = "sft_continued"
-
-
-def rl_stages(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The stages that a run with this config goes through; none where SFT goes on in their place."""
-    if config.get("signal", {}).get("control") == "sft":
-        return []
-    return config.get("curriculum", {}).get("stages") or []
-
-
-def planned(config: Mapping[str, Any]) -> list[str]:
-    """The milestones that a run with this config will have reached at its end, in order."""
-    return [*BEFORE_RL, *([stage["name"] for stage in rl_stages(config)] or [SFT_CONTINUED])]
 
 
 def of(summary: Mapping[str, Any]) -> list[Milestone]:
@@ -72,8 +56,8 @@ def gain_sentence(summary: Mapping[str, Any]) -> str:
     sure = not gain["low"] <= 0 <= gain["high"]
     parts = ", ".join(f"{d} {100 * part['mean']:+.1f}" for d, part in gain["by_subdomain"].items() if part)
     return (
-        f"{gain['to']} against {gain['from']}, the better of best SFT and fused: {words.points(gain)} points of Pass@1"
-        f"{'' if sure else ', which is within noise'} ({parts})."
+        f"{gain['to']} against {gain['from']}, the better of best SFT and fused: {formats.points(gain)} points of "
+        f"Pass@1{'' if sure else ', which is within noise'} ({parts})."
     )
 
 
@@ -82,9 +66,9 @@ def headline(milestones: Sequence[Milestone], gain: str = "") -> str:
     if not milestones:
         return "No milestone of this run has been evaluated yet."
     first, last = milestones[0], milestones[-1]
-    where = f"{words.thousands(last.get('num_problems'))} held-out problems"
+    where = f"{formats.thousands(last.get('num_problems'))} held-out problems"
     if first is last:
-        alone = f"{first['name']} gets {words.interval(score(first, 1))} of {where}"
+        alone = f"{first['name']} gets {formats.interval(score(first, 1))} of {where}"
         return f"{alone}; nothing later has been evaluated."
     k = largest_k(milestones)
     wide = "" if k == 1 else f", and Pass@{k} {_change(score(first, k), score(last, k))}"
@@ -95,7 +79,7 @@ def headline(milestones: Sequence[Milestone], gain: str = "") -> str:
 def _change(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> str:
     if not before or not after:
         return "is not known at both ends"
-    start, end = words.percent(before["mean"]), words.percent(after["mean"])
+    start, end = formats.percent(before["mean"]), formats.percent(after["mean"])
     if start == end:
         return f"stayed at {end}"
     return f"{'rose' if after['mean'] > before['mean'] else 'fell'} from {start} to {end}"
@@ -108,4 +92,4 @@ def _last_step(last: Milestone) -> str:
     sure = not difference["low"] <= 0 <= difference["high"]
     end = "." if sure else ", which is within noise."
     step = f"{difference['from']} to {last['name']}"
-    return f" The last step, {step}, changed Pass@1 by {words.points(difference)} points{end}"
+    return f" The last step, {step}, changed Pass@1 by {formats.points(difference)} points{end}"

@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vt_ray.report.paired import Scores, question_scores
-from vt_ray.report.stage_ends import End, stage_end
-from vt_ray.run.recoveries import RECOVERIES
-
-# In the run's spectrum_scores/: the fused model's scores on the probing problems.
-FUSED_PROBE = "fused_on_probe.json"
+from vt_ray.report.question_scores import Scores, question_scores
+from vt_ray.run.paths import RunPaths
+from vt_ray.run.stage_ends import End, stage_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +58,23 @@ def read_run(root: Path) -> RunRecord:
     """Raises FileNotFoundError where `root` is no folder."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: pass the folder of a run, runs/<run_name>")
-    config = _read_text(root / "config.yaml")
+    paths = RunPaths(root)
+    config = _read_text(paths.config)
     signal, planned = _signal(config)
     return RunRecord(
         root=root,
-        identity=_read_object(root / "run.json"),
+        identity=_read_object(paths.run_json),
         config=config,
-        summary=_read_object(root / "summary.json"),
-        probe=_read_object(root / "probe" / "probe.json"),
-        sft=_read_lines(root / "sft" / "metrics.jsonl", "sft"),
-        rl=_read_lines(root / "metrics.jsonl", "rl"),
-        held_out=_read_scores((root / "evaluation").glob("*.json")),
-        probed=_read_scores((root / "probe").glob("step_*.json"))
-        | _read_scores([root / "spectrum_scores" / FUSED_PROBE], "fused"),
+        summary=_read_object(paths.summary),
+        probe=_read_object(paths.probe.table),
+        sft=_read_lines(paths.sft.metrics, "sft"),
+        rl=_read_lines(paths.metrics, "rl"),
+        held_out=_read_scores(paths.evaluation.glob("*.json")),
+        probed=_read_scores(paths.probe.all_scores()) | _read_scores([paths.fused_probe], "fused"),
         planned=planned,
         pipelined=signal.get("schedule") == "pipelined",
         ends={name: end for name in planned if (end := stage_end(root, name))},
-        recoveries=_read_recoveries(root / RECOVERIES),
+        recoveries=_read_recoveries(paths.recoveries),
     )
 
 

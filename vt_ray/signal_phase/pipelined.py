@@ -17,7 +17,7 @@ from typing import Any
 
 from vt_ray.progress import bar
 from vt_ray.records import GradedGroup, Prompt
-from vt_ray.report.last_step import StepPanel
+from vt_ray.report.watch.step_panel import StepPanel
 from vt_ray.signal_phase.batch import gather
 from vt_ray.signal_phase.commit import resume
 from vt_ray.signal_phase.loop import note, update

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vt_ray.algorithms.pass_at_k import mean_accuracy
-from vt_ray.report.stage_ends import ALL_STEPS
 from vt_ray.run.skipped_steps import SkippedSteps
+from vt_ray.run.stage_ends import ALL_STEPS
 from vt_ray.signal_phase import gate
 from vt_ray.signal_phase.batch import Rollout
 from vt_ray.signal_phase.commit import commit_step

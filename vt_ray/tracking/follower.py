@@ -27,10 +27,11 @@ from typing import Any, cast
 from vt_ray.config import TrackingConfig
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
-from vt_ray.report.milestones import BEFORE_RL, planned, rl_stages
 from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed, write_json
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.run_folder import DONE, locked, working_folder
+from vt_ray.run.milestone_names import BEFORE_RL, planned, rl_stages
+from vt_ray.run.paths import DONE, RunPaths, SftPaths
+from vt_ray.run.run_folder import locked, working_folder
 from vt_ray.tracking.sinks import About, Record, Sink, flat, open_sink, target
 
 POLL_S = 2.0
@@ -50,8 +51,9 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
     if not tracking.sinks:
         yield
         return
-    (root / "logs").mkdir(exist_ok=True)
-    with (root / "logs" / "tracking.log").open("a") as file:
+    logs = RunPaths(root).logs
+    logs.mkdir(exist_ok=True)
+    with (logs / "tracking.log").open("a") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "vt_ray.tracking.follower", str(root), json.dumps(asdict(tracking))],
             stdin=subprocess.PIPE,
@@ -91,14 +93,14 @@ class Follower:
     def __init__(self, root: Path, tracking: TrackingConfig):
         from omegaconf import OmegaConf
 
-        self.root, self.tracking = root, tracking
-        self.config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(root / "config.yaml")))
+        self.paths, self.tracking = RunPaths(root), tracking
+        self.config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(self.paths.config)))
         # No hyper-parameter, and an address may hold a password.
         self.config.pop("tracking", None)
         self.finished = False
         self._records = self._until_finished()
         self._count = 0
-        self._file = root / "tracking.json"
+        self._file = self.paths.tracking
         self._known = json.loads(self._file.read_text()) if self._file.exists() else {}
         self._sinks: dict[str, Sink] = {}
         for name in tracking.sinks:
@@ -116,14 +118,14 @@ class Follower:
             self._guarded(self._close, name)
 
     def _until_finished(self) -> Iterator[Record | None]:
-        yield from committed_records(self.root, self.config)
+        yield from committed_records(self.paths, self.config)
         self.finished = True
 
     def _open(self, name: str) -> None:
         known = self._known.setdefault(target(name, self.tracking), {"run_id": "", "sent": 0})
-        identity = json.loads((self.root / "run.json").read_text())
+        identity = json.loads(self.paths.run_json.read_text())
         tags = {"seed": str(identity["seed"]), "lambda": str(identity["lambda"])}
-        about = About(self.root, identity["run_name"], tags, self.config, known["run_id"])
+        about = About(self.paths.root, identity["run_name"], tags, self.config, known["run_id"])
         self._sinks[name] = open_sink(name, self.tracking, about)
         known["run_id"] = self._sinks[name].run_id
         write_json(self._file, self._known)
@@ -157,48 +159,49 @@ class Follower:
                 )
 
 
-def committed_records(root: Path, config: Mapping[str, Any]) -> Iterator[Record | None]:
+def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Record | None]:
     """All that the run has committed, in the order it came; None each time there is nothing more yet.
 
     SFT counts its own steps, RL steps are counted through all stages, milestones from 0 (base).
     """
     stages = [stage["name"] for stage in rl_stages(config)]
     milestones = planned(config)
-    yield from _sft(root)
+    yield from _sft(paths)
     for name in BEFORE_RL:
-        yield from _milestone(root, name, milestones, config["evaluation"]["k"])
-    tail, step = Tail(root / "metrics.jsonl"), 0
+        yield from _milestone(paths, name, milestones, config["evaluation"]["k"])
+    tail, step = Tail(paths.metrics), 0
     for number, stage in enumerate(stages, 1):
         evaluated = False
         while not evaluated:
-            evaluated = (root / "evaluation" / f"{stage}.json").exists()
-            for line in tail.read(_committed_bytes(root / "rl" / stage / "checkpoints"))[step:]:
+            evaluated = paths.scores(stage).exists()
+            for line in tail.read(_committed_bytes(paths.stage(stage).checkpoints))[step:]:
                 step += 1
                 yield _record("rl", step, {**line, "stage": number, "stage_step": line["step"]})
             if not evaluated:
                 yield None
-        yield from _milestone(root, stage, milestones, config["evaluation"]["k"])
+        yield from _milestone(paths, stage, milestones, config["evaluation"]["k"])
     if not stages:
-        yield from _milestone(root, milestones[-1], milestones, config["evaluation"]["k"])
+        yield from _milestone(paths, milestones[-1], milestones, config["evaluation"]["k"])
 
 
-def _sft(root: Path) -> Iterator[Record | None]:
+def _sft(paths: RunPaths) -> Iterator[Record | None]:
     """From the shared folder while this run or another works in it, then from the run's own."""
     step, whole, tail = 0, False, Tail(Path())
     while not whole:
-        whole = (root / "sft" / DONE).exists()
-        folder = (None if whole else working_folder(root, "sft")) or root / "sft"
-        if tail.path.parent != folder:
-            tail = Tail(folder / "metrics.jsonl")
-        for line in tail.read(None if whole else _committed_bytes(folder / "state"))[step:]:
+        whole = (paths.sft.folder / DONE).exists()
+        shared = None if whole else working_folder(paths, "sft")
+        sft = SftPaths(shared) if shared else paths.sft
+        if tail.path != sft.metrics:
+            tail = Tail(sft.metrics)
+        for line in tail.read(None if whole else _committed_bytes(sft.states))[step:]:
             step += 1
             yield _record("sft", step, line)
         if not whole:
             yield None
 
 
-def _milestone(root: Path, name: str, milestones: list[str], k: int) -> Iterator[Record | None]:
-    path = root / "evaluation" / f"{name}.json"
+def _milestone(paths: RunPaths, name: str, milestones: list[str], k: int) -> Iterator[Record | None]:
+    path = paths.scores(name)
     while not path.exists():
         yield None
     (found,) = milestone_summaries([path], k)
@@ -239,7 +242,7 @@ def main() -> None:
     screen = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.stdout = screen
-    with locked(root / ".tracking.lock", wait=True):
+    with locked(RunPaths(root).tracking_lock, wait=True):
         follower = Follower(root, tracking)
         ended = False
         while not ended:

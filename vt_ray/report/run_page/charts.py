@@ -1,7 +1,4 @@
-"""Charts of results, as plotly figures: scores at the milestones, accuracy by subdomain, the probe.
-
-Every chart keeps its height and takes the width it is given, so that it can be read on a phone.
-"""
+"""Charts of results, as plotly figures: scores at the milestones, accuracy by subdomain, the probe."""
 
 from __future__ import annotations
 
@@ -9,68 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.report import milestones as ms
+from vt_ray.report.chart_style import BLUE, GREY, INK, ORANGE, TEAL, band, error_bars, styled, titled
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-BLUE, ORANGE, TEAL, ROSE, GREY = "#2b6cb0", "#dd7a1b", "#2a9d8f", "#c2577a", "#8a94a3"
-INK, GRID = "#2d3748", "#e8ecf1"
-# Light enough for dark numbers to be read on it.
+# Light enough for dark numbers to be readable on it.
 PALE_HEAT = ["#f7fafd", "#7fb6e3"]
-HEAT = ["#f7fafc", "#c6dbef", "#6baed6", "#2171b5", "#08306b"]
 ROW_PIXELS = 46
-# More cells than this across, and the numbers in them would overlap.
+# Above this number of columns the numbers in the cells would overlap.
 LABELLED_CELLS = 12
 # Both ends of an interval, where a trace carries them as its custom data.
 INTERVAL = "[%{customdata[0]:.1%}, %{customdata[1]:.1%}]"
-
-
-def styled(figure: go.Figure, height: int) -> go.Figure:
-    """The one look of the report: light, small margins, legend above, no width of its own."""
-    figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 12, "t": 34, "b": 8},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "itemwidth": 30},
-        hoverlabel={"bgcolor": "white", "font": {"color": INK}},
-        hovermode="closest",
-    )
-    # Fixed ranges: a finger that scrolls the page must not zoom a chart.
-    axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "fixedrange": True}
-    figure.update_xaxes(**axis, title_font_size=12)
-    figure.update_yaxes(**axis, title_font_size=12, exponentformat="e")
-    return figure
-
-
-def titled(figure: go.Figure, title: str) -> go.Figure:
-    return figure.update_layout(title={"text": title, "font": {"size": 13}, "x": 0, "xref": "paper"})
-
-
-def colour_bar(pixels: int, **place: Any) -> dict[str, Any]:
-    """A flat scale of shares, `pixels` wide on any screen."""
-    scale = {"orientation": "h", "thickness": 8, "lenmode": "pixels", "len": pixels, "nticks": 4, "tickformat": ".0%"}
-    return {**scale, **place}
-
-
-def band(x: Sequence[Any], low: Sequence[float | None], high: Sequence[float | None], colour: str) -> go.Scatter:
-    """The area between `low` and `high`, where both are known, lightly in `colour`."""
-    import plotly.graph_objects as go
-
-    edges = [(at, a, b) for at, a, b in zip(x, low, high, strict=True) if a is not None and b is not None]
-    there, back = [(at, b) for at, _, b in edges], [(at, a) for at, a, _ in reversed(edges)]
-    return go.Scatter(
-        x=[at for at, _ in there + back],
-        y=[value for _, value in there + back],
-        mode="lines",
-        fill="toself",
-        fillcolor=colour,
-        opacity=0.16,
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-    )
 
 
 def milestone_curves(reached: Sequence[ms.Milestone]) -> go.Figure:
@@ -91,7 +38,7 @@ def milestone_curves(reached: Sequence[ms.Milestone]) -> go.Figure:
             mode="lines+markers",
             line={"color": colour, "width": 2.5},
             marker={"size": 8},
-            error_y=_bars(scores, colour),
+            error_y=error_bars(scores, colour),
             customdata=list(zip(low, high, strict=True)),
             hovertemplate=f"%{{x}}, Pass@{j}: %{{y:.1%}} {INTERVAL}<extra></extra>",
         )
@@ -180,26 +127,13 @@ def _dot_rows(
             y=[y for y, _ in known],
             mode="markers",
             marker={"size": 9, "color": colour},
-            error_x=_bars(found, colour),
+            error_x=error_bars(found, colour),
             customdata=[[s["low"], s["high"]] for s in found],
             hovertemplate=f"{name}: %{{x:.1%}} {INTERVAL}<extra></extra>",
         )
     styled(figure, 110 + ROW_PIXELS * len(names)).update_layout(showlegend=True, margin_t=60)
     ticks = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
     return figure.update_yaxes(**ticks, showgrid=False)
-
-
-def _bars(scores: Sequence[Mapping[str, float]], colour: str) -> dict[str, Any]:
-    """Error bars from the mean to both ends of the interval."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [s["high"] - s["mean"] for s in scores],
-        "arrayminus": [s["mean"] - s["low"] for s in scores],
-        "color": colour,
-        "thickness": 2,
-        "width": 4,
-    }
 
 
 def _frame(figure: go.Figure, column: int, row: int) -> None:

@@ -17,11 +17,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from vt_ray.report import words
-from vt_ray.report.last_step import BARS, StepPanel
-from vt_ray.report.lines import value
-from vt_ray.report.live import LiveRun, Part, View
-from vt_ray.report.summary import score_rows
+from vt_ray.report import formats
+from vt_ray.report.metrics import value
+from vt_ray.report.tables import score_rows
+from vt_ray.report.watch.run_view import LiveRun, Part, View
+from vt_ray.report.watch.step_panel import BARS, StepPanel
 
 REFRESH_S = 2.0
 # Two curves side by side where both are wide enough to read.
@@ -104,7 +104,7 @@ def spark(values: Sequence[Any], width: int) -> str:
     """Means over equal parts of `values` as blocks, lowest to highest; a blank where no number is known."""
     parts = min(len(values), width)
     cut = [values[i * len(values) // parts : (i + 1) * len(values) // parts] for i in range(parts)]
-    known = [[v for v in part if words.known(v)] for part in cut]
+    known = [[v for v in part if formats.known(v)] for part in cut]
     means = [sum(part) / len(part) if part else None for part in known]
     there = [mean for mean in means if mean is not None]
     low, high = min(there, default=0.0), max(there, default=0.0)
@@ -115,7 +115,7 @@ def spark(values: Sequence[Any], width: int) -> str:
 def _head(view: View) -> Text:
     identity = view.identity
     started = datetime.strptime(identity["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    ago = words.duration((datetime.now(UTC) - started).total_seconds())
+    ago = formats.duration((datetime.now(UTC) - started).total_seconds())
     name = (f"{identity['run_name']}  ", "bold")
     text = Text.assemble(name, f"seed {identity['seed']}  lambda {identity['lambda']:g}  begun {ago} ago\n")
     text.append(view.state, STATES[view.state])
@@ -123,7 +123,7 @@ def _head(view: View) -> Text:
         return _recovered(view, text.append(": the table below is in report.html too"))
     text.append(f" in {view.phase}" if view.state == "stopped" else f": {view.phase}")
     if view.left_s is not None:
-        text.append(f", steps left for about {words.duration(view.left_s)} at this pace")
+        text.append(f", steps left for about {formats.duration(view.left_s)} at this pace")
     if view.state == "stopped":
         text.append("\nnot running: the same command continues it:\n  ").append(_command(identity["command"]), "bold")
     return _recovered(view, text)
@@ -134,8 +134,8 @@ def _recovered(view: View, text: Text) -> Text:
     if not view.recoveries:
         return text
     last = view.recoveries[-1]
-    when = words.duration(datetime.now(UTC).timestamp() - last["time"])
-    text.append(f"\nrecovered {words.times(len(view.recoveries))}", "yellow")
+    when = formats.duration(datetime.now(UTC).timestamp() - last["time"])
+    text.append(f"\nrecovered {formats.times(len(view.recoveries))}", "yellow")
     return text.append(f", last {when} ago from the loss of {last['lost']}")
 
 
@@ -151,7 +151,7 @@ def _bars(parts: Sequence[Part], phase: str, width: int) -> Table:
         now = part.name == phase or (part.name == "evaluate" and phase.startswith("evaluate"))
         total = part.done if part.ended else part.total
         bar = ProgressBar(total=max(total, 1), completed=part.done, width=max(min(width // 3, 40), 8))
-        took = words.duration(part.seconds) if part.done else ""
+        took = formats.duration(part.seconds) if part.done else ""
         ended = Text(part.ended, "yellow", no_wrap=True, overflow="ellipsis")
         table.add_row(Text(part.name, "bold" if now else ""), bar, f"{part.done}/{part.total}", took, ended)
     return table
@@ -165,10 +165,10 @@ def _curves(view: View, width: int) -> list[list[Text]]:
     for lines, curves in ((view.rl, RL_CURVES), (view.sft, SFT_CURVES)):
         for curve in curves:
             values = [value(line, curve.key) for line in lines]
-            known = [v for v in values if words.known(v)]
+            known = [v for v in values if formats.known(v)]
             if known and (any(known) or not curve.shy):
                 values = known if curve.sparse else values
-                newest = format(values[-1], curve.form) if words.known(values[-1]) else words.UNKNOWN
+                newest = format(values[-1], curve.form) if formats.known(values[-1]) else formats.UNKNOWN
                 cells.append([Text(curve.name), Text(spark(values, room), "cyan"), Text(newest)])
     return [sum(cells[i : i + across], []) for i in range(0, len(cells), across)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,12 @@ from typing import Any
 from vt_ray.config import Config
 from vt_ray.evaluation.milestones import gain_over_best, milestone_summaries
 from vt_ray.interfaces import Hardware
-from vt_ray.report.milestones import SFT_CONTINUED
-from vt_ray.report.run_record import FUSED_PROBE
-from vt_ray.report.stage_ends import ALL_STEPS, stage_end
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.identity import config_hash
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.run.recoveries import RECOVERIES
-from vt_ray.run.run_folder import DONE
+from vt_ray.run.milestone_names import SFT_CONTINUED
+from vt_ray.run.paths import DONE, RunPaths, SftPaths
+from vt_ray.run.stage_ends import ALL_STEPS, stage_end
 
 # What the signal phase is measured from: the better of the two.
 STARTS = ("sft_best", "fused")
@@ -32,7 +30,8 @@ def write_summary(
     `wall_seconds` is this process's and is added to what earlier ones took, as far as they came to an end; the phases'
     seconds add up over every process that worked on the run.
     """
-    paths = [root / "evaluation" / f"{name}.json" for name in milestones]
+    run = RunPaths(root)
+    paths = [run.scores(name) for name in milestones]
     summary = {
         "run_name": config.run_name,
         "seed": config.seed,
@@ -40,10 +39,10 @@ def write_summary(
         "config_hash": config_hash(config),
         "milestones": milestone_summaries(paths, config.evaluation.k),
         "gain": gain_over_best([path for path in paths if path.stem in STARTS], paths[-1]),
-        "phases": phase_costs(root, paths),
+        "phases": phase_costs(run, paths),
         "stages": stages_run(root, config),
-        "recoveries": len(read_lines(root / RECOVERIES)),
-        "wall_seconds": _earlier(root) + wall_seconds,
+        "recoveries": len(read_lines(run.recoveries)),
+        "wall_seconds": _earlier(run.summary) + wall_seconds,
         "hardware": asdict(hardware),
         "prices": {
             "cpu_hour": config.cluster.cpu_hour_price,
@@ -51,25 +50,23 @@ def write_summary(
             "currency": config.cluster.currency,
         },
     }
-    write_json(root / "summary.json", summary)
+    write_json(run.summary, summary)
     return summary
 
 
-def phase_costs(root: Path, evaluations: Sequence[Path]) -> dict[str, dict[str, float]]:
+def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Seconds of work and tokens trained on or generated, by phase; start-up is not counted."""
-    sft = read_lines(root / "sft" / "metrics.jsonl")
+    probes = [*run.probe.all_scores(), run.fused_probe]
     phases = {
-        "base": _cost([(_seconds(root / "base"), 0)]),
-        "sft": _cost((line["seconds"], line["tokens"]) for line in sft),
+        "base": _cost([(_seconds(run.base), 0)]),
+        "sft": _sft_cost(run.sft),
+        "probe": _cost(_measured(path) for path in probes if path.exists()),
+        "fuse": _cost([(_seconds(run.fused), 0)]),
+        **stage_costs(run.root),
     }
-    probes = [*sorted((root / "probe").glob("step_*.json")), root / "spectrum_scores" / FUSED_PROBE]
-    phases["probe"] = _cost(_measured(path) for path in probes if path.exists())
-    phases["fuse"] = _cost([(_seconds(root / "fused"), 0)])
-    phases |= stage_costs(root)
-    if (root / SFT_CONTINUED).exists():
-        phases[SFT_CONTINUED] = _cost(
-            (line["seconds"], line["tokens"]) for line in read_lines(root / SFT_CONTINUED / "metrics.jsonl")
-        )
+    continued = SftPaths(run.root / SFT_CONTINUED)
+    if continued.folder.exists():
+        phases[SFT_CONTINUED] = _sft_cost(continued)
     phases["evaluate"] = _cost(map(_measured, evaluations))
     return phases
 
@@ -77,8 +74,9 @@ def phase_costs(root: Path, evaluations: Sequence[Path]) -> dict[str, dict[str, 
 def stage_costs(root: Path) -> dict[str, dict[str, float]]:
     """Seconds and tokens of each RL stage: its filter, its steps, and what its gate asked."""
     pairs: dict[str, list[tuple[float, int]]] = {}
-    for line in read_lines(root / "metrics.jsonl"):
-        of_stage = pairs.setdefault(line["stage"], _filter(root, line["stage"]))
+    run = RunPaths(root)
+    for line in read_lines(run.metrics):
+        of_stage = pairs.setdefault(line["stage"], _filter(run.stage(line["stage"]).filter))
         of_stage.append((line["seconds"]["total"], line["tokens"]))
         if asked := line.get("gate"):
             of_stage.append((asked["seconds"], asked["tokens"]))
@@ -99,9 +97,12 @@ def stages_run(root: Path, config: Config) -> list[dict[str, Any]]:
     ]
 
 
-def _earlier(root: Path) -> float:
-    file = root / "summary.json"
-    return json.loads(file.read_text())["wall_seconds"] if file.exists() else 0.0
+def _earlier(summary: Path) -> float:
+    return json.loads(summary.read_text())["wall_seconds"] if summary.exists() else 0.0
+
+
+def _sft_cost(sft: SftPaths) -> dict[str, float]:
+    return _cost((line["seconds"], line["tokens"]) for line in read_lines(sft.metrics))
 
 
 def _seconds(phase: Path) -> float:
@@ -113,12 +114,12 @@ def _measured(path: Path) -> tuple[float, int]:
     return record["seconds"], sum(score["tokens"] for score in record["scores"])
 
 
-def _filter(root: Path, stage: str) -> list[tuple[float, int]]:
-    """Of the filter before a stage, by the parts that it has written."""
-    records = [json.loads(part.read_text()) for part in sorted((root / "rl" / stage / "filter").glob("part_*.json"))]
+def _filter(folder: Path) -> list[tuple[float, int]]:
+    """Seconds and tokens of each part that the filter of a stage has written into `folder`."""
+    records = [json.loads(part.read_text()) for part in sorted(folder.glob("part_*.json"))]
     return [(record["seconds"], record["tokens"]) for record in records]
 
 
-def _cost(pairs) -> dict[str, float]:
+def _cost(pairs: Iterable[tuple[float, int]]) -> dict[str, float]:
     pairs = list(pairs)
     return {"seconds": sum(s for s, _ in pairs), "tokens": int(sum(t for _, t in pairs))}

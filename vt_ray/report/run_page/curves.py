@@ -11,11 +11,11 @@ from itertools import groupby
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
-from vt_ray.report import words
-from vt_ray.report.charts import BLUE, GREY, INK, ORANGE, band, styled, titled
-from vt_ray.report.lines import Lines, value
-from vt_ray.report.stage_ends import End, in_short
-from vt_ray.report.trends import Z_95
+from vt_ray.report import formats
+from vt_ray.report.chart_style import BLUE, GREY, INK, ORANGE, band, plain_text, styled, titled
+from vt_ray.report.diagnosis.trends import Z_95
+from vt_ray.report.metrics import Lines, value
+from vt_ray.run.stage_ends import End, in_short
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -80,7 +80,7 @@ def rl_curve(lines: Lines, curve: Curve) -> go.Figure | None:
     """One metric over all RL steps, smoothed within each stage; None where no line has a number for it."""
     import plotly.graph_objects as go
 
-    known = [v for line in lines if words.known(v := value(line, curve.key))]
+    known = [v for line in lines if formats.known(v := value(line, curve.key))]
     if not known or (curve.shy and not any(known)):
         return None
     figure = go.Figure()
@@ -88,7 +88,7 @@ def rl_curve(lines: Lines, curve: Curve) -> go.Figure | None:
         steps = list(range(start, start + len(stage_lines)))
         values = [value(line, curve.key) for line in stage_lines]
         low, high = ([line.get(key) for line in stage_lines] for key in (curve.low, curve.high))
-        measured = any(map(words.known, low)) and any(map(words.known, high))
+        measured = any(map(formats.known, low)) and any(map(formats.known, high))
         edges = (smoothed(low), smoothed(high)) if measured else interval_band(values)
         figure.add_traces(_traces(steps, values, *edges))
     styled(figure, CURVE_HEIGHT)
@@ -100,22 +100,27 @@ def probe_accuracy_curve(lines: Lines, ends: Mapping[str, End]) -> go.Figure | N
     """The accuracies that the stages' gates looked at, and where each stage ended; None where no gate looked."""
     import plotly.graph_objects as go
 
-    if not any(words.known(line.get("probe_accuracy")) for line in lines):
+    if not any(formats.known(line.get("probe_accuracy")) for line in lines):
         return None
     figure = styled(go.Figure(), CURVE_HEIGHT).update_layout(showlegend=False)
     for start, stage, stage_lines in by_stage(lines):
-        seen = [(start + i, v) for i, line in enumerate(stage_lines) if words.known(v := line.get("probe_accuracy"))]
+        seen = [(start + i, v) for i, line in enumerate(stage_lines) if formats.known(v := line.get("probe_accuracy"))]
         figure.add_scatter(
             x=[step for step, _ in seen],
             y=[accuracy for _, accuracy in seen],
             mode="lines+markers",
             line={"color": BLUE, "width": 2.5},
-            hovertemplate=f"{_plain(stage)}, step %{{x}}: %{{y:.1%}}<extra></extra>",
+            hovertemplate=f"{plain_text(stage)}, step %{{x}}: %{{y:.1%}}<extra></extra>",
         )
         if end := ends.get(stage):
             at = start + len(stage_lines) - 0.5
             figure.add_vline(x=at, line={"color": ORANGE, "width": 1, "dash": "dot"})
-            label = {"text": _plain(in_short(str(end.get("ended", "")))), "y": 1, "yref": "paper", "yanchor": "bottom"}
+            label = {
+                "text": plain_text(in_short(str(end.get("ended", "")))),
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+            }
             figure.add_annotation(x=at, xanchor="right", showarrow=False, font={"size": 10, "color": ORANGE}, **label)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", nticks=5)
     figure.update_xaxes(range=[0.5, len(lines) + 0.5])
@@ -152,12 +157,12 @@ def interval_band(values: Sequence[Any]) -> tuple[Series, Series]:
     scatter = [
         (x - m) ** 2 / (1 - 1 / len(w))
         for x, m, w in zip(values, means, windows, strict=True)
-        if words.known(x) and m is not None and len(w) > 1
+        if formats.known(x) and m is not None and len(w) > 1
     ]
     if not scatter:
         return [None] * len(values), [None] * len(values)
     deviation = sqrt(sum(scatter) / len(scatter))
-    floor = 0.0 if all(x >= 0 for x in values if words.known(x)) else -float("inf")
+    floor = 0.0 if all(x >= 0 for x in values if formats.known(x)) else -float("inf")
     halves = [Z_95 * deviation / sqrt(len(w)) if w else 0.0 for w in windows]
     low = [None if m is None else max(floor, m - half) for m, half in zip(means, halves, strict=True)]
     high = [None if m is None else m + half for m, half in zip(means, halves, strict=True)]
@@ -178,7 +183,7 @@ def _windows(values: Sequence[Any]) -> list[list[float]]:
     """The known values around each place."""
     n = len(values)
     halves = [min(max(1, round(sqrt(n) / 2)), i, n - 1 - i) for i in range(n)]
-    return [[v for v in values[i - half : i + half + 1] if words.known(v)] for i, half in enumerate(halves)]
+    return [[v for v in values[i - half : i + half + 1] if formats.known(v)] for i, half in enumerate(halves)]
 
 
 def _traces(steps: Sequence[Any], values: Sequence[Any], low: Series, high: Series) -> list[go.Scatter]:
@@ -193,8 +198,3 @@ def _traces(steps: Sequence[Any], values: Sequence[Any], low: Series, high: Seri
     smooth.update(customdata=list(zip(low, high, strict=True)), showlegend=False)
     smooth.update(hovertemplate="step %{x}: %{y:.4g} [%{customdata[0]:.4g}, %{customdata[1]:.4g}]<extra></extra>")
     return [band(steps, low, high, BLUE), raw.update(hoverinfo="skip", showlegend=False), smooth]
-
-
-def _plain(name: str) -> str:
-    """As plotly shows it unchanged: it reads a few HTML tags."""
-    return name.replace("&", "&amp;").replace("<", "&lt;")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-STAGE_DONE = "stage.json"
+from vt_ray.run.paths import RunPaths
+
 # Why a stage ended that no gate has ended.
 ALL_STEPS = "steps"
 
@@ -17,7 +18,7 @@ End = Mapping[str, Any]
 def stage_end(root: Path, stage: str) -> End:
     """{steps, ended, ...} of a stage that has ended; empty while it has not, or where the file cannot be read."""
     try:
-        found = json.loads((root / "rl" / stage / STAGE_DONE).read_text())
+        found = json.loads(RunPaths(root).stage(stage).end.read_text())
     except (OSError, json.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}

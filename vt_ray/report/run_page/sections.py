@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vt_ray.report import charts, training_sections, words
+from vt_ray.report import formats
 from vt_ray.report import milestones as ms
-from vt_ray.report.diagnosis import diagnose
-from vt_ray.report.paired import change
+from vt_ray.report.diagnosis.signatures import diagnose
+from vt_ray.report.html import Section, Table
+from vt_ray.report.question_scores import change
+from vt_ray.report.run_page import charts, training_sections
 from vt_ray.report.run_record import RunRecord
-from vt_ray.report.section import Section, Table
-from vt_ray.report.stage_ends import steps_of
-from vt_ray.report.summary import Rows, phase_rows, score_rows, subdomain_rows
+from vt_ray.report.tables import Rows, phase_rows, score_rows, subdomain_rows
+from vt_ray.run.stage_ends import steps_of
 
 
 def milestones_section(record: RunRecord) -> Section:
@@ -26,7 +27,7 @@ def milestones_section(record: RunRecord) -> Section:
     if not reached:
         return Section("milestones", "Milestones", ["There is no summary.json yet: the run has not been evaluated."])
     header, *rows = score_rows(reached)
-    more = [[words.percent(m.get("truncated_share")), words.thousands(m.get("unverified"))] for m in reached]
+    more = [[formats.percent(m.get("truncated_share")), formats.thousands(m.get("unverified"))] for m in reached]
     table = [
         [*header, "truncated", "without verdict"],
         *(row + extra for row, extra in zip(rows, more, strict=True)),
@@ -83,8 +84,8 @@ def _subdomain_table(
     header = ["subdomain", *(f"{m['name']}, %" for m in ends), *(f"{a} to {b}, points" for a, b in changes)]
     rows = []
     for name in names:
-        scores = [words.interval(ms.subdomain_score(m, name, 1)).replace("%", "") for m in ends]
-        rows.append([name, *scores, *(words.points(found[name]) for found in changes.values())])
+        scores = [formats.interval(ms.subdomain_score(m, name, 1)).replace("%", "") for m in ends]
+        rows.append([name, *scores, *(formats.points(found[name]) for found in changes.values())])
     return [header, *rows]
 
 
@@ -128,7 +129,7 @@ def recoveries_section(record: RunRecord) -> Section:
     if not lost:
         return Section("recoveries", title, ["Nothing: no actor was lost on the way."])
     says = (
-        f"{words.times(len(lost)).capitalize()} an actor was lost and replaced within the run, which went on "
+        f"{formats.times(len(lost)).capitalize()} an actor was lost and replaced within the run, which went on "
         "from its newest commit: steps after that one were done anew, and are in the figures once."
     )
     rows = [["lost", "time (UTC)", "error", "went on from"]]
@@ -139,7 +140,7 @@ def recoveries_section(record: RunRecord) -> Section:
 
 
 def _clock(seconds: Any) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if words.known(seconds) else words.UNKNOWN
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}" if formats.known(seconds) else formats.UNKNOWN
 
 
 def findings_section(record: RunRecord) -> Section:

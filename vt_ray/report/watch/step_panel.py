@@ -15,8 +15,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from vt_ray.report import words
-from vt_ray.report.lines import Line
+from vt_ray.report import formats
+from vt_ray.report.metrics import Line
 
 BARS = "▁▂▃▄▅▆▇█"
 PARTS = (("generate", "blue"), ("verify", "cyan"), ("update", "yellow"), ("sync", "magenta"), ("rest", "bright_black"))
@@ -50,7 +50,7 @@ def figures(line: Line) -> list[tuple[str, str]]:
         ("skipped", f"{line['skipped_steps']:,}" if line.get("skipped_steps") else None),
         ("KL rollout", _form(line, "rollout_kl", ".1e")),
         ("KL ref.", _form(line, "reference_kl", ".1e")),
-        ("sync", f"{sync['seconds']:.2f} s" if words.known(sync.get("seconds")) else None),
+        ("sync", f"{sync['seconds']:.2f} s" if formats.known(sync.get("seconds")) else None),
         ("stale", _staleness(line)),
         ("drawn anew", f"{line['replaced_groups']:,}" if line.get("replaced_groups") else None),
         ("probe acc", _form(line, "probe_accuracy", ".1%")),
@@ -73,11 +73,11 @@ def histogram_blocks(counts: Sequence[int]) -> str:
 def time_split(line: Line, width: int) -> Text:
     """The step's seconds as one bar of coloured parts, and in figures."""
     seconds = line.get("seconds") or {}
-    if not words.known(seconds.get("total")):
+    if not formats.known(seconds.get("total")):
         return Text("a step without times")
     digits = 2 if seconds["total"] < 2 else 1 if seconds["total"] < 100 else 0
     text = Text(f"step {seconds['total']:.{digits}f} s  ", no_wrap=True, overflow="ellipsis")
-    parts = [(name, colour, seconds[name]) for name, colour in PARTS if words.known(seconds.get(name))]
+    parts = [(name, colour, seconds[name]) for name, colour in PARTS if formats.known(seconds.get(name))]
     parts = [part for part in parts if part[2] > 0]
     told = [(f"{name} ", f"{spent:.{digits}f}", colour) for name, colour, spent in parts]
     if not seconds.get("verify"):
@@ -94,8 +94,8 @@ def time_split(line: Line, width: int) -> Text:
 
 def rate(tokens_per_second: Any) -> str:
     """`812`, `5.2k`, `1.3M`."""
-    if not words.known(tokens_per_second):
-        return words.UNKNOWN
+    if not formats.known(tokens_per_second):
+        return formats.UNKNOWN
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if tokens_per_second >= size:
             return f"{tokens_per_second / size:.1f}{unit}"
@@ -134,4 +134,4 @@ def _staleness(line: Line) -> str | None:
 
 
 def _form(line: Line, key: str, form: str) -> str | None:
-    return format(line[key], form) if words.known(line.get(key)) else None
+    return format(line[key], form) if formats.known(line.get(key)) else None

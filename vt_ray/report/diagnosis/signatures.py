@@ -15,12 +15,13 @@ from math import hypot
 from statistics import fmean
 from typing import Any
 
+from vt_ray.report import formats
 from vt_ray.report import milestones as ms
-from vt_ray.report import words
-from vt_ray.report.lines import Lines
-from vt_ray.report.paired import Scores, change
-from vt_ray.report.step_signs import Finding, step_findings
-from vt_ray.report.trends import MIN_STEPS, Trend, trends
+from vt_ray.report.diagnosis.step_signatures import Finding, step_findings
+from vt_ray.report.diagnosis.trends import MIN_STEPS, Trend, trends
+from vt_ray.report.metrics import Lines
+from vt_ray.report.question_scores import Scores, change
+from vt_ray.run.milestone_names import SFT
 
 Change = Mapping[str, float]
 
@@ -94,7 +95,7 @@ def _sft_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
         return Finding(name, None, "Not checked: it needs SFT losses and the scores of base and sft_last.")
     says = (
         f"the SFT loss went from {found[0].first:.3f} to {found[0].last:.3f}, and from base to sft_last held-out "
-        f"Pass@1 changed by {words.points(moved)} points"
+        f"Pass@1 changed by {formats.points(moved)} points"
     )
     if not (found[0].clear and found[0].rise < 0) or moved["low"] > 0:
         return Finding(name, False, f"Not seen: {says}.")
@@ -128,9 +129,9 @@ def _fused_and_specialist(evidence: Evidence) -> tuple[Change, str] | None:
     best = max(sorted(chosen), key=lambda c: breadth(evidence.probed[c]))
     moved = change(evidence.probed[best], fused, k)
     says = (
-        f"on the probing problems, Pass@{k} is {words.percent(breadth(fused))} for the fused model and "
-        f"{words.percent(breadth(evidence.probed[best]))} for the best specialist ({best}), which was chosen on them: "
-        f"a change of {words.points(moved)} points"
+        f"on the probing problems, Pass@{k} is {formats.percent(breadth(fused))} for the fused model and "
+        f"{formats.percent(breadth(evidence.probed[best]))} for the best specialist ({best}), which was chosen on "
+        f"these problems: a change of {formats.points(moved)} points"
     )
     return (moved, says) if moved else None
 
@@ -139,14 +140,14 @@ def _fused_and_sft(evidence: Evidence) -> tuple[Change, str] | None:
     """The same against the SFT checkpoints that were evaluated, on held-out problems."""
     k = ms.largest_k(evidence.reached)
     fused = ms.named(evidence.reached, "fused")
-    sft = [m for m in evidence.reached if m["name"] in ms.SFT and ms.score(m, k)]
+    sft = [m for m in evidence.reached if m["name"] in SFT and ms.score(m, k)]
     if k == 1 or not ms.score(fused, k) or fused is None or not sft:
         return None
     best = max(sft, key=lambda m: m[f"pass_at_{k}"]["mean"])
     moved = evidence.change(best, fused, k)
     says = (
-        f"on held-out problems, Pass@{k} is {words.interval(ms.score(fused, k))} for the fused model and "
-        f"{words.interval(ms.score(best, k))} for {best['name']}"
+        f"on held-out problems, Pass@{k} is {formats.interval(ms.score(fused, k))} for the fused model and "
+        f"{formats.interval(ms.score(best, k))} for {best['name']}"
     )
     return (moved, says) if moved else None
 
@@ -160,8 +161,8 @@ def _spectrum_not_amplified(evidence: Evidence) -> Finding:
     if k == 1 or start is None or end is None or one is None or many is None:
         return Finding(name, None, "Not checked: it needs Pass@1 and Pass@K before RL and after a stage of it.")
     moved = (
-        f"from {start['name']} to {end['name']}, Pass@{k} changed by {words.points(many)} points and Pass@1 by "
-        f"{words.points(one)}"
+        f"from {start['name']} to {end['name']}, Pass@{k} changed by {formats.points(many)} points and Pass@1 by "
+        f"{formats.points(one)}"
     )
     if one["high"] < 0:
         return Finding(name, True, f"Pass@1 fell: {moved}.")
@@ -178,8 +179,8 @@ def _rl_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
 
     def said(pairs: Sequence[tuple[Trend, Change]]) -> str:
         return "; ".join(
-            f"in {t.stage}, reward went from {words.percent(t.first)} to {words.percent(t.last)} and held-out Pass@1 "
-            f"changed by {words.points(c)} points"
+            f"in {t.stage}, reward went from {formats.percent(t.first)} to {formats.percent(t.last)} and held-out "
+            f"Pass@1 changed by {formats.points(c)} points"
             for t, c in pairs
         )
 
@@ -218,8 +219,8 @@ def _code_gap(milestone: ms.Milestone) -> tuple[Change, str] | None:
     half = hypot(*(_half(s) for s in others)) / len(others)
     gap = _unpaired(scores[CODE], {"mean": mean, "low": mean - half, "high": mean + half})
     says = (
-        f"at milestone {milestone['name']}, Pass@1 is {words.percent(scores[CODE]['mean'])} in code and "
-        f"{words.percent(mean)} on average in the other subdomains"
+        f"at milestone {milestone['name']}, Pass@1 is {formats.percent(scores[CODE]['mean'])} in code and "
+        f"{formats.percent(mean)} on average in the other subdomains"
     )
     return (gap, says) if gap else None
 

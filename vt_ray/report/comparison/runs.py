@@ -17,9 +17,9 @@ from typing import Any
 
 from vt_ray.config import Config, StageConfig
 from vt_ray.evaluation.sampling import Score
-from vt_ray.report import milestones as ms
 from vt_ray.report.run_record import RunRecord, read_run
-from vt_ray.run.run_folder import DONE
+from vt_ray.run.milestone_names import BEFORE_RL, planned
+from vt_ray.run.paths import DONE, RunPaths
 
 CONTROL = "signal.control"
 CONTROLS = {"": "MGPO", "shuffled_rewards": "shuffled rewards", "sft": "SFT goes on"}
@@ -65,17 +65,17 @@ class ComparedRun:
     @property
     def start(self) -> str:
         """What RL started from: the fused model, or the latest before it."""
-        return [name for name in ms.BEFORE_RL if name in self.scores][-1]
+        return [name for name in BEFORE_RL if name in self.scores][-1]
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end, with scores of every stage of its config."""
-        return bool(self.record.summary) and set(self.scores) >= {"fused", ms.planned(self.config)[-1]}
+        return bool(self.record.summary) and set(self.scores) >= {"fused", planned(self.config)[-1]}
 
     @property
     def fused(self) -> str | None:
         """Which fused model RL started from."""
-        done = self.record.root / "fused" / DONE
+        done = RunPaths(self.record.root).fused / DONE
         return json.loads(done.read_text())["id"] if done.is_file() else None
 
     @property
@@ -196,8 +196,8 @@ def _read(root: Path, name: str) -> ComparedRun:
     if not isinstance(config, dict):
         raise ComparisonError(f"{root / 'config.yaml'} is missing or torn: leave this run out")
     scores = {}
-    for milestone in ms.planned(config):
-        file = root / "evaluation" / f"{milestone}.json"
+    for milestone in planned(config):
+        file = RunPaths(root).scores(milestone)
         if file.is_file():
             scores[milestone] = [Score(**score) for score in json.loads(file.read_text())["scores"]]
     return ComparedRun(name, record, config, scores)

@@ -11,7 +11,7 @@ from math import sqrt
 from statistics import fmean, variance
 from typing import Any
 
-from vt_ray.report import words
+from vt_ray.report import formats
 
 # Two steps in each third: below that a trend has no standard error.
 MIN_STEPS = 6
@@ -37,7 +37,7 @@ def trends(lines: Sequence[Mapping[str, Any]], key: str) -> list[Trend]:
     """The trend of metric `key` in each stage that has at least `MIN_STEPS` steps with a number for it."""
     stages: dict[str, list[float]] = {}
     for line in lines:
-        if words.known(line.get(key)):
+        if formats.known(line.get(key)):
             stages.setdefault(str(line.get("stage", "")), []).append(float(line[key]))
     return [_trend(stage, values) for stage, values in stages.items() if len(values) >= MIN_STEPS]
 

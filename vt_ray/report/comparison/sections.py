@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vt_ray.report import comparison_charts as charts
-from vt_ray.report import comparison_tables as tables
-from vt_ray.report import comparison_words as say
-from vt_ray.report.charts import BLUE, ORANGE
-from vt_ray.report.compared_runs import LABEL_KEYS
-from vt_ray.report.comparison_words import Comparison, compared, pass_keys, pass_name
-from vt_ray.report.section import Section, Table
+from vt_ray.report.chart_style import BLUE, ORANGE
+from vt_ray.report.comparison import charts as charts
+from vt_ray.report.comparison import sentences as say
+from vt_ray.report.comparison import tables as tables
+from vt_ray.report.comparison.runs import LABEL_KEYS
+from vt_ray.report.comparison.sentences import Comparison, compared, pass_keys, pass_name
+from vt_ray.report.html import Section, Table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

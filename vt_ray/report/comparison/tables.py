@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vt_ray.report import words
-from vt_ray.report.comparison_words import Comparison, Group, compared, others, outcome, pass_keys, pass_name
-from vt_ray.report.summary import Rows
+from vt_ray.report import formats
+from vt_ray.report.comparison.sentences import Comparison, Group, compared, others, outcome, pass_keys, pass_name
+from vt_ray.report.tables import Rows
 
 OUTCOMES = {"higher": "higher", "lower": "lower", "chance": "not told apart", "unpaired": "no pair"}
 
@@ -17,8 +17,8 @@ def score_rows(comparison: Comparison) -> Rows:
     keys = pass_keys(comparison)
     rows = [["group", "seeds", *(f"{pass_name(key)}, %" for key in keys), f"gain over {_start(comparison)}"]]
     for group in comparison["groups"]:
-        scores = [words.interval(group[key]).replace("%", "") for key in keys]
-        rows.append([group["label"], str(len(group["seeds"])), *scores, words.points(group["gain"]["pass_at_1"])])
+        scores = [formats.interval(group[key]).replace("%", "") for key in keys]
+        rows.append([group["label"], str(len(group["seeds"])), *scores, formats.points(group["gain"]["pass_at_1"])])
     return rows
 
 
@@ -29,7 +29,7 @@ def difference_rows(comparison: Comparison) -> Rows:
     for group in others(comparison):
         found = group["difference"]
         pairs = len(found["pass_at_1"]["by_seed"]) if found else 0
-        differences = [words.points(found and found[key]) for key in keys]
+        differences = [formats.points(found and found[key]) for key in keys]
         rows.append([group["label"], str(pairs), *differences, OUTCOMES[outcome(group)]])
     return rows
 
@@ -51,7 +51,7 @@ def subdomain_rows(comparison: Comparison, key: str) -> Rows:
     rows = [["subdomain", *(group["label"] for group in groups)]]
     for name in names:
         found = [group["difference"]["by_subdomain"].get(name) for group in groups]
-        rows.append([name, *(words.points(passes and passes[key]) for passes in found)])
+        rows.append([name, *(formats.points(passes and passes[key]) for passes in found)])
     return rows
 
 
@@ -60,9 +60,9 @@ def cost_rows(comparison: Comparison) -> Rows:
     rows = [["group", "runs", "wall time", "RL time", "RL tokens", "RL tokens/s", "tokens, all phases"]]
     for group in comparison["groups"]:
         cost = group["cost"]
-        times = [words.duration(cost["wall_seconds"]), words.duration(cost["rl_seconds"])]
-        rate = words.rate(cost["rl_tokens"], cost["rl_seconds"])
-        tokens = [words.thousands(cost["rl_tokens"]), rate, words.thousands(cost["tokens"])]
+        times = [formats.duration(cost["wall_seconds"]), formats.duration(cost["rl_seconds"])]
+        rate = formats.rate(cost["rl_tokens"], cost["rl_seconds"])
+        tokens = [formats.thousands(cost["rl_tokens"]), rate, formats.thousands(cost["tokens"])]
         rows.append([group["label"], str(len(group["seeds"])), *times, *tokens])
     return rows
 
@@ -72,8 +72,8 @@ def run_rows(comparison: Comparison) -> Rows:
     keys = pass_keys(comparison)
     rows = [["run", "group", "seed", *(pass_name(key) for key in keys), "fused model", "config hash", "code"]]
     for run in comparison["runs"]:
-        scores = [words.interval(run[key]) for key in keys]
-        identity = [str(run[key] or words.UNKNOWN)[:12] for key in ("fused", "config_hash", "code")]
+        scores = [formats.interval(run[key]) for key in keys]
+        identity = [str(run[key] or formats.UNKNOWN)[:12] for key in ("fused", "config_hash", "code")]
         rows.append([run["name"], run["group"], run["seed"], *scores, *identity])
     return rows
 
@@ -91,4 +91,4 @@ def _start(comparison: Comparison) -> str:
 
 
 def _signed(difference: Any) -> str:
-    return words.UNKNOWN if difference is None else f"{100 * difference:+.1f}"
+    return formats.UNKNOWN if difference is None else f"{100 * difference:+.1f}"

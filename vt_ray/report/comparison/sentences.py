@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vt_ray.report import words
+from vt_ray.report import formats
 
 Comparison = Mapping[str, Any]
 Group = Mapping[str, Any]
@@ -37,9 +37,9 @@ def pass_name(key: str) -> str:
 def headline(comparison: Comparison) -> str:
     """What was compared and what came of it in Pass@1."""
     groups, runs = comparison["groups"], comparison["runs"]
-    problems = f"the same {words.thousands(comparison['num_problems'])} held-out problems"
+    problems = f"the same {formats.thousands(comparison['num_problems'])} held-out problems"
     if len(groups) == 1:
-        score = words.interval(groups[0]["pass_at_1"])
+        score = formats.interval(groups[0]["pass_at_1"])
         return f"{len(runs)} runs that differ in their seeds alone, on {problems}: Pass@1 is {score}."
     return f"{len(runs)} runs in {len(groups)} groups, on {problems}. {findings(comparison, 'pass_at_1')}"
 
@@ -74,7 +74,7 @@ def verdict(group: Group, base: str) -> str:
     label, way = group["label"], outcome(group)
     if way == "unpaired":
         return f"{label}: no seed in common with {base}, so there is no paired difference."
-    points = f"{words.points(group['difference']['pass_at_1'])} points"
+    points = f"{formats.points(group['difference']['pass_at_1'])} points"
     if way == "chance":
         return f"{label}: no difference from {base} can be told apart from chance: {points}."
     return f"{label}: {way} than {base} by {points}."

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from vt_ray.report import words
-from vt_ray.report.section import Section, Table
-from vt_ray.report.summary import Rows
+from vt_ray.report import formats
+from vt_ray.report.html import Section, Table
+from vt_ray.report.tables import Rows
 
 Lines = Sequence[Mapping[str, Any]]
 STATUSES = ("correct", "wrong", "unverified")
@@ -37,14 +37,14 @@ def sentence(rl: Lines) -> str:
     if not records:
         return ""
     shares = ", ".join(
-        f"{words.percent(_share(records, status))} {'without a verdict' if status == 'unverified' else status}"
+        f"{formats.percent(_share(records, status))} {'without a verdict' if status == 'unverified' else status}"
         for status in STATUSES
     )
-    backends = " and ".join(sorted({name for record in records for name in record["backend"]})) or words.UNKNOWN
+    backends = " and ".join(sorted({name for record in records for name in record["backend"]})) or formats.UNKNOWN
     return (
-        f"{words.thousands(_completions(records))} completions were verified in RL: {shares}; "
-        f"{words.thousands(sum(r['retries'] for r in records))} verified again, "
-        f"{words.thousands(sum(r['respawns'] for r in records))} lost workers replaced. Code verifier: {backends}."
+        f"{formats.thousands(_completions(records))} completions were verified in RL: {shares}; "
+        f"{formats.thousands(sum(r['retries'] for r in records))} verified again, "
+        f"{formats.thousands(sum(r['respawns'] for r in records))} lost workers replaced. Code verifier: {backends}."
     )
 
 
@@ -54,7 +54,7 @@ def kind_rows(lines: Lines) -> Rows:
     for kind in kinds:
         steps = [found for line in lines if (found := line["verify"]["seconds"].get(kind))]
         medians = [_seconds(median(step[p] for step in steps)) for p in ("p50", "p95", "p99")]
-        count = words.thousands(sum(step["count"] for step in steps))
+        count = formats.thousands(sum(step["count"] for step in steps))
         rows.append([kind, count, *medians, _seconds(max(step["p99"] for step in steps))])
     return rows
 
@@ -64,9 +64,9 @@ def stage_rows(lines: Lines) -> Rows:
     rows = [["stage", "completions", "correct", "wrong", "without verdict", "verified again", "workers replaced"]]
     for stage in stages:
         records = [line["verify"] for line in lines if str(line.get("stage", "")) == stage]
-        shares = [words.percent(_share(records, status)) for status in STATUSES]
-        lost = [words.thousands(sum(record[what] for record in records)) for what in ("retries", "respawns")]
-        rows.append([stage, words.thousands(_completions(records)), *shares, *lost])
+        shares = [formats.percent(_share(records, status)) for status in STATUSES]
+        lost = [formats.thousands(sum(record[what] for record in records)) for what in ("retries", "respawns")]
+        rows.append([stage, formats.thousands(_completions(records)), *shares, *lost])
     return rows
 
 
@@ -74,7 +74,7 @@ def reason_rows(lines: Lines) -> Rows:
     """The most frequent first; a correct answer has none."""
     whole = _completions([line["verify"] for line in lines])
     found = _reasons(lines).most_common(MOST_REASONS)
-    return [["reason", "share"], *([reason, words.percent(count / whole)] for reason, count in found)]
+    return [["reason", "share"], *([reason, formats.percent(count / whole)] for reason, count in found)]
 
 
 def _reasons(lines: Lines) -> Counter[str]:
@@ -94,4 +94,4 @@ def _completions(records: Lines) -> int:
 
 
 def _seconds(value: float) -> str:
-    return f"{1000 * value:.2f} ms" if value < 0.1 else f"{value:.2f} s" if value < 60 else words.duration(value)
+    return f"{1000 * value:.2f} ms" if value < 0.1 else f"{value:.2f} s" if value < 60 else formats.duration(value)

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.evaluation.milestones import milestone_summaries
-from vt_ray.report.lines import Lines
-from vt_ray.report.milestones import planned, rl_stages
-from vt_ray.report.stage_ends import early_end, stage_end
+from vt_ray.report.metrics import Lines
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.recoveries import RECOVERIES
-from vt_ray.run.run_folder import DONE, NOW, is_locked, working_folder
+from vt_ray.run.milestone_names import planned, rl_stages
+from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
+from vt_ray.run.run_folder import is_locked, working_folder
+from vt_ray.run.stage_ends import early_end, stage_end
 
 # Folders of the spectrum phases in their order, as the watcher is told of them.
 PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spectrum_scores": "evaluate"}
-# A stage with a filter has this, in rl/<stage>/, once it knows its problems.
-POOL = "pool.json"
 PACE_STEPS = 10
 
 
@@ -66,20 +64,20 @@ class LiveRun:
     def __init__(self, root: Path):
         from omegaconf import OmegaConf
 
-        if not (root / "run.json").is_file():
+        paths = self.paths = RunPaths(root.resolve())
+        if not paths.run_json.is_file():
             raise FileNotFoundError(f"{root} is no run folder (run.json is not there): give one such as runs/demo")
-        self.root = root.resolve()
-        self.identity = json.loads((root / "run.json").read_text())
-        self.config: Any = OmegaConf.to_container(OmegaConf.load(root / "config.yaml"))
-        self._rl, self._sft = Tail(self.root / "metrics.jsonl"), Tail(self.root / "sft" / "metrics.jsonl")
-        self._recoveries = Tail(self.root / RECOVERIES)
+        self.identity = json.loads(paths.run_json.read_text())
+        self.config: Any = OmegaConf.to_container(OmegaConf.load(paths.config))
+        self._rl, self._sft = Tail(paths.metrics), Tail(paths.sft.metrics)
+        self._recoveries = Tail(paths.recoveries)
         # Scores by file: a milestone's are read once.
         self._scored: dict[Path, Any] = {}
         self._milestones: Sequence[Mapping[str, Any]] = []
 
     def view(self) -> View:
         # Before the files: a run that ends in between is seen as running once more.
-        running = is_locked(self.root / ".lock")
+        running = is_locked(self.paths.lock)
         sft, rl = self._sft_lines(), self._rl.read()
         milestones = self._evaluated()
         parts = self._parts(sft, rl, milestones)
@@ -94,29 +92,29 @@ class LiveRun:
 
     def _finished(self, milestones: Sequence[Path]) -> bool:
         """The report is written last, from a summary of every milestone."""
-        written = all((self.root / name).exists() for name in ("summary.json", "report.html"))
+        written = self.paths.summary.exists() and self.paths.report.exists()
         return written and len(milestones) == len(planned(self.config))
 
     def _phase(self, parts: Sequence[Part]) -> str:
-        if not (self.root / NOW).exists():
+        if not self.paths.current_phase.exists():
             return "start-up"
         for folder, name in PHASES.items():
-            if not (self.root / folder / DONE).exists():
+            if not (self.paths.root / folder / DONE).exists():
                 return name
         by_name = {part.name: part for part in parts}
         for stage in self.stages:
             name = stage["name"]
-            if not (self.root / "evaluation" / f"{name}.json").exists():
-                filtering = stage.get("filter_samples") and not (self.root / "rl" / name / POOL).exists()
+            if not self.paths.scores(name).exists():
+                filtering = stage.get("filter_samples") and not self.paths.stage(name).pool.exists()
                 training = name if by_name[name].left else f"evaluate {name}"
                 return f"filter {name}" if filtering else training
         last = planned(self.config)[-1]
-        return "report" if (self.root / "evaluation" / f"{last}.json").exists() else last
+        return "report" if self.paths.scores(last).exists() else last
 
     def _parts(self, sft: Lines, rl: Lines, milestones: Sequence[Path]) -> list[Part]:
         sft_plan = self.config["spectrum"]["sft"]
         checkpoints = -(-sft_plan["steps"] // sft_plan["checkpoint_every"])
-        probed = [self._read(path) for path in sorted(self._folder("probe").glob("step_*.json"))]
+        probed = [self._read(path) for path in ProbePaths(self._folder("probe")).all_scores()]
         parts = [
             Part("sft", len(sft), sft_plan["steps"], sum(line["seconds"] for line in sft)),
             Part("probe", len(probed), checkpoints, sum(p["seconds"] for p in probed)),
@@ -124,7 +122,7 @@ class LiveRun:
         for stage in self.stages:
             lines = _of_stage(rl, stage["name"])
             seconds = sum(line["seconds"]["total"] for line in lines)
-            ended = early_end(stage_end(self.root, stage["name"]), stage["steps"])
+            ended = early_end(stage_end(self.paths.root, stage["name"]), stage["steps"])
             parts.append(Part(stage["name"], len(lines), stage["steps"], seconds, ended))
         seconds = sum(self._read(path)["seconds"] for path in milestones)
         return [*parts, Part("evaluate", len(milestones), len(planned(self.config)), seconds)]
@@ -141,7 +139,7 @@ class LiveRun:
         return left * sum(recent) / len(recent) if recent and left else None
 
     def _sft_lines(self) -> Lines:
-        path = self._folder("sft") / "metrics.jsonl"
+        path = SftPaths(self._folder("sft")).metrics
         if path != self._sft.path:
             self._sft = Tail(path)
         return self._sft.read()
@@ -149,7 +147,7 @@ class LiveRun:
     def _evaluated(self) -> list[Path]:
         """Files of the milestones so far; those before RL lie in a shared folder until the last of them is there."""
         names = planned(self.config)
-        folders = (self.root / "evaluation", self._folder("spectrum_scores"))
+        folders = (self.paths.evaluation, self._folder("spectrum_scores"))
         found = [next((f for f in (d / f"{name}.json" for d in folders) if f.exists()), None) for name in names]
         paths = [path for path in found if path]
         if len(paths) != len(self._milestones):
@@ -158,8 +156,8 @@ class LiveRun:
 
     def _folder(self, phase: str) -> Path:
         """Where the phase's files lie: in the run once it is done, before that where it is made."""
-        mine = self.root / phase
-        return mine if (mine / DONE).exists() else working_folder(self.root, phase) or mine
+        mine = self.paths.root / phase
+        return mine if (mine / DONE).exists() else working_folder(self.paths, phase) or mine
 
     def _read(self, path: Path) -> Any:
         if path not in self._scored:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vt_ray.report.charts import BLUE, GREY, INK, ORANGE, ROSE, TEAL, styled
+from vt_ray.report.chart_style import BLUE, GREY, INK, ORANGE, ROSE, TEAL, error_bars, plain_text, styled, titled
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -47,7 +47,7 @@ def by_lambda(
     means = go.Scatter(
         x=x,
         y=[interval["mean"] for interval in intervals],
-        error_y=_bars(intervals, colour),
+        error_y=error_bars(intervals, colour),
         mode="lines+markers",
         line={"color": colour, "width": 2},
         marker={"size": 9},
@@ -61,7 +61,7 @@ def by_lambda(
     figure.update_yaxes(**_units(difference))
     if difference:
         figure.add_hline(y=0, line={"color": INK, "width": 1})
-    return _titled(figure, title)
+    return titled(figure, title)
 
 
 def by_group(rows: Sequence[Row], title: str, colour_of: Mapping[str, str], difference: bool = False) -> go.Figure:
@@ -74,14 +74,14 @@ def by_group(rows: Sequence[Row], title: str, colour_of: Mapping[str, str], diff
         figure.add_trace(_seed_dots([(y + 0.2, _percent(interval))], colour, "y"))
         figure.add_trace(_interval_dot(y, _percent(interval), colour, "", difference))
         # Within the chart, where a long one costs it no width.
-        note = {"text": _text(group["label"]), "x": 0, "xref": "paper", "xanchor": "left", "y": y - 0.32}
+        note = {"text": plain_text(group["label"]), "x": 0, "xref": "paper", "xanchor": "left", "y": y - 0.32}
         figure.add_annotation(**note, showarrow=False, font={"size": 11})
     styled(figure, 80 + 56 * len(rows)).update_layout(showlegend=False)
     figure.update_xaxes(**_units(difference))
     figure.update_yaxes(range=[len(rows) - 0.5, -0.6], showgrid=False, showticklabels=False)
     if difference:
         figure.add_vline(x=0, line={"color": INK, "width": 1})
-    return _titled(figure, title)
+    return titled(figure, title)
 
 
 def over_milestones(groups: Sequence[Group], key: str, title: str, colour_of: Mapping[str, str]) -> go.Figure:
@@ -96,7 +96,7 @@ def over_milestones(groups: Sequence[Group], key: str, title: str, colour_of: Ma
     names = dict.fromkeys(m["name"] for group in groups for m in group["milestones"])
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=list(names), tickangle=-35)
     figure.update_yaxes(**_units(difference=False), rangemode="tozero")
-    return _titled(figure, title)
+    return titled(figure, title)
 
 
 def over_steps(groups: Sequence[Group], stages: Sequence[Mapping[str, Any]], colour_of: Mapping[str, str]) -> go.Figure:
@@ -138,7 +138,7 @@ def by_subdomain(groups: Sequence[Group], key: str, title: str, colour_of: Mappi
         tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5], showgrid=False
     )
     figure.add_vline(x=0, line={"color": INK, "width": 1})
-    return _titled(figure, title)
+    return titled(figure, title)
 
 
 def _interval_dot(y: float, interval: Interval, colour: str, name: str, difference: bool) -> go.Scatter:
@@ -149,8 +149,8 @@ def _interval_dot(y: float, interval: Interval, colour: str, name: str, differen
         y=[y],
         mode="markers",
         marker={"size": 9, "color": colour},
-        error_x=_bars([interval], colour),
-        customdata=[[*_range(interval), _text(name)]],
+        error_x=error_bars([interval], colour),
+        customdata=[[*_range(interval), plain_text(name)]],
         hovertemplate=("%{customdata[2]}: " if name else "") + _hover("x", difference),
     )
 
@@ -190,22 +190,10 @@ def _banded(x: Sequence[Any], points: Sequence[Interval], label: str, colour_of:
         y=[p["mean"] for p in points],
         mode="lines+markers" if len(x) <= 20 else "lines",
         line={"color": colour, "width": 2.5},
-        customdata=[[*_range(p), _text(label)] for p in points],
+        customdata=[[*_range(p), plain_text(label)] for p in points],
         hovertemplate="%{customdata[2]}, %{x}: " + _hover("y", difference=False),
     )
     return [band, line]
-
-
-def _bars(intervals: Sequence[Interval], colour: str) -> dict[str, Any]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [i["high"] - i["mean"] for i in intervals],
-        "arrayminus": [i["mean"] - i["low"] for i in intervals],
-        "color": colour,
-        "thickness": 2,
-        "width": 4,
-    }
 
 
 def _percent(interval: Interval) -> dict[str, Any]:
@@ -225,12 +213,3 @@ def _units(difference: bool) -> dict[str, Any]:
 def _hover(axis: str, difference: bool) -> str:
     form = "+.1f" if difference else ".1f"
     return f"%{{{axis}:{form}}} [%{{customdata[0]:{form}}}, %{{customdata[1]:{form}}}]<extra></extra>"
-
-
-def _titled(figure: go.Figure, title: str) -> go.Figure:
-    return figure.update_layout(title={"text": title, "font": {"size": 13}, "x": 0, "xref": "paper"})
-
-
-def _text(label: str) -> str:
-    """As plotly shows it unchanged: it reads a few HTML tags."""
-    return label.replace("&", "&amp;").replace("<", "&lt;")

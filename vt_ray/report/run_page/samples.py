@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vt_ray.run.paths import RunPaths
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -74,7 +76,7 @@ def search_sample(root: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
 
 def stages(root: Path, in_order: Sequence[str]) -> list[str]:
     """Stages that left rollouts: those of `in_order` first, then any others."""
-    there = sorted(path.name for path in (root / "rollouts").glob("*") if path.is_dir())
+    there = sorted(path.name for path in RunPaths(root).rollouts.glob("*") if path.is_dir())
     return [s for s in in_order if s in there] + [s for s in there if s not in in_order]
 
 
@@ -131,7 +133,7 @@ def visible(text: str) -> str:
 
 
 def _files(root: Path, stage: str) -> list[Path]:
-    return sorted((root / "rollouts" / stage).glob("step_*.parquet"))
+    return RunPaths(root).stage(stage).rollout_files()
 
 
 def _evenly(items: Sequence[Any], count: int) -> list[Any]:

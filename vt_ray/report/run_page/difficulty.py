@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vt_ray.algorithms.mgpo import weight
-from vt_ray.report.charts import HEAT, ORANGE, colour_bar, styled
-from vt_ray.report.curves import Lines, by_stage, stage_marks
+from vt_ray.report.chart_style import HEAT, ORANGE, colour_bar, styled
+from vt_ray.report.run_page.curves import Lines, by_stage, stage_marks
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

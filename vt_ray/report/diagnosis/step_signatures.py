@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, variance
 
-from vt_ray.report import words
-from vt_ray.report.curves import by_stage
-from vt_ray.report.lines import Lines, value
-from vt_ray.report.trends import MIN_STEPS, Trend, student_t_95, trends
+from vt_ray.report import formats
+from vt_ray.report.diagnosis.trends import MIN_STEPS, Trend, student_t_95, trends
+from vt_ray.report.metrics import Lines, value
+from vt_ray.report.run_page.curves import by_stage
 
 # What counts as large: shares, and nats a token.
 TRUNCATED_RISE = 0.05
@@ -60,7 +60,7 @@ def _truncation_climbs(lines: Lines) -> Finding:
         "share of truncated answers",
         trends(lines, "truncated_share"),
         lambda t: t.rise > TRUNCATED_RISE,
-        words.percent,
+        formats.percent,
     )
 
 
@@ -70,7 +70,7 @@ def _signal_fades(lines: Lines) -> Finding:
         "share of groups whose answers are all right or all wrong",
         trends(lines, "no_signal_share"),
         lambda t: t.rise > NO_SIGNAL_RISE,
-        words.percent,
+        formats.percent,
     )
 
 
@@ -95,8 +95,8 @@ def _rollouts_too_old(lines: Lines) -> Finding:
         return Finding(name, None, "Not checked: how old completions were has not been recorded.")
     bad = [one for one in cut if one.age > 0 and _lowest_mean(one.shares) > one.large]
     said = "; ".join(
-        f"{words.percent(fmean(one.shares))} of the tokens in {one.stage}, whose completions were {one.age:.1f} weight "
-        "versions old"
+        f"{formats.percent(fmean(one.shares))} of the tokens in {one.stage}, whose completions were {one.age:.1f} "
+        "weight versions old"
         for one in bad or cut
     )
     if bad:
@@ -113,7 +113,7 @@ def _engine_and_trainer_disagree(lines: Lines) -> Finding:
     if not fresh:
         return Finding(name, None, "Not checked: no stage whose completions were all sampled under the newest weights.")
     bad = [one for one in fresh if _lowest_mean(one.shares) > MISMATCH_SHARE]
-    said = "; ".join(f"{words.percent(fmean(one.shares))} of the tokens in {one.stage}" for one in bad or fresh)
+    said = "; ".join(f"{formats.percent(fmean(one.shares))} of the tokens in {one.stage}" for one in bad or fresh)
     if bad:
         says = (
             f"The importance ratio was cut for {said}, sampled under the very weights they updated. "
@@ -179,7 +179,7 @@ def _updates_skipped(lines: Lines) -> Finding:
 
 
 def _numbers(lines: Lines, key: str) -> list[float]:
-    return [float(line[key]) for line in lines if words.known(line.get(key))]
+    return [float(line[key]) for line in lines if formats.known(line.get(key))]
 
 
 def _lowest_mean(values: list[float]) -> float:

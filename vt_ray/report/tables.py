@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vt_ray.report import formats
 from vt_ray.report import milestones as ms
-from vt_ray.report import stage_ends, words
+from vt_ray.run import stage_ends
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ def score_rows(reached: Sequence[ms.Milestone]) -> Rows:
     return [
         header,
         *(
-            [m["name"], *(words.interval(ms.score(m, j)).replace("%", "") for j in [1, *wide]), _change(m)]
+            [m["name"], *(formats.interval(ms.score(m, j)).replace("%", "") for j in [1, *wide]), _change(m)]
             for m in reached
         ),
     ]
@@ -82,8 +83,8 @@ def phase_rows(summary: Mapping[str, Any]) -> Rows:
     rows = [["phase", "wall time", *(name for name, _, _ in rates), "tokens", "tokens/s"]]
     for name, (seconds, tokens) in phases.items():
         held = [shown(rate * seconds / 3600) for _, rate, shown in rates]
-        counted = words.tokens(tokens) if tokens else words.UNKNOWN
-        rows.append([name, words.duration(seconds), *held, counted, words.rate(tokens, seconds)])
+        counted = formats.tokens(tokens) if tokens else formats.UNKNOWN
+        rows.append([name, formats.duration(seconds), *held, counted, formats.rate(tokens, seconds)])
     return rows
 
 
@@ -94,18 +95,18 @@ def _hourly(summary: Mapping[str, Any]) -> list[tuple[str, float, Callable[[floa
         return []
     cores, gpus = hardware["cpu_cores"], hardware["gpus"]
     rates: list[tuple[str, float, Callable[[float], str]]]
-    rates = [("CPU-h", cores, words.hours), ("GPU-h", gpus, words.hours)]
+    rates = [("CPU-h", cores, formats.hours), ("GPU-h", gpus, formats.hours)]
     if price := cores * prices.get("cpu_hour", 0) + gpus * prices.get("gpu_hour", 0):
-        rates.append((prices["currency"], price, words.money))
+        rates.append((prices["currency"], price, formats.money))
     return rates
 
 
 def _change(milestone: ms.Milestone) -> str:
-    return words.points(milestone.get("difference"))
+    return formats.points(milestone.get("difference"))
 
 
 def _percent(score: Mapping[str, float] | None) -> str:
-    return f"{100 * score['mean']:.1f}" if score else words.UNKNOWN
+    return f"{100 * score['mean']:.1f}" if score else formats.UNKNOWN
 
 
 def _table(title: str, rows: Rows) -> Table:

@@ -21,8 +21,7 @@ from vt_ray.evaluation.statistics import (
     mean_interval,
     mean_over_seeds,
 )
-from vt_ray.report import curves
-from vt_ray.report.compared_runs import (
+from vt_ray.report.comparison.runs import (
     ComparedRun,
     Group,
     Seed,
@@ -32,6 +31,7 @@ from vt_ray.report.compared_runs import (
     refuse_incomparable,
     seed_names,
 )
+from vt_ray.report.run_page import curves
 
 Names = dict[Seed, str]
 # Which milestone of a run, and the same of each of several runs.

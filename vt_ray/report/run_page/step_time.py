@@ -5,9 +5,9 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from vt_ray.report import words
-from vt_ray.report.charts import BLUE, GREY, HEAT, ORANGE, ROSE, TEAL, colour_bar, styled, titled
-from vt_ray.report.curves import Lines, stage_marks
+from vt_ray.report import formats
+from vt_ray.report.chart_style import BLUE, GREY, HEAT, ORANGE, ROSE, TEAL, colour_bar, styled, titled
+from vt_ray.report.run_page.curves import Lines, stage_marks
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -47,7 +47,7 @@ def busy_means(lines: Lines) -> dict[str, float]:
     shares: dict[str, list[float]] = {}
     for line in lines:
         for actor, share in (line.get("busy") or {}).items():
-            if words.known(share):
+            if formats.known(share):
                 shares.setdefault(str(actor), []).append(share)
     return {actor: fmean(values) for actor, values in shares.items()}
 

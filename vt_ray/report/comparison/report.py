@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vt_ray.report import comparison_words as say
-from vt_ray.report.compared_runs import read_runs
-from vt_ray.report.comparison import compare
-from vt_ray.report.comparison_charts import colours
-from vt_ray.report.comparison_sections import SECTIONS
-from vt_ray.report.comparison_tables import difference_rows, score_rows
-from vt_ray.report.page import render, write_page
-from vt_ray.report.summary import Rows, print_rows
+from vt_ray.report.comparison import sentences as say
+from vt_ray.report.comparison.charts import colours
+from vt_ray.report.comparison.compare import compare
+from vt_ray.report.comparison.runs import read_runs
+from vt_ray.report.comparison.sections import SECTIONS
+from vt_ray.report.comparison.tables import difference_rows, score_rows
+from vt_ray.report.html import render, write_page
+from vt_ray.report.tables import Rows, print_rows
 from vt_ray.run.checkpoint import write_json
+from vt_ray.run.paths import RunPaths
 
 # What two intervals and a gain leave of 80 columns for the name of a group.
 LABEL_COLUMNS = 8
@@ -81,4 +82,4 @@ def _relabelled(rows: Rows, short: Mapping[str, str]) -> Rows:
 
 def _address(run: Path, page: Path) -> str:
     """Of the run's report, as the page at `page` links to it."""
-    return "./" + quote(os.path.relpath(run / "report.html", page.resolve().parent))
+    return "./" + quote(os.path.relpath(RunPaths(run).report, page.resolve().parent))

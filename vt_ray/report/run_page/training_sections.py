@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from vt_ray.report import charts, curves, difficulty, samples, step_time, verification, words
+from vt_ray.report import formats
+from vt_ray.report.html import Section
+from vt_ray.report.run_page import charts, curves, difficulty, samples, step_time, verification
 from vt_ray.report.run_record import RunRecord
-from vt_ray.report.section import Section
-from vt_ray.report.stage_ends import early_end, steps_of
+from vt_ray.run.stage_ends import early_end, steps_of
 
 BANDS = "Thin lines are single steps, thick lines a moving mean, bands its 95% interval from how the steps scatter."
 
@@ -17,8 +18,8 @@ def sft_section(record: RunRecord) -> Section:
     seconds = sum(line.get("seconds") or 0 for line in record.sft)
     tokens = sum(line.get("tokens") or 0 for line in record.sft)
     says = (
-        f"{words.thousands(len(record.sft))} steps, {words.thousands(tokens)} tokens in "
-        f"{words.duration(seconds)} ({words.rate(tokens, seconds)} tokens/s). {BANDS}"
+        f"{formats.thousands(len(record.sft))} steps, {formats.thousands(tokens)} tokens in "
+        f"{formats.duration(seconds)} ({formats.rate(tokens, seconds)} tokens/s). {BANDS}"
     )
     return Section("sft", title, [says], [curves.sft_loss(record.sft)])
 
@@ -44,11 +45,11 @@ def rl_section(record: RunRecord) -> Section:
     if not record.rl:
         return Section("rl", title, ["There is no metrics.jsonl with RL steps: no stage has begun."])
     came = [f"{stage} ({_came(record, stage, len(lines))})" for _, stage, lines in curves.by_stage(record.rl)]
-    spread = any(words.known(line.get("completion_tokens_p10")) for line in record.rl)
+    spread = any(formats.known(line.get("completion_tokens_p10")) for line in record.rl)
     lengths = " For the completion length the band holds the middle 80% of a step's rollouts." if spread else ""
     says = [f"Stages in order: {', '.join(came)}. {BANDS}{lengths}"]
     syncs = [line.get("sync") or {} for line in record.rl]
-    gaps = [sync["logprob_gap"] for sync in syncs if words.known(sync.get("logprob_gap"))]
+    gaps = [sync["logprob_gap"] for sync in syncs if formats.known(sync.get("logprob_gap"))]
     if gaps:
         says.append(
             "After each update the generators' log-probabilities were compared with the trainer's on a fixed "
@@ -71,7 +72,7 @@ def _came(record: RunRecord, stage: str, steps: int) -> str:
 def difficulty_section(record: RunRecord) -> Section:
     title = "Difficulty of the questions: p_c"
     lam = record.known("lambda")
-    lam = lam if words.known(lam) else None
+    lam = lam if formats.known(lam) else None
     figure = difficulty.p_c_heat(record.rl, lam)
     if figure is None:
         return Section("difficulty", title, ["No RL step has recorded how its questions spread over p_c."])
@@ -83,7 +84,7 @@ def difficulty_section(record: RunRecord) -> Section:
             f"{difficulty.weight(0, lam):.2g}, with 0 ln 0 = 0, but every advantage is zero there: such questions "
             "(rings) teach nothing."
         )
-        own = [f"{s['lam']:g} in {name}" for name, s in record.planned.items() if words.known(s.get("lam"))]
+        own = [f"{s['lam']:g} in {name}" for name, s in record.planned.items() if formats.known(s.get("lam"))]
         says += [f"Stages with a lambda of their own: {', '.join(own)}."] if own else []
     return Section("difficulty", title, says, [figure])
 
@@ -99,8 +100,8 @@ def time_section(record: RunRecord) -> Section:
         return Section("time", title, ["No RL step has been timed."])
     totals = {part: sum(line["seconds"].get(part) or 0 for line in timed) for part, _ in step_time.TIME_PARTS}
     whole = sum(totals.values())
-    shares = ", ".join(f"{part} {words.percent(totals[part] / whole)}" for part in totals) if whole else "not known"
-    says = [f"An RL step took {words.duration(whole / len(timed))} on average: {shares}."]
+    shares = ", ".join(f"{part} {formats.percent(totals[part] / whole)}" for part in totals) if whole else "not known"
+    says = [f"An RL step took {formats.duration(whole / len(timed))} on average: {shares}."]
     if record.pipelined:
         says.append(
             "The run was pipelined (signal.schedule): completions were generated and verified ahead, beside the "

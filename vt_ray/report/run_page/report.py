@@ -1,0 +1,45 @@
+"""report.html: one page that holds all of a run, needs no network, and is read from the run folder alone.
+
+run folder --read_run--> RunRecord --SECTIONS--> [Section] --report.html.jinja--> report.html
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vt_ray.report import formats
+from vt_ray.report import milestones as ms
+from vt_ray.report.html import render, script_text, write_page
+from vt_ray.report.run_page import samples
+from vt_ray.report.run_page.sections import SECTIONS
+from vt_ray.report.run_record import read_run
+from vt_ray.run.paths import RunPaths
+
+
+def write_report(run: Path) -> Path:
+    """Write `run`/report.html from what lies in the folder `run`, and return its path.
+
+    Raises FileNotFoundError where `run` is no folder, ImportError where plotly or jinja2 is not installed.
+    """
+    record = read_run(run)
+    sections = [section(record) for section in SECTIONS]
+    name = str(record.known("run_name") or record.root.resolve().name)
+    page = render(
+        "report.html.jinja",
+        {section.key: section.figures for section in sections},
+        title=f"{name}: vt_ray report",
+        name=name,
+        headline=ms.headline(ms.of(record.summary), ms.gain_sentence(record.summary)),
+        seen=[finding for section in sections for finding in section.findings if finding.seen],
+        sections=sections,
+        percent=formats.percent,
+        script_text=lambda value: script_text(json.dumps(value)),
+        bounds={
+            "rollouts": formats.thousands(samples.SEARCH_ROLLOUTS),
+            "characters": formats.thousands(samples.SEARCH_CHARACTERS),
+        },
+    )
+    path = RunPaths(run).report
+    write_page(path, page)
+    return path

@@ -1,0 +1,114 @@
+"""The names of all files that a run writes. Other modules take these names from here.
+
+runs/<run_name>/            RunPaths: run.json, config.yaml, metrics.jsonl, summary.json, report.html, ...
+  evaluation/<milestone>.json
+  rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, model/, stage.json
+  rollouts/<stage>/         StagePaths.rollouts: step_000012.parquet
+  sft/                      SftPaths: metrics.jsonl, state/, checkpoints/, examples/
+  probe/                    ProbePaths: step_000012.json, probe.json
+  base/ fused/ spectrum_scores/
+runs/phases/<name>-<key>/   the same files of a phase while it runs, shared by all runs with equal inputs
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+METRICS = "metrics.jsonl"
+# In the folder of a phase: written last, and written first.
+DONE, INPUTS = "DONE.json", "inputs.json"
+
+
+def step_name(step: int) -> str:
+    """The name of a step's folder or file, without its suffix: `step_000012`. Names sort in the order of the steps."""
+    return f"step_{step:06d}"
+
+
+class RunPaths:
+    """The files in the run folder `root` (runs/<run_name>)."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.run_json = root / "run.json"
+        self.config = root / "config.yaml"
+        self.lock = root / ".lock"
+        # The phase that was started last, and the shared folder in which it works.
+        self.current_phase = root / "phase.json"
+        self.shared_phases = root.parent / "phases"
+        self.logs = root / "logs"
+        self.metrics = root / METRICS
+        self.recoveries = root / "recoveries.jsonl"
+        self.evaluation = root / "evaluation"
+        self.rl = root / "rl"
+        self.rollouts = root / "rollouts"
+        self.summary = root / "summary.json"
+        self.report = root / "report.html"
+        self.tracking = root / "tracking.json"
+        self.tracking_lock = root / ".tracking.lock"
+        self.base = root / "base"
+        self.sft = SftPaths(root / "sft")
+        self.probe = ProbePaths(root / "probe")
+        self.fused = root / "fused"
+        self.spectrum_scores = root / "spectrum_scores"
+        # Scores of the fused model on the probing problems.
+        self.fused_probe = self.spectrum_scores / FUSED_PROBE
+
+    def scores(self, milestone: str) -> Path:
+        """The held-out scores of a milestone."""
+        return self.evaluation / f"{milestone}.json"
+
+    def stage(self, name: str) -> StagePaths:
+        return StagePaths(self, name)
+
+
+FUSED_PROBE = "fused_on_probe.json"
+
+
+class StagePaths:
+    """The files of one RL stage of the run `run`."""
+
+    def __init__(self, run: RunPaths, name: str):
+        self.folder = run.rl / name
+        # Ids of the stage's problems, after its filter.
+        self.pool = self.folder / "pool.json"
+        self.filter = self.folder / "filter"
+        self.checkpoints = self.folder / "checkpoints"
+        self.model = self.folder / "model"
+        # Written when the stage has ended: its steps, and why it ended.
+        self.end = self.folder / "stage.json"
+        self.rollouts = run.rollouts / name
+
+    def rollout_file(self, step: int) -> Path:
+        """The rollouts of a step, counted from 1."""
+        return self.rollouts / f"{step_name(step)}.parquet"
+
+    def rollout_files(self) -> list[Path]:
+        """The rollout files so far, in the order of the steps."""
+        return sorted(self.rollouts.glob("step_*.parquet"))
+
+
+class SftPaths:
+    """The files of an SFT in `folder`: a run's sft/ or sft_continued/, or the shared folder of the phase."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.metrics = folder / METRICS
+        self.states = folder / "state"
+        self.checkpoints = folder / "checkpoints"
+        self.examples = folder / "examples"
+
+
+class ProbePaths:
+    """The files of the probing in `folder`: a run's probe/, or the shared folder of the phase."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        # Accuracy of each checkpoint in each subdomain, and the specialists.
+        self.table = folder / "probe.json"
+
+    def scores(self, checkpoint: str) -> Path:
+        return self.folder / f"{checkpoint}.json"
+
+    def all_scores(self) -> list[Path]:
+        """The scores of the checkpoints so far, in the order of the steps."""
+        return sorted(self.folder.glob("step_*.json"))
