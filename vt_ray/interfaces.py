@@ -125,10 +125,10 @@ class Learner(Protocol):
 
     def sft_step(self, sequences: Sequence[TrainSequence]) -> dict[str, float]: ...
 
-    def mgpo_step(
+    def update(
         self,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupAdvantages],
+        advantages: Sequence[GroupAdvantages],
         mgpo: MgpoConfig,
         temperature: float,
         max_new_tokens: int,
@@ -154,7 +154,7 @@ class Recorder(Protocol):
         stage: str,
         step: int,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupAdvantages],
+        advantages: Sequence[GroupAdvantages],
         fates: Sequence[Sequence[str]],
     ) -> None:
         """One parquet file with a row for each completion; whole or not there. `fates` says of each completion what

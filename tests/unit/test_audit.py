@@ -37,13 +37,13 @@ class World(test_loop.World):
                 replace(c, sample=i, token_ids=np.array((seed % 97, seed % 89, i), np.int32))
                 for i, (c, seed) in enumerate(zip(rollouts.completions, prompt.seeds, strict=True))
             )
-            version = len(self.told["mgpo_step"])
+            version = len(self.calls["update"])
             made = tuple(replace(c, version_runs=((version, 3),)) for c in made)
             yield Rollouts(rollouts.problem, rollouts.prompt_token_ids, made, prompt.step, prompt.seeds)
 
     def grade(self, rollouts):
         for r in rollouts:
-            self.tell("grade", r.problem.question_id)
+            self.record("grade", r.problem.question_id)
             verdicts = tuple(Verdict(("correct", "wrong", "unverified")[int(c.text) % 3]) for c in r.completions)
             if r.problem.question_id.endswith(("1", "4")):
                 verdicts = (Verdict("wrong"),) * 4
@@ -52,8 +52,8 @@ class World(test_loop.World):
                 r.problem.question_id, r.problem.subdomain, verdicts, 2, (3,) * 4, (False,) * 4, r, r.step, firsts
             )
 
-    def mgpo_step(self, groups, weights, *args):
-        metrics = super().mgpo_step(groups, weights, *args)
+    def update(self, groups, weights, *args):
+        metrics = super().update(groups, weights, *args)
         taken = [
             completion_digest(g.question_id, c.sample, c.token_ids)
             for g, w in zip(groups, weights, strict=True)
@@ -63,7 +63,7 @@ class World(test_loop.World):
         return {**metrics, "updated_completions": len(taken), "consumed_digest": sum(taken)}
 
     def write(self, path, stage, step, groups, weights, fates):
-        self.tell("write")
+        self.record("write")
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [
             row
@@ -139,10 +139,10 @@ class Continued(World):
 
     def __init__(self, root):
         super().__init__()
-        self.told["mgpo_step"] = [None] * (len(list(root.glob("rollouts/*/*.parquet"))))
+        self.calls["update"] = [None] * (len(list(root.glob("rollouts/*/*.parquet"))))
 
     def load(self, weights, probe):
-        self.told["mgpo_step"] = [None] * weights.version
+        self.calls["update"] = [None] * weights.version
         return super().load(weights, probe)
 
 

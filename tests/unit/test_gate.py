@@ -7,7 +7,7 @@ import pytest
 import test_loop
 
 from vt_ray.config import GateConfig, StageConfig
-from vt_ray.signal_phase.gate import due, verdict
+from vt_ray.signal_phase.gate import due, end_reason
 
 STAGE = StageConfig("math", ["algebra"], 6, 2, 4, 8)
 
@@ -29,8 +29,8 @@ STAGE = StageConfig("math", ["algebra"], 6, 2, 4, 8)
         (GateConfig(max_truncated_share=0.4, window=3), 4, [], [0.0, 0.3, 0.5, 0.5], "truncation"),
     ],
 )
-def test_the_verdict_on_a_history(gate, steps, probe_accuracy, truncated, why):
-    found = verdict(gate, steps, probe_accuracy, truncated)
+def test_the_reason_for_the_end_of_a_history(gate, steps, probe_accuracy, truncated, why):
+    found = end_reason(gate, steps, probe_accuracy, truncated)
     assert found is None if why is None else found.startswith(why)
 
 

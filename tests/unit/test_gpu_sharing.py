@@ -65,10 +65,10 @@ class SharedWorld(World):
         self.sides["learner"].awake = False
         self.turns.closed(self.sides["learner"])
 
-    def after_stage(self, stage, generator, verifier):
+    def evaluate(self, experiment, milestone, generator, verifier, folder):
         """The evaluation generates, with the learner of the stage closed."""
         assert len(list(generator.generate([Prompt(PROBLEMS[0], (1,), (7,))], Sampling(1.0, 1.0, 0, 8)))) == 1
-        self.tell("after_stage", stage.name, self.held)
+        self.record("evaluate", milestone, self.held)
 
 
 def test_through_training_and_evaluation_only_one_side_is_awake_and_the_run_is_the_same(tmp_path):

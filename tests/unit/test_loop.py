@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from vt_ray.config import Config, DataConfig, StageConfig
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.weights import SyncError
+from vt_ray.experiment import Experiment
 from vt_ray.interfaces import Acknowledgement, VerifierCounts, Weights
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 from vt_ray.signal_phase.controls import shuffled_rewards
@@ -39,13 +41,14 @@ def read(folder):
     return json.loads((folder / "model.json").read_text())
 
 
-def noted(method):
-    """Notes a call before and after it has done its work: a crash may come at either time."""
+def recorded(method, name=""):
+    """Records a call before and after its work, so that a crash can come at either time."""
+    name = name or method.__name__
 
     def call(self, *args):
-        self.tell(method.__name__, *args)
+        self.record(name, *args)
         result = method(self, *args)
-        self.tell(f"{method.__name__} done")
+        self.record(f"{name} done")
         return result
 
     return call
@@ -62,25 +65,30 @@ class Tokenizer:
         return [ord(c) for m in messages for c in m["content"]]
 
 
-class NotedTracker(AccuracyTracker):
+class RecordedTracker(AccuracyTracker):
     compute_advantages, save, load = (
-        noted(AccuracyTracker.compute_advantages),
-        noted(AccuracyTracker.save),
-        noted(AccuracyTracker.load),
+        recorded(AccuracyTracker.compute_advantages),
+        recorded(AccuracyTracker.save),
+        recorded(AccuracyTracker.load, "load tracker"),
     )
 
 
 class World:
-    """A cluster whose model is one number, `value`; generators hold `held`. The `crash_at`-th note raises."""
+    """A cluster whose model is one number: the learner has `value`, the generators hold `held`.
+
+    Every call is recorded, its name in `events` and its arguments in `calls[name]`. The `crash_at`-th record raises.
+    A sync adds `lost` to the weights that arrive.
+    """
 
     def __init__(self, crash_at=0, seconds=(0.0, 0.0), lost=0):
         self.crash_at, self.seconds, self.lost = crash_at, seconds, lost
-        self.notes, self.told, self.value, self.held = [], defaultdict(list), None, None
+        self.events, self.calls = [], defaultdict(list)
+        self.value, self.held = None, None
 
-    def tell(self, name, *args):
-        self.notes.append(name)
-        self.told[name].append(args)
-        if len(self.notes) == self.crash_at:
+    def record(self, name, *args):
+        self.events.append(name)
+        self.calls[name].append(args)
+        if len(self.events) == self.crash_at:
             raise ConnectionAbortedError(name)
 
     @contextmanager
@@ -96,29 +104,29 @@ class World:
 
     @contextmanager
     def tracker(self, config):
-        tracker = NotedTracker(config)
-        tracker.tell = self.tell
+        tracker = RecordedTracker(config)
+        tracker.record = self.record
         yield tracker
 
     def busy_seconds(self):
-        """As if each actor worked one hundredth of a second for every call of anything."""
-        return {"generator_0": len(self.notes) / 100, "learner_0": len(self.notes) / 100}
+        """Each actor works one hundredth of a second for every recorded event."""
+        return {"generator_0": len(self.events) / 100, "learner_0": len(self.events) / 100}
 
     def generate(self, prompts, sampling):
         assert self.value in (None, self.held), "off-policy: generators hold other weights than the learner"
         for p in prompts:
-            self.tell("generate", p.problem.question_id)
+            self.record("generate", p.problem.question_id)
             time.sleep(self.seconds[0])
             made = [Completion(0, IDS, LOGPROBS, str(number(self.held, s)), "stop", ((0, 3),), 0.0) for s in p.seeds]
             yield Rollouts(p.problem, p.token_ids, tuple(made))
 
     def grade(self, rollouts):
-        """Groups in an order that has nothing to do with that of the prompts."""
+        """Groups arrive in a random order."""
         arrived = list(rollouts)
         random.Random(number(arrived)).shuffle(arrived)
         time.sleep(self.seconds[1])
         for r in arrived:
-            self.tell("grade", r.problem.question_id)
+            self.record("grade", r.problem.question_id)
             verdicts = tuple(
                 Verdict(("correct", "wrong", "unverified")[int(c.text) % 3], "", 0.5) for c in r.completions
             )
@@ -127,48 +135,53 @@ class World:
             yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, lengths, cut, r)
 
     def counts(self):
-        """As if something had been verified again for every group that was graded."""
-        return VerifierCounts(len(self.told["grade"]), 0, {"stand-in": 2})
+        """One retry for every graded group."""
+        return VerifierCounts(len(self.calls["grade"]), 0, {"stand-in": 2})
 
-    @noted
-    def mgpo_step(self, groups, weights, mgpo, temperature, max_new_tokens):
-        self.value = number(self.value, [(g.rollouts, w.advantages) for g, w in zip(groups, weights, strict=True)])
+    @recorded
+    def update(self, groups, advantages, mgpo, temperature, max_new_tokens):
+        self.value = number(self.value, [(g.rollouts, a.advantages) for g, a in zip(groups, advantages, strict=True)])
         others = ("entropy", "clipped_tokens", "rollout_kl", "logprob_gap_max", "grad_norm", "learning_rate")
         others += ("updated_completions", "consumed_digest")
         return {"loss": self.value % 100, "tokens": 4, **dict.fromkeys(others, 0.5)}
 
-    @noted
-    def write(self, path, stage, step, groups, weights, fates):
+    @recorded
+    def write(self, path, stage, step, groups, advantages, fates):
         path.parent.mkdir(parents=True, exist_ok=True)
-        consumed = [(g.question_id, w.accuracy) for g, w in zip(groups, weights, strict=True)]
+        consumed = [(g.question_id, a.accuracy) for g, a in zip(groups, advantages, strict=True)]
         path.write_text(json.dumps([stage, step, consumed]))
 
-    @noted
+    @recorded
     def export_weights(self, version, probe, bucket_bytes):
         return Weights(version, (self.value,), {"w": self.value}, (-0.5,) * len(probe), 8)
 
-    @noted
+    @recorded
     def load(self, weights, probe):
         self.held = weights.buckets[0] + self.lost
         return [Acknowledgement("generator_0", weights.version, {"w": self.held}, (-0.5,) * len(probe))]
 
-    @noted
+    @recorded
     def load_checkpoint(self, folder, version):
         self.held = read(folder)
 
-    @noted
+    @recorded
     def save_hf(self, folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.json").write_text(json.dumps(self.value))
 
     save_state = save_hf
 
-    @noted
+    @recorded
     def load_state(self, folder, restart_schedule=False):
         self.value = read(folder)
 
-    def after_stage(self, stage, generator, verifier):
-        self.tell("after_stage", stage.name, generator.held)
+    def evaluate(self, experiment, milestone, generator, verifier, folder):
+        self.record("evaluate", milestone, generator.held)
+
+
+@contextmanager
+def no_display(stage, steps, done):
+    yield lambda line, ended: None
 
 
 def train(root, world, every=1, stages=STAGES, probe=(), **signal):
@@ -180,7 +193,8 @@ def train(root, world, every=1, stages=STAGES, probe=(), **signal):
     (root / "model.json").write_text("1")
     encoder = PromptEncoder(Tokenizer(), DataConfig())
     problems = ProblemSets(PROBLEMS, list(probe), [])
-    run_curriculum(config, world, root, root, problems, encoder, root, world.after_stage)
+    experiment = Experiment(config, world, SimpleNamespace(root=root), problems, root, encoder)
+    run_curriculum(experiment, root, world.evaluate, no_display)
     return world
 
 
@@ -200,30 +214,30 @@ def outcome(root):
 def test_a_step_runs_in_the_papers_order_and_is_committed_last(tmp_path):
     world = train(tmp_path, World(), stages=[replace(STAGES[0], steps=1)])
     begin = ["save_hf", "save", "export_weights", "load"]
-    step = ["generate"] * 2 + ["grade"] * 2 + ["compute_advantages", "mgpo_step", "write", "export_weights", "load"]
-    end = ["save_hf", "save", "save_hf", "load_checkpoint", "after_stage"]
-    assert [n for n in world.notes if not n.endswith("done")] == begin + step + end
+    step = ["generate"] * 2 + ["grade"] * 2 + ["compute_advantages", "update", "write", "export_weights", "load"]
+    end = ["save_hf", "save", "save_hf", "load_checkpoint", "evaluate"]
+    assert [n for n in world.events if not n.endswith("done")] == begin + step + end
 
 
 def test_versions_rise_by_one_a_step_through_all_stages(tmp_path):
     world = train(tmp_path, World())
-    assert [weights.version for weights, _ in world.told["load"]] == [0, 1, 2, 2, 3]
-    assert [version for _, version, _ in world.told["compute_advantages"]] == [0, 1, 2]
-    assert [version for _, version in world.told["load_checkpoint"]] == [2, 3]
+    assert [weights.version for weights, _ in world.calls["load"]] == [0, 1, 2, 2, 3]
+    assert [version for _, version, _ in world.calls["compute_advantages"]] == [0, 1, 2]
+    assert [version for _, version in world.calls["load_checkpoint"]] == [2, 3]
     lines = [(m["stage"], m["step"], m["weight_version"], m["sync"]["version"]) for m in metrics(tmp_path)]
     assert lines == [("math", 1, 0, 1), ("math", 2, 1, 2), ("code", 1, 2, 3)]
 
 
 def test_groups_are_taken_in_the_order_of_the_prompts_whoever_came_first(tmp_path):
     world = train(tmp_path, World())
-    asked, graded = ([q for (q,) in world.told[name]] for name in ("generate", "grade"))
+    asked, graded = ([q for (q,) in world.calls[name]] for name in ("generate", "grade"))
     assert asked != graded
-    assert [g.question_id for groups, *_ in world.told["mgpo_step"] for g in groups] == asked
+    assert [g.question_id for groups, *_ in world.calls["update"] for g in groups] == asked
 
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_crash_anywhere_changes_nothing_in_the_end(tmp_path, every):
-    notes = len(train(tmp_path / "whole", World(), every).notes)
+    notes = len(train(tmp_path / "whole", World(), every).events)
     expected = outcome(tmp_path / "whole")
     assert len(expected[0]) == len(expected[1]) == 3
     # Every other place each; with every=2 a second crash follows, early in the continuation.
@@ -239,14 +253,14 @@ def test_a_crash_anywhere_changes_nothing_in_the_end(tmp_path, every):
 def test_a_finished_curriculum_is_not_trained_again(tmp_path):
     train(tmp_path, World())
     again = train(tmp_path, World())
-    assert [n for n in again.notes if "done" not in n] == ["load_checkpoint", "after_stage"] * 2
-    assert [held for _, held in again.told["after_stage"]] == outcome(tmp_path)[2]
+    assert [n for n in again.events if "done" not in n] == ["load_checkpoint", "evaluate"] * 2
+    assert [held for _, held in again.calls["evaluate"]] == outcome(tmp_path)[2]
 
 
 def test_unverified_completions_enter_neither_reward_nor_p_c(tmp_path):
     world = train(tmp_path, World())
     assert sum(line["unverified"] for line in metrics(tmp_path)) > 0
-    for line, (groups, *_) in zip(metrics(tmp_path), world.told["mgpo_step"], strict=True):
+    for line, (groups, *_) in zip(metrics(tmp_path), world.calls["update"], strict=True):
         marks = [[v.status for v in g.verdicts if v.status != "unverified"] for g in groups]
         shares = [(of_group.count("correct"), len(of_group)) for of_group in marks]
         assert line["unverified"] == sum(4 - valid for _, valid in shares)
@@ -258,7 +272,7 @@ def test_unverified_completions_enter_neither_reward_nor_p_c(tmp_path):
 
 def test_a_step_says_what_became_of_its_verification(tmp_path):
     world = train(tmp_path, World())
-    for line, (groups, *_) in zip(metrics(tmp_path), world.told["mgpo_step"], strict=True):
+    for line, (groups, *_) in zip(metrics(tmp_path), world.calls["update"], strict=True):
         statuses = [v.status for g in groups for v in g.verdicts]
         verify = line["verify"]
         assert verify["verdicts"] == {s: statuses.count(s) / 8 for s in ("correct", "wrong", "unverified")}
@@ -306,11 +320,11 @@ def test_encoding_the_prompts_is_not_taken_from_the_verifiers_time(tmp_path, mon
 def test_weights_that_did_not_arrive_end_the_run_before_anything_is_generated(tmp_path):
     with pytest.raises(SyncError, match=r"version 0.*generator_0.*w"):
         train(tmp_path, world := World(lost=1))
-    assert "generate" not in world.notes
+    assert "generate" not in world.events
 
 
 def verdicts_of_the_first_step(world):
-    groups, *_ = world.told["mgpo_step"][0]
+    groups, *_ = world.calls["update"][0]
     return {g.question_id: [v.status for v in g.verdicts] for g in groups}
 
 
@@ -341,6 +355,6 @@ def test_shuffled_rewards_leave_completions_that_count_nowhere_alone():
 
 def test_the_signal_phases_own_seed_changes_questions_and_samples(tmp_path):
     zero, one = (train(tmp_path / str(seed), World(), seed=seed) for seed in (0, 1))
-    asked = [[q for (q,) in world.told["generate"]] for world in (zero, one)]
+    asked = [[q for (q,) in world.calls["generate"]] for world in (zero, one)]
     assert asked[0] != asked[1]
     assert outcome(tmp_path / "0")[2] != outcome(tmp_path / "1")[2]

@@ -28,7 +28,7 @@ def interrupted(root, notes=1, stages=STAGES):
     """A run that was killed after `notes` of its last stage's first call of the learner."""
     world = World()
     whole = test_loop.train(root.with_name("whole"), world, stages=stages)
-    at = [i for i, note in enumerate(whole.notes, 1) if note == "mgpo_step"][notes]
+    at = [i for i, note in enumerate(whole.events, 1) if note == "update"][notes]
     with suppress(ConnectionAbortedError):
         test_loop.train(root, World(at), stages=stages)
     return root
@@ -91,7 +91,7 @@ def after_the_first_stage(root, second):
     """A run that was killed before its second stage has a commit."""
     with suppress(ConnectionAbortedError):
         world = World()
-        world.after_stage = lambda *about: world.tell("ended") or (_ for _ in ()).throw(ConnectionAbortedError())
+        world.evaluate = lambda *arguments: world.record("ended") or (_ for _ in ()).throw(ConnectionAbortedError())
         test_loop.train(root, world, stages=[MATH, second])
     assert not (root / "rl/code").exists()
     return root / "rl/math/checkpoints/step_000002"
@@ -109,7 +109,7 @@ def test_moments_that_another_process_has_left_are_kept(tmp_path):
     second = replace(CODE, optimizer_state="keep")
     after_the_first_stage(tmp_path / "run", second)
     world = test_loop.train(tmp_path / "run", World(), stages=[MATH, second])
-    assert world.told["states"] == [("math", True)]
+    assert world.calls["states"] == [("math", True)]
     test_loop.train(tmp_path / "whole", World(), stages=[MATH, second])
     assert test_loop.outcome(tmp_path / "run") == test_loop.outcome(tmp_path / "whole")
 
@@ -133,13 +133,13 @@ class Trajectory:
     def learner(self, model_path, optimizer, total_steps, with_reference=False):
         yield self
 
-    def tell(self, call):
+    def record(self, call):
         self.calls.append(call)
         if len(self.calls) == self.crash_at:
             raise ConnectionAbortedError(call)
 
     def sft_step(self, sequences):
-        self.tell("step")
+        self.record("step")
         self.value = self.value * 31 + sum(s.completion_ids[0] for s in sequences)
         return {"loss": float(self.value % 97), "tokens": 8.0}
 
@@ -148,11 +148,11 @@ class Trajectory:
         (folder / "value.json").write_text(json.dumps(self.value))
 
     def save_hf(self, folder):
-        self.tell("model")
+        self.record("model")
         self._save(folder)
 
     def save_state(self, folder):
-        self.tell("state")
+        self.record("state")
         self._save(folder)
 
     def load_state(self, folder):

@@ -27,7 +27,7 @@ class World(test_loop.World):
             return
         while not prompts.ended:
             for prompt in prompts.take():
-                self.told["begun"].append((prompt.step, prompt.problem.question_id, self.version))
+                self.calls["begun"].append((prompt.step, prompt.problem.question_id, self.version))
                 for rollouts in super_generate(self, [prompt], sampling):
                     made = tuple(replace(c, version_runs=((self.version, 3),)) for c in rollouts.completions)
                     yield Rollouts(rollouts.problem, rollouts.prompt_token_ids, made, prompt.step, prompt.seeds)
@@ -39,10 +39,10 @@ class World(test_loop.World):
                 firsts = tuple(c.version_runs[0][0] for c in r.completions)
                 yield replace(group, step=r.step, first_versions=firsts, truncated=(False,) * len(r.completions))
 
-    def mgpo_step(self, groups, weights, *args):
-        self.told["consumed"].append([(g.step, g.question_id, g.first_versions) for g in groups])
+    def update(self, groups, weights, *args):
+        self.calls["consumed"].append([(g.step, g.question_id, g.first_versions) for g in groups])
         time.sleep(self.pause)
-        return super().mgpo_step(groups, weights, *args)
+        return super().update(groups, weights, *args)
 
     def load(self, weights, probe):
         acks = super().load(weights, probe)
@@ -68,7 +68,7 @@ def train(root, world, staleness=1, stage=STAGE):
 
 
 def consumed(world):
-    return [[(step, question) for step, question, _ in groups] for groups in world.told["consumed"]]
+    return [[(step, question) for step, question, _ in groups] for groups in world.calls["consumed"]]
 
 
 @pytest.mark.parametrize("staleness", [1, 2, 4])
@@ -76,7 +76,7 @@ def test_no_token_is_older_than_the_bound_and_generation_runs_ahead(tmp_path, st
     world = World()
     world.pause = 0.05
     train(tmp_path, world, staleness)
-    ages = [step - min(versions) for step, groups in enumerate(world.told["consumed"]) for *_, versions in groups]
+    ages = [step - min(versions) for step, groups in enumerate(world.calls["consumed"]) for *_, versions in groups]
     assert max(ages) == staleness
     lines = test_loop.metrics(tmp_path)
     assert [line["staleness_max"] for line in lines] == [min(step, staleness) for step in range(5)]
@@ -86,7 +86,7 @@ def test_each_question_is_consumed_once_by_its_own_step_in_the_order_of_on_polic
     world = train(tmp_path / "ahead", World(), 2)
     on_policy = test_loop.train(tmp_path / "on", test_loop.World(), stages=[STAGE])
     assert [[q for _, q in groups] for groups in consumed(world)] == [
-        [g.question_id for g in groups] for groups, *_ in on_policy.told["mgpo_step"]
+        [g.question_id for g in groups] for groups, *_ in on_policy.calls["update"]
     ]
     assert [{step for step, _ in groups} for groups in consumed(world)] == [{i} for i in range(5)]
 
@@ -116,7 +116,7 @@ def test_groups_without_a_signal_are_replaced_in_mid_flight(tmp_path):
     world = train(tmp_path, Unlucky(), stage=replace(STAGE, refill_rounds=2))
     lines = test_loop.metrics(tmp_path)
     assert sum(line["replaced_groups"] for line in lines) > 0
-    assert all(len(groups) == 2 for groups in world.told["consumed"])
+    assert all(len(groups) == 2 for groups in world.calls["consumed"])
     assert max(line["staleness_max"] for line in lines) <= 1
 
 
@@ -131,7 +131,7 @@ def test_what_was_begun_for_steps_that_never_came_is_named(tmp_path):
     world = train(tmp_path, Cut(), stage=replace(STAGE, gate=gate))
     end = json.loads((tmp_path / "rl/math/stage.json").read_text())
     assert end["steps"] == 2 and end["ended"].startswith("truncation: 100.0%")
-    begun = {(step, question) for step, question, _ in world.told["begun"]}
+    begun = {(step, question) for step, question, _ in world.calls["begun"]}
     unused = {(int(step), question) for step, questions in end["unused"].items() for question in questions}
     assert unused and begun - unused == {pair for groups in consumed(world) for pair in groups}
 

@@ -36,13 +36,13 @@ def walked(monkeypatch):
     def prepare(errors):
         left = list(errors)
 
-        def walk(*arguments):
+        def run_phases(*arguments):
             walks.append(arguments)
             if left:
                 raise left.pop(0)
             return ["base"]
 
-        monkeypatch.setattr(pipeline, "walk", walk)
+        monkeypatch.setattr(pipeline, "run_phases", run_phases)
         monkeypatch.setattr(pipeline, "write_summary", lambda *arguments: {"names": arguments[2]})
         monkeypatch.setattr(pipeline, "print_table", lambda *arguments: None)
         monkeypatch.setattr(pipeline, "write_report", lambda *arguments: None)

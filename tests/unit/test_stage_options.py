@@ -22,30 +22,30 @@ class World(test_loop.World):
 
     @contextmanager
     def learner(self, model_path, optimizer, total_steps, with_reference=False):
-        self.told["opened"].append((optimizer.lr, total_steps, with_reference))
+        self.calls["opened"].append((optimizer.lr, total_steps, with_reference))
         with super().learner(model_path, optimizer, total_steps) as learner:
             yield learner
 
     def load_state(self, folder, restart_schedule=False):
-        self.told["states"].append((folder.parts[-4], restart_schedule))
+        self.calls["states"].append((folder.parts[-4], restart_schedule))
         super().load_state(folder)
 
 
 def test_each_stage_learns_at_its_own_rate_or_the_phases(tmp_path):
     world = test_loop.train(tmp_path, World(), stages=[replace(MATH, lr=0.5), CODE])
-    assert world.told["opened"] == [(0.5, 2, False), (OptimizerConfig().lr, 1, False)]
+    assert world.calls["opened"] == [(0.5, 2, False), (OptimizerConfig().lr, 1, False)]
     assert stage_optimizer(OptimizerConfig(lr=1e-3), replace(MATH, lr=None)).lr == 1e-3
 
 
 def test_moments_are_kept_where_a_stage_asks_for_it(tmp_path):
     kept = test_loop.train(tmp_path / "kept", World(), stages=[MATH, replace(CODE, optimizer_state="keep")])
-    assert kept.told["states"] == [("math", True)]
-    assert test_loop.train(tmp_path / "reset", World(), stages=[MATH, CODE]).told["states"] == []
+    assert kept.calls["states"] == [("math", True)]
+    assert test_loop.train(tmp_path / "reset", World(), stages=[MATH, CODE]).calls["states"] == []
 
 
 def test_a_stages_own_lambda_takes_the_place_of_the_phases(tmp_path):
     world = test_loop.train(tmp_path, World(), stages=[replace(MATH, lam=4.0), CODE])
-    assert [advantage_config.lam for *_, advantage_config in world.told["compute_advantages"]] == [4.0, 4.0, 1.0]
+    assert [advantage_config.lam for *_, advantage_config in world.calls["compute_advantages"]] == [4.0, 4.0, 1.0]
 
 
 class Known(World):
@@ -64,7 +64,7 @@ class Known(World):
 def test_the_filter_leaves_out_what_the_start_model_always_or_never_solves(tmp_path):
     world = test_loop.train(tmp_path, Known(), stages=[replace(MATH, filter_samples=4)])
     assert json.loads((tmp_path / "rl/math/pool.json").read_text()) == [f"algebra/{i}" for i in range(3, 7)]
-    asked = {g.question_id for groups, *_ in world.told["mgpo_step"] for g in groups}
+    asked = {g.question_id for groups, *_ in world.calls["update"] for g in groups}
     assert asked <= {f"algebra/{i}" for i in range(3, 7)}
 
 
@@ -99,7 +99,7 @@ def test_a_filter_that_leaves_nothing_says_so(tmp_path):
 
 def test_where_the_filter_leaves_fewer_than_a_step_takes_the_step_takes_those(tmp_path):
     world = test_loop.train(tmp_path, Known(), stages=[replace(MATH, filter_samples=4, prompts_per_step=7)])
-    assert [len(groups) for groups, *_ in world.told["mgpo_step"]] == [4, 4]
+    assert [len(groups) for groups, *_ in world.calls["update"]] == [4, 4]
 
 
 def test_masked_completions_enter_neither_p_c_nor_the_update(tmp_path):
@@ -110,7 +110,7 @@ def test_masked_completions_enter_neither_p_c_nor_the_update(tmp_path):
 
     for truncated, accuracy in (("zero", 0.5), ("mask", 1 / 3)):
         world = test_loop.train(tmp_path / truncated, Cut(), stages=[replace(MATH, truncated=truncated)])
-        weights = [(w, g) for groups, ws, *_ in world.told["mgpo_step"] for w, g in zip(ws, groups, strict=True)]
+        weights = [(w, g) for groups, ws, *_ in world.calls["update"] for w, g in zip(ws, groups, strict=True)]
         free = [(w, g) for w, g in weights if g.question_id not in Known.fixed]
         assert free and all(w.accuracy == pytest.approx(accuracy) for w, _ in free)
         assert all((w.advantages[0] == 0) == (truncated == "mask") for w, _ in free)
@@ -124,7 +124,7 @@ def test_a_tracker_that_samples_prefers_what_is_neither_easy_nor_hopeless(tmp_pa
 
     stage = replace(MATH, sampling="tracker", lam=50.0, filter_samples=0, prompts_per_step=4, steps=40)
     world = test_loop.train(tmp_path, Extreme(), stages=[stage])
-    later = [g.question_id for groups, *_ in world.told["mgpo_step"][10:] for g in groups]
+    later = [g.question_id for groups, *_ in world.calls["update"][10:] for g in groups]
     undecided = sum(later.count(f"algebra/{i}") for i in (3, 4)) / len(later)
     # By chance alone it would be 2 of 7.
     assert undecided > 0.4

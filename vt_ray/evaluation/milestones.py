@@ -1,4 +1,4 @@
-"""Held-out accuracy at every milestone (section 4): base, last and best SFT, fused, after each stage."""
+"""Accuracy on the test problems at every milestone (section 4): base, last and best SFT, fused, after each stage."""
 
 from __future__ import annotations
 
@@ -8,53 +8,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vt_ray.config import EvaluationConfig
 from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
 from vt_ray.evaluation.statistics import mean_interval, paired_difference
 from vt_ray.progress import bar
-from vt_ray.records import Problem, Sampling
+from vt_ray.records import Sampling
 from vt_ray.run.checkpoint import write_json
 
-# Only names of types: who reads scores need not load torch.
+# For annotations only: a report reads scores without loading torch.
 if TYPE_CHECKING:
-    from vt_ray.data.prompts import PromptEncoder
+    from vt_ray.experiment import Experiment
     from vt_ray.interfaces import Generator, Verifier
 
 
-def evaluate(
-    name: str,
-    generator: Generator,
-    verifier: Verifier,
-    encoder: PromptEncoder,
-    problems: Sequence[Problem],
-    evaluation: EvaluationConfig,
-    seed: int,
-    path: Path,
-) -> None:
-    """Write the scores of the weights that `generator` holds to `path`; nothing to do where it exists."""
+def evaluate(e: Experiment, milestone: str, generator: Generator, verifier: Verifier, folder: Path) -> None:
+    """Write the test scores of the weights that `generator` holds to `folder`/<milestone>.json.
+
+    Does nothing if the file exists.
+    """
+    path = folder / f"{milestone}.json"
     if path.exists():
         return
+    problems, evaluation = e.problems.test, e.config.evaluation
     start = time.monotonic()
     scores: list[Score] = []
-    with bar(f"evaluate {name}", len(problems)) as advance:
+    with bar(f"evaluate {milestone}", len(problems)) as advance:
         for is_code in (False, True):
             kind = [p for p in problems if (p.kind == "code") == is_code]
             temperature = evaluation.code_temperature if is_code else evaluation.temperature
             samples = evaluation.code_samples if is_code else evaluation.samples
             sampling = Sampling(temperature, evaluation.top_p, 0, evaluation.max_new_tokens)
-            # The same seeds at every milestone: paired differences then share their luck.
-            key = (seed, "evaluate")
-            for score in sample_scores(generator, verifier, encoder, kind, samples, sampling, key):
+            # The same seeds at every milestone: paired differences have less noise.
+            key = (e.config.seed, "evaluate")
+            for score in sample_scores(generator, verifier, e.encoder, kind, samples, sampling, key):
                 scores.append(score)
                 advance(f"Pass@1 {mean(s.pass_at_1 for s in scores if s.valid):.1%}", 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     scores.sort(key=lambda s: s.question_id)
     seconds = time.monotonic() - start
-    write_json(path, {"name": name, "seconds": seconds, "scores": [s.as_dict() for s in scores]})
+    write_json(path, {"name": milestone, "seconds": seconds, "scores": [s.as_dict() for s in scores]})
 
 
 def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
-    """`summary.json`'s milestones, in the order of `paths`: intervals, by subdomain, paired with the one before."""
+    """The milestones of summary.json, in the order of `paths`, the score files.
+
+    Each has its intervals, overall and by subdomain, and the paired difference from the previous milestone.
+    """
     out: list[dict[str, Any]] = []
     before: dict[str, float] | None = None
     for path in paths:
@@ -81,9 +79,10 @@ def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
 
 
 def gain_over_best(starts: Sequence[Path], end: Path) -> dict[str, Any] | None:
-    """Pass@1 at `end` minus that of the better one of `starts`, paired by question: overall and by subdomain.
+    """Pass@1 at `end` minus Pass@1 of the best of `starts`, paired by question: overall and by subdomain.
 
-    The better one by the very scores it is compared on: what chance there is in the choice counts against the gain.
+    The best start is chosen by the same scores that it is compared on, so the luck of the choice counts against the
+    gain. Returns None if no question has a verdict at both.
     """
     best = max(starts, key=lambda path: mean(s.pass_at_1 for s in _read(path)))
     before, after = ({s.question_id: s for s in _read(path)} for path in (best, end))
@@ -112,7 +111,7 @@ def _passes(scores: list[Score], k: int) -> dict[str, Any]:
 
 
 def _difference(name: str, before: dict[str, float], now: dict[str, float]) -> dict[str, Any] | None:
-    """Over the questions that both milestones have a verdict for."""
+    """The paired difference over the questions that have a verdict at both milestones."""
     shared = before.keys() & now.keys()
     if not shared:
         return None

@@ -39,6 +39,7 @@ MACHINERY = (
     "engines.transfer",
     "engines.transfer_gpu",
     "engines.weights",
+    "experiment",
     "interfaces",
     "main",
     "pipeline",

@@ -1,4 +1,4 @@
-"""Where a stage stands: the commit of a step, and the resume from the newest one."""
+"""The commit of a step of a stage, and the resume from the newest commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEARNER = "learner"
 
 
 def commit_step(run: StageRun, done: int) -> None:
-    """`done` steps of the stage are done: all that belongs to the last of them, its manifest written last."""
+    """Save the learner and the tracker after `done` steps of the stage. The manifest is written last."""
 
     def write_state(folder: Path) -> None:
         run.learner.save_state(folder / LEARNER)
@@ -22,7 +22,7 @@ def commit_step(run: StageRun, done: int) -> None:
         "stage": run.stage.name,
         "step": done,
         "weight_version": run.first_version + done,
-        # No random state: every seed follows from (seed, stage, step, question, sample).
+        # No random state is saved: every seed is a function of (seed, stage, step, question, sample).
         "seed": run.seed,
         "signal_seed": run.signal.seed,
         "metrics_offset": run.log.offset,
@@ -33,14 +33,15 @@ def commit_step(run: StageRun, done: int) -> None:
 
 
 def resume(run: StageRun) -> int:
-    """The step to go on from. Metrics and rollouts beyond the newest commit are cut off: they will come again.
+    """Load the newest commit and return its number of steps. Later metrics and rollouts are deleted: their steps run
+    again.
 
-    Raises CheckpointError where the stage has metrics or rollouts and no commit is left: it would start anew.
+    Raises CheckpointError if the stage has metrics or rollouts but no commit is left, because it would start over.
     """
     found = newest(run.checkpoints)
     if found is None:
         _refuse_lost_commits(run)
-        # The stage's start is a commit too: it knows where the metrics of the stage begin.
+        # The start of the stage is committed too: its manifest has the offset at which the stage's metrics begin.
         commit_step(run, 0)
         done = 0
     else:
@@ -56,7 +57,7 @@ def resume(run: StageRun) -> int:
 
 
 def _refuse_lost_commits(run: StageRun) -> None:
-    """The commit of step 0 comes before every rollout and every line of the metrics."""
+    """Raise CheckpointError if the stage has results without a commit. Step 0 is committed before its first result."""
     lines = sum(line["stage"] == run.stage.name for line in run.log.lines())
     if not lines and not step_entries(run.rollouts):
         return

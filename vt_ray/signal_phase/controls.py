@@ -1,7 +1,7 @@
-"""Controls for MGPO's gain: the same steps with rewards without information, and SFT that simply goes on.
+"""Controls that MGPO's gain is compared with: rewards without information, and more SFT.
 
-signal.control=shuffled_rewards    the stages as they are, but each group's verdicts are dealt out anew
-signal.control=sft                 no stage: the fused model learns on from the worked solutions
+signal.control=shuffled_rewards    the same stages, but each group's verdicts are shuffled among its completions
+signal.control=sft                 no stages: SFT of the fused model continues (pipeline.continue_sft)
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from vt_ray.records import GradedGroup
 
 
 def shuffled_rewards(groups: Sequence[GradedGroup], key: Sequence[Any]) -> list[GradedGroup]:
-    """Each group with its own verdicts in a random order that depends on `key` and the question alone.
+    """Each group with its own verdicts in a random order, which depends only on `key` and the question.
 
-    Verdicts change places among the completions that count (`valid`) only, so p_c, w_ME and the sizes of the
-    advantages stay as they are. An advantage goes to a random completion: the model can learn nothing from it.
+    Only valid completions exchange their verdicts, so p_c, w_ME and the sizes of the advantages do not change. Each
+    advantage goes to a random completion, so the model can learn nothing from it.
     """
-    return [_dealt_anew(group, sample_seed("shuffled", *key, group.question_id)) for group in groups]
+    return [_shuffled(group, sample_seed("shuffled", *key, group.question_id)) for group in groups]
 
 
-def _dealt_anew(group: GradedGroup, seed: int) -> GradedGroup:
+def _shuffled(group: GradedGroup, seed: int) -> GradedGroup:
     places = [i for i, valid in enumerate(group.valid) if valid]
     verdicts = list(group.verdicts)
     for place, source in zip(places, np.random.default_rng(seed).permutation(places), strict=True):

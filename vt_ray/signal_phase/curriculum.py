@@ -1,25 +1,25 @@
-"""The stages one after the other: each starts from the model of the one before (section 3.4).
+"""The stages of the curriculum in order: each starts from the model of the previous one (section 3.4).
 
 start model --filter--> pool --loop or pipelined, until the gate--> rl/<stage>/model, stage.json --> the next stage
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vt_ray.config import Config, OptimizerConfig, StageConfig
-from vt_ray.data.problem_sets import ProblemSets, of_stage, stage_problems
-from vt_ray.data.prompts import PromptEncoder
-from vt_ray.interfaces import Cluster, Generator, Recorder, Tracker, Verifier
+from vt_ray.config import OptimizerConfig, StageConfig
+from vt_ray.data.problem_sets import of_stage, stage_problems
+from vt_ray.experiment import Experiment
+from vt_ray.interfaces import Generator, Recorder, Tracker, Verifier
 from vt_ray.records import Problem
 from vt_ray.run.checkpoint import exists, newest, of_step, read_json, write_folder, write_json
 from vt_ray.run.metrics_log import MetricsLog
-from vt_ray.signal_phase import loop, pipelined
 from vt_ray.signal_phase.commit import LEARNER, TRACKER
+from vt_ray.signal_phase.loop import StageDisplay, run_stage
 from vt_ray.signal_phase.offline_filter import filtered, measure_pool
 from vt_ray.signal_phase.stage_end import StageHistory
 from vt_ray.signal_phase.stage_run import StageRun
@@ -27,129 +27,132 @@ from vt_ray.signal_phase.stage_run import StageRun
 STAGE_DONE = "stage.json"
 POOL = "pool.json"
 
+# evaluate(experiment, milestone, generator, verifier, folder) scores the weights that the generator holds.
+Evaluate = Callable[[Experiment, str, Generator, Verifier, Path], None]
+
 
 @dataclass(frozen=True)
-class Curriculum:
-    """What all stages share. `root` is the run's folder, `base` what the engines are opened with."""
+class StageActors:
+    """The actors that all stages share. Each stage opens a learner of its own."""
 
-    config: Config
-    cluster: Cluster
-    base: Path
-    problems: ProblemSets
-    encoder: PromptEncoder
-    root: Path
-    log: MetricsLog
     generator: Generator
     verifier: Verifier
     tracker: Tracker
     recorder: Recorder
 
 
-def run_curriculum(
-    config: Config,
-    cluster: Cluster,
-    base: Path,
-    start_model: Path,
-    problems: ProblemSets,
-    encoder: PromptEncoder,
-    root: Path,
-    after_stage: Callable[[StageConfig, Generator, Verifier], None],
-) -> None:
-    """Run every stage into `root`/rl/<stage>/; `after_stage` is called with generators that hold its result.
+@dataclass(frozen=True)
+class StageStart:
+    """The model and weight version that a stage starts from. `previous` is the folder of the previous stage, if any."""
 
-    A finished stage is not repeated; an interrupted one goes on from its newest commit.
+    model: Path
+    version: int
+    previous: Path | None = None
+
+    @staticmethod
+    def after(folder: Path) -> StageStart:
+        return StageStart(folder / "model", read_json(folder / STAGE_DONE)["weight_version"], folder)
+
+
+def run_curriculum(e: Experiment, start_model: Path, evaluate: Evaluate, display: StageDisplay) -> list[str]:
+    """Train every stage in rl/<stage>/ and evaluate it. Returns the names of the stages.
+
+    A finished stage is not repeated, and an interrupted stage resumes from its newest commit.
     """
-    with ExitStack() as opened:
-        all_stages = Curriculum(
-            config=config,
-            cluster=cluster,
-            base=base,
-            problems=problems,
-            encoder=encoder,
-            root=root,
-            log=MetricsLog(root / "metrics.jsonl"),
-            generator=opened.enter_context(cluster.generator(base)),
-            verifier=opened.enter_context(cluster.verifier()),
-            tracker=opened.enter_context(cluster.tracker(config.tracker)),
-            recorder=opened.enter_context(cluster.recorder()),
-        )
-        model, version, before, tracker_of = start_model, 0, None, None
-        for stage in config.curriculum.stages:
-            folder = root / "rl" / stage.name
-            finished = exists(folder / STAGE_DONE)
-            if not finished:
-                end = _train(all_stages, stage, model, version, before, tracker_of)
-                _write_end(folder, stage, version, end)
-            version = read_json(folder / STAGE_DONE)["weight_version"]
-            model, before = folder / "model", folder
-            # The tracker of a stage that an earlier start has finished is on disk only.
-            tracker_of = folder if finished else None
-            all_stages.generator.load_checkpoint(model, version)
-            after_stage(stage, all_stages.generator, all_stages.verifier)
+    stages = e.config.curriculum.stages
+    names = [stage.name for stage in stages]
+    if all((e.evaluation / f"{name}.json").exists() for name in names):
+        return names
+    with open_actors(e) as actors:
+        start = StageStart(start_model, 0)
+        for stage in stages:
+            folder = e.run.root / "rl" / stage.name
+            if not exists(folder / STAGE_DONE):
+                with open_stage(e, actors, stage, start) as run:
+                    end = run_stage(run, display)
+                    write_folder(folder / "model", run.learner.save_hf)
+                _write_end(folder, stage, start.version, end)
+            start = StageStart.after(folder)
+            actors.generator.load_checkpoint(start.model, start.version)
+            evaluate(e, stage.name, actors.generator, actors.verifier, e.evaluation)
+    return names
 
 
-def _train(
-    c: Curriculum, stage: StageConfig, model: Path, version: int, before: Path | None, tracker_of: Path | None
-) -> StageHistory:
-    """One stage from `model` to rl/<stage>/model; `before` is the folder of the stage before, `tracker_of` the same
-    folder where its tracker is to be loaded. A stage that has commits needs neither: it goes on from these."""
-    config, folder = c.config, c.root / "rl" / stage.name
-    begins = newest(folder / "checkpoints") is None
-    if begins and tracker_of is not None:
-        c.tracker.load(_last_commit(tracker_of) / TRACKER)
-    pool = _pool(c, stage, model, version, folder, begins)
-    optimizer = stage_optimizer(config.signal.optimizer, stage)
-    with c.cluster.learner(model, optimizer, stage.steps, config.signal.mgpo.kl_coef > 0) as learner:
-        if begins and before is not None and stage.optimizer_state == "keep":
-            learner.load_state(_last_commit(before) / LEARNER, restart_schedule=True)
-        run = StageRun(
+@contextmanager
+def open_actors(e: Experiment) -> Iterator[StageActors]:
+    with (
+        e.cluster.generator(e.base) as generator,
+        e.cluster.verifier() as verifier,
+        e.cluster.tracker(e.config.tracker) as tracker,
+        e.cluster.recorder() as recorder,
+    ):
+        yield StageActors(generator, verifier, tracker, recorder)
+
+
+@contextmanager
+def open_stage(e: Experiment, actors: StageActors, stage: StageConfig, start: StageStart) -> Iterator[StageRun]:
+    """Open the learner and everything else that the stage needs.
+
+    A stage without a commit takes the tracker, and on request the optimizer state, of the previous stage. A stage with
+    commits needs neither, because it resumes from its newest commit.
+    """
+    signal, folder = e.config.signal, e.run.root / "rl" / stage.name
+    is_new = newest(folder / "checkpoints") is None
+    if is_new and start.previous:
+        actors.tracker.load(_last_commit(start.previous) / TRACKER)
+    pool = _pool(e, actors, stage, start, folder, is_new)
+    optimizer = stage_optimizer(signal.optimizer, stage)
+    with e.cluster.learner(start.model, optimizer, stage.steps, signal.mgpo.kl_coef > 0) as learner:
+        if is_new and start.previous and stage.optimizer_state == "keep":
+            learner.load_state(_last_commit(start.previous) / LEARNER, restart_schedule=True)
+        yield StageRun(
             stage=stage,
-            signal=config.signal,
-            seed=config.seed,
-            first_version=version,
+            signal=signal,
+            seed=e.config.seed,
+            first_version=start.version,
             problems=pool,
-            probe_problems=of_stage(stage, c.problems.probe),
-            encoder=c.encoder,
-            probe=c.encoder.text_probe(c.problems.train[0], config.signal.sync.probe_tokens),
-            generator=c.generator,
-            verifier=c.verifier,
-            tracker=c.tracker,
+            probe_problems=of_stage(stage, e.problems.probe),
+            encoder=e.encoder,
+            fingerprint=e.encoder.text_probe(e.problems.train[0], signal.sync.probe_tokens),
+            generator=actors.generator,
+            verifier=actors.verifier,
+            tracker=actors.tracker,
             learner=learner,
-            recorder=c.recorder,
-            busy_seconds=c.cluster.busy_seconds,
-            log=c.log,
-            rollouts=c.root / "rollouts" / stage.name,
+            recorder=actors.recorder,
+            busy_seconds=e.cluster.busy_seconds,
+            log=MetricsLog(e.run.root / "metrics.jsonl"),
+            rollouts=e.run.root / "rollouts" / stage.name,
             checkpoints=folder / "checkpoints",
         )
-        run_stage = pipelined.run_stage if config.signal.schedule == "pipelined" else loop.run_stage
-        end = run_stage(run)
-        write_folder(folder / "model", learner.save_hf)
-    return end
 
 
 def stage_optimizer(optimizer: OptimizerConfig, stage: StageConfig) -> OptimizerConfig:
-    """The signal phase's, at the stage's own rate where it has one."""
+    """The optimizer of the signal phase, with the stage's own learning rate if it has one."""
     return optimizer if stage.lr is None else replace(optimizer, lr=stage.lr)
 
 
 def _last_commit(folder: Path) -> Path:
-    """The commit that the finished stage in `folder` ended with. Raises CheckpointError where it is lost: an older one
-    holds other weights and another tracker."""
+    """The last commit of the finished stage in `folder`. Raises CheckpointError if it is lost: an older commit holds
+    other weights and another tracker."""
     return of_step(folder / "checkpoints", read_json(folder / STAGE_DONE)["steps"])
 
 
-def _pool(c: Curriculum, stage: StageConfig, model: Path, version: int, folder: Path, begins: bool) -> list[Problem]:
-    """The stage's problems, filtered where it asks for it. Their ids lie in pool.json: from them and the seeds an
-    auditor knows what every step had to ask. `begins`: the stage has no commit yet."""
+def _pool(
+    e: Experiment, actors: StageActors, stage: StageConfig, start: StageStart, folder: Path, is_new: bool
+) -> list[Problem]:
+    """The stage's problems, after its filter if it has one.
+
+    Their ids are written to pool.json: `vt-tools audit` computes the questions of each step from them and the seeds.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    pool = stage_problems(stage, c.problems.train)
+    pool = stage_problems(stage, e.problems.train)
     if stage.filter_samples:
-        key = (c.config.seed, c.config.signal.seed, stage.name)
-        c.generator.load_checkpoint(model, version)
-        groups = measure_pool(stage, pool, c.encoder, key, c.generator, c.verifier, folder / "filter")
-        if begins:
-            # A commit of the stage holds a tracker that knows of them.
-            c.tracker.note(groups, version)
+        key = (e.config.seed, e.config.signal.seed, stage.name)
+        actors.generator.load_checkpoint(start.model, start.version)
+        groups = measure_pool(stage, pool, e.encoder, key, actors.generator, actors.verifier, folder / "filter")
+        if is_new:
+            # The tracker in a commit of the stage contains these verdicts already.
+            actors.tracker.note(groups, start.version)
         pool = filtered(stage, pool, groups)
     write_json(folder / POOL, [problem.question_id for problem in pool])
     return pool
@@ -162,7 +165,7 @@ def _write_end(folder: Path, stage: StageConfig, version: int, end: StageHistory
         "steps": end.steps,
         "weight_version": version + end.steps,
         "ended": end.ended,
-        # Begun ahead, for steps that never came: dropped, and named here for the audit.
+        # Questions that were generated ahead for steps after the gate: dropped, and listed for the audit.
         "unused": end.unused,
     }
     write_json(folder / STAGE_DONE, record)

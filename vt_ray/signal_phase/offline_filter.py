@@ -1,4 +1,4 @@
-"""The filter before a stage: questions that its start model always or never solves teach nothing (arXiv 2606.16140).
+"""The filter before a stage drops questions that its start model always or never solves (arXiv 2606.16140).
 
 problems --generator, verifier--> filter/part_000000.json ... --tracker--> problems with some right and some wrong
 """
@@ -20,7 +20,7 @@ from vt_ray.progress import bar, console
 from vt_ray.records import GradedGroup, Problem, Sampling, Verdict
 from vt_ray.run.checkpoint import write_json
 
-# So many questions are lost at most where a filter is interrupted.
+# Questions in one part file. An interrupted filter loses the work on at most one part.
 CHUNK = 256
 
 
@@ -33,9 +33,9 @@ def measure_pool(
     verifier: Verifier,
     folder: Path,
 ) -> list[GradedGroup]:
-    """Verdicts of `stage.filter_samples` completions of every problem, by the weights that `generator` holds.
+    """Verdicts of `stage.filter_samples` completions of every problem, from the weights that `generator` holds.
 
-    Written to `folder` in parts; parts that an interrupted attempt has written are not measured again.
+    The verdicts are written to `folder` in parts. Parts of an interrupted attempt are read and not measured again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sampling = Sampling(stage.temperature, stage.top_p, 0, stage.max_new_tokens)
@@ -44,11 +44,11 @@ def measure_pool(
         for start in range(0, len(problems), CHUNK):
             part, path = problems[start : start + CHUNK], folder / f"part_{start:06d}.json"
             if not path.exists():
-                began = time.monotonic()
+                start_time = time.monotonic()
                 prompts = encoder.prompts(part, stage.filter_samples, ("filter", *key))
                 graded = list(verifier.grade(generator.generate(prompts, sampling)))
                 record = {
-                    "seconds": time.monotonic() - began,
+                    "seconds": time.monotonic() - start_time,
                     "tokens": sum(n for g in graded for n in g.completion_tokens),
                     "statuses": {g.question_id: [v.status for v in g.verdicts] for g in graded},
                 }
@@ -60,23 +60,23 @@ def measure_pool(
 
 
 def filtered(stage: StageConfig, problems: Sequence[Problem], groups: Sequence[GradedGroup]) -> list[Problem]:
-    """The problems that `groups` show a signal of. Raises ConfigError where none is left."""
+    """The problems whose groups have a signal (right and wrong answers). Raises ConfigError if none is left."""
     kept, dropped = split_by_signal(groups)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(dropped.values()).items()))
     if not kept:
         raise ConfigError(
-            f"the filter of stage {stage.name} leaves none of {len(problems)} problems ({reasons}): set its "
-            "filter_samples higher, or to 0, or give problems that its start model sometimes solves"
+            f"the filter of stage {stage.name} leaves none of {len(problems)} problems ({reasons}): raise its "
+            "filter_samples, set it to 0, or give problems that its start model sometimes solves"
         )
-    console.print(f"filter {stage.name}: {len(kept)} of {len(problems)} problems kept; {reasons or 'none left out'}")
+    console.print(f"filter {stage.name}: {len(kept)} of {len(problems)} problems kept; {reasons or 'none dropped'}")
     if len(kept) < stage.prompts_per_step:
-        console.print(f"[yellow]a step of {stage.name} takes these {len(kept)}, not {stage.prompts_per_step}[/]")
-    wanted = set(kept)
-    return [problem for problem in problems if problem.question_id in wanted]
+        console.print(f"[yellow]a step of {stage.name} takes {len(kept)} problems, not {stage.prompts_per_step}[/]")
+    kept_ids = set(kept)
+    return [problem for problem in problems if problem.question_id in kept_ids]
 
 
 def _group(problem: Problem, statuses: Sequence[Any]) -> GradedGroup:
-    """As the tracker sees it: verdicts alone."""
+    """A group with verdicts only, which is enough for the tracker."""
     count = len(statuses)
     verdicts = tuple(Verdict(status) for status in statuses)
     return GradedGroup(problem.question_id, problem.subdomain, verdicts, 0, (0,) * count, (False,) * count, None)

@@ -1,4 +1,4 @@
-"""The end of each step, and of a stage: the gate's evaluation, the line in the metrics, the commit."""
+"""The end of each step: the gate's probe, the line in the metrics, the decision to go on, the commit."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vt_ray.signal_phase.batch import Rollout
 from vt_ray.signal_phase.commit import commit_step
 from vt_ray.signal_phase.stage_run import StageRun
 
-# Its prompts are asked for no step of the stage: they are told apart by this one.
+# The step number of the prompts of the gate, which belong to no step of the stage.
 GATE_STEP = -1
 
 
 @dataclass
 class StageHistory:
-    """What decides whether a stage goes on: `steps` done, the gate's evaluations and truncated shares so far.
+    """The progress of a stage: the number of `steps` done, and the probe accuracies and truncated shares so far.
 
-    `ended` says why it has, "" while it has not. `unused` are questions by step (from 0) that were begun ahead, for
-    steps that never came. `skipped` counts the steps that made no update.
+    `ended` is the reason for the stage's end, "" before it. `unused` are questions by step (from 0) that were generated
+    ahead for steps that the stage did not reach. `skipped` counts the steps that made no update.
     """
 
     steps: int = 0
@@ -36,7 +36,7 @@ class StageHistory:
 
     @staticmethod
     def read(run: StageRun, start: int) -> StageHistory:
-        """Of a stage that goes on after `start` steps, from its lines in the metrics."""
+        """The history of a stage that resumes after `start` steps, from its lines in the metrics."""
         history = StageHistory()
         for line in run.log.lines() if start else []:
             if line["stage"] == run.stage.name:
@@ -53,12 +53,12 @@ class StageHistory:
             self.probe_accuracy.append(line["probe_accuracy"])
 
     def decide(self, run: StageRun) -> None:
-        why = gate.verdict(run.stage.gate, self.steps, self.probe_accuracy, self.truncated)
-        self.ended = why or (ALL_STEPS if self.steps >= run.stage.steps else "")
+        reason = gate.end_reason(run.stage.gate, self.steps, self.probe_accuracy, self.truncated)
+        self.ended = reason or (ALL_STEPS if self.steps >= run.stage.steps else "")
 
 
 def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollout: Rollout) -> None:
-    """Answer the probing problems where it is due, write the step's line, decide, and commit.
+    """Probe if the gate asks for it, write the step's line, decide whether the stage ends, and commit.
 
     Raises TrainingDiverged after several steps in a row without an update.
     """
@@ -73,18 +73,18 @@ def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollo
 
 
 def measure_probe_accuracy(run: StageRun, rollout: Rollout) -> dict[str, Any]:
-    """Measure the current weights on the stage's probing problems, sampled as the stage samples, with the same seeds
-    each time.
+    """Measure the current weights on the stage's probing problems, with the stage's sampling and always the same seeds.
 
-    `probe_accuracy` is the mean accuracy, None where no completion has a verdict. `gate` is the cost in tokens and
+    `probe_accuracy` is the mean accuracy, or None if no completion has a verdict. `gate` is the cost in tokens and
     seconds.
     """
-    began = time.monotonic()
+    start = time.monotonic()
+    # "held out" is part of the seeds and must stay as it is.
     key = (run.seed, run.signal.seed, run.stage.name, "held out")
     groups = rollout(run.encoder.prompts(run.probe_problems, run.stage.gate.samples, key, GATE_STEP))
     counts: Sequence[tuple[int, int]] = [(int(sum(g.rewards)), sum(g.valid)) for g in groups]
     tokens = sum(n for group in groups for n in group.completion_tokens)
     return {
         "probe_accuracy": mean_accuracy(counts),
-        "gate": {"seconds": time.monotonic() - began, "tokens": tokens},
+        "gate": {"seconds": time.monotonic() - start, "tokens": tokens},
     }

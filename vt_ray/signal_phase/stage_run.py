@@ -1,4 +1,4 @@
-"""What one stage works with, and what all its steps are named by: prompts, seeds, sampling, advantage_config."""
+"""One stage's inputs and actors, and its steps' prompts, seeds, sampling and advantage settings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from vt_ray.run.metrics_log import MetricsLog
 
 @dataclass(frozen=True)
 class StageRun:
-    """What one stage works with. `first_version` is the weight version it starts from, `problems` its pool after the
-    filter, `probe_problems` what its gate looks at; `busy_seconds` is the cluster's."""
+    """Everything that one stage works with.
+
+    `first_version` is the weight version that the stage starts from. `problems` is its pool after the filter, and its
+    gate measures the accuracy on `probe_problems`. Both sides of a weight sync must agree on the log-probabilities of
+    the token ids in `fingerprint`. `busy_seconds` returns the working seconds of each actor (`Cluster.busy_seconds`).
+    """
 
     stage: StageConfig
     signal: SignalConfig
@@ -27,7 +31,7 @@ class StageRun:
     problems: Sequence[Problem]
     probe_problems: Sequence[Problem]
     encoder: PromptEncoder
-    probe: Sequence[int]
+    fingerprint: Sequence[int]
     generator: Generator
     verifier: Verifier
     tracker: Tracker
@@ -51,18 +55,18 @@ class StageRun:
 
 
 def advantage_config(stage: StageConfig, mgpo: MgpoConfig) -> AdvantageConfig:
-    """How the stage weighs its groups: its own lambda, where it has one."""
+    """The advantage settings of a stage. Its own lambda, if it has one, replaces that of `signal.mgpo`."""
     return AdvantageConfig(mgpo.lam if stage.lam is None else stage.lam, mgpo.advantage_norm, stage.length_reward)
 
 
 def step_key(run: StageRun, step: int) -> tuple[Any, ...]:
-    """All that chance in a step depends on: the run's seed, the signal phase's own, stage and step."""
+    """The key of every random draw in a step: the run's seed, the seed of the signal phase, stage and step."""
     return run.seed, run.signal.seed, run.stage.name, step
 
 
 def step_prompts(run: StageRun, step: int) -> list[Prompt]:
-    """The step's questions, in an order and with seeds that depend on (seeds, stage, step) alone; with `sampling` =
-    "tracker" the questions depend on what the tracker knows too."""
+    """The step's questions. Their order and seeds depend only on (seeds, stage, step), and with `sampling` = "tracker"
+    also on the accuracies in the tracker."""
     *stage_key, _ = key = step_key(run, step)
     count = min(run.stage.prompts_per_step, len(run.problems))
     if run.stage.sampling == "tracker":
@@ -74,10 +78,12 @@ def step_prompts(run: StageRun, step: int) -> list[Prompt]:
     return _prompts(run, step, chosen)
 
 
-def refill_prompts(run: StageRun, step: int, drawn: Sequence[Prompt], count: int) -> list[Prompt]:
-    """Up to `count` questions more for the step, none of those `drawn` for it: an order of its own for each step, so
-    that how much one step needs changes nothing in the next."""
-    taken = {prompt.problem.question_id for prompt in drawn}
+def refill_prompts(run: StageRun, step: int, used: Sequence[Prompt], count: int) -> list[Prompt]:
+    """Up to `count` more questions for the step, without the questions of its prompts in `used`.
+
+    Each step has an order of refills of its own, so the number of refills of one step does not change the next step.
+    """
+    taken = {prompt.problem.question_id for prompt in used}
     order = refill_indices(len(run.problems), ("refill", *step_key(run, step)))
     chosen = [i for i in order if run.problems[i].question_id not in taken]
     return _prompts(run, step, chosen[:count])

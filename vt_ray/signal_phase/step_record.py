@@ -1,4 +1,4 @@
-"""The record of a step: its seconds by part, the busy actors meanwhile, and its line in the metrics."""
+"""The record of a step: its seconds by part, the working share of each actor, and its line in the metrics."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from vt_ray.signal_phase.verify_record import verify_record
 
 
 class StepWatch:
-    """Seconds by part of a step. `verify` is what was still to verify when the last group was generated."""
+    """Measures the seconds of a step by part. `verify` is the verification time after the last group was generated.
+
+    `generated_at` is the time (`time.monotonic()`) at which the last group was generated, or None if generation
+    overlaps with other parts of the step.
+    """
 
     def __init__(self, run: StageRun) -> None:
         self.run = run
         self.busy, self.counts = run.busy_seconds(), run.verifier.counts()
         self.start = time.monotonic()
         self.parts: dict[str, float] = {}
-        self.generated = self.start
+        self.generated_at: float | None = None
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        began = time.monotonic()
+        start = time.monotonic()
         yield
-        self.parts[part] = time.monotonic() - began
-
-    def last_of(self, handles: Iterator[Any]) -> Iterator[Any]:
-        """`handles`, noting when the last of them came."""
-        yield from handles
-        self.generated = time.monotonic()
+        self.parts[part] = time.monotonic() - start
 
     def split(self) -> dict[str, float]:
         total = time.monotonic() - self.start
         parts = dict(self.parts)
         until_graded = parts.pop("generate")
-        # Where others generate ahead (pipelined), nothing tells the two apart: all the waiting is `generate`.
-        generated = self.generated - self.start
-        generate = min(generated, until_graded) if generated else until_graded
+        # In the pipelined schedule the two overlap: all the waiting counts as `generate`.
+        generate = until_graded
+        if self.generated_at is not None:
+            generate = min(self.generated_at - self.start, until_graded)
         known = {"generate": generate, "verify": until_graded - generate, **parts}
         known["rest"] = total - sum(v for k, v in known.items() if k != "rest")
         return {**known, "total": total}
 
     def line(self, step: int, batch: Batch, metrics: Mapping[str, float], sync: SyncReport) -> dict[str, Any]:
-        """The step's line in the metrics; `step` counts from 0, the line's from 1."""
+        """The step's line in the metrics. `step` counts from 0, the line's `step` from 1."""
         run, seconds = self.run, self.split()
         version = run.first_version + step
         kinds = [prompt.problem.kind for prompt in _prompts_of(batch)]
@@ -60,7 +60,7 @@ class StepWatch:
             "stage": run.stage.name,
             "step": step + 1,
             "weight_version": version,
-            **_rollout_figures(batch.drawn, batch.drawn_weights, run.stage.group_size),
+            **_rollout_figures(batch.all_groups, batch.all_advantages, run.stage.group_size),
             **_batch_figures(batch, version),
             **_update_figures(metrics),
             **_speeds(batch, metrics, seconds, run.signal.schedule == "pipelined"),
@@ -72,37 +72,37 @@ class StepWatch:
                 "logprob_gap": sync.logprob_gap,
                 "retried": sync.retried,
             },
-            "verify": verify_record(batch.drawn, kinds, self.counts, run.verifier.counts()),
+            "verify": verify_record(batch.all_groups, kinds, self.counts, run.verifier.counts()),
             "busy": busy_shares(self.busy, run.busy_seconds(), seconds["total"]),
         }
 
 
 def busy_shares(before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> dict[str, float]:
-    """Of `seconds`, the share that each actor worked. One that was lost and restarted counts from 0 again."""
+    """The share of `seconds` that each actor worked. The seconds of a replaced actor start from 0 again."""
     worked = {name: after[name] - before.get(name, 0.0) for name in after}
     return {name: max(0.0, spent) / seconds for name, spent in worked.items()}
 
 
 def _prompts_of(batch: Batch) -> list[Any]:
-    """The prompts in the order of `batch.drawn`."""
+    """The prompts in the order of `batch.all_groups`."""
     by_id = {prompt.problem.question_id: prompt for prompt in batch.prompts}
-    return [by_id[group.question_id] for group in batch.drawn]
+    return [by_id[group.question_id] for group in batch.all_groups]
 
 
 def _rollout_figures(
-    groups: Sequence[GradedGroup], weights: Sequence[GroupAdvantages], group_size: int
+    groups: Sequence[GradedGroup], advantages: Sequence[GroupAdvantages], group_size: int
 ) -> dict[str, Any]:
-    """Of every completion drawn, also of completions that the update did not take."""
+    """Figures of all generated completions, including those that the update does not take."""
     lengths = [n for g in groups for n in g.completion_tokens]
     p10, p90 = np.percentile(lengths, (10, 90)).tolist()
     verdicts = [v for g in groups for v in g.verdicts]
     counted = [v for g in groups for v, valid in zip(g.verdicts, g.valid, strict=True) if valid]
-    known = [w for w in weights if w.accuracy is not None]
-    histogram = Counter(round((w.accuracy or 0.0) * group_size) for w in known)
+    known = [a for a in advantages if a.accuracy is not None]
+    histogram = Counter(round((a.accuracy or 0.0) * group_size) for a in known)
     return {
         "reward_mean": sum(v.reward for v in counted) / max(len(counted), 1),
         "p_c_histogram": [histogram[i] for i in range(group_size + 1)],
-        "no_signal_share": sum(not any(w.advantages) for w in known) / max(len(known), 1),
+        "no_signal_share": sum(not any(a.advantages) for a in known) / max(len(known), 1),
         "truncated_share": sum(t for g in groups for t in g.truncated) / len(lengths),
         "unverified": sum(not v.valid for v in verdicts),
         "reasons": dict(Counter(v.reason for v in verdicts if v.reason)),
@@ -114,7 +114,7 @@ def _rollout_figures(
 
 
 def _batch_figures(batch: Batch, version: int) -> dict[str, Any]:
-    """Staleness is in weight versions, of a completion's first token, its oldest."""
+    """Staleness is in weight versions, and counts from the version of a completion's first (oldest) token."""
     staleness = [version - first for group in batch.groups for first in group.first_versions] or [0]
     return {
         "refill_rounds": batch.rounds,
@@ -125,7 +125,7 @@ def _batch_figures(batch: Batch, version: int) -> dict[str, Any]:
 
 
 def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
-    """The learner's sums over tokens as means over the tokens that it updated."""
+    """Divides the learner's sums over tokens by the number of updated tokens."""
     updated = max(metrics.get("tokens", 0), 1)
     options = {
         "importance_capped_share": metrics.get("importance_capped_tokens"),
@@ -150,11 +150,11 @@ def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: Mapping[str, float], ahead: bool) -> dict[str, float]:
-    """Generators that work `ahead` do so all the while, not just while the step waits for them."""
-    tokens = sum(n for g in batch.drawn for n in g.completion_tokens)
+def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: Mapping[str, float], overlap: bool) -> dict[str, float]:
+    """With `overlap`, generators work during the whole step, not only while the step waits for them."""
+    tokens = sum(n for g in batch.all_groups for n in g.completion_tokens)
     return {
         "tokens_per_second": tokens / seconds["total"],
-        "generated_tokens_per_second": tokens / max(seconds["total" if ahead else "generate"], 1e-9),
+        "generated_tokens_per_second": tokens / max(seconds["total" if overlap else "generate"], 1e-9),
         "updated_tokens_per_second": metrics["tokens"] / max(seconds["update"], 1e-9),
     }

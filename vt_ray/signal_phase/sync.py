@@ -1,4 +1,4 @@
-"""Weight sync: learner --> generators, and the proof that it arrived (checksums of all tensors, log-probabilities)."""
+"""Weight sync: learner --> generators, and the proof that they hold the sent weights (checksums, log-probabilities)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from vt_ray.interfaces import Generator, Learner
 
 @dataclass(frozen=True)
 class SyncReport:
-    """`logprob_gap`: mean absolute difference in nats on the probe sequence, the worst generator's. `retried`: the
-    first attempt did not arrive as it was sent, the second did. `seconds` and `num_bytes` count both."""
+    """The result of one sync.
+
+    `logprob_gap` is the mean absolute difference in nats on the fingerprint, of the generator with the largest one.
+    `retried` is True if the first attempt failed its proof and the second passed. `seconds` and `num_bytes` count both.
+    """
 
     version: int
     seconds: float
@@ -24,37 +27,37 @@ class SyncReport:
 
 
 def sync_weights(
-    learner: Learner, generator: Generator, version: int, probe: Sequence[int], sync: SyncConfig
+    learner: Learner, generator: Generator, version: int, fingerprint: Sequence[int], sync: SyncConfig
 ) -> SyncReport:
-    """Send the learner's weights as `version` to every generator and prove that each holds exactly them.
+    """Send the learner's weights as `version` to every generator and prove that each generator holds exactly them.
 
-    Each generator reads back what its engine holds, tied tensors too, and both sides' log-probabilities of the
-    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails, generation stands
-    still and the learner exports anew, once, to all. Raises SyncError, with version, generator and tensors, if that
-    fails too.
+    Each generator reads back the checksum of every tensor in its engine, tied tensors included. Both sides'
+    log-probabilities of the `fingerprint` ids (at least 2) must agree within `sync.logprob_tolerance`. If a proof
+    fails, the learner exports once more and all generators load again; nothing is generated meanwhile. Raises
+    SyncError, with version, generator and tensors, if the second proof fails too.
     """
     start = time.monotonic()
-    num_bytes, gap, failure = _attempt(learner, generator, version, probe, sync)
+    num_bytes, gap, failure = _attempt(learner, generator, version, fingerprint, sync)
     retried = failure is not None
     if retried:
-        more, gap, again = _attempt(learner, generator, version, probe, sync)
+        more, gap, again = _attempt(learner, generator, version, fingerprint, sync)
         num_bytes += more
         if again is not None:
-            raise SyncError(f"{again} (twice, with weights exported anew)") from failure
+            raise SyncError(f"{again} (twice, the second time from a new export)") from failure
     return SyncReport(version, time.monotonic() - start, num_bytes, gap, retried)
 
 
 def _attempt(
-    learner: Learner, generator: Generator, version: int, probe: Sequence[int], sync: SyncConfig
+    learner: Learner, generator: Generator, version: int, fingerprint: Sequence[int], sync: SyncConfig
 ) -> tuple[int, float, SyncError | None]:
-    """Bytes sent, the worst generator's gap, and what a generator failed to prove."""
-    weights = learner.export_weights(version, probe, sync.bucket_mb << 20)
+    """Returns the bytes sent, the largest log-probability gap of a generator, and the error if a proof failed."""
+    weights = learner.export_weights(version, fingerprint, sync.bucket_mb << 20)
     try:
-        acks = generator.load(weights, probe)
+        acks = generator.load(weights, fingerprint)
         if not acks:
-            raise SyncError(f"weight sync of version {version}: no generator acknowledges it")
+            raise SyncError(f"weight sync of version {version}: no generator acknowledged it")
         gap = max(prove(weights, ack, sync.logprob_tolerance) for ack in acks)
     except SyncError as error:
-        # Its traceback would keep the buckets in the object store while the next ones come.
+        # Without its traceback, which would keep these buckets in the object store during the second attempt.
         return weights.num_bytes, 0.0, error.with_traceback(None)
     return weights.num_bytes, gap, None

@@ -1,4 +1,4 @@
-"""What a step's line in the metrics says of its verification: seconds by kind, verdicts, reasons, the pool's losses."""
+"""The `verify` part of a step's line in the metrics: seconds by kind, verdicts, reasons, lost workers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vt_ray.records import GradedGroup, Kind, Verdict
 def verify_record(
     groups: Sequence[GradedGroup], kinds: Sequence[Kind], before: VerifierCounts, after: VerifierCounts
 ) -> dict[str, Any]:
-    """`kinds` are those of `groups`. Shares are of all completions. `backend` counts the workers by how they confine
-    programs."""
+    """`kinds` are the kinds of the problems of `groups`. Shares are of all completions. `backend` counts the verifier
+    workers by sandbox backend."""
     verdicts = [v for g in groups for v in g.verdicts]
     statuses = Counter(v.status for v in verdicts)
     return {
@@ -31,9 +31,9 @@ def verify_record(
 
 
 def seconds_by_kind(groups: Sequence[GradedGroup], kinds: Sequence[Kind]) -> dict[str, dict[str, float]]:
-    """{kind: {"count", "p50", "p95", "p99"}} of the seconds that a completion took.
+    """{kind: {"count", "p50", "p95", "p99"}} of the verification seconds of a completion.
 
-    One that took none is left out: it was truncated and not run, or nobody came back from it.
+    Completions with 0 seconds are left out: they were truncated and not run, or their worker was lost.
     """
     seconds: dict[Kind, list[float]] = {}
     for group, kind in zip(groups, kinds, strict=True):
@@ -47,5 +47,5 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def _reasons(verdicts: Iterable[Verdict]) -> Counter[str]:
-    """By what they begin with: behind a colon stands what differs from one to the next."""
+    """Counts reasons by their first part: the text after a colon or a bracket differs between completions."""
     return Counter(v.reason.split(":")[0].split(" (")[0] for v in verdicts if v.reason)

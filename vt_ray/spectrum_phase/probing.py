@@ -12,67 +12,65 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vt_ray.config import ProbeConfig
-from vt_ray.data.prompts import PromptEncoder
 from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
-from vt_ray.interfaces import Cluster, Generator, Verifier
+from vt_ray.experiment import Experiment
+from vt_ray.interfaces import Generator, Verifier
 from vt_ray.progress import bar
-from vt_ray.records import Problem, Sampling
+from vt_ray.records import Sampling
 from vt_ray.run.checkpoint import write_json
 
 
-def run_probe(
-    cluster: Cluster,
-    base: Path,
-    checkpoints: Sequence[Path],
-    problems: Sequence[Problem],
-    encoder: PromptEncoder,
-    probe: ProbeConfig,
-    seed: int,
-    folder: Path,
-) -> None:
-    """Probe every checkpoint and write probe.json. Engines stay, only weights change; a checkpoint that an
-    interrupted attempt has measured is not measured again."""
-    total = len(checkpoints) * len(problems)
-    with cluster.generator(base) as generator, cluster.verifier() as verifier, bar("probe", total) as advance:
+def run_probe(e: Experiment, checkpoints: Sequence[Path], folder: Path) -> None:
+    """Measure every checkpoint on the probing sets and write `folder`/probe.json.
+
+    The engines stay open and only load other weights. Checkpoints that an interrupted attempt has measured are skipped.
+    """
+    problems = len(e.problems.probe)
+    with (
+        e.cluster.generator(e.base) as generator,
+        e.cluster.verifier() as verifier,
+        bar("probe", len(checkpoints) * problems) as advance,
+    ):
         for index, checkpoint in enumerate(checkpoints):
             path = folder / f"{checkpoint.name}.json"
             if path.exists():
-                advance(f"{checkpoint.name} already measured", len(problems))
+                advance(f"{checkpoint.name} already measured", problems)
                 continue
             generator.load_checkpoint(checkpoint, index)
-            probe_model(generator, verifier, encoder, problems, probe, seed, path, partial(advance, checkpoint.name, 1))
+            probe_model(e, generator, verifier, path, partial(advance, checkpoint.name, 1))
     measured = {c.name: _read_scores(folder / f"{c.name}.json") for c in checkpoints}
-    write_json(folder / "probe.json", probe_table(measured, probe.k))
+    write_json(folder / "probe.json", probe_table(measured, e.config.spectrum.probe.k))
+
+
+def probe_fused(e: Experiment, generator: Generator, verifier: Verifier, path: Path) -> None:
+    """Measure the fused model, which `generator` holds, on the same problems as the specialists. Skipped if `path` exists."""
+    if path.exists():
+        return
+    with bar("probe fused", len(e.problems.probe)) as advance:
+        probe_model(e, generator, verifier, path, partial(advance, "", 1))
 
 
 def probe_model(
-    generator: Generator,
-    verifier: Verifier,
-    encoder: PromptEncoder,
-    problems: Sequence[Problem],
-    probe: ProbeConfig,
-    seed: int,
-    path: Path,
-    advance: Callable[[], None],
+    e: Experiment, generator: Generator, verifier: Verifier, path: Path, advance: Callable[[], None]
 ) -> None:
-    """Write the scores of the weights that `generator` holds to `path`; `advance` is called after each problem.
+    """Write the scores of the weights that `generator` holds to `path`. `advance` is called after each problem.
 
-    The seeds are the same for every model, so that scores of two of them can be compared in pairs.
+    All models are sampled with the same seeds, so their scores can be compared in pairs.
     """
+    probe, key = e.config.spectrum.probe, (e.config.seed, "probe")
     sampling = Sampling(probe.temperature, probe.top_p, 0, probe.max_new_tokens)
-    began = time.monotonic()
+    start = time.monotonic()
     scores = []
-    for score in sample_scores(generator, verifier, encoder, problems, probe.samples, sampling, (seed, "probe")):
+    for score in sample_scores(generator, verifier, e.encoder, e.problems.probe, probe.samples, sampling, key):
         scores.append(score)
         advance()
-    write_json(path, {"seconds": time.monotonic() - began, "scores": [s.as_dict() for s in scores]})
+    write_json(path, {"seconds": time.monotonic() - start, "scores": [s.as_dict() for s in scores]})
 
 
 def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:
-    """Pass@K and Pass@1 of each checkpoint in each subdomain, the specialist of each, and the best by Pass@1.
+    """Pass@K and Pass@1 of each checkpoint by subdomain, the specialist of each subdomain, and the best by Pass@1.
 
-    Equal Pass@K is settled by Pass@1, then by the later checkpoint.
+    Between checkpoints of equal Pass@K, the higher Pass@1 decides, then the later checkpoint.
     """
     names = list(measured)
     subdomains = sorted({s.subdomain for scores in measured.values() for s in scores})
@@ -92,7 +90,7 @@ def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:
 
 
 def _argmax(scores: Sequence[tuple[float, ...]]) -> int:
-    """The index of the greatest; of equal ones the last."""
+    """The index of the maximum, the last one if several are equal."""
     return max(range(len(scores)), key=lambda i: (*scores[i], i))
 
 

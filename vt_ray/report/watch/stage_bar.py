@@ -1,0 +1,30 @@
+"""The progress bar of an RL stage on the terminal, with the figures of its last step below the bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vt_ray.progress import bar
+from vt_ray.report.metrics import Line
+from vt_ray.report.watch.step_panel import StepPanel, rate
+from vt_ray.run.stage_ends import ALL_STEPS
+
+
+@contextmanager
+def stage_bar(name: str, steps: int, done: int) -> Iterator[Callable[[dict[str, Any], str], None]]:
+    """Yields `show(line, ended)`, which advances the bar by one step. `done` of `steps` steps are done already.
+
+    `line` is the step's line in the metrics, `ended` the reason why the stage ends after this step, or "".
+    """
+    with bar(name, steps, done) as advance:
+        yield lambda line, ended: advance(_note(line, ended), 1, StepPanel(line))
+
+
+def _note(line: Line, ended: str) -> str:
+    """The text beside the bar: reward and speeds, or the reason why a gate has ended the stage."""
+    if ended not in ("", ALL_STEPS):
+        return ended
+    generated, updated = (rate(line[f"{what}_tokens_per_second"]) for what in ("generated", "updated"))
+    return f"reward {line['reward_mean']:.3f}  gen {generated}, train {updated} tok/s"
