@@ -267,7 +267,7 @@ class SyncConfig:
     transport: str = "auto"
     bucket_mb: int = 64
     logprob_tolerance: float = 0.0
-    probe_tokens: int = 32
+    fingerprint_tokens: int = 32
 
 
 TRANSPORTS = ("auto", "object_store", "nccl", "ipc")

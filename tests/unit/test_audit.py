@@ -141,9 +141,9 @@ class Continued(World):
         super().__init__()
         self.told["mgpo_step"] = [None] * (len(list(root.glob("rollouts/*/*.parquet"))))
 
-    def load(self, weights, probe):
+    def load(self, weights, fingerprint):
         self.told["mgpo_step"] = [None] * weights.version
-        return super().load(weights, probe)
+        return super().load(weights, fingerprint)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def _train(
             problems=pool,
             probe_problems=of_stage(stage, c.problems.probe),
             encoder=c.encoder,
-            probe=c.encoder.text_probe(c.problems.train[0], config.signal.sync.probe_tokens),
+            fingerprint=c.encoder.fingerprint(c.problems.train[0], config.signal.sync.fingerprint_tokens),
             generator=c.generator,
             verifier=c.verifier,
             tracker=c.tracker,

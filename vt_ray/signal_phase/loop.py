@@ -28,7 +28,7 @@ def run_stage(run: StageRun) -> StageHistory:
     Returns how far it came and why it ended.
     """
     start = resume(run)
-    sync_weights(run.learner, run.generator, run.first_version + start, run.probe, run.signal.sync)
+    sync_weights(run.learner, run.generator, run.first_version + start, run.fingerprint, run.signal.sync)
     history = StageHistory.read(run, start)
     with bar(run.stage.name, run.stage.steps, start) as advance:
         while not history.ended:
@@ -63,7 +63,7 @@ def update(run: StageRun, step: int, batch: Batch, watch: StepWatch) -> dict[str
         path = run.rollout_file(step)
         run.recorder.write(path, run.stage.name, step + 1, batch.drawn, batch.drawn_weights, batch.fates)
     with watch("sync"):
-        sync = sync_weights(run.learner, run.generator, run.first_version + step + 1, run.probe, run.signal.sync)
+        sync = sync_weights(run.learner, run.generator, run.first_version + step + 1, run.fingerprint, run.signal.sync)
     return watch.line(step, batch, metrics, sync)
 
 

@@ -37,7 +37,7 @@ Key = tuple[int, str]
 def run_stage(run: StageRun) -> StageHistory:
     """As `loop.run_stage`, with `signal.max_staleness` versions between a token and the update that consumes it."""
     start = resume(run)
-    sync_weights(run.learner, run.generator, run.first_version + start, run.probe, run.signal.sync)
+    sync_weights(run.learner, run.generator, run.first_version + start, run.fingerprint, run.signal.sync)
     history = StageHistory.read(run, start)
     with _generating_ahead(run) as ahead, bar(run.stage.name, run.stage.steps, start) as advance:
         while not history.ended:

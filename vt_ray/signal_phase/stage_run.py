@@ -27,7 +27,7 @@ class StageRun:
     problems: Sequence[Problem]
     probe_problems: Sequence[Problem]
     encoder: PromptEncoder
-    probe: Sequence[int]
+    fingerprint: Sequence[int]
     generator: Generator
     verifier: Verifier
     tracker: Tracker

@@ -13,7 +13,7 @@ from vt_ray.interfaces import Generator, Learner
 
 @dataclass(frozen=True)
 class SyncReport:
-    """`logprob_gap`: mean absolute difference in nats on the probe sequence, the worst generator's. `retried`: the
+    """`logprob_gap`: mean absolute difference in nats on the fingerprint sequence, the worst generator's. `retried`: the
     first attempt did not arrive as it was sent, the second did. `seconds` and `num_bytes` count both."""
 
     version: int
@@ -24,20 +24,20 @@ class SyncReport:
 
 
 def sync_weights(
-    learner: Learner, generator: Generator, version: int, probe: Sequence[int], sync: SyncConfig
+    learner: Learner, generator: Generator, version: int, fingerprint: Sequence[int], sync: SyncConfig
 ) -> SyncReport:
     """Send the learner's weights as `version` to every generator and prove that each holds exactly them.
 
     Each generator reads back what its engine holds, tied tensors too, and both sides' log-probabilities of the
-    `probe` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails, generation stands
+    `fingerprint` ids (at least 2) must agree within `sync.logprob_tolerance`. Where a proof fails, generation stands
     still and the learner exports anew, once, to all. Raises SyncError, with version, generator and tensors, if that
     fails too.
     """
     start = time.monotonic()
-    num_bytes, gap, failure = _attempt(learner, generator, version, probe, sync)
+    num_bytes, gap, failure = _attempt(learner, generator, version, fingerprint, sync)
     retried = failure is not None
     if retried:
-        more, gap, again = _attempt(learner, generator, version, probe, sync)
+        more, gap, again = _attempt(learner, generator, version, fingerprint, sync)
         num_bytes += more
         if again is not None:
             raise SyncError(f"{again} (twice, with weights exported anew)") from failure
@@ -45,12 +45,12 @@ def sync_weights(
 
 
 def _attempt(
-    learner: Learner, generator: Generator, version: int, probe: Sequence[int], sync: SyncConfig
+    learner: Learner, generator: Generator, version: int, fingerprint: Sequence[int], sync: SyncConfig
 ) -> tuple[int, float, SyncError | None]:
     """Bytes sent, the worst generator's gap, and what a generator failed to prove."""
-    weights = learner.export_weights(version, probe, sync.bucket_mb << 20)
+    weights = learner.export_weights(version, fingerprint, sync.bucket_mb << 20)
     try:
-        acks = generator.load(weights, probe)
+        acks = generator.load(weights, fingerprint)
         if not acks:
             raise SyncError(f"weight sync of version {version}: no generator acknowledges it")
         gap = max(prove(weights, ack, sync.logprob_tolerance) for ack in acks)
