@@ -64,11 +64,11 @@ class StandInGenerator:
         del self.waiting[call]
 
     @ray.method(concurrency_group="weights")
-    def load(self, version, probe, arrivals):
+    def load(self, version, fingerprint, arrivals):
         from vt_ray.interfaces import Acknowledgement
 
         self.version = version
-        return Acknowledgement(self.name, version, {}, (0.0,) * (len(probe) - 1))
+        return Acknowledgement(self.name, version, {}, (0.0,) * (len(fingerprint) - 1))
 
 
 def ready_made(sample: int, tokens: int) -> Completion:
@@ -129,10 +129,10 @@ class StandInLearner:
     def next_bucket(self) -> bytes:
         return b"weights"
 
-    def end_export(self, probe):
+    def end_export(self, fingerprint):
         from vt_ray.actors.export import Exported, Proof
 
-        return Proof(Exported({}, 7), (0.0,) * (len(probe) - 1))
+        return Proof(Exported({}, 7), (0.0,) * (len(fingerprint) - 1))
 
     def save_state(self, folder: Path) -> None:
         folder.mkdir(parents=True)

@@ -47,7 +47,7 @@ from vt_ray.run.metrics_log import MetricsLog  # noqa: E402
 from vt_ray.signal_phase.loop import run_stage  # noqa: E402
 from vt_ray.signal_phase.stage_run import StageRun  # noqa: E402
 
-PROBE = list(range(8))
+FINGERPRINT = list(range(8))
 
 
 class StandInCluster(RayCluster):
@@ -123,7 +123,7 @@ def measured(arguments: argparse.Namespace, generators: int, steps: int, prompts
                     problems=problems,
                     probe_problems=[],
                     encoder=PromptEncoder(Characters(), config.data),
-                    probe=PROBE,
+                    fingerprint=FINGERPRINT,
                     generator=generator,
                     verifier=verifier,
                     tracker=tracker,

@@ -114,7 +114,7 @@ def open_run(opened: ExitStack, config: Config, folder: Path) -> tuple[Any, Path
         problems=stage_problems(stage, problems.train),
         probe_problems=[],
         encoder=encoder,
-        probe=encoder.text_probe(problems.train[0], config.signal.sync.probe_tokens),
+        fingerprint=encoder.fingerprint(problems.train[0], config.signal.sync.fingerprint_tokens),
         generator=opened.enter_context(cluster.generator(model)),
         verifier=MadeVerifier(opened.enter_context(cluster.verifier())),
         tracker=opened.enter_context(cluster.tracker(config.tracker)),
@@ -125,5 +125,5 @@ def open_run(opened: ExitStack, config: Config, folder: Path) -> tuple[Any, Path
         rollouts=folder / "rollouts",
         checkpoints=folder / "checkpoints",
     )
-    sync_weights(run.learner, run.generator, 0, run.probe, run.signal.sync)
+    sync_weights(run.learner, run.generator, 0, run.fingerprint, run.signal.sync)
     return run, model

@@ -76,12 +76,12 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
     from vt_ray.data.prompts import PromptEncoder
 
     encoder = PromptEncoder(AutoTokenizer.from_pretrained(model), config.data)
-    probe = encoder.text_probe(problems[0], config.signal.sync.probe_tokens)
+    fingerprint = encoder.fingerprint(problems[0], config.signal.sync.fingerprint_tokens)
     with cluster.learner(model, OptimizerConfig(), 10) as learner, cluster.generator(model) as generator:
         learner, generator = learner.learner, generator.generator
         found = {name: value for name, value in vars(arguments).items() if name != "step"}
-        found |= stalls(learner, generator, probe, config.signal.sync, arguments)
-        found["parts"] = parts(learner, actors_of(generator)[0], probe, arguments.repeats)
+        found |= stalls(learner, generator, fingerprint, config.signal.sync, arguments)
+        found["parts"] = parts(learner, actors_of(generator)[0], fingerprint, arguments.repeats)
         if arguments.step:
             found["step_seconds"] = step_seconds(cluster, learner, generator, encoder, problems, config)
             found["stall_share_of_step"] = found["stall"]["median"] / (found["step_seconds"] + found["stall"]["median"])
@@ -91,31 +91,33 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
     return found
 
 
-def stalls(learner, generator, probe: list[int], sync, arguments: argparse.Namespace) -> dict[str, Any]:
+def stalls(learner, generator, fingerprint: list[int], sync, arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole of `sync_weights`: nothing is generated meanwhile."""
     from seated import seated
 
     from vt_ray.signal_phase.sync import sync_weights
 
     one = seated(*actors_of(generator)[:1], logprob_tolerance=sync.logprob_tolerance)
-    report = sync_weights(learner, generator, 0, probe, sync)
+    report = sync_weights(learner, generator, 0, fingerprint, sync)
     sizes = {
         f"{mb} MB" if mb < WHOLE else "whole": repeated(
-            lambda mb=mb: sync_weights(learner, one, 1, probe, replace(sync, bucket_mb=mb)), arguments.repeats
+            lambda mb=mb: sync_weights(learner, one, 1, fingerprint, replace(sync, bucket_mb=mb)), arguments.repeats
         )
         for mb in (16, 64, 256, WHOLE)
     }
 
     def one_after_the_other() -> None:
-        weights = learner.export_weights(1, probe, sync.bucket_mb << 20)
+        weights = learner.export_weights(1, fingerprint, sync.bucket_mb << 20)
         # Known once all is exported and the learner's own log-probabilities are there.
         assert weights.checksums
-        one.load(weights, probe)
+        one.load(weights, fingerprint)
 
     counts = {"1": sizes[f"{sync.bucket_mb} MB"]}
     for count in range(2, arguments.generators + 1):
         some = seated(*actors_of(generator)[:count], logprob_tolerance=sync.logprob_tolerance)
-        counts[str(count)] = repeated(lambda some=some: sync_weights(learner, some, 1, probe, sync), arguments.repeats)
+        counts[str(count)] = repeated(
+            lambda some=some: sync_weights(learner, some, 1, fingerprint, sync), arguments.repeats
+        )
     return {
         "bytes": report.num_bytes,
         "logprob_gap": report.logprob_gap,
@@ -126,20 +128,22 @@ def stalls(learner, generator, probe: list[int], sync, arguments: argparse.Names
     }
 
 
-def parts(learner, generator, probe: list[int], repeats: int) -> dict[str, Seconds]:
+def parts(learner, generator, fingerprint: list[int], repeats: int) -> dict[str, Seconds]:
     """Each part alone, one after the other; in a sync the learner's run beside the generator's."""
     exported = repeated(
-        lambda: ray.wait(list(weights := all_buckets(learner, probe)), num_returns=len(weights)), repeats
+        lambda: ray.wait(list(weights := all_buckets(learner, fingerprint)), num_returns=len(weights)), repeats
     )
-    handles = all_buckets(learner, probe)
+    handles = all_buckets(learner, fingerprint)
     arrays = [array for bucket in ray.get(list(handles)) for array in bucket.data]
     copies = [np.empty_like(array) for array in arrays]
     found = {"export (gather, checksum, put)": exported}
     on_learner = [
-        ray.get([actor.__ray_call__.remote(learner_parts, probe) for actor in learner.actors])[0]
+        ray.get([actor.__ray_call__.remote(learner_parts, fingerprint) for actor in learner.actors])[0]
         for _ in range(repeats)
     ]
-    on_generator = [ray.get(generator.__ray_call__.remote(load_parts, list(handles), probe)) for _ in range(repeats)]
+    on_generator = [
+        ray.get(generator.__ray_call__.remote(load_parts, list(handles), fingerprint)) for _ in range(repeats)
+    ]
     for rounds in (on_learner, on_generator):
         found |= {name: summary([seconds[name] for seconds in rounds]) for name in rounds[0]}
     found["memcpy"] = repeated(
@@ -152,16 +156,16 @@ def actors_of(generator) -> list:
     return [seat.actor for seat in generator.seats.wait()]
 
 
-def all_buckets(learner, probe: list[int]) -> tuple:
-    return learner.export_weights(1, probe, 64 << 20).buckets
+def all_buckets(learner, fingerprint: list[int]) -> tuple:
+    return learner.export_weights(1, fingerprint, 64 << 20).buckets
 
 
 def wait_for_all(handles: tuple) -> None:
     ray.wait(list(handles), num_returns=len(handles), fetch_local=False)
 
 
-def learner_parts(actor, probe: list[int]) -> Seconds:
-    """Runs on each rank: gathering, the checksum of all tensors, and the forward pass of the probe sequence."""
+def learner_parts(actor, fingerprint: list[int]) -> Seconds:
+    """Runs on each rank: gathering, the checksum of all tensors, and the forward pass of the fingerprint sequence."""
     from vt_ray.algorithms.checksum import checksum
 
     clock = Clock()
@@ -172,15 +176,15 @@ def learner_parts(actor, probe: list[int]) -> Seconds:
             checksum(tensor)
         clock("learner: checksums")
     clock("learner: gather")
-    actor.engine.token_logprobs(probe)
+    actor.engine.token_logprobs(fingerprint)
     clock("learner: fingerprint")
     return clock.seconds
 
 
-def load_parts(actor, handles: list, probe: list[int]) -> Seconds:
+def load_parts(actor, handles: list, fingerprint: list[int]) -> Seconds:
     """Runs in the generator: vLLM's own reload with nobody taking note, then ours, part by part."""
     clock = actor.engine.loop.between_steps(lambda: reload_parts(actor.engine.llm, handles))
-    actor.engine.token_logprobs(probe)
+    actor.engine.token_logprobs(fingerprint)
     clock("generator: fingerprint")
     return clock.seconds
 
@@ -188,7 +192,7 @@ def load_parts(actor, handles: list, probe: list[int]) -> Seconds:
 def reload_parts(llm, handles: list) -> Clock:
     import vllm.model_executor.layers.utils as layer_utils
 
-    from vt_ray.engines import held_weights, transfer
+    from vt_ray.engines.vllm import held_weights, transfer
     from vt_ray.engines.weights import open_bucket
 
     clock = Clock()

@@ -345,7 +345,7 @@ class SyncConfig:
     # bfloat16, 1e-3 for float32.
     logprob_tolerance: float = 0.0
     # Tokens of that fixed text, at least 2.
-    probe_tokens: int = 32
+    fingerprint_tokens: int = 32
 
 
 CONTROLS = ("", "shuffled_rewards", "sft")

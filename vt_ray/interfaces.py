@@ -26,26 +26,26 @@ Handle = Any
 class Weights:
     """One version of the model's weights on their way to the generators.
 
-    `buckets` are handles of `engines.weights.Bucket`; `checksums` and `probe_logprobs` say what a generator
+    `buckets` are handles of `engines.weights.Bucket`; `checksums` and `fingerprint_logprobs` say what a generator
     that loaded them must show.
     """
 
     version: int
     buckets: tuple[Handle, ...]
     checksums: dict[str, int]
-    probe_logprobs: tuple[float, ...]
+    fingerprint_logprobs: tuple[float, ...]
     num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """What one generator really holds after a load, read back from its engine. `probe_logprobs` are NaN where that is
+    """What one generator really holds after a load, read back from its engine. `fingerprint_logprobs` are NaN where that is
     not what the buckets say."""
 
     holder: str
     version: int
     checksums: dict[str, int | None]
-    probe_logprobs: tuple[float, ...]
+    fingerprint_logprobs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Generator(Protocol):
         """Handles of `Rollouts`, each as soon as its group is whole. Weights may be loaded meanwhile."""
         ...
 
-    def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]: ...
+    def load(self, weights: Weights, fingerprint: Sequence[int]) -> list[Acknowledgement]: ...
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         """Load a Hugging Face folder, checked against its files. Raises SyncError on a mismatch."""
@@ -136,7 +136,7 @@ class Learner(Protocol):
         """One update. `max_new_tokens` is the stage's length limit, which aggregation "fixed_length" divides by."""
         ...
 
-    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights: ...
+    def export_weights(self, version: int, fingerprint: Sequence[int], bucket_bytes: int) -> Weights: ...
 
     def save_hf(self, folder: Path) -> None: ...
 

@@ -40,7 +40,7 @@ class Rank:
         return {"held": held, "gathered": gathered, "extra": extra, "checksums": checksums}
 
     def notice(self, bucket_bytes: int):
-        from vt_ray.engines.transfer_gpu import NcclSender, Source
+        from vt_ray.engines.vllm.transfer_gpu import NcclSender, Source
 
         source = Source(self.engine, bucket_bytes)
         sent = [(name, tuple(tensor.shape)) for name, tensor in source]
@@ -50,7 +50,7 @@ class Rank:
         """The copy for CUDA IPC, taken before and after a change of all weights."""
         import deepspeed
 
-        from vt_ray.engines.transfer_gpu import Copies
+        from vt_ray.engines.vllm.transfer_gpu import Copies
 
         copies, found = Copies(self.engine, bucket_bytes), {}
         for when in ("before", "after"):

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from vt_ray.config import ConfigError
-from vt_ray.engines.generation import EngineSpec, GenerationEngine
+from vt_ray.engines.vllm.engine import EngineSpec, GenerationEngine
 from vt_ray.engines.weights import checkpoint_tensors, pack_bucket
 from vt_ray.records import Problem, Prompt, Sampling
 
 pytestmark = pytest.mark.slow
 
 PROBLEM = Problem("q", "algebra", "math", "?")
-PROBE = list(range(5, 37))
+FINGERPRINT = list(range(5, 37))
 # vLLM's CPU build caches prefixes in blocks of 128 tokens.
 LONG_PROMPT = tuple(5 + i % 300 for i in range(150))
 
@@ -75,7 +75,7 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     started(engine)
     time.sleep(0.2)
     held = engine.load_weights(new, 1)
-    probe = engine.token_logprobs(PROBE)
+    expected = engine.token_logprobs(FINGERPRINT)
     # The same prompt, with its prefix cached under the old weights.
     after = engine.order(sampling(24))
     after.submit([(0, Prompt(PROBLEM, LONG_PROMPT, (9,)))])
@@ -87,12 +87,12 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     assert fresh.completions[0].version_runs == ((1, len(fresh.completions[0].token_ids)),)
     # Nothing is in flight now, so the cache is emptied: what the new weights really say.
     assert engine.load_weights(new, 2) == held == {e.name: e.checksum for bucket in new for e in bucket.entries}
-    assert engine.token_logprobs(PROBE) == pytest.approx(probe, abs=1e-5)
+    assert engine.token_logprobs(FINGERPRINT) == pytest.approx(expected, abs=1e-5)
     ((reference),) = engine.generate([Prompt(PROBLEM, LONG_PROMPT, (9,))], sampling(24))
     assert fresh.completions[0].token_ids.tolist() == reference.completions[0].token_ids.tolist()
     assert fresh.completions[0].rollout_logprobs == pytest.approx(reference.completions[0].rollout_logprobs, abs=1e-5)
     engine.load_weights(old, 3)
-    assert max(abs(a - b) for a, b in zip(engine.token_logprobs(PROBE), probe, strict=True)) > 0.01
+    assert max(abs(a - b) for a, b in zip(engine.token_logprobs(FINGERPRINT), expected, strict=True)) > 0.01
 
 
 def test_a_load_that_fails_midway_samples_nothing_and_the_next_one_heals(engine, versions):
@@ -110,7 +110,7 @@ def test_a_load_that_fails_midway_samples_nothing_and_the_next_one_heals(engine,
     with pytest.raises(ConnectionError, match="the learner is gone"):
         engine.load_weights(lost(), 1)
     with pytest.raises(RuntimeError, match="stands still"):
-        engine.token_logprobs(PROBE)
+        engine.token_logprobs(FINGERPRINT)
     sent = {e.name: e.checksum for bucket in new for e in bucket.entries}
     # What the first one left half done may need a second load.
     assert sent in (engine.load_weights(new, 2), engine.load_weights(new, 2))
@@ -119,9 +119,9 @@ def test_a_load_that_fails_midway_samples_nothing_and_the_next_one_heals(engine,
     engine.load_weights(old, 3)
 
 
-def test_callers_share_the_engine_and_a_probe_takes_nothing_from_them(engine):
+def test_callers_share_the_engine_and_a_fingerprint_takes_nothing_from_them(engine):
     alone = [token_ids(engine.generate(prompts(6, first=first), sampling(40))) for first in (0, 6)]
-    probe = engine.token_logprobs(PROBE)
+    expected = engine.token_logprobs(FINGERPRINT)
     found = {}
 
     def generate(first):
@@ -131,11 +131,11 @@ def test_callers_share_the_engine_and_a_probe_takes_nothing_from_them(engine):
     for caller in callers:
         caller.start()
     started(engine)
-    probed = engine.token_logprobs(PROBE)
+    meanwhile = engine.token_logprobs(FINGERPRINT)
     assert engine.loop.in_flight > 0
     for caller in callers:
         caller.join()
-    assert probed == pytest.approx(probe, abs=1e-5)
+    assert meanwhile == pytest.approx(expected, abs=1e-5)
     assert [found[0], found[6]] == alone
 
 

@@ -73,7 +73,7 @@ class Pretender:
             yield ticket
 
     @ray.method(concurrency_group="others")
-    def load(self, version, probe, arrivals):
+    def load(self, version, fingerprint, arrivals):
         self._may_die("load")
         self.version = version
         flaws = list(self.folder.glob(f"{self.name}_garbles_{version}*"))

@@ -22,7 +22,7 @@ from vt_ray.actors.generator_pool import GeneratorSeats
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.config import SyncConfig
-from vt_ray.engines.transfer import Notice
+from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.signal_phase.sync import sync_weights
 
 pytestmark = pytest.mark.slow
@@ -78,14 +78,14 @@ class Learner(LearnerActor.__ray_metadata__.modified_class):
         opened = iter(range(1, 100))
         module = ModuleType("transfer_gpu")
         module.open_sender = lambda transport, engine, *_: Sender(engine, folder, next(opened))
-        sys.modules["vt_ray.engines.transfer_gpu"] = module
+        sys.modules["vt_ray.engines.vllm.transfer_gpu"] = module
         self.rank, self.busy = 0, BusyTime()
         self.sender, self.sender_group, self.sent_at = None, 0, None
         self.engine = SimpleNamespace(
             step_count=0,
             num_buckets=lambda _: 1,
             export_weights=lambda _: iter([OneNumber(self.engine.step_count)]),
-            token_logprobs=lambda probe: [-1.0],
+            token_logprobs=lambda fingerprint: [-1.0],
         )
 
     def step(self, seconds: float = 0) -> None:
@@ -120,7 +120,7 @@ class Engine:
         self.weight_version = version
         return {"w": self.loads[-1][1]}
 
-    def token_logprobs(self, probe):
+    def token_logprobs(self, fingerprint):
         return [-1.0]
 
     def pause(self):

@@ -38,29 +38,31 @@ def generator(cluster, base_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def probe(encoder, problems):
-    return encoder.text_probe(problems.train[0], 32)
+def fingerprint(encoder, problems):
+    return encoder.fingerprint(problems.train[0], 32)
 
 
-def test_two_workers_hold_what_the_learner_sent(learner, generator, probe, encoder, problems):
+def test_two_workers_hold_what_the_learner_sent(learner, generator, fingerprint, encoder, problems):
     for version in (1, 2):
         train_once(learner, encoder, problems)
-        report = sync_weights(learner, generator, version, probe, SyncConfig(logprob_tolerance=1e-3))
+        report = sync_weights(learner, generator, version, fingerprint, SyncConfig(logprob_tolerance=1e-3))
         assert not report.retried
         assert report.logprob_gap < 1e-5
 
 
 @pytest.mark.parametrize("tamper", WRONG)
-def test_what_goes_wrong_in_a_part_is_refused_by_name(learner, generator, probe, encoder, problems, tamper):
+def test_what_goes_wrong_in_a_part_is_refused_by_name(learner, generator, fingerprint, encoder, problems, tamper):
     train_once(learner, encoder, problems)
     with pytest.raises(SyncError, match=rf"version 3: generator_0.*{WRONG[tamper]}.*twice"):
-        sync_weights(learner, Tampering(generator, tamper, 2), 3, probe, SyncConfig(logprob_tolerance=10.0))
+        sync_weights(learner, Tampering(generator, tamper, 2), 3, fingerprint, SyncConfig(logprob_tolerance=10.0))
     train_once(learner, encoder, problems)
-    assert sync_weights(learner, Tampering(generator, tamper, 1), 4, probe, SyncConfig(logprob_tolerance=1e-3)).retried
+    assert sync_weights(
+        learner, Tampering(generator, tamper, 1), 4, fingerprint, SyncConfig(logprob_tolerance=1e-3)
+    ).retried
 
 
-def test_two_workers_generate(learner, generator, probe, encoder, problems):
-    sync_weights(learner, generator, 5, probe, SyncConfig(logprob_tolerance=1e-3))
+def test_two_workers_generate(learner, generator, fingerprint, encoder, problems):
+    sync_weights(learner, generator, 5, fingerprint, SyncConfig(logprob_tolerance=1e-3))
     prompts = encoder.prompts(problems.train[:2], 2, ("pair",))
     rollouts = ray.get(list(generator.generate(prompts, Sampling(1.0, 1.0, 0, 8))))
     assert sorted(len(r.completions) for r in rollouts) == [2, 2]
@@ -68,7 +70,7 @@ def test_two_workers_generate(learner, generator, probe, encoder, problems):
 
 
 def test_one_that_loses_a_worker_is_replaced_and_each_group_comes_once(
-    cluster, base_model, learner, probe, encoder, problems, tmp_path
+    cluster, base_model, learner, fingerprint, encoder, problems, tmp_path
 ):
     spec, spawned = replace(cluster._engine_spec(base_model), tensor_parallel_size=2, threads=1), []
 
@@ -78,7 +80,7 @@ def test_one_that_loses_a_worker_is_replaced_and_each_group_comes_once(
 
     pool = RayGenerator(GeneratorSeats(["generator_0"], spawn, lambda: None, 300), 32, logprob_tolerance=1e-3)
     pool.seats.wait()
-    sync_weights(learner, pool, 6, probe, SyncConfig(logprob_tolerance=1e-3))
+    sync_weights(learner, pool, 6, fingerprint, SyncConfig(logprob_tolerance=1e-3))
     stream = pool.generate(encoder.prompts(problems.train[:40], 4, ("lost",)), Sampling(1.0, 1.0, 0, 48))
     groups = [ray.get(next(stream))]
     os.kill(next(pid for pid in worker_pids(tmp_path) if _is_worker(pid)), signal.SIGKILL)

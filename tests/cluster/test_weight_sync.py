@@ -36,8 +36,8 @@ def generator(cluster, base_model):
 
 
 @pytest.fixture(scope="module")
-def probe(encoder, problems):
-    return encoder.text_probe(problems.train[0], 32)
+def fingerprint(encoder, problems):
+    return encoder.fingerprint(problems.train[0], 32)
 
 
 def train_once(learner, encoder, problems):
@@ -45,8 +45,8 @@ def train_once(learner, encoder, problems):
     learner.sft_step([replace(e, token_weight=0.01) for e in examples])
 
 
-def as_sent(weights, buckets, probe_logprobs):
-    return Weights(weights.version, buckets, weights.checksums, probe_logprobs, weights.num_bytes)
+def as_sent(weights, buckets, fingerprint_logprobs):
+    return Weights(weights.version, buckets, weights.checksums, fingerprint_logprobs, weights.num_bytes)
 
 
 class Tampering:
@@ -55,13 +55,13 @@ class Tampering:
     def __init__(self, generator, tamper, times):
         self.generator, self.tamper, self.times = generator, tamper, times
 
-    def load(self, weights, probe):
+    def load(self, weights, fingerprint):
         self.times -= 1
         if self.times < 0:
-            return self.generator.load(weights, probe)
+            return self.generator.load(weights, fingerprint)
         buckets = self.tamper(ray.get(list(weights.buckets)))
         sent = tuple(ray.put(bucket) for bucket in buckets)
-        return self.generator.load(as_sent(weights, sent, weights.probe_logprobs), probe)
+        return self.generator.load(as_sent(weights, sent, weights.fingerprint_logprobs), fingerprint)
 
 
 def keep_lm_head(buckets):
@@ -96,108 +96,108 @@ WRONG = {
 }
 
 
-def test_sync_arrives_byte_for_byte(learner, generator, probe, encoder, problems):
+def test_sync_arrives_byte_for_byte(learner, generator, fingerprint, encoder, problems):
     train_once(learner, encoder, problems)
-    report = sync_weights(learner, generator, 1, probe, SyncConfig(logprob_tolerance=1e-3))
+    report = sync_weights(learner, generator, 1, fingerprint, SyncConfig(logprob_tolerance=1e-3))
     assert report.version == 1
     assert report.logprob_gap < 1e-5
     assert report.num_bytes > 4 * 100_000
 
 
-def test_small_buckets_carry_the_same_weights(learner, generator, probe):
-    weights = learner.export_weights(2, probe, bucket_bytes=50_000)
+def test_small_buckets_carry_the_same_weights(learner, generator, fingerprint):
+    weights = learner.export_weights(2, fingerprint, bucket_bytes=50_000)
     assert len(weights.buckets) > 5
-    (ack,) = generator.load(weights, probe)
+    (ack,) = generator.load(weights, fingerprint)
     assert ack.checksums == weights.checksums
     assert {"lm_head.weight", "model.embed_tokens.weight"} <= ack.checksums.keys()
 
 
 @pytest.mark.parametrize("tamper", WRONG)
-def test_what_goes_wrong_once_is_healed_by_a_new_export(learner, generator, probe, encoder, problems, tamper):
+def test_what_goes_wrong_once_is_healed_by_a_new_export(learner, generator, fingerprint, encoder, problems, tamper):
     train_once(learner, encoder, problems)
-    report = sync_weights(learner, Tampering(generator, tamper, 1), 3, probe, SyncConfig(logprob_tolerance=10.0))
+    report = sync_weights(learner, Tampering(generator, tamper, 1), 3, fingerprint, SyncConfig(logprob_tolerance=10.0))
     assert report.retried
     assert report.logprob_gap < 1e-5
-    assert not sync_weights(learner, generator, 4, probe, SyncConfig(logprob_tolerance=1e-3)).retried
+    assert not sync_weights(learner, generator, 4, fingerprint, SyncConfig(logprob_tolerance=1e-3)).retried
 
 
 @pytest.mark.parametrize("tamper", WRONG)
-def test_what_goes_wrong_twice_is_refused_by_name(learner, generator, probe, encoder, problems, tamper):
+def test_what_goes_wrong_twice_is_refused_by_name(learner, generator, fingerprint, encoder, problems, tamper):
     train_once(learner, encoder, problems)
     with pytest.raises(SyncError, match=rf"version 3: generator_0.*{WRONG[tamper]}.*twice"):
-        sync_weights(learner, Tampering(generator, tamper, 2), 3, probe, SyncConfig(logprob_tolerance=10.0))
-    assert sync_weights(learner, generator, 4, probe, SyncConfig(logprob_tolerance=1e-3)).logprob_gap < 1e-5
+        sync_weights(learner, Tampering(generator, tamper, 2), 3, fingerprint, SyncConfig(logprob_tolerance=10.0))
+    assert sync_weights(learner, generator, 4, fingerprint, SyncConfig(logprob_tolerance=1e-3)).logprob_gap < 1e-5
 
 
-def test_one_generator_of_two_that_holds_something_else_is_named(cluster, learner, generator, probe, tmp_path):
+def test_one_generator_of_two_that_holds_something_else_is_named(cluster, learner, generator, fingerprint, tmp_path):
     second = GeneratorActor.options(num_cpus=0.1).remote("generator_1", cluster._generator_spec, tmp_path)
 
     class Both:
         def __init__(self, times):
             self.each = generator, Tampering(seated(second), flip_a_bit, times)
 
-        def load(self, weights, probe):
-            return [ack for one in self.each for ack in one.load(weights, probe)]
+        def load(self, weights, fingerprint):
+            return [ack for one in self.each for ack in one.load(weights, fingerprint)]
 
     with pytest.raises(SyncError, match=r"version 5: generator_1.*1 tensors differ"):
-        sync_weights(learner, Both(2), 5, probe, SyncConfig(logprob_tolerance=10.0))
-    assert sync_weights(learner, Both(1), 6, probe, SyncConfig(logprob_tolerance=1e-3)).retried
-    assert not sync_weights(learner, Both(0), 7, probe, SyncConfig(logprob_tolerance=1e-3)).retried
+        sync_weights(learner, Both(2), 5, fingerprint, SyncConfig(logprob_tolerance=10.0))
+    assert sync_weights(learner, Both(1), 6, fingerprint, SyncConfig(logprob_tolerance=1e-3)).retried
+    assert not sync_weights(learner, Both(0), 7, fingerprint, SyncConfig(logprob_tolerance=1e-3)).retried
     ray.kill(second)
 
 
-def test_skipped_sync_is_refused_at_the_shipped_learning_rate(learner, generator, probe, encoder, problems):
+def test_skipped_sync_is_refused_at_the_shipped_learning_rate(learner, generator, fingerprint, encoder, problems):
     """One step at 1e-6 moves log-probabilities less than any tolerance: the checksums see it all the same."""
-    old = learner.export_weights(5, probe, 1 << 26)
-    generator.load(old, probe)
+    old = learner.export_weights(5, fingerprint, 1 << 26)
+    generator.load(old, fingerprint)
     train_once(learner, encoder, problems)
 
     class SkippingGenerator:
-        def load(self, weights, probe):
-            return generator.load(old, probe)
+        def load(self, weights, fingerprint):
+            return generator.load(old, fingerprint)
 
     with pytest.raises(SyncError, match=r"version 5.*differ"):
-        sync_weights(learner, SkippingGenerator(), 5, probe, SyncConfig(logprob_tolerance=10.0))
+        sync_weights(learner, SkippingGenerator(), 5, fingerprint, SyncConfig(logprob_tolerance=10.0))
 
 
-def test_log_probabilities_beyond_the_tolerance_are_refused(learner, generator, probe):
+def test_log_probabilities_beyond_the_tolerance_are_refused(learner, generator, fingerprint):
     class ShiftedLearner:
-        def export_weights(self, version, probe, bucket_bytes):
-            sent = learner.export_weights(version, probe, bucket_bytes)
-            shifted = tuple(p - 0.01 for p in sent.probe_logprobs)
+        def export_weights(self, version, fingerprint, bucket_bytes):
+            sent = learner.export_weights(version, fingerprint, bucket_bytes)
+            shifted = tuple(p - 0.01 for p in sent.fingerprint_logprobs)
             return as_sent(sent, sent.buckets, shifted)
 
     with pytest.raises(SyncError, match=r"version 7.*0.01 nats"):
-        sync_weights(ShiftedLearner(), generator, 7, probe, SyncConfig(logprob_tolerance=1e-3))
+        sync_weights(ShiftedLearner(), generator, 7, fingerprint, SyncConfig(logprob_tolerance=1e-3))
 
 
 def distrust(weights):
     """The same bytes, and log-probabilities that they do not have."""
-    return as_sent(weights, weights.buckets, tuple(p - 1.0 for p in weights.probe_logprobs))
+    return as_sent(weights, weights.buckets, tuple(p - 1.0 for p in weights.fingerprint_logprobs))
 
 
 def corrupt(weights):
     buckets = flip_a_bit(ray.get(list(weights.buckets)))
-    return as_sent(weights, tuple(ray.put(bucket) for bucket in buckets), weights.probe_logprobs)
+    return as_sent(weights, tuple(ray.put(bucket) for bucket in buckets), weights.fingerprint_logprobs)
 
 
 @pytest.mark.parametrize("spoil", [corrupt, distrust])
 def test_what_is_in_flight_stands_still_until_the_weights_are_proven(
-    learner, generator, probe, encoder, problems, spoil
+    learner, generator, fingerprint, encoder, problems, spoil
 ):
     """Decoding goes on under a good load; under a bad one no group is ever whole, and no token bears its version."""
-    generator.load(learner.export_weights(20, probe, 1 << 26), probe)
-    spoiled = spoil(learner.export_weights(21, probe, 1 << 26))
+    generator.load(learner.export_weights(20, fingerprint, 1 << 26), fingerprint)
+    spoiled = spoil(learner.export_weights(21, fingerprint, 1 << 26))
     prompts = encoder.prompts(problems.train[:16], 4, ("standing still",))
     with ThreadPoolExecutor(1) as thread:
         handles = thread.submit(list, generator.generate(prompts, Sampling(1.0, 1.0, 0, 100)))
         time.sleep(0.1)
-        generator.load(spoiled, probe)
+        generator.load(spoiled, fingerprint)
         time.sleep(0.1)
         before = generator.generator.busy_seconds()["generator_0"]
         time.sleep(1.0)
         worked_s, done = generator.generator.busy_seconds()["generator_0"] - before, handles.done()
-        generator.load(learner.export_weights(22, probe, 1 << 26), probe)
+        generator.load(learner.export_weights(22, fingerprint, 1 << 26), fingerprint)
         groups = ray.get(handles.result(timeout=60))
     assert worked_s < 0.1 and not done
     runs = [dict(c.version_runs) for group in groups for c in group.completions]
@@ -206,19 +206,19 @@ def test_what_is_in_flight_stands_still_until_the_weights_are_proven(
         assert not any(21 in versions for versions in runs)
 
 
-def test_checkpoint_on_disk_is_loaded_byte_for_byte(learner, generator, tmp_path, probe):
+def test_checkpoint_on_disk_is_loaded_byte_for_byte(learner, generator, tmp_path, fingerprint):
     learner.save_hf(tmp_path / "model")
     generator.load_checkpoint(tmp_path / "model", 8)
-    (ack,) = generator.load(learner.export_weights(9, probe, 1 << 26), probe)
+    (ack,) = generator.load(learner.export_weights(9, fingerprint, 1 << 26), fingerprint)
     assert ack.version == 9
 
 
 def test_rollout_and_trainer_log_probabilities_agree_at_another_temperature(
-    cluster, learner, generator, encoder, problems, probe, tiny_config
+    cluster, learner, generator, encoder, problems, fingerprint, tiny_config
 ):
     """vLLM's log-probabilities after temperature 0.7 against the learner's, token by token, through a real update."""
     temperature = 0.7
-    sync_weights(learner, generator, 10, probe, SyncConfig(logprob_tolerance=1e-3))
+    sync_weights(learner, generator, 10, fingerprint, SyncConfig(logprob_tolerance=1e-3))
     prompts = encoder.prompts(problems.train[:6], 4, ("agreement",))
     with cluster.verifier() as verifier, cluster.tracker(tiny_config.tracker) as tracker:
         handles = generator.generate(prompts, Sampling(temperature, 1.0, 0, 24))

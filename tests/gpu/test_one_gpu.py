@@ -21,7 +21,7 @@ VT_RAY = [sys.executable, "-m", "vt_ray.main", *TINY]
 SLEEP = """
 import json, sys, torch
 from vt_ray.config import LearnerConfig, ModelConfig, OptimizerConfig
-from vt_ray.engines.generation import EngineSpec, GenerationEngine
+from vt_ray.engines.vllm.engine import EngineSpec, GenerationEngine
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
 
 side, model = sys.argv[1:]

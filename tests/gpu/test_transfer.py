@@ -37,13 +37,13 @@ model = Path(folder).resolve() / "base"
 corpus = [p.question for p in load_problem_sets(config.data, 0).train]
 prepare_base_model(config.model, corpus, 0, model, config.context_tokens)
 files = {e.name: e.checksum for bucket in checkpoint_buckets(model) for e in bucket.entries}
-probe, found = list(range(5, 37)), []
+fingerprint, found = list(range(5, 37)), []
 with RayCluster(config, Path(folder)) as cluster:
     with cluster.learner(model, OptimizerConfig(), 10) as learner, cluster.generator(model) as generator:
         for version in (1, 2):
-            report = sync_weights(learner, generator, version, probe, config.signal.sync)
-            weights = learner.export_weights(version, probe, config.signal.sync.bucket_mb << 20)
-            same = [ack.checksums == files for ack in generator.load(weights, probe)]
+            report = sync_weights(learner, generator, version, fingerprint, config.signal.sync)
+            weights = learner.export_weights(version, fingerprint, config.signal.sync.bucket_mb << 20)
+            same = [ack.checksums == files for ack in generator.load(weights, fingerprint)]
             found.append({"retried": report.retried, "same": same})
 print(json.dumps(found))
 """

@@ -141,9 +141,9 @@ class Continued(World):
         super().__init__()
         self.calls["update"] = [None] * (len(list(root.glob("rollouts/*/*.parquet"))))
 
-    def load(self, weights, probe):
+    def load(self, weights, fingerprint):
         self.calls["update"] = [None] * weights.version
-        return super().load(weights, probe)
+        return super().load(weights, fingerprint)
 
 
 @pytest.mark.parametrize(

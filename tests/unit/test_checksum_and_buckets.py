@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vt_ray.algorithms.checksum import add_checksums, checksum
 from vt_ray.config import SyncConfig
-from vt_ray.engines.held_weights import whole_checksums
+from vt_ray.engines.vllm.held_weights import whole_checksums
 from vt_ray.engines.weights import (
     SyncError,
     checkpoint_buckets,
@@ -215,8 +215,8 @@ HELD = Acknowledgement("generator 0", 3, {"b": 2, "a": 1}, (-1.0, -2.01))
 class Learner:
     exports = 0
 
-    def export_weights(self, version, probe, bucket_bytes):
-        assert (version, probe, bucket_bytes) == (3, [7, 8, 9], 64 << 20)
+    def export_weights(self, version, fingerprint, bucket_bytes):
+        assert (version, fingerprint, bucket_bytes) == (3, [7, 8, 9], 64 << 20)
         self.exports += 1
         return replace(SENT, buckets=(self.exports,))
 
@@ -227,9 +227,9 @@ class Generators:
     def __init__(self, *answers):
         self.answers = answers
 
-    def load(self, weights, probe):
+    def load(self, weights, fingerprint):
         (export,) = weights.buckets
-        assert probe == [7, 8, 9]
+        assert fingerprint == [7, 8, 9]
         return list(self.answers[min(export, len(self.answers)) - 1])
 
 
@@ -239,7 +239,7 @@ def synced(*answers, learner=None):
 
 
 def test_a_sync_that_every_generator_proves_reports_the_worst_gap():
-    report = synced([HELD, replace(HELD, holder="generator 1", probe_logprobs=(-1.01, -2.01))])
+    report = synced([HELD, replace(HELD, holder="generator 1", fingerprint_logprobs=(-1.01, -2.01))])
     assert (report.version, report.num_bytes, report.retried) == (3, 640, False)
     assert report.logprob_gap == pytest.approx(0.01)
     assert report.seconds >= 0
@@ -250,8 +250,8 @@ WRONG = [
     ({"checksums": {"a": 1, "b": 3}}, "b"),
     ({"checksums": {"a": 1}}, "not there"),
     ({"checksums": {}}, "2 are missing"),
-    ({"probe_logprobs": (-1.0, -2.1)}, "logprob_tolerance"),
-    ({"probe_logprobs": (math.nan, -2.0)}, "logprob_tolerance"),
+    ({"fingerprint_logprobs": (-1.0, -2.1)}, "logprob_tolerance"),
+    ({"fingerprint_logprobs": (math.nan, -2.0)}, "logprob_tolerance"),
 ]
 
 
@@ -277,10 +277,10 @@ def test_a_load_that_is_refused_is_tried_once_more():
     """As where the one that took a lost generator's place does not hold what was sent."""
 
     class Refusing(Generators):
-        def load(self, weights, probe):
+        def load(self, weights, fingerprint):
             if weights.buckets == (1,):
                 raise SyncError("generator 0 does not hold what the learner sent")
-            return super().load(weights, probe)
+            return super().load(weights, fingerprint)
 
     report = sync_weights(Learner(), Refusing([HELD]), 3, [7, 8, 9], SyncConfig(logprob_tolerance=0.02))
     assert (report.retried, report.num_bytes) == (True, 1280)

@@ -108,7 +108,7 @@ BAD = [
     *[("signal.mgpo.clip_low", bad, "signal.mgpo.clip_low=") for bad in (0, 1, -0.2, NAN)],
     *[("signal.mgpo.clip_high", bad, "clip_high=") for bad in (0, -0.2, NAN)],
     *at_least(1, "signal.checkpoint_every", "signal.keep_checkpoints", "signal.sync.bucket_mb"),
-    *at_least(2, "signal.sync.probe_tokens"),
+    *at_least(2, "signal.sync.fingerprint_tokens"),
     *above_zero("signal.sync.logprob_tolerance"),
     ("curriculum.stages", [], "curriculum.stages is empty"),
     *[("curriculum.stages.0.name", bad, f"name {bad!r}") for bad in ("base", "fused", "code", "a b", "")],

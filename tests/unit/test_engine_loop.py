@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vt_ray.engines.engine_loop import EngineLoop, Inbox
+from vt_ray.engines.vllm.engine_loop import EngineLoop, Inbox
 
 
 class Countdown:

@@ -152,13 +152,13 @@ class World:
         path.write_text(json.dumps([stage, step, consumed]))
 
     @recorded
-    def export_weights(self, version, probe, bucket_bytes):
-        return Weights(version, (self.value,), {"w": self.value}, (-0.5,) * len(probe), 8)
+    def export_weights(self, version, fingerprint, bucket_bytes):
+        return Weights(version, (self.value,), {"w": self.value}, (-0.5,) * len(fingerprint), 8)
 
     @recorded
-    def load(self, weights, probe):
+    def load(self, weights, fingerprint):
         self.held = weights.buckets[0] + self.lost
-        return [Acknowledgement("generator_0", weights.version, {"w": self.held}, (-0.5,) * len(probe))]
+        return [Acknowledgement("generator_0", weights.version, {"w": self.held}, (-0.5,) * len(fingerprint))]
 
     @recorded
     def load_checkpoint(self, folder, version):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from vt_ray.config import Config, ConfigError
-from vt_ray.engines.generation import EngineSpec, GenerationEngine
+from vt_ray.engines.vllm.engine import EngineSpec, GenerationEngine
 from vt_ray.planning.validate.machine import refuse_unusable_folders
 
 

@@ -91,8 +91,8 @@ EXPECTED = {
     "probe": (
         {
             "spectrum_phase.probing",
-            "engines.generation",
-            "engines.request_batch",
+            "engines.vllm.engine",
+            "engines.vllm.request_batch",
             "algorithms.pass_at_k",
             "verify.math_answer",
         }
@@ -101,7 +101,7 @@ EXPECTED = {
     ),
     "fused": ({"spectrum_phase.fusion"}, {"algorithms.losses", "verify.math_answer"}),
     "spectrum_scores": (
-        {"evaluation.milestones", "evaluation.sampling", "engines.generation", "verify.code_tests"},
+        {"evaluation.milestones", "evaluation.sampling", "engines.vllm.engine", "verify.code_tests"},
         {"algorithms.losses", "algorithms.mgpo"},
     ),
 }

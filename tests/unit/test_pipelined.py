@@ -44,8 +44,8 @@ class World(test_loop.World):
         time.sleep(self.pause)
         return super().update(groups, weights, *args)
 
-    def load(self, weights, probe):
-        acks = super().load(weights, probe)
+    def load(self, weights, fingerprint):
+        acks = super().load(weights, fingerprint)
         self.version = weights.version
         return acks
 

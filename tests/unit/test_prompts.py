@@ -131,10 +131,10 @@ def test_worked_solutions_end_with_eos_and_choose_styles():
     assert list(e.solutions([p], ["checked"])) == []
 
 
-def test_the_text_probe_is_the_beginning_of_question_and_solution():
+def test_the_fingerprint_is_the_beginning_of_question_and_solution():
     p = problem(solutions=(Solution("direct", "two"), Solution("steps", "other")))
-    assert text(encoder().text_probe(p, 8)) == "<1+1?>tw"
-    assert text(encoder().text_probe(problem(), 32)) == "<1+1?>2"
+    assert text(encoder().fingerprint(p, 8)) == "<1+1?>tw"
+    assert text(encoder().fingerprint(problem(), 32)) == "<1+1?>2"
 
 
 def test_a_tokenizer_of_another_model_is_named_before_anything_is_computed():

@@ -36,8 +36,8 @@ from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
 from vt_ray.actors.verifiers import VerifierActor
 from vt_ray.actors.watchdog import Watchdog
 from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig, TrackerConfig
-from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.learner_spec import LearnerSpec
+from vt_ray.engines.vllm.engine import EngineSpec
 from vt_ray.interfaces import Hardware
 from vt_ray.planning.placement import ClusterError, asked, gpus_asked, place
 from vt_ray.planning.resource_plan import generator_share

@@ -35,10 +35,10 @@ class Exported:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a generator must show: checksums, and log-probabilities of the probe sequence."""
+    """What a generator must show: checksums, and log-probabilities of the fingerprint sequence."""
 
     exported: Exported
-    probe_logprobs: tuple[float, ...]
+    fingerprint_logprobs: tuple[float, ...]
 
 
 class WeightsGone(RuntimeError):
@@ -85,22 +85,22 @@ class ExportedWeights:
         return self._proof.exported.num_bytes
 
     @property
-    def probe_logprobs(self) -> tuple[float, ...]:
-        return self._proof.probe_logprobs
+    def fingerprint_logprobs(self) -> tuple[float, ...]:
+        return self._proof.fingerprint_logprobs
 
 
-def export(actors: list[ActorHandle], version: int, probe: list[int], bucket_bytes: int) -> ExportedWeights:
+def export(actors: list[ActorHandle], version: int, fingerprint: list[int], bucket_bytes: int) -> ExportedWeights:
     """Gathering is collective: every rank is asked for every bucket, in order; rank 0 has the bytes."""
     count = ray.get([actor.begin_export.remote(bucket_bytes) for actor in actors])[0]
     buckets = [[actor.next_bucket.remote() for actor in actors] for _ in range(count)]
-    ends = [actor.end_export.remote(probe) for actor in actors]
+    ends = [actor.end_export.remote(fingerprint) for actor in actors]
     return ExportedWeights(version, tuple(ranks[0] for ranks in buckets), ends)
 
 
 def send(
     actors: list[ActorHandle],
     version: int,
-    probe: list[int],
+    fingerprint: list[int],
     transport: str,
     receivers: int,
     bucket_bytes: int,
@@ -113,7 +113,7 @@ def send(
     """
     count = ray.get(actors[0].num_buckets.remote(bucket_bytes))
     notices = [actor.begin_send.remote(transport, receivers, bucket_bytes, group) for actor in actors]
-    ends = [actor.end_send.remote(probe) for actor in actors]
+    ends = [actor.end_send.remote(fingerprint) for actor in actors]
 
     def resend() -> tuple[Handle, ...]:
         with lock:

@@ -22,8 +22,8 @@ from vt_ray.actors.generator_pool import GeneratorSeats, Load
 from vt_ray.actors.generator_streams import Streams
 from vt_ray.actors.process import begin_process
 from vt_ray.actors.prompt_queue import Dealing
-from vt_ray.engines.generation import EngineSpec, GenerationEngine
-from vt_ray.engines.request_batch import Order
+from vt_ray.engines.vllm.engine import EngineSpec, GenerationEngine
+from vt_ray.engines.vllm.request_batch import Order
 from vt_ray.engines.weights import SyncError, checkpoint_buckets, compare_checksums, prove
 from vt_ray.interfaces import Acknowledgement, Handle, PromptFeed, Weights
 from vt_ray.records import Prompt, Sampling
@@ -80,15 +80,15 @@ class GeneratorActor:
                 del self._orders[call]
 
     @ray.method(concurrency_group="weights")
-    def load(self, version: int, probe: list[int], arrivals: list[Handle]) -> Acknowledgement | None:
+    def load(self, version: int, fingerprint: list[int], arrivals: list[Handle]) -> Acknowledgement | None:
         """Handles in a list are not waited for by Ray: each is loaded as it comes. None where the learner no longer
         holds the weights that it was asked for again."""
         place = int(self.name.rpartition("_")[2])
-        unknown = [math.nan] * (len(probe) - 1)
+        unknown = [math.nan] * (len(fingerprint) - 1)
         try:
             with self._lost_with_its_workers():
                 held = self.engine.load_weights((ray.get(arrival) for arrival in arrivals), version, place)
-                logprobs = tuple(self.engine.token_logprobs(probe) if self.engine.proven else unknown)
+                logprobs = tuple(self.engine.token_logprobs(fingerprint) if self.engine.proven else unknown)
         except WeightsGone:
             return None
         return Acknowledgement(self.name, self.engine.weight_version, held, logprobs)
@@ -174,17 +174,17 @@ class RayGenerator:
         finally:
             streams.close()
 
-    def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
+    def load(self, weights: Weights, fingerprint: Sequence[int]) -> list[Acknowledgement]:
         """Where one generator does not hold `weights`, no generator samples until the next load. The loss of a
         generator inside an NCCL transfer ends the other generators and the learner's ranks: raises RayActorError."""
         transfer = weights.transfer if isinstance(weights, ExportedWeights) else None
 
         def send(actor: ActorHandle) -> ray.ObjectRef:
-            return actor.load.remote(weights.version, list(probe), list(weights.buckets))
+            return actor.load.remote(weights.version, list(fingerprint), list(weights.buckets))
 
         def send_late(actor: ActorHandle) -> ray.ObjectRef:
             buckets = transfer.resend() if transfer else weights.buckets
-            return actor.load.remote(weights.version, list(probe), list(buckets))
+            return actor.load.remote(weights.version, list(fingerprint), list(buckets))
 
         def check(ack: Acknowledgement | None) -> None:
             if ack is None:

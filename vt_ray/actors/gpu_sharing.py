@@ -84,9 +84,9 @@ class TurnTakingGenerator:
         self.turns.take(self.generator)
         yield from self.generator.generate(prompts, sampling)
 
-    def load(self, weights: Weights, probe: Sequence[int]) -> list[Acknowledgement]:
+    def load(self, weights: Weights, fingerprint: Sequence[int]) -> list[Acknowledgement]:
         self.turns.take(self.generator)
-        return self.generator.load(weights, probe)
+        return self.generator.load(weights, fingerprint)
 
     def load_checkpoint(self, folder: Path, version: int) -> None:
         self.turns.take(self.generator)
@@ -114,9 +114,9 @@ class TurnTakingLearner:
         self.turns.take(self.learner)
         return self.learner.mgpo_step(groups, weights, mgpo, temperature, max_new_tokens)
 
-    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> Weights:
+    def export_weights(self, version: int, fingerprint: Sequence[int], bucket_bytes: int) -> Weights:
         self.turns.take(self.learner)
-        return self.learner.export_weights(version, probe, bucket_bytes)
+        return self.learner.export_weights(version, fingerprint, bucket_bytes)
 
     def save_hf(self, folder: Path) -> None:
         self.turns.take(self.learner)

@@ -20,7 +20,7 @@ from vt_ray.algorithms.ledger import completion_digest
 from vt_ray.algorithms.packing import TrainSequence, deal
 from vt_ray.config import MgpoConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
-from vt_ray.engines.transfer import Notice
+from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.engines.weights import Bucket
 from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
@@ -60,9 +60,9 @@ class LearnerActor:
 
     def address(self) -> tuple[str, int]:
         """Where rank 0 listens: this node's address and a free port."""
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+        with socket.socket() as listener:
+            listener.bind(("", 0))
+            return ray.util.get_node_ip_address(), listener.getsockname()[1]
 
     def gpu_gb(self) -> float:
         """The memory of this rank's GPU, in units of 1e9 bytes; 0 without one."""
@@ -124,10 +124,10 @@ class LearnerActor:
             self.exported.add(bucket)
         return bucket if self.rank == 0 else None
 
-    def end_export(self, probe: list[int]) -> Proof:
+    def end_export(self, fingerprint: list[int]) -> Proof:
         for _ in self.buckets:
             raise RuntimeError("the export has more buckets than were asked for")
-        return Proof(self.exported, tuple(self.token_logprobs(probe)))
+        return Proof(self.exported, tuple(self.token_logprobs(fingerprint)))
 
     def num_buckets(self, bucket_bytes: int) -> int:
         return self.engine.num_buckets(bucket_bytes)
@@ -145,7 +145,7 @@ class LearnerActor:
     def begin_send(self, transport: str, receivers: int, bucket_bytes: int, group: int) -> Notice:
         """The message for the generators of a transfer past Ray. `receivers` counts their workers, `group` numbers
         their set: for another set another sender is opened, since an NCCL group cannot change its members."""
-        from vt_ray.engines.transfer_gpu import open_sender
+        from vt_ray.engines.vllm.transfer_gpu import open_sender
 
         with self.busy:
             if self.sender is None or group != self.sender_group:
@@ -156,11 +156,11 @@ class LearnerActor:
             self.sent_at = self.engine.step_count
             return self.sender.begin()
 
-    def end_send(self, probe: list[int]) -> Proof:
+    def end_send(self, fingerprint: list[int]) -> Proof:
         with self.busy:
             self.sender.finish()
         sent = Exported(self.sender.source.checksums, self.sender.source.num_bytes)
-        return Proof(sent, tuple(self.token_logprobs(probe)))
+        return Proof(sent, tuple(self.token_logprobs(fingerprint)))
 
     def save_hf(self, folder: Path) -> None:
         self.engine.save_hf(folder)
@@ -259,13 +259,13 @@ class RayLearner:
                 calls.append(actor.mgpo_step.remote(told, mgpo, temperature, *[groups[i].rollouts for i in mine]))
         return ray.get(calls)[0]
 
-    def export_weights(self, version: int, probe: Sequence[int], bucket_bytes: int) -> ExportedWeights:
+    def export_weights(self, version: int, fingerprint: Sequence[int], bucket_bytes: int) -> ExportedWeights:
         group = {"nccl": self.receiving_group, "ipc": lambda: 0}.get(self.transport, lambda: None)()
         with self._in_order:
             if group is None:
-                return export(self.actors, version, list(probe), bucket_bytes)
+                return export(self.actors, version, list(fingerprint), bucket_bytes)
             told = (self.transport, self.receivers, bucket_bytes, group, self._in_order)
-            return send(self.actors, version, list(probe), *told)
+            return send(self.actors, version, list(fingerprint), *told)
 
     def save_hf(self, folder: Path) -> None:
         self._all(lambda actor: actor.save_hf.remote(folder))

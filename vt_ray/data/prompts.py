@@ -97,7 +97,7 @@ class PromptEncoder:
             completion = np.array([*ids, self.tokenizer.eos_token_id], np.int32)
             yield TrainSequence(prompts[problem.question_id], completion, 0.0)
 
-    def text_probe(self, problem: Problem, length: int) -> list[int]:
+    def fingerprint(self, problem: Problem, length: int) -> list[int]:
         """The first `length` ids of a problem with its solution: natural text to compare log-probabilities on."""
         solution = problem.solutions[0].text if problem.solutions else problem.answer
         return [*self.prompt_ids(problem), *self._text_ids(solution)][:length]

@@ -64,7 +64,7 @@ def refuse_unlike_rows(
             f"{model} attends within {window} tokens, more than the {LONGEST_WINDOW} that {kernel} is tried with: take "
             "model.attention=sdpa and learner.share_prompts=false"
         )
-    sequences = probe_sequences(window, context, spec.learner.row_tokens, network.config.get_text_config().vocab_size)
+    sequences = random_sequences(window, context, spec.learner.row_tokens, network.config.get_text_config().vocab_size)
     with attention_of(network, REFERENCE):
         sequences = with_reference(answer, sequences)
         alone = stack([make_row([s]) for s in sequences], 1)
@@ -113,7 +113,7 @@ def window_of(config: Any) -> tuple[int, int]:
     return max((v for v in named if not context or v < context), default=0), context
 
 
-def probe_sequences(window: int, context: int, row_tokens: int, vocabulary: int) -> list[TrainSequence]:
+def random_sequences(window: int, context: int, row_tokens: int, vocabulary: int) -> list[TrainSequence]:
     """Random tokens: two completions of one prompt, a sequence of the same length, a sequence longer than `window`.
 
     Rows of `row_tokens` hold two of the short ones where they hold two sequences at all. A prompt of one token lets

@@ -80,10 +80,10 @@ class TrainingEngine:
             self.engine.optimizer.optimizer.state.clear()
         self.engine.train()
         self.device = self.engine.device
-        refuse_unlike_rows(spec, self.module, self._probe_logprobs, lambda probe: self._batches(self.rows(probe)))
+        refuse_unlike_rows(spec, self.module, self._row_logprobs, lambda sequences: self._batches(self.rows(sequences)))
         self.reference = self._open_reference() if spec.with_reference else None
 
-    def _probe_logprobs(self, batch: Row) -> torch.Tensor:
+    def _row_logprobs(self, batch: Row) -> torch.Tensor:
         return _answer(self.engine, _to(batch, self.device), 1.0)[0].cpu()
 
     def _open_reference(self) -> torch.nn.Module:

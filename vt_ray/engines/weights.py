@@ -109,7 +109,9 @@ def prove(weights: Weights, ack: Acknowledgement, tolerance: float) -> float:
     if ack.version != weights.version:
         raise SyncError(f"weight sync of version {weights.version}: {ack.holder} acknowledges version {ack.version}")
     compare_checksums(weights.checksums, ack.checksums, weights.version, ack.holder)
-    return compare_logprobs(weights.probe_logprobs, ack.probe_logprobs, tolerance, weights.version, ack.holder)
+    return compare_logprobs(
+        weights.fingerprint_logprobs, ack.fingerprint_logprobs, tolerance, weights.version, ack.holder
+    )
 
 
 def compare_checksums(expected: dict[str, int], loaded: Mapping[str, int | None], version: int, holder: str) -> None:
@@ -127,12 +129,12 @@ def compare_checksums(expected: dict[str, int], loaded: Mapping[str, int | None]
 def compare_logprobs(
     learner: Sequence[float], generator: Sequence[float], tolerance: float, version: int, holder: str
 ) -> float:
-    """The mean absolute difference in nats over the probe sequence; SyncError above `tolerance` or if NaN."""
+    """The mean absolute difference in nats over the fingerprint sequence; SyncError above `tolerance` or if NaN."""
     gap = sum(abs(a - b) for a, b in zip(learner, generator, strict=True)) / len(learner)
     if not gap <= tolerance:
         raise SyncError(
             f"weight sync of version {version}: log-probabilities of the learner and {holder} differ by "
-            f"{gap:.3g} nats on average over the probe sequence, the limit is "
+            f"{gap:.3g} nats on average over the fingerprint sequence, the limit is "
             f"signal.sync.logprob_tolerance={tolerance:g}"
         )
     return gap

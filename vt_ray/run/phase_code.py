@@ -19,7 +19,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 # Where the work of each phase begins, within the package. The Ray actors only hand it on. Modules that make and read
 # problems are not among them: a phase is told the digest of the problems themselves.
-_ANSWERS = ("data.prompts", "engines.generation", "verify")
+_ANSWERS = ("data.prompts", "engines.vllm.engine", "verify")
 _SFT = ("data.prompts", "spectrum_phase.examples", "spectrum_phase.sft", "engines.training")
 ENTRIES = {
     "base": ("engines.base_model",),
@@ -35,9 +35,9 @@ MACHINERY = (
     "actors",
     "config",
     "engines.attention_check",
-    "engines.held_weights",
-    "engines.transfer",
-    "engines.transfer_gpu",
+    "engines.vllm.held_weights",
+    "engines.vllm.transfer",
+    "engines.vllm.transfer_gpu",
     "engines.weights",
     "experiment",
     "interfaces",

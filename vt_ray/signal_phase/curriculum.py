@@ -113,7 +113,7 @@ def open_stage(e: Experiment, actors: StageActors, stage: StageConfig, start: St
             problems=pool,
             probe_problems=of_stage(stage, e.problems.probe),
             encoder=e.encoder,
-            fingerprint=e.encoder.text_probe(e.problems.train[0], signal.sync.probe_tokens),
+            fingerprint=e.encoder.fingerprint(e.problems.train[0], signal.sync.fingerprint_tokens),
             generator=actors.generator,
             verifier=actors.verifier,
             tracker=actors.tracker,

@@ -109,7 +109,7 @@ def signal(c: Config) -> Problems:
     yield from optimizer("signal.optimizer", s.optimizer)
     yield from at_least("signal.checkpoint_every", s.checkpoint_every, 1)
     yield from at_least("signal.keep_checkpoints", s.keep_checkpoints, 1)
-    yield from at_least("signal.sync.probe_tokens", s.sync.probe_tokens, 2)
+    yield from at_least("signal.sync.fingerprint_tokens", s.sync.fingerprint_tokens, 2)
     yield from at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
     if not s.sync.logprob_tolerance > 0:
         yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 for float32"

@@ -1,7 +1,7 @@
 """vLLM with no Ray: one engine in this process, usable in a plain script.
 
 prompts --Order--> EngineLoop: engine.step() ... --> Rollouts, each as soon as its group is whole
-buckets --reload, between two steps--> engine --> checksums of what it really holds, log-probabilities of a probe
+buckets --reload, between two steps--> engine --> checksums of what it really holds, log-probabilities of a fingerprint
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from vt_ray.config import ConfigError
-from vt_ray.engines.engine_loop import EngineLoop, Inbox, on_engine_thread
-from vt_ray.engines.request_batch import Order, Request
-from vt_ray.engines.transfer import Notice, receive
+from vt_ray.engines.vllm.engine_loop import EngineLoop, Inbox, on_engine_thread
+from vt_ray.engines.vllm.request_batch import Order, Request
+from vt_ray.engines.vllm.transfer import Notice, receive
 from vt_ray.engines.weights import Bucket
 from vt_ray.records import Prompt, Rollouts, Sampling
 
 # Before all rollouts, whose priority is 0: a sync waits for it.
-PROBE_PRIORITY = -1
+FINGERPRINT_PRIORITY = -1
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class GenerationEngine:
         self.spec = spec
         self.weight_version = -1
         self.proven = True
-        # One seat more than rollouts may take: a probe need not wait for a long completion to end.
+        # One seat more than rollouts may take: a fingerprint need not wait for a long completion to end.
         self.loop = EngineLoop(self, spec.max_num_seqs)
         # Two loads may bear one version: caches are told apart by their number.
         self._loads = 0
@@ -110,7 +110,7 @@ class GenerationEngine:
             raise RuntimeError("the engine stands still, for it holds other weights than were sent: load again")
         params = SamplingParams(temperature=1.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         inbox = Inbox()
-        self.loop.submit(inbox, [(0, Request(tuple(token_ids), params, PROBE_PRIORITY))], urgent=True)
+        self.loop.submit(inbox, [(0, Request(tuple(token_ids), params, FINGERPRINT_PRIORITY))], urgent=True)
         output = inbox.get().output
         pairs = zip(output.prompt_logprobs[1:], token_ids[1:], strict=True)
         return [step[token].logprob for step, token in pairs]

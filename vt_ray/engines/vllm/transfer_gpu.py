@@ -19,7 +19,7 @@ from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
 from vt_ray.algorithms.checksum import checksum
 from vt_ray.engines.training import TrainingEngine
-from vt_ray.engines.transfer import Notice
+from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.engines.weights import NamedTensor
 
 

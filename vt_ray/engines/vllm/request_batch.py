@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vt_ray.engines.engine_loop import EngineLoop, Finished, Inbox
+from vt_ray.engines.vllm.engine_loop import EngineLoop, Finished, Inbox
 from vt_ray.records import Completion, Prompt, Rollouts, Sampling
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vt_ray.engines.held_weights import begin_load, finish_load, held_parts, load_bucket, whole_checksums
+from vt_ray.engines.vllm.held_weights import begin_load, finish_load, held_parts, load_bucket, whole_checksums
 from vt_ray.engines.weights import Bucket
 
 SHARED_MEMORY = "/dev/shm"
