@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vt_ray.config import ClusterConfig, Config, ConfigError
 from vt_ray.planning.placement import Bundle, Seat, place, waiting_text
-from vt_ray.planning.resource_plan import seat_rows
+from vt_ray.planning.resource_plan import placement_rows
 
 
 def actors_by_node(cluster):
@@ -135,7 +135,7 @@ def test_gpus_that_fit_in_number_fit_on_the_nodes(generators, learners, per_node
 
 def test_the_plan_names_each_gpu_once_and_who_uses_it():
     cluster = ClusterConfig(num_nodes=2, gpus_per_node=3, gpus_per_learner=1, gpus_per_generator=2, num_generators=2)
-    assert seat_rows(Config(cluster=cluster)) == [
+    assert placement_rows(Config(cluster=cluster)) == [
         ("0", "0-1", "generator_1"),
         ("0", "2", "learner_0"),
         ("1", "0-1", "generator_0"),
@@ -143,7 +143,7 @@ def test_the_plan_names_each_gpu_once_and_who_uses_it():
         ("the driver's", "–", "tracker, recorder"),
     ]
     pairs = ClusterConfig(colocate=True, num_generators=2, num_learners=2, gpus_per_generator=1, gpus_per_learner=1)
-    assert seat_rows(Config(cluster=pairs))[:-1] == [
+    assert placement_rows(Config(cluster=pairs))[:-1] == [
         ("0", "0", "generator_0, learner_0"),
         ("0", "–", "verifier_0"),
         ("0", "1", "generator_1, learner_1"),

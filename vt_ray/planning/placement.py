@@ -1,10 +1,10 @@
-"""Who sits where, from the config alone: actors are dealt to nodes and bundles. No Ray is imported.
+"""The node and the bundle of each actor, from the settings alone. Imports no Ray.
 
     ClusterConfig --place--> Placement --actors/reservation.py--> a Ray placement group, each actor in its bundle
 
-A bundle is what must lie on one node: everything that one node holds or, where a generator and a learner rank share a
-GPU, one such pair, so that Ray gives both the same GPU. The tracker and the recorder have no bundle: they ask for
-nothing and sit on the driver's node.
+A bundle is a set of actors that Ray keeps on one node: all actors of a node or, with `cluster.colocate`, one generator
+and one learner rank, so that Ray gives both the same GPU. The tracker and the recorder have no bundle: they reserve
+nothing and run on the driver's node.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from vt_ray.config import ClusterConfig, ConfigError
 
 
 class ClusterError(RuntimeError):
-    """The cluster lacks or has lost something that the run needs. The message names it and the remedy."""
+    """A resource that the run needs is missing or lost. The message names it and the remedy."""
 
 
 @dataclass(frozen=True)
 class Seat:
-    """What one actor asks of Ray."""
+    """The CPUs and GPUs that one actor reserves in Ray."""
 
     actor: str
     cpus: float
@@ -31,14 +31,14 @@ class Seat:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Seats on one node; `node` counts the nodes of the plan from 0, Ray decides which real one it is."""
+    """Actors on one node. `node` is the number of the node in the plan, from 0; Ray chooses the real node."""
 
     node: int
     seats: tuple[Seat, ...]
 
     @property
     def cpus(self) -> float:
-        # Ray counts in ten-thousandths.
+        # Ray counts CPUs in units of 0.0001.
         return round(sum(seat.cpus for seat in self.seats), 4)
 
     @property
@@ -52,7 +52,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Placement:
-    """`strategy` is Ray's: PACK prefers few nodes, SPREAD one node a bundle."""
+    """The bundles and Ray's strategy: PACK prefers few nodes, SPREAD prefers one node for each bundle."""
 
     bundles: tuple[Bundle, ...]
     strategy: str
@@ -71,9 +71,11 @@ class Placement:
 
 
 def place(cluster: ClusterConfig) -> Placement:
-    """Learner ranks fill node after node, generators go where most GPUs are left, verifiers beside the generators.
+    """Assign every actor to a node.
 
-    Raises ConfigError where a node of `cluster.gpus_per_node` GPUs (0: as many as are asked for) has too few left.
+    Learner ranks fill node after node. A generator goes to the node with the most free GPUs; without GPUs, to the node
+    with the fewest generators. Verifiers go to the nodes of the generators. Raises ConfigError if no node has enough
+    free GPUs; a node has `cluster.gpus_per_node` (0: as many as the actors ask for).
     """
     k = cluster
     free = [k.gpus_per_node or gpus_asked(k)] * k.num_nodes
@@ -99,7 +101,7 @@ def place(cluster: ClusterConfig) -> Placement:
 
 
 def _seats(k: ClusterConfig) -> Iterable[tuple[int, Seat]]:
-    """Every actor with its index. Two that share a GPU have half of it each in Ray's books."""
+    """Every actor with its index. Two actors that share a GPU reserve half of it each."""
     share = 0.5 if k.colocate else 1
     kinds = (
         ("generator", k.num_generators, k.gpus_per_generator * share),
@@ -111,7 +113,7 @@ def _seats(k: ClusterConfig) -> Iterable[tuple[int, Seat]]:
 
 
 def _take(free: list[int], nodes: Iterable[int], gpus: int, actor: str, k: ClusterConfig) -> int:
-    """The first of `nodes` with so many GPUs left, which are then taken."""
+    """Reserve `gpus` on the first of `nodes` that has as many free, and return that node."""
     for node in nodes:
         if free[node] >= gpus:
             free[node] -= gpus
@@ -128,7 +130,7 @@ def gpus_asked(k: ClusterConfig) -> int:
 
 
 def asked(k: ClusterConfig) -> str:
-    """The GPUs asked for, in words."""
+    """The GPUs that the actors ask for, in words."""
     sharing = ", each pair on one" if k.colocate else ""
     return (
         f"{k.num_generators} generators x {k.gpus_per_generator} GPU + {k.num_learners} learner ranks x "
@@ -139,7 +141,10 @@ def asked(k: ClusterConfig) -> str:
 def waiting_text(
     k: ClusterConfig, placement: Placement, nodes: Sequence[tuple[str, Mapping[str, float]]], free: Mapping[str, float]
 ) -> str:
-    """What is asked and what Ray has: `nodes` are the living ones' addresses and resources, `free` those not in use."""
+    """The resources that the run asks for, and those of Ray.
+
+    `nodes` are addresses and resources of the nodes that are alive, `free` the resources that are not in use.
+    """
     total = Counter[str]()
     for _, resources in nodes:
         total.update({name: resources.get(name, 0) for name in ("GPU", "CPU")})

@@ -1,4 +1,7 @@
-"""The resource plan of a run, from its config alone: the CPUs and GPUs of each actor, memory, steps and tokens."""
+"""The plan that `dry_run=true` prints: CPUs, GPUs and memory of each actor; steps and tokens of each phase.
+
+generator_share also decides, when a run starts, if both sides of a shared GPU stay in its memory.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ from vt_ray.planning.placement import Bundle, place
 from vt_ray.run.identity import config_hash
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-# Of one GPU: the CUDA contexts of two processes, DeepSpeed's reduction buckets, vLLM's CUDA graphs.
+# GB of one GPU for the CUDA contexts of two processes, DeepSpeed's reduction buckets and vLLM's CUDA graphs.
 RESERVE_GB = 6.0
-# The share that the caching allocator holds beyond the live tensors.
+# Memory that the caching allocator holds, relative to the live tensors.
 FRAGMENTATION = 1.1
 
 
 @dataclass(frozen=True)
 class ActorPlan:
-    """Totals over `count` actors of one kind; `memory_gb` is for each."""
+    """All actors of one kind. `cpus`, `gpus` and `memory_gb` are for each of the `count` actors."""
 
     kind: str
     count: int
@@ -34,7 +37,7 @@ class ActorPlan:
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """`tokens` is the most that the phase can generate or train on."""
+    """One phase. `tokens` is the largest number that it can generate or train on."""
 
     name: str
     steps: int
@@ -43,7 +46,7 @@ class PhasePlan:
 
 
 def parameters(config: Config) -> float | None:
-    """Number of parameters; None for a model that is not at hand and whose `model.parameters_b` is not given."""
+    """Number of parameters, or None if the model is not on this machine and `model.parameters_b` is not set."""
     m = config.model
     if m.parameters_b:
         return m.parameters_b * 1e9
@@ -57,15 +60,15 @@ def parameters(config: Config) -> float | None:
 
 
 def count_parameters(vocab: int, hidden: int, intermediate: int, layers: int) -> int:
-    """A Qwen2 with tied embeddings and as many key-value heads as heads: attention with biases, SwiGLU, norms."""
+    """Parameters of a Qwen2 with tied embeddings and as many key-value heads as heads."""
     attention = 4 * hidden * hidden + 3 * hidden
     return vocab * hidden + layers * (attention + 3 * hidden * intermediate + 2 * hidden) + hidden
 
 
 def learner_bytes(num_parameters: float, config: Config) -> float:
-    """Bytes of one rank: weights, gradients and AdamW's two moments, with float32 masters under bfloat16.
+    """Bytes of one rank: weights, gradients and AdamW's two moments; bfloat16 also has float32 master weights.
 
-    ZeRO-1 shards the optimizer's part over the ranks, ZeRO-2 the gradients too, ZeRO-3 the weights too.
+    ZeRO-1 shards the optimizer states over the ranks, ZeRO-2 also the gradients, ZeRO-3 also the weights.
     """
     ranks, stage = config.cluster.num_learners, config.learner.zero_stage
     width = BYTES[config.model.dtype]
@@ -75,11 +78,13 @@ def learner_bytes(num_parameters: float, config: Config) -> float:
 
 
 def activation_bytes(config: Config, folder: Path) -> float:
-    """Bytes that one rank needs beyond its states during the longest micro-batch: an estimate for a decoder with a
-    gated MLP, whose shape stands in `folder`/config.json."""
+    """Estimate of the bytes of activations and logits of one rank in the longest micro-batch.
+
+    The formula is that of a decoder with a gated MLP, whose shape is in `folder`/config.json.
+    """
     shape = json.loads((folder / "config.json").read_text())
     shape = shape.get("text_config", shape)
-    # GPT-2 and its kin have names of their own.
+    # GPT-2 and similar models have other names for these.
     hidden = _first_of(shape, "hidden_size", "n_embd", "d_model")
     layers = _first_of(shape, "num_hidden_layers", "n_layer", "n_layers")
     learner, width = config.learner, BYTES[config.model.dtype]
@@ -99,8 +104,11 @@ def _first_of(shape: Mapping[str, Any], *names: str) -> int:
 
 
 def awake_learner_gb(config: Config, folder: Path) -> float:
-    """GB of one rank on its GPU while it learns: states, activations or the float32 gradients of its optimizer step,
-    the copy that CUDA IPC reads, the reference of a KL term. `folder` holds the model."""
+    """GB of one learner rank on its GPU during an update.
+
+    The sum of the states, the larger of activations and the optimizer step's float32 gradients, the copy that CUDA IPC
+    reads, and the reference model of a KL term. `folder` has the model.
+    """
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     size = stored / BYTES[_stored_dtype(folder)]
     width, ranks = BYTES[config.model.dtype], config.cluster.num_learners
@@ -110,11 +118,11 @@ def awake_learner_gb(config: Config, folder: Path) -> float:
 
 
 def generator_share(config: Config, folder: Path, gpu_gb: float) -> tuple[bool, float]:
-    """Whether a generator and a learner rank on one GPU of `gpu_gb` take turns, and the generator's share of it.
+    """Decide if a generator and a learner rank take turns on a GPU of `gpu_gb`. Also returns the generator's share.
 
-    With `cluster.take_turns=auto` both stay awake where the learner leaves the generator at least half of
-    `cluster.gpu_memory_utilization`: a smaller KV cache costs less than moving all states to host memory and back in
-    every step. Raises ConfigError for take_turns=never where nothing is left.
+    With `cluster.take_turns=auto` both stay on the GPU if the learner leaves the generator at least half of
+    `cluster.gpu_memory_utilization`: a smaller KV cache costs less than to move all states to host memory and back in
+    every step. Raises ConfigError for take_turns=never if the learner leaves nothing.
     """
     k = config.cluster
     if not k.colocate:
@@ -125,7 +133,7 @@ def generator_share(config: Config, folder: Path, gpu_gb: float) -> tuple[bool, 
     left = min(k.gpu_memory_utilization, (gpu_gb - learner_gb - RESERVE_GB) / gpu_gb)
     if k.take_turns == "never" and left <= 0:
         raise ConfigError(
-            f"cluster.take_turns=never: the learner needs {learner_gb:.0f} GB and {RESERVE_GB:.0f} GB are kept free, "
+            f"cluster.take_turns=never: the learner needs {learner_gb:.0f} GB and {RESERVE_GB:.0f} GB are reserved, "
             f"the GPU has {gpu_gb:.0f} GB: take auto or always, or lower learner.row_tokens"
         )
     if k.take_turns == "never" or left >= k.gpu_memory_utilization / 2:
@@ -134,7 +142,7 @@ def generator_share(config: Config, folder: Path, gpu_gb: float) -> tuple[bool, 
 
 
 def actor_plan(config: Config) -> list[ActorPlan]:
-    """Every actor of the run. Memory is weights and optimizer state, without activations."""
+    """Every actor of the run. The memory is that of weights and optimizer states, without activations."""
     k = config.cluster
     size = parameters(config)
     weights = size * BYTES[config.model.dtype] / k.tensor_parallel_size / 1e9 if size else float("nan")
@@ -163,9 +171,11 @@ def actor_plan(config: Config) -> list[ActorPlan]:
     ]
 
 
-def seat_rows(config: Config) -> list[tuple[str, str, str]]:
-    """Node, GPU and actors: each GPU with who uses it, then who sits on the node without one. Ray may number the GPUs
-    and nodes otherwise, but never parts actors that stand together here."""
+def placement_rows(config: Config) -> list[tuple[str, str, str]]:
+    """Rows of node, GPU and actors: the actors of each GPU, then the actors of the node without a GPU.
+
+    Ray may number nodes and GPUs differently, but it never separates actors that share a row.
+    """
     rows: list[tuple[str, str, str]] = []
     taken: dict[int, int] = {}
     for bundle in place(config.cluster).bundles:
@@ -186,7 +196,7 @@ def _bundle_rows(bundle: Bundle, first_gpu: int) -> list[tuple[str, str, str]]:
 
 
 def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
-    """Every phase with its steps and the most tokens it can take."""
+    """Every phase with its steps and its largest number of tokens."""
     sft, probe, e = config.spectrum.sft, config.spectrum.probe, config.evaluation
     checkpoints = -(-sft.steps // sft.checkpoint_every)
     per_model = len(problems.probe) * probe.samples * probe.max_new_tokens
@@ -210,7 +220,7 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
 
 
 def _stage_plan(s: StageConfig, problems: ProblemSets) -> Iterator[PhasePlan]:
-    """A stage's filter, its steps with all rounds of refilling, and its gate's evaluations."""
+    """The filter of a stage, its steps with all refill rounds, and the evaluations of its gate."""
     pool = len(of_stage(s, problems.train))
     if s.filter_samples:
         tokens = pool * s.filter_samples * s.max_new_tokens
@@ -237,19 +247,19 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
     model = config.model.path or config.model.source
     console.print(f"[bold]{config.run_name}[/]  config {config_hash(config)}  model {model}, {shown}")
     console.print(f"longest sequence: {config.context_tokens:,} tokens   lambda {config.signal.mgpo.lam:g}")
-    actors = Table("actor", "count", "CPU each", "GPU each", "GB each", "of", title="who gets what")
+    actors = Table("actor", "count", "CPU each", "GPU each", "GB each", "of", title="resources of each actor")
     for a in actor_plan(config):
         actors.add_row(a.kind, str(a.count), f"{a.cpus:g}", str(a.gpus), f"{a.memory_gb:.2f}", a.memory_of)
     console.print(actors)
-    seats = Table("node", "GPU", "actors", title="who sits where")
-    for row in seat_rows(config):
-        seats.add_row(*row)
-    console.print(seats)
+    placement = Table("node", "GPU", "actors", title="placement of the actors")
+    for row in placement_rows(config):
+        placement.add_row(*row)
+    console.print(placement)
     if config.cluster.colocate and config.cluster.gpus_per_learner and config.cluster.take_turns == "auto":
-        console.print("cluster.take_turns=auto: decided when the run sees the memory of its GPU")
+        console.print("cluster.take_turns=auto: decided when the run starts and knows the memory of its GPU")
     if config.cluster.colocate and not config.cluster.gpus_per_learner:
-        console.print("cluster.colocate without a GPU is a rehearsal: turns are taken, no memory is freed")
-    phases = Table("phase", "steps", "tokens at most", "what", title="what is done")
+        console.print("cluster.colocate without a GPU is a rehearsal: both sides take turns, no memory is freed")
+    phases = Table("phase", "steps", "tokens at most", "what", title="phases")
     plan = phase_plan(config, problems)
     for p in plan:
         phases.add_row(p.name, f"{p.steps:,}", f"{p.tokens:,}", p.what)

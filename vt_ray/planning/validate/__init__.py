@@ -1,4 +1,9 @@
-"""Every check that needs no machine: a bad value is refused before Ray starts, with its limit and the remedy."""
+"""Checks of the settings, before Ray starts.
+
+Config --CHECKS--> messages (value, limit, remedy) --validate--> one ConfigError
+
+Most checks need the settings alone; machine.py also checks the GPUs and folders of this machine.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ CHECKS = (
 
 
 def validate(config: Config) -> None:
-    """Raises one ConfigError that lists everything wrong."""
+    """Raise one ConfigError with the messages of all checks, if there are any."""
     found = [message for check in CHECKS for message in check(config)]
     if found:
         raise ConfigError("\n       ".join(found))

@@ -1,4 +1,4 @@
-"""The stages of the signal phase and their gates."""
+"""Checks of the stages of the signal phase and of their gates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def curriculum(c: Config) -> Problems:
         yield from at_least(f"{at}.prompts_per_step", stage.prompts_per_step, 1)
         yield from sampling(at, stage.temperature, stage.top_p, stage.max_new_tokens)
         if stage.group_size < 2:
-            yield f"{at}.group_size={stage.group_size}: a group of one has no advantage; take at least 2, 8 is usual"
+            yield f"{at}.group_size={stage.group_size}: one completion has no advantage; take at least 2, 8 is usual"
         if stage.top_p != 1.0:
             yield f"{at}.top_p={stage.top_p}: the importance ratio needs untruncated sampling; set it to 1"
         yield from _stage_options(at, stage, c)
@@ -34,20 +34,20 @@ def curriculum(c: Config) -> Problems:
         if not c.data.train_files and stage.prompts_per_step > pool:
             yield (
                 f"{at}.prompts_per_step={stage.prompts_per_step} exceeds its pool of {pool} training problems: "
-                "raise data.train_per_subdomain, or check the stage's subdomains"
+                "lower it, raise data.train_per_subdomain or check the stage's subdomains"
             )
 
 
 def _stage_options(at: str, stage: StageConfig, c: Config) -> Problems:
     yield from one_of(f"{at}.optimizer_state", stage.optimizer_state, OPTIMIZER_STATES)
     if stage.optimizer_state == "keep" and stage is c.curriculum.stages[0]:
-        yield f"{at}.optimizer_state=keep: the first stage has none before it; set it to reset"
+        yield f"{at}.optimizer_state=keep: the first stage has none before it to take the state from; set it to reset"
     yield from one_of(f"{at}.truncated", stage.truncated, TRUNCATED)
     yield from one_of(f"{at}.sampling", stage.sampling, SAMPLINGS)
     if stage.sampling == "tracker" and c.signal.schedule == "pipelined":
         yield (
-            f"{at}.sampling=tracker with signal.schedule=pipelined: questions begun ahead would depend on when; set "
-            "sampling=shuffle or schedule=on_policy"
+            f"{at}.sampling=tracker with signal.schedule=pipelined: the questions generated ahead would depend on "
+            "timing; set sampling=shuffle or schedule=on_policy"
         )
     if stage.lam is not None and not 0 <= stage.lam < float("inf"):
         yield f"{at}.lam={stage.lam} must be finite and >= 0: 0 is GRPO"
@@ -55,11 +55,11 @@ def _stage_options(at: str, stage: StageConfig, c: Config) -> Problems:
         yield f"{at}.lr={stage.lr} must lie in (0, 1): 1e-6 is usual for RL on a pretrained model"
     if not 0 <= stage.length_reward < 1:
         yield (
-            f"{at}.length_reward={stage.length_reward} must lie in [0, 1): 0.2 is Long2Short's, and at 1 a long right "
-            "answer would be worth no more than a wrong one"
+            f"{at}.length_reward={stage.length_reward} must lie in [0, 1): 0.2 is Long2Short's; with 1 a long right "
+            "answer would have the reward of a wrong one"
         )
     if stage.filter_samples and stage.filter_samples < 2:
-        yield f"{at}.filter_samples={stage.filter_samples}: one sample is right or wrong always; take 8, or 0 for none"
+        yield f"{at}.filter_samples={stage.filter_samples}: one sample is never right and wrong; take 8, or 0 for none"
     yield from at_least(f"{at}.filter_samples", stage.filter_samples, 0)
     yield from at_least(f"{at}.refill_rounds", stage.refill_rounds, 0)
     yield from _gate(f"{at}.gate", stage.gate, c)
@@ -74,4 +74,4 @@ def _gate(at: str, gate: GateConfig, c: Config) -> Problems:
         if not 0 <= getattr(gate, name) <= 1:
             yield f"{at}.{name}={getattr(gate, name)} must lie in [0, 1]"
     if (gate.target or gate.plateau_evals) and not gate.eval_every:
-        yield f"{at} looks at probe accuracy but {at}.eval_every=0 never measures it: set it to 5, say"
+        yield f"{at} has a limit of probe accuracy, but {at}.eval_every=0 never measures it: set it, 20 is usual"

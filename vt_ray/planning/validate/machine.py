@@ -1,4 +1,4 @@
-"""The machine side of a config: model, cluster, learner, the way of the weights, the verifier's limits, trackers."""
+"""Checks of the machinery: model, cluster, placement, learner, weight transport, verifier, tracking; this machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vt_ray.planning.validate.rules import Problems, at_least, one_of
 from vt_ray.tracking.sinks import MODULES
 from vt_ray.verify.limits import BACKENDS, HIGHEST_LIMITS, limit_fault
 
-# Bytes of a Unix socket's path on Linux, and the longest name that Ray 2.60 gives a socket below its folder.
+# Longest path of a Unix socket on Linux, in bytes, and the longest name of a socket below the folder of Ray 2.60.
 SOCKET_PATH = 107
 RAY_SOCKET = f"ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
 
 
 def refuse_missing_gpus(config: Config) -> None:
-    """A local run that asks for more GPUs than this machine has would wait for ever."""
+    """Raise ConfigError if a run that starts its own Ray asks for more GPUs than this machine has."""
     cluster = config.cluster
     if gpus_asked(cluster) == 0 or cluster.ray_address is not None:
         return
@@ -28,13 +28,15 @@ def refuse_missing_gpus(config: Config) -> None:
     if gpus_asked(cluster) > there:
         raise ConfigError(
             f"cluster asks for {asked(cluster)}, this machine has {there}: set cluster.ray_address=auto inside a Ray "
-            "cluster that has them, or take cluster=local"
+            "cluster with more GPUs, or take cluster=local"
         )
 
 
 def refuse_unusable_folders(config: Config) -> None:
-    """Raises ConfigError where the folders that Ray writes to on this machine do not serve. A Ray that was started
-    elsewhere has found its own."""
+    """Raise ConfigError if Ray cannot use its temporary folder or HOME on this machine.
+
+    A Ray that was started elsewhere (`cluster.ray_address`) has its own folders.
+    """
     if config.cluster.ray_address is None:
         _refuse_long_socket_paths()
         _refuse_home_without_token()
@@ -46,14 +48,13 @@ def _refuse_long_socket_paths() -> None:
     length, limit = len(os.fsencode(folder)), SOCKET_PATH - 1 - len(RAY_SOCKET)
     if length > limit:
         raise ConfigError(
-            f"{name}={folder} has {length} bytes: Ray's sockets lie below it, and a socket's path has at most "
+            f"{name}={folder} has {length} bytes: Ray puts sockets below it, and the path of a socket has at most "
             f"{SOCKET_PATH} bytes, which leaves {limit} for the folder: set RAY_TMPDIR to a shorter one, such as /tmp"
         )
 
 
 def _refuse_home_without_token() -> None:
-    """Raises ConfigError where Ray would make a token for its cluster, as it does if it is given none, and cannot write
-    it to the home folder."""
+    """Raise ConfigError if Ray has no token and cannot write a new one to the home folder."""
     if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return
     try:
@@ -64,8 +65,8 @@ def _refuse_home_without_token() -> None:
                 raise PermissionError(f"{token.parent} is not writable")
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"HOME={os.environ.get('HOME', '')}: Ray cannot keep its cluster's token in .ray/auth_token there "
-            f"({error}): set HOME to a folder that you may write to, or RAY_AUTH_TOKEN to a secret of 64 hexadecimal "
+            f"HOME={os.environ.get('HOME', '')}: Ray cannot write the token of its cluster to .ray/auth_token there "
+            f"({error}): set HOME to a folder that you can write to, or RAY_AUTH_TOKEN to a secret of 64 hexadecimal "
             "digits (openssl rand -hex 32)"
         ) from error
 
@@ -81,13 +82,13 @@ def model(c: Config) -> Problems:
         yield f"model.attention={m.attention} needs model.dtype=bfloat16 and a GPU: take model.attention=sdpa"
     if m.attention in ATTENTIONS[1:] and c.learner.rows_per_batch > 1:
         yield (
-            f"learner.rows_per_batch={c.learner.rows_per_batch} with model.attention={m.attention}: it tells "
-            "packed sequences apart in a batch of one row only; set it to 1 and raise learner.row_tokens"
+            f"learner.rows_per_batch={c.learner.rows_per_batch} with model.attention={m.attention}: this "
+            "attention separates packed sequences only in a batch of one row; set it to 1 and raise learner.row_tokens"
         )
     if m.attention == "torch_varlen" and c.learner.sequence_parallel_size > 1:
         yield (
             f"learner.sequence_parallel_size={c.learner.sequence_parallel_size} with model.attention=torch_varlen: a "
-            "rank knows the bounds of its own slice only; take model.attention=sdpa"
+            "rank knows only the sequence bounds in its own slice of a row; take model.attention=sdpa"
         )
     if m.dtype == "bfloat16" and c.signal.sync.logprob_tolerance < 0.01:
         yield (
@@ -106,20 +107,20 @@ def _scratch_shape(c: Config) -> Problems:
         return
     if m.hidden_size % m.num_heads or (m.hidden_size // m.num_heads) % 32:
         yield (
-            f"model.hidden_size={m.hidden_size} over model.num_heads={m.num_heads} must give a multiple of 32: "
-            "vLLM's attention takes no other head size"
+            f"model.hidden_size={m.hidden_size} over model.num_heads={m.num_heads} must be a multiple of 32, the head "
+            "sizes that vLLM's attention supports: change one of them"
         )
     if c.cluster.tensor_parallel_size > 0 and m.num_heads % c.cluster.tensor_parallel_size:
         yield (
             f"cluster.tensor_parallel_size={c.cluster.tensor_parallel_size} must divide model.num_heads={m.num_heads}: "
-            "each worker holds whole heads"
+            "each worker holds whole heads; take a divisor"
         )
     if m.vocab_size < 260 + 4:
-        yield f"model.vocab_size={m.vocab_size} is below 264 (256 bytes and 4 special tokens, with room): raise it"
+        yield f"model.vocab_size={m.vocab_size} must be at least 264 (256 bytes and the special tokens): raise it"
     if c.context_tokens > m.max_position_embeddings:
         yield (
             f"data.max_prompt_tokens + the longest completion = {c.context_tokens} exceeds "
-            f"model.max_position_embeddings={m.max_position_embeddings}: raise it, or shorten a stage"
+            f"model.max_position_embeddings={m.max_position_embeddings}: raise it, or lower max_new_tokens"
         )
 
 
@@ -132,7 +133,7 @@ def cluster(c: Config) -> Problems:
     for name in ("gpus_per_generator", "gpus_per_learner"):
         yield from at_least(f"cluster.{name}", getattr(k, name), 0)
     if k.gpus_per_learner > 1:
-        yield f"cluster.gpus_per_learner={k.gpus_per_learner}: a rank drives one GPU: raise num_learners"
+        yield f"cluster.gpus_per_learner={k.gpus_per_learner}: a rank drives one GPU: set it to 1, raise num_learners"
     if k.gpus_per_generator and k.tensor_parallel_size != k.gpus_per_generator:
         yield (
             f"cluster.tensor_parallel_size={k.tensor_parallel_size} must equal the generator's GPUs "
@@ -168,8 +169,8 @@ def placement(c: Config) -> Problems:
         )
     if c.learner.zero_stage not in (1, 2):
         yield (
-            f"learner.zero_stage={c.learner.zero_stage} with cluster.colocate: DeepSpeed puts its states aside under "
-            "ZeRO 1 and 2, and under 3 with its own fused Adam only, which is not built here: set it to 1 or 2"
+            f"learner.zero_stage={c.learner.zero_stage} with cluster.colocate: DeepSpeed offloads its states under "
+            "ZeRO 1 and 2, and under ZeRO 3 only with its own fused Adam, which is not built here: set it to 1 or 2"
         )
 
 
@@ -183,13 +184,13 @@ def learner(c: Config) -> Problems:
     if learner.share_prompts and (size > 1 or learner.rows_per_batch > 1 or c.model.attention != "sdpa"):
         yield (
             f"learner.share_prompts=true with learner.sequence_parallel_size={size}, learner.rows_per_batch="
-            f"{learner.rows_per_batch} and model.attention={c.model.attention}: its attention takes one "
-            "row, on one rank; take 1, 1 and sdpa, or learner.share_prompts=false"
+            f"{learner.rows_per_batch} and model.attention={c.model.attention}: its attention computes "
+            "one row on one rank; take 1, 1 and sdpa, or learner.share_prompts=false"
         )
     if learner.compile and (learner.zero_stage == 3 or size > 1):
         yield (
             f"learner.compile=true with learner.zero_stage={learner.zero_stage} and learner.sequence_parallel_size="
-            f"{size}: gathers and exchanges inside a layer are not compiled; take zero_stage <= 2 and size 1"
+            f"{size}: communication inside a layer is not compiled; take zero_stage 0 to 2 and size 1, or compile=false"
         )
     for name, limit in (("row_tokens", 1), ("rows_per_batch", 1), ("logprob_chunk_tokens", 1)):
         yield from at_least(f"learner.{name}", getattr(learner, name), limit)
@@ -199,7 +200,7 @@ def learner(c: Config) -> Problems:
     if c.cluster.num_learners % size:
         yield (
             f"learner.sequence_parallel_size={size} does not divide cluster.num_learners={c.cluster.num_learners}: "
-            f"{size} ranks share each row"
+            f"{size} ranks share each row; take a divisor"
         )
     if learner.rows_per_batch != 1:
         yield (
@@ -208,8 +209,8 @@ def learner(c: Config) -> Problems:
         )
     if c.signal.mgpo.ratio == "sequence":
         yield (
-            f"signal.mgpo.ratio=sequence with learner.sequence_parallel_size={size}: a rank holds a slice of each "
-            "sequence only; take ratio=token, or size 1"
+            f"signal.mgpo.ratio=sequence with learner.sequence_parallel_size={size}: a rank holds only a slice of "
+            "each sequence; take ratio=token, or size 1"
         )
 
 
@@ -223,13 +224,13 @@ def transport(c: Config) -> Problems:
         )
     elif transport == "nccl" and k.colocate:
         yield (
-            "signal.sync.transport=nccl with cluster.colocate: two of its ranks would share a GPU, which NCCL refuses: "
+            "signal.sync.transport=nccl with cluster.colocate: NCCL refuses two ranks on one GPU: "
             "set it to auto, ipc or object_store"
         )
     elif transport == "ipc" and not k.colocate:
         yield (
-            "signal.sync.transport=ipc without cluster.colocate: a generator can only open the memory of a learner on "
-            "its own GPU: set it to auto, nccl or object_store"
+            "signal.sync.transport=ipc without cluster.colocate: a generator can only open the memory of its own "
+            "GPU: set it to auto, nccl or object_store"
         )
 
 
@@ -242,7 +243,7 @@ def verify(c: Config) -> Problems:
     if (sandbox.backend == "remote") != bool(sandbox.remote_url):
         yield (
             f"verify.sandbox.backend={sandbox.backend} with verify.sandbox.remote_url={sandbox.remote_url!r}: "
-            "a remote sandbox needs both backend=remote and the server's address"
+            "a remote sandbox needs backend=remote and the URL of its server: set both or neither"
         )
     if sandbox.recycle_after < 1:
         yield f"verify.sandbox.recycle_after={sandbox.recycle_after} must be at least 1"
@@ -253,12 +254,12 @@ def tracking(c: Config) -> Problems:
     for sink in t.sinks:
         yield from one_of("tracking.sinks", sink, tuple(MODULES))
         if t.sinks.count(sink) > 1:
-            yield f"tracking.sinks={t.sinks} names {sink} more than once: once is enough"
+            yield f"tracking.sinks={t.sinks} names {sink} more than once: name it once"
         for module in MODULES.get(sink, ()):
             if find_spec(module) is None:
                 yield (
                     f"tracking.sinks={t.sinks} needs the module {module}, which is not installed: "
-                    "pip install 'vt-ray[tracking]', or leave it out"
+                    "pip install 'vt-ray[tracking]', or leave {sink} out"
                 )
     yield from one_of("tracking.wandb_mode", t.wandb_mode, ("online", "offline"))
     if not t.project:

@@ -1,4 +1,4 @@
-"""The method side of a config: data, the spectrum phase, MGPO, its tracker, the evaluation."""
+"""Checks of the method: run, data, spectrum phase, MGPO, tracker, evaluation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
 from vt_ray.planning.validate.rules import Problems, at_least, one_of, optimizer, pass_at_k, sampling
 from vt_ray.spectrum_phase.fusion import fusion_weights
 
-# From here on a clip of the sequence's ratio does nothing: 0.3 nats of noise a token moved none of the ratios so far.
+# With ratio=sequence, noise of 0.3 nats a token moved no sequence's ratio by this much: a larger clip never acts.
 LARGEST_SEQUENCE_CLIP = 0.01
 
 
 def run(c: Config) -> Problems:
     if not re.fullmatch(r"[\w.=,+\[\]{}:@%-]+", c.run_name) or c.run_name in (".", "..", "phases"):
-        yield f"run_name={c.run_name!r} must be a plain folder name (and not 'phases'): letters, digits, . _ - ="
+        yield f"run_name={c.run_name!r} must be a folder name (and not 'phases') of letters, digits, . _ - ="
     if (size := len(c.run_name.encode(errors="replace"))) > MAX_NAME_BYTES:
         yield f"run_name={c.run_name:.40}... has {size} bytes, the limit is {MAX_NAME_BYTES}: choose a shorter one"
     if not 0 <= c.seed < 2**31:
@@ -48,7 +48,7 @@ def data(c: Config) -> Problems:
             yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
         for source in files:
             if not Path(source.path).is_file():
-                yield f"data.{split}_files: {source.path!r} is no file: give a parquet, .json or .jsonl file"
+                yield f"data.{split}_files: {source.path!r} is no file: give a .parquet, .json or .jsonl file"
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
 
 
@@ -87,8 +87,8 @@ def signal(c: Config) -> Problems:
     if s.mgpo.ratio == "sequence" and max(s.mgpo.clip_low, s.mgpo.clip_high) >= LARGEST_SEQUENCE_CLIP:
         yield (
             f"signal.mgpo.ratio=sequence with signal.mgpo.clip_low={s.mgpo.clip_low} and clip_high={s.mgpo.clip_high}: "
-            f"the ratio of a whole sequence hardly ever leaves 1 by {LARGEST_SEQUENCE_CLIP} or more, so these clips "
-            "would never act; GSPO's are clip_low=3e-4 and clip_high=4e-4"
+            f"the ratio of a whole sequence hardly ever differs from 1 by {LARGEST_SEQUENCE_CLIP} or more, so these "
+            "clips would never act; GSPO's are clip_low=3e-4 and clip_high=4e-4"
         )
     yield from one_of("signal.mgpo.aggregation", s.mgpo.aggregation, AGGREGATIONS)
     yield from one_of("signal.mgpo.advantage_norm", s.mgpo.advantage_norm, ADVANTAGE_NORMS)
@@ -98,8 +98,8 @@ def signal(c: Config) -> Problems:
     yield from at_least("signal.max_staleness", s.max_staleness, 1)
     if s.schedule == "pipelined" and c.cluster.colocate:
         yield (
-            "signal.schedule=pipelined with cluster.colocate=true: a GPU that is shared cannot generate while it "
-            "learns; take signal.schedule=on_policy, or a cluster whose generators have GPUs of their own"
+            "signal.schedule=pipelined with cluster.colocate=true: a shared GPU cannot generate while it learns; "
+            "take signal.schedule=on_policy, or generators with GPUs of their own (cluster.colocate=false)"
         )
     if not 0 <= s.seed < 2**31:
         yield f"signal.seed={s.seed} must lie in 0..2^31-1: choose a smaller one"
@@ -112,13 +112,13 @@ def signal(c: Config) -> Problems:
     yield from at_least("signal.sync.fingerprint_tokens", s.sync.fingerprint_tokens, 2)
     yield from at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
     if not s.sync.logprob_tolerance > 0:
-        yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 for float32"
+        yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 is usual for float32"
 
 
 def tracker(c: Config) -> Problems:
     yield from one_of("tracker.estimator", c.tracker.estimator, ESTIMATORS)
     if not 0 < c.tracker.decay <= 1:
-        yield f"tracker.decay={c.tracker.decay} must lie in (0, 1]: 1 never forgets, 0.9 halves a count in 7 versions"
+        yield f"tracker.decay={c.tracker.decay} must lie in (0, 1]: 1 never decays, 0.9 halves a count in 7 versions"
     if not c.tracker.prior > 0:
         yield f"tracker.prior={c.tracker.prior} must be above 0: 1 is a uniform prior"
 

@@ -1,4 +1,4 @@
-"""What checks of several sections share. Each yields the messages of what is wrong: value, limit, remedy."""
+"""Rules that several sections share. Each yields error messages: value, limit, remedy."""
 
 from __future__ import annotations
 
