@@ -1,4 +1,4 @@
-# `make` lists the targets. PYTHON chooses the interpreter that .venv is made from (3.11 or newer).
+# `make` lists the targets. PYTHON is the interpreter for .venv (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,31 +10,31 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 .DEFAULT_GOAL := help
 .PHONY: help setup demo sweep controls test test-quick test-all lint docs wheel clean
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(READY) ## .venv with vt-ray, vt-tools and everything pinned (about 3 minutes)
+setup: $(READY) ## .venv with vt-ray, vt-tools and pinned packages (about 3 minutes)
 
-demo: $(READY) ## the main job: the whole pipeline on this machine (about 6 minutes), into runs/demo
+demo: $(READY) ## the whole pipeline on this machine (about 6 minutes), into runs/demo
 	$(BIN)/vt-ray experiment=demo
 
-sweep: $(READY) ## MGPO against GRPO: lambda 0, 0.5, 1, 2 x 3 seeds on one fused model, and their comparison
+sweep: $(READY) ## compare MGPO with GRPO: lambda 0, 0.5, 1, 2 x 3 seeds on one fused model
 	PATH=$(CURDIR)/$(BIN):$$PATH launch/local.sh vt-ray -m experiment=sweep cluster.ray_address=auto
 	$(BIN)/vt-tools report runs/sweep-*
 
-controls: $(READY) ## RL against its controls: shuffled rewards, and SFT that goes on for as long
+controls: $(READY) ## compare RL with its controls: shuffled rewards, and more SFT
 	$(BIN)/vt-ray experiment=demo
 	$(BIN)/vt-ray experiment=demo run_name=demo_shuffled signal.control=shuffled_rewards
 	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=1000
 	$(BIN)/vt-tools report runs/demo runs/demo_shuffled runs/demo_sft
 
-test: $(READY) lint ## lint, types and all tests but the nightly ones (about 26 minutes)
+test: $(READY) lint ## lint, types and all tests except the nightly and GPU tests (about 26 minutes)
 	$(BIN)/python -m pytest -m "not nightly and not gpu"
 
-test-quick: $(READY) lint ## without Ray and the engines (about 3 minutes)
+test-quick: $(READY) lint ## the tests without Ray and the engines (about 3 minutes)
 	$(BIN)/python -m pytest -m "not slow and not nightly and not gpu"
 
-test-all: $(READY) lint ## the nightly tests too
+test-all: $(READY) lint ## all tests, with the nightly tests
 	$(BIN)/python -m pytest -m "not gpu"
 
 lint: $(READY) ## ruff and mypy
@@ -48,15 +48,15 @@ docs: $(READY) ## docs/configuration.md, from the comments of vt_ray/config.py
 wheel: $(READY) ## dist/vt_ray-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-clean: ## remove the environment and the build outputs, not the runs
+clean: ## remove .venv and build outputs; keep the runs
 	rm -rf $(VENV) dist build *.egg-info
 
-# The marker is written last, so that an interrupted set-up is made again.
+# The marker is written last: an interrupted set-up starts again.
 $(READY): requirements/build.lock requirements/cpu.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"{sys.executable} is Python {sys.version.split()[0]}, vt_ray needs 3.11 or newer: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) -r requirements/build.lock
-	@# The configured indexes first; PyTorch's own index of CPU builds second.
+	@# Try the configured package index first, then PyTorch's index of CPU builds.
 	$(PIP) --no-deps $(TORCH) || $(PIP) --no-deps --index-url $(TORCH_INDEX) $(TORCH)
 	$(PIP) --no-deps --no-build-isolation -r requirements/cpu.lock
 	$(PIP) --no-deps --no-build-isolation --editable .

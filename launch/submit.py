@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Submit a vt-ray command to a running Ray cluster, follow its log, and end as the job ends.
+"""Submit a vt-ray command to a running Ray cluster, print its log, and exit with the status of the job.
 
     RAY_ADDRESS=http://head:8265 VT_RAY_RUNS=/shared/runs launch/submit.py experiment=tiny run_name=mine
 
-This checkout travels as the job's working directory: what runs, on every node, is the code as it is edited here. The
-cluster's Python must hold what `pip install .[gpu]` installs. Problem files and models are given by absolute paths
-on storage that every node sees, as the runs are.
+The job's working directory is a copy of this checkout, so every node runs the code as it is edited here. The Python of
+the cluster must have the packages of `pip install .[gpu]`. Give problem files and models as absolute paths on storage
+that every node sees.
 
 RAY_ADDRESS     the cluster's dashboard
-VT_RAY_RUNS     where runs lie; a job's own folder is temporary, a run in it would be lost
+VT_RAY_RUNS     absolute folder of the runs; the job's own folder is temporary, and a run in it would be lost
 RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH    the cluster's token, as `ray get-auth-token` prints it on the head node;
-                without either ~/.ray/auth_token is read
+                default: the file ~/.ray/auth_token
 
-Start the cluster's nodes with RAY_worker_niceness=0: Ray gives its workers a low priority otherwise.
+Start the nodes of the cluster with RAY_worker_niceness=0: Ray's default is a low priority for its workers.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import time
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# On top of what .gitignore names, where the checkout has one.
+# Not sent to the cluster, in addition to the files in .gitignore.
 LEFT_HERE = [".git", ".venv", "runs", "multirun", "dist", "build", "tests"]
 AGENT_TIMEOUT_S = 60
-FOLLOW_AGAIN = "it goes on; `ray job logs --follow {job}` follows it again, `ray job stop {job}` stops it"
+FOLLOW_AGAIN = "it continues; `ray job logs --follow {job}` prints its log again, `ray job stop {job}` stops it"
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     runs = _given("VT_RAY_RUNS", "an absolute folder on storage that every node sees")
     if not runs.startswith("/"):
         sys.exit(f"error: VT_RAY_RUNS={runs} is relative, and a job's own folder is temporary: give an absolute one")
-    # Ray reads this when it is imported. Ray 2.60 sends no token unless told so.
+    # Ray reads this variable when it is imported. Without it, Ray 2.60 sends no token.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobStatus, JobSubmissionClient
@@ -50,7 +50,7 @@ def main() -> None:
     except AuthenticationError as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         sys.exit(
-            f"error: no entry to {address}: {reason}\n       `ray get-auth-token` prints the token on the head node: "
+            f"error: no access to {address}: {reason}\n       `ray get-auth-token` prints the token on the head node: "
             "set RAY_AUTH_TOKEN to it, or RAY_AUTH_TOKEN_PATH to a file that holds it"
         )
     except ConnectionError as error:
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _submit(client, entrypoint: str) -> str:
-    """The job's name. A head that has just been started is waited for: its agent comes up last."""
+    """Submit the job and return its id. Waits for the agent of a head node that has just been started."""
     deadline = time.monotonic() + AGENT_TIMEOUT_S
     while True:
         try:
@@ -80,8 +80,8 @@ def _submit(client, entrypoint: str) -> str:
                 raise
             if time.monotonic() > deadline:
                 sys.exit(
-                    f"error: the head node has no agent to start the job, for {AGENT_TIMEOUT_S} s now: see "
-                    "dashboard_agent.log in its Ray folder's logs; another process may hold the agent's port "
+                    f"error: the head node has had no agent to start the job for {AGENT_TIMEOUT_S} s: see "
+                    "dashboard_agent.log in the logs of its Ray folder; another process may use the agent's port "
                     "(`ray start --dashboard-agent-listen-port`)"
                 )
             time.sleep(1)
@@ -92,7 +92,7 @@ def _given(name: str, what: str) -> str:
 
 
 async def _follow(client, job: str):
-    """Print the job's log as it comes, until the job ends. Returns its status."""
+    """Print the log of the job until the job ends, and return its status."""
     async for lines in client.tail_job_logs(job):
         print(lines, end="", flush=True)
     return client.get_job_status(job)

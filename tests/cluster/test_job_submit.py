@@ -50,5 +50,5 @@ def test_wrong_or_missing_token_is_refused(head, tmp_path, token, said):
     """HOME is another one: a token in the tester's own ~/.ray/auth_token would not be missing."""
     refused = submit(head, tmp_path, "experiment=tiny", HOME=str(tmp_path), **token)
     assert refused.returncode == 1 and refused.stdout == ""
-    assert "error: no entry to" in refused.stderr and said in refused.stderr and "RAY_AUTH_TOKEN" in refused.stderr
+    assert "error: no access to" in refused.stderr and said in refused.stderr and "RAY_AUTH_TOKEN" in refused.stderr
     assert len(refused.stderr.splitlines()) <= 3

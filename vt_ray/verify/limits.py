@@ -14,7 +14,7 @@ class SandboxConfig:
     # "namespaces", "namespaces_without_proc" or "landlock". "auto" takes the first of these that confines a trial
     # program on this machine, and refuses code if none does. "remote" sends programs to `remote_url`.
     backend: str = "auto"
-    # Python interpreter, 3.9 or newer, that runs the programs. Empty: one that the sandbox's user can read.
+    # Python interpreter, 3.9 or newer, that runs the programs. Empty: the first that the user of the sandbox can read.
     python: str = ""
     # true runs programs with limits but without confinement if no backend works: only for programs that you trust.
     unsafe: bool = False
