@@ -1,4 +1,4 @@
-"""Every check of the configuration, the shipped files, and what makes a run itself."""
+"""Checks of the settings, the presets under conf/, the identity of a run, the names of a sweep's members."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ def changed(config, **changes):
 
 @pytest.fixture
 def good():
-    """Valid, and apart from the shipped files: their figures may change."""
+    """A valid configuration that does not depend on the presets, whose values may change."""
     made = (("math_short", "algebra", 64), ("math_long", "geometry", 128), ("code", "code", 128))
     stages = [StageConfig(name, [subdomain], max_new_tokens=tokens) for name, subdomain, tokens in made]
     config = Config(data=DataConfig(train_per_subdomain=400), curriculum=CurriculumConfig(stages))
@@ -189,7 +189,7 @@ GPUS = {"cluster.gpus_per_generator": 1, "cluster.gpus_per_learner": 1, "cluster
         ({"cluster.tensor_parallel_size": 2}, "object_store"),
     ],
 )
-def test_the_transport_of_weights_follows_the_gpus(good, values, transport):
+def test_the_automatic_transport_follows_the_gpus(good, values, transport):
     config = changed(good, **values)
     validate(config)
     assert config.weight_transport == transport
@@ -212,7 +212,7 @@ def test_values_that_do_not_fit_together_are_refused(good):
 
 
 @pytest.mark.parametrize("cluster", sorted(path.stem for path in (CONF / "cluster").glob("*.yaml")))
-def test_every_cluster_group_is_valid_for_the_papers_run_but_for_flash_attention(cluster):
+def test_every_cluster_preset_is_valid_for_the_reports_run(cluster):
     validate(composed("experiment=vibethinker_1_5b", f"cluster={cluster}", "model.attention=sdpa"))
 
 
@@ -239,7 +239,7 @@ def test_a_shared_gpu_takes_pairs_and_zero_1_or_2(good):
 
 @pytest.mark.parametrize("attention", ["flash_attention_2", "torch_varlen"])
 def test_flash_attention_on_several_rows_at_once_is_refused(good, attention):
-    # It tells packed sequences apart by their positions in a batch of one row alone.
+    # These attentions separate packed sequences by their positions, only in a batch of one row.
     bfloat16 = {"model.dtype": "bfloat16", "signal.sync.logprob_tolerance": 0.1, "cluster.gpus_per_learner": 1}
     flash = changed(good, **bfloat16, **{"model.attention": attention})
     validate(changed(flash, **{"learner.rows_per_batch": 1}))
@@ -254,7 +254,7 @@ def test_shared_prompts_on_several_rows_at_once_are_refused(good):
         validate(changed(shared, **{"learner.rows_per_batch": 2}))
 
 
-def test_gspo_takes_its_own_clips(good):
+def test_a_sequence_ratio_needs_the_clips_of_gspo(good):
     clips = {"signal.mgpo.clip_low": 3e-4, "signal.mgpo.clip_high": 4e-4}
     validate(changed(good, **clips, **{"signal.mgpo.ratio": "sequence"}))
     with pytest.raises(ConfigError, match="clip_low=0.2 and clip_high=0.0004"):
@@ -283,22 +283,22 @@ def test_importance_cap_and_sync_tolerance_follow_the_dtype(overrides, cap, tole
     assert (signal.mgpo.importance_cap, signal.sync.logprob_tolerance) == (cap, tolerance)
 
 
-def test_what_is_not_compiled_is_refused(good):
+def test_compilation_with_zero_3_is_refused(good):
     validate(changed(good, **{"learner.compile": True}))
     with pytest.raises(ConfigError, match="learner.compile=true with learner.zero_stage=3"):
         validate(changed(good, **{"learner.compile": True, "learner.zero_stage": 3}))
 
 
-def test_a_subdomain_of_a_stage_that_the_made_problems_lack_is_refused(good):
+def test_an_unknown_subdomain_of_a_stage_is_refused(good):
     with pytest.raises(ConfigError, match="algebar"):
         validate(changed(good, **{"curriculum.stages.0.subdomains": ["algebar", "geometry"]}))
 
 
-def test_a_group_chosen_by_the_user_holds_under_the_default_experiment():
+def test_a_group_on_the_command_line_overrides_the_experiments_group():
     assert [stage.name for stage in composed("curriculum=single_stage").curriculum.stages] == ["all"]
 
 
-def test_everything_wrong_is_listed_at_once(good):
+def test_all_errors_are_listed_at_once(good):
     with pytest.raises(ConfigError) as refused:
         validate(changed(good, **{"seed": -1, "learner.zero_stage": 9, "signal.mgpo.lam": -1.0}))
     assert all(part in str(refused.value) for part in ("seed=-1", "zero_stage=9", "lam=-1.0"))
@@ -334,7 +334,7 @@ def test_a_hub_model_without_a_path_is_refused():
 
 
 @pytest.mark.parametrize("experiment", ["demo", "tiny"])
-def test_ones_own_files_replace_the_made_problems(tmp_path, experiment):
+def test_files_replace_the_generated_problems(tmp_path, experiment):
     files = []
     for split in ("train", "probe", "test"):
         (tmp_path / f"{split}.jsonl").write_text("{}")
@@ -366,8 +366,8 @@ def other(value):
     return value + 1 if isinstance(value, (int, float)) else [1] if isinstance(value, list) else f"{value}x"
 
 
-# Every setting has been decided on: it is listed here, or under vt_ray.run.identity.NOT_IDENTITY where another value
-# changes neither the objective nor the data nor the order of chance. A section stands for all that is in it.
+# Settings that are part of a run's identity. Every other setting is in vt_ray.run.identity.NOT_IDENTITY, because another
+# value changes neither the objective nor the data nor the order of chance. A section stands for all its settings.
 DECIDED_KEYS = """
 seed data tracker curriculum.stages evaluation spectrum.fusion
 model.source model.path model.dtype model.rope_theta model.max_position_embeddings model.vocab_size model.hidden_size
@@ -384,13 +384,13 @@ def within(key, names):
     return any(f"{key}.".startswith(f"{name}.") for name in names)
 
 
-def test_it_was_decided_of_every_setting_whether_it_is_part_of_a_run(good):
+def test_every_setting_is_listed_as_identity_or_as_not_identity(good):
     for key, _, _ in settings(good):
         assert within(key, DECIDED) == is_identity(key), f"decide on {key}: see DECIDED"
     assert not [name for name in NOT_IDENTITY if not any(within(key, [name]) for key, _, _ in settings(good))]
 
 
-def test_the_hash_is_of_every_value_that_is_part_of_a_run(good):
+def test_the_hash_covers_every_value_of_a_runs_identity(good):
     good.data.train_files = [FileSource("mine.jsonl")]
     for key, value, _ in settings(good):
         if key not in ("curriculum.stages", "data.train_files"):
@@ -398,12 +398,12 @@ def test_the_hash_is_of_every_value_that_is_part_of_a_run(good):
             assert same == (not within(key, DECIDED)), key
 
 
-def test_the_number_of_stages_is_part_of_a_run_even_if_all_have_the_defaults():
+def test_the_number_of_stages_is_part_of_the_identity():
     hashes = {config_hash(Config(curriculum=CurriculumConfig([StageConfig()] * n))) for n in range(3)}
     assert len(hashes) == 3
 
 
-# What our own messages tell the user to change, and what memory and time depend on.
+# Settings of memory and time, and the settings that error messages tell the user to change.
 KNOB_KEYS = """
 cluster.startup_timeout_s cluster.gpu_memory_utilization cluster.max_num_seqs cluster.object_store_gb
 cluster.resources_timeout_s cluster.learner_threads cluster.generator_threads cluster.hang_timeout_s cluster.kv_cache_gb
@@ -416,12 +416,12 @@ signal.sync.logprob_tolerance verify.sandbox.backend verify.sandbox.recycle_afte
 
 
 @pytest.mark.parametrize("key", KNOB_KEYS.split())
-def test_memory_time_and_checkpoint_settings_are_no_part_of_a_run(good, key):
+def test_memory_time_and_checkpoint_settings_do_not_change_the_identity(good, key):
     value = next(value for name, value, _ in settings(good) if name == key)
     assert config_hash(changed(good, **{key: other(value)})) == config_hash(good)
 
 
-def test_a_difference_is_told_by_its_key_and_both_values(good):
+def test_a_difference_has_its_key_and_both_values(good):
     now = changed(good, **{"signal.mgpo.lam": 2.0, "curriculum.stages.1.steps": 7, "learner.row_tokens": 9})
     assert differing(identity(good), identity(now), now) == [
         "curriculum.stages.1.steps was 10, is 7",
@@ -434,11 +434,11 @@ def test_a_difference_is_told_by_its_key_and_both_values(good):
     )
 
 
-def test_a_setting_that_the_code_no_longer_has_is_a_difference(good):
+def test_a_removed_setting_is_a_difference(good):
     assert differing({**identity(good), "signal.gone": 3}, identity(good), good) == ["signal.gone was 3, is unknown"]
 
 
-def test_a_setting_that_an_older_run_has_not_noted_has_its_default(good):
+def test_a_setting_missing_from_an_older_run_counts_as_its_default(good):
     older = {key: value for key, value in identity(good).items() if key != "signal.mgpo.kl_coef"}
     assert differing(older, identity(good), good) == []
     now = changed(good, **{"signal.mgpo.kl_coef": 0.1})
@@ -453,7 +453,7 @@ def test_the_longest_sequence_is_the_prompt_and_the_longest_completion_of_any_ph
     assert config.context_tokens == 170
 
 
-def test_what_does_not_go_with_pipelined_steps_is_refused(good):
+def test_settings_that_do_not_work_with_pipelining_are_refused(good):
     ahead = {"signal.schedule": "pipelined"}
     validate(changed(good, **ahead))
     with pytest.raises(ConfigError, match="cannot generate while it learns"):
@@ -487,7 +487,7 @@ def test_a_member_of_a_sweep_has_a_readable_name():
 
 
 @given(st.sets(st.text(min_size=1, max_size=400).filter(lambda t: t.isprintable()), min_size=2, max_size=4))
-def test_members_never_share_a_folder_and_every_name_is_one(values):
+def test_members_of_a_sweep_have_different_valid_folder_names(values):
     names = [member_name("run", [f"model.path={value}"]) for value in values]
     assert len(set(names)) == len(values)
     for name in names:

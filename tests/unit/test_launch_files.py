@@ -1,4 +1,4 @@
-"""What launch/ and docker/ say must agree with the project: versions, commands, what the nodes are asked for."""
+"""The files in launch/ and docker/ agree with the project: versions, commands, resources of the nodes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_both_locks_hold_the_same_versions():
     assert [name for name in cpu if name in gpu and cpu[name] != gpu[name]] == ["apache-tvm-ffi"]
 
 
-def test_base_image_has_torchs_cuda_and_a_python_that_will_do():
+def test_base_image_has_the_cuda_of_torch_and_a_supported_python():
     cuda = re.search(r"^FROM nvidia/cuda:(\d+\.\d+)\.\d+-devel-ubuntu24\.04$", DOCKERFILE, re.M)[1]
     assert lock("gpu")["nvidia-cuda-runtime"].startswith(f"{cuda}.")
     python = re.search(r"python(3\.\d+) -m venv", DOCKERFILE)[1]
@@ -62,7 +62,7 @@ def test_base_image_has_torchs_cuda_and_a_python_that_will_do():
     assert tuple(int(part) for part in python.split(".")) >= (3, 11)
 
 
-def test_image_is_not_run_by_root_and_holds_what_it_copies():
+def test_image_runs_as_a_user_and_its_copied_files_exist():
     assert re.search(r"^USER vt$", DOCKERFILE, re.M) and not re.search(r"^USER root", DOCKERFILE, re.M)
     copied = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY")]
     ignored_but = {
@@ -89,7 +89,7 @@ def test_rayjob_asks_for_a_token_of_the_ray_that_is_installed(job):
     assert job["rayClusterSpec"]["rayVersion"] == pins(PYPROJECT["dependencies"])["ray"]
 
 
-def test_rayjobs_entrypoint_is_documented_and_its_workers_have_what_it_asks_for(job):
+def test_rayjobs_entrypoint_is_valid_and_its_workers_have_the_gpus(job):
     assert f"`{job['entrypoint']}`" in DOCKER_README
     program, *overrides = job["entrypoint"].split()
     with initialize_config_dir(str(CONF), version_base="1.3"):

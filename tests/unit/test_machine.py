@@ -1,4 +1,4 @@
-"""What this machine lacks is named with value, limit and remedy before work is spent."""
+"""Missing GPUs and unusable folders of this machine are refused with value, limit and remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def config(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
 def test_a_folder_too_long_for_rays_sockets_is_refused_with_the_limit(config, monkeypatch, name):
-    # /ray/session_<date, 26 letters>_<pid>/sockets/plasma_store: 61 letters and the pid's of 107 bytes.
+    # /ray/session_<26 letters of date>_<pid>/sockets/plasma_store: 61 letters and the pid, of 107 bytes.
     limit = 107 - 61 - len(str(os.getpid()))
     monkeypatch.setenv(name, "/" + "x" * (limit - 1))
     refuse_unusable_folders(config)
@@ -55,13 +55,13 @@ def test_a_home_that_cannot_hold_rays_token_is_refused(config, monkeypatch):
 @pytest.mark.parametrize(
     "name, value", [("RAY_AUTH_TOKEN", "ab" * 32), ("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN_PATH", __file__)]
 )
-def test_such_a_home_does_where_ray_needs_no_file_in_it(config, monkeypatch, name, value):
+def test_an_unwritable_home_is_accepted_if_ray_needs_no_token_file(config, monkeypatch, name, value):
     monkeypatch.setenv("HOME", "/dev/null/home")
     monkeypatch.setenv(name, value)
     refuse_unusable_folders(config)
 
 
-def test_folders_of_this_machine_do_not_matter_to_a_ray_started_elsewhere(config, monkeypatch):
+def test_local_folders_are_not_checked_for_a_remote_ray(config, monkeypatch):
     monkeypatch.setenv("HOME", "/dev/null/home")
     config.cluster.ray_address = "auto"
     refuse_unusable_folders(config)
@@ -73,7 +73,7 @@ def spec(gpus: int) -> EngineSpec:
 
 @pytest.fixture
 def no_vllm():
-    """sys.modules without vLLM, and afterwards with the modules of vLLM that were there, and no others."""
+    """Removes vLLM from sys.modules, and restores its modules afterwards."""
 
     def taken_out():
         return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "vllm"}
@@ -85,7 +85,7 @@ def no_vllm():
 
 
 def test_a_cuda_build_of_vllm_without_a_gpu_is_named(monkeypatch, tmp_path, no_vllm):
-    """In place of vLLM's own words, which come from Triton."""
+    """The message replaces an error of Triton."""
     (tmp_path / "vllm/entrypoints").mkdir(parents=True)
     (tmp_path / "vllm/__init__.py").write_text("def launch(): ...")
     (tmp_path / "vllm/entrypoints/llm.py").write_text("import vllm; vllm.launch.num_stages")

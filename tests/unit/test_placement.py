@@ -1,4 +1,4 @@
-"""Who sits where: hand-made clusters, and what must hold for every one that fits."""
+"""The placement of actors: clusters by hand, and properties of every cluster that fits."""
 
 import re
 
@@ -25,7 +25,7 @@ def test_a_laptop_is_one_bundle_of_fractions_of_a_cpu():
     assert (placement.cpus, placement.gpus, placement.nodes) == (0.4, 0, 1)
 
 
-def test_learners_are_packed_and_generators_go_where_gpus_are_left_with_their_verifiers():
+def test_learners_fill_nodes_and_generators_take_the_emptiest_nodes():
     cluster = ClusterConfig(
         num_nodes=3,
         gpus_per_node=4,
@@ -96,7 +96,7 @@ def clusters(draw):
 
 
 @given(clusters())
-def test_whatever_the_cluster_each_actor_has_one_seat_and_no_node_more_than_it_holds(k):
+def test_each_actor_is_placed_once_and_no_node_is_overfull(k):
     try:
         placement = place(k)
     except ConfigError:
@@ -123,8 +123,8 @@ def test_whatever_the_cluster_each_actor_has_one_seat_and_no_node_more_than_it_h
 
 
 @given(counts, counts, st.integers(1, 8))
-def test_gpus_that_fit_in_number_fit_on_the_nodes(generators, learners, per_node):
-    """Single GPUs leave no gaps: a cluster of just as many as are asked for is never refused, a smaller one always."""
+def test_single_gpus_fit_if_there_are_enough_of_them(generators, learners, per_node):
+    """Single GPUs leave no gaps: enough nodes are always accepted, one node less is always refused."""
     k = ClusterConfig(num_generators=generators, num_learners=learners, gpus_per_generator=1, gpus_per_learner=1)
     k.gpus_per_node, k.num_nodes = per_node, -(-(generators + learners) // per_node)
     assert place(k).gpus == generators + learners
@@ -133,7 +133,7 @@ def test_gpus_that_fit_in_number_fit_on_the_nodes(generators, learners, per_node
         place(k)
 
 
-def test_the_plan_names_each_gpu_once_and_who_uses_it():
+def test_the_plan_lists_the_actors_of_each_gpu():
     cluster = ClusterConfig(num_nodes=2, gpus_per_node=3, gpus_per_learner=1, gpus_per_generator=2, num_generators=2)
     assert placement_rows(Config(cluster=cluster)) == [
         ("0", "0-1", "generator_1"),
@@ -150,7 +150,7 @@ def test_the_plan_names_each_gpu_once_and_who_uses_it():
     ]
 
 
-def test_waiting_says_what_is_asked_and_what_each_node_has():
+def test_the_waiting_message_has_requested_and_available_resources():
     k = ClusterConfig(
         num_generators=4,
         num_learners=4,

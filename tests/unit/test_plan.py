@@ -1,4 +1,4 @@
-"""The plan's tokens, by hand."""
+"""The steps and tokens of the plan, computed by hand."""
 
 from vt_ray.config import Config, CurriculumConfig, GateConfig, StageConfig
 from vt_ray.data.problem_sets import ProblemSets
@@ -29,7 +29,7 @@ def stage(**changes):
     return StageConfig(**{"name": "math", "steps": 50, "prompts_per_step": 4, "max_new_tokens": 100} | changes)
 
 
-def test_a_gate_is_counted_every_eval_every_steps():
+def test_the_evaluations_of_a_gate_are_counted():
     gate = GateConfig(eval_every=20, samples=5)
     plan = planned(stage(subdomains=["algebra"], gate=gate), stage(name="code", subdomains=["code"], gate=gate))
     # After steps 20 and 40: 6 probing problems of algebra, 2 of code, 5 samples each of at most 100 tokens.
@@ -54,7 +54,7 @@ def test_refills_are_counted_up_to_the_pool():
     assert planned(stage(refill_rounds=2, subdomains=["code"]))["rl math"] == (50, 50 * 10 * 8 * 100)
 
 
-def test_the_control_that_goes_on_with_sft_has_no_stages():
+def test_the_sft_control_has_no_stages():
     plan = planned(stage(), control="sft", control_sft_steps=7)
     assert "rl math" not in plan
     assert plan["sft continued"] == (7, 7 * 64 * 256)

@@ -1,4 +1,4 @@
-"""launch/slurm.sbatch step by step, with stand-ins for SLURM, Ray and vt-ray that write down how they were called.
+"""launch/slurm.sbatch step by step, with stand-ins for SLURM, Ray and vt-ray that record their calls.
 
 `tests/cluster/test_slurm.py` runs the same script with the real Ray.
 """
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "launch/slurm.sbatch"
-# srun's steps run beside the script: as the real ones do, the stand-ins for waiting answer once Ray was started.
+# Steps of srun run in the background. The stand-ins that wait for Ray return when `ray start` has been called.
 STARTED = "grep -q ^ray.start calls"
 STAND_INS = {
     "scontrol": 'printf "node1\\nnode2\\nnode3\\n"',
@@ -59,8 +59,8 @@ def calls(folder: Path) -> list[str]:
     return (folder / "calls").read_text().splitlines()
 
 
-def test_head_then_workers_then_the_run_whose_status_is_the_jobs(tmp_path):
-    """The background steps end with the script: were one left, its pipe would keep this test waiting."""
+def test_head_workers_and_run_start_in_order_and_the_job_has_the_runs_status(tmp_path):
+    """The background steps end with the script: a remaining step would keep its pipe open, and this test would wait."""
     done = sbatch(tmp_path, nodes=3)
     made = calls(tmp_path)
     assert done.returncode == 7, done.stderr
@@ -73,8 +73,8 @@ def test_head_then_workers_then_the_run_whose_status_is_the_jobs(tmp_path):
     assert made[-1] == f"-m vt_ray.main cluster.ray_address=auto runs_dir={tmp_path}/runs experiment=tiny a=[1, 2]"
 
 
-def test_the_runs_end_after_sigterm_is_waited_for(tmp_path):
-    """Ray must not be taken from under a run that is about to say what it has committed."""
+def test_the_script_waits_for_the_run_after_sigterm(tmp_path):
+    """Ray must run until the run has printed its newest commit."""
     run = """case "$*" in *vt_ray.main*)
         trap 'echo heard >> calls; sleep 1; echo "ended beside $(pgrep -cf "sleep 29[9]") Ray" >> calls; exit 1' TERM
         echo up >> calls; while :; do sleep 0.1; done ;; esac
@@ -102,7 +102,7 @@ def test_one_node_needs_no_workers(tmp_path):
     assert sum(line.startswith("srun") for line in calls(tmp_path)) == 1
 
 
-def test_head_that_does_not_start_ends_the_job_in_words(tmp_path):
+def test_a_head_that_does_not_start_ends_the_job_with_an_error(tmp_path):
     done = sbatch(tmp_path, nodes=3, ray_start="false", health="false")
     assert done.returncode == 1 and "error: no Ray head on node1" in done.stderr
     assert "vt_ray.main" not in (tmp_path / "calls").read_text()
