@@ -1,12 +1,12 @@
-"""A run whose processes are killed at random every few seconds, beside the same run left alone.
+"""Compares a run whose processes are killed at random with the same run left alone.
 
     python benchmarks/chaos.py --kills 100 --every 8 -- curriculum=demo_long      (about 40 minutes)
 
-Generators, verifiers, the tracker, the recorder, learner ranks and the driver get SIGKILL; a killed driver's
-command is started again. Prints a table: kills, what the run replaced, seconds, the audit's findings, whether every
-step asked the same questions, for how many steps both sampled the same tokens, and how far losses and gradients lay
-apart until then, held-out accuracy of both. Last a line of JSON. Ends with 1 where the run did not end well, the audit
-found a fault, or the order of the data differs.
+Generators, verifiers, the tracker, the recorder, learner ranks and the driver get SIGKILL. The command of a killed
+driver is started again. The script prints a table and a line of JSON: number of kills, replacements within the run,
+seconds, findings of the audit, whether every step asked the same questions, the number of first steps with equal tokens
+and equal losses, the largest differences of losses and gradient norms in those steps, and the held-out accuracy of both
+runs. The exit status is 1 if the run failed, the audit found a fault, or the order of the data differs.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def command(arguments: argparse.Namespace, runs: Path, name: str) -> list[str]:
 
 
 def compared(calm: Path, chaos: Path) -> dict:
-    """What the disturbed run has in common with the other one.
+    """Compares the metrics and rollouts of both runs.
 
-    An on-policy loss is a sum of advantages that cancel, rounding and no more: how well the two agree, as long as both
-    have sampled the same tokens, is said by the norms of their gradients.
+    An on-policy loss is a sum of advantages that cancel up to rounding. The gradient norms therefore show how well the
+    two runs agree while both sample the same tokens.
     """
     from vt_ray.run.audit import audit
     from vt_ray.run.metrics_log import read_lines
@@ -87,12 +87,12 @@ def compared(calm: Path, chaos: Path) -> dict:
 
 
 def agreeing(one: list, other: list) -> int:
-    """How many of the first agree."""
+    """Returns the number of leading elements that are equal in both lists."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def steps(run: Path, columns: list[str]) -> list[list]:
-    """These columns of each step's rollouts, in order of the steps."""
+    """Returns the given columns of the rollouts of each step, in the order of the steps."""
     import pyarrow.parquet as pq
 
     files = sorted(run.glob("rollouts/*/step_*.parquet"), key=lambda file: file.stat().st_mtime)
@@ -100,7 +100,7 @@ def steps(run: Path, columns: list[str]) -> list[list]:
 
 
 def scores(run: Path) -> list[dict] | None:
-    """Pass@1 at the first and the last milestone of RL, with its interval."""
+    """Returns Pass@1 with its interval at the fused model and at the last milestone; None without a summary."""
     if not (run / "summary.json").exists():
         return None
     milestones = json.loads((run / "summary.json").read_text())["milestones"]
@@ -113,8 +113,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--every", type=float, default=8.0, help="seconds between two kills, on average")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--experiment", default="demo")
-    parser.add_argument("--runs", default="runs/chaos", help="folder of the two runs, new for a new measurement")
-    parser.add_argument("overrides", nargs="*", help="as for vt-ray, behind --")
+    parser.add_argument(
+        "--runs", default="runs/chaos", help="folder of the two runs; a new measurement needs a new folder"
+    )
+    parser.add_argument("overrides", nargs="*", help="overrides for vt-ray, after --")
     return parser.parse_args()
 
 

@@ -1,11 +1,11 @@
-"""How many code tests a second does one core run: our verifier, or a fresh Python for each test?
+"""Code tests a second on one core: the verifier of vt_ray beside a fresh Python for each test.
 
     python benchmarks/code_verifier.py [--seconds 30] [--backend auto]
 
-Three ways to run the same short programs on the same tests, side by side on one CPU, in turns:
-`verifier` is vt_ray's, walls and all; `plain` starts the same Python as `python -I -S` for each test, with a time
-limit and no walls; `prelude` does too, and first imports what graders of competition programs usually import.
-Every way must find every answer right. The last line is JSON; the aim is a `verifier_to_plain` of 2.5.
+Three ways run the same short programs on the same tests, in turns on one CPU:
+`verifier` is the verifier of vt_ray with its sandbox; `plain` starts the same Python as `python -I -S` for each test,
+with a time limit and no sandbox; `prelude` is `plain` with the imports that graders of competition programs usually
+have. Every way must find every program correct. The last line is JSON; the target of `verifier_to_plain` is 2.5.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vt_ray.verify.limits import Limits, SandboxConfig
 from vt_ray.verify.sandbox.interpreter import find_interpreter
 from vt_ray.verify.verifier import Verifier
 
-ROUND_S = 1.0  # of each way: short beside the machine's moods, long beside one test
+ROUND_S = 1.0  # for each way: shorter than changes of the machine's speed, longer than one test
 
 PRELUDE = """
 import bisect, builtins, collections, copy, datetime, functools, heapq, io, itertools, json, math, operator, random
@@ -66,7 +66,7 @@ print(_json.dumps({function}(*_json.load(_sys.stdin))))
 
 @dataclass(frozen=True)
 class Task:
-    """A program with its tests, in the form that `Problem.tests` has."""
+    """A program with its tests, in the form of `Problem.tests`."""
 
     program: str
     tests: dict[str, Any]
@@ -158,21 +158,21 @@ def _passes(prelude: str, task: Task, case: dict[str, Any], limits: Limits) -> b
 
 
 def tests_per_second(grade: Grader, tasks: Iterator[Task], seconds: float) -> float:
-    """At least one task, then whole tasks until the time is up."""
+    """Grades whole tasks, at least one, for `seconds`, and returns the tests a second."""
     began, tests = time.monotonic(), 0
     while not tests or time.monotonic() - began < seconds:
         task = next(tasks)
         if not grade(task):
-            raise SystemExit(f"a right program was found wrong:\n{task.program}")
+            raise SystemExit(f"a correct program was graded wrong:\n{task.program}")
         tests += len(task.tests["cases"])
     return tests / (time.monotonic() - began)
 
 
 def measure(graders: dict[str, Grader], seconds: float) -> dict[str, list[float]]:
-    """Tests a second of each way, a figure a round; the ways take turns within a round."""
+    """Returns the tests a second of each way, one figure per round; the ways alternate within a round."""
     rates: dict[str, list[float]] = {name: [] for name in graders}
     streams = {name: cycle(TASKS) for name in graders}
-    for name, grade in graders.items():  # starts what has to be started, and fills the caches
+    for name, grade in graders.items():  # starts the processes and fills the caches
         tests_per_second(grade, streams[name], 0.2)
     for _ in range(max(3, round(seconds / ROUND_S / len(graders)))):
         for name, grade in graders.items():
@@ -181,18 +181,18 @@ def measure(graders: dict[str, Grader], seconds: float) -> dict[str, list[float]
 
 
 def ratio(rates: dict[str, list[float]], name: str) -> float:
-    """Of the verifier to another way: the median over rounds, since a round's two are neighbours in time."""
+    """Returns the median over rounds of the verifier's rate over the other way's rate in the same round."""
     return statistics.median(ours / theirs for ours, theirs in zip(rates["verifier"], rates[name], strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of measuring, all ways together")
-    parser.add_argument("--backend", default=SandboxConfig.backend, help="as vt-tools verify --backend takes it")
+    parser.add_argument("--seconds", type=float, default=30.0, help="seconds of measurement for all ways together")
+    parser.add_argument("--backend", default=SandboxConfig.backend, help="as for vt-tools verify --backend")
     options = parser.parse_args()
     limits = limits_of(Limits.test_timeout_s, Limits.memory_mb, options.backend)
     cpu = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpu})  # what is started from here on stays on this CPU too
+    os.sched_setaffinity(0, {cpu})  # processes that are started from here on stay on this CPU
     with Verifier(limits) as verifier:
         graders = {
             "verifier": by_verifier(verifier),

@@ -1,4 +1,4 @@
-"""Engines that do nothing in the seats of a run's actors, for benchmarks/driver_throughput.py. Imports no torch."""
+"""Stand-in actors without engines, for benchmarks/driver_throughput.py. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vt_ray.actors.verifiers import VerifierWorker
 from vt_ray.records import Completion, Problem, Rollouts, Verdict
 
 CHARACTERS_A_TOKEN = 3
-# As `vt_ray.actors.generators.MAX_STREAMS`, whose module brings the engine along.
+# Equal to `vt_ray.actors.generators.MAX_STREAMS`; importing that module would load the engine.
 STREAMS = 16
 
 
 @ray.remote(concurrency_groups={"streams": STREAMS, "weights": 1, "questions": 1})
 class StandInGenerator:
-    """As `GeneratorActor`, with no engine: every group is there as soon as it is asked for. Imports no torch."""
+    """A `GeneratorActor` without an engine: it yields every group immediately. Imports no torch."""
 
     def __init__(self, name: str, tokens: int, group_size: int, log_folder: Path):
         begin_process(log_folder / f"{name}.log")
@@ -72,7 +72,7 @@ class StandInGenerator:
 
 
 def ready_made(sample: int, tokens: int) -> Completion:
-    """A completion of so many tokens; every second one is right, and its text says so at its end."""
+    """Returns a completion of `tokens` tokens. Every second one is right; the end of its text says right or wrong."""
     chance = np.random.default_rng(sample)
     return Completion(
         sample=sample,
@@ -98,7 +98,7 @@ def written_verdict(problem: Problem, text: str) -> Verdict:
 
 @ray.remote
 class StandInLearner:
-    """As `LearnerActor`, one rank, with nothing to train."""
+    """A `LearnerActor` of one rank without a model."""
 
     def __init__(self, rank: int, threads: int, log_folder: Path):
         begin_process(log_folder / f"learner_{rank}.log")
@@ -141,7 +141,7 @@ class StandInLearner:
 
 @ray.remote
 class StandInRecorder:
-    """Takes the rollouts as `RecorderActor` does, and leaves an empty file."""
+    """Receives the rollouts like `RecorderActor` and creates an empty file."""
 
     def __init__(self, log_folder: Path): ...
 
@@ -153,5 +153,5 @@ class StandInRecorder:
         path.touch()
 
 
-# As `VerifierActor` is made of `VerifierWorker`.
+# Made like `VerifierActor` from `VerifierWorker`.
 StandInVerifierActor = ray.remote(max_restarts=0, max_task_retries=0)(StandInVerifier)

@@ -1,17 +1,17 @@
-"""The driver alone: completions a second by number of generators, and what a step costs as a run grows longer.
+"""Throughput of the driver alone: completions a second by number of generators, and the cost of a step in a long run.
 
     python benchmarks/driver_throughput.py --generators 1 4 16 64 --tokens 16384 --growth-steps 160
 
-Everything between the engines is the run's own: `loop.run_stage` over a `RayCluster` with its reservation, dealing,
-streams, verifier pool and schedule, tracker, metrics and commits. The engines are stand-ins in the same actors' seats:
+The code between the engines is the code of a run: `loop.run_stage` over a `RayCluster` with its reservation, prompt
+queue, streams, verifier pool, tracker, metrics and commits. Stand-ins replace the engines in the actors:
 
-    generator   yields a ready-made group for each prompt: so many token ids with log-probabilities, and a text
-    verifier    the actor's own code around a verdict that is written at the end of the text
-    learner     takes the rollouts, and counts them
-    recorder    notes that it was called; with --real-recorder parquet files are written
+    generator   yields a ready-made group for each prompt: token ids with log-probabilities, and a text
+    verifier    the code of the actor, with a verdict that stands at the end of the text
+    learner     receives the rollouts and counts them
+    recorder    creates an empty file; with --real-recorder it writes parquet files
 
-Payloads go through Ray's object store from process to process as in a run. Prints a table, and last one line of JSON.
-The first step of a run is not counted: its questions meet actors that have just started.
+Payloads go through the object store of Ray from process to process, as in a run. The script prints a table and a line
+of JSON. The first step of a run is not counted, because its actors have just started.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ FINGERPRINT = list(range(8))
 
 
 class StandInCluster(RayCluster):
-    """The run's own cluster with others in the actors' seats."""
+    """A `RayCluster` that starts stand-ins instead of the actors with engines."""
 
     def __init__(self, config: Config, log_folder: Path, tokens: int, group_size: int, real_recorder: bool):
         super().__init__(config, log_folder)
@@ -67,7 +67,7 @@ class StandInCluster(RayCluster):
 
 
 class ClockedLog(MetricsLog):
-    """Notes when each step's line was written, and the driver's CPU seconds and memory then."""
+    """A metrics log that also records the time, the driver's CPU seconds and its memory at each line."""
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -85,14 +85,14 @@ def rss_mb() -> float:
 
 
 class Characters:
-    """A tokenizer of the least work: the encoder's own is measured elsewhere."""
+    """A tokenizer with as little work as possible; it is not part of the measurement."""
 
     def apply_chat_template(self, messages, add_generation_prompt, return_dict):
         return list(messages[0]["content"].encode())
 
 
 def measured(arguments: argparse.Namespace, generators: int, steps: int, prompts: int) -> ClockedLog:
-    """One stage of `steps` steps of `prompts` questions."""
+    """Runs one stage of `steps` steps with `prompts` questions each, and returns its log."""
     stage = StageConfig("driver", [], steps, prompts, arguments.group_size, arguments.tokens)
     config = Config()
     config.cluster = ClusterConfig(
@@ -146,7 +146,7 @@ def rate(arguments: argparse.Namespace, generators: int) -> dict:
     parts = {name: round(fmean(line[name] for line in log.seconds[1:]), 4) for name in log.seconds[0]}
     return {
         "completions_per_second": round(done / seconds, 1),
-        # What no other process on the machine can take away: the driver keeps up with so many a second of one core.
+        # Independent of other processes on the machine: completions for each CPU second of the driver.
         "completions_per_driver_cpu_second": round(done / (log.cpu_s[-1] - log.cpu_s[0]), 1),
         "seconds": parts,
         "rss_mb": round(log.rss_mb[-1]),
@@ -154,7 +154,7 @@ def rate(arguments: argparse.Namespace, generators: int) -> dict:
 
 
 def growth(arguments: argparse.Namespace) -> dict:
-    """Seconds a step and the driver's memory in the first and in the last quarter of a long run."""
+    """Compares the first and the last quarter of a long run: seconds a step and memory of the driver."""
     log = measured(arguments, arguments.growth_generators, arguments.growth_steps, arguments.growth_prompts)
     steps = [b - a for a, b in zip(log.times, log.times[1:], strict=False)]
     quarter = len(steps) // 4
@@ -193,7 +193,7 @@ def print_tables(rates: dict[int, dict], grown: dict) -> None:
     from rich.table import Table
 
     console, parts = Console(width=120), next(iter(rates.values()))["seconds"]
-    table = Table("generators", "completions/s", "a driver CPU s", *(f"{name}, s" for name in parts), "driver, MB")
+    table = Table("generators", "completions/s", "per driver CPU s", *(f"{name}, s" for name in parts), "driver, MB")
     for generators, found in rates.items():
         seconds = (f"{found['seconds'][name]:.3f}" for name in parts)
         rates_of_it = (found["completions_per_second"], found["completions_per_driver_cpu_second"])
@@ -206,13 +206,13 @@ def print_tables(rates: dict[int, dict], grown: dict) -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generators", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--tokens", type=int, default=16_384, help="tokens of a completion")
-    parser.add_argument("--steps", type=int, default=7, help="steps for each number of generators, 2 at least")
+    parser.add_argument("--tokens", type=int, default=16_384, help="tokens of each completion")
+    parser.add_argument("--steps", type=int, default=7, help="steps for each number of generators, at least 2")
     parser.add_argument("--prompts", type=int, default=128, help="questions a step")
     parser.add_argument("--group-size", type=int, default=8, help="completions of a question")
     parser.add_argument("--verifiers", type=int, default=2)
     parser.add_argument("--problems", type=int, default=4096, help="questions in the pool")
-    parser.add_argument("--growth-steps", type=int, default=160, help="steps of the long run, 0: none")
+    parser.add_argument("--growth-steps", type=int, default=160, help="steps of the long run; 0: no long run")
     parser.add_argument("--growth-prompts", type=int, default=32, help="questions a step of the long run")
     parser.add_argument("--growth-generators", type=int, default=4)
     parser.add_argument("--object-store-gb", type=float, default=1.0)

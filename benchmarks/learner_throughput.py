@@ -2,15 +2,15 @@
 
     python benchmarks/learner_throughput.py [--shapes 0.6b 1.5b] [--tokens 16384 32768] [--attention torch_varlen]
 
-Random weights in the shapes of Qwen3-0.6B and Qwen2.5-1.5B, bfloat16 with float32 masters, ZeRO-1, on rows full of
-completions of --sequence tokens (0: one as long as the row). A step is what a run's is: forward, chunked
-log-probabilities and entropy, MGPO loss, backward, clipping, AdamW. Model FLOPs of a row of T tokens, with N parameters
-in matrix products (the lm_head among them, the embedding's look-up not):
+The models have random weights in the shapes of Qwen3-0.6B and Qwen2.5-1.5B, in bfloat16 with float32 master weights
+and ZeRO-1. Rows are full of completions of --sequence tokens (0: one completion as long as the row). A step is the
+step of a run: forward, chunked log-probabilities and entropy, MGPO loss, backward, clipping, AdamW. Model FLOPs of a
+row of T tokens, with N parameters in matrix products (including the lm_head, without the embedding lookup):
 
     6 N T + 6 layers * heads * head_dim * sum of (sequence length)^2        causal attention: half of the square
 
-Recomputation is not counted. MFU is over the card's dense bfloat16 peak, 989 TFLOP/s for H100 and H200 (SXM).
-The last line is one JSON object.
+Recomputation is not counted. MFU is relative to the dense bfloat16 peak of the card, 989 TFLOP/s for H100 and H200
+(SXM). The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SHAPES = {
 
 
 def make_model(shape: str, folder: Path) -> Path:
-    """A checkpoint of random weights in `folder`, made where it is missing."""
+    """Returns `folder` with a checkpoint of random weights, which is made if it is missing."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if not (folder / "config.json").exists():
@@ -63,7 +63,7 @@ def make_model(shape: str, folder: Path) -> Path:
 
 
 def model_flops(network: torch.nn.Module, lengths: list[int]) -> float:
-    """Of one forward and backward, by the formula above."""
+    """Returns the FLOPs of one forward and backward pass, by the formula above."""
     config = network.config
     embedding = 0 if config.tie_word_embeddings else network.get_input_embeddings().weight.numel()
     matrices = sum(p.numel() for p in network.parameters() if p.dim() == 2) - embedding
@@ -134,7 +134,7 @@ def measure(folder: Path, tokens: int, given: argparse.Namespace, attention: str
 
 
 def export_speed(engine: TrainingEngine) -> float:
-    """GB a second of the learner's half of a sync by the object store: gathered, summed, on the host."""
+    """Returns GB a second of the learner's half of a sync by the object store: gather, checksum, copy to the host."""
     best = 0.0
     for _ in range(2):
         began = time.monotonic()
@@ -151,11 +151,13 @@ def _synchronize() -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=["0.6b", "1.5b"])
-    parser.add_argument("--tokens", nargs="+", type=int, default=[16384, 32768], help="of a row")
-    parser.add_argument("--sequence", type=int, default=0, help="tokens of a completion with its prompt; 0: of the row")
+    parser.add_argument("--tokens", nargs="+", type=int, default=[16384, 32768], help="tokens of a row")
+    parser.add_argument(
+        "--sequence", type=int, default=0, help="tokens of a completion with its prompt; 0: as many as the row"
+    )
     parser.add_argument("--attention", nargs="+", default=["torch_varlen"])
-    parser.add_argument("--rows", type=int, default=2, help="micro-batches of a step")
-    parser.add_argument("--steps", type=int, default=3, help="timed, behind one that is not")
+    parser.add_argument("--rows", type=int, default=2, help="rows (micro-batches) of a step")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps, after one step that is not timed")
     parser.add_argument("--chunk", type=int, default=4096, help="tokens whose logits exist at once")
     parser.add_argument("--zero-stage", type=int, default=1)
     parser.add_argument("--gradient-checkpointing", action="store_true")

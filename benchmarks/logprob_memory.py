@@ -1,10 +1,10 @@
-"""What log-probabilities of a long row cost in memory: in chunks, against the whole logits and their gradient.
+"""Memory of the log-probabilities of a long row: in chunks, and with the whole logits and their gradient.
 
     python benchmarks/logprob_memory.py [--tokens 32768] [--vocabulary 152064] [--hidden 16] [--chunk 2048]
 
-Each measurement is the peak resident memory of a fresh process above what it held before, forward and backward through
-an lm_head in float32. The whole is computed for as many tokens as `--whole-tokens` and set beside its formula, so that
-the formula's figure for all tokens can be trusted without the memory it asks for. The last line is one JSON object.
+Each measurement is the peak resident memory of a fresh process minus its memory before, for forward and backward
+through an lm_head in float32. The whole logits are measured for --whole-tokens tokens only and compared with a
+formula; the formula then gives the figure for all tokens. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vt_ray.algorithms.logprobs import chunked_logprobs, entropy, selected_logpr
 
 
 def measure(way: str, tokens: int, vocabulary: int, hidden: int, chunk: int) -> dict[str, float]:
-    """Peak bytes above the inputs and the gradients they get, and CPU seconds."""
+    """Returns the peak bytes beyond the inputs and their gradients, and the CPU seconds."""
     torch.manual_seed(0)
     states = torch.randn(tokens, hidden).requires_grad_()
     weight = (torch.randn(vocabulary, hidden) / hidden**0.5).requires_grad_()
@@ -65,11 +65,11 @@ def main() -> None:
     shape = (given.vocabulary, given.hidden, given.chunk)
     chunked = in_a_fresh_process("chunked", given.tokens, *shape)
     whole = in_a_fresh_process("whole", given.whole_tokens, *shape)
-    # The logits and their gradient, in float32, and nothing else.
+    # Bytes of the logits and their gradient in float32.
     formula = 2 * 4 * given.vocabulary
     print(f"chunks of {given.chunk}: {chunked['bytes'] / 1e9:.2f} GB for {given.tokens} tokens")
     print(f"whole: at least {given.tokens * formula / 1e9:.2f} GB by formula for {given.tokens} tokens;")
-    print(f"       {whole['bytes'] / 1e9:.2f} GB measured for {given.whole_tokens}, where the formula says")
+    print(f"       {whole['bytes'] / 1e9:.2f} GB measured for {given.whole_tokens}, for which the formula gives")
     print(f"       {given.whole_tokens * formula / 1e9:.2f} GB")
     result = {
         "tokens": given.tokens,

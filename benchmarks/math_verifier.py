@@ -1,13 +1,13 @@
-r"""How many math pairs a second does one core judge: our verifier and its child, or math-verify bare in one process?
+"""Math pairs a second on one core: the verifier of vt_ray with its child process, beside math-verify in one process.
 
     python benchmarks/math_verifier.py [--pairs 3000] [--data FOLDER]
 
-A pair is a gold answer and a completion that ends in a box. Each gold meets four: itself, itself written otherwise,
-and two wrong ones. The golds are the built-in makers' and a list of shapes that benchmarks have, or, with --data,
-those of the .json and .jsonl files in FOLDER that vt_ray can read (GSM8K, MATH ...).
-Both ways see every pair once, in turns, on one CPU; math-verify is called as its README does, `parse` and `verify`
-with time-outs of 5 s. Pairs that take either way more than a second are bombs, and left out of both. The last line is
-JSON; the aim is a `ratio` of 0.9.
+A pair is a gold answer and a completion that ends in a box. Each gold answer is in four pairs: with itself, with
+itself in another notation, and with two wrong answers. The gold answers come from the built-in problems and from a
+list of shapes that benchmarks have, or, with --data, from the .json and .jsonl files in FOLDER (GSM8K, MATH and
+similar). Both ways judge every pair once, in turns, on one CPU. math-verify is called as its README does, `parse` and
+`verify` with timeouts of 5 s. A pair that takes either way more than a second is a bomb and is left out of both. The
+last line is JSON; the target of `ratio` is 0.9.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BOMB_S = 1.0
 CHUNK = 40
 WARM_UP = 24
 
-# As benchmarks have them, in about their proportions; integers and fractions come from the makers.
+# Shapes of gold answers in benchmarks, about in their proportions. The built-in problems add integers and fractions.
 SHAPES = r"""
 2\sqrt{3} | \frac{\sqrt{2}}{2} | 3+2\sqrt{5} | \frac{1+\sqrt{5}}{2} | 12\pi | \frac{\pi}{3} | 36-9\pi | \sqrt[3]{4}
 x^2-5x+6 | 2x+1 | (x-1)(x+2) | \frac{x+1}{x-1} | y=2x-3 | x^3+3x^2-x-3 | 6r^2-4r-24 | (3p-5)(p+9)
@@ -50,7 +50,7 @@ Judge = Callable[[Pair], bool]
 
 
 def made_golds(count: int) -> Iterator[str]:
-    """Endless shapes from the list, numbers changed, between answers of the makers."""
+    """Yields, without end, shapes from the list with changed numbers, mixed with answers of the built-in problems."""
     dice = Random(0)
     shapes = [shape.strip() for line in SHAPES.strip().splitlines() for shape in line.split(" | ")]
     made = [problem.answer for name in ("algebra", "calculus") for problem in make_problems(name, "train", 400, seed=0)]
@@ -59,7 +59,7 @@ def made_golds(count: int) -> Iterator[str]:
 
 
 def renumbered(shape: str, dice: Random) -> str:
-    """The same shape with another last digit: not one gold a thousand times."""
+    """Returns the shape with another last digit, so that gold answers differ."""
     places = [place for place, char in enumerate(shape) if char in "23456789"]
     if not places or r"\text" in shape:
         return shape
@@ -72,16 +72,16 @@ def read_golds(folder: Path, count: int) -> Iterator[str]:
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.jsonl")]):
         try:
             problems += read_problems(path, drop_unanswered=True)
-        except ProblemFileError:  # programs, and what is no list of problems
+        except ProblemFileError:  # files of programs, and files that are no list of problems
             continue
     golds = sorted({problem.answer for problem in problems if problem.kind == "math"})
     if not golds:
-        raise SystemExit(f"{folder} has no .json or .jsonl file of math problems: name one that does")
+        raise SystemExit(f"{folder} has no .json or .jsonl file of math problems: name a folder that has one")
     yield from Random(0).sample(golds, min(count, len(golds)))
 
 
 def otherwise(gold: str) -> str:
-    """The same answer as another writer would put it."""
+    """Returns the same answer in another notation."""
     if gold.lstrip("-").isdigit():
         return f"{int(gold):,}" if len(gold) > 4 else f"{gold}.0"
     if r"\left" not in gold and "[" not in gold:
@@ -123,7 +123,7 @@ def timed(judge: Judge, pair: Pair) -> tuple[float, bool]:
 
 
 def measure(judges: dict[str, Judge], pairs: list[Pair]) -> tuple[dict[str, float], Counter[str], int]:
-    """Seconds of each way, what they found (ours, theirs), and how many pairs were bombs."""
+    """Returns the seconds of each way, the verdicts of both by pair, and the number of bombs."""
     seconds = dict.fromkeys(judges, 0.0)
     found: Counter[str] = Counter()
     bombs = 0
@@ -151,18 +151,18 @@ def measure(judges: dict[str, Judge], pairs: list[Pair]) -> tuple[dict[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=3_000)
-    parser.add_argument("--data", type=Path, help="a folder of benchmark files, for their golds")
+    parser.add_argument("--data", type=Path, help="a folder of benchmark files with gold answers")
     options = parser.parse_args()
     cpu = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpu})  # what is started from here on stays on this CPU too
+    os.sched_setaffinity(0, {cpu})  # processes that are started from here on stay on this CPU
     count = -(-options.pairs // 4) + WARM_UP
     golds = list(read_golds(options.data, count) if options.data else made_golds(count))
     with Verifier() as verifier:
         judges = {"verifier": by_verifier(verifier), "math-verify": by_math_verify()}
-        for pair in pairs_of(golds[:WARM_UP], 4 * WARM_UP):  # starts what has to be started
+        for pair in pairs_of(golds[:WARM_UP], 4 * WARM_UP):  # starts the processes
             for judge in judges.values():
                 judge(pair)
-        time.sleep(3)  # the spare child is up
+        time.sleep(3)  # waits until the spare child is ready
         seconds, found, bombs = measure(judges, pairs_of(golds[WARM_UP:], options.pairs))
     judged = sum(found.values())
     rates = {name: judged / spent for name, spent in seconds.items()}

@@ -1,6 +1,6 @@
-"""Our side of step_vs_trl.py: a stage on a RayCluster as `signal_phase.curriculum` opens it, with a made reward.
+"""The vt_ray side of step_vs_trl.py: a stage on a RayCluster as `signal_phase.curriculum` opens it, with made rewards.
 
-Setting --Hydra--> Config --RayCluster--> StageRun, whose verifier is the stand-in below --> loop.mgpo_step
+Setting --Hydra--> Config --RayCluster--> StageRun, whose verifier is `MadeVerifier` --> loop.mgpo_step
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from vt_ray.config import Config, to_config
 from vt_ray.records import GradedGroup, Rollouts, Verdict
 
-# Of either side. Ours has two processes of one thread each, faster than one of two; TRL has one of two, as its users
-# start it on one machine. Two processes of TRL were not tried.
+# Threads of each side. vt_ray has two processes of one thread each, which is faster than one process of two. TRL has
+# one process with two threads, as on one machine of a user. Two processes of TRL were not tried.
 THREADS = 2
 LEARNING_RATE = 1e-6
 
 
 @dataclass(frozen=True)
 class Setting:
-    """`micro_batch`: completions that TRL computes at once, the faster of whole batch and parts. `steps` of a block."""
+    """`micro_batch`: completions that TRL computes at once, the faster choice. `steps`: steps of a block."""
 
     model: str
     prompts: int
@@ -35,7 +35,7 @@ class Setting:
 
 
 class MadeVerifier:
-    """Implements `interfaces.Verifier`: every second sample is right; of every second group none, where `half`."""
+    """Implements `interfaces.Verifier`: every second sample is right; with `half`, none in every second group."""
 
     def __init__(self, pool: Any):
         self.pool, self.half = pool, False
@@ -90,7 +90,7 @@ def composed(setting: Setting, steps: int) -> Config:
 
 
 def open_run(opened: ExitStack, config: Config, folder: Path) -> tuple[Any, Path]:
-    """The stage as `curriculum` opens it, but for the verifier, with generators that hold version 0; and the model."""
+    """Opens the stage like `curriculum` except for the verifier; generators have version 0. Yields stage and model."""
     from transformers import AutoTokenizer
 
     from vt_ray.actors.cluster import RayCluster

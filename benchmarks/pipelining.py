@@ -2,10 +2,10 @@
 
     python benchmarks/pipelining.py --steps 40 --seeds 0 1
 
-Both schedules start from the same fused model and take the same questions, the generator with one thread, the learner
-with one. Prints for each: seconds for all steps, the share of a step that the busier side was idle, accuracy
-on held-out problems at the end with its interval, and the seconds of training until the probing problems were first
-answered as well as on-policy answers them at its end. Last a line of JSON. Evaluations are not counted as training.
+Both schedules start from the same fused model and ask the same questions. The generator and the learner have one thread
+each. The script prints for each schedule: seconds for all steps, the idle share of the busier side, held-out accuracy
+at the end with its interval, and the seconds of training until the accuracy on the probing problems first reaches the
+final accuracy of the on-policy run. The last line is JSON. Evaluations are not counted as training.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def figures(root: Path) -> dict:
     from vt_ray.run.metrics_log import read_lines
 
     lines = read_lines(root / "metrics.jsonl")
-    # The first step has nothing to overlap with.
+    # The first step cannot overlap with another one.
     steady = lines[1:]
     clock, curve = 0.0, []
     for line in lines:
@@ -80,7 +80,7 @@ def figures(root: Path) -> dict:
 
 
 def ratios(found: dict[str, list[dict]]) -> dict:
-    """Pipelined over on-policy, of the same seed."""
+    """Returns the ratios of pipelined to on-policy for each seed."""
     pairs = list(zip(found["on_policy"], found["pipelined"], strict=True))
     reached = [(a["seconds_to_level"], b["seconds_to_level"]) for a, b in pairs]
     return {
@@ -95,7 +95,7 @@ def print_table(found: dict[str, list[dict]]) -> None:
     from rich.table import Table
 
     table = Table(
-        "schedule", "s a step", "generator busy", "learner busy", "idle", "staleness", "held out, %", "s to level"
+        "schedule", "s a step", "generator busy", "learner busy", "idle", "staleness", "held-out, %", "s to level"
     )
     for name, sides in found.items():
         for side in sides:
@@ -119,7 +119,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=32, help="questions a step, 8 completions each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--max-staleness", type=int, default=1)
-    parser.add_argument("--runs", default="runs/pipelining", help="folder of the runs, new for a new measurement")
+    parser.add_argument(
+        "--runs", default="runs/pipelining", help="folder of the runs; a new measurement needs a new folder"
+    )
     return parser.parse_args()
 
 

@@ -1,9 +1,9 @@
-"""What the parts of one step would cost bare: the floors under step_vs_trl.py's own figures.
+"""Bare cost of the parts of one step: the lower bounds of the figures of step_vs_trl.py.
 
-    python benchmarks/step_floors.py job.json        (not by hand)
+    python benchmarks/step_floors.py job.json        (started by step_vs_trl.py)
 
-    generate   a plain vLLM engine decodes as many tokens of the same prompts, no log-probabilities, no seeds
-    update     transformers' forward and backward over the same tokens, whole batch or quarters, the faster
+    generate   a plain vLLM engine decodes as many tokens of the same prompts, without log-probabilities and seeds
+    update     forward and backward of transformers over the same tokens, whole batch or quarters, the faster one
     sync       one copy of all weights
 
 Prints a line of JSON with the seconds of each.
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def decode(job: dict[str, Any]) -> float:
-    """Seconds that a plain engine needs for completions of the lengths that the step had."""
+    """Returns the seconds that a plain engine needs for completions with the lengths of the step."""
     os.environ.update(
         VLLM_ENABLE_V1_MULTIPROCESSING="0",
         VLLM_CPU_OMP_THREADS_BIND="nobind",
@@ -78,7 +78,7 @@ def bare_update(job: dict[str, Any]) -> dict[str, float]:
     for row, s in enumerate(job["sequences"]):
         lead, tail = len(s["prompt"]), len(s["completion"])
         targets[row, lead - 1 : lead - 1 + tail] = torch.tensor(s["completion"])
-    # Logits from the first token that predicts a completion's, no others.
+    # Logits only from the first position that predicts a completion token.
     begin = min(len(s["prompt"]) for s in job["sequences"]) - 1
 
     def forward_backward(micro_batch: int) -> None:
@@ -97,7 +97,7 @@ def bare_update(job: dict[str, Any]) -> dict[str, float]:
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
-    """The least of several tries, as many as 3 seconds allow: a floor is what a quiet machine would show."""
+    """Returns the least time of the tries that fit into 3 seconds: the time on a machine without other load."""
     tries: list[float] = []
     while sum(tries) < 3 and len(tries) < 10:
         began = time.monotonic()

@@ -1,18 +1,19 @@
-"""Seconds of an on-policy GRPO step, ours beside TRL's GRPOTrainer, with equal work on the same cores.
+"""Seconds of an on-policy GRPO step: vt_ray beside GRPOTrainer of TRL, with equal work on the same cores.
 
     python benchmarks/step_vs_trl.py [--only tiny|smollm2] [--steps 8] [--blocks 2]
 
-A step is generation, reward, advantages, forward, backward, optimizer; ours also carries the checked weight sync and
-the record of its rollouts. Ours is the production path: a RayCluster and `signal_phase.loop.mgpo_step`. Both sides get
-the same model folder, the same prompt tokens in the same order, temperature 1, and a made reward: every second sample
-of a group is right, so that each group has a signal and nothing is left out. Neither side really verifies. Both compute
-with two threads: ours in two generators and two learner ranks, which take turns, TRL's in one process. "half" is ours
-once more where every second group has no signal and need not be computed.
+A step is generation, reward, advantages, forward, backward and optimizer. The vt_ray step also has the checked weight
+sync and the record of its rollouts; it is the production path, a RayCluster and `signal_phase.loop.mgpo_step`. Both
+sides get the same model folder, the same prompt tokens in the same order and temperature 1. The reward is made: every
+second sample of a group is correct, so each group has a signal and no group is left out. Neither side verifies
+answers. Both compute with two threads: vt_ray with two generators and two learner ranks, which alternate, TRL with
+one process. "half" is the vt_ray step when every second group has no signal and is not computed.
 
-Blocks alternate (ours, TRL, half), since a machine's speed drifts; a waiting side sleeps. TRL lives in an environment
-of its own, made where it is missing (TORCH chooses the torch that goes into it). Prints medians with least and most and
-CPU seconds, then our step by part with the bare cost of each (step_floors.py), and last a line of JSON: `ratio` is
-TRL's seconds over ours; `cpu_ratio`, that of CPU seconds, bears a loaded machine better.
+Blocks of the sides alternate (vt_ray, TRL, half), because the speed of a machine drifts; the waiting side sleeps. TRL
+has an environment of its own, which the script makes if it is missing (TORCH names its torch). The script prints
+medians with least and most and CPU seconds, then the parts of the vt_ray step with their bare cost (step_floors.py),
+and a line of JSON: `ratio` is the seconds of TRL over those of vt_ray; `cpu_ratio`, the same for CPU seconds, is less
+sensitive to other load.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ SETTINGS = {
 
 @dataclass
 class Measured:
-    """Of each timed step: seconds, mean completion tokens and, of ours, the metrics line's seconds by part. Of each
-    block: CPU seconds a step, of all the side's processes."""
+    """Each timed step: seconds, mean completion tokens and, for vt_ray, seconds by part from the metrics line.
+    Each block: CPU seconds a step of all processes of the side."""
 
     seconds: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
@@ -61,13 +62,13 @@ class Measured:
 
 
 def measure(setting: Setting, steps: int, blocks: int, trl_python: Path, folder: Path) -> dict[str, Any]:
-    """All blocks of one setting, then the floors under our last step. A step's number names its prompts, on both
-    sides."""
+    """Runs all blocks of one setting, then the floors of the last vt_ray step. Steps of equal number have equal prompts
+    on both sides."""
     config = composed(setting, setting.warm_up + 2 * steps * blocks)
     ours, trl, half = Measured(), Measured(), Measured()
     with ExitStack() as opened:
         run, model = open_run(opened, config, folder)
-        # Between two of our blocks that TRL follows lies one that it does not.
+        # Blocks of vt_ray alternate: one is followed by a block of TRL, the next one is not.
         shared = [*range(setting.warm_up)]
         shared += [setting.warm_up + 2 * steps * block + step for block in range(blocks) for step in range(steps)]
         job = base_job(setting, config, model) | trl_job(run, shared, folder)
@@ -120,7 +121,7 @@ def counting_cpu(into: Measured, steps: int, only: int | None = None, without: i
 
 
 def base_job(setting: Setting, config: Config, model: Path) -> dict[str, Any]:
-    """What a child process must know of the setting."""
+    """Returns the values that a child process needs from the setting."""
     return {
         "model": str(model),
         "dtype": config.model.dtype,
@@ -136,7 +137,7 @@ def base_job(setting: Setting, config: Config, model: Path) -> dict[str, Any]:
 
 
 def trl_job(run: Any, steps: Sequence[int], folder: Path) -> dict[str, Any]:
-    """The questions of our `steps`, in our order, with the tokens that TRL must make of them."""
+    """Returns the questions of the `steps` of vt_ray, in order, with the tokens that TRL must make of them."""
     from vt_ray.signal_phase.stage_run import step_prompts
 
     prompts = [prompt for step in steps for prompt in step_prompts(run, step)]
@@ -146,7 +147,7 @@ def trl_job(run: Any, steps: Sequence[int], folder: Path) -> dict[str, Any]:
 
 
 def child(python: Path | str, script: str, job: dict[str, Any], folder: Path) -> subprocess.Popen:
-    """A script of this folder on `job`, with pipes; what it logs goes to a file beside the job's."""
+    """Starts a script of this folder on `job`, with pipes; its log goes to a file beside the job file."""
     path = (folder / script).with_suffix(".json")
     path.write_text(json.dumps(job))
     environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
@@ -224,7 +225,7 @@ def print_tables(name: str, found: dict[str, Any]) -> None:
     from rich.table import Table
 
     sides = Table(
-        "side", "s a step", "least", "most", "CPU s", "tokens", "TRL / it", title=f"{name}, {found['steps']} steps"
+        "side", "s a step", "least", "most", "CPU s", "tokens", "TRL / side", title=f"{name}, {found['steps']} steps"
     )
     rows = (("ours", "ours_s"), ("trl", "trl_s"), ("half", "ours_half_signal_s"))
     for side, key in rows:
@@ -239,7 +240,7 @@ def print_tables(name: str, found: dict[str, Any]) -> None:
             str(tokens or ""),
             f"{found['trl_s'] / found[key]:.2f}",
         )
-    parts = Table("part of our step", "s", "least", "bare, s", "least / bare")
+    parts = Table("part of the vt_ray step", "s", "least", "bare, s", "least / bare")
     for part, (seconds, least) in found["parts_s"].items():
         floor = found["floors_s"].get(part) if part != "total" else sum(found["floors_s"].values())
         bare, times = (f"{floor:.4f}", f"{least / floor:.2f}") if floor else ("", "")
@@ -249,7 +250,7 @@ def print_tables(name: str, found: dict[str, Any]) -> None:
 
 
 def trl_environment(folder: Path) -> Path:
-    """The Python of TRL's environment, which is made where it is missing. The marker is written last."""
+    """Returns the Python of the TRL environment, which is made if it is missing. The marker is written last."""
     python, ready = folder / "bin" / "python", folder / ".ready"
     if ready.exists():
         return python
@@ -272,7 +273,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--trl-venv", type=Path, default=ROOT / ".venv-trl")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs/step_vs_trl"), help="folder of models and logs, made anew"
+        "--runs", type=Path, default=Path("runs/step_vs_trl"), help="folder of models and logs; it is replaced"
     )
     return parser.parse_args()
 

@@ -1,9 +1,10 @@
-"""TRL's side of step_vs_trl.py, in TRL's own environment: GRPOTrainer, one block of steps for each line of input.
+"""The TRL side of step_vs_trl.py, in the environment of TRL: GRPOTrainer, one block of steps for each line of input.
 
-    python benchmarks/trl_step.py job.json        (not by hand)
+    python benchmarks/trl_step.py job.json        (started by step_vs_trl.py)
 
-Reads a number of steps a line, takes as many and answers with a line of JSON: seconds and mean completion tokens of
-each. A step is what lies between the trainer's own marks: generation, reward, advantages, forward, backward, optimizer.
+Each line of input has a number of steps. The script takes these steps and answers with a line of JSON: seconds and mean
+completion tokens of each. A step is the time between the callbacks of the trainer: generation, reward, advantages,
+forward, backward, optimizer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
-    # What the trainer prints goes to the log; the answers have the pipe for themselves.
+    # Output of the trainer goes to the log; the pipe has the answers only.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     open_trainer(job, answers).train()
@@ -36,7 +37,7 @@ def open_trainer(job: dict[str, Any], answers: Any) -> Any:
     lengths: list[int] = []
 
     def made_reward(completions: list, completion_ids: list[list[int]], **_: Any) -> list[float]:
-        """Every second sample is right: samples of a question follow each other, so each group has a signal."""
+        """Rewards every second sample. The samples of a question are adjacent, so each group has a signal."""
         lengths.extend(map(len, completion_ids))
         return [float(index % 2) for index in range(len(completions))]
 
@@ -78,7 +79,7 @@ def open_trainer(job: dict[str, Any], answers: Any) -> Any:
 
 
 def blocks_of_steps(lengths: list[int], answers: Any) -> Any:
-    """The callback that waits for a line before each block and answers behind it. The input's end is the run's end."""
+    """Returns a callback that waits for a line before each block and answers after it; the end of input ends it."""
     from transformers import TrainerCallback
 
     class Blocks(TrainerCallback):
@@ -108,7 +109,9 @@ def refuse_other_tokens(tokenizer: Any, prompts: list, expected: list[list[int]]
     for prompt, ids in zip(prompts, expected, strict=True):
         found = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
         if list(found) != ids:
-            raise SystemExit(f"prompt {prompt} has tokens {found} here and {ids} there: the two sides differ in work")
+            raise SystemExit(
+                f"prompt {prompt} has tokens {found} here and {ids} there: the two sides would do different work"
+            )
 
 
 if __name__ == "__main__":

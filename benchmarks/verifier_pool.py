@@ -1,9 +1,9 @@
-"""1,000 hostile programs and 1,000 math answers through a pool of real verifiers whose workers are killed meanwhile.
+"""1,000 hostile programs and 1,000 math answers through a pool of real verifiers whose workers are killed.
 
     python benchmarks/verifier_pool.py --rows 1000 --workers 3 --kill-every 1
 
-Prints a table, and last one line of JSON. Ends with 1 where a row was not answered once, a control not as it should be,
-a wrong program was taken for right, or something was left behind.
+Prints a table and a line of JSON. The exit status is 1 if a row was not answered exactly once, a control has another
+verdict than expected, a wrong program was accepted, or a process or file was left behind.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def print_table(kind: str, figures: dict) -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1000, help="rows of each kind")
+    parser.add_argument("--rows", type=int, default=1000, help="number of rows of each kind")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--kill-every", type=float, default=1.0, help="seconds between kills, on average")
-    parser.add_argument("--test-timeout", type=float, default=1.0, help="seconds that a program has for a test")
+    parser.add_argument("--test-timeout", type=float, default=1.0, help="time limit of a test in seconds")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

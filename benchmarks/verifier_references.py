@@ -1,13 +1,13 @@
-"""Does the verifier accept right programs, and refuse programs that are wrong in one place?
+"""Tests that the verifier accepts correct programs and refuses programs with one change.
 
     python benchmarks/verifier_references.py --data FOLDER [--seed 0] [--workers N] [--backend auto]
 
-FOLDER holds leetcode_test.json, humaneval.jsonl.gz and code_contests_test.json. The reference solution of each
-problem must be `correct`. The same solution with one operator or constant changed should be `wrong`: those that
-are not are listed with what was changed, and whether a plain `python`, with test and program in one process,
-passes them too. If it does, the change makes no difference or the tests do not notice it; if not, the verifier
-is at fault. Contest problems come without solutions: there a program that does nothing must be `wrong`.
-The last line is JSON. FOLDER's programs must be ones you trust: the plain runs have no walls.
+FOLDER has leetcode_test.json, humaneval.jsonl.gz and code_contests_test.json. The reference solution of each problem
+must be `correct`. The same solution with one operator or constant changed (a mutant) should be `wrong`. Other mutants
+are listed with their change, and with the result of a plain `python` that runs test and program in one process. If
+plain Python passes too, the change makes no difference or the tests do not notice it; if not, the verifier is at
+fault. Contest problems have no solutions: there a program that does nothing must be `wrong`. The last line is JSON.
+Use only programs that you trust in FOLDER: the plain runs have no sandbox.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from vt_ray.verify.limits import Limits, SandboxConfig
 from vt_ray.verify.sandbox.inside.program import PRELUDE
 from vt_ray.verify.sandbox.interpreter import find_interpreter
 
-REFERENCE_TIMEOUT_S = 10.0  # no machine is so busy; a mutant that never ends is given up sooner
+REFERENCE_TIMEOUT_S = 10.0  # long enough on a busy machine; a mutant that never ends has a shorter limit
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A problem with a program for it: its own solution, where it has one."""
+    """A problem with a program for it: the reference solution, if the problem has one."""
 
     problem: Problem
     program: str
@@ -60,7 +60,7 @@ class Reference:
 
 def leetcode(folder: Path) -> list[Reference]:
     found = _solved(folder / "leetcode_test.json")
-    return [one for one in found if _needs_only_the_standard_library(one.program)]  # no sandbox has other packages
+    return [one for one in found if _needs_only_the_standard_library(one.program)]  # a sandbox has no other packages
 
 
 def humaneval(folder: Path) -> list[Reference]:
@@ -106,19 +106,19 @@ _RANKS = (ast.Compare, ast.AugAssign, ast.BinOp | ast.BoolOp, ast.Constant | ast
 
 @dataclass(frozen=True)
 class Mutant:
-    """A program that differs from another in one place; `change` says where and how."""
+    """A program with one change; `change` describes its place and kind."""
 
     program: str
     change: str
 
 
 def mutant(program: str, seed: str) -> Mutant | None:
-    """One of the program's mutants, the same for the same seed; None where there is nothing to change."""
+    """Returns one mutant of the program, a function of the seed; None if no place can be changed."""
     tree = ast.parse(program)
     before = ast.unparse(tree)
     sites = list(_sites(tree))
     random.Random(seed).shuffle(sites)
-    # Comparisons before arithmetic before constants: three examples to a problem do not notice much.
+    # Comparisons before arithmetic before constants: three examples of a problem detect few changes of constants.
     sites.sort(key=lambda site: _RANKS.index(next(kinds for kinds in _RANKS if isinstance(site[0], kinds))))
     for node, change in sites:
         undone = copy.copy(node)
@@ -131,7 +131,7 @@ def mutant(program: str, seed: str) -> Mutant | None:
 
 
 def _sites(tree: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
-    """Each place with what changes it there."""
+    """Yields each place that can be changed, with the function that changes it."""
     for node in _code(tree):
         if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and type(node.op) in _OPERATORS:
             yield node, partial(setattr, node, "op", _OPERATORS[type(node.op)]())
@@ -146,7 +146,7 @@ def _sites(tree: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but annotations, which change nothing."""
+    """Yields all nodes except annotations, which have no effect."""
     yield node
     for name, child in ast.iter_fields(node):
         if name not in ("annotation", "returns"):
@@ -156,7 +156,7 @@ def _code(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _shorter(bounds: list[ast.expr]) -> list[ast.expr]:
-    """The bounds of a range that ends one earlier."""
+    """Returns the bounds of a range that ends one earlier."""
     last = min(1, len(bounds) - 1)
     end = ast.BinOp(bounds[last], ast.Sub(), ast.Constant(1))
     return [*bounds[:last], end, *bounds[last + 1 :]]
@@ -172,7 +172,7 @@ def _difference(before: str, after: str) -> str:
 
 @dataclass
 class Outcome:
-    """The verdicts on one set of programs, and a line about each that is not what it should be."""
+    """The verdicts on one set of programs, and a line about each unexpected verdict."""
 
     title: str
     wanted: str
@@ -192,7 +192,7 @@ class Outcome:
 
 
 def measure(pool: Grading, title: str, wanted: str, problems: list[Reference]) -> Outcome:
-    """Grade each problem's program. What is not as wanted is the verifier's fault, until shown otherwise."""
+    """Grades the program of each problem. An unexpected verdict counts as a fault of the verifier."""
     outcome = Outcome(title, wanted)
     with bar(title, len(problems)) as advance:
         for graded in pool.grade(json.dumps(one.row()).encode() for one in problems):
@@ -203,7 +203,7 @@ def measure(pool: Grading, title: str, wanted: str, problems: list[Reference]) -
 
 
 def measure_mutants(pool: Grading, title: str, problems: list[Reference], seed: int) -> Outcome:
-    """Grade one mutant for each problem whose program has a place to change."""
+    """Grades one mutant for each problem whose program has a place to change."""
     found = {one.name: mutant(one.program, f"{seed}/{one.name}") for one in problems}
     changed = {name: one for name, one in found.items() if one is not None}
     programs = {one.name: replace(one, program=changed[one.name].program) for one in problems if one.name in changed}
@@ -218,7 +218,7 @@ def measure_mutants(pool: Grading, title: str, problems: list[Reference], seed: 
 
 
 def passes_plainly(reference: Reference) -> bool:
-    """Whether a fresh Python that runs program and test, one after the other, ends without an error."""
+    """Returns True if a fresh Python that runs program and then test ends without an error."""
     tests = reference.problem.tests or {}
     call = f"check({tests['entry_point']})" if tests.get("entry_point") else ""
     code = "\n".join((PRELUDE, reference.program, tests["test"], call))
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--backend", default=SandboxConfig.backend, help="as vt-tools verify --backend takes it")
+    parser.add_argument("--backend", default=SandboxConfig.backend, help="as for vt-tools verify --backend")
     options = parser.parse_args()
     patient = limits_of(REFERENCE_TIMEOUT_S, Limits.memory_mb, options.backend)
     usual = limits_of(Limits.test_timeout_s, Limits.memory_mb, options.backend)

@@ -1,13 +1,12 @@
-"""How long does a weight sync hold up generation, and what of it is vLLM's own?
+"""Time that generation stands still for a weight sync, and the share of vLLM in it.
 
     python benchmarks/weight_sync.py [--model smollm2_135m] [--generators 2] [--learners 1] [--repeats 5] [--no-step]
                                      [OVERRIDE ...]     such as cluster=node_8gpu model.path=/models/Qwen2.5-Math-1.5B
 
-A real learner and real generators, as a run starts them, sync the same weights again and again: the whole stall for
-each bucket size and number of generators, its parts one by one, and beside them a plain copy of the bytes and vLLM's
-own repacking of weights that are already there. A step is 32 completions of at most 96 tokens, generated and learned
-from.
-Prints a table, and last one line of JSON, in seconds: the median of the repeats, and the least.
+A real learner and real generators, started as in a run, sync the same weights repeatedly. The script measures the whole
+stall for each bucket size and number of generators, each part alone, a plain copy of the bytes, and vLLM's own reload
+of weights that it has already. A step is 32 completions of at most 96 tokens, generated and learned from.
+The script prints a table and a line of JSON, in seconds: the median of the repeats, and the least.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
 
 
 def stalls(learner, generator, fingerprint: list[int], sync, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The whole of `sync_weights`: nothing is generated meanwhile."""
+    """Measures the whole of `sync_weights`, during which generation stands still."""
     from seated import seated
 
     from vt_ray.signal_phase.sync import sync_weights
@@ -108,7 +107,7 @@ def stalls(learner, generator, fingerprint: list[int], sync, arguments: argparse
 
     def one_after_the_other() -> None:
         weights = learner.export_weights(1, fingerprint, sync.bucket_mb << 20)
-        # Known once all is exported and the learner's own log-probabilities are there.
+        # Available after the export and the learner's own log-probabilities.
         assert weights.checksums
         one.load(weights, fingerprint)
 
@@ -129,7 +128,7 @@ def stalls(learner, generator, fingerprint: list[int], sync, arguments: argparse
 
 
 def parts(learner, generator, fingerprint: list[int], repeats: int) -> dict[str, Seconds]:
-    """Each part alone, one after the other; in a sync the learner's run beside the generator's."""
+    """Measures each part alone. In a sync the parts of the learner overlap with those of the generator."""
     exported = repeated(
         lambda: ray.wait(list(weights := all_buckets(learner, fingerprint)), num_returns=len(weights)), repeats
     )
@@ -182,7 +181,7 @@ def learner_parts(actor, fingerprint: list[int]) -> Seconds:
 
 
 def load_parts(actor, handles: list, fingerprint: list[int]) -> Seconds:
-    """Runs in the generator: vLLM's own reload with nobody taking note, then ours, part by part."""
+    """Runs in the generator: vLLM's own reload without our record of the tensors, then our load, part by part."""
     clock = actor.engine.loop.between_steps(lambda: reload_parts(actor.engine.llm, handles))
     actor.engine.token_logprobs(fingerprint)
     clock("generator: fingerprint")
@@ -199,7 +198,7 @@ def reload_parts(llm, handles: list) -> Clock:
     buckets = ray.get(handles)
     names = [entry.name for bucket in buckets for entry in bucket.entries]
     clock("generator: get")
-    # On a CPU the project notes what each layer packs; vLLM's own reload is timed without that note.
+    # On a CPU vt_ray records the weights that each layer packs; vLLM's own reload is timed without that record.
     noting = layer_utils.dispatch_cpu_unquantized_gemm
     layer_utils.dispatch_cpu_unquantized_gemm = getattr(noting, "packs", noting)
     tensors = (tensor for bucket in buckets for tensor in open_bucket(bucket))
@@ -282,13 +281,13 @@ def print_tables(found: dict[str, Any]) -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2_135m", help="a group of conf/model")
-    parser.add_argument("--generators", type=int, default=2, help="at most so many")
-    parser.add_argument("--learners", type=int, default=1, help="ranks")
+    parser.add_argument("--generators", type=int, default=2, help="largest number of generators")
+    parser.add_argument("--learners", type=int, default=1, help="learner ranks")
     parser.add_argument("--zero-stage", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1, help="of each actor")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each actor")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--step", action=argparse.BooleanOptionalAction, default=True, help="measure a step too")
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides, after all other arguments' own")
+    parser.add_argument("--step", action=argparse.BooleanOptionalAction, default=True, help="measure a step as well")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, after all other arguments")
     return parser.parse_args()
 
 

@@ -17,8 +17,6 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 TREE_PATH = re.compile(r"(?:vt_ray|tests|conf|docs|benchmarks|launch|docker|requirements)/[\w./*-]*")
 FILE_NAME = re.compile(r"[\w-]+\.(?:py|yaml|md|toml|sh|sbatch)")
-# Files of a run and of the user's own folders, which the pages name without a path.
-NOT_OF_THE_TREE = {"config.yaml"}
 TEST_NAME = re.compile(r"`(?:((?:unit|cluster|e2e|gpu)/test_\w+\.py))?::(test_\w+)")
 
 
@@ -31,13 +29,6 @@ def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
     plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
     return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in plain}
-
-
-def tracked_files() -> set[str]:
-    """Names of all files of the source folders, without their folders."""
-    folders = ("vt_ray", "tests", "conf", "docs", "benchmarks", "launch", "docker", "requirements")
-    below = (file.name for folder in folders for file in (ROOT / folder).rglob("*") if file.is_file())
-    return {*below, *(file.name for file in ROOT.iterdir())}
 
 
 @pytest.mark.parametrize("name", PAGE_NAMES)
@@ -61,10 +52,21 @@ def test_named_paths_exist(name):
     assert not [path for path in sorted(paths) if not list(ROOT.glob(path))]
 
 
-def test_file_names_in_architecture_exist():
-    known = tracked_files() | NOT_OF_THE_TREE
-    named = {name for span in CODE_SPAN.findall(text_of("ARCHITECTURE.md")) for name in FILE_NAME.findall(span)}
-    assert not sorted(named - known)
+def test_files_in_architecture_exist():
+    """A file name without a folder belongs to the folder of the name before it in its row."""
+    missing = []
+    for row in text_of("ARCHITECTURE.md").splitlines():
+        folder = ROOT
+        for span in CODE_SPAN.findall(row):
+            path = ROOT / (f"tests/{span}" if re.match(r"(unit|cluster|e2e|gpu)/", span) else span)
+            if "/" in span and " " not in span:
+                folder = path if span.endswith("/") else path.parent
+            elif FILE_NAME.fullmatch(span):
+                path = folder / span if row.startswith("|") else next(ROOT.glob(f"vt_ray/**/{span}"), folder / span)
+            else:
+                continue
+            missing += [] if path.exists() else [span]
+    assert not missing
 
 
 def test_tests_named_in_faults_exist():
