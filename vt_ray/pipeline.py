@@ -18,6 +18,7 @@ from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.experiment import Experiment
+from vt_ray.import_path import source_digests
 from vt_ray.interfaces import Cluster
 from vt_ray.progress import console
 from vt_ray.report.run_page.report import write_report
@@ -25,7 +26,6 @@ from vt_ray.report.run_page.verification import sentence
 from vt_ray.report.run_summary import write_summary
 from vt_ray.report.tables import print_table
 from vt_ray.report.watch.stage_bar import stage_bar
-from vt_ray.run.extensions import extension_files
 from vt_ray.run.identity import identity
 from vt_ray.run.metrics_log import read_lines
 from vt_ray.run.milestone_names import SFT_CONTINUED
@@ -200,7 +200,7 @@ def probe_inputs(config: Config) -> dict:
 
 
 def fused_inputs(config: Config) -> dict:
-    rule = {f"code of {name}": hash for name, hash in extension_files([config.spectrum.fusion.method]).items()}
+    rule = {f"code of {name}": hash for name, hash in source_digests([config.spectrum.fusion.method]).items()}
     return {**probe_inputs(config), **identity(config, "spectrum.fusion"), **rule}
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from vt_ray.config import MgpoConfig
+from vt_ray.config import ConfigError, MgpoConfig
+from vt_ray.import_path import import_callable
 
 Metrics = dict[str, torch.Tensor]
 
@@ -80,6 +81,14 @@ LOSS_ARGUMENTS = (
     *("trainer_logprobs", "rollout_logprobs", "advantages", "token_weights"),
     *("mgpo", "sequence_ids", "reference_logprobs"),
 )
+
+
+def named_loss(name: str) -> Loss:
+    """The loss that `signal.mgpo.loss` names, in LOSSES or by import path. Raises ConfigError if there is none."""
+    try:
+        return LOSSES[name] if name in LOSSES else import_callable(name, LOSS_ARGUMENTS)
+    except ValueError as error:
+        raise ConfigError(f"signal.mgpo.loss={name!r} must be one of {', '.join(LOSSES)}, or {error}") from error
 
 
 @torch.no_grad()

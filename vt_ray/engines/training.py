@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from vt_ray.algorithms.learning_rate import lr_at
-from vt_ray.algorithms.losses import LOSS_ARGUMENTS, LOSSES, Metrics, rollout_metrics, sft_loss
+from vt_ray.algorithms.losses import Metrics, named_loss, rollout_metrics, sft_loss
 from vt_ray.algorithms.packing import (
     Row,
     TrainSequence,
@@ -37,7 +37,6 @@ from vt_ray.engines.learner_spec import LearnerSpec, parameter_groups, reference
 from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
 from vt_ray.engines.ulysses import SequenceParallel
 from vt_ray.engines.weights import Bucket, NamedTensor, in_buckets, pack_bucket
-from vt_ray.run.extensions import extension
 
 LAYOUT = "layout.json"
 # (log-probabilities, entropy, row) -> loss, metrics
@@ -132,7 +131,7 @@ class TrainingEngine:
         that cannot be imported here, for a KL term without a reference, and for a ratio of whole sequences if ranks
         hold slices of them.
         """
-        loss_of = extension("signal.mgpo.loss", mgpo.loss, LOSSES, LOSS_ARGUMENTS)
+        loss_of = named_loss(mgpo.loss)
         if mgpo.kl_coef > 0 and self.reference is None:
             raise ConfigError(f"signal.mgpo.kl_coef={mgpo.kl_coef:g}, but the learner was opened without a reference")
         if mgpo.ratio == "sequence" and self.parallel:

@@ -24,10 +24,10 @@ from typing import Any
 
 from vt_ray import __version__
 from vt_ray.config import Config, ConfigError, FileSource, ModelConfig, digest
+from vt_ray.import_path import source_digests
 from vt_ray.progress import console
 from vt_ray.records import Problem
 from vt_ray.run.checkpoint import exists, read_json, set_aside, write_folder, write_json
-from vt_ray.run.extensions import extension_files
 from vt_ray.run.identity import config_hash, differing, identity, is_identity, settings
 from vt_ray.run.paths import DONE, INPUTS, RunPaths
 from vt_ray.run.phase_code import code_digest, phase_code
@@ -176,7 +176,7 @@ def input_files(config: Config) -> dict[str, str]:
     """
     data = config.data
     problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
-    extensions = extension_files([config.spectrum.fusion.method, config.signal.mgpo.loss])
+    extensions = source_digests([config.spectrum.fusion.method, config.signal.mgpo.loss])
     return problems | model_files(config.model) | extensions
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vt_ray.config import ConfigError
+from vt_ray.import_path import import_callable
 from vt_ray.run.checkpoint import write_json
-from vt_ray.run.extensions import extension
 from vt_ray.spectrum_phase.model_folder import ModelFolder, ModelFolderError
 
 if TYPE_CHECKING:
@@ -51,8 +51,11 @@ RULES: dict[str, FusionRule] = {"weights": weighted_average}
 
 
 def fusion_rule(method: str) -> FusionRule:
-    """The rule that `spectrum.fusion.method` names. Raises ConfigError if there is none."""
-    return extension("spectrum.fusion.method", method, RULES, ("tensors", "weights", "base"))
+    """The rule that `spectrum.fusion.method` names, in RULES or by import path. Raises ConfigError if there is none."""
+    try:
+        return RULES[method] if method in RULES else import_callable(method, ("tensors", "weights", "base"))
+    except ValueError as error:
+        raise ConfigError(f"spectrum.fusion.method={method!r} must be one of {', '.join(RULES)}, or {error}") from error
 
 
 def fuse(

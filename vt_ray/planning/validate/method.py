@@ -18,7 +18,6 @@ from vt_ray.config import (
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of, optimizer, pass_at_k, sampling
-from vt_ray.run.extensions import extension
 from vt_ray.spectrum_phase.fusion import fusion_rule, fusion_weights
 
 # From here on a clip of the sequence's ratio does nothing: 0.3 nats of noise a token moved none of the ratios so far.
@@ -118,9 +117,9 @@ def signal(c: Config) -> Problems:
 
 def _loss(value: str) -> None:
     # Loads torch, which the check of a configuration with the loss of the paper need not wait for.
-    from vt_ray.algorithms.losses import LOSS_ARGUMENTS, LOSSES
+    from vt_ray.algorithms.losses import named_loss
 
-    extension("signal.mgpo.loss", value, LOSSES, LOSS_ARGUMENTS)
+    named_loss(value)
 
 
 def tracker(c: Config) -> Problems:
