@@ -266,6 +266,9 @@ class ProbeConfig:
 class FusionConfig:
     """Fusion of the specialists into one model (section 3.3)."""
 
+    # The rule that makes one tensor from the specialists' tensors. "weights": their weighted average (the report), or
+    # an import path "package.module:function" (docs/extending.md).
+    method: str = "weights"
     # One weight for each subdomain, in alphabetical order; the sum must be 1. Empty: the report's 1/N.
     weights: list[float] = field(default_factory=list)
 
@@ -311,6 +314,9 @@ class MgpoConfig:
     # token's loss (truncated importance sampling). 0: off, and the clips act on that ratio. null: 2 for bfloat16, whose
     # rounding would otherwise be clipped, and 0 for float32.
     importance_cap: float | None = None
+    # The loss function. "mgpo": the report's, with the options above, or an import path "package.module:function"
+    # (docs/extending.md).
+    loss: str = "mgpo"
 
 
 ESTIMATORS = ("group", "history")

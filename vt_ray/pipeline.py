@@ -18,6 +18,7 @@ from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.experiment import Experiment
+from vt_ray.import_path import source_digests
 from vt_ray.interfaces import Cluster
 from vt_ray.progress import console
 from vt_ray.report.run_page.report import write_report
@@ -33,7 +34,7 @@ from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder, model_files, problem_files, problems_digest
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
-from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
+from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights
 from vt_ray.spectrum_phase.probing import probe_fused, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
 
@@ -123,11 +124,16 @@ def probe_checkpoints(e: Experiment, sft: Path) -> dict:
 
 
 def fuse_specialists(e: Experiment, sft: Path, probe: dict) -> Path:
-    """The weighted average of the specialists, as a Hugging Face folder."""
+    """The specialists as one model, by the rule of the config: a Hugging Face folder."""
+    fusion = e.config.spectrum.fusion
     specialists = {d: sft / "checkpoints" / name for d, name in probe["specialists"].items()}
-    weights = fusion_weights(e.config.spectrum.fusion.weights, list(specialists))
-    inputs, probed = fused_inputs(e.config), e.run.root / "probe"
-    return e.run.phase("fused", inputs, lambda folder: fuse(specialists, weights, folder), after=probed)
+    weights = fusion_weights(fusion.weights, list(specialists))
+    base = None if fusion.method == "weights" else e.base
+
+    def work(folder: Path) -> None:
+        fuse(specialists, weights, folder, fusion_rule(fusion.method), base)
+
+    return e.run.phase("fused", fused_inputs(e.config), work, after=e.run.root / "probe")
 
 
 def sft_milestones(sft: Path, probe: dict) -> dict[str, Path]:
@@ -194,7 +200,8 @@ def probe_inputs(config: Config) -> dict:
 
 
 def fused_inputs(config: Config) -> dict:
-    return {**probe_inputs(config), **identity(config, "spectrum.fusion")}
+    rule = {f"code of {name}": hash for name, hash in source_digests([config.spectrum.fusion.method]).items()}
+    return {**probe_inputs(config), **identity(config, "spectrum.fusion"), **rule}
 
 
 def scores_inputs(config: Config) -> dict:

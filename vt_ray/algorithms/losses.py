@@ -6,9 +6,12 @@ a loss is a plain sum: the same for packed or padded rows, any micro-batch size 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
-from vt_ray.config import MgpoConfig
+from vt_ray.config import ConfigError, MgpoConfig
+from vt_ray.import_path import import_callable
 
 Metrics = dict[str, torch.Tensor]
 
@@ -59,13 +62,7 @@ def mgpo_loss(
     loss = -(token_weights * importance * objective).sum()
     with torch.no_grad():
         was_clipped = (clipped * advantages < ratio * advantages) & is_completion
-        metrics = {
-            "tokens": is_completion.sum(),
-            **_clip_counts(was_clipped, dual, advantages),
-            # k3 estimator of KL(rollout || trainer), from tokens sampled by the rollout engine.
-            "rollout_kl": (engine_gap.exp() - 1 - engine_gap).sum(),
-            "logprob_gap_max": engine_gap.abs().max(),
-        }
+        metrics = {**_rollout_metrics(engine_gap, is_completion), **_clip_counts(was_clipped, dual, advantages)}
         if mgpo.importance_cap:
             metrics["importance_capped_tokens"] = ((engine_gap.exp() > mgpo.importance_cap) & is_completion).sum()
     if reference_logprobs is not None:
@@ -74,6 +71,42 @@ def mgpo_loss(
         loss = loss + mgpo.kl_coef * (token_weights * kl).sum()
         metrics["reference_kl"] = kl.detach().sum()
     return loss, metrics
+
+
+# The losses by the names that `signal.mgpo.loss` knows. A loss takes the arguments of `mgpo_loss` by position and
+# returns (loss, metrics): a scalar, and sums over completion tokens (a name that ends in `_max`: a maximum).
+Loss = Callable[..., tuple[torch.Tensor, Metrics]]
+LOSSES: dict[str, Loss] = {"mgpo": mgpo_loss}
+LOSS_ARGUMENTS = (
+    *("trainer_logprobs", "rollout_logprobs", "advantages", "token_weights"),
+    *("mgpo", "sequence_ids", "reference_logprobs"),
+)
+
+
+def named_loss(name: str) -> Loss:
+    """The loss that `signal.mgpo.loss` names, in LOSSES or by import path. Raises ConfigError if there is none."""
+    try:
+        return LOSSES[name] if name in LOSSES else import_callable(name, LOSS_ARGUMENTS)
+    except ValueError as error:
+        raise ConfigError(f"signal.mgpo.loss={name!r} must be one of {', '.join(LOSSES)}, or {error}") from error
+
+
+@torch.no_grad()
+def rollout_metrics(
+    trainer_logprobs: torch.Tensor, rollout_logprobs: torch.Tensor, token_weights: torch.Tensor
+) -> Metrics:
+    """The metrics of every loss: completion tokens, and the drift between trainer and rollout log-probabilities."""
+    is_completion = token_weights > 0
+    return _rollout_metrics(_gap(trainer_logprobs, rollout_logprobs, is_completion), is_completion)
+
+
+def _rollout_metrics(engine_gap: torch.Tensor, is_completion: torch.Tensor) -> Metrics:
+    return {
+        "tokens": is_completion.sum(),
+        # k3 estimator of KL(rollout || trainer), from tokens sampled by the rollout engine.
+        "rollout_kl": (engine_gap.exp() - 1 - engine_gap).sum(),
+        "logprob_gap_max": engine_gap.abs().max(),
+    }
 
 
 def _clip_counts(was_clipped: torch.Tensor, dual: torch.Tensor, advantages: torch.Tensor) -> Metrics:

@@ -60,10 +60,8 @@ def normalised_advantages(rewards: ArrayLike, valid: ArrayLike | None = None, no
     centred = np.where(mask, r - r.sum(-1, keepdims=True) / count.clip(min=1), 0.0)
     std = np.sqrt(np.square(centred).sum(-1, keepdims=True) / count.clip(min=1))
     # Compared, not computed: a rounded mean must not turn equal rewards into a signal.
-    lowest, highest = (
-        np.where(mask, r, np.inf).min(-1, keepdims=True),
-        np.where(mask, r, -np.inf).max(-1, keepdims=True),
-    )
+    lowest = np.where(mask, r, np.inf).min(-1, keepdims=True)
+    highest = np.where(mask, r, -np.inf).max(-1, keepdims=True)
     return np.where((lowest < highest) & (count >= 2), centred / (std + STD_EPSILON if norm == "std" else 1.0), 0.0)
 
 
@@ -86,7 +84,7 @@ def group_advantages(
 
 
 def _x_log_2x(x: float | Floats) -> float | Floats:
-    """Of one number with the C library's logarithm, which is the same on all machines; numpy's differs in a last bit."""
+    """x * ln 2x. One number takes the C library's logarithm, which does not depend on the CPU's vector width."""
     if isinstance(x, float):
         return x * math.log(2 * x) if x else 0.0
     return x * np.log(np.where(x > 0, 2 * x, 1.0))

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from vt_ray.algorithms.learning_rate import lr_at
-from vt_ray.algorithms.losses import Metrics, mgpo_loss, sft_loss
+from vt_ray.algorithms.losses import Metrics, named_loss, rollout_metrics, sft_loss
 from vt_ray.algorithms.packing import (
     Row,
     TrainSequence,
@@ -125,11 +125,13 @@ class TrainingEngine:
     def mgpo_step(
         self, rows: Sequence[Row], mgpo: MgpoConfig, temperature: float, counts: Mapping[str, float] | None = None
     ) -> dict[str, float]:
-        """One MGPO update (section 3.4) on this rank's rows, sampled at `temperature`.
+        """One update by the loss that `mgpo.loss` names, on this rank's rows, sampled at `temperature`.
 
-        Returns metrics summed over all ranks, `counts` of this rank's rows among them. Raises ConfigError for a KL
-        term without a reference, and for a ratio of whole sequences where ranks hold slices of them.
+        Returns metrics summed over all ranks, `counts` of this rank's rows among them. Raises ConfigError for a loss
+        that cannot be imported here, for a KL term without a reference, and for a ratio of whole sequences if ranks
+        hold slices of them.
         """
+        loss_of = named_loss(mgpo.loss)
         if mgpo.kl_coef > 0 and self.reference is None:
             raise ConfigError(f"signal.mgpo.kl_coef={mgpo.kl_coef:g}, but the learner was opened without a reference")
         if mgpo.ratio == "sequence" and self.parallel:
@@ -139,16 +141,17 @@ class TrainingEngine:
             )
 
         def row_loss(logprobs: torch.Tensor, entropy: torch.Tensor, row: Row) -> tuple[torch.Tensor, Metrics]:
-            loss, metrics = mgpo_loss(
+            loss, metrics = loss_of(
                 logprobs,
                 row.rollout_logprobs,
                 row.advantages,
                 row.token_weights,
                 mgpo,
-                sequence_ids(row.position_ids) if mgpo.ratio == "sequence" else None,
+                None if self.parallel else sequence_ids(row.position_ids),
                 self._reference_logprobs(row, temperature) if mgpo.kl_coef > 0 else None,
             )
-            return loss, {**metrics, "entropy": entropy.sum()}
+            of_every_loss = rollout_metrics(logprobs, row.rollout_logprobs, row.token_weights)
+            return loss, {"clipped_tokens": torch.zeros(()), **of_every_loss, **metrics, "entropy": entropy.sum()}
 
         return self._update(rows, temperature, row_loss, counts or {})
 

@@ -40,6 +40,7 @@ MACHINERY = (
     "engines.vllm.transfer_gpu",
     "engines.weights",
     "experiment",
+    "import_path",
     "interfaces",
     "main",
     "pipeline",

@@ -24,6 +24,7 @@ from typing import Any
 
 from vt_ray import __version__
 from vt_ray.config import Config, ConfigError, FileSource, ModelConfig, digest
+from vt_ray.import_path import source_digests
 from vt_ray.progress import console
 from vt_ray.records import Problem
 from vt_ray.run.checkpoint import exists, read_json, set_aside, write_folder, write_json
@@ -174,7 +175,9 @@ def input_files(config: Config) -> dict[str, str]:
     A file edited between two commands must not pass for the file that a run or a finished phase was made from.
     """
     data = config.data
-    return problem_files([*data.train_files, *data.probe_files, *data.test_files]) | model_files(config.model)
+    problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
+    extensions = source_digests([config.spectrum.fusion.method, config.signal.mgpo.loss])
+    return problems | model_files(config.model) | extensions
 
 
 def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:

@@ -17,6 +17,13 @@ from vt_ray.signal_phase.stage_run import StageRun
 from vt_ray.signal_phase.sync import SyncReport
 from vt_ray.signal_phase.verify_record import verify_record
 
+# The learner's metrics with a name or a denominator of their own in the line. A user's loss may return more.
+KNOWN_METRICS = {
+    *("loss", "entropy", "tokens", "rollout_kl", "logprob_gap_max", "reference_kl", "importance_capped_tokens"),
+    *("clipped_tokens", "clipped_low_tokens", "clipped_high_tokens", "clipped_dual_tokens"),
+    *("grad_norm", "skipped", "learning_rate", "updated_completions", "consumed_digest"),
+}
+
 
 class StepWatch:
     """Measures the seconds of a step by part. `verify` is the verification time after the last group was generated.
@@ -127,6 +134,7 @@ def _batch_figures(batch: Batch, version: int) -> dict[str, Any]:
 def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
     """Divides the learner's sums over tokens by the number of updated tokens."""
     updated = max(metrics.get("tokens", 0), 1)
+    of_the_loss = metrics.keys() - KNOWN_METRICS
     options = {
         "importance_capped_share": metrics.get("importance_capped_tokens"),
         "reference_kl": metrics.get("reference_kl"),
@@ -147,6 +155,7 @@ def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
         "updated_tokens": metrics["tokens"],
         "updated_completions": metrics["updated_completions"],
         "consumed_digest": metrics["consumed_digest"],
+        **{f"loss_{name}": metrics[name] / (1 if name.endswith("_max") else updated) for name in sorted(of_the_loss)},
     }
 
 

@@ -6,11 +6,12 @@ model folders --by tensor name, however they are sharded--> sums in float32 --> 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vt_ray.config import ConfigError
+from vt_ray.import_path import import_callable
 from vt_ray.run.checkpoint import write_json
 from vt_ray.spectrum_phase.model_folder import ModelFolder, ModelFolderError
 
@@ -32,12 +33,44 @@ def fusion_weights(weights: Sequence[float], subdomains: Sequence[str]) -> list[
     return list(weights)
 
 
-def fuse(specialists: dict[str, Path], weights: Sequence[float], folder: Path) -> None:
-    """Average the specialists of the subdomains (in their order) into an ordinary Hugging Face model in `folder`.
+def weighted_average(tensors: list[torch.Tensor], weights: list[float], base: torch.Tensor | None) -> torch.Tensor:
+    """sum_i w_i M*_i, the paper's rule. It needs no `base`."""
+    total = tensors[0].new_zeros(tensors[0].shape)
+    for tensor, weight in zip(tensors, weights, strict=True):
+        total += weight * tensor
+    return total
 
-    Sums run in float32 (float64 for float64 tensors); each tensor is stored in the first model's dtype. Shards,
-    config and tokenizer are the first model's. Raises ModelFolderError, before anything is written, where a folder is
-    not a whole model or the models differ in architecture, vocabulary, tensor names, shapes or dtypes.
+
+# The fusion rules by the names that `spectrum.fusion.method` knows.
+#
+# A rule makes one tensor of the fused model. `tensors` are that tensor in each distinct specialist, in float32 (float64
+# if stored so) and of one shape; `weights` are the specialists' weights, sum 1; `base` is the tensor in the model that
+# SFT began from, None if no base was given. The rule must not write to its arguments.
+FusionRule = Callable[["list[torch.Tensor]", "list[float]", "torch.Tensor | None"], "torch.Tensor"]
+RULES: dict[str, FusionRule] = {"weights": weighted_average}
+
+
+def fusion_rule(method: str) -> FusionRule:
+    """The rule that `spectrum.fusion.method` names, in RULES or by import path. Raises ConfigError if there is none."""
+    try:
+        return RULES[method] if method in RULES else import_callable(method, ("tensors", "weights", "base"))
+    except ValueError as error:
+        raise ConfigError(f"spectrum.fusion.method={method!r} must be one of {', '.join(RULES)}, or {error}") from error
+
+
+def fuse(
+    specialists: dict[str, Path],
+    weights: Sequence[float],
+    folder: Path,
+    rule: FusionRule = weighted_average,
+    base: Path | None = None,
+) -> None:
+    """Fuse the specialists of the subdomains (in their order) into an ordinary Hugging Face model in `folder`.
+
+    The rule is applied to one tensor at a time, so memory holds one tensor of every specialist and one shard of the
+    result. Each tensor is stored in the first model's dtype. Shards, config and tokenizer are the first model's. Raises
+    ModelFolderError, before anything is written, if a folder is not a whole model or the models differ in architecture,
+    vocabulary, tensor names, shapes or dtypes.
     """
     from safetensors.torch import save_file
 
@@ -48,10 +81,11 @@ def fuse(specialists: dict[str, Path], weights: Sequence[float], folder: Path) -
     names = _common_names(models)
     for other in models[1:]:
         _refuse_unlike(models[0], other, names)
+    start = _base_model(base, models[0], names) if base else None
     folder.mkdir(parents=True, exist_ok=True)
     weight_map, total_bytes = {}, 0
     for shard, members in _shards(models[0], names):
-        fused = {name: _average(models, list(shares.values()), name) for name in members}
+        fused = {name: _fused_tensor(models, list(shares.values()), start, rule, name) for name in members}
         save_file(fused, folder / shard, {"format": "pt"})
         weight_map.update(dict.fromkeys(members, shard))
         total_bytes += sum(tensor.nbytes for tensor in fused.values())
@@ -109,19 +143,37 @@ def _shards(model: ModelFolder, names: Sequence[str]) -> Iterator[tuple[str, lis
         yield shard, [name for name in names if model.files[name] == file]
 
 
-def _average(models: Sequence[ModelFolder], shares: Sequence[float], name: str) -> torch.Tensor:
+def _base_model(path: Path, first: ModelFolder, names: Sequence[str]) -> ModelFolder:
+    """The base model. Its dtype may differ from the specialists'; its tensors' names and shapes may not."""
+    base = ModelFolder(path)
+    for name in names:
+        if name not in base.files or base.tensor(name).shape != first.tensor(name).shape:
+            raise ModelFolderError(
+                f"{path} has no tensor {name} of shape {list(first.tensor(name).shape)}, {first.path} has: give the "
+                "model that the specialists were trained from"
+            )
+    return base
+
+
+def _fused_tensor(
+    models: Sequence[ModelFolder], weights: list[float], base: ModelFolder | None, rule: FusionRule, name: str
+) -> torch.Tensor:
     import torch
 
-    first = models[0].tensor(name)
+    stored = [model.tensor(name) for model in models]
+    first = stored[0]
     if not first.is_floating_point():
-        if all(first.equal(model.tensor(name)) for model in models[1:]):
+        if all(first.equal(tensor) for tensor in stored[1:]):
             return first.clone()
         raise ModelFolderError(f"{name} holds {first.dtype} that differ between the models: they cannot be averaged")
     wide = torch.promote_types(first.dtype, torch.float32)
-    total = torch.zeros(first.shape, dtype=wide)
-    for model, share in zip(models, shares, strict=True):
-        total += share * model.tensor(name).to(wide)
-    fused = total.to(first.dtype).contiguous()
+    fused = rule([t.to(wide) for t in stored], weights, base.tensor(name).to(wide) if base else None)
+    if fused.shape != first.shape:
+        raise ModelFolderError(
+            f"the fusion rule returned a tensor of shape {list(fused.shape)} for {name}, whose shape is "
+            f"{list(first.shape)}: a rule must keep the shape"
+        )
+    fused = fused.to(first.dtype).contiguous()
     if not fused.isfinite().all():
         raise ModelFolderError(f"{name} would hold NaN or infinity: at least one of the models is damaged")
     return fused

@@ -14,11 +14,11 @@ from vt_ray.config import (
     RATIOS,
     SCHEDULES_OF_STEPS,
     Config,
-    ConfigError,
+    MgpoConfig,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
-from vt_ray.planning.validate.rules import Problems, at_least, one_of, optimizer, pass_at_k, sampling
-from vt_ray.spectrum_phase.fusion import fusion_weights
+from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of, optimizer, pass_at_k, sampling
+from vt_ray.spectrum_phase.fusion import fusion_rule, fusion_weights
 
 # With ratio=sequence, noise of 0.3 nats a token moved no sequence's ratio by this much: a larger clip never acts.
 LARGEST_SEQUENCE_CLIP = 0.01
@@ -62,11 +62,9 @@ def spectrum(c: Config) -> Problems:
     yield from optimizer("spectrum.sft.optimizer", sft.optimizer)
     yield from pass_at_k("spectrum.probe", probe.k, probe.samples)
     yield from sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)
+    yield from no_error(fusion_rule, c.spectrum.fusion.method)
     if c.spectrum.fusion.weights and not c.data.probe_files:
-        try:
-            fusion_weights(c.spectrum.fusion.weights, sorted(c.data.subdomains))
-        except ConfigError as error:
-            yield str(error)
+        yield from no_error(fusion_weights, c.spectrum.fusion.weights, sorted(c.data.subdomains))
 
 
 def signal(c: Config) -> Problems:
@@ -92,6 +90,8 @@ def signal(c: Config) -> Problems:
         )
     yield from one_of("signal.mgpo.aggregation", s.mgpo.aggregation, AGGREGATIONS)
     yield from one_of("signal.mgpo.advantage_norm", s.mgpo.advantage_norm, ADVANTAGE_NORMS)
+    if s.mgpo.loss != MgpoConfig.loss:
+        yield from no_error(_loss, s.mgpo.loss)
     yield from at_least("signal.mgpo.kl_coef", s.mgpo.kl_coef, 0)
     yield from at_least("signal.mgpo.importance_cap", s.mgpo.importance_cap or 0, 0)
     yield from one_of("signal.schedule", s.schedule, SCHEDULES_OF_STEPS)
@@ -113,6 +113,13 @@ def signal(c: Config) -> Problems:
     yield from at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
     if not s.sync.logprob_tolerance > 0:
         yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 is usual for float32"
+
+
+def _loss(value: str) -> None:
+    # Loads torch, which the check of a configuration with the loss of the paper need not wait for.
+    from vt_ray.algorithms.losses import named_loss
+
+    named_loss(value)
 
 
 def tracker(c: Config) -> Problems:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from vt_ray.config import SCHEDULES, OptimizerConfig
+from vt_ray.config import SCHEDULES, ConfigError, OptimizerConfig
 
 Problems = Iterator[str]
 
@@ -12,6 +13,14 @@ Problems = Iterator[str]
 def at_least(name: str, value: float, limit: float) -> Problems:
     if not value >= limit:
         yield f"{name}={value} must be at least {limit}"
+
+
+def no_error(check: Callable[..., Any], *arguments: Any) -> Problems:
+    """The message of the ConfigError that the call raises, if any."""
+    try:
+        check(*arguments)
+    except ConfigError as error:
+        yield str(error)
 
 
 def one_of(name: str, value: object, allowed: tuple) -> Problems:
