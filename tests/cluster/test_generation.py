@@ -59,11 +59,15 @@ def token_ids(rollouts):
     return {r.step: [c.token_ids.tolist() for c in r.completions] for r in rollouts}
 
 
-def started(engine):
-    deadline = time.monotonic() + 30
-    while not engine.loop.in_flight:
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def wait_for_start(engine):
+    wait_until(lambda: engine.loop.in_flight)
 
 
 def test_weights_change_under_completions_and_every_token_knows_its_version(engine, versions):
@@ -72,8 +76,10 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     order = engine.order(sampling(300))
     order.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2, 3, 4))]))
     order.close()
-    started(engine)
-    time.sleep(0.2)
+    wait_for_start(engine)
+    # The engine has worked for this long on the requests: some of their tokens are sampled from the old weights.
+    began = engine.loop.busy_seconds
+    wait_until(lambda: engine.loop.busy_seconds > began + 0.2)
     held = engine.load_weights(new, 1)
     expected = engine.token_logprobs(FINGERPRINT)
     # The same prompt, with its prefix cached under the old weights.
@@ -101,7 +107,7 @@ def test_a_load_that_fails_midway_samples_nothing_and_the_next_one_heals(engine,
     order = engine.order(sampling(300))
     order.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2))]))
     order.close()
-    started(engine)
+    wait_for_start(engine)
 
     def lost():
         yield new[0]
@@ -130,7 +136,7 @@ def test_callers_share_the_engine_and_a_fingerprint_takes_nothing_from_them(engi
     callers = [threading.Thread(target=generate, args=(first,)) for first in (0, 6)]
     for caller in callers:
         caller.start()
-    started(engine)
+    wait_for_start(engine)
     meanwhile = engine.token_logprobs(FINGERPRINT)
     assert engine.loop.in_flight > 0
     for caller in callers:
@@ -164,7 +170,7 @@ def test_what_sleeps_in_mid_generation_goes_on_when_it_wakes(engine):
     order = engine.order(sampling(200))
     order.submit((p.step, p) for p in prompts(4))
     order.close()
-    started(engine)
+    wait_for_start(engine)
     engine.sleep()
     engine.wake_up()
     assert token_ids(r for _, r in order) == undisturbed

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
+from tiny_run import TINY, copy_phases
 
 from vt_ray.config import ClusterConfig
 from vt_ray.planning.placement import place
@@ -28,15 +28,24 @@ PLAN = {
     "learner_threads": 1,
 }
 NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 256 << 20, "dashboard_agent_listen_port": 0}
+# Ray's default is 5 checks, 3 s apart. A dead node refuses the connection at once, a busy one has 5 s to answer.
+HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 4,
+}
 
 
-@pytest.fixture
-def nodes(monkeypatch):
-    """A Ray with one node so far."""
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-    nodes = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    yield nodes
-    nodes.shutdown()
+@pytest.fixture(scope="module")
+def nodes():
+    """A Ray with one node. Each test adds the nodes that it needs and removes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        head = {**NODE, "include_dashboard": False, "_system_config": HEALTH}
+        nodes = Cluster(initialize_head=True, head_node_args=head)
+        yield nodes
+        nodes.shutdown()
 
 
 class Run:
@@ -44,7 +53,7 @@ class Run:
 
     def __init__(self, runs: Path, nodes: Cluster, *overrides: str):
         plan = [f"cluster.{name}={value}" for name, value in {**PLAN, "ray_address": nodes.address}.items()]
-        command = [sys.executable, "-m", "vt_ray.main", "experiment=tiny", f"runs_dir={runs}", *plan]
+        command = [*TINY, f"runs_dir={runs}", *plan]
         self.output = runs / f"output_{time.monotonic_ns()}"
         with self.output.open("w") as file:
             self.process = subprocess.Popen([*command, *overrides], stdout=file, stderr=subprocess.STDOUT)
@@ -78,8 +87,28 @@ def rl_steps(root: Path) -> list[tuple[str, int]]:
     return [(line["stage"], line["step"]) for line in lines]
 
 
+def test_a_wait_for_nodes_that_never_come_ends_with_what_is_missing(nodes, tmp_path):
+    run = Run(tmp_path, nodes, "cluster.resources_timeout_s=3")
+    assert run.end(timeout_s=300) == 1
+    assert "error: gave up after 3 s of waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said
+    assert "raise cluster.resources_timeout_s" in run.said and "Traceback" not in run.said
+
+
+@pytest.mark.timeout(500)
+def test_a_node_lost_while_actors_start_is_not_waited_for(nodes, tmp_path):
+    """Its actors are pending for ever, and raise nothing: before, the run waited for cluster.startup_timeout_s."""
+    second = nodes.add_node(**NODE)
+    run = Run(tmp_path, nodes, "cluster.startup_timeout_s=400")
+    actors = nodes.global_state.actor_table
+    run.until(lambda: any(a["Name"] == "learner_1" for a in actors(None, None, None).values()), 300)
+    nodes.remove_node(second, allow_graceful=False)
+    assert run.end(timeout_s=120) == 1
+    assert f"lost node {second.node_ip_address} ({second.node_id[:8]}) with" in run.said and "Traceback" not in run.said
+
+
 @pytest.mark.timeout(2500)
-def test_a_lost_node_ends_the_run_with_its_name_and_the_same_command_finishes_it(nodes, tmp_path):
+def test_a_lost_node_ends_the_run_with_its_name_and_the_same_command_finishes_it(nodes, finished_run, tmp_path):
+    copy_phases(finished_run[0], tmp_path)
     run, root = Run(tmp_path, nodes), tmp_path / "tiny"
     run.until(lambda: "waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said, 300)
     assert "Ray has 1 GPUs and 2 CPUs on 1 node (" in run.said
@@ -105,22 +134,3 @@ def test_a_lost_node_ends_the_run_with_its_name_and_the_same_command_finishes_it
     assert again.end(timeout_s=1000) == 0, again.said
     assert rl_steps(root) == [(stage, step) for stage in ("math_short", "math_long", "code") for step in (1, 2)]
     assert committed.stat().st_mtime_ns == written
-
-
-def test_a_wait_for_nodes_that_never_come_ends_with_what_is_missing(nodes, tmp_path):
-    run = Run(tmp_path, nodes, "cluster.resources_timeout_s=3")
-    assert run.end(timeout_s=300) == 1
-    assert "error: gave up after 3 s of waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.said
-    assert "raise cluster.resources_timeout_s" in run.said and "Traceback" not in run.said
-
-
-@pytest.mark.timeout(500)
-def test_a_node_lost_while_actors_start_is_not_waited_for(nodes, tmp_path):
-    """Its actors are pending for ever, and raise nothing: before, the run waited for cluster.startup_timeout_s."""
-    second = nodes.add_node(**NODE)
-    run = Run(tmp_path, nodes, "cluster.startup_timeout_s=400")
-    actors = nodes.global_state.actor_table
-    run.until(lambda: any(a["Name"] == "learner_1" for a in actors(None, None, None).values()), 300)
-    nodes.remove_node(second, allow_graceful=False)
-    assert run.end(timeout_s=120) == 1
-    assert f"lost node {second.node_ip_address} ({second.node_id[:8]}) with" in run.said and "Traceback" not in run.said

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -14,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tiny_run import TINY, run_tiny, wait_for
 
 pytestmark = pytest.mark.slow
 
-VT_RAY = [sys.executable, "-m", "vt_ray.main", "experiment=tiny"]
 ENDS_WITHIN_S = 20
 MARK = "VT_RAY_TEST_RUN"
 
@@ -39,7 +38,7 @@ def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides:
     the mark in the environment of the run's processes."""
     mark = uuid.uuid4().hex
     with subprocess.Popen(
-        [*VT_RAY, f"runs_dir={runs}", *overrides],
+        [*TINY, f"runs_dir={runs}", *overrides],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,11 +46,7 @@ def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides:
         # A shell's background jobs, and all below them, are born with SIGINT ignored.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as run:
-        deadline = time.monotonic() + 400
-        while not due(mark):
-            assert run.poll() is None, run.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(run, lambda: due(mark))
         run.send_signal(number)
         began = time.monotonic()
         _, errors = run.communicate(timeout=60)
@@ -95,5 +90,5 @@ def test_sigterm_in_a_stage_and_in_the_report(tmp_path, schedule):
     assert re.search(r"continues after math_short step_\d{6}, which is committed", errors)
     errors = interrupted(tmp_path, signal.SIGTERM, appears(tmp_path, "tiny/evaluation/code.json"), stage)
     assert "continues after code step_000002" in errors
-    done = subprocess.run([*VT_RAY, f"runs_dir={tmp_path}", stage], capture_output=True, text=True, timeout=400)
+    done = run_tiny(tmp_path, stage)
     assert done.returncode == 0, done.stdout + done.stderr
