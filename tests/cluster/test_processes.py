@@ -1,4 +1,4 @@
-"""What every process of a run is given before PyTorch is loaded: how its threads wait, and which GPUs it sees."""
+"""The environment of each process of a run before PyTorch is loaded: how threads wait, and the visible GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-SEEN = """
+PRINT_VISIBLE_GPUS = """
 import os, sys
 from pathlib import Path
 import ray
@@ -61,8 +61,8 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 def test_an_actor_that_asks_for_no_gpu_sees_none(tmp_path):
-    """On a Ray that the run starts, and on another one, which hides nothing."""
-    done = python(SEEN, str(tmp_path), CUDA_VISIBLE_DEVICES="0,1")
+    """Both on a Ray that the run starts and on a Ray that was started elsewhere, which hides no GPUs."""
+    done = python(PRINT_VISIBLE_GPUS, str(tmp_path), CUDA_VISIBLE_DEVICES="0,1")
     assert "visible: ['', '']" in done.stdout
 
 
@@ -80,7 +80,7 @@ def test_openmp_spins_shortly_unless_the_user_says_otherwise(monkeypatch, chosen
 
 
 def test_busy_processes_take_no_more_than_their_share():
-    """As many as there are cores: a fair share is 0.5. Threads that spin for milliseconds hardly get on at all."""
+    """There are as many busy processes as cores, so a fair share is 0.5. With long spinning the share is far below."""
     alone, beside = [], []
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", TRAIN], text=True, **pipes) as training:

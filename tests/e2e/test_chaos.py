@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from chaos_monkey import endure
+from chaos_monkey import run_with_kills
 from coin_problems import coin_overrides
 from tiny_run import TINY
 
@@ -24,7 +24,7 @@ def test_kills_of_every_kind_lose_nothing_and_the_order_of_the_data_stays(coin_r
     command = [*TINY, f"runs_dir={coin_runs}", *coin_overrides(coin_runs / "problems", STAGE)]
     calm = subprocess.run([*command, "run_name=calm"], capture_output=True, text=True)
     assert calm.returncode == 0, calm.stderr
-    chaos = endure([*command, "run_name=chaos"], coin_runs / "chaos", 8, 1.5, 0, [*VICTIMS, "driver"])
+    chaos = run_with_kills([*command, "run_name=chaos"], coin_runs / "chaos", 8, 1.5, 0, [*VICTIMS, "driver"])
     assert chaos.returncode == 0, chaos.errors
     assert chaos.kills.total() >= 4, chaos
     found = CHAOS["compared"](coin_runs / "calm", coin_runs / "chaos")

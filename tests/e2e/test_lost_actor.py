@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from chaos_monkey import writers
+from chaos_monkey import pids_writing_to
 from tiny_run import ONE_STEP, TINY, wait_for
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ def test_a_killed_learner_rank_is_replaced_and_the_other_is_not_waited_for(tmp_p
     command = [*TINY, f"runs_dir={tmp_path}", *RANKS, ONE_STEP]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         wait_for(run, lambda: list(tmp_path.glob("phases/sft-*/metrics.jsonl")))
-        (pid,) = writers(tmp_path / "tiny/logs/learner_1.log")
+        (pid,) = pids_writing_to(tmp_path / "tiny/logs/learner_1.log")
         os.kill(pid, signal.SIGKILL)
         shown, _ = run.communicate(timeout=300)
     assert run.returncode == 0
