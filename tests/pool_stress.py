@@ -139,11 +139,12 @@ class Killer:
     def count_survivors(self, wait_s: float) -> int:
         """Number of killed workers and of their children that still exist after `wait_s`, zombies included."""
         deadline = time.monotonic() + wait_s
-        while (
-            left := sum(_start_time(pid) == born for pid, born in self._processes if born)
-        ) and time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._survivors():
             time.sleep(0.2)
-        return left
+        return self._survivors()
+
+    def _survivors(self) -> int:
+        return sum(_start_time(pid) == started for pid, started in self._processes if started)
 
     def _run(self) -> None:
         while not self._done.wait(self._every_s * self._rng.uniform(0.5, 1.5)):

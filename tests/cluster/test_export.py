@@ -1,4 +1,4 @@
-"""What leaves the learner: a sharded model is gathered bucket by bucket, and only rank 0 keeps bytes."""
+"""Weight export: a sharded model is gathered bucket by bucket, and only rank 0 keeps the bytes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_export_costs_about_a_bucket_and_only_rank_0_keeps_bytes(engines, mod
     assert max(first["extra"], second["extra"]) < total / 3
 
 
-def test_what_goes_past_ray_is_announced_as_it_is_sent(engines, model):
+def test_an_nccl_transfer_is_announced_as_it_is_sent(engines, model):
     """NCCL's half on the learner up to the first byte: names, shapes, a tied tensor under both its names."""
     _, on_each_rank = engines
     (sent, checksums, announced), _ = on_each_rank(notice)
@@ -133,7 +133,7 @@ def test_what_goes_past_ray_is_announced_as_it_is_sent(engines, model):
     assert announced.init["packed_buffer_size_bytes"] == BUCKET_BYTES
 
 
-def test_the_copy_for_cuda_ipc_is_written_over_and_not_made_anew(engines, model):
+def test_the_copy_for_cuda_ipc_is_overwritten_in_place(engines, model):
     _, on_each_rank = engines
     first, _ = on_each_rank(copies)
     before, after = first["before"], first["after"]

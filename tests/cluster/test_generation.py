@@ -1,4 +1,4 @@
-"""One real vLLM engine: shared by callers, its weights changed under what is in flight."""
+"""One real vLLM engine: several callers share it, and its weights change while requests are in flight."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     assert max(abs(a - b) for a, b in zip(engine.token_logprobs(FINGERPRINT), expected, strict=True)) > 0.01
 
 
-def test_a_load_that_fails_midway_samples_nothing_and_the_next_one_heals(engine, versions):
+def test_a_load_that_fails_midway_samples_nothing_until_the_next_load(engine, versions):
     old, new = versions
     engine.load_weights(old, 0)
     order = engine.order(sampling(300))
@@ -156,7 +156,7 @@ def test_one_engine_serves_two_limits_at_a_time_and_its_own(engine):
     assert len(cut.completions[0].token_ids) <= 512 - 505
 
 
-def test_text_is_what_the_tokens_say_without_the_end(engine):
+def test_text_is_the_decoded_tokens_without_the_end_token(engine):
     for rollouts in engine.generate(prompts(40, samples=4), sampling(60)):
         for c in rollouts.completions:
             assert len(c.rollout_logprobs) == len(c.token_ids)
@@ -165,7 +165,7 @@ def test_text_is_what_the_tokens_say_without_the_end(engine):
             assert c.text == engine.tokenizer.decode(c.token_ids, skip_special_tokens=True)
 
 
-def test_what_sleeps_in_mid_generation_goes_on_when_it_wakes(engine):
+def test_requests_in_flight_continue_after_sleep(engine):
     undisturbed = token_ids(engine.generate(prompts(4), sampling(200)))
     order = engine.order(sampling(200))
     order.submit((p.step, p) for p in prompts(4))
@@ -176,7 +176,7 @@ def test_what_sleeps_in_mid_generation_goes_on_when_it_wakes(engine):
     assert token_ids(r for _, r in order) == undisturbed
 
 
-def test_what_is_not_wanted_leaves_the_engine(engine):
+def test_abandoned_requests_leave_the_engine(engine):
     groups = engine.generate([*prompts(1, samples=1), *prompts(9, length=30, first=1)], sampling(400))
     next(groups)
     groups.close()
@@ -193,7 +193,7 @@ def test_what_is_not_wanted_leaves_the_engine(engine):
         (Prompt(PROBLEM, (10**6,), (1,)), 8, "1000000"),
     ],
 )
-def test_a_prompt_that_no_completion_can_come_of_is_refused(engine, prompt, max_tokens, message):
+def test_a_prompt_without_room_for_a_completion_is_refused(engine, prompt, max_tokens, message):
     with pytest.raises(Exception, match=message):
         list(engine.generate([prompt], sampling(max_tokens)))
     assert len(list(engine.generate(prompts(1), sampling(2)))) == 1

@@ -1,4 +1,4 @@
-"""Generators as one: prompts dealt as there is room, and each group exactly once when one of them is lost."""
+"""A pool of generators: each gets prompts while it has room, each group arrives exactly once."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ ROOM = 8
 
 @ray.remote(num_cpus=0, concurrency_groups={"streams": 4, "others": 1, "questions": 1})
 class FakeGenerator:
-    """A generator without an engine: a group is its prompt's step, its own name and version. It notes in `folder` what
-    it was given, and dies where a file there tells it to."""
+    """A generator without an engine: a group is (step of the prompt, name of the generator, weight version). It writes
+    the number of its prompts to `folder`. Files in `folder` order it to die, stop or hang at a given moment."""
 
     def __init__(self, name, folder, seconds):
         self.name, self.folder, self.seconds, self.version = name, folder, seconds, None
@@ -82,7 +82,7 @@ class FakeGenerator:
         return Acknowledgement(self.name, version, {"w": sum(ray.get(arrivals)) + len(flaws)}, (-1.0,))
 
     def pause(self):
-        """A real one would stand still."""
+        """A real generator would stop sampling."""
 
     @ray.method(concurrency_group="others")
     def busy_seconds(self):
@@ -95,7 +95,7 @@ class FakeGenerator:
 
 @pytest.fixture
 def generator(cluster, tmp_path):
-    """Opens generators that take so many seconds over a group."""
+    """Opens one generator for each argument, which is its seconds per group."""
     opened = []
 
     def open_generators(*seconds):
@@ -126,13 +126,13 @@ def kill_at(folder, name, when):
     (folder / f"{name}_dies_at_{when}").touch()
 
 
-def test_the_slow_one_holds_back_nothing_but_what_it_has(generator):
+def test_a_slow_generator_delays_only_its_own_groups(generator):
     groups = [ray.get(handle) for handle in generator(0.6, 0.001).generate(prompts(60), SAMPLING)]
     assert sorted(step for step, _, _ in groups) == list(range(60))
     assert [name for _, name, _ in groups].count("fake_0") <= 1.5 * ROOM
 
 
-def test_a_generator_is_given_no_more_than_it_has_room_for_while_nobody_reads(generator, tmp_path):
+def test_a_generator_gets_no_more_prompts_than_it_has_room_for_while_no_group_is_read(generator, tmp_path):
     groups = generator(0.0).generate(prompts(200), SAMPLING)
     first = ray.get(next(groups))
     time.sleep(0.5)
@@ -170,7 +170,7 @@ def test_a_feed_is_asked_until_it_ends_and_weights_are_loaded_meanwhile(generato
     assert ray.get(next(groups)) == (2, "fake_0", 5)
     before, began = feed.asked, time.monotonic()
     assert list(groups) == []
-    # Every few milliseconds, and not without a pause.
+    # The pool polls every few milliseconds.
     assert feed.asked - before < 2 + (time.monotonic() - began) / 0.004
     feeder.join()
 
@@ -180,7 +180,7 @@ def test_a_lost_generator_is_replaced_with_the_newest_weights_and_each_group_com
     pool = generator(0.02, 0.02)
     for version in (1, 2):
         assert {ack.version for ack in pool.load(weights(version), [1, 2])} == {version}
-    # Who is dealt the odd ones.
+    # fake_1 gets the odd prompts.
     kill_at(tmp_path, "fake_1", when)
     groups = [ray.get(handle) for handle in pool.generate(prompts(80), SAMPLING)]
     assert sorted(step for step, _, _ in groups) == list(range(80))
@@ -222,7 +222,7 @@ def test_a_replacement_that_holds_other_weights_than_were_sent_is_refused(genera
         list(pool.generate(prompts(9), SAMPLING))
 
 
-def test_a_replacement_that_garbles_its_weights_once_is_given_them_again(generator, tmp_path):
+def test_a_replacement_with_corrupt_weights_gets_them_once_more(generator, tmp_path):
     pool = generator(0.01)
     pool.load(weights(1), [1, 2])
     (tmp_path / "fake_0_garbles_1").touch()
@@ -232,7 +232,7 @@ def test_a_replacement_that_garbles_its_weights_once_is_given_them_again(generat
     assert pool.respawns == 1 and not list(tmp_path.glob("*garbles*"))
 
 
-def test_a_prompt_that_kills_whoever_has_it_ends_the_run(generator, tmp_path):
+def test_a_prompt_that_kills_every_generator_ends_the_run(generator, tmp_path):
     pool = generator(0.01)
     for attempt in range(HOPELESS_LOSSES):
         kill_at(tmp_path, "fake_0", f"group_3_{attempt}")
@@ -240,7 +240,7 @@ def test_a_prompt_that_kills_whoever_has_it_ends_the_run(generator, tmp_path):
         list(pool.generate(prompts(9), SAMPLING))
 
 
-def test_a_seat_in_which_nobody_starts_is_given_up(generator, tmp_path):
+def test_a_generator_that_cannot_be_restarted_ends_the_run(generator, tmp_path):
     pool = generator(0.01)
     kill_at(tmp_path, "fake_0", "group_3")
     for attempt in range(HOPELESS_LOSSES):
@@ -255,7 +255,7 @@ class Owner:
         return [ray.put(value)]
 
 
-def test_where_the_weights_are_gone_too_it_is_said(generator, tmp_path):
+def test_lost_weights_of_a_replacement_are_reported(generator, tmp_path):
     pool, owner = generator(0.01), Owner.remote()
     (bucket,) = ray.get(owner.put.remote(4))
     pool.load(Weights(4, (bucket,), {"w": 4}, (-1.0,), 8), [1, 2])
@@ -271,7 +271,9 @@ def test_where_the_weights_are_gone_too_it_is_said(generator, tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_killed_or_stopped_engine_comes_back_and_the_run_is_the_same(cluster, base_model, encoder, problems, how):
+def test_a_killed_or_stopped_engine_is_replaced_and_the_completions_are_the_same(
+    cluster, base_model, encoder, problems, how
+):
     sent, sampling = encoder.prompts(problems.train[:40], 4, ("killed",)), Sampling(1.0, 1.0, 0, 48)
 
     def completions_by_question(groups):

@@ -1,4 +1,4 @@
-"""The same gradients whatever the ranks, the ZeRO stage, the rows and who shares them: all normalisers are global."""
+"""Gradients do not depend on the number of ranks, the ZeRO stage or the packing: all normalisers are global."""
 
 from __future__ import annotations
 

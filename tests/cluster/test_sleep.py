@@ -1,4 +1,4 @@
-"""The two sides of a shared GPU: what sleeps wakes up unchanged. Here, without a GPU, states move from CPU to CPU."""
+"""Learner and generator of a shared GPU are the same after sleep. Without a GPU the states move from CPU to CPU."""
 
 from __future__ import annotations
 

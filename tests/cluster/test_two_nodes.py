@@ -87,7 +87,7 @@ def rl_steps(root: Path) -> list[tuple[str, int]]:
     return [(line["stage"], line["step"]) for line in lines]
 
 
-def test_a_wait_for_nodes_that_never_come_ends_with_what_is_missing(nodes, tmp_path):
+def test_a_wait_for_missing_nodes_ends_with_an_error_that_lists_them(nodes, tmp_path):
     run = Run(tmp_path, nodes, "cluster.resources_timeout_s=3")
     assert run.end(timeout_s=300) == 1
     assert "error: gave up after 3 s of waiting for 2 GPUs and 0.6 CPUs on 2 nodes" in run.output_text

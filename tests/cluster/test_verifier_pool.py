@@ -177,7 +177,7 @@ def test_a_worker_that_hangs_is_replaced(tmp_path):
         assert [statuses(found) for found in pool.grade([group("right")])] == [["correct"]]
 
 
-def test_what_one_worker_cannot_verify_another_does(tmp_path):
+def test_a_completion_that_one_worker_cannot_verify_goes_to_another(tmp_path):
     with pool_of(ScriptedVerifier, tmp_path, limits=Limits(output_kb=1)) as pool:
         pool.wait_for_start()
         graded = list(pool.grade(group(*["sleep 0.02"] * 4, number=i) for i in range(10)))

@@ -1,4 +1,4 @@
-"""Every sync proves itself on the real engines; what goes wrong in silence is healed once, and refused after that."""
+"""Each sync is verified on the real engines: a new export repairs a fault once, a second fault is refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def as_sent(weights, buckets, fingerprint_logprobs):
 
 
 class Tampering:
-    """A generator that takes up something else than the learner sent, the first `times` times."""
+    """A generator that loads something else than the learner sent, the first `times` times."""
 
     def __init__(self, generator, tamper, times):
         self.generator, self.tamper, self.times = generator, tamper, times
@@ -75,7 +75,7 @@ def flip_a_bit(buckets):
 
 
 def swap_two_tensors(buckets):
-    """Two of one shape, in one layer."""
+    """Two tensors of the same shape in one layer."""
     names = {"model.layers.0.input_layernorm.weight": "model.layers.0.post_attention_layernorm.weight"}
     names |= {new: old for old, new in names.items()}
     return [replace(b, entries=tuple(replace(e, name=names.get(e.name, e.name)) for e in b.entries)) for b in buckets]
@@ -111,7 +111,7 @@ def test_small_buckets_carry_the_same_weights(learner, generator, fingerprint):
 
 
 @pytest.mark.parametrize("tamper", WRONG)
-def test_what_goes_wrong_once_is_healed_by_a_new_export(learner, generator, fingerprint, encoder, problems, tamper):
+def test_a_fault_in_one_load_is_repaired_by_a_new_export(learner, generator, fingerprint, encoder, problems, tamper):
     train_once(learner, encoder, problems)
     report = sync_weights(learner, Tampering(generator, tamper, 1), 3, fingerprint, SyncConfig(logprob_tolerance=10.0))
     assert report.retried
@@ -120,7 +120,7 @@ def test_what_goes_wrong_once_is_healed_by_a_new_export(learner, generator, fing
 
 
 @pytest.mark.parametrize("tamper", WRONG)
-def test_what_goes_wrong_twice_is_refused_by_name(learner, generator, fingerprint, encoder, problems, tamper):
+def test_a_fault_in_two_loads_is_refused_by_name(learner, generator, fingerprint, encoder, problems, tamper):
     train_once(learner, encoder, problems)
     with pytest.raises(SyncError, match=rf"version 3: generator_0.*{WRONG[tamper]}.*twice"):
         sync_weights(learner, Tampering(generator, tamper, 2), 3, fingerprint, SyncConfig(logprob_tolerance=10.0))
@@ -169,8 +169,8 @@ def test_log_probabilities_beyond_the_tolerance_are_refused(learner, generator, 
         sync_weights(ShiftedLearner(), generator, 7, fingerprint, SyncConfig(logprob_tolerance=1e-3))
 
 
-def distrust(weights):
-    """The same bytes, and log-probabilities that they do not have."""
+def wrong_logprobs(weights):
+    """The same bytes with wrong log-probabilities."""
     return as_sent(weights, weights.buckets, tuple(p - 1.0 for p in weights.fingerprint_logprobs))
 
 
@@ -179,8 +179,8 @@ def corrupt(weights):
     return as_sent(weights, tuple(ray.put(bucket) for bucket in buckets), weights.fingerprint_logprobs)
 
 
-@pytest.mark.parametrize("spoil", [corrupt, distrust])
-def test_what_is_in_flight_stands_still_until_the_weights_are_proven(
+@pytest.mark.parametrize("spoil", [corrupt, wrong_logprobs])
+def test_requests_in_flight_wait_until_the_weights_are_verified(
     learner, generator, fingerprint, encoder, problems, spoil
 ):
     """Decoding goes on under a good load; under a bad one no group is ever whole, and no token bears its version."""

@@ -1,4 +1,4 @@
-"""A run whose processes are killed at random ends all the same, audits clean, and has asked what it had to ask."""
+"""A run whose processes are killed at random finishes, passes its audit, and asks the same questions."""
 
 from __future__ import annotations
 

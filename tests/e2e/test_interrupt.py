@@ -22,7 +22,7 @@ MARK = "VT_RAY_TEST_RUN"
 
 
 def descendants(mark: str) -> list[str]:
-    """The command of each process that was started with `mark` in its environment and is not dead."""
+    """The command of each living process that has `mark` in its environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -34,8 +34,8 @@ def descendants(mark: str) -> list[str]:
 
 
 def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides: str) -> str:
-    """What a run wrote to stderr that was given the signal `number` once `due`; its end is checked here. `due` is given
-    the mark in the environment of the run's processes."""
+    """Starts a run, sends it the signal `number` once `due(mark)` holds, and checks how it ends. Returns its stderr.
+    `mark` is in the environment of all processes of the run."""
     mark = uuid.uuid4().hex
     with subprocess.Popen(
         [*TINY, f"runs_dir={runs}", *overrides],
@@ -43,7 +43,7 @@ def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, MARK: mark},
-        # A shell's background jobs, and all below them, are born with SIGINT ignored.
+        # A shell starts its background jobs with SIGINT ignored, and their children inherit this.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as run:
         wait_for(run, lambda: due(mark))

@@ -1,4 +1,4 @@
-"""A learner rank killed in mid-run: all ranks are started anew within the run, which goes on and ends well."""
+"""A learner rank is killed during a run: the run replaces all ranks, continues and finishes."""
 
 from __future__ import annotations
 

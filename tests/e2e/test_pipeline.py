@@ -1,4 +1,4 @@
-"""The whole pipeline as a user starts it: real Ray, vLLM, DeepSpeed and verifier, in a process of its own."""
+"""The whole pipeline in a separate process, with the real Ray, vLLM, DeepSpeed and verifier."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_summary_has_every_milestone_in_order(finished_run):
         assert summary["phases"][phase]["seconds"] > 0 and summary["phases"][phase]["tokens"] > 0
 
 
-def test_summary_knows_what_the_run_held_and_each_step_who_worked(finished_run):
+def test_summary_has_the_hardware_and_each_step_the_busy_share_of_each_actor(finished_run):
     run, _ = finished_run
     summary = json.loads((run / "summary.json").read_text())
     assert summary["hardware"] == {"cpu_cores": os.cpu_count(), "gpus": 0}
@@ -170,7 +170,7 @@ def test_multirun_shares_one_sft_and_one_fused_model(finished_run):
     assert weights[0] == weights[1]
 
 
-def test_the_sft_control_goes_on_from_the_shared_fused_model(finished_run):
+def test_the_sft_control_continues_from_the_shared_fused_model(finished_run):
     run, _ = finished_run
     control = run.parent / "tiny_sft"
     done = run_tiny(run.parent, "run_name=tiny_sft", "signal.control=sft", "signal.control_sft_steps=3")

@@ -1,4 +1,4 @@
-"""Pipelined steps with the real engines, and everything that a stage may ask for at once: one run, audited."""
+"""One pipelined run with the real engines and with most options of a stage at once, audited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole pipelines in other shapes: two ranks under ZeRO-3, a pretrained model, an interrupt from the keyboard."""
+"""Whole pipelines in other settings: two ranks under ZeRO-3, a pretrained model, an interrupt from the keyboard."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_one_shared_gpu_rehearsed_without_one(tmp_path):
     assert len(summary_of(tmp_path, "cluster.colocate=true")["milestones"]) == 7
 
 
-def test_interrupt_from_the_keyboard_says_how_to_go_on(tmp_path):
+def test_interrupt_from_the_keyboard_says_how_to_continue(tmp_path):
     command = [*TINY, f"runs_dir={tmp_path}"]
-    # A shell's background jobs, and all below them, are born with this signal ignored.
+    # A shell starts its background jobs with SIGINT ignored, and their children inherit this.
     listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, preexec_fn=listening, **pipes) as process:
