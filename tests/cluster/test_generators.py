@@ -271,7 +271,7 @@ def test_lost_weights_of_a_replacement_are_reported(generator, tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_killed_or_stopped_engine_is_replaced_and_the_completions_are_the_same(
+def test_a_killed_or_stopped_engine_is_replaced_and_completions_stay_the_same(
     cluster, base_model, encoder, problems, how
 ):
     sent, sampling = encoder.prompts(problems.train[:40], 4, ("killed",)), Sampling(1.0, 1.0, 0, 48)

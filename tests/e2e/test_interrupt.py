@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM (preemption) end a run within 20 s: the committed step is named, no process is left behind."""
+"""Ctrl-C and SIGTERM (preemption) end a run within 20 s. It names the committed step and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tiny_run import TINY, run_tiny, wait_for
 
 pytestmark = pytest.mark.slow
 
+# After 15 s the run exits without cleaning up.
 ENDS_WITHIN_S = 20
+# Ray's processes notice that the run is gone.
+CHILDREN_END_WITHIN_S = 60
 MARK = "VT_RAY_TEST_RUN"
 
 
@@ -55,7 +58,7 @@ def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides:
     assert seconds < ENDS_WITHIN_S
     assert "Abort" not in errors and "Traceback" not in errors, errors
     while left := descendants(mark):
-        assert time.monotonic() - began < ENDS_WITHIN_S, left
+        assert time.monotonic() - began < CHILDREN_END_WITHIN_S, left
         time.sleep(0.2)
     return errors
 
