@@ -21,7 +21,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def export(engine: TrainingEngine, bucket_bytes: int) -> dict:
-    """One export, each bucket dropped before the next: what it held, and what it cost."""
+    """Sizes of the buckets of one export, the bytes gathered for each, and the growth of the process's memory."""
     before = peak_rss(reset=True)
     held, gathered, checksums = [], [], {}
     for bucket in engine.export_weights(bucket_bytes):
@@ -81,7 +81,7 @@ def peak_rss(reset: bool = False) -> int:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, problems):
-    """17 million parameters, 70 MB: large beside a bucket, and beside what else a process does."""
+    """17 million parameters, 70 MB: much more than a bucket, and than other changes of a process's memory."""
     from vt_ray.engines.base_model import prepare_base_model
 
     folder = tmp_path_factory.mktemp("model") / "wide"
@@ -104,7 +104,7 @@ def engines(request, two_ranks, model):
 
 def test_an_export_costs_about_a_bucket_and_only_rank_0_keeps_bytes(engines, model):
     zero_stage, on_each_rank = engines
-    # Once to warm up: what the first collective allocates is not the export's.
+    # Warm-up: the first collective allocates memory of its own.
     on_each_rank(export)
     first, second = on_each_rank(export)
     expected = {e.name: e.checksum for bucket in checkpoint_buckets(model) for e in bucket.entries}
@@ -117,7 +117,7 @@ def test_an_export_costs_about_a_bucket_and_only_rank_0_keeps_bytes(engines, mod
     if zero_stage == 3:
         # DeepSpeed keeps parameters below its persistence threshold (norms, biases) whole all the time.
         assert max(first["gathered"]) <= BUCKET_BYTES + MB
-    # Gathered, and on rank 0 what is being summed: a few buckets, never the model.
+    # A few buckets (gathered parameters, and on rank 0 the bucket itself), never the whole model.
     assert max(first["extra"], second["extra"]) < total / 3
 
 

@@ -35,7 +35,7 @@ def engine(base_model):
 
 @pytest.fixture
 def versions(base_model):
-    """Buckets of the base model, and of one that is visibly another."""
+    """Buckets of the base model, and of a model with clearly different log-probabilities."""
 
     def buckets(factor):
         return [pack_bucket((names, tensor * factor) for names, tensor in checkpoint_tensors(base_model))]
@@ -91,7 +91,7 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     assert any([version for version, _ in c.version_runs] == [0, 1] for c in changed.completions)
     assert all(sum(n for _, n in c.version_runs) == len(c.token_ids) for c in changed.completions)
     assert fresh.completions[0].version_runs == ((1, len(fresh.completions[0].token_ids)),)
-    # Nothing is in flight now, so the cache is emptied: what the new weights really say.
+    # No request is in flight, so the load empties the prefix cache: the reference uses the new weights alone.
     assert engine.load_weights(new, 2) == held == {e.name: e.checksum for bucket in new for e in bucket.entries}
     assert engine.token_logprobs(FINGERPRINT) == pytest.approx(expected, abs=1e-5)
     ((reference),) = engine.generate([Prompt(PROBLEM, LONG_PROMPT, (9,))], sampling(24))
@@ -118,7 +118,7 @@ def test_a_load_that_fails_midway_samples_nothing_until_the_next_load(engine, ve
     with pytest.raises(RuntimeError, match="stands still"):
         engine.token_logprobs(FINGERPRINT)
     sent = {e.name: e.checksum for bucket in new for e in bucket.entries}
-    # What the first one left half done may need a second load.
+    # The failed load may have left vLLM in a state that needs a second load.
     assert sent in (engine.load_weights(new, 2), engine.load_weights(new, 2))
     ((_, rollouts),) = order
     assert {version for c in rollouts.completions for version, _ in c.version_runs} <= {0, 2}

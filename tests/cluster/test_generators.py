@@ -260,7 +260,7 @@ def test_lost_weights_of_a_replacement_are_reported(generator, tmp_path):
     (bucket,) = ray.get(owner.put.remote(4))
     pool.load(Weights(4, (bucket,), {"w": 4}, (-1.0,), 8), [1, 2])
     ray.kill(owner)
-    # Ray keeps what is in shared memory until it has noticed.
+    # Ray keeps the object in shared memory until it has noticed the death of its owner.
     with pytest.raises(RayError):
         for _ in range(300):
             ray.get(bucket)

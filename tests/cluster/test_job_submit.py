@@ -1,4 +1,4 @@
-"""launch/submit.py against a real Ray head with token authentication: what succeeds, what fails, who is let in."""
+"""launch/submit.py against a real Ray head with token authentication: success, failure, and refused tokens."""
 
 from __future__ import annotations
 

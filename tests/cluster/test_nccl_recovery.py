@@ -95,7 +95,7 @@ class Learner(LearnerActor.__ray_metadata__.modified_class):
 
 @dataclass
 class Engine:
-    """What a generator has loaded, and how: `loads` lists ("nccl" or "bucket", the learner's step)."""
+    """A fake engine. `loads` lists each load as ("nccl group n" or "bucket", the learner's step)."""
 
     name: str
     folder: Path

@@ -215,7 +215,7 @@ def test_ranks_that_share_rows_fingerprint_alone_and_refuse_a_ratio_of_sequences
 @pytest.mark.parametrize("zero_stage", [1, 3])
 def test_the_kl_gradient_is_zero_at_the_start_and_pulls_back_after(one_rank, two_ranks, base_model, zero_stage):
     mgpo = MgpoConfig(kl_coef=0.5)
-    # No advantage: what gradient there is, is the KL term's.
+    # Without advantages the gradient is that of the KL term.
     still = [replace(s, advantage=0.0) for s in batch(mgpo)]
     opened = replace(spec(base_model, zero_stage=zero_stage), with_reference=True)
     calls = [

@@ -16,7 +16,7 @@ STAND_INS = {
 
 
 def sbatch(folder: Path, *overrides: str) -> tuple[int, str, str]:
-    """The script's exit status, what it printed, and the commands it gave to srun."""
+    """Runs the script. Returns its exit status, its output, and the commands that it gave to srun."""
     (folder / "bin").mkdir()
     for name, body in STAND_INS.items():
         (folder / "bin" / name).write_text(f"#!/usr/bin/env bash\n{body}\n")

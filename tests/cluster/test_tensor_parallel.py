@@ -1,4 +1,4 @@
-"""A generator of two workers on the CPU: weights reach both, and their parts add up to what the learner sent."""
+"""A generator with two tensor-parallel workers on the CPU: both get weights, whose parts add up to the learner's."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def corrupt(weights):
 def test_requests_in_flight_wait_until_the_weights_are_verified(
     learner, generator, fingerprint, encoder, problems, spoil
 ):
-    """Decoding goes on under a good load; under a bad one no group is ever whole, and no token bears its version."""
+    """After a good load decoding continues. After a bad load no group is finished and no token has its version."""
     generator.load(learner.export_weights(20, fingerprint, 1 << 26), fingerprint)
     spoiled = spoil(learner.export_weights(21, fingerprint, 1 << 26))
     prompts = encoder.prompts(problems.train[:16], 4, ("standing still",))

@@ -137,7 +137,7 @@ def test_killed_run_continues_where_it_stopped(finished_run, tmp_path):
         kill_when(process, lambda: list(tmp_path.glob("phases/sft-*/state/step_000006/manifest.json")))
     with subprocess.Popen(command, **quiet) as process:
         kill_when(process, lambda: (run / "rl/math_long/checkpoints/step_000001/manifest.json").exists())
-    # A sink may be switched on when a run continues: it gets what came before too.
+    # A tracking sink that is switched on when a run continues also gets the metrics of the earlier steps.
     done = run_tiny(tmp_path, "tracking.sinks=[tensorboard]")
     assert done.returncode == 0, done.stdout + done.stderr
     sent = json.loads((run / "tracking.json").read_text())["tensorboard"]["sent"]

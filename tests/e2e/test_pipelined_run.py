@@ -32,7 +32,7 @@ def test_a_pipelined_run_of_two_stages_is_stale_within_its_bound_and_audits_clea
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["staleness_max"] for line in lines] == [0, 1, 1, 1, 1, 1, 0, 1, 1]
     assert [line.get("probe_accuracy") is not None for line in lines] == [False, True] * 3 + [False] * 3
-    # Tokens of another version than the one that consumes them are off-policy, and seen to be.
+    # Tokens of an older weight version are off-policy, and the KL estimate shows it.
     assert max(line["rollout_kl"] for line in lines if line["staleness_max"]) > 1e-6
     pool = json.loads((run / "rl/coins/pool.json").read_text())
     assert 0 < len(pool) <= 64
