@@ -28,14 +28,14 @@ controls: $(READY) ## compare RL with its controls: shuffled rewards, and more S
 	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=1000
 	$(BIN)/vt-tools report runs/demo runs/demo_shuffled runs/demo_sft
 
-test: $(READY) lint ## lint, types and all tests except the nightly and GPU tests (about 26 minutes)
-	$(BIN)/python -m pytest -m "not nightly and not gpu"
+test: test-quick ## test-quick, then the tests with Ray and the engines (about 15 minutes in all)
+	$(BIN)/python -m pytest -m "slow and not nightly and not gpu"
 
-test-quick: $(READY) lint ## the tests without Ray and the engines (about 3 minutes)
-	$(BIN)/python -m pytest -m "not slow and not nightly and not gpu"
+test-quick: $(READY) lint ## lint, types and the tests without Ray and the engines, in two processes (about 2 minutes)
+	$(BIN)/python -m pytest -m "not slow and not nightly and not gpu" -n 2 --dist loadfile
 
-test-all: $(READY) lint ## all tests, with the nightly tests
-	$(BIN)/python -m pytest -m "not gpu"
+test-all: test-quick ## test-quick, then all other tests, the nightly ones too
+	$(BIN)/python -m pytest -m "(slow or nightly) and not gpu"
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 def main() -> None:
     arguments = parsed()
-    from chaos_monkey import endure
+    from chaos_monkey import run_with_kills
 
     runs = Path(arguments.runs).resolve()
     calm, disturbed = (command(arguments, runs, name) for name in ("calm", "chaos"))
@@ -32,7 +32,7 @@ def main() -> None:
     subprocess.run(calm, check=True, stdout=subprocess.DEVNULL)
     calm_seconds = time.monotonic() - began
     victims = ["generator_0", "verifier_0", "verifier_1", "tracker", "recorder", "learner_0", "learner_1", "driver"]
-    chaos = endure(disturbed, runs / "chaos", arguments.kills, arguments.every, arguments.seed, victims)
+    chaos = run_with_kills(disturbed, runs / "chaos", arguments.kills, arguments.every, arguments.seed, victims)
     figures = {
         "kills": dict(sorted(chaos.kills.items())),
         "kills_total": chaos.kills.total(),

@@ -92,11 +92,11 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
 
 def stalls(learner, generator, fingerprint: list[int], sync, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measures the whole of `sync_weights`, during which generation stands still."""
-    from seated import seated
+    from existing_actors import generator_from
 
     from vt_ray.signal_phase.sync import sync_weights
 
-    one = seated(*actors_of(generator)[:1], logprob_tolerance=sync.logprob_tolerance)
+    one = generator_from(*actors_of(generator)[:1], logprob_tolerance=sync.logprob_tolerance)
     report = sync_weights(learner, generator, 0, fingerprint, sync)
     sizes = {
         f"{mb} MB" if mb < WHOLE else "whole": repeated(
@@ -113,7 +113,7 @@ def stalls(learner, generator, fingerprint: list[int], sync, arguments: argparse
 
     counts = {"1": sizes[f"{sync.bucket_mb} MB"]}
     for count in range(2, arguments.generators + 1):
-        some = seated(*actors_of(generator)[:count], logprob_tolerance=sync.logprob_tolerance)
+        some = generator_from(*actors_of(generator)[:count], logprob_tolerance=sync.logprob_tolerance)
         counts[str(count)] = repeated(
             lambda some=some: sync_weights(learner, some, 1, fingerprint, sync), arguments.repeats
         )

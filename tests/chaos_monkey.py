@@ -1,4 +1,4 @@
-"""Kills the processes of a real run at random, and starts its command again whenever the driver was one of them.
+"""Kills processes of a real run at random. After a kill of the driver it starts the command again.
 
 run --logs/<actor>.log--> pid --SIGKILL--> the run recovers, or the same command continues it
 """
@@ -19,8 +19,8 @@ DRIVER = "driver"
 
 
 @dataclass
-class Chaos:
-    """What was done to a run: kills by actor, how often its command was started, how it ended and when."""
+class ChaosResult:
+    """Kills by actor name, the number of starts of the command, and how the run ended."""
 
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
@@ -29,8 +29,8 @@ class Chaos:
     errors: str = ""
 
 
-def writers(log: Path) -> list[int]:
-    """The processes whose output goes to `log`: each actor has a log of its own."""
+def pids_writing_to(log: Path) -> list[int]:
+    """Ids of the processes whose standard output is `log`. Each actor has its own log."""
     found = []
     for output in Path("/proc").glob("[0-9]*/fd/1"):
         try:
@@ -41,49 +41,49 @@ def writers(log: Path) -> list[int]:
     return found
 
 
-def endure(
+def run_with_kills(
     command: Sequence[str],
-    root: Path,
-    most_kills: int,
-    mean_s: float,
+    run_folder: Path,
+    max_kills: int,
+    mean_seconds_between_kills: float,
     seed: int,
     victims: Sequence[str],
     phase: str = "rl",
     limit_s: float = 3600.0,
-) -> Chaos:
-    """Run `command`, whose run folder is `root`, to its end under at most `most_kills` kills of `victims`.
+) -> ChaosResult:
+    """Runs `command` to its end, and kills at most `max_kills` processes of `victims` meanwhile.
 
-    Between two kills lie `mean_s` seconds on average (exponential). Kills begin with the first metrics of `phase`:
-    "rl", or "sft" for the whole run. A run that ends by itself with an error is not started again.
+    The time between two kills has an exponential distribution. The first kill comes after the first metrics of `phase`
+    ("rl", or "sft" for the whole run). A run that ends with an error by itself is not started again.
     """
-    chance, chaos, began = random.Random(seed), Chaos(), time.monotonic()
-    while chaos.returncode is None:
-        chaos.starts += 1
+    rng, result, began = random.Random(seed), ChaosResult(), time.monotonic()
+    while result.returncode is None:
+        result.starts += 1
         killed = False
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
-            _wait_for_phase(run, root, phase)
-            while run.poll() is None and chaos.kills.total() < most_kills:
-                _sleep(run, chance.expovariate(1 / mean_s))
-                victim = chance.choice(victims)
-                pids = [run.pid] if victim == DRIVER else writers(root / "logs" / f"{victim}.log")
-                if run.poll() is None and pids and not (victim == DRIVER and chaos.kills.total() == 0):
+            _wait_for_phase(run, run_folder, phase)
+            while run.poll() is None and result.kills.total() < max_kills:
+                _sleep(run, rng.expovariate(1 / mean_seconds_between_kills))
+                victim = rng.choice(victims)
+                pids = [run.pid] if victim == DRIVER else pids_writing_to(run_folder / "logs" / f"{victim}.log")
+                if run.poll() is None and pids and not (victim == DRIVER and result.kills.total() == 0):
                     os.kill(pids[-1], signal.SIGKILL)
-                    chaos.kills[victim] += 1
+                    result.kills[victim] += 1
                     killed = victim == DRIVER
                 if killed:
                     break
-            _, chaos.errors = run.communicate(timeout=max(limit_s - (time.monotonic() - began), 1))
+            _, result.errors = run.communicate(timeout=max(limit_s - (time.monotonic() - began), 1))
         if not killed:
-            chaos.returncode = run.returncode
-    chaos.seconds = time.monotonic() - began
-    return chaos
+            result.returncode = run.returncode
+    result.seconds = time.monotonic() - began
+    return result
 
 
-def _wait_for_phase(run: subprocess.Popen, root: Path, phase: str) -> None:
+def _wait_for_phase(run: subprocess.Popen, run_folder: Path, phase: str) -> None:
     began = time.time()
     while run.poll() is None:
-        there = root / "metrics.jsonl" if phase == "rl" else root / "phase.json"
-        if there.exists() and there.stat().st_size and there.stat().st_mtime > began:
+        first_output = run_folder / "metrics.jsonl" if phase == "rl" else run_folder / "phase.json"
+        if first_output.exists() and first_output.stat().st_size and first_output.stat().st_mtime > began:
             return
         time.sleep(0.1)
 

@@ -40,7 +40,7 @@ def examine(verifier, tests, program):
 
 
 def broker_pid(verifier) -> int:
-    """The process that the verifier has started: the launcher, or the broker itself where there are no namespaces."""
+    """Id of the process that the verifier started: the launcher, or without namespaces the broker itself."""
     return verifier._sandbox._broker.pid
 
 
@@ -59,8 +59,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_until(condition, timeout_s: float = 5.0) -> None:
+def wait_until(condition, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, f"the condition did not hold within {timeout_s} s"
         time.sleep(0.02)

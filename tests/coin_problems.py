@@ -1,5 +1,7 @@
-"""Questions that nobody can know the answer of: a model that has learnt the format alone is right half the time, and
-every group has a signal after a few seconds of SFT."""
+"""Questions with random answers, 0 or 1: a model that has learnt only the format is right half of the time.
+
+So almost every group has right and wrong completions after a few seconds of SFT.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from pathlib import Path
 
 
 def coin_overrides(folder: Path, stage: str) -> list[str]:
-    """Overrides that make a tiny run of coin questions with the one `stage`; their files are written to `folder`."""
+    """Writes the coin questions to `folder`. Returns the overrides for a tiny run with them and with `stage`."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in (("train", 64), ("probe", 4), ("test", 4)):
         rows = [_row(split, number) for number in range(count)]

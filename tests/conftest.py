@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import settings
 from starts import StartCounter
+from tiny_run import run_tiny
 
 # The duration of an example depends on the load of the machine: pytest's own timeout is the only limit.
 settings.register_profile("no_deadline", deadline=None)
@@ -16,6 +17,21 @@ def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         config.stash[STARTS] = StartCounter()
         config.stash[STARTS].start()
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The folder of a finished run of experiment=tiny, and the result of its command. Tests do not change the run."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = run_tiny(runs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs / "tiny", done
+
+
+@pytest.fixture(scope="session")
+def coin_runs(tmp_path_factory):
+    """A folder for runs of coin questions: the first of them makes the spectrum phase of all."""
+    return tmp_path_factory.mktemp("coin_runs")
 
 
 def pytest_terminal_summary(terminalreporter, config):

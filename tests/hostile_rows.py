@@ -1,4 +1,4 @@
-"""Completions that try to wreck whoever grades them, right ones between them: groups for a pool of verifiers."""
+"""Groups of completions for a pool of verifiers: programs that attack the verifier, mixed with right answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PROGRAMS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One completion: a `control` must be graded as expected, the others must never be correct by mistake."""
+    """One completion. A `control` must get an expected verdict; other rows must not be graded correct by mistake."""
 
     problem: Problem
     text: str
@@ -50,7 +50,7 @@ class Row:
 
 
 def code_rows(number: int, chance: random.Random) -> list[list[Row]]:
-    """About `number` rows in groups, every other one a control. For a pool whose programs are behind walls."""
+    """About `number` rows in groups, half of them controls. The pool must run the programs in a sandbox."""
     problem = Problem("sum", "code", "code", "?", tests=SUM)
     groups = [[row] for row in _corpus("code", _code_problem)][: number // 4]
     for group in range((number - len(groups)) // GROUP):
@@ -77,7 +77,7 @@ def math_rows(number: int, chance: random.Random) -> list[list[Row]]:
 
 
 def rollouts(rows: list[Row], number: int) -> Rollouts:
-    """A group as a generator yields it; its `prompt_token_ids` tell which it is."""
+    """A group as a generator yields it. The number of its prompt tokens is the number of the group."""
     made = [Completion(i, IDS, LOGPROBS, row.text, "stop", ((0, len(IDS)),), 0.0) for i, row in enumerate(rows)]
     return Rollouts(rows[0].problem, (0,) * number, tuple(made))
 

@@ -1,7 +1,7 @@
-"""A pool of real verifiers under fire: hostile rows go through it while its workers are killed at random.
+"""A stress test of a pool of real verifiers: it grades hostile rows while its workers are killed at random.
 
-rows --> VerifierPool --> what became of them, and of memory and processes: a dict of plain figures
-              ^-- SIGKILL every second or so
+rows --> VerifierPool --> figures about the verdicts, the memory and the processes, as a dict
+              ^-- SIGKILL about every second
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vt_ray.verify.limits import Limits
 
 
 def open_pool(workers: int, limits: Limits, logs: Path, actor=VerifierActor, **changes) -> VerifierPool:
-    """On whatever Ray this process is connected to; the workers ask it for nothing."""
+    """Opens a pool on the Ray that this process is connected to. The workers reserve no CPUs."""
     names = [f"stressed_{i}" for i in range(workers)]
     options = {"num_cpus": 0}
     return VerifierPool(
@@ -45,7 +45,7 @@ def close_pool(pool: VerifierPool) -> None:
 
 
 def worker_pids(logs: Path) -> list[int]:
-    """Each worker's output goes to a log of its own."""
+    """Ids of the processes whose standard output is a log in the folder `logs`: each worker has its own log."""
     found = []
     for output in Path("/proc").glob("[0-9]*/fd/1"):
         with contextlib.suppress(OSError):
@@ -55,23 +55,23 @@ def worker_pids(logs: Path) -> list[int]:
 
 
 def stress(pool: VerifierPool, groups: list[list[Row]], logs: Path, kill_every_s: float, seed: int = 0) -> dict:
-    """Grade all `groups` under fire, then look at what is left."""
-    grade(pool, groups[:: max(1, len(groups) // 6)])  # every child process has been started
+    """Grades all `groups` while workers are killed. Returns the figures of this and of the state afterwards."""
+    grade(pool, groups[:: max(1, len(groups) // 6)])  # starts every child process
     before, counts = Footprint(logs), pool.counts()
     with Killer(logs, kill_every_s, seed) as killer:
         begin = time.monotonic()
         graded = grade(pool, groups)
         seconds = time.monotonic() - begin
-    # Whoever was killed when all was done is missed with the next chunk that it gets.
+    # The pool notices a worker that was killed while idle only when it sends the next chunk.
     again, deadline = [], time.monotonic() + 60
     while not again or (len(worker_pids(logs)) < len(pool._seats) and time.monotonic() < deadline):
         again += [verdict for graded in grade(pool, groups[-12:]) for verdict in graded.verdicts]
         pool.wait_for_start()
-    left = killer.left_over(wait_s=30)
+    left = killer.count_survivors(wait_s=30)
     after = Footprint(logs)
     kinds = [rows_of(groups, group)[0].problem.kind for group in graded]
     return {
-        **judged(groups, graded),
+        **check_answers(groups, graded),
         "wall_seconds": seconds,
         "killed": killer.killed,
         **verify_record(graded, kinds, counts, pool.counts()),
@@ -90,12 +90,12 @@ def rows_of(groups: list[list[Row]], group: GradedGroup) -> list[Row]:
     return groups[group.prompt_tokens]
 
 
-def judged(groups: list[list[Row]], graded: list[GradedGroup]) -> dict:
-    """Whether every row was answered once and as it should be."""
+def check_answers(groups: list[list[Row]], graded: list[GradedGroup]) -> dict:
+    """Whether every row has exactly one verdict, and an expected one."""
     pairs = [(row, v) for g in graded for row, v in zip(rows_of(groups, g), g.verdicts, strict=True)]
     numbers = sorted(group.prompt_tokens for group in graded)
     lost = [row for row, v in pairs if v.reason == "worker lost"]
-    odd = [(row, v) for row, v in pairs if v.status not in row.expect and v.reason != "worker lost"]
+    unexpected = [(row, v) for row, v in pairs if v.status not in row.expect and v.reason != "worker lost"]
     return {
         "rows": sum(map(len, groups)),
         "answered_once": numbers == list(range(len(groups))),
@@ -103,28 +103,28 @@ def judged(groups: list[list[Row]], graded: list[GradedGroup]) -> dict:
         "controls_as_expected": sum(row.control and v.status in row.expect for row, v in pairs),
         "wrongly_correct": sum(v.status == "correct" and "correct" not in row.expect for row, v in pairs),
         "worker_lost": dict(Counter(row.name for row in lost)),
-        "not_as_expected": [f"{row.name} {row.problem.question_id}: {v.status} {v.reason}" for row, v in odd],
+        "not_as_expected": [f"{row.name} {row.problem.question_id}: {v.status} {v.reason}" for row, v in unexpected],
     }
 
 
 class Footprint:
-    """Memory (MiB) and processes of driver and workers now."""
+    """Memory (MiB) and processes of the driver and the workers at one moment."""
 
     def __init__(self, logs: Path):
         workers = worker_pids(logs)
-        self.driver_mib = _mib(os.getpid())
+        self.driver_mib = _resident_mib(os.getpid())
         self.workers = len(workers)
-        self.largest_worker_mib = max(map(_mib, workers), default=0)
+        self.largest_worker_mib = max(map(_resident_mib, workers), default=0)
         self.children_of_workers = sum(len(list(_descendants(pid))) for pid in workers)
         self.zombies = sum(_state(child) == "Z" for pid in (os.getpid(), *workers) for child in _descendants(pid))
 
 
 class Killer:
-    """Kills a random worker every `every_s` seconds or so, and knows their children."""
+    """Kills a random worker about every `every_s` seconds, and records the children of the killed workers."""
 
     def __init__(self, logs: Path, every_s: float, seed: int):
-        self.killed, self._family = 0, set[tuple[int, str]]()
-        self._logs, self._every_s, self._chance = logs, every_s, random.Random(seed)
+        self.killed, self._processes = 0, set[tuple[int, str]]()
+        self._logs, self._every_s, self._rng = logs, every_s, random.Random(seed)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -136,18 +136,21 @@ class Killer:
         self._done.set()
         self._thread.join()
 
-    def left_over(self, wait_s: float) -> int:
-        """Of the killed workers and their children those that `wait_s` later are still there, if only as zombies."""
+    def count_survivors(self, wait_s: float) -> int:
+        """Number of killed workers and of their children that still exist after `wait_s`, zombies included."""
         deadline = time.monotonic() + wait_s
-        while (left := sum(_born(pid) == born for pid, born in self._family if born)) and time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._survivors():
             time.sleep(0.2)
-        return left
+        return self._survivors()
+
+    def _survivors(self) -> int:
+        return sum(_start_time(pid) == started for pid, started in self._processes if started)
 
     def _run(self) -> None:
-        while not self._done.wait(self._every_s * self._chance.uniform(0.5, 1.5)):
+        while not self._done.wait(self._every_s * self._rng.uniform(0.5, 1.5)):
             if pids := worker_pids(self._logs):
-                pid = self._chance.choice(sorted(pids))
-                self._family |= {(each, _born(each)) for each in (pid, *_descendants(pid))}
+                pid = self._rng.choice(sorted(pids))
+                self._processes |= {(each, _start_time(each)) for each in (pid, *_descendants(pid))}
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self.killed += 1
@@ -172,12 +175,12 @@ def _state(pid: int) -> str:
     return "".join(_stat(pid)[:1])
 
 
-def _born(pid: int) -> str:
-    """When the process started: a number may be given to another."""
+def _start_time(pid: int) -> str:
+    """Start time of the process. It tells two processes with the same id apart."""
     return "".join(_stat(pid)[19:20])
 
 
-def _mib(pid: int) -> int:
+def _resident_mib(pid: int) -> int:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) >> 10

@@ -47,3 +47,19 @@ def cluster(tiny_config, tmp_path_factory):
 
     with RayCluster(tiny_config, tmp_path_factory.mktemp("logs")) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def one_rank(cluster):
+    from ranks import open_ranks
+
+    with open_ranks(1) as (rank,):
+        yield rank
+
+
+@pytest.fixture(scope="session")
+def two_ranks(cluster):
+    from ranks import open_ranks
+
+    with open_ranks(2) as ranks:
+        yield ranks

@@ -1,4 +1,4 @@
-"""A Ray of a test's own beside whatever else runs on the machine: free ports, its own folder, its own token."""
+"""Starts a separate Ray for a test, with its own ports, folder and token: other Rays on the machine do not matter."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class OwnRay:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment without its own Ray's, with the tests' Python first on the PATH."""
+    """The environment of this process without Ray's variables, and with the tests' Python first on the PATH."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     return {**kept, "PATH": f"{BIN}:{os.environ['PATH']}", **changes}
 
 
 @contextlib.contextmanager
 def short_folder() -> Iterator[Path]:
-    """Ray's sockets lie in its folder, and a socket's path has at most 107 bytes: pytest's folders are too long."""
+    """A folder directly under /tmp. Ray puts sockets there, whose paths have at most 107 bytes: pytest's are longer."""
     folder = Path(tempfile.mkdtemp(prefix="vt", dir="/tmp"))
     try:
         yield folder
@@ -59,14 +59,14 @@ def own_ray() -> Iterator[OwnRay]:
         log = folder / "start.log"
         command = [BIN / "ray", "start", "--head", "--block", f"--temp-dir={folder}", "--num-cpus=2"]
         command += [f"--{name}={port}" for name, port in ports.items()] + ["--object-store-memory=500000000"]
-        with log.open("w") as output, own_group(command, stdout=output, stderr=output, env=env) as process:
+        with log.open("w") as output, process_group(command, stdout=output, stderr=output, env=env) as process:
             wait_until(lambda: "Ray runtime started" in log.read_text(), process, log)
             yield OwnRay(f"http://127.0.0.1:{ports['dashboard-port']}", token)
 
 
 @contextlib.contextmanager
-def own_group(command: list, **kwargs) -> Iterator[subprocess.Popen]:
-    """A process in a session of its own, stopped with all its children: `ray stop` would stop everybody's Ray."""
+def process_group(command: list, **kwargs) -> Iterator[subprocess.Popen]:
+    """Starts a process in a new session, and stops it with all its children. `ray stop` would stop other Rays too."""
     with subprocess.Popen(command, start_new_session=True, **kwargs) as process:
         try:
             yield process
@@ -86,8 +86,8 @@ def wait_until(condition, process: subprocess.Popen, log: Path, timeout_s: float
 
 
 def free_ports(count: int) -> list[int]:
-    """Below the ports that the kernel gives to outgoing connections: another Ray's would take one before it is bound
-    here, and Ray's agent goes on without its server then."""
+    """Free ports below the kernel's range for outgoing connections: a connection could take a port of that range before
+    Ray binds it, and Ray's agent then continues without its server."""
     with contextlib.ExitStack() as stack:
         found: list[int] = []
         while len(found) < count:

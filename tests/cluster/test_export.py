@@ -1,8 +1,7 @@
-"""What leaves the learner: a sharded model is gathered bucket by bucket, and only rank 0 keeps bytes."""
+"""Weight export: a sharded model is gathered bucket by bucket, and only rank 0 keeps the bytes."""
 
 from __future__ import annotations
 
-import socket
 import sys
 
 import pytest
@@ -11,62 +10,58 @@ import torch
 from ray import cloudpickle
 
 from vt_ray.config import LearnerConfig, ModelConfig, OptimizerConfig
-from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
+from vt_ray.engines.training import LearnerSpec, TrainingEngine
 from vt_ray.engines.weights import checkpoint_buckets
 
 pytestmark = pytest.mark.slow
 MB = 1 << 20
-# Ray's workers do not know this file.
+BUCKET_BYTES = 4 * MB
+# Ray's workers cannot import this file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-@ray.remote
-class Rank:
-    def __init__(self, rank: int, port: int, spec: LearnerSpec):
-        torch.set_num_threads(1)
-        init_process_group(rank, 2, "127.0.0.1", port)
-        self.engine = TrainingEngine(spec)
+def export(engine: TrainingEngine, bucket_bytes: int) -> dict:
+    """Sizes of the buckets of one export, the bytes gathered for each, and the growth of the process's memory."""
+    before = peak_rss(reset=True)
+    held, gathered, checksums = [], [], {}
+    for bucket in engine.export_weights(bucket_bytes):
+        held.append(bucket.num_bytes)
+        whole = [p for p in engine.module.parameters() if getattr(p, "ds_id", None) is None or is_whole(p)]
+        gathered.append(sum(p.numel() * p.element_size() for p in whole))
+        checksums.update((entry.name, entry.checksum) for entry in bucket.entries)
+    extra = peak_rss() - before
+    return {"held": held, "gathered": gathered, "extra": extra, "checksums": checksums}
 
-    def export(self, bucket_bytes: int) -> dict:
-        """One export, each bucket dropped before the next: what it held, and what it cost."""
-        before = peak_rss(reset=True)
-        held, gathered, checksums = [], [], {}
-        for bucket in self.engine.export_weights(bucket_bytes):
-            held.append(bucket.num_bytes)
-            whole = [p for p in self.engine.module.parameters() if getattr(p, "ds_id", None) is None or is_whole(p)]
-            gathered.append(sum(p.numel() * p.element_size() for p in whole))
-            checksums.update((entry.name, entry.checksum) for entry in bucket.entries)
-        extra = peak_rss() - before
-        return {"held": held, "gathered": gathered, "extra": extra, "checksums": checksums}
 
-    def notice(self, bucket_bytes: int):
-        from vt_ray.engines.vllm.transfer_gpu import NcclSender, Source
+def notice(engine: TrainingEngine, bucket_bytes: int):
+    from vt_ray.engines.vllm.transfer_gpu import NcclSender, Source
 
-        source = Source(self.engine, bucket_bytes)
-        sent = [(name, tuple(tensor.shape)) for name, tensor in source]
-        return sent, source.checksums, NcclSender(self.engine, 3, bucket_bytes, "10.0.0.1").begin()
+    source = Source(engine, bucket_bytes)
+    sent = [(name, tuple(tensor.shape)) for name, tensor in source]
+    return sent, source.checksums, NcclSender(engine, 3, bucket_bytes, "10.0.0.1").begin()
 
-    def copies(self, bucket_bytes: int) -> dict:
-        """The copy for CUDA IPC, taken before and after a change of all weights."""
-        import deepspeed
 
-        from vt_ray.engines.vllm.transfer_gpu import Copies
+def copies(engine: TrainingEngine, bucket_bytes: int) -> dict:
+    """The copy for CUDA IPC, taken before and after a change of all weights."""
+    import deepspeed
 
-        copies, found = Copies(self.engine, bucket_bytes), {}
-        for when in ("before", "after"):
-            copies.take()
-            tensors = dict(copies)
-            found[when] = {
-                "places": {name: tensor.data_ptr() for name, tensor in tensors.items()},
-                "sums": {name: float(tensor.double().sum()) for name, tensor in tensors.items()},
-                "checksums": copies.checksums,
-            }
-            parameters = list(self.engine.module.parameters())
-            # Rank 0's change reaches all parts of a sharded parameter; elsewhere the parameters are whole.
-            with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0), torch.no_grad():
-                for parameter in parameters:
-                    parameter.mul_(2.0)
-        return found
+    from vt_ray.engines.vllm.transfer_gpu import Copies
+
+    copies, found = Copies(engine, bucket_bytes), {}
+    for when in ("before", "after"):
+        copies.take()
+        tensors = dict(copies)
+        found[when] = {
+            "places": {name: tensor.data_ptr() for name, tensor in tensors.items()},
+            "sums": {name: float(tensor.double().sum()) for name, tensor in tensors.items()},
+            "checksums": copies.checksums,
+        }
+        parameters = list(engine.module.parameters())
+        # Rank 0's change reaches all parts of a sharded parameter; elsewhere the parameters are whole.
+        with deepspeed.zero.GatheredParameters(parameters, modifier_rank=0), torch.no_grad():
+            for parameter in parameters:
+                parameter.mul_(2.0)
+    return found
 
 
 def is_whole(parameter) -> bool:
@@ -86,7 +81,7 @@ def peak_rss(reset: bool = False) -> int:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, problems):
-    """17 million parameters, 70 MB: large beside a bucket, and beside what else a process does."""
+    """17 million parameters, 70 MB: much more than a bucket, and than other changes of a process's memory."""
     from vt_ray.engines.base_model import prepare_base_model
 
     folder = tmp_path_factory.mktemp("model") / "wide"
@@ -96,52 +91,51 @@ def model(tmp_path_factory, problems):
 
 
 @pytest.fixture(scope="module", params=[1, 3])
-def ranks(request, cluster, model):
+def engines(request, two_ranks, model):
+    """The ZeRO stage, and a function that calls another one with the engine of each of two ranks."""
     spec = LearnerSpec(str(model), ModelConfig(), OptimizerConfig(), LearnerConfig(zero_stage=request.param), 10, 0)
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    actors = [Rank.options(num_cpus=0.1).remote(rank, port, spec) for rank in range(2)]
-    yield request.param, actors
-    for actor in actors:
-        ray.kill(actor)
+    ray.get([rank.open.remote(spec) for rank in two_ranks])
+    yield (
+        request.param,
+        lambda function: ray.get([rank.call_with_engine.remote(function, BUCKET_BYTES) for rank in two_ranks]),
+    )
+    ray.get([rank.close.remote() for rank in two_ranks])
 
 
-def test_an_export_costs_about_a_bucket_and_only_rank_0_keeps_bytes(ranks, model):
-    zero_stage, actors = ranks
-    bucket_bytes = 4 * MB
-    # Once to warm up: what the first collective allocates is not the export's.
-    ray.get([actor.export.remote(bucket_bytes) for actor in actors])
-    first, second = ray.get([actor.export.remote(bucket_bytes) for actor in actors])
+def test_an_export_costs_about_a_bucket_and_only_rank_0_keeps_bytes(engines, model):
+    zero_stage, on_each_rank = engines
+    # Warm-up: the first collective allocates memory of its own.
+    on_each_rank(export)
+    first, second = on_each_rank(export)
     expected = {e.name: e.checksum for bucket in checkpoint_buckets(model) for e in bucket.entries}
     assert first["checksums"] == expected
     assert second["checksums"] == {}
     assert sum(second["held"]) == 0
     total = sum(first["held"])
     assert total > 60 * MB
-    assert max(first["held"]) <= bucket_bytes
+    assert max(first["held"]) <= BUCKET_BYTES
     if zero_stage == 3:
         # DeepSpeed keeps parameters below its persistence threshold (norms, biases) whole all the time.
-        assert max(first["gathered"]) <= bucket_bytes + MB
-    # Gathered, and on rank 0 what is being summed: a few buckets, never the model.
+        assert max(first["gathered"]) <= BUCKET_BYTES + MB
+    # A few buckets (gathered parameters, and on rank 0 the bucket itself), never the whole model.
     assert max(first["extra"], second["extra"]) < total / 3
 
 
-def test_what_goes_past_ray_is_announced_as_it_is_sent(ranks, model):
+def test_an_nccl_transfer_is_announced_as_it_is_sent(engines, model):
     """NCCL's half on the learner up to the first byte: names, shapes, a tied tensor under both its names."""
-    _, actors = ranks
-    (sent, checksums, notice), _ = ray.get([actor.notice.remote(4 * MB) for actor in actors])
+    _, on_each_rank = engines
+    (sent, checksums, announced), _ = on_each_rank(notice)
     expected = {e.name: e.checksum for bucket in checkpoint_buckets(model) for e in bucket.entries}
     assert checksums == expected
-    assert list(zip(notice.update["names"], map(tuple, notice.update["shapes"]), strict=True)) == sent
-    assert set(notice.update["dtype_names"]) == {"float32"}
-    assert (notice.init["world_size"], notice.init["master_address"]) == (4, "10.0.0.1")
-    assert notice.init["packed_buffer_size_bytes"] == 4 * MB
+    assert list(zip(announced.update["names"], map(tuple, announced.update["shapes"]), strict=True)) == sent
+    assert set(announced.update["dtype_names"]) == {"float32"}
+    assert (announced.init["world_size"], announced.init["master_address"]) == (4, "10.0.0.1")
+    assert announced.init["packed_buffer_size_bytes"] == BUCKET_BYTES
 
 
-def test_the_copy_for_cuda_ipc_is_written_over_and_not_made_anew(ranks, model):
-    _, actors = ranks
-    first, _ = ray.get([actor.copies.remote(4 * MB) for actor in actors])
+def test_the_copy_for_cuda_ipc_is_overwritten_in_place(engines, model):
+    _, on_each_rank = engines
+    first, _ = on_each_rank(copies)
     before, after = first["before"], first["after"]
     assert before["checksums"] == {e.name: e.checksum for b in checkpoint_buckets(model) for e in b.entries}
     assert after["places"] == before["places"]

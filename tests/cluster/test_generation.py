@@ -1,4 +1,4 @@
-"""One real vLLM engine: shared by callers, its weights changed under what is in flight."""
+"""One real vLLM engine: several callers share it, and its weights change while requests are in flight."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def engine(base_model):
 
 @pytest.fixture
 def versions(base_model):
-    """Buckets of the base model, and of one that is visibly another."""
+    """Buckets of the base model, and of a model with clearly different log-probabilities."""
 
     def buckets(factor):
         return [pack_bucket((names, tensor * factor) for names, tensor in checkpoint_tensors(base_model))]
@@ -59,11 +59,15 @@ def token_ids(rollouts):
     return {r.step: [c.token_ids.tolist() for c in r.completions] for r in rollouts}
 
 
-def started(engine):
-    deadline = time.monotonic() + 30
-    while not engine.loop.in_flight:
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def wait_for_start(engine):
+    wait_until(lambda: engine.loop.in_flight)
 
 
 def test_weights_change_under_completions_and_every_token_knows_its_version(engine, versions):
@@ -72,8 +76,10 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     order = engine.order(sampling(300))
     order.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2, 3, 4))]))
     order.close()
-    started(engine)
-    time.sleep(0.2)
+    wait_for_start(engine)
+    # The engine has worked for this long on the requests: some of their tokens are sampled from the old weights.
+    began = engine.loop.busy_seconds
+    wait_until(lambda: engine.loop.busy_seconds > began + 0.2)
     held = engine.load_weights(new, 1)
     expected = engine.token_logprobs(FINGERPRINT)
     # The same prompt, with its prefix cached under the old weights.
@@ -85,7 +91,7 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     assert any([version for version, _ in c.version_runs] == [0, 1] for c in changed.completions)
     assert all(sum(n for _, n in c.version_runs) == len(c.token_ids) for c in changed.completions)
     assert fresh.completions[0].version_runs == ((1, len(fresh.completions[0].token_ids)),)
-    # Nothing is in flight now, so the cache is emptied: what the new weights really say.
+    # No request is in flight, so the load empties the prefix cache: the reference uses the new weights alone.
     assert engine.load_weights(new, 2) == held == {e.name: e.checksum for bucket in new for e in bucket.entries}
     assert engine.token_logprobs(FINGERPRINT) == pytest.approx(expected, abs=1e-5)
     ((reference),) = engine.generate([Prompt(PROBLEM, LONG_PROMPT, (9,))], sampling(24))
@@ -95,13 +101,13 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     assert max(abs(a - b) for a, b in zip(engine.token_logprobs(FINGERPRINT), expected, strict=True)) > 0.01
 
 
-def test_a_load_that_fails_midway_samples_nothing_and_the_next_one_heals(engine, versions):
+def test_a_load_that_fails_midway_samples_nothing_until_the_next_load(engine, versions):
     old, new = versions
     engine.load_weights(old, 0)
     order = engine.order(sampling(300))
     order.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2))]))
     order.close()
-    started(engine)
+    wait_for_start(engine)
 
     def lost():
         yield new[0]
@@ -112,7 +118,7 @@ def test_a_load_that_fails_midway_samples_nothing_and_the_next_one_heals(engine,
     with pytest.raises(RuntimeError, match="stands still"):
         engine.token_logprobs(FINGERPRINT)
     sent = {e.name: e.checksum for bucket in new for e in bucket.entries}
-    # What the first one left half done may need a second load.
+    # The failed load may have left vLLM in a state that needs a second load.
     assert sent in (engine.load_weights(new, 2), engine.load_weights(new, 2))
     ((_, rollouts),) = order
     assert {version for c in rollouts.completions for version, _ in c.version_runs} <= {0, 2}
@@ -130,7 +136,7 @@ def test_callers_share_the_engine_and_a_fingerprint_takes_nothing_from_them(engi
     callers = [threading.Thread(target=generate, args=(first,)) for first in (0, 6)]
     for caller in callers:
         caller.start()
-    started(engine)
+    wait_for_start(engine)
     meanwhile = engine.token_logprobs(FINGERPRINT)
     assert engine.loop.in_flight > 0
     for caller in callers:
@@ -150,7 +156,7 @@ def test_one_engine_serves_two_limits_at_a_time_and_its_own(engine):
     assert len(cut.completions[0].token_ids) <= 512 - 505
 
 
-def test_text_is_what_the_tokens_say_without_the_end(engine):
+def test_text_is_the_decoded_tokens_without_the_end_token(engine):
     for rollouts in engine.generate(prompts(40, samples=4), sampling(60)):
         for c in rollouts.completions:
             assert len(c.rollout_logprobs) == len(c.token_ids)
@@ -159,18 +165,18 @@ def test_text_is_what_the_tokens_say_without_the_end(engine):
             assert c.text == engine.tokenizer.decode(c.token_ids, skip_special_tokens=True)
 
 
-def test_what_sleeps_in_mid_generation_goes_on_when_it_wakes(engine):
+def test_requests_in_flight_continue_after_sleep(engine):
     undisturbed = token_ids(engine.generate(prompts(4), sampling(200)))
     order = engine.order(sampling(200))
     order.submit((p.step, p) for p in prompts(4))
     order.close()
-    started(engine)
+    wait_for_start(engine)
     engine.sleep()
     engine.wake_up()
     assert token_ids(r for _, r in order) == undisturbed
 
 
-def test_what_is_not_wanted_leaves_the_engine(engine):
+def test_abandoned_requests_leave_the_engine(engine):
     groups = engine.generate([*prompts(1, samples=1), *prompts(9, length=30, first=1)], sampling(400))
     next(groups)
     groups.close()
@@ -187,7 +193,7 @@ def test_what_is_not_wanted_leaves_the_engine(engine):
         (Prompt(PROBLEM, (10**6,), (1,)), 8, "1000000"),
     ],
 )
-def test_a_prompt_that_no_completion_can_come_of_is_refused(engine, prompt, max_tokens, message):
+def test_a_prompt_without_room_for_a_completion_is_refused(engine, prompt, max_tokens, message):
     with pytest.raises(Exception, match=message):
         list(engine.generate([prompt], sampling(max_tokens)))
     assert len(list(engine.generate(prompts(1), sampling(2)))) == 1

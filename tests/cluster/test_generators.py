@@ -1,4 +1,4 @@
-"""Generators as one: prompts dealt as there is room, and each group exactly once when one of them is lost."""
+"""A pool of generators: each gets prompts while it has room, each group arrives exactly once."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ROOM = 8
 
 
 @ray.remote(num_cpus=0, concurrency_groups={"streams": 4, "others": 1, "questions": 1})
-class Pretender:
-    """A generator without an engine: a group is its prompt's step, its own name and version. It notes in `folder` what
-    it was given, and dies where a file there tells it to."""
+class FakeGenerator:
+    """A generator without an engine: a group is (step of the prompt, name of the generator, weight version). It writes
+    the number of its prompts to `folder`. Files in `folder` order it to die, stop or hang at a given moment."""
 
     def __init__(self, name, folder, seconds):
         self.name, self.folder, self.seconds, self.version = name, folder, seconds, None
@@ -82,7 +82,7 @@ class Pretender:
         return Acknowledgement(self.name, version, {"w": sum(ray.get(arrivals)) + len(flaws)}, (-1.0,))
 
     def pause(self):
-        """A real one would stand still."""
+        """A real generator would stop sampling."""
 
     @ray.method(concurrency_group="others")
     def busy_seconds(self):
@@ -95,21 +95,21 @@ class Pretender:
 
 @pytest.fixture
 def generator(cluster, tmp_path):
-    """Opens generators that take so many seconds over a group."""
+    """Opens one generator for each argument, which is its seconds per group."""
     opened = []
 
-    def open_them(*seconds):
-        names = [f"pretender_{i}" for i in range(len(seconds))]
+    def open_generators(*seconds):
+        names = [f"fake_{i}" for i in range(len(seconds))]
 
         def spawn(name):
-            opened.append(Pretender.options(name=name).remote(name, tmp_path, seconds[names.index(name)]))
+            opened.append(FakeGenerator.options(name=name).remote(name, tmp_path, seconds[names.index(name)]))
             return opened[-1]
 
         seats = GeneratorSeats(names, spawn, lambda: None, startup_timeout_s=60)
         seats.wait()
         return RayGenerator(seats, ROOM, logprob_tolerance=1e-3)
 
-    yield open_them
+    yield open_generators
     for actor in opened:
         ray.kill(actor)
 
@@ -122,22 +122,22 @@ def prompts(count, samples=1):
     return [Prompt(PROBLEM, (1,), tuple(range(samples)), step) for step in range(count)]
 
 
-def tell(folder, name, when):
+def kill_at(folder, name, when):
     (folder / f"{name}_dies_at_{when}").touch()
 
 
-def test_the_slow_one_holds_back_nothing_but_what_it_has(generator):
+def test_a_slow_generator_delays_only_its_own_groups(generator):
     groups = [ray.get(handle) for handle in generator(0.6, 0.001).generate(prompts(60), SAMPLING)]
     assert sorted(step for step, _, _ in groups) == list(range(60))
-    assert [name for _, name, _ in groups].count("pretender_0") <= 1.5 * ROOM
+    assert [name for _, name, _ in groups].count("fake_0") <= 1.5 * ROOM
 
 
-def test_a_generator_is_given_no_more_than_it_has_room_for_while_nobody_reads(generator, tmp_path):
+def test_a_generator_gets_no_more_prompts_than_it_has_room_for_while_no_group_is_read(generator, tmp_path):
     groups = generator(0.0).generate(prompts(200), SAMPLING)
     first = ray.get(next(groups))
     time.sleep(0.5)
-    assert int((tmp_path / "given_pretender_0").read_text()) <= 1.5 * ROOM
-    assert [first, *(ray.get(handle) for handle in groups)] == [(i, "pretender_0", None) for i in range(200)]
+    assert int((tmp_path / "given_fake_0").read_text()) <= 1.5 * ROOM
+    assert [first, *(ray.get(handle) for handle in groups)] == [(i, "fake_0", None) for i in range(200)]
 
 
 class Feed:
@@ -153,26 +153,26 @@ class Feed:
 def test_a_feed_is_asked_until_it_ends_and_weights_are_loaded_meanwhile(generator):
     feed, pool = Feed(), generator(0.01)
     groups = pool.generate(feed, SAMPLING)
-    told = threading.Event()
+    both_groups_received = threading.Event()
 
-    def talk():
+    def feed_and_load():
         feed.next = prompts(2)
-        told.wait(10)
+        both_groups_received.wait(60)
         pool.load(weights(5), [1, 2])
         feed.next = prompts(3)[2:]
         time.sleep(0.5)
         feed.ended = True
 
-    talker = threading.Thread(target=talk)
-    talker.start()
+    feeder = threading.Thread(target=feed_and_load)
+    feeder.start()
     assert [ray.get(next(groups))[0] for _ in range(2)] == [0, 1]
-    told.set()
-    assert ray.get(next(groups)) == (2, "pretender_0", 5)
+    both_groups_received.set()
+    assert ray.get(next(groups)) == (2, "fake_0", 5)
     before, began = feed.asked, time.monotonic()
     assert list(groups) == []
-    # Every few milliseconds, and not without a pause.
+    # The pool polls every few milliseconds.
     assert feed.asked - before < 2 + (time.monotonic() - began) / 0.004
-    talker.join()
+    feeder.join()
 
 
 @pytest.mark.parametrize("when", ["group_5", "ticket_5"])
@@ -180,14 +180,14 @@ def test_a_lost_generator_is_replaced_with_the_newest_weights_and_each_group_com
     pool = generator(0.02, 0.02)
     for version in (1, 2):
         assert {ack.version for ack in pool.load(weights(version), [1, 2])} == {version}
-    # Who is dealt the odd ones.
-    tell(tmp_path, "pretender_1", when)
+    # fake_1 gets the odd prompts.
+    kill_at(tmp_path, "fake_1", when)
     groups = [ray.get(handle) for handle in pool.generate(prompts(80), SAMPLING)]
     assert sorted(step for step, _, _ in groups) == list(range(80))
     assert {version for _, _, version in groups} == {2}
     assert pool.respawns == 1
     pool.seats.wait()
-    assert pool.busy_seconds().keys() == {"pretender_0", "pretender_1"}
+    assert pool.busy_seconds().keys() == {"fake_0", "fake_1"}
 
 
 @pytest.mark.parametrize("when", ["group_5", "load"])
@@ -195,8 +195,8 @@ def test_a_lost_generator_is_replaced_with_the_newest_weights_and_each_group_com
 def test_a_generator_that_hangs_is_replaced_too(generator, tmp_path, how, when):
     pool = generator(0.02, 0.02)
     pool.load(weights(1), [1, 2])
-    watchdog = Watchdog(pool.seats, hang_timeout_s=1.0)
-    (tmp_path / f"pretender_1_{how}_at_{when}").touch()
+    watchdog = Watchdog(pool.seats, hang_timeout_s=2.0)
+    (tmp_path / f"fake_1_{how}_at_{when}").touch()
     acks = pool.load(weights(2), [1, 2])
     groups = [ray.get(handle) for handle in pool.generate(prompts(40), SAMPLING)]
     pool.seats.wait()
@@ -208,44 +208,44 @@ def test_a_generator_that_hangs_is_replaced_too(generator, tmp_path, how, when):
 
 def test_a_generator_lost_during_a_load_is_replaced_and_acknowledges(generator, tmp_path):
     pool = generator(0.0, 0.0)
-    tell(tmp_path, "pretender_1", "load")
+    kill_at(tmp_path, "fake_1", "load")
     acks = pool.load(weights(3), [1, 2])
-    assert sorted((ack.holder, ack.version) for ack in acks) == [("pretender_0", 3), ("pretender_1", 3)]
+    assert sorted((ack.holder, ack.version) for ack in acks) == [("fake_0", 3), ("fake_1", 3)]
     assert pool.respawns == 1
 
 
 def test_a_replacement_that_holds_other_weights_than_were_sent_is_refused(generator, tmp_path):
     pool = generator(0.01)
     pool.load(weights(1, shown=7), [1, 2])
-    tell(tmp_path, "pretender_0", "group_3")
-    with pytest.raises(SyncError, match="pretender_0 does not hold"):
+    kill_at(tmp_path, "fake_0", "group_3")
+    with pytest.raises(SyncError, match="fake_0 does not hold"):
         list(pool.generate(prompts(9), SAMPLING))
 
 
-def test_a_replacement_that_garbles_its_weights_once_is_given_them_again(generator, tmp_path):
+def test_a_replacement_with_corrupt_weights_gets_them_once_more(generator, tmp_path):
     pool = generator(0.01)
     pool.load(weights(1), [1, 2])
-    (tmp_path / "pretender_0_garbles_1").touch()
-    tell(tmp_path, "pretender_0", "group_3")
+    (tmp_path / "fake_0_garbles_1").touch()
+    kill_at(tmp_path, "fake_0", "group_3")
     groups = [ray.get(handle) for handle in pool.generate(prompts(9), SAMPLING)]
     assert [(step, version) for step, _, version in groups] == [(i, 1) for i in range(9)]
     assert pool.respawns == 1 and not list(tmp_path.glob("*garbles*"))
 
 
-def test_a_prompt_that_kills_whoever_has_it_ends_the_run(generator, tmp_path):
+def test_a_prompt_that_kills_every_generator_ends_the_run(generator, tmp_path):
     pool = generator(0.01)
     for attempt in range(HOPELESS_LOSSES):
-        tell(tmp_path, "pretender_0", f"group_3_{attempt}")
-    with pytest.raises(ClusterError, match=f"pretender_0 cannot be replaced: {HOPELESS_LOSSES} were lost"):
+        kill_at(tmp_path, "fake_0", f"group_3_{attempt}")
+    with pytest.raises(ClusterError, match=f"fake_0 cannot be replaced: {HOPELESS_LOSSES} were lost"):
         list(pool.generate(prompts(9), SAMPLING))
 
 
-def test_a_seat_in_which_nobody_starts_is_given_up(generator, tmp_path):
+def test_a_generator_that_cannot_be_restarted_ends_the_run(generator, tmp_path):
     pool = generator(0.01)
-    tell(tmp_path, "pretender_0", "group_3")
+    kill_at(tmp_path, "fake_0", "group_3")
     for attempt in range(HOPELESS_LOSSES):
-        tell(tmp_path, "pretender_0", f"start_{attempt}")
-    with pytest.raises(ClusterError, match=f"pretender_0 cannot be replaced: {HOPELESS_LOSSES} were lost"):
+        kill_at(tmp_path, "fake_0", f"start_{attempt}")
+    with pytest.raises(ClusterError, match=f"fake_0 cannot be replaced: {HOPELESS_LOSSES} were lost"):
         list(pool.generate(prompts(9), SAMPLING))
 
 
@@ -255,38 +255,40 @@ class Owner:
         return [ray.put(value)]
 
 
-def test_where_the_weights_are_gone_too_it_is_said(generator, tmp_path):
+def test_lost_weights_of_a_replacement_are_reported(generator, tmp_path):
     pool, owner = generator(0.01), Owner.remote()
     (bucket,) = ray.get(owner.put.remote(4))
     pool.load(Weights(4, (bucket,), {"w": 4}, (-1.0,), 8), [1, 2])
     ray.kill(owner)
-    # Ray keeps what is in shared memory until it has noticed.
+    # Ray keeps the object in shared memory until it has noticed the death of its owner.
     with pytest.raises(RayError):
         for _ in range(300):
             ray.get(bucket)
             time.sleep(0.1)
-    tell(tmp_path, "pretender_0", "group_3")
+    kill_at(tmp_path, "fake_0", "group_3")
     with pytest.raises(RayError, match="owner|lost"):
         list(pool.generate(prompts(9), SAMPLING))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_killed_or_stopped_engine_comes_back_and_the_run_is_the_same(cluster, base_model, encoder, problems, how):
-    asked, sampling = encoder.prompts(problems.train[:40], 4, ("killed",)), Sampling(1.0, 1.0, 0, 48)
+def test_a_killed_or_stopped_engine_is_replaced_and_completions_stay_the_same(
+    cluster, base_model, encoder, problems, how
+):
+    sent, sampling = encoder.prompts(problems.train[:40], 4, ("killed",)), Sampling(1.0, 1.0, 0, 48)
 
-    def by_question(groups):
+    def completions_by_question(groups):
         return sorted((r.problem.question_id, [c.token_ids.tolist() for c in r.completions]) for r in groups)
 
     with cluster.generator(base_model) as generator:
-        undisturbed = by_question(ray.get(list(generator.generate(asked, sampling))))
+        undisturbed = completions_by_question(ray.get(list(generator.generate(sent, sampling))))
         assert "watchdog" in [thread.name for thread in threading.enumerate()]
-        watchdog, respawns = Watchdog(generator.generator.seats, hang_timeout_s=10.0), generator.generator.respawns
-        stream = generator.generate(asked, sampling)
+        watchdog, respawns = Watchdog(generator.generator.seats, hang_timeout_s=5.0), generator.generator.respawns
+        stream = generator.generate(sent, sampling)
         first = ray.get(next(stream))
         for pid in worker_pids(cluster.log_folder):
             if os.readlink(f"/proc/{pid}/fd/1").endswith("generator_0.log"):
                 os.kill(pid, how)
         rest = ray.get(list(stream))
         watchdog.close()
-        assert by_question([first, *rest]) == undisturbed
+        assert completions_by_question([first, *rest]) == undisturbed
         assert generator.generator.respawns == respawns + 1

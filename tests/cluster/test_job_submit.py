@@ -1,4 +1,4 @@
-"""launch/submit.py against a real Ray head with token authentication: what succeeds, what fails, who is let in."""
+"""launch/submit.py against a real Ray head with token authentication: success, failure, and refused tokens."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import sys
 
 import pytest
 from own_ray import ROOT, environment, own_ray
+from tiny_run import ONE_STEP, copy_phases
 
 pytestmark = pytest.mark.slow
-
-ONE_STEP = "curriculum.stages=[{name: short, steps: 1, prompts_per_step: 4, group_size: 4, max_new_tokens: 32}]"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,8 @@ def submit(head, runs, *overrides: str, **env: str) -> subprocess.CompletedProce
     return subprocess.run(command, capture_output=True, text=True, timeout=500, env=env)
 
 
-def test_submitted_job_runs_this_checkout_and_its_log_is_followed(head, tmp_path):
+def test_submitted_job_runs_this_checkout_and_its_log_is_followed(head, finished_run, tmp_path):
+    copy_phases(finished_run[0], tmp_path)
     done = submit(head, tmp_path, "experiment=tiny", ONE_STEP, RAY_AUTH_TOKEN=head.token)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"report: {tmp_path}/tiny/report.html" in done.stdout and "succeeded" in done.stdout

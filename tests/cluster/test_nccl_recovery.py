@@ -1,6 +1,6 @@
-"""A generator lost under NCCL, as far as a CPU can show it: the project's own actors around engines of one number.
+"""Loss of a generator under NCCL, without GPUs: the real actors around fake engines whose model is one number.
 
-The broadcast is files in a folder: every member of a group writes one, and waits for those of all others.
+Files in a folder stand for the broadcast: each member of a group writes a file and waits for the others' files.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class OneNumber:
         return [SimpleNamespace(name="w", checksum=self.step)]
 
 
-def meet(folder: Path, transfer: str, member: str) -> None:
+def wait_for_all_members(folder: Path, transfer: str, member: str) -> None:
     (folder / f"{transfer}_{member}").touch()
     deadline = time.monotonic() + 120
     while len(list(folder.glob(f"{transfer}_*"))) < 1 + len(NAMES):
@@ -67,7 +67,7 @@ class Sender:
         return Notice({"group": self.opened} if self.sent == 1 else None, update)
 
     def finish(self) -> None:
-        meet(self.folder, self.transfer, "learner")
+        wait_for_all_members(self.folder, self.transfer, "learner")
 
     def close(self) -> None:
         (self.folder / f"closed_{self.opened}").touch()
@@ -95,7 +95,7 @@ class Learner(LearnerActor.__ray_metadata__.modified_class):
 
 @dataclass
 class Engine:
-    """What a generator has loaded, and how: `loads` lists ("nccl" or "bucket", the learner's step)."""
+    """A fake engine. `loads` lists each load as ("nccl group n" or "bucket", the learner's step)."""
 
     name: str
     folder: Path
@@ -113,7 +113,7 @@ class Engine:
                     self.group = arrival.init["group"]
                 if self.group is None:
                     raise RuntimeError("NCCL weight transfer not initialized. Call init_transfer_engine() first.")
-                meet(self.folder, arrival.update["transfer"], self.name)
+                wait_for_all_members(self.folder, arrival.update["transfer"], self.name)
                 self.loads.append((f"nccl group {self.group}", arrival.update["w"]))
             else:
                 self.loads.append(("bucket", arrival.step))
@@ -124,7 +124,7 @@ class Engine:
         return [-1.0]
 
     def pause(self):
-        """It samples nothing anyhow."""
+        """A fake engine samples nothing."""
 
 
 class OneGenerator(GeneratorActor.__ray_metadata__.modified_class):
@@ -140,7 +140,7 @@ class OneGenerator(GeneratorActor.__ray_metadata__.modified_class):
 class Parts:
     learner: RayLearner
     generator: RayGenerator
-    actors: list = field(default_factory=list)
+    actors: list
 
     def sync(self, version: int):
         return sync_weights(self.learner, self.generator, version, PROBE, SyncConfig())
@@ -152,7 +152,7 @@ class Parts:
         seat = next(seat for seat in self.generator.seats.serving() if seat.name == name)
         ray.kill(seat.actor)
         with pytest.raises(RayActorError):
-            # It may answer once more: Ray does not wait for its death.
+            # The actor may answer once more: ray.kill returns before the process ends.
             while True:
                 ray.get(seat.actor.ready.remote())
         self.generator.seats.lost(seat.worker, None)
@@ -176,7 +176,7 @@ def parts(cluster, tmp_path):
     generator = RayGenerator(seats, 8, logprob_tolerance=1e-3)
     learner = ray.remote(num_cpus=0)(Learner).remote(tmp_path)
     spawned.append(learner)
-    yield Parts(RayLearner([learner], 1, "nccl", len(NAMES), generator.receiving_group), generator)
+    yield Parts(RayLearner([learner], 1, "nccl", len(NAMES), generator.receiving_group), generator, spawned)
     for actor in spawned:
         ray.kill(actor)
 
@@ -198,7 +198,7 @@ def test_a_replacement_loads_buckets_and_the_next_sync_opens_a_new_group(parts, 
 
 
 def test_a_generator_lost_unnoticed_before_a_sync_is_no_member_of_its_group(parts):
-    """It dies while the learner computes; nothing has asked for it since."""
+    """The generator dies during the learner's step, and no call has noticed it before the sync."""
     parts.sync(1)
     ray.kill(parts.generator.seats.serving()[1].actor)
     ray.get(parts.step())
@@ -207,12 +207,18 @@ def test_a_generator_lost_unnoticed_before_a_sync_is_no_member_of_its_group(part
 
 
 def test_a_replacement_that_comes_after_the_next_step_waits_for_the_next_sync(parts):
-    """Weights of step 1 under the label of step 0 would be worse than waiting."""
+    """The learner no longer has the weights of step 0: weights of step 1 under that version would be wrong."""
     parts.sync(1)
     stepped = parts.step(seconds=3)
     parts.kill("generator_1")
-    deadline = time.monotonic() + 60
-    while not ray.wait([stepped], timeout=0)[0] or time.monotonic() < deadline - 50:
+    started = len(parts.actors)
+    while len(parts.actors) == started:
+        parts.generator.seats.mend()
+        time.sleep(0.05)
+    both = [stepped, parts.actors[-1].ready.remote()]
+    while ray.wait(both, num_returns=2, timeout=0.05)[1]:
+        parts.generator.seats.mend()
+    for _ in range(40):
         parts.generator.seats.mend()
         time.sleep(0.05)
     assert [seat.name for seat in parts.generator.seats.serving()] == ["generator_0"]
@@ -221,14 +227,14 @@ def test_a_replacement_that_comes_after_the_next_step_waits_for_the_next_sync(pa
 
 
 def test_a_generator_lost_between_the_offer_and_the_transfer_is_not_waited_for(parts):
-    """Its loss is noticed after the learner has opened the group for both: the learner waits for it in NCCL."""
+    """The learner has opened the group for both generators before the loss is noticed, and waits for both in NCCL."""
     parts.sync(1)
     weights = parts.learner.export_weights(2, PROBE, 1 << 20)
     parts.kill("generator_1")
     began = time.monotonic()
     with pytest.raises(RayActorError):
         parts.generator.load(weights, PROBE)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def test_a_generator_lost_within_a_transfer_is_not_waited_for(parts, tmp_path):
@@ -239,7 +245,7 @@ def test_a_generator_lost_within_a_transfer_is_not_waited_for(parts, tmp_path):
     began = time.monotonic()
     with pytest.raises(RayActorError):
         parts.sync(2)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     with pytest.raises(RayActorError):
         ray.get(parts.step())
     assert parts.generator.seats.serving() == []

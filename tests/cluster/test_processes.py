@@ -1,4 +1,4 @@
-"""What every process of a run is given before PyTorch is loaded: how its threads wait, and which GPUs it sees."""
+"""The environment of each process of a run before PyTorch is loaded: how threads wait, and the visible GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-SEEN = """
+PRINT_VISIBLE_GPUS = """
 import os, sys
 from pathlib import Path
 import ray
@@ -30,7 +30,7 @@ def visible(hidden_by_ray):
 print("visible:", [ray.get(visible.remote(hidden)) for hidden in (True, False)])
 """
 
-# Steps a second of a small network. sys.argv: seconds.
+# For each line of input, the steps per second of a small network within the seconds that the line gives.
 TRAIN = """
 import sys, time
 import vt_ray.engines.training
@@ -44,11 +44,12 @@ def step():
     torch.nn.functional.cross_entropy(net(ids).flatten(0, 1), ids.flatten()).backward()
     optimizer.step()
 step()
-began, steps = time.perf_counter(), 0
-while time.perf_counter() - began < float(sys.argv[1]):
-    step()
-    steps += 1
-print(steps / (time.perf_counter() - began))
+for seconds in sys.stdin:
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < float(seconds):
+        step()
+        steps += 1
+    print(steps / (time.perf_counter() - began), flush=True)
 """
 
 
@@ -60,8 +61,8 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 def test_an_actor_that_asks_for_no_gpu_sees_none(tmp_path):
-    """On a Ray that the run starts, and on another one, which hides nothing."""
-    done = python(SEEN, str(tmp_path), CUDA_VISIBLE_DEVICES="0,1")
+    """Both on a Ray that the run starts and on a Ray that was started elsewhere, which hides no GPUs."""
+    done = python(PRINT_VISIBLE_GPUS, str(tmp_path), CUDA_VISIBLE_DEVICES="0,1")
     assert "visible: ['', '']" in done.stdout
 
 
@@ -73,20 +74,29 @@ def test_openmp_spins_shortly_unless_the_user_says_otherwise(monkeypatch, chosen
     # before Python runs. In a run the variables are in the environment by then.
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "LD_PRELOAD"):
         monkeypatch.delenv(name, raising=False)
-    shown = python("import vt_ray.engines.training", OMP_DISPLAY_ENV="VERBOSE", **chosen).stderr
+    # The package sets the variable before it imports PyTorch.
+    shown = python("import vt_ray.algorithms.losses", OMP_DISPLAY_ENV="VERBOSE", **chosen).stderr
     assert f"GOMP_SPINCOUNT = '{spins}'" in shown
 
 
 def test_busy_processes_take_no_more_than_their_share():
-    """As many as there are cores: a fair share is 0.5. Threads that spin for milliseconds hardly get on at all."""
+    """There are as many busy processes as cores, so a fair share is 0.5. With long spinning the share is far below."""
     alone, beside = [], []
-    for _ in range(2):
-        alone.append(float(python(TRAIN, "4").stdout))
-        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
-        try:
-            beside.append(float(python(TRAIN, "4").stdout))
-        finally:
-            for process in busy:
-                process.kill()
-                process.wait()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", TRAIN], text=True, **pipes) as training:
+
+        def steps_per_second() -> float:
+            training.stdin.write("3\n")
+            training.stdin.flush()
+            return float(training.stdout.readline())
+
+        for _ in range(2):
+            alone.append(steps_per_second())
+            busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+            try:
+                beside.append(steps_per_second())
+            finally:
+                for process in busy:
+                    process.kill()
+                    process.wait()
     assert max(beside) > 0.2 * max(alone), (alone, beside)

@@ -1,10 +1,10 @@
-"""The same gradients whatever the ranks, the ZeRO stage, the rows and who shares them: all normalisers are global."""
+"""Gradients do not depend on the number of ranks, the ZeRO stage or the packing: all normalisers are global."""
 
 from __future__ import annotations
 
 import math
 import random
-import socket
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,97 +13,75 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray import cloudpickle
 
 from vt_ray.actors.learners import rl_sequences
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.packing import TrainSequence, deal
 from vt_ray.config import AGGREGATIONS, ConfigError, LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
 from vt_ray.engines.learner_spec import LearnerSpec
-from vt_ray.engines.training import TrainingEngine, init_process_group
+from vt_ray.engines.training import TrainingEngine
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 
 pytestmark = pytest.mark.slow
+# Ray's workers cannot import this file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 TEMPERATURE, MAX_NEW_TOKENS = 0.9, 40
 Gradients = dict[str, torch.Tensor]
 
 
-@ray.remote
-class Rank:
-    """A learner rank that shows its gradients instead of stepping."""
-
-    def __init__(self, rank: int, world_size: int, port: int):
-        torch.set_num_threads(1)
-        init_process_group(rank, world_size, "127.0.0.1", port)
-
-    def gradients(
-        self, spec: LearnerSpec, sequences: list[TrainSequence], mgpo: MgpoConfig, counts: dict[str, float]
-    ) -> tuple[Gradients, dict[str, float]]:
-        """Of the first step, with its metrics."""
-        with closing(TrainingEngine(spec)) as engine:
-            return self.shown(engine, sequences, mgpo, counts)
-
-    def moved(self, spec: LearnerSpec, sequences: list[TrainSequence], mgpo: MgpoConfig) -> list[tuple]:
-        """Gradients and metrics before the first step, and after two real ones."""
-        with closing(TrainingEngine(spec)) as engine:
-            before = self.shown(engine, sequences, mgpo, {})
-        with closing(TrainingEngine(spec)) as engine:
-            for _ in range(2):
-                engine.sft_step(engine.rows(sequences))
-            return [before, self.shown(engine, sequences, mgpo, {})]
-
-    def trained(self, spec: LearnerSpec, sequences: list[TrainSequence]) -> tuple[list[float], list[str], float]:
-        """A fingerprint after two steps, the names of the weights, and the loss of the second."""
-        with closing(TrainingEngine(spec)) as engine:
-            losses = [engine.sft_step(engine.rows(sequences))["loss"] for _ in range(2)]
-            names = [entry.name for bucket in engine.export_weights(1 << 20) for entry in bucket.entries]
-            return engine.token_logprobs(range(5, 25)), names, losses[-1]
-
-    def after_a_bad_step(
-        self, spec: LearnerSpec, bad: list[TrainSequence], good: list[TrainSequence]
-    ) -> list[tuple[list[float], dict[str, float]]]:
-        """A fingerprint before any step, after one of `bad` sequences and after one of `good`, with their metrics."""
-        with closing(TrainingEngine(spec)) as engine:
-            found = [(engine.token_logprobs(range(5, 25)), {})]
-            for sequences in (bad, good):
-                metrics = engine.mgpo_step(engine.rows(sequences), MgpoConfig(), TEMPERATURE)
-                found.append((engine.token_logprobs(range(5, 25)), metrics))
-            return found
-
-    def shown(
-        self, engine: TrainingEngine, sequences: list[TrainSequence], mgpo: MgpoConfig, counts: dict[str, float]
-    ) -> tuple[Gradients, dict[str, float]]:
-        from deepspeed.utils import safe_get_full_grad
-
-        engine.engine.step = lambda: None
-        # DeepSpeed knows the norm from the step that is left out.
-        engine.engine.get_global_grad_norm = lambda: 0.0
-        metrics = engine.mgpo_step(engine.rows(sequences), mgpo, TEMPERATURE, counts)
-        plain = engine.spec.learner.zero_stage == 0
-        named = engine.module.named_parameters()
-        return {n: (p.grad if plain else safe_get_full_grad(p)).detach().clone() for n, p in named}, metrics
+def gradients(
+    spec: LearnerSpec, sequences: list[TrainSequence], mgpo: MgpoConfig, counts: dict[str, float]
+) -> tuple[Gradients, dict[str, float]]:
+    """Gradients and metrics of the first step."""
+    with closing(TrainingEngine(spec)) as engine:
+        return gradients_of_step(engine, sequences, mgpo, counts)
 
 
-@pytest.fixture(scope="module")
-def one(cluster):
-    (rank,) = started(1)
-    yield rank
-    ray.kill(rank)
+def gradients_before_and_after(spec: LearnerSpec, sequences: list[TrainSequence], mgpo: MgpoConfig) -> list[tuple]:
+    """Gradients and metrics before the first step, and after two real ones."""
+    with closing(TrainingEngine(spec)) as engine:
+        before = gradients_of_step(engine, sequences, mgpo, {})
+    with closing(TrainingEngine(spec)) as engine:
+        for _ in range(2):
+            engine.sft_step(engine.rows(sequences))
+        return [before, gradients_of_step(engine, sequences, mgpo, {})]
 
 
-@pytest.fixture(scope="module")
-def two(cluster):
-    ranks = started(2)
-    yield ranks
-    for rank in ranks:
-        ray.kill(rank)
+def trained(spec: LearnerSpec, sequences: list[TrainSequence]) -> tuple[list[float], list[str], float]:
+    """A fingerprint after two steps, the names of the weights, and the loss of the second."""
+    with closing(TrainingEngine(spec)) as engine:
+        losses = [engine.sft_step(engine.rows(sequences))["loss"] for _ in range(2)]
+        names = [entry.name for bucket in engine.export_weights(1 << 20) for entry in bucket.entries]
+        return engine.token_logprobs(range(5, 25)), names, losses[-1]
 
 
-def started(world_size: int) -> list:
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    return [Rank.options(num_cpus=0.1).remote(rank, world_size, port) for rank in range(world_size)]
+def after_a_bad_step(
+    spec: LearnerSpec, bad: list[TrainSequence], good: list[TrainSequence]
+) -> list[tuple[list[float], dict[str, float]]]:
+    """A fingerprint before any step, after one of `bad` sequences and after one of `good`, with their metrics."""
+    with closing(TrainingEngine(spec)) as engine:
+        found = [(engine.token_logprobs(range(5, 25)), {})]
+        for sequences in (bad, good):
+            metrics = engine.mgpo_step(engine.rows(sequences), MgpoConfig(), TEMPERATURE)
+            found.append((engine.token_logprobs(range(5, 25)), metrics))
+        return found
+
+
+def gradients_of_step(
+    engine: TrainingEngine, sequences: list[TrainSequence], mgpo: MgpoConfig, counts: dict[str, float]
+) -> tuple[Gradients, dict[str, float]]:
+    """Gradients and metrics of a step that leaves the weights as they are."""
+    from deepspeed.utils import safe_get_full_grad
+
+    engine.engine.step = lambda: None
+    # DeepSpeed takes the norm from the step, which is left out.
+    engine.engine.get_global_grad_norm = lambda: 0.0
+    metrics = engine.mgpo_step(engine.rows(sequences), mgpo, TEMPERATURE, counts)
+    plain = engine.spec.learner.zero_stage == 0
+    named = engine.module.named_parameters()
+    return {n: (p.grad if plain else safe_get_full_grad(p)).detach().clone() for n, p in named}, metrics
 
 
 def completion(sample: int, ids: tuple[int, ...], logprobs: list[float]) -> Completion:
@@ -162,23 +140,23 @@ def assert_same(found, reference) -> None:
 
 
 @pytest.fixture(scope="module")
-def reference(one, base_model):
+def reference(one_rank, base_model):
     """{objective: gradients and metrics} of one rank, ZeRO 0, one sequence a row, one row a micro-batch."""
     plain = spec(base_model, zero_stage=0, row_tokens=1, rows_per_batch=1, logprob_chunk_tokens=4096)
 
     def of(mgpo: MgpoConfig):
-        return ray.get(one.gradients.remote(plain, batch(mgpo), mgpo, {}))
+        return ray.get(one_rank.call.remote(gradients, plain, batch(mgpo), mgpo, {}))
 
     return of
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
-def test_two_ranks_with_uneven_packed_rows_give_the_gradients_of_one(reference, two, base_model, zero_stage):
+def test_two_ranks_with_uneven_packed_rows_give_the_gradients_of_one(reference, two_ranks, base_model, zero_stage):
     mgpo = MgpoConfig()
     digests = [2.0**32 - 1, 5.0]
     calls = [
-        rank.gradients.remote(spec(base_model, zero_stage=zero_stage), share, mgpo, {"consumed_digest": digest})
-        for rank, share, digest in zip(two, unlike(batch(mgpo)), digests, strict=True)
+        rank.call.remote(gradients, spec(base_model, zero_stage=zero_stage), share, mgpo, {"consumed_digest": digest})
+        for rank, share, digest in zip(two_ranks, unlike(batch(mgpo)), digests, strict=True)
     ]
     found = ray.get(calls)
     assert_same(found, reference(mgpo))
@@ -187,68 +165,79 @@ def test_two_ranks_with_uneven_packed_rows_give_the_gradients_of_one(reference, 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("ratio", ["token", "sequence"])
-def test_every_aggregation_and_ratio_is_the_same_over_ranks(reference, two, base_model, aggregation, ratio):
+def test_every_aggregation_and_ratio_is_the_same_over_ranks(reference, two_ranks, base_model, aggregation, ratio):
     mgpo = MgpoConfig(aggregation=aggregation, ratio=ratio)
     shares = unlike(batch(mgpo))
-    calls = [r.gradients.remote(spec(base_model), share, mgpo, {}) for r, share in zip(two, shares, strict=True)]
+    calls = [
+        r.call.remote(gradients, spec(base_model), share, mgpo, {}) for r, share in zip(two_ranks, shares, strict=True)
+    ]
     assert_same(ray.get(calls), reference(mgpo))
 
 
-def test_packing_and_checkpointing_do_not_change_the_gradients(reference, one, base_model):
+def test_packing_and_checkpointing_do_not_change_the_gradients(reference, one_rank, base_model):
     mgpo = MgpoConfig()
     for row_tokens, rows_per_batch, checkpointing in ((64, 3, False), (4096, 1, False), (64, 2, True), (1, 16, False)):
         packed = spec(base_model, row_tokens=row_tokens, rows_per_batch=rows_per_batch)
         packed = replace(packed, model=ModelConfig(gradient_checkpointing=checkpointing))
-        assert_same([ray.get(one.gradients.remote(packed, batch(mgpo), mgpo, {}))], reference(mgpo))
+        assert_same([ray.get(one_rank.call.remote(gradients, packed, batch(mgpo), mgpo, {}))], reference(mgpo))
 
 
 @pytest.mark.parametrize(("zero_stage", "checkpointing"), [(1, True), (3, False), (3, True)])
-def test_two_ranks_that_share_each_row_give_the_gradients_of_one(reference, two, base_model, zero_stage, checkpointing):
+def test_two_ranks_that_share_each_row_give_the_gradients_of_one(
+    reference, two_ranks, base_model, zero_stage, checkpointing
+):
     mgpo = MgpoConfig(kl_coef=0.0)
     shared = spec(base_model, zero_stage=zero_stage, rows_per_batch=1, sequence_parallel_size=2)
     shared = replace(shared, model=ModelConfig(gradient_checkpointing=checkpointing))
-    found = ray.get([r.gradients.remote(shared, batch(mgpo), mgpo, {"updated_completions": 19}) for r in two])
+    found = ray.get(
+        [r.call.remote(gradients, shared, batch(mgpo), mgpo, {"updated_completions": 19}) for r in two_ranks]
+    )
     assert_same(found, reference(mgpo))
     assert [metrics["updated_completions"] for _, metrics in found] == [19, 19]
 
 
-def test_ranks_that_share_rows_fingerprint_alone_and_refuse_a_ratio_of_sequences(one, two, base_model):
+def test_ranks_that_share_rows_fingerprint_alone_and_refuse_a_ratio_of_sequences(one_rank, two_ranks, base_model):
     sequences = batch(MgpoConfig())
     shared = spec(base_model, rows_per_batch=1, sequence_parallel_size=2)
-    alone = ray.get(one.trained.remote(spec(base_model), sequences))
-    for rank, (fingerprint, names, loss) in enumerate(ray.get([r.trained.remote(shared, sequences) for r in two])):
+    alone = ray.get(one_rank.call.remote(trained, spec(base_model), sequences))
+    for rank, (fingerprint, names, loss) in enumerate(
+        ray.get([r.call.remote(trained, shared, sequences) for r in two_ranks])
+    ):
         assert fingerprint == pytest.approx(alone[0], abs=1e-4)
         # Rank 0 alone keeps the bytes.
         assert names == ([] if rank else alone[1])
         assert loss == pytest.approx(alone[2], rel=1e-4)
     by_sequence = MgpoConfig(ratio="sequence")
     with pytest.raises(ConfigError, match="ratio=sequence.*sequence_parallel_size=2"):
-        ray.get([r.gradients.remote(shared, sequences, by_sequence, {}) for r in two])
+        ray.get([r.call.remote(gradients, shared, sequences, by_sequence, {}) for r in two_ranks])
 
 
 @pytest.mark.parametrize("zero_stage", [1, 3])
-def test_the_kl_gradient_is_zero_at_the_start_and_pulls_back_after(one, two, base_model, zero_stage):
+def test_the_kl_gradient_is_zero_at_the_start_and_pulls_back_after(one_rank, two_ranks, base_model, zero_stage):
     mgpo = MgpoConfig(kl_coef=0.5)
-    # No advantage: what gradient there is, is the KL term's.
+    # Without advantages the gradient is that of the KL term.
     still = [replace(s, advantage=0.0) for s in batch(mgpo)]
     opened = replace(spec(base_model, zero_stage=zero_stage), with_reference=True)
-    calls = [r.moved.remote(opened, share, mgpo) for r, share in zip(two, unlike(still), strict=True)]
+    calls = [
+        r.call.remote(gradients_before_and_after, opened, share, mgpo)
+        for r, share in zip(two_ranks, unlike(still), strict=True)
+    ]
     for (before, start), (after, later) in ray.get(calls):
         assert max(g.abs().max() for g in before.values()) < 1e-6
         assert start["reference_kl"] == pytest.approx(0, abs=1e-5)
         assert max(g.abs().max() for g in after.values()) > 1e-4
         assert later["reference_kl"] > 1e-3
     with pytest.raises(ConfigError, match="kl_coef=0.5.*without a reference"):
-        ray.get(one.gradients.remote(spec(base_model), [], mgpo, {}))
+        ray.get(one_rank.call.remote(gradients, spec(base_model), [], mgpo, {}))
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
-def test_a_step_that_is_not_finite_on_one_rank_changes_no_weight_on_any(two, base_model, zero_stage):
+def test_a_step_that_is_not_finite_on_one_rank_changes_no_weight_on_any(two_ranks, base_model, zero_stage):
     good = batch(MgpoConfig())
     bad = [replace(good[0], advantage=math.nan), *good[1:]]
     given = spec(base_model, zero_stage=zero_stage)
     halves = zip(unlike(bad), unlike(good), strict=True)
-    calls = [rank.after_a_bad_step.remote(given, *half) for rank, half in zip(two, halves, strict=True)]
+    calls = [rank.call.remote(after_a_bad_step, given, *half) for rank, half in zip(two_ranks, halves, strict=True)]
     for before, after_bad, after_good in ray.get(calls):
         assert after_bad[0] == before[0]
         assert after_bad[1]["skipped"] == 1
@@ -260,8 +249,8 @@ def test_a_step_that_is_not_finite_on_one_rank_changes_no_weight_on_any(two, bas
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
-def test_a_step_without_any_gradient_works_on_all_ranks(two, base_model, zero_stage):
+def test_a_step_without_any_gradient_works_on_all_ranks(two_ranks, base_model, zero_stage):
     idle = spec(base_model, zero_stage=zero_stage)
-    for gradients, metrics in ray.get([r.gradients.remote(idle, [], MgpoConfig(), {}) for r in two]):
-        assert not any(g.any() for g in gradients.values())
+    for found, metrics in ray.get([r.call.remote(gradients, idle, [], MgpoConfig(), {}) for r in two_ranks]):
+        assert not any(g.any() for g in found.values())
         assert metrics["tokens"] == metrics["loss"] == metrics["entropy"] == metrics["logprob_gap_max"] == 0

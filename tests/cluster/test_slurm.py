@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from own_ray import BIN, ROOT, environment, own_group, short_folder
+from own_ray import BIN, ROOT, environment, process_group, short_folder
 
 STAND_INS = {
     "scontrol": '[[ "$1 $2" == "show hostnames" ]] && printf "node1\\nnode2\\n"',
@@ -16,7 +16,7 @@ STAND_INS = {
 
 
 def sbatch(folder: Path, *overrides: str) -> tuple[int, str, str]:
-    """The script's exit status, what it printed, and the commands it gave to srun."""
+    """Runs the script. Returns its exit status, its output, and the commands that it gave to srun."""
     (folder / "bin").mkdir()
     for name, body in STAND_INS.items():
         (folder / "bin" / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
@@ -33,7 +33,7 @@ def sbatch(folder: Path, *overrides: str) -> tuple[int, str, str]:
         VT_RAY_RUNS=str(folder / "runs"),
     )
     command = ["bash", ROOT / "launch/slurm.sbatch", *overrides]
-    with own_group(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
+    with process_group(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
         printed, _ = process.communicate(timeout=500)
     return process.returncode, printed, (folder / "srun.log").read_text()
 

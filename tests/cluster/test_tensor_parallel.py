@@ -1,4 +1,4 @@
-"""A generator of two workers on the CPU: weights reach both, and their parts add up to what the learner sent."""
+"""A generator with two tensor-parallel workers on the CPU: both get weights, whose parts add up to the learner's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 import ray
+from existing_actors import generator_from
 from pool_stress import worker_pids
-from seated import seated
 from test_weight_sync import SHIPPED, WRONG, Tampering, train_once
 
 from vt_ray.actors.generator_pool import GeneratorSeats
@@ -33,7 +33,7 @@ def learner(cluster, base_model):
 def generator(cluster, base_model, tmp_path_factory):
     spec = replace(cluster._engine_spec(base_model), tensor_parallel_size=2, threads=1)
     actor = GeneratorActor.options(num_cpus=0.1).remote("generator_0", spec, tmp_path_factory.mktemp("logs"))
-    yield seated(actor)
+    yield generator_from(actor)
     ray.kill(actor)
 
 

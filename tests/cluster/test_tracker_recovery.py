@@ -1,4 +1,4 @@
-"""The tracker's actor on a real Ray, killed between calls and in the midst of one: its answers stay the same."""
+"""The tracker's actor on a real Ray, killed between calls and during a call: its answers stay the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as a newcomer types them: dry runs, refusals, the three ways to start, the tools."""
+"""The commands as a user types them: dry runs, refusals, the three ways to start, the tools."""
 
 from __future__ import annotations
 

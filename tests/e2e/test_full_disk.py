@@ -1,4 +1,4 @@
-"""A disk that fills in mid-run, a real one of a few megabytes: the run says so, and goes on once there is room."""
+"""A real disk of a few megabytes that fills up during a run: the run reports it, and continues once there is room."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coin_problems import coin_overrides
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 STAGES = "{name: coins, steps: 6, prompts_per_step: 4, group_size: 4, max_new_tokens: 12}"
-# A mount of its own, which ends with the shell. $1: its folder, $2: megabytes, $3: the python, the rest: the run.
+# A separate mount, which disappears with the shell. $1: its folder, $2: megabytes, $3: the python, the rest: the run.
 SCRIPT = """
 folder=$1; mount -t tmpfs -o size=$2m none $folder || exit 77
 python=$3; shift 3
@@ -35,7 +35,7 @@ def new_mounts() -> list[str]:
 
 
 @pytest.mark.parametrize("megabytes", [4, 7, 10])
-def test_a_run_on_a_full_disk_says_so_and_goes_on_once_there_is_room(tmp_path, megabytes):
+def test_a_run_on_a_full_disk_reports_it_and_continues_once_there_is_room(tmp_path, megabytes):
     disk = tmp_path / "disk"
     disk.mkdir()
     run = ["experiment=tiny", f"runs_dir={disk}", "run_name=full", *coin_overrides(tmp_path / "problems", STAGES)]

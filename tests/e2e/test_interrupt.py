@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM (preemption) end a run within 20 s: the committed step is named, no process is left behind."""
+"""Ctrl-C and SIGTERM (preemption) end a run within 20 s. It names the committed step and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -14,16 +13,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tiny_run import TINY, run_tiny, wait_for
 
 pytestmark = pytest.mark.slow
 
-VT_RAY = [sys.executable, "-m", "vt_ray.main", "experiment=tiny"]
+# After 15 s the run exits without cleaning up.
 ENDS_WITHIN_S = 20
+# Ray's processes notice that the run is gone.
+CHILDREN_END_WITHIN_S = 60
 MARK = "VT_RAY_TEST_RUN"
 
 
 def descendants(mark: str) -> list[str]:
-    """The command of each process that was started with `mark` in its environment and is not dead."""
+    """The command of each living process that has `mark` in its environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -35,23 +37,19 @@ def descendants(mark: str) -> list[str]:
 
 
 def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides: str) -> str:
-    """What a run wrote to stderr that was given the signal `number` once `due`; its end is checked here. `due` is given
-    the mark in the environment of the run's processes."""
+    """Starts a run, sends it the signal `number` once `due(mark)` holds, and checks how it ends. Returns its stderr.
+    `mark` is in the environment of all processes of the run."""
     mark = uuid.uuid4().hex
     with subprocess.Popen(
-        [*VT_RAY, f"runs_dir={runs}", *overrides],
+        [*TINY, f"runs_dir={runs}", *overrides],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, MARK: mark},
-        # A shell's background jobs, and all below them, are born with SIGINT ignored.
+        # A shell starts its background jobs with SIGINT ignored, and their children inherit this.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as run:
-        deadline = time.monotonic() + 400
-        while not due(mark):
-            assert run.poll() is None, run.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(run, lambda: due(mark))
         run.send_signal(number)
         began = time.monotonic()
         _, errors = run.communicate(timeout=60)
@@ -60,7 +58,7 @@ def interrupted(runs: Path, number: int, due: Callable[[str], bool], *overrides:
     assert seconds < ENDS_WITHIN_S
     assert "Abort" not in errors and "Traceback" not in errors, errors
     while left := descendants(mark):
-        assert time.monotonic() - began < ENDS_WITHIN_S, left
+        assert time.monotonic() - began < CHILDREN_END_WITHIN_S, left
         time.sleep(0.2)
     return errors
 
@@ -95,5 +93,5 @@ def test_sigterm_in_a_stage_and_in_the_report(tmp_path, schedule):
     assert re.search(r"continues after math_short step_\d{6}, which is committed", errors)
     errors = interrupted(tmp_path, signal.SIGTERM, appears(tmp_path, "tiny/evaluation/code.json"), stage)
     assert "continues after code step_000002" in errors
-    done = subprocess.run([*VT_RAY, f"runs_dir={tmp_path}", stage], capture_output=True, text=True, timeout=400)
+    done = run_tiny(tmp_path, stage)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,60 +1,53 @@
-"""The whole pipeline as a user starts it: real Ray, vLLM, DeepSpeed and verifier, in a process of its own."""
+"""The whole pipeline in a separate process, with the real Ray, vLLM, DeepSpeed and verifier."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tiny_run import ONE_STEP, TINY, copy_phases, run_tiny, wait_for
 
 pytestmark = pytest.mark.slow
 
-VT_RAY = [sys.executable, "-m", "vt_ray.main"]
 MILESTONES = ["base", "sft_last", "sft_best", "fused", "math_short", "math_long", "code"]
 STAGES = MILESTONES[4:]
-COLUMNS = {
-    "stage step question_id sample weight_version text tokens rollout_logprobs verdict reason p_c weight advantage "
-    "seconds"
+ROLLOUT_COLUMNS = {
+    "stage",
+    "step",
+    "question_id",
+    "sample",
+    "weight_version",
+    "text",
+    "tokens",
+    "rollout_logprobs",
+    "verdict",
+    "reason",
+    "p_c",
+    "weight",
+    "advantage",
+    "seconds",
 }
-
-
-def vt_ray(runs: Path, *overrides: str, **kwargs) -> subprocess.CompletedProcess:
-    command = [*VT_RAY, *overrides, "experiment=tiny", f"runs_dir={runs}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, **kwargs)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def finished(runs):
-    done = vt_ray(runs)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return runs / "tiny", done
 
 
 def metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_run_ends_with_a_table_and_a_report(finished):
-    run, done = finished
+def test_run_ends_with_a_table_and_a_report(finished_run):
+    run, done = finished_run
     for name in MILESTONES:
         assert name in done.stdout
     assert "WARNING" not in done.stdout + done.stderr
     assert (run / "report.html").stat().st_size > 100_000
 
 
-def test_summary_has_every_milestone_in_order(finished):
-    run, _ = finished
+def test_summary_has_every_milestone_in_order(finished_run):
+    run, _ = finished_run
     summary = json.loads((run / "summary.json").read_text())
     assert [m["name"] for m in summary["milestones"]] == MILESTONES
     for milestone in summary["milestones"]:
@@ -68,8 +61,8 @@ def test_summary_has_every_milestone_in_order(finished):
         assert summary["phases"][phase]["seconds"] > 0 and summary["phases"][phase]["tokens"] > 0
 
 
-def test_summary_knows_what_the_run_held_and_each_step_who_worked(finished):
-    run, _ = finished
+def test_summary_has_the_hardware_and_each_step_the_busy_share_of_each_actor(finished_run):
+    run, _ = finished_run
     summary = json.loads((run / "summary.json").read_text())
     assert summary["hardware"] == {"cpu_cores": os.cpu_count(), "gpus": 0}
     assert (run / "spectrum_scores" / "fused_on_probe.json").exists()
@@ -82,12 +75,12 @@ def test_summary_knows_what_the_run_held_and_each_step_who_worked(finished):
         assert busy["learner_0"] * seconds["total"] > 0.5 * seconds["update"]
 
 
-def test_rollouts_have_one_row_a_completion(finished):
-    run, _ = finished
+def test_rollouts_have_one_row_a_completion(finished_run):
+    run, _ = finished_run
     for stage in STAGES:
         for step in (1, 2):
             table = pq.read_table(run / "rollouts" / stage / f"step_{step:06d}.parquet")
-            assert set(next(iter(COLUMNS)).split()) <= set(table.column_names)
+            assert set(table.column_names) >= ROLLOUT_COLUMNS
             rows = table.to_pylist()
             assert len(rows) == 4 * 4
             assert len({(r["question_id"], r["sample"]) for r in rows}) == 16
@@ -97,59 +90,55 @@ def test_rollouts_have_one_row_a_completion(finished):
                 assert all(logprob <= 0 for logprob in row["rollout_logprobs"])
 
 
-def test_versions_rise_by_one_each_step_over_all_stages(finished):
-    run, _ = finished
+def test_versions_rise_by_one_each_step_over_all_stages(finished_run):
+    run, _ = finished_run
     assert [line["weight_version"] for line in metrics(run)] == list(range(6))
     assert all(line["sync"]["version"] == line["weight_version"] + 1 for line in metrics(run))
 
 
-def test_fused_model_is_an_ordinary_checkpoint(finished):
+def test_fused_model_is_an_ordinary_checkpoint(finished_run):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    run, _ = finished
+    run, _ = finished_run
     model = AutoModelForCausalLM.from_pretrained(run / "fused")
     assert len(AutoTokenizer.from_pretrained(run / "fused")) <= model.config.vocab_size
 
 
-def test_finished_run_is_not_repeated(finished):
-    run, _ = finished
+def test_finished_run_is_not_repeated(finished_run):
+    run, _ = finished_run
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
-    again = vt_ray(run.parent)
+    again = run_tiny(run.parent)
     assert again.returncode == 0, again.stderr
     assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
     assert len(metrics(run)) == 6
 
 
-def test_same_folder_with_another_config_is_refused(finished):
-    run, _ = finished
-    refused = vt_ray(run.parent, "signal.mgpo.lam=2")
+def test_same_folder_with_another_config_is_refused(finished_run):
+    run, _ = finished_run
+    refused = run_tiny(run.parent, "signal.mgpo.lam=2")
     assert refused.returncode != 0
     assert "signal.mgpo.lam was 1.0, is 2.0" in refused.stderr and "run_name" in refused.stderr
 
 
-def kill_when(process: subprocess.Popen, condition, timeout_s: float = 240) -> None:
-    """kill -9 the driver as soon as `condition()` holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
+def kill_when(process: subprocess.Popen, condition) -> None:
+    """Sends SIGKILL to the driver as soon as `condition()` holds."""
+    wait_for(process, condition)
+    process.kill()
     process.wait()
 
 
-def test_killed_run_continues_where_it_stopped(finished, tmp_path):
+def test_killed_run_continues_where_it_stopped(finished_run, tmp_path):
     """kill -9 in the middle of SFT, then in the middle of RL: the third command ends as an undisturbed run does."""
-    whole, _ = finished
+    whole, _ = finished_run
     run = tmp_path / "tiny"
-    command = [*VT_RAY, "experiment=tiny", f"runs_dir={tmp_path}"]
+    command = [*TINY, f"runs_dir={tmp_path}"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **quiet) as process:
         kill_when(process, lambda: list(tmp_path.glob("phases/sft-*/state/step_000006/manifest.json")))
     with subprocess.Popen(command, **quiet) as process:
         kill_when(process, lambda: (run / "rl/math_long/checkpoints/step_000001/manifest.json").exists())
-    # A sink may be switched on when a run continues: it gets what came before too.
-    done = vt_ray(tmp_path, "tracking.sinks=[tensorboard]")
+    # A tracking sink that is switched on when a run continues also gets the metrics of the earlier steps.
+    done = run_tiny(tmp_path, "tracking.sinks=[tensorboard]")
     assert done.returncode == 0, done.stdout + done.stderr
     sent = json.loads((run / "tracking.json").read_text())["tensorboard"]["sent"]
     assert sent == 12 + len(MILESTONES) + 6 and list((run / "tensorboard").glob("events*"))
@@ -165,12 +154,11 @@ def test_killed_run_continues_where_it_stopped(finished, tmp_path):
             assert [(r["question_id"], r["sample"]) for r in mine] == [(r["question_id"], r["sample"]) for r in other]
 
 
-def test_multirun_shares_one_sft_and_one_fused_model(finished):
+def test_multirun_shares_one_sft_and_one_fused_model(finished_run):
     """Both members of the sweep take the spectrum phase of the finished run: only lambda differs."""
-    run, _ = finished
+    run, _ = finished_run
     before = sorted(p.name for p in (run.parent / "phases").iterdir())
-    command = [*VT_RAY, "-m", "signal.mgpo.lam=0,2", "experiment=tiny", f"runs_dir={run.parent}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    done = run_tiny(run.parent, "-m", "signal.mgpo.lam=0,2", ONE_STEP)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(p.name for p in (run.parent / "phases").iterdir()) == before
     summaries = [
@@ -182,10 +170,10 @@ def test_multirun_shares_one_sft_and_one_fused_model(finished):
     assert weights[0] == weights[1]
 
 
-def test_the_sft_control_goes_on_from_the_shared_fused_model(finished):
-    run, _ = finished
+def test_the_sft_control_continues_from_the_shared_fused_model(finished_run):
+    run, _ = finished_run
     control = run.parent / "tiny_sft"
-    done = vt_ray(run.parent, "run_name=tiny_sft", "signal.control=sft", "signal.control_sft_steps=3")
+    done = run_tiny(run.parent, "run_name=tiny_sft", "signal.control=sft", "signal.control_sft_steps=3")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((control / "summary.json").read_text())
     assert [m["name"] for m in summary["milestones"]] == [*MILESTONES[:4], "sft_continued"]
@@ -199,8 +187,9 @@ def test_the_sft_control_goes_on_from_the_shared_fused_model(finished):
         assert shown.returncode == 0 and word in shown.stdout, shown.stdout + shown.stderr
 
 
-def test_failing_run_exits_non_zero(tmp_path):
-    failed = vt_ray(tmp_path, "signal.sync.logprob_tolerance=1e-30")
+def test_failing_run_exits_non_zero(finished_run, tmp_path):
+    copy_phases(finished_run[0], tmp_path)
+    failed = run_tiny(tmp_path, "signal.sync.logprob_tolerance=1e-30")
     assert failed.returncode != 0
     assert "SyncError" in failed.stderr and "logprob_tolerance" in failed.stderr
     assert "Traceback" not in failed.stderr and "Traceback" in (tmp_path / "tiny/logs/driver.log").read_text()

@@ -1,14 +1,13 @@
-"""Pipelined steps with the real engines, and everything that a stage may ask for at once: one run, audited."""
+"""One pipelined run with the real engines and with most options of a stage at once, audited."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
 from coin_problems import coin_overrides
+from tiny_run import run_tiny
 
 from vt_ray.run.audit import audit
 
@@ -22,24 +21,18 @@ STAGES = (
 )
 
 
-def test_a_pipelined_run_of_two_stages_is_stale_within_its_bound_and_audits_clean(tmp_path):
-    command = [sys.executable, "-m", "vt_ray.main", "experiment=tiny", f"runs_dir={tmp_path}", "run_name=ahead"]
-    options = ["signal=pipelined", "tracker.estimator=history", "signal.mgpo.kl_coef=0.01"]
-    done = subprocess.run(
-        [*command, *coin_overrides(tmp_path / "problems", STAGES), *options],
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+def test_a_pipelined_run_of_two_stages_is_stale_within_its_bound_and_audits_clean(coin_runs):
+    options = ["run_name=ahead", "signal=pipelined", "tracker.estimator=history", "signal.mgpo.kl_coef=0.01"]
+    done = run_tiny(coin_runs, *coin_overrides(coin_runs / "problems", STAGES), *options)
     assert done.returncode == 0, done.stdout + done.stderr
-    run = tmp_path / "ahead"
+    run = coin_runs / "ahead"
     coins, longer = audit(run)
     assert coins.faults == longer.faults == []
     assert (coins.steps, longer.steps) == (6, 3)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["staleness_max"] for line in lines] == [0, 1, 1, 1, 1, 1, 0, 1, 1]
     assert [line.get("probe_accuracy") is not None for line in lines] == [False, True] * 3 + [False] * 3
-    # Tokens of another version than the one that consumes them are off-policy, and seen to be.
+    # Tokens of an older weight version are off-policy, and the KL estimate shows it.
     assert max(line["rollout_kl"] for line in lines if line["staleness_max"]) > 1e-6
     pool = json.loads((run / "rl/coins/pool.json").read_text())
     assert 0 < len(pool) <= 64

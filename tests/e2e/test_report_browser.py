@@ -1,6 +1,6 @@
-"""report.html in a real browser, at a desk's width and at a phone's, with no way to the network.
+"""report.html in a real browser, with the widths of a desktop and of a phone, and without network.
 
-wrapper page --iframe of the width--> report with a probe in it --postMessage--> wrapper's DOM --dump--> test
+wrapper page --iframe of the width--> report with an observer script --postMessage--> wrapper's DOM --dump--> test
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ pytestmark = [
 ]
 
 WIDTHS = (1280, 390)
-# A closed port: whatever the page tried to fetch would fail, and be told.
+# The proxy is a closed port: a page that fetches anything reports an error.
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=127.0.0.1:9", "--virtual-time-budget=5000"]
-PROBE = """
+OBSERVER = """
 const seen = {errors: [], blocked: []};
 addEventListener("error", (e) => seen.errors.push(e.message || `not loaded: ${e.target.outerHTML}`), true);
 addEventListener("unhandledrejection", (e) => seen.errors.push(String(e.reason)));
@@ -46,7 +46,7 @@ const type = (side, words) => {
   input.value = words;
   input.dispatchEvent(new Event("input"));
 };
-const tell = () => {
+const report = () => {
   const charts = [...document.querySelectorAll(".chart")];
   seen.drawn = charts.filter((c) => c.querySelector("svg.main-svg .plot, svg.main-svg .cartesianlayer path")).length;
   seen.charts = charts.length;
@@ -66,25 +66,25 @@ const tell = () => {
   seen.title = document.title;
   parent.postMessage(JSON.stringify(seen), "*");
 };
-addEventListener("load", () => setTimeout(tell, 1000));
+addEventListener("load", () => setTimeout(report, 1000));
 """
 WRAPPER = """<!doctype html><iframe src="{page}#left=wrong+algebra" width="{width}" height="900"></iframe>
-<pre id="told"></pre>
-<script>addEventListener("message", (e) => (document.getElementById("told").textContent = e.data));</script>"""
+<pre id="seen"></pre>
+<script>addEventListener("message", (e) => (document.getElementById("seen").textContent = e.data));</script>"""
 
 
-def look(page: str, width: int, folder: Path) -> dict:
-    """What the probe saw in `page`, shown `width` pixels wide."""
+def open_in_browser(page: str, width: int, folder: Path) -> dict:
+    """Opens `page` in a frame of `width` pixels. Returns what the script in it has observed."""
     nonce = re.search(r"nonce-([\w-]+)", page)[1]
-    probed = page.replace("<title>", f'<script nonce="{nonce}">{PROBE}</script><title>', 1)
+    probed = page.replace("<title>", f'<script nonce="{nonce}">{OBSERVER}</script><title>', 1)
     folder.mkdir()
     (folder / "page.html").write_text(probed)
     (folder / "wrapper.html").write_text(WRAPPER.format(page="page.html", width=width))
     command = [BROWSER, *FLAGS, f"--user-data-dir={folder}/profile", "--window-size=1400,1000", "--dump-dom"]
     done = subprocess.run([*command, str(folder / "wrapper.html")], capture_output=True, text=True, timeout=300)
-    told = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert told and told[1], f"the page did not answer: {done.stderr[-2000:]}"
-    return json.loads(unescape(told[1]))
+    seen = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert seen and seen[1], f"the page did not answer: {done.stderr[-2000:]}"
+    return json.loads(unescape(seen[1]))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def page(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=WIDTHS)
 def seen(request, page, tmp_path_factory):
-    return look(page, request.param, tmp_path_factory.mktemp("browser") / "at")
+    return open_in_browser(page, request.param, tmp_path_factory.mktemp("browser") / "at")
 
 
 def test_every_chart_is_drawn_and_nothing_fails(seen):
@@ -119,7 +119,7 @@ def test_nothing_is_fetched(seen):
 
 def test_search_finds_what_was_asked_in_the_address_and_what_is_typed(seen):
     address, typed, nothing = seen["from_address"], seen["typed"], seen["nothing"]
-    # Of each of three stages three wrong answers; one has both words typed.
+    # Three wrong answers in each of three stages; one of the three has both typed words.
     assert (address["asked"], address["count"]) == ("wrong algebra", "9 of 24")
     assert address["verdicts"] == ["wrong"] * 9
     assert typed["count"] == "3 of 24"
@@ -134,11 +134,11 @@ def test_hostile_text_shows_and_does_not_act(seen):
     assert set(seen["hostile"]["answers"]) == {shown}
 
 
-def test_what_slipped_through_would_be_blocked_and_told(page, tmp_path):
-    """The same text as HTML, and a box wider than the screen: the policy blocks the one, the probe tells the other."""
+def test_unescaped_text_would_be_blocked_and_reported(page, tmp_path):
+    """Hostile text as HTML is blocked by the page's policy, and a box wider than the screen is reported."""
     slipped = page.replace("<h1>", f'<div style="width: 3000px">{HOSTILE}--></script></div><h1>', 1)
     assert slipped != page
-    seen = look(slipped, 390, tmp_path / "at")
+    seen = open_in_browser(slipped, 390, tmp_path / "at")
     assert seen["title"] == "lambda-one: vt_ray report"
     assert any(blocked.startswith("script-src") for blocked in seen["blocked"])
     assert seen["overflow"] > 2000

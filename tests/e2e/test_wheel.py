@@ -1,4 +1,4 @@
-"""The built wheel in an environment of its own composes its configs: conf/ travels inside it."""
+"""The built wheel, installed in an empty environment, composes its configs: it contains conf/."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-# What composing needs; everything else is imported where it is used.
+# The packages that composing a config needs. Other packages are imported where they are used.
 COMPOSING = ("hydra-core", "omegaconf", "antlr4-python3-runtime", "PyYAML")
 
 

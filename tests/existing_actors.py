@@ -1,4 +1,4 @@
-"""Generators over actors that are there already."""
+"""A generator made of actors that are already started."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from vt_ray.actors.generator_pool import GeneratorSeats
 from vt_ray.actors.generators import RayGenerator
 
 
-def seated(*actors, logprob_tolerance=1e-3) -> RayGenerator:
-    """`actors` as one `RayGenerator`; one that is lost is put in its own place again, that is, nobody is."""
+def generator_from(*actors, logprob_tolerance=1e-3) -> RayGenerator:
+    """Returns one `RayGenerator` over `actors`. A lost actor is not replaced: its place gets the same actor again."""
     by_name = {f"generator_{i}": actor for i, actor in enumerate(actors)}
     seats = GeneratorSeats(list(by_name), lambda name: by_name[name], lambda: None, startup_timeout_s=300)
     seats.wait()
