@@ -11,6 +11,7 @@ from synthetic_run import signal_figures
 
 from vt_ray import progress
 from vt_ray.progress import short_rate
+from vt_ray.report.watch.stage_bar import stage_bar
 from vt_ray.report.watch.step_panel import StepPanel, figures, histogram_blocks, time_split
 
 SECONDS = {"generate": 6.0, "verify": 1.0, "update": 2.0, "sync": 0.5, "rest": 0.5, "total": 10.0}
@@ -80,6 +81,7 @@ def test_a_stage_shows_its_last_step_below_its_bar(monkeypatch, tmp_path, loop, 
     """Through the loops over stand-ins: the lines are those that a step really writes."""
     screen = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     monkeypatch.setattr(progress, "console", screen)
+    monkeypatch.setattr(test_loop, "no_display", stage_bar)
     # Each note is drawn, however fast the steps are.
     monkeypatch.setattr(progress._Bar, "update", lambda bar, *args, **values: drawn(bar, *args, **values))
     loop.train(tmp_path, loop.World())
