@@ -115,7 +115,7 @@ def launch(config: Config) -> None:
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
     # A run that goes on has its base model; the pipeline looks at the prompts again.
-    begun = (RunFolder(config).root / "base").is_dir()
+    begun = RunFolder(config).paths.base.is_dir()
     if not begun and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
         problems = fitting(problems, PromptEncoder(tokenizer, config.data))
     for stage in config.curriculum.stages:
@@ -134,14 +134,14 @@ def launch(config: Config) -> None:
             f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}", soft_wrap=True
         )
         console.print(f"code verifier: {confinement}", soft_wrap=True)
-        with _third_party_output_to(run.root / "logs" / "driver.log"):
+        with _third_party_output_to(run.paths.logs / "driver.log"):
             from vt_ray.actors.cluster import RayCluster
             from vt_ray.pipeline import run_pipeline
             from vt_ray.tracking.follower import following
 
-            with RayCluster(config, run.root / "logs") as cluster, following(config.tracking, run.root):
+            with RayCluster(config, run.paths.logs) as cluster, following(config.tracking, run.root):
                 run_pipeline(config, cluster, run, problems)
-        console.print(f"report: {run.root / 'report.html'}", soft_wrap=True)
+        console.print(f"report: {run.paths.report}", soft_wrap=True)
 
 
 def _confinement(config: Config, problems: ProblemSets) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -48,6 +49,16 @@ def _pace(speed: float | None, seconds: float | None, finished: bool) -> str:
 def _clock(seconds: float | None, finished: bool) -> str:
     clock = f"{int(seconds) // 60}:{int(seconds) % 60:02}" if seconds is not None else "-:--"
     return f"{'took' if finished else 'ETA'} {clock}"
+
+
+def short_rate(per_second: float | None) -> str:
+    """A rate in few characters: `812`, `5.2k`, `1.3M`; a dash for None and NaN."""
+    if per_second is None or not isfinite(per_second):
+        return "–"
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if per_second >= size:
+            return f"{per_second / size:.1f}{unit}"
+    return f"{per_second:.0f}"
 
 
 class Advance(Protocol):

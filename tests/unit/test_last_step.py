@@ -10,7 +10,9 @@ from rich.progress import Progress
 from synthetic_run import signal_figures
 
 from vt_ray import progress
-from vt_ray.report.watch.step_panel import StepPanel, figures, histogram_blocks, rate, time_split
+from vt_ray.progress import short_rate
+from vt_ray.report.watch.stage_bar import stage_bar
+from vt_ray.report.watch.step_panel import StepPanel, figures, histogram_blocks, time_split
 
 SECONDS = {"generate": 6.0, "verify": 1.0, "update": 2.0, "sync": 0.5, "rest": 0.5, "total": 10.0}
 
@@ -71,7 +73,7 @@ def test_on_policy_says_nothing_of_staleness():
 
 
 def test_rates():
-    assert [rate(v) for v in (812.4, 5210, 1.34e6, None, float("nan"))] == ["812", "5.2k", "1.3M", "–", "–"]
+    assert [short_rate(v) for v in (812.4, 5210, 1.34e6, None, float("nan"))] == ["812", "5.2k", "1.3M", "–", "–"]
 
 
 @pytest.mark.parametrize(("loop", "waits"), [(test_loop, False), (test_pipelined, True)])
@@ -79,6 +81,7 @@ def test_a_stage_shows_its_last_step_below_its_bar(monkeypatch, tmp_path, loop, 
     """Through the loops over stand-ins: the lines are those that a step really writes."""
     screen = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     monkeypatch.setattr(progress, "console", screen)
+    monkeypatch.setattr(test_loop, "no_display", stage_bar)
     # Each note is drawn, however fast the steps are.
     monkeypatch.setattr(progress._Bar, "update", lambda bar, *args, **values: drawn(bar, *args, **values))
     loop.train(tmp_path, loop.World())

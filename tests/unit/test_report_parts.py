@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vt_ray.report import milestones, question_scores
+from vt_ray.report.metrics import Metric
 from vt_ray.report.run_page import charts, curves, difficulty, samples, step_time
 
 
@@ -49,7 +50,7 @@ def test_smoothing_stays_inside_its_stage_and_skips_gaps():
     assert curves.smoothed([None, None, None, 4.0, float("nan")]) == [None, None, 4.0, 4.0, None]
     lines = [{"stage": s, "x": v} for s, v in (("a", 0.0), ("a", 0.0), ("b", 9.0), ("b", 9.0))]
     # Of each stage: band, single steps, moving mean.
-    drawn = curves.rl_curve(lines, curves.Curve("x", "X")).data
+    drawn = curves.rl_curve(lines, Metric("x", "X", "x", ".1f")).data
     assert [list(t.y) for t in drawn[2::3]] == [[0.0, 0.0], [9.0, 9.0]]
     assert [list(t.x) for t in drawn[2::3]] == [[1, 2], [3, 4]]
 
@@ -68,10 +69,10 @@ def test_band_is_the_interval_of_the_moving_mean():
 
 def test_length_band_is_that_of_the_rollouts_where_it_was_recorded():
     lines = [{"stage": "a", "n": 9.0, "n10": 2.0, "n90": 30.0}] * 3
-    curve = curves.Curve("n", "N", low="n10", high="n90")
-    assert list(curves.rl_curve(lines, curve).data[0].y) == [30.0] * 3 + [2.0] * 3
+    metric = Metric("n", "N", "n", ".1f", low="n10", high="n90")
+    assert list(curves.rl_curve(lines, metric).data[0].y) == [30.0] * 3 + [2.0] * 3
     old = [{"stage": "a", "n": 9.0}] * 3
-    assert list(curves.rl_curve(old, curve).data[0].y) == [9.0] * 6
+    assert list(curves.rl_curve(old, metric).data[0].y) == [9.0] * 6
 
 
 def test_milestones_carry_their_intervals():

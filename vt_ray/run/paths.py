@@ -17,6 +17,8 @@ from pathlib import Path
 METRICS = "metrics.jsonl"
 # In the folder of a phase: written last, and written first.
 DONE, INPUTS = "DONE.json", "inputs.json"
+# In spectrum_scores/: the scores of the fused model on the probing problems.
+FUSED_PROBE = "fused_on_probe.json"
 
 
 def step_name(step: int) -> str:
@@ -50,7 +52,6 @@ class RunPaths:
         self.probe = ProbePaths(root / "probe")
         self.fused = root / "fused"
         self.spectrum_scores = root / "spectrum_scores"
-        # Scores of the fused model on the probing problems.
         self.fused_probe = self.spectrum_scores / FUSED_PROBE
 
     def scores(self, milestone: str) -> Path:
@@ -59,9 +60,6 @@ class RunPaths:
 
     def stage(self, name: str) -> StagePaths:
         return StagePaths(self, name)
-
-
-FUSED_PROBE = "fused_on_probe.json"
 
 
 class StagePaths:

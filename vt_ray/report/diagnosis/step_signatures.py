@@ -9,7 +9,7 @@ from statistics import fmean, variance
 
 from vt_ray.report import formats
 from vt_ray.report.diagnosis.trends import MIN_STEPS, Trend, student_t_95, trends
-from vt_ray.report.metrics import Lines, value
+from vt_ray.report.metrics import METRICS, Lines, lookup
 from vt_ray.report.run_page.curves import by_stage
 
 # What counts as large: shares, and nats a token.
@@ -48,9 +48,9 @@ def _logprobs_drift(lines: Lines) -> Finding:
     return _climbs(
         "Rollout and trainer drift apart",
         "KL between rollout and trainer probabilities (nats a token)",
-        trends(lines, "rollout_kl"),
+        lines,
+        "rollout_kl",
         lambda t: abs(t.last) > max(KL_FLOOR, KL_GROWTH * abs(t.first)),
-        lambda value: f"{value:.2g}",
     )
 
 
@@ -58,9 +58,9 @@ def _truncation_climbs(lines: Lines) -> Finding:
     return _climbs(
         "Truncation climbs",
         "share of truncated answers",
-        trends(lines, "truncated_share"),
+        lines,
+        "truncated_share",
         lambda t: t.rise > TRUNCATED_RISE,
-        formats.percent,
     )
 
 
@@ -68,19 +68,19 @@ def _signal_fades(lines: Lines) -> Finding:
     return _climbs(
         "Groups without a signal climb",
         "share of groups whose answers are all right or all wrong",
-        trends(lines, "no_signal_share"),
+        lines,
+        "no_signal_share",
         lambda t: t.rise > NO_SIGNAL_RISE,
-        formats.percent,
     )
 
 
-def _climbs(
-    name: str, what: str, found: list[Trend], large: Callable[[Trend], bool], shown: Callable[[float], str]
-) -> Finding:
+def _climbs(name: str, what: str, lines: Lines, key: str, large: Callable[[Trend], bool]) -> Finding:
+    """Whether the metric `key`, called `what` in the sentence, climbed in a stage by a `large` amount."""
+    found, form = trends(lines, key), METRICS[key].format
     if not found:
         return Finding(name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more.")
     bad = [t for t in found if t.clear and large(t)]
-    moved = "; ".join(f"{t.stage} from {shown(t.first)} to {shown(t.last)}" for t in bad or found)
+    moved = "; ".join(f"{t.stage} from {t.first:{form}} to {t.last:{form}}" for t in bad or found)
     if bad:
         return Finding(name, True, f"The {what} climbed within a stage: {moved}.")
     return Finding(name, False, f"Not seen: {what}: {moved}.")
@@ -148,10 +148,10 @@ def _cut_share(stage: str, lines: Lines) -> _Cut:
 
 def _sync_retried(lines: Lines) -> Finding:
     name = "Weight syncs had to be tried again"
-    tried = [line for line in lines if value(line, "sync/retried") is not None]
+    tried = [line for line in lines if lookup(line, "sync/retried") is not None]
     if not tried:
         return Finding(name, None, "Not checked: whether a weight sync was tried again has not been recorded.")
-    again = [line for line in tried if value(line, "sync/retried")]
+    again = [line for line in tried if lookup(line, "sync/retried")]
     if not again:
         return Finding(name, False, f"Not seen: each of {len(tried)} weight syncs held the first time.")
     says = (

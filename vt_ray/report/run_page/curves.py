@@ -6,7 +6,6 @@ RL steps are counted through all stages in the order they ran; a dotted line mar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vt_ray.report import formats
 from vt_ray.report.chart_style import BLUE, GREY, INK, ORANGE, band, plain_text, styled, titled
 from vt_ray.report.diagnosis.trends import Z_95
-from vt_ray.report.metrics import Lines, value
+from vt_ray.report.metrics import METRICS, Lines, Metric, lookup
 from vt_ray.run.stage_ends import End, in_short
 
 if TYPE_CHECKING:
@@ -25,44 +24,29 @@ Series = list[float | None]
 CURVE_HEIGHT = 230
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A metric of the RL lines. Its band lies between the metrics `low` and `high` where lines have them, and is
-    else the 95% interval of the moving mean. A `shy` one is left out where it is zero throughout: what it measures
-    did not happen in this run."""
-
-    key: str
-    title: str
-    tick_format: str = ""
-    low: str = ""
-    high: str = ""
-    shy: bool = False
-
-
-RL_CURVES = (
-    Curve("reward_mean", "Reward: share of correct rollouts", ".0%"),
-    Curve("entropy", "Entropy, nats a token"),
-    Curve(
+# The charts of the RL section, in the order of the page.
+RL_CURVES = tuple(
+    METRICS[key]
+    for key in (
+        "reward_mean",
+        "entropy",
         "completion_tokens_mean",
-        "Completion length, tokens (band: p10 to p90)",
-        low="completion_tokens_p10",
-        high="completion_tokens_p90",
-    ),
-    Curve("truncated_share", "Share of truncated rollouts", ".0%"),
-    Curve("no_signal_share", "Share of groups without a signal", ".0%"),
-    Curve("replaced_groups", "Groups replaced by fresh ones", shy=True),
-    Curve("rollout_kl", "KL rollout to trainer, nats a token"),
-    Curve("clip_share", "Share of clipped tokens", "~%"),
-    Curve("staleness_mean", "Staleness, weight versions", shy=True),
-    Curve("clip_dual_share", "Share of tokens clipped by the dual clip", "~%", shy=True),
-    Curve("importance_capped_share", "Share of tokens with a capped importance ratio", "~%", shy=True),
-    Curve("reference_kl", "KL to the frozen reference, nats a token"),
-    Curve("grad_norm", "Gradient norm"),
-    Curve("skipped_steps", "Steps of the stage without an update", shy=True),
-    Curve("generated_tokens_per_second", "Generation, tokens/s"),
-    Curve("updated_tokens_per_second", "Training, tokens/s"),
-    Curve("sync/seconds", "Weight sync, seconds"),
-    Curve("unverified", "Rollouts without a verdict"),
+        "truncated_share",
+        "no_signal_share",
+        "replaced_groups",
+        "rollout_kl",
+        "clip_share",
+        "staleness_mean",
+        "clip_dual_share",
+        "importance_capped_share",
+        "reference_kl",
+        "grad_norm",
+        "skipped_steps",
+        "generated_tokens_per_second",
+        "updated_tokens_per_second",
+        "sync/seconds",
+        "unverified",
+    )
 )
 
 
@@ -76,24 +60,24 @@ def sft_loss(lines: Lines) -> go.Figure:
     return titled(figure, "Loss, nats a token")
 
 
-def rl_curve(lines: Lines, curve: Curve) -> go.Figure | None:
+def rl_curve(lines: Lines, metric: Metric) -> go.Figure | None:
     """One metric over all RL steps, smoothed within each stage; None where no line has a number for it."""
     import plotly.graph_objects as go
 
-    known = [v for line in lines if formats.known(v := value(line, curve.key))]
-    if not known or (curve.shy and not any(known)):
+    known = [v for line in lines if formats.known(v := lookup(line, metric.key))]
+    if not known or (metric.hide_zero and not any(known)):
         return None
     figure = go.Figure()
     for start, _, stage_lines in by_stage(lines):
         steps = list(range(start, start + len(stage_lines)))
-        values = [value(line, curve.key) for line in stage_lines]
-        low, high = ([line.get(key) for line in stage_lines] for key in (curve.low, curve.high))
+        values = [lookup(line, metric.key) for line in stage_lines]
+        low, high = ([line.get(key) for line in stage_lines] for key in (metric.low, metric.high))
         measured = any(map(formats.known, low)) and any(map(formats.known, high))
         edges = (smoothed(low), smoothed(high)) if measured else interval_band(values)
         figure.add_traces(_traces(steps, values, *edges))
     styled(figure, CURVE_HEIGHT)
-    figure.update_yaxes(tickformat=curve.tick_format, rangemode="tozero", nticks=5)
-    return titled(stage_marks(figure, lines), curve.title)
+    figure.update_yaxes(tickformat=metric.axis, rangemode="tozero", nticks=5)
+    return titled(stage_marks(figure, lines), metric.title)
 
 
 def probe_accuracy_curve(lines: Lines, ends: Mapping[str, End]) -> go.Figure | None:

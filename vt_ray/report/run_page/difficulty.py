@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from vt_ray.algorithms.mgpo import weight
 from vt_ray.report.chart_style import HEAT, ORANGE, colour_bar, styled
-from vt_ray.report.run_page.curves import Lines, by_stage, stage_marks
+from vt_ray.report.metrics import Lines
+from vt_ray.report.run_page.curves import by_stage, stage_marks
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

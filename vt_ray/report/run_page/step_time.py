@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from vt_ray.report import formats
 from vt_ray.report.chart_style import BLUE, GREY, HEAT, ORANGE, ROSE, TEAL, colour_bar, styled, titled
-from vt_ray.report.run_page.curves import Lines, stage_marks
+from vt_ray.report.metrics import STEP_PARTS, Lines
+from vt_ray.report.run_page.curves import stage_marks
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-TIME_PARTS = (("generate", BLUE), ("verify", TEAL), ("update", ORANGE), ("sync", ROSE), ("rest", GREY))
+COLOURS = (BLUE, TEAL, ORANGE, ROSE, GREY)
 ACTOR_PIXELS = 30
 # Rows of a large cluster grow narrower, so that the chart fits a screen.
 TALLEST = 640
@@ -32,7 +33,7 @@ def step_time(lines: Lines) -> go.Figure:
                 marker={"color": colour, "line": {"width": 0}},
                 hovertemplate=f"step %{{x}}: {part} %{{y:.2f}} s<extra></extra>",
             )
-            for part, colour in TIME_PARTS
+            for part, colour in zip(STEP_PARTS, COLOURS, strict=True)
         ]
     )
     styled(figure, 300).update_layout(barmode="stack", bargap=0.08 if len(lines) <= 60 else 0, showlegend=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vt_ray.report import formats
 from vt_ray.report.html import Section
+from vt_ray.report.metrics import STEP_PARTS
 from vt_ray.report.run_page import charts, curves, difficulty, samples, step_time, verification
 from vt_ray.report.run_record import RunRecord
 from vt_ray.run.stage_ends import early_end, steps_of
@@ -98,7 +99,7 @@ def time_section(record: RunRecord) -> Section:
     timed = [line for line in record.rl if line.get("seconds")]
     if not timed:
         return Section("time", title, ["No RL step has been timed."])
-    totals = {part: sum(line["seconds"].get(part) or 0 for line in timed) for part, _ in step_time.TIME_PARTS}
+    totals = {part: sum(line["seconds"].get(part) or 0 for line in timed) for part in STEP_PARTS}
     whole = sum(totals.values())
     shares = ", ".join(f"{part} {formats.percent(totals[part] / whole)}" for part in totals) if whole else "not known"
     says = [f"An RL step took {formats.duration(whole / len(timed))} on average: {shares}."]

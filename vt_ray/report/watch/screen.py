@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vt_ray.report import formats
-from vt_ray.report.metrics import value
+from vt_ray.report.metrics import METRICS, Lines, Metric, lookup
 from vt_ray.report.tables import score_rows
 from vt_ray.report.watch.run_view import LiveRun, Part, View
 from vt_ray.report.watch.step_panel import BARS, StepPanel
@@ -30,39 +30,24 @@ NARROWEST_CURVE = 8
 STATES = {"running": "green", "finished": "bold green", "stopped": "bold red"}
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A figure of the metrics' lines, the most telling first: where a screen is short the last ones give way.
-
-    `shy` ones are left out where they are zero throughout, as staleness is on-policy; of `sparse` ones, which most
-    steps lack, the steps that have them stand beside each other.
-    """
-
-    key: str
-    name: str
-    form: str = ".3f"
-    shy: bool = False
-    sparse: bool = False
-
-
-SFT_CURVES = (Curve("loss", "SFT loss"),)
+# The most useful first: on a short screen the last ones are left out.
 RL_CURVES = (
-    Curve("reward_mean", "reward"),
-    Curve("probe_accuracy", "probe acc", ".1%", sparse=True),
-    Curve("no_signal_share", "no signal", ".1%"),
-    Curve("truncated_share", "truncated", ".1%"),
-    Curve("entropy", "entropy"),
-    Curve("rollout_kl", "KL rollout", ".1e"),
-    Curve("clip_share", "clipped", ".2%"),
-    Curve("clip_dual_share", "dual clip", ".2%", shy=True),
-    Curve("skipped_steps", "skipped", ".0f", shy=True),
-    Curve("staleness_mean", "staleness", ".1f", shy=True),
-    Curve("importance_capped_share", "capped", ".2%", shy=True),
-    Curve("generated_tokens_per_second", "gen tok/s", ",.0f"),
-    Curve("updated_tokens_per_second", "train tok/s", ",.0f"),
-    Curve("sync/seconds", "sync, s", ".2f"),
-    Curve("completion_tokens_mean", "length, tok", ".1f"),
-    Curve("loss", "loss", ".4f"),
+    "reward_mean",
+    "probe_accuracy",
+    "no_signal_share",
+    "truncated_share",
+    "entropy",
+    "rollout_kl",
+    "clip_share",
+    "clip_dual_share",
+    "skipped_steps",
+    "staleness_mean",
+    "importance_capped_share",
+    "generated_tokens_per_second",
+    "updated_tokens_per_second",
+    "sync/seconds",
+    "completion_tokens_mean",
+    "loss",
 )
 
 
@@ -161,16 +146,22 @@ def _curves(view: View, width: int) -> list[list[Text]]:
     """Rows of name, curve over all steps so far, newest value: one or two of these side by side."""
     across = max(1, min(2, width // CURVE_COLUMN))
     room = max(min(width // across - 26, WIDEST_CURVE), NARROWEST_CURVE)
-    cells: list[list[Text]] = []
-    for lines, curves in ((view.rl, RL_CURVES), (view.sft, SFT_CURVES)):
-        for curve in curves:
-            values = [value(line, curve.key) for line in lines]
-            known = [v for v in values if formats.known(v)]
-            if known and (any(known) or not curve.shy):
-                values = known if curve.sparse else values
-                newest = format(values[-1], curve.form) if formats.known(values[-1]) else formats.UNKNOWN
-                cells.append([Text(curve.name), Text(spark(values, room), "cyan"), Text(newest)])
-    return [sum(cells[i : i + across], []) for i in range(0, len(cells), across)]
+    cells = [_curve(METRICS[key].name, METRICS[key], view.rl, room) for key in RL_CURVES]
+    # The line of an SFT step has a loss too, with fewer digits that matter.
+    cells.append(_curve("SFT loss", replace(METRICS["loss"], format=".3f"), view.sft, room))
+    found = [cell for cell in cells if cell]
+    return [sum(found[i : i + across], []) for i in range(0, len(found), across)]
+
+
+def _curve(name: str, metric: Metric, lines: Lines, room: int) -> list[Text]:
+    """Name, curve and newest value of a metric; empty if the run has no figures to show for it."""
+    values = [lookup(line, metric.key) for line in lines]
+    known = [v for v in values if formats.known(v)]
+    if not known or (metric.hide_zero and not any(known)):
+        return []
+    values = known if metric.sparse else values
+    newest = format(values[-1], metric.format) if formats.known(values[-1]) else formats.UNKNOWN
+    return [Text(name), Text(spark(values, room), "cyan"), Text(newest)]
 
 
 def _side_by_side(rows: Sequence[Sequence[Text]]) -> Table:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vt_ray.progress import bar
+from vt_ray.progress import bar, short_rate
 from vt_ray.report.metrics import Line
-from vt_ray.report.watch.step_panel import StepPanel, rate
+from vt_ray.report.watch.step_panel import StepPanel
 from vt_ray.run.stage_ends import ALL_STEPS
 
 
@@ -26,5 +26,5 @@ def _note(line: Line, ended: str) -> str:
     """The text beside the bar: reward and speeds, or the reason why a gate has ended the stage."""
     if ended not in ("", ALL_STEPS):
         return ended
-    generated, updated = (rate(line[f"{what}_tokens_per_second"]) for what in ("generated", "updated"))
+    generated, updated = (short_rate(line[f"{what}_tokens_per_second"]) for what in ("generated", "updated"))
     return f"reward {line['reward_mean']:.3f}  gen {generated}, train {updated} tok/s"

@@ -9,17 +9,31 @@ A figure that the step's line lacks is left out: lines of older runs have fewer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from vt_ray.report import formats
-from vt_ray.report.metrics import Line
+from vt_ray.report.metrics import METRICS, STEP_PARTS, Line, as_text, lookup
 
 BARS = "▁▂▃▄▅▆▇█"
-PARTS = (("generate", "blue"), ("verify", "cyan"), ("update", "yellow"), ("sync", "magenta"), ("rest", "bright_black"))
+PARTS = tuple(zip(STEP_PARTS, ("blue", "cyan", "yellow", "magenta", "bright_black"), strict=True))
+FIGURES = (
+    "no_signal_share",
+    "truncated_share",
+    "entropy",
+    "clip_share",
+    "importance_capped_share",
+    "skipped_steps",
+    "rollout_kl",
+    "reference_kl",
+    "replaced_groups",
+    "probe_accuracy",
+    "sync/seconds",
+)
+# Shown only in a step where they are not zero.
+COUNTS = ("skipped_steps", "replaced_groups")
 # Larger groups have their p_c in fewer blocks than bins.
 MOST_INNER_BLOCKS = 12
 CELL = 19
@@ -37,25 +51,11 @@ class StepPanel:
 
 
 def figures(line: Line) -> list[tuple[str, str]]:
-    """(name, value) of what the step has to tell, the most telling first."""
+    """(name, value) of the step's figures, the most useful first. A figure that the line lacks is left out."""
     histogram = line.get("p_c_histogram") or []
-    sync = line.get("sync") or {}
-    found = [
-        ("p_c", histogram_blocks(histogram) if histogram else None),
-        ("no signal", _form(line, "no_signal_share", ".1%")),
-        ("truncated", _form(line, "truncated_share", ".1%")),
-        ("entropy", _form(line, "entropy", ".3f")),
-        ("clipped", _form(line, "clip_share", ".2%")),
-        ("capped", _form(line, "importance_capped_share", ".2%")),
-        ("skipped", f"{line['skipped_steps']:,}" if line.get("skipped_steps") else None),
-        ("KL rollout", _form(line, "rollout_kl", ".1e")),
-        ("KL ref.", _form(line, "reference_kl", ".1e")),
-        ("sync", f"{sync['seconds']:.2f} s" if formats.known(sync.get("seconds")) else None),
-        ("stale", _staleness(line)),
-        ("drawn anew", f"{line['replaced_groups']:,}" if line.get("replaced_groups") else None),
-        ("probe acc", _form(line, "probe_accuracy", ".1%")),
-    ]
-    return [(name, value) for name, value in found if value]
+    found = [(METRICS[key].name, as_text(line, key)) for key in FIGURES if key not in COUNTS or lookup(line, key)]
+    found = [("p_c", histogram_blocks(histogram) if histogram else None), *found, ("stale", _staleness(line))]
+    return [(name, text) for name, text in found if text]
 
 
 def histogram_blocks(counts: Sequence[int]) -> str:
@@ -92,16 +92,6 @@ def time_split(line: Line, width: int) -> Text:
     return text
 
 
-def rate(tokens_per_second: Any) -> str:
-    """`812`, `5.2k`, `1.3M`."""
-    if not formats.known(tokens_per_second):
-        return formats.UNKNOWN
-    for size, unit in ((1e6, "M"), (1e3, "k")):
-        if tokens_per_second >= size:
-            return f"{tokens_per_second / size:.1f}{unit}"
-    return f"{tokens_per_second:.0f}"
-
-
 def _split(parts: Sequence[tuple[str, str, float]], width: int) -> Text:
     """Cells by part, so that together they fill `width` in spite of rounding."""
     whole = sum(spent for _, _, spent in parts)
@@ -131,7 +121,3 @@ def _staleness(line: Line) -> str | None:
     if not line.get("staleness_max"):
         return None
     return f"{line['staleness_mean']:.1f} max {line['staleness_max']}"
-
-
-def _form(line: Line, key: str, form: str) -> str | None:
-    return format(line[key], form) if formats.known(line.get(key)) else None
