@@ -23,7 +23,7 @@ from vt_ray.signal_phase.stage_run import StageRun
 from vt_ray.signal_phase.step_record import StepWatch
 from vt_ray.signal_phase.sync import sync_weights
 
-# display(stage, steps, done) opens the progress display of a stage. It yields show(line, ended), called after each step.
+# display(stage, steps, done) opens the progress display of a stage and yields show(line, ended), called after each step.
 StageDisplay = Callable[[str, int, int], AbstractContextManager[Callable[[dict[str, Any], str], None]]]
 
 

@@ -43,7 +43,7 @@ def run_probe(e: Experiment, checkpoints: Sequence[Path], folder: Path) -> None:
 
 
 def probe_fused(e: Experiment, generator: Generator, verifier: Verifier, path: Path) -> None:
-    """Measure the fused model, which `generator` holds, on the same problems as the specialists. Skipped if `path` exists."""
+    """Measure the fused model, which `generator` holds, on the problems of the specialists, unless `path` exists."""
     if path.exists():
         return
     with bar("probe fused", len(e.problems.probe)) as advance:
