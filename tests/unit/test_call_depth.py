@@ -13,6 +13,7 @@ from vt_ray.config import Config
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.experiment import Experiment
+from vt_ray.run.paths import RunPaths
 
 
 def package_frames():
@@ -40,7 +41,7 @@ def test_four_frames_lie_between_the_pipeline_and_the_update(tmp_path, monkeypat
     config = Config()
     config.signal.schedule, config.curriculum.stages = schedule, [test_loop.STAGES[0]]
     (tmp_path / "model.json").write_text(json.dumps(1))
-    run, problems = SimpleNamespace(root=tmp_path), ProblemSets(test_loop.PROBLEMS, [], [])
+    run, problems = SimpleNamespace(root=tmp_path, paths=RunPaths(tmp_path)), ProblemSets(test_loop.PROBLEMS, [], [])
     encoder = PromptEncoder(test_loop.Tokenizer(), config.data)
     experiment = Experiment(config, Cluster(), run, problems, tmp_path, encoder)
     monkeypatch.setattr(pipeline, "prepare", lambda *arguments: experiment)

@@ -7,6 +7,7 @@ import pytest
 from vt_ray import pipeline
 from vt_ray.planning.placement import ClusterError
 from vt_ray.run.metrics_log import read_lines
+from vt_ray.run.paths import RunPaths
 from vt_ray.run.recoveries import MOST_IN_A_ROW, Recoveries
 from vt_ray.run.run_folder import newest_commit
 
@@ -25,7 +26,7 @@ class Cluster:
 
 class Run:
     def __init__(self, root):
-        self.root = root
+        self.root, self.paths = root, RunPaths(root)
 
 
 @pytest.fixture
