@@ -43,7 +43,9 @@ from vt_ray.actors.verifiers import VerifierActor  # noqa: E402
 from vt_ray.config import ClusterConfig, Config, StageConfig  # noqa: E402
 from vt_ray.data.prompts import PromptEncoder  # noqa: E402
 from vt_ray.records import Problem  # noqa: E402
+from vt_ray.report.watch.stage_bar import stage_bar  # noqa: E402
 from vt_ray.run.metrics_log import MetricsLog  # noqa: E402
+from vt_ray.run.paths import RunPaths  # noqa: E402
 from vt_ray.signal_phase.loop import run_stage  # noqa: E402
 from vt_ray.signal_phase.stage_run import StageRun  # noqa: E402
 
@@ -131,9 +133,9 @@ def measured(arguments: argparse.Namespace, generators: int, steps: int, prompts
                     recorder=recorder,
                     busy_seconds=cluster.busy_seconds,
                     log=log,
-                    rollouts=root / "rollouts",
-                    checkpoints=root / "checkpoints",
-                )
+                    paths=RunPaths(root).stage(stage.name),
+                ),
+                stage_bar,
             )
         log.seconds = [line["seconds"] for line in log.lines()]
     return log

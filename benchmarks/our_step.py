@@ -98,6 +98,7 @@ def open_run(opened: ExitStack, config: Config, folder: Path) -> tuple[Any, Path
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.engines.base_model import prepare_base_model
     from vt_ray.run.metrics_log import MetricsLog
+    from vt_ray.run.paths import RunPaths
     from vt_ray.signal_phase.stage_run import StageRun
     from vt_ray.signal_phase.sync import sync_weights
 
@@ -122,8 +123,7 @@ def open_run(opened: ExitStack, config: Config, folder: Path) -> tuple[Any, Path
         recorder=opened.enter_context(cluster.recorder()),
         busy_seconds=cluster.busy_seconds,
         log=MetricsLog(folder / "metrics.jsonl"),
-        rollouts=folder / "rollouts",
-        checkpoints=folder / "checkpoints",
+        paths=RunPaths(folder).stage(stage.name),
     )
     sync_weights(run.learner, run.generator, 0, run.fingerprint, run.signal.sync)
     return run, model

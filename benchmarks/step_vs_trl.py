@@ -95,10 +95,11 @@ def measure(setting: Setting, steps: int, blocks: int, trl_python: Path, folder:
 
 
 def our_block(run: Any, numbers: Iterator[int], steps: int, into: Measured) -> None:
-    from vt_ray.signal_phase.loop import mgpo_step
+    from vt_ray.signal_phase.loop import OnPolicy, mgpo_step
 
+    generation = OnPolicy(run)
     for _ in range(steps):
-        line = mgpo_step(run, next(numbers))
+        line = mgpo_step(run, next(numbers), generation)
         into.seconds.append(line["seconds"]["total"])
         into.parts.append(line["seconds"])
         into.tokens.append(line["completion_tokens_mean"])

@@ -23,8 +23,3 @@ class Experiment:
     problems: ProblemSets
     base: Path
     encoder: PromptEncoder
-
-    @property
-    def evaluation(self) -> Path:
-        """The folder with one file of test scores for each milestone."""
-        return self.run.root / "evaluation"

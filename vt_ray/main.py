@@ -1,7 +1,7 @@
-"""Console script `vt-ray`: Hydra in, typed Config out, hand over to the pipeline.
+"""Console script `vt-ray`: reads the settings with Hydra, checks them, and runs the pipeline on a Ray cluster.
 
-`vt-ray`, `python -m vt_ray.main` and `python vt_ray/main.py` are the same. This is the only place where the
-phases meet the Ray actors.
+`vt-ray`, `python -m vt_ray.main` and `python vt_ray/main.py` are the same. This is the only module that imports both
+the phases and the Ray actors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-# As a script (`python vt_ray/main.py`) the package's own folder stands first on the path instead of its parent.
+# As a script (`python vt_ray/main.py`), Python puts the folder of the package on the path instead of its parent.
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from vt_ray.data.problem_sets import ProblemSets
 
 PACKAGE = Path(__file__).resolve().parent
-# In the wheel conf/ lies inside the package, in a checkout beside it. Hydra wants it absolute.
+# conf/ is inside the package in a wheel, and beside the package in a checkout. Hydra needs an absolute path.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 ConfigStore.instance().store(name="vt_ray_schema", node=Config)
 
-# A job that is preempted gets SIGTERM and, 30 s later or sooner, SIGKILL.
+# A preempted job gets SIGTERM, and SIGKILL at most 30 s later.
 TERMINATION_S = 15.0
 
 
 class RunError(RuntimeError):
-    """A run that broke off. The message is for the screen; the traceback lies in the run's logs/driver.log."""
+    """A run failed. The message is for the screen, and the traceback is in the run's logs/driver.log."""
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -61,49 +61,49 @@ def hydra_main(composed: DictConfig) -> None:
         _interrupt_on_sigterm(config)
         launch(config)
     except (ConfigError, ClusterError, RunError, CheckpointError, OSError) as error:
-        # One line for the user; Hydra would print a traceback. In a sweep the members after this one are not begun.
+        # One line instead of Hydra's traceback. A sweep ends here too: its later members are not started.
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(_interrupted(config))
+        sys.exit(interruption_message(config))
 
 
 def _interrupt_on_sigterm(config: Config) -> None:
-    """Make SIGTERM (preemption) end the process as Ctrl-C does: by a KeyboardInterrupt in the main thread.
+    """Raise KeyboardInterrupt in the main thread on SIGTERM (preemption), as Ctrl-C does.
 
-    A KeyboardInterrupt that a library swallows, or an end that hangs, is followed by a hard exit after TERMINATION_S.
-    Ray's processes and the actors end with the driver then, and a commit is atomic, so no step is half written.
+    If a library swallows the KeyboardInterrupt, or the shutdown hangs, the process exits after TERMINATION_S seconds.
+    Ray's processes and the actors then end with the driver. Commits are atomic, so no step is written in part.
     """
 
     def exit_hard() -> None:
         from vt_ray.progress import console
 
         with suppress(Exception):
-            console.print(_interrupted(config), markup=False, soft_wrap=True)
+            console.print(interruption_message(config), markup=False, soft_wrap=True)
         os._exit(1)
 
     def interrupt(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        backstop = threading.Timer(TERMINATION_S, exit_hard)
-        backstop.daemon = True
-        backstop.start()
+        timer = threading.Timer(TERMINATION_S, exit_hard)
+        timer.daemon = True
+        timer.start()
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
 
 
-def _interrupted(config: Config | None) -> str:
+def interruption_message(config: Config | None) -> str:
     """The last line on the screen after Ctrl-C or SIGTERM: the newest committed result, and how to continue."""
     from vt_ray.run.run_folder import RunFolder, newest_result
 
     committed = newest_result(RunFolder(config).root) if config else ""
     if not committed:
-        return "interrupted: nothing is committed yet; the same command begins again"
+        return "interrupted: nothing is committed yet; the same command starts over"
     return f"interrupted: the same command continues after {committed}, which is committed"
 
 
 def launch(config: Config) -> None:
-    """Validate, then either print the plan (`dry_run=true`) or run the pipeline on a Ray cluster."""
+    """Check the settings, then print the plan (`dry_run=true`) or run the pipeline on a Ray cluster."""
     from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.engines.base_model import tokenizer_at_hand
@@ -114,9 +114,9 @@ def launch(config: Config) -> None:
 
     validate(config)
     problems = load_problem_sets(config.data, config.seed)
-    # A run that goes on has its base model; the pipeline looks at the prompts again.
-    begun = RunFolder(config).paths.base.is_dir()
-    if not begun and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
+    # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
+    continued = RunFolder(config).paths.base.is_dir()
+    if not continued and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
         problems = fitting(problems, PromptEncoder(tokenizer, config.data))
     for stage in config.curriculum.stages:
         stage_problems(stage, problems.train)
@@ -145,9 +145,9 @@ def launch(config: Config) -> None:
 
 
 def _confinement(config: Config, problems: ProblemSets) -> str:
-    """How programs are confined on this machine, in plain words. Other nodes find out for themselves.
+    """A sentence about the sandbox on this machine. Other nodes choose their own sandbox.
 
-    Raises ConfigError where there is code to verify and no sandbox holds.
+    Raises ConfigError if there are code problems and no sandbox works on the machine of a local cluster.
     """
     from vt_ray.verify.sandbox.backends import NoSandbox, choose_backend
 
@@ -162,45 +162,45 @@ def _confinement(config: Config, problems: ProblemSets) -> str:
 
 
 def _name_sweep_member(config: Config) -> None:
-    """Each member of a multirun gets a folder of its own, named by the values that the sweep varies."""
+    """Give each member of a sweep a folder of its own, named by the values that the sweep varies."""
     hydra_config = HydraConfig.get()
     if hydra_config.mode != hydra.types.RunMode.MULTIRUN:
         return
     params = hydra_config.sweeper.get("params") or {}
-    given = [*(f"{key}={value}" for key, value in params.items()), *sys.argv[1:]]
-    config.run_name = member_name(config.run_name, varied(given, hydra_config.overrides.task))
+    arguments = [*(f"{key}={value}" for key, value in params.items()), *sys.argv[1:]]
+    config.run_name = member_name(config.run_name, varied(arguments, hydra_config.overrides.task))
 
 
-def varied(given: Sequence[str], member: Sequence[str]) -> list[str]:
-    """The overrides of one sweep `member` whose keys have several values in `given`, the sweep's own arguments.
+def varied(arguments: Sequence[str], member: Sequence[str]) -> list[str]:
+    """The overrides of one sweep member whose keys have several values in the sweep's `arguments`.
 
-    A folder's name (`run_name`, `runs_dir`) is not part of what makes the name.
+    `run_name` and `runs_dir` are left out, because they name the folder themselves.
     """
     parser = OverridesParser.create()
-    parsed = parser.parse_overrides([text for text in given if "=" in text and not text.startswith("-")])
+    parsed = parser.parse_overrides([text for text in arguments if "=" in text and not text.startswith("-")])
     keys = {o.get_key_element() for o in parsed if o.is_sweep_override()} - {"run_name", "runs_dir"}
     return [text for text in member if parser.parse_override(text).get_key_element() in keys]
 
 
 def member_name(run_name: str, overrides: Sequence[str]) -> str:
-    """A folder's name of at most MAX_NAME_BYTES. Where characters were replaced or cut, a hash keeps names apart."""
+    """A folder name of at most MAX_NAME_BYTES. If characters are replaced or cut, a hash keeps the name unique."""
     whole = "-".join([run_name, *overrides])
     name = re.sub(r"[^\w.=,+\[\]{}:@%-]", "_", whole)
     if name == whole and len(os.fsencode(name)) <= MAX_NAME_BYTES:
         return name
     if len(os.fsencode(run_name)) > MAX_NAME_BYTES:
-        return run_name  # refused by `validate`, by its own name
+        return run_name  # `validate` refuses it
     suffix = f"-{digest(whole)[:8]}"
     return os.fsencode(name)[: MAX_NAME_BYTES - len(suffix)].decode(errors="ignore") + suffix
 
 
-def _in_short(error: BaseException) -> str:
-    """What an actor raised, as it said it: Ray puts the actor's whole traceback into the text of its own error."""
+def short_message(error: BaseException) -> str:
+    """The message of an error in an actor, without the traceback that Ray puts into the text of its own error."""
     cause = getattr(error, "cause", None) or error
     full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or os.strerror(errno.ENOSPC) in str(cause):
         where = getattr(cause, "filename", None) or "no space left"
-        return f"the disk is full ({where}): free some or lower signal.keep_checkpoints"
+        return f"the disk is full ({where}): free some space or lower signal.keep_checkpoints"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     text = lines[-1] if "Traceback" in str(cause) else " ".join(lines)
     return textwrap.shorten(f"{type(cause).__name__}: {text}", width=600, placeholder=" ...")
@@ -208,10 +208,10 @@ def _in_short(error: BaseException) -> str:
 
 @contextmanager
 def _third_party_output_to(path: Path) -> Iterator[None]:
-    """What libraries print or log goes to the run's folder: the screen belongs to bars and tables.
+    """Redirect stdout, stderr and logging to `path`, so that the screen shows only our bars and tables.
 
-    File descriptors are moved, not only sys.stdout, because C++ code and child processes write too. So does the
-    traceback of what breaks the run off; a RunError carries what it says in short.
+    The file descriptors are redirected, because C++ code and child processes write to them directly. If the run fails,
+    its traceback is written to `path` too, and a RunError carries the short message to the screen.
     """
     from vt_ray.progress import console
 
@@ -229,14 +229,14 @@ def _third_party_output_to(path: Path) -> Iterator[None]:
         except ConfigError:
             raise
         except Exception as error:
-            # The log may lie on a disk that is full.
+            # The log may be on a full disk.
             with suppress(OSError):
                 traceback.print_exc()
             if isinstance(error, ClusterError):
                 raise
             raise RunError(
-                f"{_in_short(error)}\n       the traceback is in {path}, what each actor said lies beside it; "
-                "once mended, the same command continues after the newest committed step"
+                f"{short_message(error)}\n       the traceback is in {path}, the log of each actor in the same folder; "
+                "after a fix, the same command continues after the newest committed step"
             ) from error
         finally:
             console.file = sys.stdout
@@ -249,7 +249,7 @@ def _third_party_output_to(path: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--version"]:  # Hydra would answer with its own
+    if sys.argv[1:] == ["--version"]:  # Hydra would print its own version
         print(f"vt_ray {__version__}")
         return
     hydra_main()

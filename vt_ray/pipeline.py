@@ -29,7 +29,7 @@ from vt_ray.report.watch.stage_bar import stage_bar
 from vt_ray.run.identity import identity
 from vt_ray.run.metrics_log import read_lines
 from vt_ray.run.milestone_names import SFT_CONTINUED
-from vt_ray.run.paths import FUSED_PROBE
+from vt_ray.run.paths import FUSED_PROBE, ProbePaths, SftPaths
 from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder, model_files, problem_files, problems_digest
 from vt_ray.signal_phase.curriculum import run_curriculum
@@ -56,7 +56,7 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
     seconds = time.monotonic() - start
     summary = write_summary(run.root, config, milestones, seconds, cluster.hardware())
     print_table(summary, console)
-    if verified := sentence(read_lines(run.root / "metrics.jsonl")):
+    if verified := sentence(read_lines(run.paths.metrics)):
         console.print(verified, markup=False, highlight=False)
     write_report(run.root)
     return summary
@@ -109,7 +109,7 @@ def train_sft(e: Experiment) -> Path:
     config, sft = e.config, e.config.spectrum.sft
 
     def work(folder: Path) -> None:
-        examples = encoded_examples(e.encoder, e.problems.train, sft, folder / "examples")
+        examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples)
         run_sft(e.cluster, e.base, examples, sft, config.seed, folder)
 
     inputs = {**sft_inputs(config), "problems": problems_digest(e.problems.train)}
@@ -120,26 +120,26 @@ def probe_checkpoints(e: Experiment, sft: Path) -> dict:
     """Pass@K of every SFT checkpoint on the probing sets, and the best checkpoint of each subdomain (probe.json)."""
     inputs = {**probe_inputs(e.config), "problems": problems_digest(e.problems.probe)}
     folder = e.run.phase("probe", inputs, lambda folder: run_probe(e, sft_checkpoints(sft), folder), after=sft)
-    return json.loads((folder / "probe.json").read_text())
+    return json.loads(ProbePaths(folder).table.read_text())
 
 
 def fuse_specialists(e: Experiment, sft: Path, probe: dict) -> Path:
     """The specialists as one model, by the rule of the config: a Hugging Face folder."""
     fusion = e.config.spectrum.fusion
-    specialists = {d: sft / "checkpoints" / name for d, name in probe["specialists"].items()}
+    specialists = {d: SftPaths(sft).checkpoints / name for d, name in probe["specialists"].items()}
     weights = fusion_weights(fusion.weights, list(specialists))
     base = None if fusion.method == "weights" else e.base
 
     def work(folder: Path) -> None:
         fuse(specialists, weights, folder, fusion_rule(fusion.method), base)
 
-    return e.run.phase("fused", fused_inputs(e.config), work, after=e.run.root / "probe")
+    return e.run.phase("fused", fused_inputs(e.config), work, after=e.run.paths.probe.folder)
 
 
 def sft_milestones(sft: Path, probe: dict) -> dict[str, Path]:
     """The last SFT checkpoint, and the best one by Pass@1 on the probing sets."""
     checkpoints = sft_checkpoints(sft)
-    return {"sft_last": checkpoints[-1], "sft_best": sft / "checkpoints" / probe["best_pass_at_1"]}
+    return {"sft_last": checkpoints[-1], "sft_best": SftPaths(sft).checkpoints / probe["best_pass_at_1"]}
 
 
 def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
@@ -155,9 +155,9 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
 
     inputs = {**scores_inputs(e.config), "problems": problems_digest(e.problems.test)}
     scores = e.run.phase("spectrum_scores", inputs, work, after=milestones["fused"])
-    e.evaluation.mkdir(exist_ok=True)
+    e.run.paths.evaluation.mkdir(exist_ok=True)
     for name in milestones:
-        shutil.copy2(scores / f"{name}.json", e.evaluation)
+        shutil.copy2(scores / f"{name}.json", e.run.paths.evaluation)
 
 
 def continue_sft(e: Experiment, fused: Path) -> str:
@@ -171,7 +171,7 @@ def continue_sft(e: Experiment, fused: Path) -> str:
     sft = replace(first, steps=steps, checkpoint_every=steps, optimizer=rate)
 
     def work(folder: Path) -> None:
-        examples = encoded_examples(e.encoder, e.problems.train, sft, folder / "examples")
+        examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples)
         # seed + 1: the examples come in another order than in the first SFT.
         run_sft(e.cluster, fused, examples, sft, config.seed + 1, folder)
 
@@ -179,7 +179,7 @@ def continue_sft(e: Experiment, fused: Path) -> str:
     folder = e.run.phase(SFT_CONTINUED, {**sft_inputs(config), **own}, work, after=fused)
     with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
         generator.load_checkpoint(sft_checkpoints(folder)[-1], 1)
-        evaluate(e, SFT_CONTINUED, generator, verifier, e.evaluation)
+        evaluate(e, SFT_CONTINUED, generator, verifier, e.run.paths.evaluation)
     return SFT_CONTINUED
 
 

@@ -1,39 +1,39 @@
 """What the screen says of a run that broke off: the error itself, not the tracebacks in the text of Ray's errors."""
 
-from vt_ray.main import _in_short
+from vt_ray.main import short_message
 
 
 def test_own_error_keeps_its_words_on_one_line():
-    assert _in_short(ValueError("lam=-1:\n  must be >= 0\n")) == "ValueError: lam=-1: must be >= 0"
+    assert short_message(ValueError("lam=-1:\n  must be >= 0\n")) == "ValueError: lam=-1: must be >= 0"
 
 
 def test_error_of_an_actors_method_is_the_one_it_raised():
     class TaskError(Exception):
         cause = OSError("no space left")
 
-    assert _in_short(TaskError("Traceback (most recent call last): ...")) == "OSError: no space left"
+    assert short_message(TaskError("Traceback (most recent call last): ...")) == "OSError: no space left"
 
 
 def test_error_of_an_actors_start_is_the_last_line_of_its_traceback():
     text = (
         "The actor died in its creation task, Traceback (most recent call last):\n  File 'x', line 1\nKeyError: 'a'\n"
     )
-    assert _in_short(RuntimeError(text)) == "RuntimeError: KeyError: 'a'"
+    assert short_message(RuntimeError(text)) == "RuntimeError: KeyError: 'a'"
 
 
 def test_long_text_is_cut():
-    assert len(_in_short(ValueError("word " * 1000))) <= 600
+    assert len(short_message(ValueError("word " * 1000))) <= 600
 
 
 def test_error_without_words_has_its_name():
-    assert _in_short(TimeoutError()) == "TimeoutError:"
+    assert short_message(TimeoutError()) == "TimeoutError:"
 
 
 def test_a_full_disk_is_named_in_others_words_too():
     error = RuntimeError('Error while serializing: I/O error: Os { code: 28, message: "No space left on device" }')
-    assert _in_short(error).startswith("the disk is full (no space left)")
+    assert short_message(error).startswith("the disk is full (no space left)")
 
 
 def test_a_full_disk_is_named_with_the_remedy():
-    found = _in_short(OSError(28, "No space left on device", "runs/demo/metrics.jsonl"))
+    found = short_message(OSError(28, "No space left on device", "runs/demo/metrics.jsonl"))
     assert found.startswith("the disk is full (runs/demo/metrics.jsonl)") and "keep_checkpoints" in found

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from vt_ray.config import Config
-from vt_ray.main import _interrupted
+from vt_ray.main import interruption_message
 from vt_ray.run.run_folder import newest_result
 
 # A library that swallows the KeyboardInterrupt, and never comes back.
@@ -52,10 +52,13 @@ def test_the_newest_of_steps_and_finished_phases_is_named(tmp_path):
 
 def test_the_words_say_what_the_same_command_does(tmp_path):
     config = Config(run_name="run", runs_dir=str(tmp_path))
-    assert _interrupted(None) == _interrupted(config)
-    assert _interrupted(config) == "interrupted: nothing is committed yet; the same command begins again"
+    assert interruption_message(None) == interruption_message(config)
+    assert interruption_message(config) == "interrupted: nothing is committed yet; the same command starts over"
     finish(tmp_path / "run/base", 1)
-    assert _interrupted(config) == "interrupted: the same command continues after the phase base, which is committed"
+    assert (
+        interruption_message(config)
+        == "interrupted: the same command continues after the phase base, which is committed"
+    )
 
 
 @pytest.mark.timeout(60)

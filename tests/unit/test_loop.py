@@ -21,6 +21,7 @@ from vt_ray.engines.weights import SyncError
 from vt_ray.experiment import Experiment
 from vt_ray.interfaces import Acknowledgement, VerifierCounts, Weights
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
+from vt_ray.run.paths import RunPaths
 from vt_ray.signal_phase.controls import shuffled_rewards
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.signal_phase.step_record import busy_shares
@@ -193,7 +194,7 @@ def train(root, world, every=1, stages=STAGES, probe=(), **signal):
     (root / "model.json").write_text("1")
     encoder = PromptEncoder(Tokenizer(), DataConfig())
     problems = ProblemSets(PROBLEMS, list(probe), [])
-    experiment = Experiment(config, world, SimpleNamespace(root=root), problems, root, encoder)
+    experiment = Experiment(config, world, SimpleNamespace(root=root, paths=RunPaths(root)), problems, root, encoder)
     run_curriculum(experiment, root, world.evaluate, no_display)
     return world
 

@@ -64,7 +64,7 @@ def test_a_stage_that_has_lost_every_checkpoint_does_not_start_anew(tmp_path, lo
         (root / "metrics.jsonl").write_text("")
     before = [name for name in without_logs(root) if "checkpoints" not in name]
     for _ in range(2):
-        with pytest.raises(CheckpointError, match=r"stage math .* not started anew .*run_name"):
+        with pytest.raises(CheckpointError, match=r"stage math .* not started over.*run_name"):
             test_loop.train(root, World(), stages=STAGES)
     assert [name for name in without_logs(root) if "checkpoints" not in name] == before
     assert (root / "rl/math/checkpoints/step_000001.damaged/learner/model.json").exists()
@@ -222,6 +222,6 @@ def test_sft_that_has_lost_every_state_does_not_start_anew(tmp_path, models_too)
             model.rename(tmp_path / model.name)
     metrics = (folder / "metrics.jsonl").read_text()
     for _ in range(2):
-        with pytest.raises(CheckpointError, match="SFT is not started anew"):
+        with pytest.raises(CheckpointError, match="SFT is not started over"):
             sft(folder)
     assert (folder / "metrics.jsonl").read_text() == metrics

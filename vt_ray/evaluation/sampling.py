@@ -1,4 +1,4 @@
-"""Sample n answers to each of many problems and count the correct ones: what probing and evaluation share."""
+"""Sample n answers to each problem and count the correct ones, for probing and for evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vt_ray.algorithms.pass_at_k import pass_at_k
 from vt_ray.records import GradedGroup, Problem, Sampling
 
-# Only names of types: who reads scores need not load torch.
+# For annotations only: a report reads scores without loading torch.
 if TYPE_CHECKING:
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.interfaces import Generator, Verifier
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of one question. `valid` samples have a verdict; the others count nowhere."""
+    """Counts of one question. `valid` is the number of samples with a verdict. Other samples do not count."""
 
     question_id: str
     subdomain: str
@@ -32,7 +32,7 @@ class Score:
         return self.correct / self.valid
 
     def pass_at(self, k: int) -> float:
-        """Unbiased Pass@k; where verdicts are missing, of as many samples as have one."""
+        """Unbiased Pass@k, with k at most the number of samples with a verdict."""
         return pass_at_k(self.valid, self.correct, min(k, self.valid))
 
     def as_dict(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def sample_scores(
     sampling: Sampling,
     key: Sequence[Any],
 ) -> Iterable[Score]:
-    """One Score a problem, as they come. Seeds follow from `key`, so the same call gives the same answers.
+    """One Score for each problem, in the order of arrival. The seeds are a function of `key` and the question.
 
     A problem without any verdict has `valid` 0: averages leave it out, and `without_verdict` counts it.
     """
@@ -58,16 +58,16 @@ def sample_scores(
 
 
 def mean(values: Iterable[float]) -> float:
-    """0 for no values: a subdomain without a verdict has no specialist to prefer."""
+    """The mean, or 0.0 for no values, as in a subdomain without any verdict."""
     values = list(values)
     return sum(values) / len(values) if values else 0.0
 
 
 def scored(scores: Iterable[Score]) -> list[Score]:
-    """Those with at least one verdict. Raises RuntimeError where there is none at all: the verifier has failed."""
+    """The scores with at least one verdict. Raises RuntimeError if there are none: the verifier has failed."""
     found = [s for s in scores if s.valid]
     if not found:
-        raise RuntimeError("not one problem has a verdict: the verifier failed on all of them, see logs/verifier_*.log")
+        raise RuntimeError("no problem has a verdict: the verifier failed on all of them, see logs/verifier_*.log")
     return found
 
 

@@ -1,8 +1,8 @@
-"""How sure a score is: of one milestone, of the change between two, of several runs that differ in their seed.
+"""Confidence intervals: of one milestone, of the difference of two milestones, and over runs with different seeds.
 
-Problems are the unit of chance. Samples of one problem are not independent of each other, so more samples
-sharpen a score only as far as the spread between problems allows. Runs that differ in their seed alone are a
-second unit: chance in the training of each moves all its problems together.
+The problem is the unit of resampling. Samples of one problem are not independent, so more samples narrow an interval
+only down to the spread between problems. For runs with different seeds, the seed is a second unit: the randomness of
+one training run moves all its problems together.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-# The 97.5% point of the standard normal: 95% lies between it and its mirror image.
+# The 97.5% quantile of the standard normal distribution.
 Z_95 = 1.959963984540054
 NAMED_IDS = 5
 
-# Of each run (by its seed) the score of each question.
+# {seed of the run: {question id: score}}
 ScoresBySeed = Mapping[Any, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95% interval, all in the unit of the scores."""
+    """An estimate with its 95% interval, in the unit of the scores."""
 
     mean: float
     low: float
@@ -35,17 +35,17 @@ class Interval:
 
 
 def mean_interval(scores: Sequence[float], samples_per_problem: int) -> Interval:
-    """95% interval of a mean score: Wilson's, with an effective sample size.
+    """The 95% interval of a mean score: Wilson's interval with an effective sample size.
 
-    `scores` holds one value in [0, 1] a problem (n of them), each the mean of `samples_per_problem` samples.
+    `scores` has one value in [0, 1] for each of n problems, the mean of `samples_per_problem` samples.
     With p the mean, v the unbiased variance of the scores and z = 1.96:
 
         n_eff = n * p(1-p) / v, kept within n and n * samples_per_problem; n where p is 0 or 1, or n is 1
         (p + z^2/2n_eff  -+  z * sqrt(p(1-p)/n_eff + z^2/4n_eff^2)) / (1 + z^2/n_eff)
 
-    n_eff is the number of independent coin flips whose mean would vary as much as this one, so the width
-    follows the spread between problems, and stays above zero where all scores are equal. Raises ValueError
-    for no scores, a score outside [0, 1], or fewer than one sample a problem.
+    n_eff is the number of independent coin flips whose mean has the variance of this mean. The width therefore follows
+    the spread between problems, and it is above zero even if all scores are equal. Raises ValueError for no scores, a
+    score outside [0, 1], or fewer than one sample per problem.
     """
     _check(scores, samples_per_problem)
     mean = fsum(scores) / len(scores)
@@ -61,9 +61,9 @@ def paired_difference(
 ) -> Interval:
     """Mean of after - before over the same questions, with a 95% percentile bootstrap over problems.
 
-    `before` and `after` map question ids to scores; each of `resamples` draws n problems with replacement.
-    The same `seed` gives the same interval. With very few problems, or equal differences, a bootstrap is too
-    narrow: for one problem it is a point. Raises ValueError for no problems or for differing question ids.
+    `before` and `after` map question ids to scores. Each of `resamples` resamples draws n problems with replacement.
+    The same `seed` gives the same interval. With very few problems, or equal differences, the interval is too narrow:
+    for one problem it is a point. Raises ValueError for no problems or for different question ids.
     """
     if before.keys() != after.keys():
         raise ValueError(
@@ -73,7 +73,7 @@ def paired_difference(
         )
     if not before:
         raise ValueError("no questions to compare: pass at least one")
-    # Sorted, so that the order in which scores came in does not change the resamples.
+    # Sorted, so that the resamples do not depend on the order of arrival.
     differences = np.array([after[q] - before[q] for q in sorted(before)])
     generator = np.random.default_rng(seed)
     size = len(differences)
@@ -84,7 +84,7 @@ def paired_difference(
 
 @dataclass(frozen=True, slots=True)
 class SeededInterval:
-    """A mean over seeds and problems with its 95% interval, and each seed's own mean over the same problems."""
+    """A mean over seeds and problems with its 95% interval, and the mean of each seed over the same problems."""
 
     interval: Interval
     by_seed: Mapping[Any, float]
@@ -94,27 +94,27 @@ class SeededInterval:
 def mean_over_seeds(scores: ScoresBySeed, seed: int = 0, resamples: int = 2000) -> SeededInterval:
     """Mean x of scores x[s, q] over seeds s and questions q, with a 95% two-level bootstrap interval.
 
-    Questions count that every seed has a score for: Q of them, S seeds. Each of `resamples` draws Q questions
-    and, independently, max(1, S - 1) seeds, both with replacement, and takes the mean of x over the drawn seeds
-    and questions; the interval is from the 2.5% to the 97.5% point of these means. Seeds and questions are crossed
-    (every seed answers the same questions), so the draws are too. S - 1 draws of S seeds make the variance that
-    comes from seeds unbiased, where S draws would understate it by the factor (S - 1) / S.
+    The Q questions are those with a score from each of the S seeds. Each of `resamples` resamples draws Q questions
+    and, independently, max(1, S - 1) seeds, both with replacement, and takes the mean of x over the drawn seeds and
+    questions. The interval goes from the 2.5% to the 97.5% quantile of these means. Seeds and questions are crossed
+    (every seed answers the same questions), so the draws are crossed too. Drawing S - 1 of S seeds makes the variance
+    between seeds unbiased; drawing S would understate it by the factor (S - 1) / S.
 
-    Limits: noise that belongs to neither level (the luck of one seed on one question) is counted up to three times,
-    so that the interval is too wide where seeds hardly matter; a handful of seeds shows poorly how much seeds
-    vary, so that it is too narrow where they matter most; with one seed they do not enter at all. Where all scores are
-    equal it is a point. Raises ValueError for no seed or no common question.
+    Limits: noise of one seed on one question is counted up to three times, so the interval is too wide if seeds
+    matter little. A handful of seeds measures the variance between seeds poorly, so the interval is too narrow if
+    seeds matter most. With one seed, the variance between seeds is ignored. If all scores are equal, the interval is a
+    point. Raises ValueError for no seed or no common question.
     """
     seeds, questions = list(scores), _common(scores)
     table = np.array([[scores[s][q] for q in questions] for s in seeds])
     generator = np.random.default_rng(seed)
     size, draws = len(questions), max(1, len(seeds) - 1)
-    questions_drawn = generator.multinomial(size, np.full(size, 1 / size), resamples)
-    seeds_drawn = generator.multinomial(draws, np.full(len(seeds), 1 / len(seeds)), resamples)
-    means = ((questions_drawn @ table.T) * seeds_drawn).sum(axis=1) / (size * draws)
+    question_counts = generator.multinomial(size, np.full(size, 1 / size), resamples)
+    seed_counts = generator.multinomial(draws, np.full(len(seeds), 1 / len(seeds)), resamples)
+    means = ((question_counts @ table.T) * seed_counts).sum(axis=1) / (size * draws)
     mean = float(table.mean())
     low, high = np.percentile(means, [2.5, 97.5])
-    # Of equal scores the three are one number, whichever way it was rounded.
+    # If all scores are equal, rounding must not put the mean outside the interval.
     interval = Interval(mean, min(mean, float(low)), max(mean, float(high)))
     return SeededInterval(interval, {s: float(row.mean()) for s, row in zip(seeds, table, strict=True)}, size)
 
@@ -127,8 +127,8 @@ def difference_over_seeds(
 ) -> SeededInterval:
     """`mean_over_seeds` of after - before, paired by seed and by question.
 
-    Seeds count that both have, questions that all of these runs have a score for. What a question or a seed does to
-    both alike cancels. Raises ValueError for no common seed or question.
+    Only seeds on both sides count, and questions with a score in all of these runs. An effect of a question or a seed
+    that is equal on both sides cancels. Raises ValueError for no common seed or question.
     """
     shared = [s for s in before if s in after]
     if not shared:
@@ -139,7 +139,7 @@ def difference_over_seeds(
 
 
 def _common(scores: ScoresBySeed) -> list[str]:
-    """Sorted, so that the order in which scores came in does not change the resamples."""
+    """The questions with a score from every seed, sorted: resamples do not depend on the order of arrival."""
     if not scores:
         raise ValueError("no seed to take a mean over: pass at least one run")
     common = set.intersection(*(set(of_seed) for of_seed in scores.values()))
@@ -164,7 +164,7 @@ def _effective_size(scores: Sequence[float], mean: float, samples_per_problem: i
         return float(n)
     variance = fsum((s - mean) ** 2 for s in scores) / (n - 1)
     most = n * samples_per_problem
-    # Written without a division by the variance, which is zero where all scores are equal.
+    # Compared without dividing by the variance, which is zero if all scores are equal.
     if n * mean * (1 - mean) >= most * variance:
         return float(most)
     return max(float(n), n * mean * (1 - mean) / variance)
@@ -175,7 +175,7 @@ def _wilson(mean: float, size: float) -> Interval:
     shrink = 1 + z2 / size
     centre = (mean + z2 / (2 * size)) / shrink
     half = Z_95 * sqrt(mean * (1 - mean) / size + z2 / (4 * size**2)) / shrink
-    # At 0 and 1 one end meets the mean; rounding must not carry it past.
+    # At 0 and 1 one end equals the mean. Rounding must not move it past the mean.
     return Interval(mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half)))
 
 

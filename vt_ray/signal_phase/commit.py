@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vt_ray.run.checkpoint import CheckpointError, commit, newest, step_entries
+from vt_ray.run.paths import step_name
 from vt_ray.signal_phase.stage_run import StageRun
 
 TRACKER = "tracker.parquet"
@@ -26,9 +27,9 @@ def commit_step(run: StageRun, done: int) -> None:
         "seed": run.seed,
         "signal_seed": run.signal.seed,
         "metrics_offset": run.log.offset,
-        "rollouts_end": run.rollout_file(done - 1).name,
+        "rollouts_end": run.paths.rollout_file(done).name,
     }
-    folder = run.checkpoints / f"step_{done:06d}"
+    folder = run.paths.checkpoints / step_name(done)
     commit(folder, manifest, write_state, keep=run.signal.keep_checkpoints)
 
 
@@ -38,7 +39,7 @@ def resume(run: StageRun) -> int:
 
     Raises CheckpointError if the stage has metrics or rollouts but no commit is left, because it would start over.
     """
-    found = newest(run.checkpoints)
+    found = newest(run.paths.checkpoints)
     if found is None:
         _refuse_lost_commits(run)
         # The start of the stage is committed too: its manifest has the offset at which the stage's metrics begin.
@@ -50,8 +51,8 @@ def resume(run: StageRun) -> int:
         run.learner.load_state(folder / LEARNER)
         run.tracker.load(folder / TRACKER)
         run.log.cut(manifest["metrics_offset"])
-    for file in step_entries(run.rollouts):
-        if file.suffix != ".parquet" or file.stem > f"step_{done:06d}":
+    for file in step_entries(run.paths.rollouts):
+        if file.suffix != ".parquet" or file.stem > step_name(done):
             file.unlink()
     return done
 
@@ -59,11 +60,11 @@ def resume(run: StageRun) -> int:
 def _refuse_lost_commits(run: StageRun) -> None:
     """Raise CheckpointError if the stage has results without a commit. Step 0 is committed before its first result."""
     lines = sum(line["stage"] == run.stage.name for line in run.log.lines())
-    if not lines and not step_entries(run.rollouts):
+    if not lines and not step_entries(run.paths.rollouts):
         return
     raise CheckpointError(
-        f"{run.checkpoints} holds no whole checkpoint, but stage {run.stage.name} has {lines} steps in {run.log.path} "
-        f"and rollouts in {run.rollouts}. The stage is not started anew over them: put a copy of a checkpoint back (a "
-        "folder named .damaged did not pass the check), or give another run_name=..., which shares the phases before "
-        "RL. To begin this stage anew in place, move its rollouts and its lines in the metrics away"
+        f"{run.paths.checkpoints} has no whole checkpoint, but stage {run.stage.name} has {lines} steps in "
+        f"{run.log.path} or rollouts in {run.paths.rollouts}. The stage is not started over: restore a copy of a "
+        "checkpoint (a folder named .damaged failed its check), or give another run_name=..., which shares the phases "
+        "before RL. To start this stage over in this run, move its rollouts and its lines in the metrics away"
     )

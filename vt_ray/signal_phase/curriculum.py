@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vt_ray.config import OptimizerConfig, StageConfig
 from vt_ray.data.problem_sets import of_stage, stage_problems
@@ -18,14 +17,11 @@ from vt_ray.interfaces import Generator, Recorder, Tracker, Verifier
 from vt_ray.records import Problem
 from vt_ray.run.checkpoint import exists, newest, of_step, read_json, write_folder, write_json
 from vt_ray.run.metrics_log import MetricsLog
+from vt_ray.run.paths import StagePaths
 from vt_ray.signal_phase.commit import LEARNER, TRACKER
 from vt_ray.signal_phase.loop import StageDisplay, run_stage
 from vt_ray.signal_phase.offline_filter import filtered, measure_pool
-from vt_ray.signal_phase.stage_end import StageHistory
 from vt_ray.signal_phase.stage_run import StageRun
-
-STAGE_DONE = "stage.json"
-POOL = "pool.json"
 
 # evaluate(experiment, milestone, generator, verifier, folder) scores the weights that the generator holds.
 Evaluate = Callable[[Experiment, str, Generator, Verifier, Path], None]
@@ -43,15 +39,15 @@ class StageActors:
 
 @dataclass(frozen=True)
 class StageStart:
-    """The model and weight version that a stage starts from. `previous` is the folder of the previous stage, if any."""
+    """The model and weight version that a stage starts from. `previous` is the previous stage, None for the first."""
 
     model: Path
     version: int
-    previous: Path | None = None
+    previous: StagePaths | None = None
 
     @staticmethod
-    def after(folder: Path) -> StageStart:
-        return StageStart(folder / "model", read_json(folder / STAGE_DONE)["weight_version"], folder)
+    def after(previous: StagePaths) -> StageStart:
+        return StageStart(previous.model, read_json(previous.end)["weight_version"], previous)
 
 
 def run_curriculum(e: Experiment, start_model: Path, evaluate: Evaluate, display: StageDisplay) -> list[str]:
@@ -61,20 +57,20 @@ def run_curriculum(e: Experiment, start_model: Path, evaluate: Evaluate, display
     """
     stages = e.config.curriculum.stages
     names = [stage.name for stage in stages]
-    if all((e.evaluation / f"{name}.json").exists() for name in names):
+    if all(e.run.paths.scores(name).exists() for name in names):
         return names
     with open_actors(e) as actors:
         start = StageStart(start_model, 0)
         for stage in stages:
-            folder = e.run.root / "rl" / stage.name
-            if not exists(folder / STAGE_DONE):
+            paths = e.run.paths.stage(stage.name)
+            if not exists(paths.end):
                 with open_stage(e, actors, stage, start) as run:
                     end = run_stage(run, display)
-                    write_folder(folder / "model", run.learner.save_hf)
-                _write_end(folder, stage, start.version, end)
-            start = StageStart.after(folder)
+                    write_folder(paths.model, run.learner.save_hf)
+                write_json(paths.end, end.record(stage.name, start.version))
+            start = StageStart.after(paths)
             actors.generator.load_checkpoint(start.model, start.version)
-            evaluate(e, stage.name, actors.generator, actors.verifier, e.evaluation)
+            evaluate(e, stage.name, actors.generator, actors.verifier, e.run.paths.evaluation)
     return names
 
 
@@ -96,11 +92,11 @@ def open_stage(e: Experiment, actors: StageActors, stage: StageConfig, start: St
     A stage without a commit takes the tracker, and on request the optimizer state, of the previous stage. A stage with
     commits needs neither, because it resumes from its newest commit.
     """
-    signal, folder = e.config.signal, e.run.root / "rl" / stage.name
-    is_new = newest(folder / "checkpoints") is None
+    signal, paths = e.config.signal, e.run.paths.stage(stage.name)
+    is_new = newest(paths.checkpoints) is None
     if is_new and start.previous:
         actors.tracker.load(_last_commit(start.previous) / TRACKER)
-    pool = _pool(e, actors, stage, start, folder, is_new)
+    pool = _pool(e, actors, stage, start, is_new)
     optimizer = stage_optimizer(signal.optimizer, stage)
     with e.cluster.learner(start.model, optimizer, stage.steps, signal.mgpo.kl_coef > 0) as learner:
         if is_new and start.previous and stage.optimizer_state == "keep":
@@ -120,9 +116,8 @@ def open_stage(e: Experiment, actors: StageActors, stage: StageConfig, start: St
             learner=learner,
             recorder=actors.recorder,
             busy_seconds=e.cluster.busy_seconds,
-            log=MetricsLog(e.run.root / "metrics.jsonl"),
-            rollouts=e.run.root / "rollouts" / stage.name,
-            checkpoints=folder / "checkpoints",
+            log=MetricsLog(e.run.paths.metrics),
+            paths=paths,
         )
 
 
@@ -131,41 +126,27 @@ def stage_optimizer(optimizer: OptimizerConfig, stage: StageConfig) -> Optimizer
     return optimizer if stage.lr is None else replace(optimizer, lr=stage.lr)
 
 
-def _last_commit(folder: Path) -> Path:
-    """The last commit of the finished stage in `folder`. Raises CheckpointError if it is lost: an older commit holds
-    other weights and another tracker."""
-    return of_step(folder / "checkpoints", read_json(folder / STAGE_DONE)["steps"])
+def _last_commit(stage: StagePaths) -> Path:
+    """The last commit of a finished stage. Raises CheckpointError if it is lost: an older commit holds other weights
+    and another tracker."""
+    return of_step(stage.checkpoints, read_json(stage.end)["steps"])
 
 
-def _pool(
-    e: Experiment, actors: StageActors, stage: StageConfig, start: StageStart, folder: Path, is_new: bool
-) -> list[Problem]:
+def _pool(e: Experiment, actors: StageActors, stage: StageConfig, start: StageStart, is_new: bool) -> list[Problem]:
     """The stage's problems, after its filter if it has one.
 
     Their ids are written to pool.json: `vt-tools audit` computes the questions of each step from them and the seeds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    paths = e.run.paths.stage(stage.name)
+    paths.folder.mkdir(parents=True, exist_ok=True)
     pool = stage_problems(stage, e.problems.train)
     if stage.filter_samples:
         key = (e.config.seed, e.config.signal.seed, stage.name)
         actors.generator.load_checkpoint(start.model, start.version)
-        groups = measure_pool(stage, pool, e.encoder, key, actors.generator, actors.verifier, folder / "filter")
+        groups = measure_pool(stage, pool, e.encoder, key, actors.generator, actors.verifier, paths.filter)
         if is_new:
             # The tracker in a commit of the stage contains these verdicts already.
             actors.tracker.note(groups, start.version)
         pool = filtered(stage, pool, groups)
-    write_json(folder / POOL, [problem.question_id for problem in pool])
+    write_json(paths.pool, [problem.question_id for problem in pool])
     return pool
-
-
-def _write_end(folder: Path, stage: StageConfig, version: int, end: StageHistory) -> None:
-    record: dict[str, Any] = {
-        "stage": stage.name,
-        "first_version": version,
-        "steps": end.steps,
-        "weight_version": version + end.steps,
-        "ended": end.ended,
-        # Questions that were generated ahead for steps after the gate: dropped, and listed for the audit.
-        "unused": end.unused,
-    }
-    write_json(folder / STAGE_DONE, record)

@@ -23,7 +23,7 @@ from vt_ray.signal_phase.stage_run import StageRun
 from vt_ray.signal_phase.step_record import StepWatch
 from vt_ray.signal_phase.sync import sync_weights
 
-# display(stage, steps, done) opens the progress display of a stage. It yields show(line, ended), called after each step.
+# display(stage, steps, done) opens the progress display of a stage. It yields show(line, ended) for every step.
 StageDisplay = Callable[[str, int, int], AbstractContextManager[Callable[[dict[str, Any], str], None]]]
 
 
@@ -58,7 +58,7 @@ def mgpo_step(run: StageRun, step: int, generation: Generation) -> dict[str, Any
             batch.groups, batch.advantages, run.signal.mgpo, run.stage.temperature, run.stage.max_new_tokens
         )
     with watch("rest"):
-        path = run.rollout_file(step)
+        path = run.paths.rollout_file(step + 1)
         run.recorder.write(path, run.stage.name, step + 1, batch.all_groups, batch.all_advantages, batch.fates)
     with watch("sync"):
         sync = sync_weights(run.learner, run.generator, run.first_version + step + 1, run.fingerprint, run.signal.sync)

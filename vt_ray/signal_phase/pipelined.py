@@ -67,7 +67,7 @@ class PromptQueue:
 class Ahead:
     """Implements `batch.Generation`: submits the questions of later steps and keeps the groups that arrive early."""
 
-    generated_at = None
+    generated_at: float | None = None
 
     def __init__(self, run: StageRun, queue: PromptQueue, graded: ReadAhead) -> None:
         self.run, self.queue, self.graded = run, queue, graded

@@ -56,6 +56,17 @@ class StageHistory:
         reason = gate.end_reason(run.stage.gate, self.steps, self.probe_accuracy, self.truncated)
         self.ended = reason or (ALL_STEPS if self.steps >= run.stage.steps else "")
 
+    def record(self, stage: str, first_version: int) -> dict[str, Any]:
+        """The content of stage.json, with the questions that were generated ahead for nothing, for `vt-tools audit`."""
+        return {
+            "stage": stage,
+            "first_version": first_version,
+            "steps": self.steps,
+            "weight_version": first_version + self.steps,
+            "ended": self.ended,
+            "unused": self.unused,
+        }
+
 
 def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollout: Rollout) -> None:
     """Probe if the gate asks for it, write the step's line, decide whether the stage ends, and commit.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vt_ray.config import MgpoConfig, SignalConfig, StageConfig
@@ -13,6 +12,7 @@ from vt_ray.data.stream import batch_indices, refill_indices, weighted_indices
 from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
 from vt_ray.records import AdvantageConfig, Problem, Prompt, Sampling
 from vt_ray.run.metrics_log import MetricsLog
+from vt_ray.run.paths import StagePaths
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class StageRun:
     recorder: Recorder
     busy_seconds: Callable[[], dict[str, float]]
     log: MetricsLog
-    rollouts: Path
-    checkpoints: Path
+    paths: StagePaths
 
     @property
     def sampling(self) -> Sampling:
@@ -49,9 +48,6 @@ class StageRun:
     @property
     def advantage_config(self) -> AdvantageConfig:
         return advantage_config(self.stage, self.signal.mgpo)
-
-    def rollout_file(self, step: int) -> Path:
-        return self.rollouts / f"step_{step + 1:06d}.parquet"
 
 
 def advantage_config(stage: StageConfig, mgpo: MgpoConfig) -> AdvantageConfig:

@@ -159,7 +159,9 @@ def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: Mapping[str, float], overlap: bool) -> dict[str, float]:
+def _speeds(
+    batch: Batch, metrics: Mapping[str, float], seconds: Mapping[str, float], overlap: bool
+) -> dict[str, float]:
     """With `overlap`, generators work during the whole step, not only while the step waits for them."""
     tokens = sum(n for g in batch.all_groups for n in g.completion_tokens)
     return {

@@ -1,8 +1,8 @@
-"""The examples of SFT: encoded once into the phase's folder, then read from there batch by batch.
+"""The SFT examples: encoded once into the folder of the phase, then read from there batch by batch.
 
     problems --encoder, chunk by chunk--> examples/tokens.int32, ends.npy, examples.json --memory map--> TrainSequence
 
-The driver's memory holds 16 bytes an example; the tokens, 4 bytes each, stay in the file.
+The driver's memory holds 16 bytes for each example. The tokens, 4 bytes each, stay in the file.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from vt_ray.progress import bar, console
 from vt_ray.records import Problem
 from vt_ray.run.checkpoint import write_folder, write_json
 
-# tokens.int32: prompt, completion, prompt, completion, ... ends.npy: int64 [examples, 2], the index in tokens.int32
-# behind each prompt and behind its completion.
+# tokens.int32: prompt, completion, prompt, completion, ... ends.npy: int64 [examples, 2], for each example the indices
+# in tokens.int32 after its prompt and after its completion.
 TOKENS, ENDS, RECORD = "tokens.int32", "ends.npy", "examples.json"
 TOKEN = np.dtype(np.int32)
-# Encoding takes about a second for a million characters: a bar where it takes longer than ten seconds.
-LONG_CHARS = 10_000_000
+# Encoding takes about a second per million characters. Above ten seconds it gets a progress bar.
+BAR_FROM_CHARS = 10_000_000
 
 
 class Examples(Sequence[TrainSequence]):
-    """The sequences in `folder`, each copied from the memory map when it is asked for; `token_weight` is 0."""
+    """The sequences in `folder`. Each is copied from the memory map at access and has `token_weight` 0."""
 
     def __init__(self, folder: Path):
         self._ends = np.load(folder / ENDS)
@@ -56,20 +56,25 @@ class Examples(Sequence[TrainSequence]):
 
 
 def encoded_examples(encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, folder: Path) -> Examples:
-    """The worked solutions of `problems` in `sft.styles` that have at most `sft.max_tokens` with their prompts.
+    """The worked solutions of `problems` in `sft.styles` that have at most `sft.max_tokens` tokens with their prompts.
 
-    They are encoded into `folder` unless an earlier attempt has finished that. Longer ones are left out, counted in
-    `folder`/examples.json and on the screen. Raises ConfigError where none is left.
+    They are encoded into `folder`, unless an earlier attempt has finished this. Longer solutions are left out, and
+    counted in `folder`/examples.json and on the screen. Raises ConfigError if no solution is left.
     """
     if not _is_whole(folder):
         write_folder(folder, partial(_encode, encoder, problems, sft))
     record = json.loads((folder / RECORD).read_text())
     if record["left_out"]:
-        console.print(f"{_left_out(record)} and are left out: raise it", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{_left_out(record)} and are left out: raise it to keep them",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if not record["examples"]:
         raise ConfigError(
             f"no worked solution of styles {sft.styles} fits in spectrum.sft.max_tokens={sft.max_tokens} "
-            f"({_left_out(record)}): raise it to {record['longest']}, or give training problems with solutions"
+            f"({_left_out(record)}): raise it to {record['longest']}, or give training problems with shorter solutions"
         )
     return Examples(folder)
 
@@ -82,7 +87,7 @@ def _left_out(record: dict[str, Any]) -> str:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether an earlier attempt has written all of it, and no crash of the machine has cut it off since."""
+    """Whether an earlier attempt has written all examples, and a crash of the machine has truncated no file since."""
     try:
         record = json.loads((folder / RECORD).read_text())
         ends = len(np.load(folder / ENDS, mmap_mode="r"))
@@ -119,7 +124,7 @@ def _encode(encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig,
 @contextmanager
 def _bar_if_long(problems: Sequence[Problem], styles: Sequence[str]) -> Iterator[Callable[[str], None]]:
     lengths = [len(s.text) for p in problems for s in p.solutions if not styles or s.style in styles]
-    if sum(lengths) < LONG_CHARS:
+    if sum(lengths) < BAR_FROM_CHARS:
         yield lambda note: None
         return
     with bar("encode solutions", len(lengths)) as advance:

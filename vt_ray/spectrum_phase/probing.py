@@ -18,6 +18,7 @@ from vt_ray.interfaces import Generator, Verifier
 from vt_ray.progress import bar
 from vt_ray.records import Sampling
 from vt_ray.run.checkpoint import write_json
+from vt_ray.run.paths import ProbePaths
 
 
 def run_probe(e: Experiment, checkpoints: Sequence[Path], folder: Path) -> None:
@@ -25,25 +26,25 @@ def run_probe(e: Experiment, checkpoints: Sequence[Path], folder: Path) -> None:
 
     The engines stay open and only load other weights. Checkpoints that an interrupted attempt has measured are skipped.
     """
-    problems = len(e.problems.probe)
+    paths, problems = ProbePaths(folder), len(e.problems.probe)
     with (
         e.cluster.generator(e.base) as generator,
         e.cluster.verifier() as verifier,
         bar("probe", len(checkpoints) * problems) as advance,
     ):
         for index, checkpoint in enumerate(checkpoints):
-            path = folder / f"{checkpoint.name}.json"
+            path = paths.scores(checkpoint.name)
             if path.exists():
                 advance(f"{checkpoint.name} already measured", problems)
                 continue
             generator.load_checkpoint(checkpoint, index)
             probe_model(e, generator, verifier, path, partial(advance, checkpoint.name, 1))
-    measured = {c.name: _read_scores(folder / f"{c.name}.json") for c in checkpoints}
-    write_json(folder / "probe.json", probe_table(measured, e.config.spectrum.probe.k))
+    measured = {c.name: _read_scores(paths.scores(c.name)) for c in checkpoints}
+    write_json(paths.table, probe_table(measured, e.config.spectrum.probe.k))
 
 
 def probe_fused(e: Experiment, generator: Generator, verifier: Verifier, path: Path) -> None:
-    """Measure the fused model, which `generator` holds, on the same problems as the specialists. Skipped if `path` exists."""
+    """Measure the fused model, which `generator` holds, on the problems of the specialists, unless `path` exists."""
     if path.exists():
         return
     with bar("probe fused", len(e.problems.probe)) as advance:
