@@ -41,7 +41,7 @@ def examine(verifier, tests, program):
 
 def broker_pid(verifier) -> int:
     """The process that the verifier has started: the launcher, or the broker itself where there are no namespaces."""
-    return verifier._sandbox._broker.pid
+    return verifier.grader("code")._sandbox._broker.pid
 
 
 def descendants(pid: int) -> list[int]:

@@ -181,6 +181,9 @@ def verify(
     test_timeout: Annotated[float, typer.Option(help="seconds for one test of a program")] = Limits.test_timeout_s,
     memory_mb: Annotated[int, typer.Option(help="MiB of memory for a program")] = Limits.memory_mb,
     backend: Annotated[str, typer.Option(help="how programs are confined; or a server's URL")] = SandboxConfig.backend,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="a kind of your own, name=package.module:function; may be repeated")
+    ] = None,
 ) -> None:
     """Grade answers in a file, outside of any run. A row that cannot be read or graded is unverified, with a reason.
 
@@ -203,7 +206,7 @@ def verify(
 
     tally = Tally()
     try:
-        limits = limits_of(test_timeout, memory_mb, backend)
+        limits = limits_of(test_timeout, memory_mb, backend, kind or ())
         grade_file(rows, output, limits, workers or len(os.sched_getaffinity(0)), show_output, tally)
     except (RowsFileError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error

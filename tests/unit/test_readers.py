@@ -282,7 +282,7 @@ def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ({**OURS, "kind": "essay"}, "kind='essay': expected 'math', 'choice' or 'code'"),
+        ({**OURS, "kind": "essay"}, "kind='essay': expected math, choice, code, or a name in the setting verify.kinds"),
         ({**OURS, "question": "  "}, "'question' is empty"),
         ({**OURS, "answer": ""}, "'answer' is empty"),
         ({**OURS, "question": 7}, "'question' is of type int: expected text"),

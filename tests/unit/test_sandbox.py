@@ -397,7 +397,7 @@ def test_all_ends_with_the_worker(walled):
         "tests = {'type': 'stdio', 'cases': [{'input': '', 'output': ''}]}\n"
         "p = Problem('q', 'c', 'code', '?', tests=tests)\n"
         "v.verify(p, '```\\npass\\n```')\n"
-        "print(v._sandbox._broker.pid, flush=True)\n"
+        "print(v.grader('code')._sandbox._broker.pid, flush=True)\n"
         "v.verify(p, '```\\nimport time\\nwhile True: time.sleep(1)\\n```')\n"
     )
     root = Path(__file__).parents[2]

@@ -238,9 +238,11 @@ def test_the_environment_is_empty(verifier):
 def test_expected_outputs_never_enter_the_sandbox(verifier, monkeypatch):
     sent = []
     assert_alive_and_right(verifier)
-    real = verifier._sandbox.run
+    real = verifier.grader("code")._sandbox.run
     monkeypatch.setattr(
-        verifier._sandbox, "run", lambda request, timeout_s: sent.append(request) or real(request, timeout_s)
+        verifier.grader("code")._sandbox,
+        "run",
+        lambda request, timeout_s: sent.append(request) or real(request, timeout_s),
     )
     tests = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "secret-3"}]}
     grade(verifier, tests, GOOD_SUM)

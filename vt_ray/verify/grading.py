@@ -13,13 +13,14 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 
 from vt_ray.records import Verdict
 from vt_ray.verify.examination import Examination
+from vt_ray.verify.kinds import kind_fault
 from vt_ray.verify.limits import BACKENDS, Limits, SandboxConfig
 from vt_ray.verify.rows import Row, read_row
 from vt_ray.verify.sandbox.backends import UNSANDBOXED, NoSandbox
@@ -29,10 +30,11 @@ _WINDOW = 1_024
 _LEAVE_S = 2.0  # what stopped workers get to finish their rows; their processes end with this one anyhow
 
 
-def limits_of(test_timeout_s: float, memory_mb: int, backend: str) -> Limits:
-    """The limits that three options ask for. `backend` is one of SandboxConfig's, "unsandboxed", or a server's URL.
+def limits_of(test_timeout_s: float, memory_mb: int, backend: str, kinds: Sequence[str] = ()) -> Limits:
+    """The limits that the options of `vt-tools verify` ask for.
 
-    Raises ValueError where one of them is out of range.
+    `backend` is one of SandboxConfig's, "unsandboxed", or a server's URL. `kinds` are the user's own kinds of
+    problems, each written "name=package.module:function". Raises ValueError if one of them cannot be used.
     """
     if backend.startswith(("http://", "https://")):
         sandbox = SandboxConfig("remote", remote_url=backend)
@@ -43,7 +45,18 @@ def limits_of(test_timeout_s: float, memory_mb: int, backend: str) -> Limits:
         raise ValueError(f"backend {backend!r} is none of {names}, nor the URL of a SandboxFusion server")
     # One test may take what it is given: all tests together have at least as long.
     completion_timeout_s = max(Limits.completion_timeout_s, test_timeout_s)
-    return Limits(test_timeout_s, completion_timeout_s, memory_mb, sandbox=sandbox)
+    functions = dict(_name_and_path(kind) for kind in kinds)
+    for name, path in functions.items():
+        if fault := kind_fault(name, path):
+            raise ValueError(fault)
+    return Limits(test_timeout_s, completion_timeout_s, memory_mb, sandbox=sandbox, kinds=functions)
+
+
+def _name_and_path(kind: str) -> tuple[str, str]:
+    name, equals, path = kind.partition("=")
+    if not equals:
+        raise ValueError(f"kind {kind!r} is not of the form name=package.module:function")
+    return name, path
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +137,7 @@ class _Worker(threading.Thread):
             self.verifier.close()
 
     def _graded(self, number: int, line: bytes) -> Graded:
-        row = read_row(line, number)
+        row = read_row(line, number, self._limits.kinds)
         try:
             return self._examined(row)
         except Exception as error:  # whoever waits for this row would wait for ever

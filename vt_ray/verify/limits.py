@@ -32,6 +32,7 @@ HIGHEST_LIMITS = {
     "memory_mb": 16 << 20,
     "output_kb": 1 << 20,
     "math_timeout_s": _DAY_S,
+    "function_timeout_s": _DAY_S,
 }
 
 
@@ -59,6 +60,11 @@ class Limits:
     output_kb: int = 64
     # Wall-clock seconds to compare one math answer by computer algebra, above 0.
     math_timeout_s: float = 5.0
+    # Seconds for one call of a function in `kinds`.
+    function_timeout_s: float = 5.0
+    # Kinds of problems of your own: {name: import path "package.module:function"}. The function takes the completion's
+    # text and the problem's fields (a dict) and returns True, False or a vt_ray.records.Verdict.
+    kinds: dict[str, str] = field(default_factory=dict)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     def __post_init__(self) -> None:

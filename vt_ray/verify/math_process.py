@@ -1,27 +1,32 @@
-r"""The owner of the algebra processes: sends one a pair, kills it when it does not answer, has a spare ready.
+r"""Grades math answers: decides equal texts and numbers itself, and asks a child process for algebra.
 
-    pair --exact text comparison--> verdict
-         `--undecided--> MathWorker (exec'ed, own session) --outcome within the deadline--> verdict
-                              ^-- a second one, warm already, takes its place when it is killed
+    gold, answer --exact text comparison--> verdict
+                 `--undecided--> StandbyChild (sympy) --outcome within the deadline--> verdict
 
 An answer that exhausts time or memory is a wrong answer, unless the gold answer alone does the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 
-from vt_ray.records import Verdict
+from vt_ray.records import Problem, Verdict
+from vt_ray.verify.child.process import ChildProcess
+from vt_ray.verify.child.standby import ChildEnded, StandbyChild
+from vt_ray.verify.examination import Examination
+from vt_ray.verify.final_answer import extract_answer
 from vt_ray.verify.latex_text import normalise
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.math_answer import MAX_ANSWER_CHARS
 from vt_ray.verify.math_guards import ExactOnly, Undecided, same_answer
-from vt_ray.verify.math_worker import MathWorker, NotStarted
 
-# After these the child is replaced: what was interrupted may have left sympy's caches half filled.
-_SPOILING = ("timeout", "memory")
+_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # sympy orders some terms by their hash: the same pair must get the same verdict
+    "MPMATH_NOGMPY": "1",  # gmpy2 computes for minutes without looking at signals
+    "SYMPY_GROUND_TYPES": "python",
+    "LANG": "C.UTF-8",
+}
 _MAX_KNOWN_GOLDS = 4_096
 _MAX_GOLD_CHARS = 8_000  # with an answer of twice that, a line still fits into a pipe that is not read
 _EXACT_CHARS = 400  # longer pairs go to the process that can be stopped, shape and all
@@ -29,28 +34,23 @@ _EXACT_CHARS = 400  # longer pairs go to the process that can be stopped, shape 
 _NOTHING = re.compile(r"(?:\\(?:text|mathrm|boxed|[lc]?dots)(?![A-Za-z])|\\(?![{A-Za-z])|[\s.,;:$(){}\[\]~&?'\"_^])*")
 
 
-class MathLost(Exception):
-    """The child could not be started, or ended without an answer."""
-
-
-class ChildEnded(MathLost):
-    """The child ended twice over the same pair."""
-
-
-class MathProcess:
-    """One child process and a warm spare, started when first needed. Not for use by several threads at once."""
+class MathGrader:
+    """Compares the final answer of a completion with the gold answer. For use by one thread."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._worker: MathWorker | None = None
-        self._spare: MathWorker | None = None
+        self._child = StandbyChild(self._start, "math process", "is math-verify installed (pip install math-verify)?")
         self._gold_is_readable: dict[str, bool] = {}
+
+    def grade(self, problem: Problem, text: str) -> Examination:
+        """The verdict on the final answer in `text`. Raises ChildLost as `verdict` does."""
+        return Examination(self.verdict(problem.answer, extract_answer(text)))
 
     def verdict(self, gold: str, answer: str | None) -> Verdict:
         """Whether `answer` equals `gold` (both LaTeX); None is a completion without an answer.
 
         An answer that ends the child twice is wrong, because the answer must not decide that nothing counts. Raises
-        MathLost where the gold answer by itself ends the child twice too, or where no child starts.
+        ChildLost where the gold answer by itself ends the child twice too, or where no child starts.
         """
         if not 0 < len(gold.strip()) <= _MAX_GOLD_CHARS:
             reason = f"gold unreadable: {len(gold)} characters, the limits are 1 and {_MAX_GOLD_CHARS}"
@@ -87,11 +87,8 @@ class MathProcess:
             return "crash"
 
     def close(self) -> None:
-        """End both children. The next pair would start others."""
-        for worker in (self._worker, self._spare):
-            if worker is not None:
-                worker.close()
-        self._worker = self._spare = None
+        """End the child processes. The next pair starts new ones."""
+        self._child.close()
 
     def _verdict_of(self, outcome: str, gold: str) -> Verdict:
         if outcome == "equal":
@@ -111,46 +108,14 @@ class MathProcess:
         return self._gold_is_readable[gold]
 
     def _ask(self, gold: str, answer: str) -> str:
-        """The child's outcome, "timeout" if it had to be killed; a child found dead is replaced once."""
+        """The child's outcome, "timeout" if the child had to be killed."""
         line = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
-        for _ in range(2):
-            worker = self._ready_worker()
-            try:
-                outcome = worker.ask(line) or "timeout"
-            except (OSError, EOFError, ValueError):
-                self._replace()
-                continue
-            if outcome in _SPOILING:
-                self._replace()
-            return outcome
-        raise ChildEnded("the math process ended twice without an answer")
+        return str(self._child.ask(line)["outcome"])
 
-    def _ready_worker(self) -> MathWorker:
-        """The worker; and a spare behind it, started once this one no longer needs the core for its imports."""
-        if self._worker is None:
-            self._worker = self._started()
-        try:
-            self._worker.wait_until_ready()
-        except NotStarted as error:
-            self.close()
-            reason = "the math process did not start: is math-verify installed (pip install math-verify)?"
-            raise MathLost(f"{reason} {error}".strip()) from error
-        if self._spare is None:
-            with contextlib.suppress(MathLost):  # without a spare it is slower, no more
-                self._spare = self._started()
-        return self._worker
+    def _start(self) -> ChildProcess:
+        return start_math_child(self._limits.math_timeout_s, self._limits.memory_mb)
 
-    def _replace(self) -> None:
-        """End the worker, put the spare in its place, and start the next spare, all without waiting."""
-        if self._worker is not None:
-            self._worker.close()
-        self._worker, self._spare = self._spare, None
-        if self._worker is not None:
-            with contextlib.suppress(MathLost):
-                self._spare = self._started()
 
-    def _started(self) -> MathWorker:
-        try:
-            return MathWorker(self._limits.math_timeout_s, self._limits.memory_mb)
-        except OSError as error:
-            raise MathLost(f"the math process cannot start: {error}") from error
+def start_math_child(timeout_s: float, memory_mb: int) -> ChildProcess:
+    """Start the process that compares answers with sympy. Raises OSError if no process can be started."""
+    return ChildProcess("vt_ray.verify.math_child", (), timeout_s, memory_mb, _ENVIRONMENT)

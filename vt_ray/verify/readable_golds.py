@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 
+from vt_ray.verify.child.standby import ChildLost
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_process import MathLost, MathProcess
+from vt_ray.verify.math_process import MathGrader
 
 # An answer that the parser refuses: the gold is parsed, and nothing is compared, so that no time limit decides.
 _NO_ANSWER = "?7919?"
@@ -18,7 +19,7 @@ def unreadable_golds(golds: Iterable[str]) -> set[str]:
     Raises ValueError where that process cannot be started.
     """
     try:
-        with closing(MathProcess(Limits())) as process:
+        with closing(MathGrader(Limits())) as process:
             return {gold for gold in golds if process.verdict(gold, _NO_ANSWER).status == "unverified"}
-    except MathLost as error:
+    except ChildLost as error:
         raise ValueError(f"the gold answers cannot be checked: {error}") from error

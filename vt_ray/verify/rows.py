@@ -11,18 +11,18 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vt_ray.records import Problem
+from vt_ray.verify.kinds import KINDS, kind_names
 from vt_ray.verify.long_integers import loads
 
 MAX_LINE_BYTES = 32 << 20  # real tests reach a few MB; above this a line is no row but a broken file
 _MAX_ID = 10**100
 _SKIP_BYTES = 1 << 20
-_GOLD_FIELDS = {"math": "gold", "choice": "choice", "code": "tests"}
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -72,14 +72,14 @@ def _skip_line(file: BinaryIO | gzip.GzipFile) -> None:
         pass
 
 
-def read_row(line: bytes, number: int) -> Row:
-    """Read line `number` (from 1). Never raises."""
+def read_row(line: bytes, number: int, custom_kinds: Collection[str] = ()) -> Row:
+    """Read line `number` (from 1). `custom_kinds` are the names in the setting verify.kinds. Never raises."""
     fields: Any = None
     try:
         fields = _fields(line)
         if _SURROGATE_ESCAPE.search(line) and not _is_text(json.dumps(fields, ensure_ascii=False)):
             raise _Fault("a lone surrogate, which no text holds")
-        return _row(fields, _row_id(fields, number))
+        return _row(fields, _row_id(fields, number), custom_kinds)
     except _Fault as fault:
         return Row(_row_id(fields, number), fault=f"unreadable row: {fault}")
     except RecursionError:
@@ -104,36 +104,33 @@ def _fields(line: bytes) -> dict[str, Any]:
     return fields
 
 
-def _row(fields: dict[str, Any], row_id: str | int) -> Row:
+def _row(fields: dict[str, Any], row_id: str | int, custom_kinds: Collection[str]) -> Row:
     if not isinstance(fields.get("id"), str | int | None) or isinstance(fields.get("id"), bool):
         raise _Fault(f"field 'id' is of type {type(fields['id']).__name__}: text or an integer is needed")
     if isinstance(fields.get("id"), int) and abs(fields["id"]) > _MAX_ID:
         raise _Fault("field 'id' has too many digits")
-    kind = _kind(fields)
-    gold = _field(fields, _GOLD_FIELDS[kind], dict if kind == "code" else str)
+    kind = _kind(fields, custom_kinds)
+    problem = Problem(question_id=str(row_id), subdomain=kind, kind=kind, question="", source="rows")
+    if kind not in KINDS:
+        response = _field(fields, "response", str)
+        own_fields = {name: value for name, value in fields.items() if name != "response"}
+        return Row(row_id, kind, replace(problem, fields=own_fields), response)
+    entry = KINDS[kind]
+    gold = _field(fields, entry.gold_field, entry.gold_type)
     response = _field(fields, "response", str)
-    problem = Problem(
-        question_id=str(row_id),
-        subdomain=kind,
-        kind=kind,  # type: ignore[arg-type]
-        question="",
-        answer="" if kind == "code" else gold,
-        tests=gold if kind == "code" else None,
-        source="rows",
-    )
-    return Row(row_id, kind, problem, response)
+    return Row(row_id, kind, replace(problem, **{"tests" if entry.gold_type is dict else "answer": gold}), response)
 
 
-def _kind(fields: dict[str, Any]) -> str:
-    """The row's `kind`; without one, the kind that its gold field belongs to."""
+def _kind(fields: dict[str, Any], custom_kinds: Collection[str]) -> str:
+    """The row's `kind`; for a row without one, the kind that its gold field belongs to."""
     kind = fields.get("kind")
     if kind is None:
-        kinds = [kind for kind, name in _GOLD_FIELDS.items() if name in fields]
+        kinds = [kind for kind, entry in KINDS.items() if entry.gold_field in fields]
         if len(kinds) != 1:
             raise _Fault("field 'kind' is missing")
         return kinds[0]
-    if not isinstance(kind, str) or kind not in _GOLD_FIELDS:
-        raise _Fault(f"kind {ascii(kind)[:40]} is none of math, choice and code")
+    if not isinstance(kind, str) or not (kind in KINDS or kind in custom_kinds):
+        raise _Fault(f"kind {ascii(kind)[:40]} is none of {kind_names(custom_kinds)}")
     return kind
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from vt_ray.progress import bar
 from vt_ray.verify.examination import readable_tail
 from vt_ray.verify.grading import Graded, Grading
+from vt_ray.verify.kinds import kind_entry
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.rows import RowsFileError, lines_of
 from vt_ray.verify.tally import Tally
@@ -39,7 +40,7 @@ def grade_file(path: Path, output: Path, limits: Limits, workers: int, show_outp
                 while line:  # less than all of it only where the disk is nearly full
                     line = line[file.write(line) :]
                 tally.add(graded)
-                if graded.kind == "code" and not tally.backend:
+                if kind_entry(graded.kind).needs_sandbox and not tally.backend:
                     tally.backend, tally.backend_notes = grading.backend()
                 advance(tally.note)
     except OSError as error:
