@@ -32,7 +32,7 @@ def verifier():
 def cold_start_s():
     """Seconds from the start of a child until it is ready, on this machine under its present load."""
     begin = time.monotonic()
-    worker = MathWorker(BOMB_TIMEOUT_S, 256)
+    worker = start_math_child(BOMB_TIMEOUT_S, 256)
     worker.wait_until_ready()
     worker.close()
     return time.monotonic() - begin
