@@ -35,8 +35,8 @@ def grade(verifier, tests, program):
     return verifier.verify(problem(tests), fenced(program))
 
 
-def examine(verifier, tests, program):
-    return verifier.examine(problem(tests), fenced(program))
+def grade_with_output(verifier, tests, program):
+    return verifier.grade(problem(tests), fenced(program))
 
 
 def broker_pid(verifier) -> int:

@@ -199,12 +199,12 @@ def verify(
     """
     from rich.console import Console
 
-    from vt_ray.verify.grading import limits_of
-    from vt_ray.verify.rows import RowsFileError
-    from vt_ray.verify.tally import Tally
-    from vt_ray.verify.verdict_file import grade_file
+    from vt_ray.verify.files.grading import limits_of
+    from vt_ray.verify.files.rows import RowsFileError
+    from vt_ray.verify.files.verdict_counts import VerdictCounts
+    from vt_ray.verify.files.verdict_file import grade_file
 
-    tally = Tally()
+    tally = VerdictCounts()
     try:
         limits = limits_of(test_timeout, memory_mb, backend, kind or ())
         grade_file(rows, output, limits, workers or len(os.sched_getaffinity(0)), show_output, tally)

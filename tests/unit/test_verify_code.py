@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
-from vt_ray.verify.code_answer import extract_program, outputs_match, results_match
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.sandbox.inside.plain import UnsupportedResult, plain
+from vt_ray.verify.programs.compare_outputs import outputs_match, results_match
+from vt_ray.verify.programs.extract_program import extract_program
+from vt_ray.verify.sandbox.inside.plain_data import UnsupportedResult, plain
 from vt_ray.verify.verifier import Verifier
 
 CORPUS = Path(__file__).parents[1] / "data" / "verify" / "code.jsonl"

@@ -14,7 +14,7 @@ import pytest
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.process import ChildProcess
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_process import start_math_child
+from vt_ray.verify.mathematics.grader import start_math_child
 from vt_ray.verify.verifier import Verifier
 
 BOMB_TIMEOUT_S = 1.0

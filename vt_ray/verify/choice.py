@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 
 from vt_ray.records import Problem, Verdict
-from vt_ray.verify.boxes import final_boxes, near_last_box
-from vt_ray.verify.doubt import corrects, denied_before, taken_back
-from vt_ray.verify.examination import Examination
-from vt_ray.verify.final_text import final_text
+from vt_ray.verify.extraction.boxes import final_boxes, near_last_box
+from vt_ray.verify.extraction.final_text import final_text
+from vt_ray.verify.extraction.negation import corrects, denied_before, taken_back
+from vt_ray.verify.grading_result import GradingResult
 from vt_ray.verify.limits import Limits
 
 _MAX_CHARS = 500
@@ -108,8 +108,8 @@ class ChoiceGrader:
     def __init__(self, limits: Limits) -> None:
         """`limits` is not used: reading a letter takes no child process."""
 
-    def grade(self, problem: Problem, text: str) -> Examination:
-        return Examination(choice_verdict(problem.answer, text))
+    def grade(self, problem: Problem, text: str) -> GradingResult:
+        return GradingResult(choice_verdict(problem.answer, text))
 
     def close(self) -> None:
         """There is nothing to end."""

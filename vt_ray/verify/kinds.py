@@ -42,9 +42,9 @@ class ProblemKind:
 
 KINDS = {
     "math": ProblemKind(
-        grader="vt_ray.verify.math_process:MathGrader",
+        grader="vt_ray.verify.mathematics.grader:MathGrader",
         gold_field="gold",
-        unreadable_golds="vt_ray.verify.readable_golds:unreadable_golds",
+        unreadable_golds="vt_ray.verify.mathematics.gold_check:unreadable_golds",
     ),
     "choice": ProblemKind(
         grader="vt_ray.verify.choice:ChoiceGrader",
@@ -53,7 +53,7 @@ KINDS = {
         gold_form="one letter A to Z",
     ),
     "code": ProblemKind(
-        grader="vt_ray.verify.code_grader:CodeGrader",
+        grader="vt_ray.verify.programs.grader:CodeGrader",
         gold_field="tests",
         gold_type=dict,
         prompt_suffix="code_suffix",

@@ -16,18 +16,18 @@ from typing import Protocol
 
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.standby import ChildLost
-from vt_ray.verify.examination import Examination
+from vt_ray.verify.grading_result import GradingResult
 from vt_ray.verify.kinds import CUSTOM, KINDS, import_object, kind_names
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.sandbox.backends import Choice, NoSandbox, choose_backend
+from vt_ray.verify.sandbox.backends import ChosenBackend, NoSandbox, choose_backend
 
-__all__ = ["Examination", "Limits", "Verifier"]
+__all__ = ["GradingResult", "Limits", "Verifier"]
 
 
 class Grader(Protocol):
     """Grades the completions of one kind of problems."""
 
-    def grade(self, problem: Problem, text: str) -> Examination: ...
+    def grade(self, problem: Problem, text: str) -> GradingResult: ...
 
     def close(self) -> None: ...
 
@@ -55,21 +55,21 @@ class Verifier:
 
     def verify(self, problem: Problem, text: str) -> Verdict:
         """Grade `text`, a whole completion, as an answer to `problem`. Never raises."""
-        return self.examine(problem, text).verdict
+        return self.grade(problem, text).verdict
 
-    def examine(self, problem: Problem, text: str) -> Examination:
+    def grade(self, problem: Problem, text: str) -> GradingResult:
         """As `verify`, with the end of the program's output."""
         begin = time.monotonic()
         try:
-            examination = self.grader(problem.kind).grade(problem, text)
+            result = self.grader(problem.kind).grade(problem, text)
         except ChildLost as error:
-            examination = Examination(Verdict("unverified", str(error), retry=True))
+            result = GradingResult(Verdict("unverified", str(error), retry=True))
         except (NoSandbox, UnknownKind) as error:
-            examination = Examination(Verdict("unverified", str(error)))
+            result = GradingResult(Verdict("unverified", str(error)))
         except Exception as error:  # a bug of the verifier must not become a wrong answer, nor end a run of days
             reason = f"the verifier failed: {type(error).__name__}: {str(error)[:200]}"
-            examination = Examination(Verdict("unverified", reason, retry=True))
-        return replace(examination, verdict=replace(examination.verdict, seconds=time.monotonic() - begin))
+            result = GradingResult(Verdict("unverified", reason, retry=True))
+        return replace(result, verdict=replace(result.verdict, seconds=time.monotonic() - begin))
 
     def grader(self, kind: str) -> Grader:
         """The grader of `kind`, created at its first use. Raises UnknownKind."""
@@ -90,7 +90,7 @@ class Verifier:
     ) -> None:
         self.close()
 
-    def _choice(self) -> Choice:
+    def _choice(self) -> ChosenBackend:
         return choose_backend(self._limits)
 
     def _open_grader(self, kind: str) -> Grader:

@@ -1,6 +1,6 @@
 r"""One child process of a grader, seen from its owner: started without waiting, asked under a deadline, killed whole.
 
-child = ChildProcess("vt_ray.verify.math_child", (), timeout_s, memory_mb, env)  # returns at once, the child imports
+child = ChildProcess("vt_ray.verify.mathematics.child", (), timeout_s, memory_mb, env)  # returns at once
 child.ask(line)  -->  {"outcome": ...} | None if the deadline passed: close the child then
 """
 

@@ -14,7 +14,7 @@ import os
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.process import ChildProcess
 from vt_ray.verify.child.standby import StandbyChild
-from vt_ray.verify.examination import Examination
+from vt_ray.verify.grading_result import GradingResult
 from vt_ray.verify.limits import Limits
 
 
@@ -26,13 +26,13 @@ class FunctionGrader:
         self._function = limits.kinds[kind]
         self._child = StandbyChild(self._start, f"process of verify.kinds.{kind}", "")
 
-    def grade(self, problem: Problem, text: str) -> Examination:
+    def grade(self, problem: Problem, text: str) -> GradingResult:
         """The function's verdict on the completion `text`. Raises ChildLost if no child process starts."""
         request = {"text": text, "fields": problem.fields or {}}
         reply = self._child.ask(json.dumps(request).encode() + b"\n")
         if reply["outcome"] == "verdict":
-            return Examination(Verdict(reply["status"], reply["reason"]))
-        return Examination(Verdict("unverified", self._failure(reply)))
+            return GradingResult(Verdict(reply["status"], reply["reason"]))
+        return GradingResult(Verdict("unverified", self._failure(reply)))
 
     def close(self) -> None:
         """End the child processes. The next completion starts new ones."""
