@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vt_ray.records import Problem
-from vt_ray.verify.code_answer import outputs_match, results_match
-from vt_ray.verify.grading import limits_of
+from vt_ray.verify.files.grading import limits_of
 from vt_ray.verify.limits import Limits, SandboxConfig
+from vt_ray.verify.programs.compare_outputs import outputs_match, results_match
 from vt_ray.verify.sandbox.interpreter import find_interpreter
 from vt_ray.verify.verifier import Verifier
 

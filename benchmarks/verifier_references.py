@@ -33,10 +33,10 @@ from rich.table import Table
 from vt_ray.data.readers import read_problems
 from vt_ray.progress import bar
 from vt_ray.records import Problem
-from vt_ray.verify.code_answer import extract_program
-from vt_ray.verify.grading import Graded, Grading, limits_of
+from vt_ray.verify.files.grading import Graded, Grading, limits_of
 from vt_ray.verify.limits import Limits, SandboxConfig
-from vt_ray.verify.sandbox.inside.program import PRELUDE
+from vt_ray.verify.programs.extract_program import extract_program
+from vt_ray.verify.sandbox.inside.program_runner import PRELUDE
 from vt_ray.verify.sandbox.interpreter import find_interpreter
 
 REFERENCE_TIMEOUT_S = 10.0  # long enough on a busy machine; a mutant that never ends has a shorter limit
@@ -185,7 +185,7 @@ class Outcome:
         return self.statuses[self.wanted] / max(1, self.statuses.total())
 
     def add(self, graded: Graded) -> None:
-        verdict = graded.examination.verdict
+        verdict = graded.result.verdict
         self.statuses[verdict.status] += 1
         if verdict.status != self.wanted:
             self.others[str(graded.row_id)] = f"{verdict.status} {verdict.reason}".rstrip()

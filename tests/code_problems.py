@@ -35,13 +35,13 @@ def grade(verifier, tests, program):
     return verifier.verify(problem(tests), fenced(program))
 
 
-def examine(verifier, tests, program):
-    return verifier.examine(problem(tests), fenced(program))
+def grade_with_output(verifier, tests, program):
+    return verifier.grade(problem(tests), fenced(program))
 
 
 def broker_pid(verifier) -> int:
     """Id of the process that the verifier started: the launcher, or without namespaces the broker itself."""
-    return verifier._sandbox._broker.pid
+    return verifier.grader("code")._sandbox._broker.pid
 
 
 def descendants(pid: int) -> list[int]:

@@ -113,7 +113,7 @@ def launch(config: Config) -> None:
     from vt_ray.run.run_folder import RunFolder
 
     validate(config)
-    problems = load_problem_sets(config.data, config.seed)
+    problems = load_problem_sets(config.data, config.seed, config.verify.kinds)
     # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
     continued = RunFolder(config).paths.base.is_dir()
     if not continued and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
@@ -149,9 +149,10 @@ def _confinement(config: Config, problems: ProblemSets) -> str:
 
     Raises ConfigError if there are code problems and no sandbox works on the machine of a local cluster.
     """
+    from vt_ray.verify.kinds import kind_entry
     from vt_ray.verify.sandbox.backends import NoSandbox, choose_backend
 
-    if not any(problem.kind == "code" for problem in [*problems.train, *problems.test]):
+    if not any(kind_entry(problem.kind).needs_sandbox for problem in [*problems.train, *problems.test]):
         return "no code problems"
     try:
         return choose_backend(config.verify).notes[-1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import numpy as np
 
-Kind = Literal["math", "choice", "code"]
+Kind = str  # a name in verify.kinds.KINDS, or in the setting verify.kinds
 Status = Literal["correct", "wrong", "unverified"]
 FinishReason = Literal["stop", "length"]
 
@@ -30,9 +30,10 @@ class Problem:
 
     `question` is the bare text; the chat template and the answer suffix are added later.
     `answer` is the gold answer (LaTeX for math, a letter for choice, "" for code).
-    `tests` is None except for code: see `verify/test_forms.py`.
+    `tests` is None except for code: see `verify/programs/test_forms.py`.
     `source` is "builtin" for the made problems, else the file it was read from, and `row` its row there, from 1.
     `system` is the system message of its chat, "" for none.
+    `fields` are all fields of its row, for a kind of the setting verify.kinds; None for other kinds.
     """
 
     question_id: str
@@ -46,6 +47,7 @@ class Problem:
     source: str = "builtin"
     row: int = 0
     system: str = ""
+    fields: dict[str, Any] | None = None
 
     @property
     def place(self) -> str:

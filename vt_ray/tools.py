@@ -181,6 +181,9 @@ def verify(
     test_timeout: Annotated[float, typer.Option(help="seconds for one test of a program")] = Limits.test_timeout_s,
     memory_mb: Annotated[int, typer.Option(help="MiB of memory for a program")] = Limits.memory_mb,
     backend: Annotated[str, typer.Option(help="how programs are confined; or a server's URL")] = SandboxConfig.backend,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="a kind of your own, name=package.module:function; may be repeated")
+    ] = None,
 ) -> None:
     """Grade answers in a file, outside of any run. A row that cannot be read or graded is unverified, with a reason.
 
@@ -196,14 +199,14 @@ def verify(
     """
     from rich.console import Console
 
-    from vt_ray.verify.grading import limits_of
-    from vt_ray.verify.rows import RowsFileError
-    from vt_ray.verify.tally import Tally
-    from vt_ray.verify.verdict_file import grade_file
+    from vt_ray.verify.files.grading import limits_of
+    from vt_ray.verify.files.rows import RowsFileError
+    from vt_ray.verify.files.verdict_counts import VerdictCounts
+    from vt_ray.verify.files.verdict_file import grade_file
 
-    tally = Tally()
+    tally = VerdictCounts()
     try:
-        limits = limits_of(test_timeout, memory_mb, backend)
+        limits = limits_of(test_timeout, memory_mb, backend, kind or ())
         grade_file(rows, output, limits, workers or len(os.sched_getaffinity(0)), show_output, tally)
     except (RowsFileError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error

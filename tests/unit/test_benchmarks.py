@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vt_ray.records import Completion, Problem, Rollouts
-from vt_ray.verify.grading import Grading
+from vt_ray.verify.files.grading import Grading
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.verifier import Verifier
 

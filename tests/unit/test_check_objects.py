@@ -72,8 +72,10 @@ def test_a_solution_that_passes_or_says_nothing_leaves_the_test_in_force(verifie
 def test_the_solution_is_tried_once(verifier, monkeypatch):
     assert verifier.verify(with_solution(SOUND, "# once\n" + SQUARE), fenced(SQUARE)).status == "correct"
     runs = []
-    real = verifier._sandbox.run
-    monkeypatch.setattr(verifier._sandbox, "run", lambda request, timeout_s: runs.append(1) or real(request, timeout_s))
+    real = verifier.grader("code")._sandbox.run
+    monkeypatch.setattr(
+        verifier.grader("code")._sandbox, "run", lambda request, timeout_s: runs.append(1) or real(request, timeout_s)
+    )
     assert verifier.verify(with_solution(SOUND, "# once\n" + SQUARE), fenced(SQUARE)).status == "correct"
     assert len(runs) == 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from code_problems import CHECK_ADD, GOOD_ADD, GOOD_SUM, examine, grade
+from code_problems import CHECK_ADD, GOOD_ADD, GOOD_SUM, grade, grade_with_output
 
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.verifier import Verifier
@@ -81,8 +81,8 @@ def say(message):
     ],
 )
 def test_correct_candidate(verifier, tests, program):
-    examination = examine(verifier, tests, program)
-    assert examination.verdict.status == "correct", examination
+    result = grade_with_output(verifier, tests, program)
+    assert result.verdict.status == "correct", result
 
 
 SORTED = check("xs = [3, 1, 2]\nassert f(xs) == sorted(xs)")
@@ -215,9 +215,9 @@ print("FOUND" if found else "nothing")
 def test_a_candidate_finds_neither_the_test_nor_earlier_tests_in_its_memory(verifier):
     tests = check("secret = 'expected-0451'\nassert f(1) == secret")
     for _ in range(3):
-        assert examine(verifier, tests, "def f(x): return 'expected-' + '0451'").verdict.status == "correct"
-        examination = examine(verifier, tests, SCAN_MEMORY + "def f(x): return 0")
-        assert examination.stdout_tail.strip() == "nothing"
+        assert grade_with_output(verifier, tests, "def f(x): return 'expected-' + '0451'").verdict.status == "correct"
+        result = grade_with_output(verifier, tests, SCAN_MEMORY + "def f(x): return 0")
+        assert result.stdout_tail.strip() == "nothing"
 
 
 def test_a_program_finds_nothing_of_an_earlier_one_in_its_memory(verifier):

@@ -9,9 +9,9 @@ from code_problems import grade
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vt_ray.verify.files.rows import read_row
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.long_integers import dumps, loads
-from vt_ray.verify.rows import read_row
+from vt_ray.verify.programs.long_integer_json import dumps, loads
 from vt_ray.verify.verifier import Verifier
 
 LONG = 10**5000 + 7

@@ -81,11 +81,17 @@ def test_machinery_and_what_only_it_imports_does_not_count(package):
 
 # The formula of the paper that each phase must rest on, and what must not make it anew.
 EXPECTED = {
-    "base": ({"engines.base_model"}, {"algorithms.losses", "verify.math_answer", "data.readers"}),
+    "base": ({"engines.base_model"}, {"algorithms.losses", "verify.mathematics.exact_numbers", "data.readers"}),
     "sft": (
         {"algorithms.losses", "algorithms.logprobs", "algorithms.packing", "algorithms.learning_rate", "data.prompts"}
         | {"engines.training", "engines.policy", "engines.learner_spec", "spectrum_phase.sft", "data.stream"},
-        {"algorithms.mgpo", "algorithms.tracker", "verify.math_answer", "spectrum_phase.fusion", "signal_phase.loop"}
+        {
+            "algorithms.mgpo",
+            "algorithms.tracker",
+            "verify.mathematics.exact_numbers",
+            "spectrum_phase.fusion",
+            "signal_phase.loop",
+        }
         | {"data.readers", "data.makers.algebra"},
     ),
     "probe": (
@@ -94,14 +100,14 @@ EXPECTED = {
             "engines.vllm.engine",
             "engines.vllm.request_batch",
             "algorithms.pass_at_k",
-            "verify.math_answer",
+            "verify.mathematics.exact_numbers",
         }
-        | {"verify.sandbox.inside.program", "verify.choice"},
+        | {"verify.sandbox.inside.program_runner", "verify.choice"},
         {"algorithms.losses", "algorithms.mgpo", "spectrum_phase.sft"},
     ),
-    "fused": ({"spectrum_phase.fusion"}, {"algorithms.losses", "verify.math_answer"}),
+    "fused": ({"spectrum_phase.fusion"}, {"algorithms.losses", "verify.mathematics.exact_numbers"}),
     "spectrum_scores": (
-        {"evaluation.milestones", "evaluation.sampling", "engines.vllm.engine", "verify.code_tests"},
+        {"evaluation.milestones", "evaluation.sampling", "engines.vllm.engine", "verify.programs.run_tests"},
         {"algorithms.losses", "algorithms.mgpo"},
     ),
 }

@@ -12,7 +12,7 @@ import pytest
 
 from vt_ray.data.readers import ANSWER_SUFFIX, ProblemFileError, read_problems
 from vt_ray.records import Problem, Solution
-from vt_ray.verify.readable_golds import unreadable_golds
+from vt_ray.verify.mathematics.gold_check import unreadable_golds
 
 OURS = {"question_id": "q1", "subdomain": "algebra", "kind": "math", "question": "1+1?", "answer": "2"}
 VERL: dict[str, Any] = {
@@ -282,7 +282,7 @@ def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ({**OURS, "kind": "essay"}, "kind='essay': expected 'math', 'choice' or 'code'"),
+        ({**OURS, "kind": "essay"}, "kind='essay': expected math, choice, code, or a name in the setting verify.kinds"),
         ({**OURS, "question": "  "}, "'question' is empty"),
         ({**OURS, "answer": ""}, "'answer' is empty"),
         ({**OURS, "question": 7}, "'question' is of type int: expected text"),

@@ -17,8 +17,8 @@ from code_problems import (
     SUM,
     broker_pid,
     descendants,
-    examine,
     grade,
+    grade_with_output,
     is_running,
     problem,
     wait_until,
@@ -56,8 +56,9 @@ def walled():
 
 
 def printed(verifier, program: str) -> str:
-    """What a program prints, given nothing."""
-    return examine(verifier, {"type": "stdio", "cases": [{"input": "", "output": "?"}]}, program).stdout_tail.strip()
+    """The standard output of a program that gets no input."""
+    tests = {"type": "stdio", "cases": [{"input": "", "output": "?"}]}
+    return grade_with_output(verifier, tests, program).stdout_tail.strip()
 
 
 # --- what a program can do ---
@@ -97,8 +98,8 @@ def printed(verifier, program: str) -> str:
     ],
 )
 def test_ordinary_programs_work(verifier, program):
-    examination = examine(verifier, SUM, program)
-    assert examination.verdict.status == "correct", examination
+    result = grade_with_output(verifier, SUM, program)
+    assert result.verdict.status == "correct", result
 
 
 def test_scratch_files_and_standard_streams_by_path(walled):
@@ -235,7 +236,7 @@ def test_only_three_descriptors_in_every_test_form(verifier):
         "import os\nfor fd in range(3, 256):\n    try: os.fstat(fd); print('ESCAPED', fd)\n    except OSError: pass\n"
     )
     for tests, program in ((SUM, GOOD_SUM), (ADD, GOOD_ADD), (CHECK_ADD, GOOD_ADD)):
-        assert "ESCAPED" not in examine(verifier, tests, probe + program).stdout_tail
+        assert "ESCAPED" not in grade_with_output(verifier, tests, probe + program).stdout_tail
 
 
 def test_no_environment(verifier):
@@ -398,7 +399,7 @@ def test_all_ends_with_the_worker(walled):
         "tests = {'type': 'stdio', 'cases': [{'input': '', 'output': ''}]}\n"
         "p = Problem('q', 'c', 'code', '?', tests=tests)\n"
         "v.verify(p, '```\\npass\\n```')\n"
-        "print(v._sandbox._broker.pid, flush=True)\n"
+        "print(v.grader('code')._sandbox._broker.pid, flush=True)\n"
         "v.verify(p, '```\\nimport time\\nwhile True: time.sleep(1)\\n```')\n"
     )
     root = Path(__file__).parents[2]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from vt_ray.records import Problem
 from vt_ray.verify.choice import extract_choice
-from vt_ray.verify.code_answer import extract_program
-from vt_ray.verify.final_answer import extract_answer
-from vt_ray.verify.final_text import final_text
+from vt_ray.verify.extraction.final_answer import extract_answer
+from vt_ray.verify.extraction.final_text import final_text
+from vt_ray.verify.programs.extract_program import extract_program
 from vt_ray.verify.verifier import Verifier
 
 LIGHT = settings(max_examples=150, deadline=None)

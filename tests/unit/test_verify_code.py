@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
-from vt_ray.verify.code_answer import extract_program, outputs_match, results_match
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.sandbox.inside.plain import UnsupportedResult, plain
+from vt_ray.verify.programs.compare_outputs import outputs_match, results_match
+from vt_ray.verify.programs.extract_program import extract_program
+from vt_ray.verify.sandbox.inside.plain_data import UnsupportedResult, plain
 from vt_ray.verify.verifier import Verifier
 
 CORPUS = Path(__file__).parents[1] / "data" / "verify" / "code.jsonl"
@@ -238,9 +239,11 @@ def test_the_environment_is_empty(verifier):
 def test_expected_outputs_never_enter_the_sandbox(verifier, monkeypatch):
     sent = []
     assert_alive_and_right(verifier)
-    real = verifier._sandbox.run
+    real = verifier.grader("code")._sandbox.run
     monkeypatch.setattr(
-        verifier._sandbox, "run", lambda request, timeout_s: sent.append(request) or real(request, timeout_s)
+        verifier.grader("code")._sandbox,
+        "run",
+        lambda request, timeout_s: sent.append(request) or real(request, timeout_s),
     )
     tests = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "secret-3"}]}
     grade(verifier, tests, GOOD_SUM)

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 from vt_ray.records import Verdict
 from vt_ray.tools import app
-from vt_ray.verify import grading
-from vt_ray.verify.examination import Examination
-from vt_ray.verify.grading import Grading, limits_of
+from vt_ray.verify.files import grading
+from vt_ray.verify.files.grading import Grading, limits_of
+from vt_ray.verify.files.verdict_counts import VerdictCounts
+from vt_ray.verify.files.verdict_file import grade_file
+from vt_ray.verify.grading_result import GradingResult
 from vt_ray.verify.limits import Limits, SandboxConfig
 from vt_ray.verify.sandbox.backends import NoSandbox
-from vt_ray.verify.tally import Tally
-from vt_ray.verify.verdict_file import grade_file
 
 ROOT = Path(__file__).parents[2]
 SUM = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "3\n"}]}
@@ -193,7 +193,7 @@ class FakeVerifier:
         self.closed, self.asked = False, 0
         FakeVerifier.made.append(self)
 
-    def examine(self, problem, text):
+    def grade(self, problem, text):
         self.asked += 1
         if text.startswith("sleep"):
             time.sleep(float(text.split()[1]))
@@ -201,8 +201,8 @@ class FakeVerifier:
             raise RuntimeError(text)
         elif text and (len(FakeVerifier.made) == 1 or not text.startswith("once")):
             lost = "lost" in text
-            return Examination(Verdict("unverified", text.removeprefix("once "), 1.0, retry=lost))
-        return Examination(Verdict("correct", "", 1.0))
+            return GradingResult(Verdict("unverified", text.removeprefix("once "), 1.0, retry=lost))
+        return GradingResult(Verdict("correct", "", 1.0))
 
     def close(self):
         self.closed = True
@@ -234,8 +234,8 @@ def test_order_is_that_of_the_input_however_long_a_row_takes(fake):
 
 def test_a_row_that_loses_its_verifier_is_asked_once_more_of_another(fake):
     (one,) = graded([said("a", "once the sandbox broker was lost (EOFError: it ended)")])
-    assert (one.examination.verdict.status, one.retried) == ("correct", True)
-    assert one.examination.verdict.seconds == 2.0
+    assert (one.result.verdict.status, one.retried) == ("correct", True)
+    assert one.result.verdict.seconds == 2.0
     assert [verifier.asked for verifier in fake.made] == [1, 1]
     assert fake.made[0].closed
 
@@ -243,8 +243,8 @@ def test_a_row_that_loses_its_verifier_is_asked_once_more_of_another(fake):
 def test_a_row_that_loses_every_verifier_stays_unverified(fake):
     rows = [said("a", "the math process was lost twice"), said("b")]
     first, second = graded(rows)
-    assert (first.examination.verdict.status, first.retried) == ("unverified", True)
-    assert (second.examination.verdict.status, second.retried) == ("correct", False)
+    assert (first.result.verdict.status, first.retried) == ("unverified", True)
+    assert (second.result.verdict.status, second.retried) == ("correct", False)
 
 
 def test_a_row_that_nobody_can_grade_is_not_asked_again(fake):
@@ -255,8 +255,8 @@ def test_a_row_that_nobody_can_grade_is_not_asked_again(fake):
 
 def test_a_bug_in_the_verifier_ends_no_thread(fake):
     first, second = graded([said("a", "raise it"), said("b")])
-    assert first.examination.verdict.reason == "the grading failed: RuntimeError: raise it"
-    assert second.examination.verdict.status == "correct"
+    assert first.result.verdict.reason == "the grading failed: RuntimeError: raise it"
+    assert second.result.verdict.status == "correct"
 
 
 def test_the_file_is_read_no_further_than_the_window(fake, monkeypatch):
@@ -277,7 +277,7 @@ def test_the_file_is_read_no_further_than_the_window(fake, monkeypatch):
 def test_retries_and_many_reasons_are_counted_within_bounds(fake, tmp_path):
     rows = [said("x", "once the sandbox broker was lost")]
     rows += [{"id": n, "kind": f"\x1b[31m{n}", "response": ""} for n in range(300)]
-    tally = Tally()
+    tally = VerdictCounts()
     grade_file(write(tmp_path / "rows.jsonl", rows), tmp_path / "out.jsonl", Limits(), 1, False, tally)
     assert (tally.rows, tally.retried) == (301, 1)
     assert len(tally.reasons) <= 201

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from code_problems import problem
 
+from vt_ray.verify.files.rows import lines_of
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.rows import lines_of
 from vt_ray.verify.verifier import Verifier
 
 FOUND = Path(__file__).parents[1] / "data" / "found"

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem, Verdict
-from vt_ray.verify.final_answer import extract_answer
-from vt_ray.verify.latex_text import matching_braces, normalise, peel
+from vt_ray.verify.extraction.final_answer import extract_answer
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_answer import exact_number, exact_verdict
-from vt_ray.verify.math_guards import ExactOnly, Undecided, same_answer
+from vt_ray.verify.mathematics.equality import ExactOnly, Undecided, same_answer
+from vt_ray.verify.mathematics.exact_numbers import exact_number, exact_verdict
+from vt_ray.verify.mathematics.latex_text import matching_braces, normalise, peel
 from vt_ray.verify.verifier import Verifier
 
 CORPUS = Path(__file__).parents[1] / "data" / "verify" / "math.jsonl"

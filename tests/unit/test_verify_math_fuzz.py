@@ -16,10 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
-from vt_ray.verify.final_answer import extract_answer
-from vt_ray.verify.latex_text import normalise
+from vt_ray.verify.extraction.final_answer import extract_answer
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_guards import ExactOnly, Undecided, same_answer
+from vt_ray.verify.mathematics.equality import ExactOnly, Undecided, same_answer
+from vt_ray.verify.mathematics.latex_text import normalise
 from vt_ray.verify.verifier import Verifier
 
 PAIRS = Path(__file__).parents[1] / "data" / "verify" / "math_pairs.jsonl"

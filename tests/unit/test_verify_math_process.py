@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from vt_ray.records import Problem, Verdict
+from vt_ray.verify.child.process import ChildProcess
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_worker import MathWorker
+from vt_ray.verify.mathematics.grader import start_math_child
 from vt_ray.verify.verifier import Verifier
 
 BOMB_TIMEOUT_S = 1.0
@@ -31,7 +32,7 @@ def verifier():
 def cold_start_s():
     """Seconds from the start of a child until it is ready, on this machine under its present load."""
     begin = time.monotonic()
-    worker = MathWorker(BOMB_TIMEOUT_S, 256)
+    worker = start_math_child(BOMB_TIMEOUT_S, 256)
     worker.wait_until_ready()
     worker.close()
     return time.monotonic() - begin
@@ -44,7 +45,8 @@ def grade(verifier: Verifier, gold: str, answer: str) -> Verdict:
 def pids(verifier: Verifier) -> tuple[int, int]:
     """Of the child at work and of the spare, both of them ready."""
     grade(verifier, *ROOT)
-    worker, spare = verifier._math._worker, verifier._math._spare
+    child = verifier.grader("math")._child
+    worker, spare = child._worker, child._spare
     spare.wait_until_ready()
     return worker.pid, spare.pid
 
@@ -92,14 +94,14 @@ def test_memory_that_runs_out_is_the_answers_fault():
 
 def test_a_child_that_ignores_alarms_is_killed_and_the_spare_takes_over_at_once(verifier, monkeypatch, cold_start_s):
     worker, spare = pids(verifier)
-    real = MathWorker.ask
+    real = ChildProcess.ask
 
     def stopped(self, line):
         if self.pid == worker:
             os.kill(worker, signal.SIGSTOP)
         return real(self, line)
 
-    monkeypatch.setattr(MathWorker, "ask", stopped)
+    monkeypatch.setattr(ChildProcess, "ask", stopped)
     assert grade(verifier, r"\sqrt{18}", r"2\sqrt{2}") == Verdict("wrong", "timeout", pytest.approx(3.5, abs=3.0))
     begin = time.monotonic()
     assert grade(verifier, *ROOT).status == "correct"
@@ -121,14 +123,14 @@ def test_a_killed_child_is_replaced_by_the_spare_and_the_next_spare_starts_behin
 
 def test_an_answer_that_ends_the_child_twice_is_wrong_and_not_unverified(verifier, monkeypatch):
     """No input is known that ends the child so; the kill stands for a crash in a library's C code."""
-    real = MathWorker.ask
+    real = ChildProcess.ask
 
     def crashing(self, line):
         if b"2y" in line:
             os.kill(self.pid, signal.SIGKILL)
         return real(self, line)
 
-    monkeypatch.setattr(MathWorker, "ask", crashing)
+    monkeypatch.setattr(ChildProcess, "ask", crashing)
     assert grade(verifier, r"\sqrt{8}", r"2y\sqrt{2}") == Verdict("wrong", "wrong_answer", pytest.approx(5.0, abs=5.0))
     assert grade(verifier, r"2y+\sqrt{8}", r"\sqrt{2}").status == "unverified"
     assert grade(verifier, *ROOT).status == "correct"
@@ -148,7 +150,7 @@ def test_a_child_lost_twice_is_unverified_not_wrong(verifier, monkeypatch):
         raise EOFError
 
     with monkeypatch.context() as patched:
-        patched.setattr(MathWorker, "ask", killed)
+        patched.setattr(ChildProcess, "ask", killed)
         verdict = grade(verifier, r"\sqrt{8}", r"3\sqrt{2}")
     assert verdict.status == "unverified"
     assert "twice" in verdict.reason
@@ -162,7 +164,7 @@ def test_close_leaves_no_process():
 
 
 def test_a_child_ends_with_its_owner():
-    worker = MathWorker(1.0, 512)
+    worker = start_math_child(1.0, 512)
     worker.wait_until_ready()
     worker._process.stdin.close()  # what happens when the owner dies
     assert worker._process.wait(timeout=5) == 0
@@ -170,7 +172,7 @@ def test_a_child_ends_with_its_owner():
 
 
 def test_a_child_whose_parent_has_gone_ends_in_the_middle_of_a_pair():
-    worker = MathWorker(60.0, 512)
+    worker = start_math_child(60.0, 512)
     try:
         worker.wait_until_ready()
         pair = {"gold": "1", "answer": BOMBS[5]}  # takes sympy minutes, in Python code

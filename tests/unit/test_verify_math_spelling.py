@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vt_ray.records import Problem
-from vt_ray.verify.final_answer import extract_answer
-from vt_ray.verify.latex_text import normalise, squash
+from vt_ray.verify.extraction.final_answer import extract_answer
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.math_answer import exact_number
-from vt_ray.verify.math_forms import Expression, Sequence, Union
-from vt_ray.verify.math_names import in_order_of_names
-from vt_ray.verify.math_reader import parse_form
-from vt_ray.verify.math_sets import without
-from vt_ray.verify.unicode_math import to_latex
+from vt_ray.verify.mathematics.exact_numbers import exact_number
+from vt_ray.verify.mathematics.form_reader import parse_form
+from vt_ray.verify.mathematics.forms import Expression, Sequence, Union
+from vt_ray.verify.mathematics.latex_text import normalise, squash
+from vt_ray.verify.mathematics.named_values import in_order_of_names
+from vt_ray.verify.mathematics.set_difference import without
+from vt_ray.verify.mathematics.unicode_to_latex import to_latex
 from vt_ray.verify.verifier import Verifier
 
 LIGHT = settings(max_examples=80, deadline=None)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vt_ray.verify.math_guards import ExactOnly, Undecided, same_answer
-from vt_ray.verify.math_units import split_unit
-from vt_ray.verify.unit_words import ABBREVIATIONS, CLOSING, COUNTED, FACTORS, UNIT_NAMES, counted_noun
+from vt_ray.verify.mathematics.equality import ExactOnly, Undecided, same_answer
+from vt_ray.verify.mathematics.unit_lists import ABBREVIATIONS, CLOSING, COUNTED, FACTORS, UNIT_NAMES, counted_noun
+from vt_ray.verify.mathematics.units import split_unit
 
 SAME = [
     ("12", r"12\text{ ways}"),

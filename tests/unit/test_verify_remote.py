@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from vt_ray.verify.code_tests import examine_program
 from vt_ray.verify.limits import Limits
+from vt_ray.verify.programs.run_tests import grade_program
 from vt_ray.verify.sandbox import remote
-from vt_ray.verify.sandbox.client import BrokerLost
+from vt_ray.verify.sandbox.broker_client import BrokerLost
 from vt_ray.verify.sandbox.remote import RemoteSandbox
 
 LIMITS = Limits(test_timeout_s=1.0, completion_timeout_s=4.0)
@@ -80,7 +80,7 @@ def sandbox():
 
 
 def grade(sandbox, tests, program):
-    return examine_program(tests, f"```python\n{program}\n```", sandbox, LIMITS)
+    return grade_program(tests, f"```python\n{program}\n```", sandbox, LIMITS)
 
 
 def call(expected, *args, owner=None):
@@ -122,8 +122,8 @@ def test_stdio(sandbox, program, status, reason):
     ],
 )
 def test_a_right_function(sandbox, tests, program):
-    examination = grade(sandbox, tests, program)
-    assert examination.verdict.status == "correct", examination
+    result = grade(sandbox, tests, program)
+    assert result.verdict.status == "correct", result
 
 
 @pytest.mark.parametrize(

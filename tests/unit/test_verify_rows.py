@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from vt_ray.verify import rows
-from vt_ray.verify.rows import RowsFileError, lines_of, read_row
+from vt_ray.verify.files import rows
+from vt_ray.verify.files.rows import RowsFileError, lines_of, read_row
 
 TESTS = {"type": "stdio", "cases": [{"input": "", "output": "3\n"}]}
 MATH = {"id": "m", "kind": "math", "gold": "3", "response": r"\boxed{3}"}

@@ -22,12 +22,12 @@ from vt_ray.actors.generator_pool import GeneratorSeats, Load
 from vt_ray.actors.generator_streams import Streams
 from vt_ray.actors.process import begin_process
 from vt_ray.actors.prompt_queue import Dealing
+from vt_ray.data.prefetch import abandoned
 from vt_ray.engines.vllm.engine import EngineSpec, GenerationEngine
 from vt_ray.engines.vllm.request_batch import Order
 from vt_ray.engines.weights import SyncError, checkpoint_buckets, compare_checksums, prove
 from vt_ray.interfaces import Acknowledgement, Handle, PromptFeed, Weights
 from vt_ray.records import Prompt, Sampling
-from vt_ray.verify.read_ahead import abandoned
 
 # Calls of `generate` that may be open at a time.
 MAX_STREAMS = 16

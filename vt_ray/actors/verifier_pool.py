@@ -1,6 +1,6 @@
 """The verifiers of a run as one: deals chunks to actors, hears their answers, and replaces those that are lost.
 
-rollouts --ReadAhead--> Schedule --Chunk--> actor --Answer--> Schedule --> GradedGroup
+rollouts --Prefetcher--> Schedule --Chunk--> actor --Answer--> Schedule --> GradedGroup
                            ^---- lost ----> another actor in the seat
 """
 
@@ -17,10 +17,10 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
 from vt_ray.actors.grading_queue import Chunk, Costs, Schedule
+from vt_ray.data.prefetch import Prefetcher, abandoned
 from vt_ray.interfaces import Handle, VerifierCounts
 from vt_ray.planning.placement import ClusterError
 from vt_ray.records import GradedGroup
-from vt_ray.verify.read_ahead import ReadAhead, abandoned
 
 # Groups that are read but not verified: beyond that the generators' stream is left alone.
 MAX_OPEN_GROUPS = 64
@@ -90,7 +90,7 @@ class VerifierPool:
         schedule = Schedule(self._costs)
         self._last_served = time.monotonic()
         try:
-            with ReadAhead(rollouts, MAX_OPEN_GROUPS) as ahead:
+            with Prefetcher(rollouts, MAX_OPEN_GROUPS) as ahead:
                 while (not ahead.ended or schedule.open_groups) and not abandoned():
                     self._fill_seats()
                     self._deal(schedule, ahead)
@@ -134,10 +134,10 @@ class VerifierPool:
     def _serving(self) -> list[int]:
         return [seat.worker for seat in self._seats if seat.serves]
 
-    def _may_deal(self, ahead: ReadAhead) -> bool:
+    def _may_deal(self, ahead: Prefetcher) -> bool:
         return not ahead.ended and any(seat.idle for seat in self._seats)
 
-    def _deal(self, schedule: Schedule, ahead: ReadAhead) -> None:
+    def _deal(self, schedule: Schedule, ahead: Prefetcher) -> None:
         workers = self._serving()
         for seat in sorted((seat for seat in self._seats if seat.idle), key=lambda seat: seat.busy_s):
             chunk = schedule.deal(seat.worker, workers)
@@ -149,7 +149,7 @@ class VerifierPool:
                 seat.chunk, seat.since = chunk, time.monotonic()
                 seat.awaited = seat.actor.grade.remote([schedule.handle(chunk)], chunk.samples)
 
-    def _await(self, wait_s: float, ahead: ReadAhead | None = None) -> list[_Seat]:
+    def _await(self, wait_s: float, ahead: Prefetcher | None = None) -> list[_Seat]:
         """The seats that were heard of, after `wait_s` at most; none where there may be rollouts to deal."""
         awaited = {seat.awaited: seat for seat in self._seats if seat.awaited is not None}
         if not awaited:

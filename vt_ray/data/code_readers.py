@@ -1,4 +1,4 @@
-"""Code problems from a file: tests of every layout below become one of the forms of `verify/test_forms.py`.
+"""Code problems from a file: tests of every layout below become one of the forms of `verify/programs/test_forms.py`.
 
 | layout | known by | becomes |
 |---|---|---|
@@ -20,7 +20,7 @@ from typing import Any
 from vt_ray.data.json_text import loads
 from vt_ray.data.problem_rows import Row
 from vt_ray.records import Problem, Solution
-from vt_ray.verify.test_forms import MalformedTests, test_requests
+from vt_ray.verify.programs.test_forms import MalformedTests, test_requests
 
 SUBDOMAIN = "code"
 

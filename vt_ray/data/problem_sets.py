@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,12 @@ class ProblemSets:
     test: list[Problem]
 
 
-def load_problem_sets(data: DataConfig, seed: int) -> ProblemSets:
-    """Make and read all problems. Raises ConfigError for a file that cannot be read, with its row, for more problems
-    than can be made, and where a question stands in two of the sets."""
+def load_problem_sets(data: DataConfig, seed: int, custom_kinds: Collection[str] = ()) -> ProblemSets:
+    """Make and read all problems. `custom_kinds` are the names in the setting verify.kinds.
+
+    Raises ConfigError for a file that cannot be read, with its row, for more problems than can be made, and for a
+    question that is in two of the sets.
+    """
     counts = {
         "train": data.train_per_subdomain,
         "probe": data.probe_per_subdomain,
@@ -40,7 +43,7 @@ def load_problem_sets(data: DataConfig, seed: int) -> ProblemSets:
     }
     files = {"train": data.train_files, "probe": data.probe_files, "test": data.test_files}
     try:
-        sets = {split: _made(data, split, counts[split], seed) + _read(files[split]) for split in counts}
+        sets = {split: _made(data, split, counts[split], seed) + _read(files[split], custom_kinds) for split in counts}
     except ValueError as error:
         raise ConfigError(str(error)) from error
     _refuse_overlap(sets)
@@ -122,11 +125,11 @@ def _made(data: DataConfig, split: str, count: int, seed: int) -> list[Problem]:
     ]
 
 
-def _read(sources: list[FileSource]) -> list[Problem]:
+def _read(sources: list[FileSource], custom_kinds: Collection[str]) -> list[Problem]:
     return [
         problem
         for source in sources
-        for problem in read_problems(source.path, source.subdomain, source.drop_unanswered)
+        for problem in read_problems(source.path, source.subdomain, source.drop_unanswered, custom_kinds)
     ]
 
 

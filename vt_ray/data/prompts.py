@@ -17,6 +17,7 @@ import numpy as np
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, DataConfig
 from vt_ray.records import Problem, Prompt
+from vt_ray.verify.kinds import kind_entry
 
 # Characters of solutions that are encoded at once: a tokenizer keeps some 150 bytes for each token of a call.
 CHUNK_CHARS = 500_000
@@ -41,7 +42,8 @@ class PromptEncoder:
 
     def chat_ids(self, problem: Problem) -> list[int]:
         """The chat of the problem up to where its answer begins. Its length is not checked here."""
-        content = problem.question + (self.data.code_suffix if problem.kind == "code" else self.data.math_suffix)
+        suffix = kind_entry(problem.kind).prompt_suffix
+        content = problem.question + (getattr(self.data, suffix) if suffix else "")
         if not problem.system:
             return self._templated(content)
         if self._takes_system_messages:

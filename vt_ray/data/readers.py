@@ -15,6 +15,7 @@ r"""The user's own problems, read from a file into `Problem` records.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -26,8 +27,8 @@ from vt_ray.data.golds import is_blank
 from vt_ray.data.json_text import loads
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
 from vt_ray.progress import bar, console
-from vt_ray.records import Kind, Problem, Solution
-from vt_ray.verify.readable_golds import unreadable_golds
+from vt_ray.records import Problem, Solution
+from vt_ray.verify.kinds import KINDS, ProblemKind, import_object, kind_entry, kind_names
 
 __all__ = ["ProblemFileError", "read_problems"]
 
@@ -64,8 +65,10 @@ _MATH_TYPES = {
 }
 
 
-def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswered: bool = False) -> list[Problem]:
-    """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file.
+def read_problems(
+    path: str | Path, subdomain: str | None = None, drop_unanswered: bool = False, custom_kinds: Collection[str] = ()
+) -> list[Problem]:
+    """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file. `custom_kinds` are the names in verify.kinds.
 
     `subdomain` overrides what the rows say; rows that say nothing belong to "math". With `drop_unanswered`,
     rows without a gold answer, or with a gold that the verifier cannot read, are left out. Otherwise a missing gold is
@@ -76,9 +79,9 @@ def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswere
     problems: list[Problem] = []
     rows_by_id: dict[str, int] = {}
     for row in read_rows(path):
-        if drop_unanswered and _unanswered(row):
+        if drop_unanswered and not _is_custom(row, custom_kinds) and _unanswered(row):
             continue
-        problem = replace(_problem(row, subdomain), row=row.number)
+        problem = replace(_problem(row, subdomain, custom_kinds), row=row.number)
         first = rows_by_id.setdefault(problem.question_id, row.number)
         if first != row.number:
             raise row.error(f"question_id {problem.question_id!r} is already that of row {first}: make them differ")
@@ -89,24 +92,32 @@ def read_problems(path: str | Path, subdomain: str | None = None, drop_unanswere
 
 
 def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> list[Problem]:
-    """The problems; where the verifier cannot read some golds, these are named, and left out if `drop`."""
+    """The problems. Gold answers that the verifier cannot read are named, and their rows left out if `drop`."""
     try:
-        unreadable = unreadable_golds(_watched({p.answer: None for p in problems if p.kind == "math"}))
+        found = list(_with_unreadable_golds(problems))
     except ValueError as error:
         raise ProblemFileError(f"{path}: {error}") from error
-    found = [p for p in problems if p.kind == "math" and p.answer in unreadable]
     if not found:
         return problems
     named = ", ".join(f"row {p.row}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS])
     more = f" and {len(found) - _NAMED_ROWS} more" if len(found) > _NAMED_ROWS else ""
     said = f"{path}: the verifier cannot read {len(found)} of {len(problems)} gold answers ({named}{more})"
     remedy = "correct them, or read the file with drop_unanswered=True, which leaves these rows out"
-    kept = [p for p in problems if p.kind != "math" or p.answer not in unreadable] if drop else problems
+    unreadable = {p.row for p in found}
+    kept = [p for p in problems if p.row not in unreadable] if drop else problems
     if not kept or (not drop and len(found) > _MAX_UNREADABLE * len(problems)):
         raise ProblemFileError(f"{said}: {remedy}")
     outcome = "these rows are left out" if drop else f"each answer to them will be unverified; {remedy}"
     console.print(f"{said}: {outcome}", markup=False, highlight=False, soft_wrap=True)
     return kept
+
+
+def _with_unreadable_golds(problems: list[Problem]) -> Iterator[Problem]:
+    """The problems whose gold answer their grader cannot read. Raises ValueError if a grader cannot be started."""
+    for kind in dict.fromkeys(p.kind for p in problems):
+        if check := kind_entry(kind).unreadable_golds:
+            golds = import_object(check)(_watched({p.answer: None for p in problems if p.kind == kind}))
+            yield from (p for p in problems if p.kind == kind and p.answer in golds)
 
 
 def _watched(golds: Collection[str]) -> Iterator[str]:
@@ -120,13 +131,15 @@ def _watched(golds: Collection[str]) -> Iterator[str]:
             advance("", 1)
 
 
-def _problem(row: Row, subdomain: str | None) -> Problem:
+def _problem(row: Row, subdomain: str | None, custom_kinds: Collection[str]) -> Problem:
     """Choose the layout by the fields, and adapt the row."""
     names = set(row.fields)
+    if _is_custom(row, custom_kinds):
+        return _from_custom(row, subdomain)
     if is_code(row):
         return code_problem(row, subdomain)
     if names & set(_OUR_FIELDS):
-        return _from_ours(row, subdomain)
+        return _from_ours(row, subdomain, custom_kinds)
     if names & {"prompt", "reward_model"}:
         return _from_verl(row, subdomain)
     if "problem" in names:
@@ -139,17 +152,36 @@ def _problem(row: Row, subdomain: str | None) -> Problem:
     )
 
 
-def _from_ours(row: Row, subdomain: str | None) -> Problem:
-    """The fields of `Problem`; `source` is always the file, even if the row names another source."""
+def _is_custom(row: Row, custom_kinds: Collection[str]) -> bool:
+    kind = row.fields.get("kind")
+    return isinstance(kind, str) and kind in custom_kinds
+
+
+def _from_custom(row: Row, subdomain: str | None) -> Problem:
+    """A row of a kind in verify.kinds: the user's function gets all its fields, so `answer` is optional."""
+    try:
+        json.dumps(row.fields)
+    except (TypeError, ValueError) as error:
+        raise row.error(f"its fields are not JSON ({error}): write dates and the like as text") from error
+    answer = row.fields.get("answer")
+    return replace(_our_problem(row, subdomain, answer if isinstance(answer, str) else ""), fields=row.fields)
+
+
+def _from_ours(row: Row, subdomain: str | None, custom_kinds: Collection[str]) -> Problem:
     kind = row.text("kind")
-    if kind not in ("math", "choice"):
-        raise row.error(f"kind={kind!r}: expected 'math', 'choice' or 'code'")
+    if kind not in KINDS:
+        raise row.error(f"kind={kind!r}: expected {kind_names(custom_kinds)}, or a name in the setting verify.kinds")
+    return _our_problem(row, subdomain, _our_answer(row, KINDS[kind]))
+
+
+def _our_problem(row: Row, subdomain: str | None, answer: str) -> Problem:
+    """The fields of `Problem`; `source` is always the file, even if the row names another source."""
     return Problem(
         question_id=row.text("question_id"),
         subdomain=subdomain or (row.text("subdomain") if "subdomain" in row.fields else DEFAULT_SUBDOMAIN),
-        kind=cast(Kind, kind),
+        kind=row.text("kind"),
         question=row.text("question"),
-        answer=_our_answer(row, kind),
+        answer=answer,
         solutions=tuple(_our_solutions(row)),
         level=_our_level(row),
         source=str(row.path),
@@ -157,10 +189,10 @@ def _from_ours(row: Row, subdomain: str | None) -> Problem:
     )
 
 
-def _our_answer(row: Row, kind: str) -> str:
+def _our_answer(row: Row, kind: ProblemKind) -> str:
     answer = row.gold("answer", row.value("answer"))
-    if kind == "choice" and not re.fullmatch("[A-Z]", answer):
-        raise row.error(f"answer={answer!r:.40} of a choice problem: expected one letter A to Z")
+    if kind.gold_pattern and not re.fullmatch(kind.gold_pattern, answer):
+        raise row.error(f"answer={answer!r:.40} of a {row.text('kind')} problem: expected {kind.gold_form}")
     return answer
 
 

@@ -13,6 +13,7 @@ from vt_ray.evaluation.statistics import mean_interval, paired_difference
 from vt_ray.progress import bar
 from vt_ray.records import Sampling
 from vt_ray.run.checkpoint import write_json
+from vt_ray.verify.kinds import KINDS, kind_entry
 
 # For annotations only: a report reads scores without loading torch.
 if TYPE_CHECKING:
@@ -32,14 +33,13 @@ def evaluate(e: Experiment, milestone: str, generator: Generator, verifier: Veri
     start = time.monotonic()
     scores: list[Score] = []
     with bar(f"evaluate {milestone}", len(problems)) as advance:
-        for is_code in (False, True):
-            kind = [p for p in problems if (p.kind == "code") == is_code]
-            temperature = evaluation.code_temperature if is_code else evaluation.temperature
-            samples = evaluation.code_samples if is_code else evaluation.samples
+        for settings in dict.fromkeys(kind.evaluation for kind in KINDS.values()):
+            asked = [p for p in problems if kind_entry(p.kind).evaluation == settings]
+            samples, temperature = (getattr(evaluation, name) for name in settings)
             sampling = Sampling(temperature, evaluation.top_p, 0, evaluation.max_new_tokens)
             # The same seeds at every milestone: paired differences have less noise.
             key = (e.config.seed, "evaluate")
-            for score in sample_scores(generator, verifier, e.encoder, kind, samples, sampling, key):
+            for score in sample_scores(generator, verifier, e.encoder, asked, samples, sampling, key):
                 scores.append(score)
                 advance(f"Pass@1 {mean(s.pass_at_1 for s in scores if s.valid):.1%}", 1)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from vt_ray.config import Config, ConfigError, StageConfig
 from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.planning.placement import Bundle, place
 from vt_ray.run.identity import config_hash
+from vt_ray.verify.kinds import kind_entry
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # GB of one GPU for the CUDA contexts of two processes, DeepSpeed's reduction buckets and vLLM's CUDA graphs.
@@ -214,7 +215,7 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
         after = len(config.curriculum.stages)
         phases += [phase for stage in config.curriculum.stages for phase in _stage_plan(stage, problems)]
     milestones = 4 + after
-    held_out = milestones * sum(e.code_samples if p.kind == "code" else e.samples for p in problems.test)
+    held_out = milestones * sum(getattr(e, kind_entry(p.kind).evaluation[0]) for p in problems.test)
     phases.append(PhasePlan("evaluate", milestones, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
     return phases
 

@@ -34,6 +34,7 @@ ENTRIES = {
 MACHINERY = (
     "actors",
     "config",
+    "data.prefetch",
     "engines.attention_check",
     "engines.vllm.held_weights",
     "engines.vllm.transfer",
@@ -50,13 +51,12 @@ MACHINERY = (
     "run",
     "tools",
     "tracking",
-    "verify.grading",
+    "verify.files.grading",
+    "verify.files.rows",
+    "verify.files.verdict_counts",
+    "verify.files.verdict_file",
     "verify.limits",
-    "verify.read_ahead",
-    "verify.readable_golds",
-    "verify.rows",
-    "verify.tally",
-    "verify.verdict_file",
+    "verify.mathematics.gold_check",
 )
 # Modules that only show a run; all other modules count as the code that made it.
 SHOWN = ("planning.resource_plan", "progress", "report", "tools", "tracking")

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from vt_ray.data.prefetch import Prefetcher
 from vt_ray.records import GradedGroup, Prompt
 from vt_ray.signal_phase.stage_run import StageRun, step_prompts
-from vt_ray.verify.read_ahead import ReadAhead
 
 # The verifiers pause when so many graded groups wait for their step.
 MAX_WAITING_GROUPS = 4096
@@ -31,7 +31,7 @@ def generate_ahead(run: StageRun) -> Iterator[Ahead]:
     queue = PromptQueue()
     groups = run.verifier.grade(run.generator.generate(queue, run.sampling))
     try:
-        with ReadAhead(groups, MAX_WAITING_GROUPS) as graded:
+        with Prefetcher(groups, MAX_WAITING_GROUPS) as graded:
             try:
                 yield Ahead(run, queue, graded)
             finally:
@@ -69,7 +69,7 @@ class Ahead:
 
     generated_at: float | None = None
 
-    def __init__(self, run: StageRun, queue: PromptQueue, graded: ReadAhead) -> None:
+    def __init__(self, run: StageRun, queue: PromptQueue, graded: Prefetcher) -> None:
         self.run, self.queue, self.graded = run, queue, graded
         self.max_staleness = run.signal.max_staleness
         self._submitted: set[Key] = set()

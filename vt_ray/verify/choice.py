@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 
-from vt_ray.records import Verdict
-from vt_ray.verify.boxes import final_boxes, near_last_box
-from vt_ray.verify.doubt import corrects, denied_before, taken_back
-from vt_ray.verify.final_text import final_text
+from vt_ray.records import Problem, Verdict
+from vt_ray.verify.extraction.boxes import final_boxes, near_last_box
+from vt_ray.verify.extraction.final_text import final_text
+from vt_ray.verify.extraction.negation import corrects, denied_before, taken_back
+from vt_ray.verify.grading_result import GradingResult
+from vt_ray.verify.limits import Limits
 
 _MAX_CHARS = 500
 _TAIL_CHARS = 20_000  # the last sentence that names a letter is looked for in the end of the text
@@ -98,6 +100,19 @@ _BESIDE_ANOTHER = re.compile(
 )
 _ALONE = re.compile(r"[(\[]?([A-Z])[)\]]?\.?")  # nothing but the letter
 _BESIDE_A_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{[^{}]*\}[^A-Za-z\n]{0,20}$")  # "\boxed{A}-\boxed{D}"
+
+
+class ChoiceGrader:
+    """Compares the letter that a completion chose with the gold letter."""
+
+    def __init__(self, limits: Limits) -> None:
+        """`limits` is not used: reading a letter takes no child process."""
+
+    def grade(self, problem: Problem, text: str) -> GradingResult:
+        return GradingResult(choice_verdict(problem.answer, text))
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
 
 def choice_verdict(gold: str, text: str) -> Verdict:

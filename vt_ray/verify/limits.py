@@ -32,6 +32,7 @@ HIGHEST_LIMITS = {
     "memory_mb": 16 << 20,
     "output_kb": 1 << 20,
     "math_timeout_s": _DAY_S,
+    "function_timeout_s": _DAY_S,
 }
 
 
@@ -45,20 +46,25 @@ def limit_fault(name: str, value: float) -> str | None:
 
 @dataclass
 class Limits:
-    """Limits of the verifier. A completion that exceeds one is wrong."""
+    """Limits of the verifier. A completion that exceeds one is wrong; for a kind of `kinds` it is unverified."""
 
     # Wall-clock seconds of one code test, above 0.
     test_timeout_s: float = 2.0
     # Wall-clock seconds of all tests of one program together, above 0. Bounds a program that stays just below the limit
     # of each test.
     completion_timeout_s: float = 10.0
-    # MiB of memory of one code test.
+    # MiB of memory of one code test, of the algebra process, and of a call of a function in `kinds`.
     memory_mb: int = 512
     # KiB of standard output of a test, or of the JSON result of a `call` test. A larger expected output allows at least
     # twice its own size.
     output_kb: int = 64
     # Wall-clock seconds to compare one math answer by computer algebra, above 0.
     math_timeout_s: float = 5.0
+    # Wall-clock seconds of one call of a function in `kinds`, above 0.
+    function_timeout_s: float = 5.0
+    # Kinds of problems of your own: name -> import path "package.module:function". The function takes the completion's
+    # text and the fields of the problem's row (a dict), and returns True, False or a vt_ray.records.Verdict.
+    kinds: dict[str, str] = field(default_factory=dict)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
     def __post_init__(self) -> None:

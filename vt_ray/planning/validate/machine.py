@@ -10,6 +10,7 @@ from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigErro
 from vt_ray.planning.placement import asked, gpus_asked, place
 from vt_ray.planning.validate.rules import Problems, at_least, one_of
 from vt_ray.tracking.sinks import MODULES
+from vt_ray.verify.kinds import kind_fault
 from vt_ray.verify.limits import BACKENDS, HIGHEST_LIMITS, limit_fault
 
 # Longest path of a Unix socket on Linux, in bytes, and the longest name of a socket below the folder of Ray 2.60.
@@ -238,6 +239,7 @@ def verify(c: Config) -> Problems:
     for name in HIGHEST_LIMITS:
         if fault := limit_fault(name, getattr(c.verify, name)):
             yield f"verify.{fault}"
+    yield from (fault for name, path in c.verify.kinds.items() if (fault := kind_fault(name, path)))
     sandbox = c.verify.sandbox
     yield from one_of("verify.sandbox.backend", sandbox.backend, ("auto", *BACKENDS, "remote"))
     if (sandbox.backend == "remote") != bool(sandbox.remote_url):

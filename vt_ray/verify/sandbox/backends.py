@@ -10,8 +10,8 @@ from dataclasses import astuple, dataclass
 from typing import Protocol
 
 from vt_ray.verify.limits import BACKENDS, Limits, SandboxConfig
-from vt_ray.verify.sandbox.canaries import leaks
-from vt_ray.verify.sandbox.client import BrokerClient, BrokerLost, Outcome
+from vt_ray.verify.sandbox.broker_client import BrokerClient, BrokerLost, Outcome
+from vt_ray.verify.sandbox.escape_attempts import leaks
 from vt_ray.verify.sandbox.interpreter import NoInterpreter, find_interpreter
 from vt_ray.verify.sandbox.remote import RemoteSandbox
 
@@ -32,7 +32,7 @@ class Sandbox(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenBackend:
     """A backend that holds on this machine, the interpreter behind it, and in plain words how it was found."""
 
     backend: str
@@ -40,11 +40,11 @@ class Choice:
     notes: tuple[str, ...]
 
 
-_choices: dict[object, Choice | NoSandbox] = {}
+_choices: dict[object, ChosenBackend | NoSandbox] = {}
 _choosing = threading.Lock()
 
 
-def choose_backend(limits: Limits) -> Choice:
+def choose_backend(limits: Limits) -> ChosenBackend:
     """Try the configured backends in turn, once in a process. Raises NoSandbox with all that was found."""
     key = (astuple(limits.sandbox), limits.memory_mb)
     with _choosing:
@@ -59,21 +59,21 @@ def choose_backend(limits: Limits) -> Choice:
     return choice
 
 
-def open_sandbox(choice: Choice, limits: Limits) -> Sandbox:
+def open_sandbox(choice: ChosenBackend, limits: Limits) -> Sandbox:
     """What runs programs for one verifier; starts when first asked to."""
     if choice.backend == REMOTE:
         return RemoteSandbox(limits.sandbox.remote_url, limits)
     return BrokerClient(limits, choice.backend, choice.python)
 
 
-def _choose(limits: Limits) -> Choice:
+def _choose(limits: Limits) -> ChosenBackend:
     config = limits.sandbox
     if config.backend == REMOTE:
         try:
             RemoteSandbox(config.remote_url, limits)
         except ValueError as error:
             raise NoSandbox(str(error)) from error
-        return Choice(REMOTE, "", (f"remote: programs go to {config.remote_url}",))
+        return ChosenBackend(REMOTE, "", (f"remote: programs go to {config.remote_url}",))
     try:
         python = find_interpreter(config.python)
     except NoInterpreter as error:
@@ -90,7 +90,8 @@ def _choose(limits: Limits) -> Choice:
         finally:
             client.close()
         if not found:
-            return Choice(backend, python, (*notes, f"{backend}: {_held(backend)}; programs run with {started_as}"))
+            notes.append(f"{backend}: {_held(backend)}; programs run with {started_as}")
+            return ChosenBackend(backend, python, tuple(notes))
         notes.append(f"{backend} does not hold here: {'; '.join(found)}")
     raise NoSandbox(
         "code is refused, for want of a sandbox: " + " | ".join(notes) + ". See docker/README.md for what it needs; "

@@ -20,8 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vt_ray.verify.limits import Limits
-from vt_ray.verify.sandbox.client import BrokerLost, Outcome
-from vt_ray.verify.sandbox.inside.program import PRELUDE
+from vt_ray.verify.sandbox.broker_client import BrokerLost, Outcome
+from vt_ray.verify.sandbox.inside.program_runner import PRELUDE
 
 # What runs there in front of a `call` test's program, behind the text of plain.py. Python 3.9 upwards.
 _DRIVER = """
@@ -165,7 +165,7 @@ def _with_driver(request: dict[str, Any], mark: str) -> str:
 
 @cache
 def _plain_text() -> str:
-    return Path(__file__).with_name("inside").joinpath("plain.py").read_text("utf-8")
+    return Path(__file__).with_name("inside").joinpath("plain_data.py").read_text("utf-8")
 
 
 def _left_s(deadline: float) -> float:

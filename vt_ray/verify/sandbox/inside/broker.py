@@ -24,10 +24,17 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from vt_ray.verify.sandbox.inside import candidate, confinement, examiner, kernel, namespaces, program
+from vt_ray.verify.sandbox.inside import (
+    check_program_side,
+    check_test_side,
+    confinement,
+    kernel,
+    namespaces,
+    program_runner,
+)
+from vt_ray.verify.sandbox.inside.byte_stream import Stream, read_whole, sealed_file
 from vt_ray.verify.sandbox.inside.confinement import Walls
 from vt_ray.verify.sandbox.inside.libraries import interpreter_libraries
-from vt_ray.verify.sandbox.inside.stream import Stream, read_whole, sealed_file
 
 _STDERR_TAIL_BYTES = 2_048
 _MAX_STDERR_BYTES = 1 << 20
@@ -60,7 +67,7 @@ def main(settings: dict[str, Any]) -> None:
     except (OSError, NotImplementedError) as error:
         _send(replies, {"failed": f"{type(error).__name__}: {error}"})
         return
-    program.set_up_process()
+    program_runner.set_up_process()
     _send(replies, {"ready": f"{sys.executable} ({sys.version.split()[0]}) as user {os.getuid()}"})
     gc.freeze()  # a collection in a child would copy every page of what was imported here
     with contextlib.suppress(WorkerGone, BrokenPipeError, EOFError):
@@ -115,7 +122,7 @@ def _read_exactly(source: int, size: int) -> bytes | None:
 
 def _send(target: int, message: dict[str, Any]) -> None:
     body = json.dumps(message).encode()
-    program.write_all(target, struct.pack("!I", len(body)) + body)
+    program_runner.write_all(target, struct.pack("!I", len(body)) + body)
 
 
 class _Test:
@@ -147,18 +154,18 @@ class _Test:
 
     def _start_stdio(self) -> None:
         program_text, stdin = self.payloads
-        self._fork(program.run_stdio, program_text, stdin, self._stdout(), self._stderr())
+        self._fork(program_runner.run_stdio, program_text, stdin, self._stdout(), self._stderr())
 
     def _start_call(self) -> None:
-        self._fork(program.run_call, self.payloads[0], self._result(), self._stdout(), self._stderr())
+        self._fork(program_runner.run_call, self.payloads[0], self._result(), self._stdout(), self._stderr())
 
     def _start_check(self) -> None:
         candidate_text, test_text = self.payloads
         to_test, to_candidate = (end.detach() for end in socket.socketpair())
         quiet = [os.open(os.devnull, os.O_RDWR) for _ in range(2)]
         # The test is the first child: its end is the end, and its report the result.
-        self._fork(examiner.run_test_code, test_text, self._result(), *quiet, to_candidate)
-        self._fork(candidate.run_candidate, candidate_text, to_test, self._stdout(), self._stderr())
+        self._fork(check_test_side.run_test_code, test_text, self._result(), *quiet, to_candidate)
+        self._fork(check_program_side.run_candidate, candidate_text, to_test, self._stdout(), self._stderr())
 
     def _stdout(self) -> int:
         return self.streams["stdout"].open(self.request["output_bytes"])

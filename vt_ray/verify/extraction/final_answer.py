@@ -1,0 +1,71 @@
+r"""A completion's final answer as LaTeX.
+
+    text --final_text--> behind the thoughts --final_boxes | closing_sentence--> "\\frac12"
+
+Pure, and linear in the text; it never evaluates what a model wrote.
+"""
+
+from __future__ import annotations
+
+import re
+
+from vt_ray.verify.extraction.answer_sentence import closing_sentence
+from vt_ray.verify.extraction.box_context import PARAGRAPH, REACH, value_in_context
+from vt_ray.verify.extraction.boxes import Box, final_boxes, near_last_box
+from vt_ray.verify.extraction.final_text import final_text
+from vt_ray.verify.extraction.negation import corrects
+from vt_ray.verify.mathematics.latex_text import squash
+
+_LABEL = re.compile(
+    r"^(?P<opened>\\text[a-z]*\s*\{)?\s*(?:(?:the|my|final|correct)\s+)*(?:answer|ans\.?)(?:\s+is\b)?"
+    r"\s*[:=]?\s*(?P<closed>\})?[:=]?\s*(?=[^\s}])",
+    re.IGNORECASE,
+)
+_VALUE = re.compile(r"[-+−]?\s*(?:[\d.(\[{|]|\\(?!text)|[A-Za-z](?![A-Za-z]))")
+_JOINT_BEGIN = re.compile(r"\b(?:or|and|maybe|perhaps|possibly|alternatively)\b|[,;:=/|(\n]|\s%|\\\\|\\lor|\\text")
+
+
+def extract_answer(completion: str) -> str | None:
+    r"""The answer in the last box, else in the last sentence that says "the answer is ...", else None.
+
+    A sign or unit around a box belongs to it (`box_context.py`). Boxes side by side are one answer, a list
+    (`boxes.py`): a completion that names 41 and 42 does not answer 42. A sentence behind the last box that names
+    another value corrects the box ("Wait, the answer is 8") or, without such a word, contradicts it: then there is no
+    answer.
+    """
+    text = final_text(completion)
+    if text is None:
+        return None
+    boxes = final_boxes(near := near_last_box(text))
+    if boxes is None:
+        return closing_sentence(text)
+    boxed = _boxed_answer(near, boxes) if boxes else None
+    behind = near[boxes[-1].end :] if boxes else ""
+    said = closing_sentence(behind)
+    if boxed and said and _VALUE.match(said) and squash(boxed) not in squash(said):
+        return said if corrects(behind) else None
+    return boxed
+
+
+def _boxed_answer(text: str, boxes: list[Box]) -> str | None:
+    """The boxes with what belongs to them, as one answer; None where the words around one of them deny it."""
+    named = len(boxes) > 1 and all(box.name and box.joint == "," for box in boxes)
+    answer = ""
+    for box in boxes:
+        before = text[max(0, box.start - PARAGRAPH) : box.start]
+        if box.previous_end is not None:  # a comma: what stands before it is no part of this value
+            between = text[box.previous_end : box.start].replace("/", ",")
+            before = f"{text[max(0, box.start - PARAGRAPH) : box.previous_end]},{between}"
+        behind = text[box.end : box.end + REACH]
+        if box.next_start is not None:
+            behind = _JOINT_BEGIN.split(text[box.end : box.next_start], maxsplit=1)[0]
+        value = value_in_context(before, _LABEL.sub(_opening, box.content), behind)
+        if value is None:
+            return None
+        answer += (f" {box.joint} " if answer else "") + (f"{box.name}={value}" if named else value)
+    return answer.replace(" , ", ", ")
+
+
+def _opening(label: re.Match[str]) -> str:
+    r"""The `\text{` of a label that does not close it: of "\text{Answer: 5}"."""
+    return label["opened"] if label["opened"] and not label["closed"] else ""

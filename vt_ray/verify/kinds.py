@@ -1,0 +1,115 @@
+"""The kinds of problems, in one table. All that differs between two kinds stands in their entries.
+
+    problem.kind --KINDS--> ProblemKind: grader, prompt suffix, evaluation settings, checks of the gold answer
+                 --verify.kinds (a user's function)--> CUSTOM
+
+This module imports no grader: SFT reads the prompt suffix here, and its result must not depend on the graders' code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """One kind of problems.
+
+    `grader` is the import path of the class that grades a completion: `Grader` in `verifier.py`, created with `Limits`.
+    `gold_field` is the field with the gold answer in a row of `vt-tools verify`, and `gold_type` its JSON type.
+    `gold_pattern` is the regular expression of a gold answer in a problem file, `gold_form` the same in words.
+    `unreadable_golds` is the import path of a function that returns the gold answers which the grader cannot read.
+    `prompt_suffix` is the field of DataConfig with the text that follows each question, "" for no text.
+    `evaluation` holds the fields of EvaluationConfig with the number of samples and the temperature.
+    `needs_sandbox` is True if grading runs a program that the model wrote.
+    """
+
+    grader: str = ""
+    gold_field: str = ""
+    gold_type: type = str
+    gold_pattern: str = ""
+    gold_form: str = ""
+    unreadable_golds: str = ""
+    prompt_suffix: str = "math_suffix"
+    evaluation: tuple[str, str] = ("samples", "temperature")
+    needs_sandbox: bool = False
+
+
+KINDS = {
+    "math": ProblemKind(
+        grader="vt_ray.verify.mathematics.grader:MathGrader",
+        gold_field="gold",
+        unreadable_golds="vt_ray.verify.mathematics.gold_check:unreadable_golds",
+    ),
+    "choice": ProblemKind(
+        grader="vt_ray.verify.choice:ChoiceGrader",
+        gold_field="choice",
+        gold_pattern="[A-Z]",
+        gold_form="one letter A to Z",
+    ),
+    "code": ProblemKind(
+        grader="vt_ray.verify.programs.grader:CodeGrader",
+        gold_field="tests",
+        gold_type=dict,
+        prompt_suffix="code_suffix",
+        evaluation=("code_samples", "code_temperature"),
+        needs_sandbox=True,
+    ),
+}
+# A kind of the setting verify.kinds: the user's function grades it and reads what it needs from the problem's fields.
+CUSTOM = ProblemKind(grader="vt_ray.verify.custom.grader:FunctionGrader", prompt_suffix="")
+
+
+def kind_entry(name: str) -> ProblemKind:
+    """The entry of a kind; `CUSTOM` for a name that is not in the table."""
+    return KINDS.get(name, CUSTOM)
+
+
+def kind_names(custom: Iterable[str] = ()) -> str:
+    """The names of all kinds, for a message: "math, choice, code, my_kind"."""
+    return ", ".join([*KINDS, *custom])
+
+
+def kind_fault(name: str, path: str) -> str | None:
+    """The fault of one entry of the setting verify.kinds, with its remedy; None if there is no fault."""
+    at = f"verify.kinds.{name}={path}"
+    if name in KINDS or not re.fullmatch(r"[a-z]\w*", name):
+        return f"{at}: a name of lower-case letters, digits and _ is needed, other than {kind_names()}"
+    try:
+        function = import_object(path)
+    except ValueError as error:
+        return f"{at}: {error}"
+    if not callable(function):
+        return f"{at}: {type(function).__name__} is not callable: name a function (text, fields) -> bool or Verdict"
+    try:
+        inspect.signature(function).bind("text", {})
+    except TypeError as error:
+        return f"{at}: the function must accept two arguments, text and fields ({error})"
+    except ValueError:  # a function written in C may have no signature
+        return None
+    return None
+
+
+def import_object(path: str) -> Any:
+    """The object at `path`, written "package.module:name".
+
+    Raises ValueError if the path has another form, if importing the module fails, or if the module lacks the name.
+    """
+    module, _, name = path.partition(":")
+    if not module or not name.isidentifier():
+        raise ValueError(f"{path!r} is not of the form package.module:name")
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:  # the module is the user's: its import may raise anything
+        raise ValueError(
+            f"importing {module} failed ({type(error).__name__}: {error}): install its package on every node, or add "
+            "its folder to PYTHONPATH"
+        ) from error
+    if not hasattr(loaded, name):
+        raise ValueError(f"the module {module} has no {name}: correct the name")
+    return getattr(loaded, name)

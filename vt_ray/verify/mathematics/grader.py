@@ -1,0 +1,121 @@
+r"""Grades math answers: decides equal texts and numbers itself, and asks a child process for algebra.
+
+    gold, answer --exact text comparison--> verdict
+                 `--undecided--> StandbyChild (sympy) --outcome within the deadline--> verdict
+
+An answer that exhausts time or memory is a wrong answer, unless the gold answer alone does the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from vt_ray.records import Problem, Verdict
+from vt_ray.verify.child.process import ChildProcess
+from vt_ray.verify.child.standby import ChildEnded, StandbyChild
+from vt_ray.verify.extraction.final_answer import extract_answer
+from vt_ray.verify.grading_result import GradingResult
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.mathematics.equality import ExactOnly, Undecided, same_answer
+from vt_ray.verify.mathematics.exact_numbers import MAX_ANSWER_CHARS
+from vt_ray.verify.mathematics.latex_text import normalise
+
+_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # sympy orders some terms by their hash: the same pair must get the same verdict
+    "MPMATH_NOGMPY": "1",  # gmpy2 computes for minutes without looking at signals
+    "SYMPY_GROUND_TYPES": "python",
+    "LANG": "C.UTF-8",
+}
+_MAX_KNOWN_GOLDS = 4_096
+_MAX_GOLD_CHARS = 8_000  # with an answer of twice that, a line still fits into a pipe that is not read
+_EXACT_CHARS = 400  # longer pairs go to the process that can be stopped, shape and all
+# A gold answer without a letter, a digit, a sign or a set, such as "..." or "$$". An answer must not equal it.
+_NOTHING = re.compile(r"(?:\\(?:text|mathrm|boxed|[lc]?dots)(?![A-Za-z])|\\(?![{A-Za-z])|[\s.,;:$(){}\[\]~&?'\"_^])*")
+
+
+class MathGrader:
+    """Compares the final answer of a completion with the gold answer. For use by one thread."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._child = StandbyChild(self._start, "math process", "is math-verify installed (pip install math-verify)?")
+        self._gold_is_readable: dict[str, bool] = {}
+
+    def grade(self, problem: Problem, text: str) -> GradingResult:
+        """The verdict on the final answer in `text`. Raises ChildLost as `verdict` does."""
+        return GradingResult(self.verdict(problem.answer, extract_answer(text)))
+
+    def verdict(self, gold: str, answer: str | None) -> Verdict:
+        """Whether `answer` equals `gold` (both LaTeX); None is a completion without an answer.
+
+        An answer that ends the child twice is wrong, because the answer must not decide that nothing counts. Raises
+        ChildLost where the gold answer by itself ends the child twice too, or where no child starts.
+        """
+        if not 0 < len(gold.strip()) <= _MAX_GOLD_CHARS:
+            reason = f"gold unreadable: {len(gold)} characters, the limits are 1 and {_MAX_GOLD_CHARS}"
+            return Verdict("unverified", reason)
+        if _NOTHING.fullmatch(normalise(gold)):
+            return Verdict("unverified", f"gold unreadable: {gold!r} holds no answer")
+        if not answer:
+            return Verdict("wrong", "no_answer")
+        if gold.strip() == answer.strip():
+            return Verdict("correct")
+        if len(answer) > max(MAX_ANSWER_CHARS, 2 * len(gold)):
+            return Verdict("wrong", "wrong_answer")
+        try:
+            if len(gold) + len(answer) <= _EXACT_CHARS:
+                equal = same_answer(gold, answer, ExactOnly())
+                return Verdict("correct") if equal else Verdict("wrong", "wrong_answer")
+        except Undecided:
+            pass
+        try:
+            outcome = self._ask(gold, answer)
+        except ChildEnded:
+            outcome = self._ask_again(gold, answer)
+        return self._verdict_of(outcome, gold)
+
+    def _ask_again(self, gold: str, answer: str) -> str:
+        """The outcome of a pair that the child ended over twice: a crash where it ends again, though the gold answer by
+        itself can be compared. Raises ChildEnded where it ends over the gold answer too."""
+        self._gold_is_readable.pop(gold, None)
+        if not self._readable(gold):
+            return "gold_unreadable"
+        try:
+            return self._ask(gold, answer)
+        except ChildEnded:
+            return "crash"
+
+    def close(self) -> None:
+        """End the child processes. The next pair starts new ones."""
+        self._child.close()
+
+    def _verdict_of(self, outcome: str, gold: str) -> Verdict:
+        if outcome == "equal":
+            return Verdict("correct")
+        if outcome == "different":
+            return Verdict("wrong", "wrong_answer")
+        if outcome == "gold_unreadable" or not self._readable(gold):
+            return Verdict("unverified", "gold unreadable")
+        return Verdict("wrong", "wrong_answer" if outcome == "crash" else outcome)
+
+    def _readable(self, gold: str) -> bool:
+        """Whether the gold answer can be compared with a small number at all."""
+        if gold not in self._gold_is_readable:
+            if len(self._gold_is_readable) >= _MAX_KNOWN_GOLDS:
+                self._gold_is_readable.clear()
+            self._gold_is_readable[gold] = self._ask(gold, "7919/7907") in ("equal", "different")
+        return self._gold_is_readable[gold]
+
+    def _ask(self, gold: str, answer: str) -> str:
+        """The child's outcome, "timeout" if the child had to be killed."""
+        line = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
+        return str(self._child.ask(line)["outcome"])
+
+    def _start(self) -> ChildProcess:
+        return start_math_child(self._limits.math_timeout_s, self._limits.memory_mb)
+
+
+def start_math_child(timeout_s: float, memory_mb: int) -> ChildProcess:
+    """Start the process that compares answers with sympy. Raises OSError if no process can be started."""
+    return ChildProcess("vt_ray.verify.mathematics.child", (), timeout_s, memory_mb, _ENVIRONMENT)

@@ -1,0 +1,155 @@
+"""The tests of a program: all those of its problem, one after the other, up to the first that it fails.
+
+    problem.tests + text --extract_program--> program --each test: sandbox--> Outcome --compare here--> verdict
+
+`stdio` and `call` are judged here, where the expected values stay. `check` is judged by the test's own code, in a
+process beside the candidate's (see `sandbox/inside/check_test_side.py`).
+
+Whether tests are malformed is decided from the problem alone: they cannot be read (`test_forms`), or the problem's own
+solution fails them. The behaviour of a program is always correct or wrong, never malformed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from vt_ray.records import Problem, Verdict
+from vt_ray.verify.grading_result import GradingResult, readable_tail
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.programs.compare_outputs import COMPARISONS, outputs_match, results_match
+from vt_ray.verify.programs.extract_program import extract_program
+from vt_ray.verify.programs.long_integer_json import dumps, loads
+from vt_ray.verify.programs.test_forms import MalformedTests, test_requests
+from vt_ray.verify.sandbox.backends import Sandbox
+from vt_ray.verify.sandbox.broker_client import BrokerLost, Outcome
+
+_SIGKILL, _SIGSYS = 9, 31
+_MAX_SOLUTIONS = 3
+
+
+def grade_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> GradingResult:
+    """Correct only if there is a test and every test passes. Tests that cannot be run are `unverified`."""
+    try:
+        requests = test_requests(tests)
+    except MalformedTests as error:
+        return GradingResult(Verdict("unverified", f"malformed tests: {error}"))
+    program = extract_program(text)
+    if program is None:
+        return GradingResult(Verdict("wrong", "no_answer"))
+    deadline = time.monotonic() + limits.completion_timeout_s
+    result = GradingResult(Verdict("correct"))
+    cases = [None] if tests["type"] == "check" else tests["cases"]
+    for request, case in zip(requests, cases, strict=True):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            return GradingResult(Verdict("wrong", "timeout"))
+        try:
+            sizes = {"program": program, "output_bytes": _output_bytes(tests, case, limits)}
+            outcome = sandbox.run(request | sizes, min(limits.test_timeout_s, left_s))
+        except BrokerLost as error:
+            return GradingResult(Verdict("unverified", str(error), retry=True))
+        failure = _failure(outcome, tests, case)
+        verdict = Verdict("wrong", failure) if failure else Verdict("correct")
+        stderr = outcome.stderr.encode("utf-8", "surrogatepass")
+        result = GradingResult(verdict, readable_tail(outcome.stdout), readable_tail(stderr))
+        if failure:
+            break
+    return result
+
+
+def fault_of_check(problem: Problem, sandbox: Sandbox, limits: Limits) -> str:
+    """Why a problem's `check` test must be malformed: no solution of the problem's own passes it. "" if one does.
+
+    A solution that cannot be loaded (it imports a package that is not there, say) or is stopped says nothing about the
+    test. A failure has to repeat itself.
+    """
+    failures = []
+    for solution in problem.solutions[:_MAX_SOLUTIONS]:
+        for _ in range(2):
+            failure = _check_of_solution(problem, solution.text, sandbox, limits)
+            if failure is None:
+                return ""
+        failures.append(failure)
+    return f"the problem's own solution fails its test ({failures[0]})" if failures else ""
+
+
+def _check_of_solution(problem: Problem, text: str, sandbox: Sandbox, limits: Limits) -> str | None:
+    """How a solution that was loaded fails the test, None where it passes or says nothing."""
+    program = extract_program(text)
+    if program is None:
+        return None
+    request, sizes = test_requests(problem.tests)[0], {"output_bytes": limits.output_kb << 10}
+    outcome = sandbox.run(request | sizes | {"program": program}, limits.test_timeout_s)
+    if outcome.stopped:
+        return None
+    failed = _report(outcome).get("failed", "ended")
+    return None if _report(outcome).get("passed") is True or failed == "ended" else str(failed)
+
+
+def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:
+    """The output limit of a program: the configured one, or at least twice the expected size, as a power
+    of 2, so that the limit does not tell the length."""
+    expected = ""
+    if tests["type"] == "stdio":
+        expected = case["output"]
+    elif tests["type"] == "call":
+        expected = dumps(case["expected"])
+    return max(limits.output_kb << 10, 2 << len(expected.encode("utf-8", "surrogatepass")).bit_length())
+
+
+def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
+    """Why a test is failed, "" if it is passed."""
+    if outcome.stopped:
+        return outcome.stopped
+    if tests["type"] == "check":
+        return _check_failure(outcome)
+    if outcome.exit_code != 0:
+        return _why_it_ended(outcome)
+    tolerance = tests.get("tolerance")
+    if tests["type"] == "stdio":
+        matches = outputs_match(case["output"], outcome.stdout, tolerance, tests.get("compare", COMPARISONS[0]))
+        return "" if matches else "wrong_answer"
+    if outcome.result is None:
+        return "runtime_error"  # it left without returning, sys.exit(0) or the like
+    try:
+        actual = loads(outcome.result)
+        expected = loads(dumps(case["expected"]))  # tuples become lists, as in the result
+        return "" if results_match(expected, actual, tolerance) else "wrong_answer"
+    except (ArithmeticError, ValueError, RecursionError):  # not JSON, or nested without end
+        return "wrong_answer"
+
+
+def _check_failure(outcome: Outcome) -> str:
+    """The report of the test code's process; the candidate's process cannot write it.
+
+    Where that process has ended without a report, a program may have made it so, by data that fill its memory say.
+    """
+    report = _report(outcome)
+    if report.get("passed") is True:
+        return ""
+    failed = str(report.get("failed", "ended"))
+    return _why_it_ended(outcome) if failed == "ended" else failed
+
+
+def _report(outcome: Outcome) -> dict[str, Any]:
+    try:
+        report = loads(outcome.result) if outcome.result and outcome.exit_code == 0 else {}
+    except ValueError:
+        report = {}
+    return report if isinstance(report, dict) else {}
+
+
+def _why_it_ended(outcome: Outcome) -> str:
+    code = outcome.candidate_exit_code
+    if code == -_SIGSYS:
+        return "killed_sandbox"
+    # Nothing in the sandbox can kill a program but the kernel, when memory runs out.
+    if code == -_SIGKILL or _ran_out_of_memory(outcome.stderr):
+        return "memory"
+    return "runtime_error"
+
+
+def _ran_out_of_memory(stderr: str) -> bool:
+    lines = stderr.strip().splitlines()
+    return bool(lines) and lines[-1].startswith("MemoryError")

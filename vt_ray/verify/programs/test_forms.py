@@ -1,0 +1,74 @@
+"""The forms in which a code problem states its tests, and the part of each test that goes into the sandbox.
+
+{"type": "stdio", "cases": [{"input", "output"}, ...], "tolerance"?, "compare"?: "lines" | "decimal"}
+{"type": "call", "function", "class"?, "cases": [{"args", "expected"}, ...], "tolerance"?}
+{"type": "check", "test": code that calls the program, "entry_point"?}
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from vt_ray.verify.programs.check_analysis import UnreadableTest, analyse_check
+from vt_ray.verify.programs.compare_outputs import COMPARISONS
+from vt_ray.verify.programs.long_integer_json import dumps
+
+
+class MalformedTests(Exception):
+    """The problem's tests cannot be run: a fault of the problem, for every program."""
+
+
+def test_requests(tests: Any) -> list[dict[str, Any]]:
+    """What the sandbox gets for each test: the input, never the expected output. Raises MalformedTests."""
+    if not isinstance(tests, dict):
+        raise MalformedTests(f"a dict with a type and cases is needed, not {type(tests).__name__}")
+    kind, cases = tests.get("type"), tests.get("cases")
+    if kind == "check":
+        return [_check_request(tests)]
+    if kind not in ("stdio", "call"):
+        raise MalformedTests(f"type {kind!r} is none of stdio, call and check")
+    if not isinstance(cases, list) or not cases:
+        raise MalformedTests("there is no case, and no program passes none")
+    tolerance = tests.get("tolerance")
+    if tolerance is not None and (type(tolerance) not in (int, float) or not 0 <= tolerance < 1):
+        raise MalformedTests(f"tolerance {tolerance!r} is not a number from 0 to 1")
+    compare = tests.get("compare", COMPARISONS[0])
+    if compare not in COMPARISONS:
+        raise MalformedTests(f"compare {compare!r} is none of {', '.join(COMPARISONS)}")
+    return [_stdio_request(case) if kind == "stdio" else _call_request(tests, case) for case in cases]
+
+
+def _check_request(tests: dict[str, Any]) -> dict[str, Any]:
+    test, entry_point = tests.get("test"), tests.get("entry_point")
+    if not isinstance(test, str) or not test.strip():
+        raise MalformedTests("a check test needs a test, the code that calls the program")
+    if entry_point is not None and not isinstance(entry_point, str):
+        raise MalformedTests(f"entry_point {entry_point!r:.80} is no name")
+    try:
+        plan = analyse_check(test, entry_point or "")
+    except UnreadableTest as error:
+        raise MalformedTests(f"the test cannot be read: {error}") from error
+    return {"type": "check", "test": test, "entry_point": entry_point, **asdict(plan)}
+
+
+def _stdio_request(case: Any) -> dict[str, Any]:
+    if not isinstance(case, dict) or not all(isinstance(case.get(key), str) for key in ("input", "output")):
+        raise MalformedTests("a stdio case needs an input and an output, both strings")
+    return {"type": "stdio", "input": case["input"]}
+
+
+def _call_request(tests: dict[str, Any], case: Any) -> dict[str, Any]:
+    function, owner = tests.get("function"), tests.get("class")
+    if not isinstance(function, str) or not function.isidentifier():
+        raise MalformedTests(f"function {function!r} is no name")
+    if owner is not None and not (isinstance(owner, str) and owner.isidentifier()):
+        raise MalformedTests(f"class {owner!r} is no name")
+    if not isinstance(case, dict) or not isinstance(case.get("args"), list) or "expected" not in case:
+        raise MalformedTests("a call case needs args, a list, and expected")
+    try:
+        arguments = dumps(case["args"])
+        dumps(case["expected"])
+    except (TypeError, ValueError) as error:
+        raise MalformedTests(f"a call case is not JSON: {error}") from error
+    return {"type": "call", "function": function, "class": owner, "args": arguments}

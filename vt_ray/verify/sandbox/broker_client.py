@@ -1,0 +1,242 @@
+"""The worker's end of the broker: starts it, asks it to run a program on a test, replaces it when it is lost.
+
+    request --pipe--> broker --pipe--> Outcome     no answer in time, or nonsense: BrokerLost, a new broker
+
+The reply is read with a deadline and size limits, and must repeat an unguessable id. Its content stays bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import signal
+import struct
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vt_ray.verify.limits import Limits
+
+_PACKAGE = "vt_ray.verify.sandbox.inside"
+# In an order in which each module finds the modules that it imports.
+_MODULES = (
+    *("kernel", "syscalls", "seccomp", "landlock", "namespaces", "confinement", "libraries", "byte_stream"),
+    *("plain_data", "program_runner", "channel", "check_program_side", "proxy", "proxy_factory", "check_test_side"),
+    "broker",
+)
+# Modules come as text: the interpreter's user may not be able to read the folder that they are in.
+_LOADER = f"""
+import json, os, struct, sys, types
+# Modules are told of a fork for the sake of threads, and the broker has none. Each program would pay for it.
+os.register_at_fork = lambda **hooks: None
+size = struct.unpack("!I", sys.stdin.buffer.raw.read(4))[0]
+data = b""
+while len(data) < size:
+    data += sys.stdin.buffer.raw.read(size - len(data)) or sys.exit(1)
+settings = json.loads(data)
+package = sys.modules["{_PACKAGE}"] = types.ModuleType("{_PACKAGE}")
+for name, text in settings.pop("modules"):
+    module = sys.modules["{_PACKAGE}." + name] = types.ModuleType("{_PACKAGE}." + name)
+    setattr(package, name, module)
+    exec(compile(text, name, "exec"), module.__dict__)
+package.broker.main(settings)
+"""
+_START_S = 30.0
+_MARGIN_S = 5.0  # beyond the test's own deadline: killing, reaping, freeing memory
+_MAX_HEADER_BYTES = 64 << 10
+_STREAM_SLACK_BYTES = 512 << 10  # the broker moves chunks and may overshoot the cap by one, for each stream
+_CLOSE_S = 1.0
+
+
+class BrokerLost(Exception):
+    """The broker could not be started, ended, or did not answer in time. Says nothing about the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a program did with one test: raw, and written by the program, so not to be trusted in form either.
+
+    `stopped` is "timeout" or "output_limit" where the broker ended it, else "". `result` is the JSON text
+    that a called function's value became (call) or that the test code reported (check), None if there is none.
+    `candidate_exit_code` differs from `exit_code` for check, where that is the test code's.
+    """
+
+    exit_code: int
+    stopped: str
+    stdout: bytes
+    stderr: str
+    result: bytes | None
+    candidate_exit_code: int = 0
+
+
+class BrokerClient:
+    """One broker, started when first needed. Not for use by several threads at once.
+
+    `backend` and `python` are how programs are confined and by which interpreter they are run.
+    """
+
+    def __init__(self, limits: Limits, backend: str, python: str) -> None:
+        self._limits, self._backend, self._python = limits, backend, python
+        self._broker: subprocess.Popen[bytes] | None = None
+        self._tests = 0
+        self.started_as = ""
+
+    def run(self, request: dict[str, Any], timeout_s: float) -> Outcome:
+        """Run a program on one test, for at most `timeout_s` seconds.
+
+        `request` has `type`, `program`, and `input` (stdio), `function`, `args` (JSON) and `class` (call), or `test`
+        and `entry_point` (check); `output_bytes` where the limit on output is another than the configured one.
+        Raises BrokerLost; the next call starts a new broker.
+        """
+        token = secrets.token_hex(16)
+        payloads = _payloads(request)
+        output_bytes = request.get("output_bytes", self._limits.output_kb << 10)
+        header = {
+            "id": token,
+            "type": request["type"],
+            "timeout_s": timeout_s,
+            "memory_mb": self._limits.memory_mb,
+            "output_bytes": output_bytes,
+            "payloads": [len(payload) for payload in payloads],
+        }
+        if self._tests >= self._limits.sandbox.recycle_after:
+            self.close()
+        broker = self._broker if self._broker is not None else self.start()
+        self._tests += 1
+        try:
+            deadline = time.monotonic() + timeout_s + _MARGIN_S
+            _write(broker, _frame(header) + b"".join(payloads), deadline)
+            reply = _read_header(broker, deadline)
+            if reply["id"] != token:
+                raise ValueError("a reply to no request")
+            return self._outcome(broker, reply, output_bytes + _STREAM_SLACK_BYTES, deadline)
+        except (OSError, EOFError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self.close()
+            raise BrokerLost(f"the sandbox broker was lost ({type(error).__name__}: {error})") from error
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the broker. Raises BrokerLost with its own reason where its walls cannot be put up."""
+        try:
+            # No PR_SET_PDEATHSIG for the broker: it would fire when the worker's *thread* that started it ends.
+            self._broker = broker = subprocess.Popen(
+                [self._python, "-I", "-S", "-X", "utf8", "-c", _LOADER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+                env={},
+                bufsize=0,
+            )
+        except OSError as error:
+            raise BrokerLost(f"the sandbox broker cannot start with {self._python}: {error}") from error
+        self._tests = 0
+        try:
+            os.set_blocking(broker.stdin.fileno(), False)  # type: ignore[union-attr]
+            deadline = time.monotonic() + _START_S
+            _write(broker, _frame({"backend": self._backend, "modules": _modules()}), deadline)
+            reply = _read_header(broker, deadline)
+            self.started_as = str(reply["ready"]) if "ready" in reply else ""
+            if not self.started_as:
+                raise EOFError(str(reply.get("failed")))
+        except (OSError, EOFError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self.close()
+            raise BrokerLost(f"the sandbox broker cannot start as {self._backend}: {error}") from error
+        return broker
+
+    def close(self) -> None:
+        """End the broker, and all that runs behind its walls."""
+        broker, self._broker = self._broker, None
+        if broker is None:
+            return
+        assert broker.stdin is not None and broker.stdout is not None
+        broker.stdin.close()  # its sign to end
+        broker.stdout.close()
+        # The launcher ends the broker, its child, and reaps it; killed itself, it would leave it to init.
+        for end in (lambda: None, broker.terminate, lambda: os.killpg(broker.pid, signal.SIGKILL)):
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                end()
+                broker.wait(_CLOSE_S)
+                return
+        broker.wait()
+
+    def _outcome(self, broker: subprocess.Popen[bytes], reply: dict[str, Any], limit: int, deadline: float) -> Outcome:
+        streams: dict[str, bytes] = {}
+        for name in ("stdout", "stderr", "result"):
+            size = reply["sizes"][name]
+            if not 0 <= size <= limit:
+                raise ValueError(f"{size} bytes of {name}, above {limit}")
+            streams[name] = _read(broker, size, deadline)
+        return Outcome(
+            int(reply["exit_code"]),
+            str(reply["stopped"]),
+            streams["stdout"],
+            streams["stderr"].decode("utf-8", "replace"),
+            streams["result"] or None,
+            int(reply["candidate_exit_code"]),
+        )
+
+
+def _modules() -> list[tuple[str, str]]:
+    folder = Path(__file__).parent / "inside"
+    return [(name, (folder / f"{name}.py").read_text("utf-8")) for name in _MODULES]
+
+
+def _payloads(request: dict[str, Any]) -> list[bytes]:
+    """What goes past the broker, each to a process of its own: the program's, and what it reads or who tests it."""
+    known = ("type", "program", "input", "test", "output_bytes")
+    rest = {name: value for name, value in request.items() if name not in known}
+    program = request["program"].encode("utf-8", "surrogatepass")
+    if request["type"] == "stdio":
+        return [program, request["input"].encode("utf-8", "surrogatepass")]
+    if request["type"] == "call":
+        return [_json(rest | {"program": request["program"]})]
+    return [program, _json(rest | {"test": request["test"]})]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _frame(header: dict[str, Any]) -> bytes:
+    body = _json(header)
+    return struct.pack("!I", len(body)) + body
+
+
+def _read_header(broker: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
+    size = struct.unpack("!I", _read(broker, 4, deadline))[0]
+    if size > _MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {size} bytes, above {_MAX_HEADER_BYTES}")
+    return dict(json.loads(_read(broker, size, deadline)))
+
+
+def _write(broker: subprocess.Popen[bytes], data: bytes, deadline: float) -> None:
+    assert broker.stdin is not None
+    view = memoryview(data)
+    while view:
+        _await(broker.stdin.fileno(), select.POLLOUT, deadline)
+        view = view[os.write(broker.stdin.fileno(), view) :]
+
+
+def _read(broker: subprocess.Popen[bytes], size: int, deadline: float) -> bytes:
+    assert broker.stdout is not None
+    data = bytearray()
+    while len(data) < size:
+        _await(broker.stdout.fileno(), select.POLLIN, deadline)
+        chunk = os.read(broker.stdout.fileno(), size - len(data))
+        if not chunk:
+            raise EOFError("it ended")
+        data += chunk
+    return bytes(data)
+
+
+def _await(descriptor: int, event: int, deadline: float) -> None:
+    poll = select.poll()  # not select.select, which takes no descriptor above 1023, and workers have many
+    poll.register(descriptor, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError("no answer in time")
