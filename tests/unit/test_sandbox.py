@@ -377,7 +377,7 @@ def test_a_broker_that_does_not_answer_is_replaced(verifier, monkeypatch):
     processes = [broker_pid(verifier), *descendants(broker_pid(verifier))]
     os.kill(processes[-1], 19)
     with monkeypatch.context() as patch:
-        patch.setattr("vt_ray.verify.sandbox.client._MARGIN_S", 0.2)
+        patch.setattr("vt_ray.verify.sandbox.broker_client._MARGIN_S", 0.2)
         assert grade(verifier, SUM, GOOD_SUM).status == "unverified"
     assert grade(verifier, SUM, GOOD_SUM).status == "correct"
     wait_until(lambda: not any(is_running(pid) for pid in processes))
