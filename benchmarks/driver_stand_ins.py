@@ -13,7 +13,7 @@ import ray
 
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.process import begin_process
-from vt_ray.actors.verifiers import VerifierWorker
+from vt_ray.actors.verifiers import Grader
 from vt_ray.records import Completion, Problem, Rollouts, Verdict
 
 CHARACTERS_A_TOKEN = 3
@@ -85,7 +85,7 @@ def ready_made(sample: int, tokens: int) -> Completion:
     )
 
 
-class StandInVerifier(VerifierWorker):
+class StandInVerifier(Grader):
     def __init__(self, name: str, limits, log_folder: Path):
         begin_process(log_folder / f"{name}.log")
         self.verifier = SimpleNamespace(backend="stand-in", backend_notes=(), verify=written_verdict)
@@ -116,7 +116,7 @@ class StandInLearner:
 
     def close(self) -> None: ...
 
-    def mgpo_step(self, shares, mgpo, temperature, *rollouts) -> dict[str, float]:
+    def update_shard(self, shares, mgpo, temperature, *rollouts) -> dict[str, float]:
         with self.busy:
             lengths = [len(c.token_ids) for group in rollouts for c in group.completions]
         sums = ("loss", "entropy", "clipped_tokens", "rollout_kl", "logprob_gap_max", "grad_norm", "learning_rate")
@@ -139,19 +139,13 @@ class StandInLearner:
         (folder / "state").write_text("none")
 
 
-@ray.remote
 class StandInRecorder:
-    """Receives the rollouts like `RecorderActor` and creates an empty file."""
-
-    def __init__(self, log_folder: Path): ...
-
-    def busy_seconds(self) -> float:
-        return 0.0
+    """Creates an empty file instead of each file of rollouts."""
 
     def write(self, path: Path, *arguments) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
 
-# Made like `VerifierActor` from `VerifierWorker`.
+# Made like `VerifierActor` from `Grader`.
 StandInVerifierActor = ray.remote(max_restarts=0, max_task_retries=0)(StandInVerifier)

@@ -22,6 +22,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 
@@ -38,7 +39,6 @@ from driver_stand_ins import (  # noqa: E402
 from vt_ray.actors.cluster import RayCluster  # noqa: E402
 from vt_ray.actors.generators import GeneratorActor  # noqa: E402
 from vt_ray.actors.learners import LearnerActor  # noqa: E402
-from vt_ray.actors.recorder import RecorderActor  # noqa: E402
 from vt_ray.actors.verifiers import VerifierActor  # noqa: E402
 from vt_ray.config import ClusterConfig, Config, StageConfig  # noqa: E402
 from vt_ray.data.prompts import PromptEncoder  # noqa: E402
@@ -59,13 +59,17 @@ class StandInCluster(RayCluster):
         super().__init__(config, log_folder)
         self.payload = tokens, group_size
         self.stand_ins = {LearnerActor: StandInLearner, VerifierActor: StandInVerifierActor}
-        if not real_recorder:
-            self.stand_ins[RecorderActor] = StandInRecorder
+        self.real_recorder = real_recorder
 
-    def _seat(self, actor_class, name: str, *arguments):
+    def _spawn(self, actor_class, name: str, *arguments):
         if actor_class is GeneratorActor:
-            return super()._seat(StandInGenerator, name, name, *self.payload, self.log_folder)
-        return super()._seat(self.stand_ins.get(actor_class, actor_class), name, *arguments)
+            return super()._spawn(StandInGenerator, name, name, *self.payload, self.log_folder)
+        return super()._spawn(self.stand_ins.get(actor_class, actor_class), name, *arguments)
+
+    @contextmanager
+    def recorder(self):
+        with super().recorder() as real:
+            yield real if self.real_recorder else StandInRecorder()
 
 
 class ClockedLog(MetricsLog):

@@ -105,7 +105,7 @@ def measure(folder: Path, tokens: int, given: argparse.Namespace, attention: str
     for _ in range(1 + given.steps):
         _synchronize()
         began = time.monotonic()
-        found = engine.mgpo_step(rows, MgpoConfig(), 1.0)
+        found = engine.optimizer_step(rows, engine.mgpo_row_loss(MgpoConfig(), 1.0))
         _synchronize()
         seconds.append(time.monotonic() - began)
     taken = median(seconds[1:])

@@ -77,7 +77,6 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
     encoder = PromptEncoder(AutoTokenizer.from_pretrained(model), config.data)
     fingerprint = encoder.fingerprint(problems[0], config.signal.sync.fingerprint_tokens)
     with cluster.learner(model, OptimizerConfig(), 10) as learner, cluster.generator(model) as generator:
-        learner, generator = learner.learner, generator.generator
         found = {name: value for name, value in vars(arguments).items() if name != "step"}
         found |= stalls(learner, generator, fingerprint, config.signal.sync, arguments)
         found["parts"] = parts(learner, actors_of(generator)[0], fingerprint, arguments.repeats)
@@ -152,7 +151,7 @@ def parts(learner, generator, fingerprint: list[int], repeats: int) -> dict[str,
 
 
 def actors_of(generator) -> list:
-    return [seat.actor for seat in generator.seats.wait()]
+    return [worker.actor for worker in generator.pool.wait_until_ready()]
 
 
 def all_buckets(learner, fingerprint: list[int]) -> tuple:
@@ -231,7 +230,7 @@ def step_seconds(cluster, learner, generator, encoder, problems: list, config) -
             replace(w, advantages=(1.0, -1.0, 0.5, -0.5))
             for w in tracker.compute_advantages(groups, 0, AdvantageConfig(1.0))
         ]
-        learner.mgpo_step(groups, weights, config.signal.mgpo, 1.0, 96)
+        learner.update(groups, weights, config.signal.mgpo, 1.0, 96)
         return time.monotonic() - start
 
 

@@ -39,9 +39,9 @@ def open_pool(workers: int, limits: Limits, logs: Path, actor=VerifierActor, **c
 
 
 def close_pool(pool: VerifierPool) -> None:
-    for seat in pool._seats:
+    for worker in pool._workers:
         with contextlib.suppress(Exception):
-            ray.kill(seat.actor)
+            ray.kill(worker.actor)
 
 
 def worker_pids(logs: Path) -> list[int]:
@@ -64,7 +64,7 @@ def stress(pool: VerifierPool, groups: list[list[Row]], logs: Path, kill_every_s
         seconds = time.monotonic() - begin
     # The pool notices a worker that was killed while idle only when it sends the next chunk.
     again, deadline = [], time.monotonic() + 60
-    while not again or (len(worker_pids(logs)) < len(pool._seats) and time.monotonic() < deadline):
+    while not again or (len(worker_pids(logs)) < len(pool._workers) and time.monotonic() < deadline):
         again += [verdict for graded in grade(pool, groups[-12:]) for verdict in graded.verdicts]
         pool.wait_for_start()
     left = killer.count_survivors(wait_s=30)

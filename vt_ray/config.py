@@ -159,6 +159,8 @@ class ClusterConfig:
     # true runs GPU generators without torch.compile and CUDA graphs: a faster start, slower decoding. For a model or a
     # driver with which compilation or graph capture fails.
     enforce_eager: bool = False
+    # The engine that generates: "vllm", or "module:Class" of another class with the Protocol in engines/generation.py.
+    generation_engine: str = "vllm"
     # GiB of shared memory for Ray's objects, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
     # Seconds until a new actor must be ready. The default covers small models; the GPU presets allow 900.

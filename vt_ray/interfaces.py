@@ -15,32 +15,42 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vt_ray.config import MgpoConfig, OptimizerConfig, TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages, Prompt, Sampling
 
-# It brings torch along: an actor that only answers in these terms starts sooner without, and in half the memory.
+# This module loads torch. Without it an actor starts sooner and needs half the memory.
 if TYPE_CHECKING:
     from vt_ray.algorithms.packing import TrainSequence
 
 Handle = Any
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """One version of the model's weights on their way to the generators.
+class Weights(Protocol):
+    """One version of the model's weights, sent to the generators."""
 
-    `buckets` are handles of `engines.weights.Bucket`; `checksums` and `fingerprint_logprobs` say what a generator
-    that loaded them must show.
-    """
+    @property
+    def version(self) -> int: ...
 
-    version: int
-    buckets: tuple[Handle, ...]
-    checksums: dict[str, int]
-    fingerprint_logprobs: tuple[float, ...]
-    num_bytes: int
+    @property
+    def buckets(self) -> tuple[Handle, ...]:
+        """Handles of `engines.weights.Bucket`, or of the notice of a transfer that does not pass through Ray."""
+        ...
+
+    @property
+    def checksums(self) -> dict[str, int]:
+        """By tensor name: a generator that holds these weights has the same."""
+        ...
+
+    @property
+    def fingerprint_logprobs(self) -> tuple[float, ...]:
+        """The learner's log-probabilities of the fingerprint, in nats."""
+        ...
+
+    @property
+    def num_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """What one generator really holds after a load, read back from its engine. `fingerprint_logprobs` are NaN where that is
-    not what the buckets say."""
+    """The weights of one generator after a load, read back from its engine. `fingerprint_logprobs` are NaN if they
+    differ from the checksums in the buckets."""
 
     holder: str
     version: int
@@ -50,7 +60,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What a run keeps from others while it lasts: the cores of its machines, the GPUs that its actors hold."""
+    """The hardware that a run occupies: the cores of its machines and the GPUs of its actors."""
 
     cpu_cores: int
     gpus: int

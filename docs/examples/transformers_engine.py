@@ -15,9 +15,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from vt_ray.engines.generation import EngineSpec
 
 from vt_ray.algorithms.checksum import checksum
+from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.weights import Bucket, open_bucket
 from vt_ray.records import Completion, Prompt, Rollouts, Sampling
 

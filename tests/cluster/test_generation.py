@@ -8,7 +8,8 @@ import time
 import pytest
 
 from vt_ray.config import ConfigError
-from vt_ray.engines.vllm.engine import EngineSpec, GenerationEngine
+from vt_ray.engines.generation import EngineSpec
+from vt_ray.engines.vllm.engine import VllmEngine
 from vt_ray.engines.weights import checkpoint_tensors, pack_bucket
 from vt_ray.records import Problem, Prompt, Sampling
 
@@ -28,7 +29,7 @@ def spec(folder, **changes):
 
 @pytest.fixture(scope="module")
 def engine(base_model):
-    engine = GenerationEngine(spec(base_model))
+    engine = VllmEngine(spec(base_model))
     yield engine
     engine.loop.close()
 
@@ -73,9 +74,9 @@ def wait_for_start(engine):
 def test_weights_change_under_completions_and_every_token_knows_its_version(engine, versions):
     old, new = versions
     engine.load_weights(old, 0)
-    order = engine.order(sampling(300))
-    order.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2, 3, 4))]))
-    order.close()
+    batch = engine.open_batch(sampling(300))
+    batch.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2, 3, 4))]))
+    batch.close()
     wait_for_start(engine)
     # The engine has worked for this long on the requests: some of their tokens are sampled from the old weights.
     began = engine.loop.busy_seconds
@@ -83,11 +84,11 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
     held = engine.load_weights(new, 1)
     expected = engine.token_logprobs(FINGERPRINT)
     # The same prompt, with its prefix cached under the old weights.
-    after = engine.order(sampling(24))
+    after = engine.open_batch(sampling(24))
     after.submit([(0, Prompt(PROBLEM, LONG_PROMPT, (9,)))])
     after.close()
     ((_, fresh),) = after
-    ((_, changed),) = order
+    ((_, changed),) = batch
     assert any([version for version, _ in c.version_runs] == [0, 1] for c in changed.completions)
     assert all(sum(n for _, n in c.version_runs) == len(c.token_ids) for c in changed.completions)
     assert fresh.completions[0].version_runs == ((1, len(fresh.completions[0].token_ids)),)
@@ -104,9 +105,9 @@ def test_weights_change_under_completions_and_every_token_knows_its_version(engi
 def test_a_load_that_fails_midway_samples_nothing_until_the_next_load(engine, versions):
     old, new = versions
     engine.load_weights(old, 0)
-    order = engine.order(sampling(300))
-    order.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2))]))
-    order.close()
+    batch = engine.open_batch(sampling(300))
+    batch.submit(enumerate([Prompt(PROBLEM, LONG_PROMPT, (1, 2))]))
+    batch.close()
     wait_for_start(engine)
 
     def lost():
@@ -120,7 +121,7 @@ def test_a_load_that_fails_midway_samples_nothing_until_the_next_load(engine, ve
     sent = {e.name: e.checksum for bucket in new for e in bucket.entries}
     # The failed load may have left vLLM in a state that needs a second load.
     assert sent in (engine.load_weights(new, 2), engine.load_weights(new, 2))
-    ((_, rollouts),) = order
+    ((_, rollouts),) = batch
     assert {version for c in rollouts.completions for version, _ in c.version_runs} <= {0, 2}
     engine.load_weights(old, 3)
 
@@ -146,11 +147,11 @@ def test_callers_share_the_engine_and_a_fingerprint_takes_nothing_from_them(engi
 
 
 def test_one_engine_serves_two_limits_at_a_time_and_its_own(engine):
-    short, long = engine.order(sampling(4)), engine.order(sampling(40))
-    for order in (short, long):
-        order.submit(enumerate(prompts(3)))
-        order.close()
-    lengths = [[len(c.token_ids) for _, r in order for c in r.completions] for order in (short, long)]
+    short, long = engine.open_batch(sampling(4)), engine.open_batch(sampling(40))
+    for batch in (short, long):
+        batch.submit(enumerate(prompts(3)))
+        batch.close()
+    lengths = [[len(c.token_ids) for _, r in batch for c in r.completions] for batch in (short, long)]
     assert max(lengths[0]) == 4 and max(lengths[1]) == 40
     (cut,) = engine.generate(prompts(1, samples=1, length=505), sampling(40))
     assert len(cut.completions[0].token_ids) <= 512 - 505
@@ -167,13 +168,13 @@ def test_text_is_the_decoded_tokens_without_the_end_token(engine):
 
 def test_requests_in_flight_continue_after_sleep(engine):
     undisturbed = token_ids(engine.generate(prompts(4), sampling(200)))
-    order = engine.order(sampling(200))
-    order.submit((p.step, p) for p in prompts(4))
-    order.close()
+    batch = engine.open_batch(sampling(200))
+    batch.submit((p.step, p) for p in prompts(4))
+    batch.close()
     wait_for_start(engine)
     engine.sleep()
     engine.wake_up()
-    assert token_ids(r for _, r in order) == undisturbed
+    assert token_ids(r for _, r in batch) == undisturbed
 
 
 def test_abandoned_requests_leave_the_engine(engine):
@@ -201,4 +202,4 @@ def test_a_prompt_without_room_for_a_completion_is_refused(engine, prompt, max_t
 
 def test_an_engine_without_room_for_its_cache_names_the_key(base_model):
     with pytest.raises(ConfigError, match=r"512 tokens cannot have its KV cache with cluster.kv_cache_gb=1000000"):
-        GenerationEngine(spec(base_model, kv_cache_gb=10**6))
+        VllmEngine(spec(base_model, kv_cache_gb=10**6))

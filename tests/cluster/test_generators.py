@@ -12,12 +12,13 @@ import pytest
 import ray
 from pool_stress import worker_pids
 from ray.exceptions import RayError
+from sent_weights import Weights
 
-from vt_ray.actors.generator_pool import HOPELESS_LOSSES, GeneratorSeats
+from vt_ray.actors.generator_pool import MAX_DEATHS, GeneratorPool
 from vt_ray.actors.generators import RayGenerator
 from vt_ray.actors.watchdog import Watchdog
 from vt_ray.engines.weights import SyncError
-from vt_ray.interfaces import Acknowledgement, Weights
+from vt_ray.interfaces import Acknowledgement
 from vt_ray.planning.placement import ClusterError
 from vt_ray.records import Problem, Prompt, Sampling
 
@@ -105,9 +106,9 @@ def generator(cluster, tmp_path):
             opened.append(FakeGenerator.options(name=name).remote(name, tmp_path, seconds[names.index(name)]))
             return opened[-1]
 
-        seats = GeneratorSeats(names, spawn, lambda: None, startup_timeout_s=60)
-        seats.wait()
-        return RayGenerator(seats, ROOM, logprob_tolerance=1e-3)
+        pool = GeneratorPool(names, spawn, lambda: None, startup_timeout_s=60)
+        pool.wait_until_ready()
+        return RayGenerator(pool, ROOM, logprob_tolerance=1e-3)
 
     yield open_generators
     for actor in opened:
@@ -186,7 +187,7 @@ def test_a_lost_generator_is_replaced_with_the_newest_weights_and_each_group_com
     assert sorted(step for step, _, _ in groups) == list(range(80))
     assert {version for _, _, version in groups} == {2}
     assert pool.respawns == 1
-    pool.seats.wait()
+    pool.pool.wait_until_ready()
     assert pool.busy_seconds().keys() == {"fake_0", "fake_1"}
 
 
@@ -195,11 +196,11 @@ def test_a_lost_generator_is_replaced_with_the_newest_weights_and_each_group_com
 def test_a_generator_that_hangs_is_replaced_too(generator, tmp_path, how, when):
     pool = generator(0.02, 0.02)
     pool.load(weights(1), [1, 2])
-    watchdog = Watchdog(pool.seats, hang_timeout_s=2.0)
+    watchdog = Watchdog(pool.pool, hang_timeout_s=2.0)
     (tmp_path / f"fake_1_{how}_at_{when}").touch()
     acks = pool.load(weights(2), [1, 2])
     groups = [ray.get(handle) for handle in pool.generate(prompts(40), SAMPLING)]
-    pool.seats.wait()
+    pool.pool.wait_until_ready()
     watchdog.close()
     assert [ack.version for ack in acks] == [2, 2]
     assert sorted((step, version) for step, _, version in groups) == [(i, 2) for i in range(40)]
@@ -234,18 +235,18 @@ def test_a_replacement_with_corrupt_weights_gets_them_once_more(generator, tmp_p
 
 def test_a_prompt_that_kills_every_generator_ends_the_run(generator, tmp_path):
     pool = generator(0.01)
-    for attempt in range(HOPELESS_LOSSES):
+    for attempt in range(MAX_DEATHS):
         kill_at(tmp_path, "fake_0", f"group_3_{attempt}")
-    with pytest.raises(ClusterError, match=f"fake_0 cannot be replaced: {HOPELESS_LOSSES} were lost"):
+    with pytest.raises(ClusterError, match=f"fake_0 cannot be replaced: {MAX_DEATHS} of its actors died"):
         list(pool.generate(prompts(9), SAMPLING))
 
 
 def test_a_generator_that_cannot_be_restarted_ends_the_run(generator, tmp_path):
     pool = generator(0.01)
     kill_at(tmp_path, "fake_0", "group_3")
-    for attempt in range(HOPELESS_LOSSES):
+    for attempt in range(MAX_DEATHS):
         kill_at(tmp_path, "fake_0", f"start_{attempt}")
-    with pytest.raises(ClusterError, match=f"fake_0 cannot be replaced: {HOPELESS_LOSSES} were lost"):
+    with pytest.raises(ClusterError, match=f"fake_0 cannot be replaced: {MAX_DEATHS} of its actors died"):
         list(pool.generate(prompts(9), SAMPLING))
 
 
@@ -282,7 +283,7 @@ def test_a_killed_or_stopped_engine_is_replaced_and_completions_stay_the_same(
     with cluster.generator(base_model) as generator:
         undisturbed = completions_by_question(ray.get(list(generator.generate(sent, sampling))))
         assert "watchdog" in [thread.name for thread in threading.enumerate()]
-        watchdog, respawns = Watchdog(generator.generator.seats, hang_timeout_s=5.0), generator.generator.respawns
+        watchdog, respawns = Watchdog(generator.pool, hang_timeout_s=5.0), generator.respawns
         stream = generator.generate(sent, sampling)
         first = ray.get(next(stream))
         for pid in worker_pids(cluster.log_folder):
@@ -291,4 +292,4 @@ def test_a_killed_or_stopped_engine_is_replaced_and_completions_stay_the_same(
         rest = ray.get(list(stream))
         watchdog.close()
         assert completions_by_question([first, *rest]) == undisturbed
-        assert generator.generator.respawns == respawns + 1
+        assert generator.respawns == respawns + 1

@@ -18,7 +18,7 @@ from ray import cloudpickle
 from ray.exceptions import RayActorError
 
 from vt_ray.actors.busy import BusyTime
-from vt_ray.actors.generator_pool import GeneratorSeats
+from vt_ray.actors.generator_pool import GeneratorPool
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.config import SyncConfig
@@ -81,7 +81,7 @@ class Learner(LearnerActor.__ray_metadata__.modified_class):
         sys.modules["vt_ray.engines.vllm.transfer_gpu"] = module
         self.rank, self.busy = 0, BusyTime()
         self.sender, self.sender_group, self.sent_at = None, 0, None
-        self.engine = SimpleNamespace(
+        self._engine = SimpleNamespace(
             step_count=0,
             num_buckets=lambda _: 1,
             export_weights=lambda _: iter([OneNumber(self.engine.step_count)]),
@@ -149,16 +149,16 @@ class Parts:
         return self.learner.actors[0].step.remote(seconds)
 
     def kill(self, name: str) -> None:
-        seat = next(seat for seat in self.generator.seats.serving() if seat.name == name)
-        ray.kill(seat.actor)
+        worker = next(worker for worker in self.generator.pool.ready_workers() if worker.name == name)
+        ray.kill(worker.actor)
         with pytest.raises(RayActorError):
             # The actor may answer once more: ray.kill returns before the process ends.
             while True:
-                ray.get(seat.actor.ready.remote())
-        self.generator.seats.lost(seat.worker, None)
+                ray.get(worker.actor.ready.remote())
+        self.generator.pool.report_death(worker.id, None)
 
     def loads(self) -> dict[str, list]:
-        return self.generator.seats.answers(lambda actor: actor.loads.remote())
+        return self.generator.pool.ask_all(lambda actor: actor.loads.remote())
 
 
 @pytest.fixture
@@ -171,9 +171,9 @@ def parts(cluster, tmp_path):
         spawned.append(actor.remote(name, tmp_path))
         return spawned[-1]
 
-    seats = GeneratorSeats(NAMES, spawn, lambda: None, startup_timeout_s=60)
-    seats.wait()
-    generator = RayGenerator(seats, 8, logprob_tolerance=1e-3)
+    pool = GeneratorPool(NAMES, spawn, lambda: None, startup_timeout_s=60)
+    pool.wait_until_ready()
+    generator = RayGenerator(pool, 8, logprob_tolerance=1e-3)
     learner = ray.remote(num_cpus=0)(Learner).remote(tmp_path)
     spawned.append(learner)
     yield Parts(RayLearner([learner], 1, "nccl", len(NAMES), generator.receiving_group), generator, spawned)
@@ -186,7 +186,7 @@ def test_a_replacement_loads_buckets_and_the_next_sync_opens_a_new_group(parts, 
     ray.get(parts.step())
     parts.sync(2)
     parts.kill("generator_1")
-    parts.generator.seats.wait()
+    parts.generator.pool.wait_until_ready()
     assert parts.loads()["generator_1"] == [("bucket", 1)]
     ray.get(parts.step())
     parts.sync(3)
@@ -200,7 +200,7 @@ def test_a_replacement_loads_buckets_and_the_next_sync_opens_a_new_group(parts, 
 def test_a_generator_lost_unnoticed_before_a_sync_is_no_member_of_its_group(parts):
     """The generator dies during the learner's step, and no call has noticed it before the sync."""
     parts.sync(1)
-    ray.kill(parts.generator.seats.serving()[1].actor)
+    ray.kill(parts.generator.pool.ready_workers()[1].actor)
     ray.get(parts.step())
     parts.sync(2)
     assert parts.loads() == {"generator_0": [("nccl group 1", 0), ("bucket", 1)], "generator_1": [("bucket", 1)]}
@@ -213,15 +213,15 @@ def test_a_replacement_that_comes_after_the_next_step_waits_for_the_next_sync(pa
     parts.kill("generator_1")
     started = len(parts.actors)
     while len(parts.actors) == started:
-        parts.generator.seats.mend()
+        parts.generator.pool.replace_dead()
         time.sleep(0.05)
     both = [stepped, parts.actors[-1].ready.remote()]
     while ray.wait(both, num_returns=2, timeout=0.05)[1]:
-        parts.generator.seats.mend()
+        parts.generator.pool.replace_dead()
     for _ in range(40):
-        parts.generator.seats.mend()
+        parts.generator.pool.replace_dead()
         time.sleep(0.05)
-    assert [seat.name for seat in parts.generator.seats.serving()] == ["generator_0"]
+    assert [worker.name for worker in parts.generator.pool.ready_workers()] == ["generator_0"]
     parts.sync(2)
     assert parts.loads()["generator_1"] == [("bucket", 1)]
 
@@ -248,4 +248,4 @@ def test_a_generator_lost_within_a_transfer_is_not_waited_for(parts, tmp_path):
     assert time.monotonic() - began < 60
     with pytest.raises(RayActorError):
         ray.get(parts.step())
-    assert parts.generator.seats.serving() == []
+    assert parts.generator.pool.ready_workers() == []

@@ -64,7 +64,9 @@ def after_a_bad_step(
     with closing(TrainingEngine(spec)) as engine:
         found = [(engine.token_logprobs(range(5, 25)), {})]
         for sequences in (bad, good):
-            metrics = engine.mgpo_step(engine.rows(sequences), MgpoConfig(), TEMPERATURE)
+            metrics = engine.optimizer_step(
+                engine.rows(sequences), engine.mgpo_row_loss(MgpoConfig(), TEMPERATURE), TEMPERATURE
+            )
             found.append((engine.token_logprobs(range(5, 25)), metrics))
         return found
 
@@ -78,7 +80,9 @@ def gradients_of_step(
     engine.engine.step = lambda: None
     # DeepSpeed takes the norm from the step, which is left out.
     engine.engine.get_global_grad_norm = lambda: 0.0
-    metrics = engine.mgpo_step(engine.rows(sequences), mgpo, TEMPERATURE, counts)
+    metrics = engine.optimizer_step(
+        engine.rows(sequences), engine.mgpo_row_loss(mgpo, TEMPERATURE), TEMPERATURE, counts
+    )
     plain = engine.spec.learner.zero_stage == 0
     named = engine.module.named_parameters()
     return {n: (p.grad if plain else safe_get_full_grad(p)).detach().clone() for n, p in named}, metrics

@@ -13,7 +13,7 @@ from existing_actors import generator_from
 from pool_stress import worker_pids
 from test_weight_sync import SHIPPED, WRONG, Tampering, train_once
 
-from vt_ray.actors.generator_pool import GeneratorSeats
+from vt_ray.actors.generator_pool import GeneratorPool
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.config import SyncConfig
 from vt_ray.engines.weights import SyncError
@@ -78,8 +78,8 @@ def test_one_that_loses_a_worker_is_replaced_and_each_group_comes_once(
         spawned.append(GeneratorActor.options(num_cpus=0.1).remote(name, spec, tmp_path))
         return spawned[-1]
 
-    pool = RayGenerator(GeneratorSeats(["generator_0"], spawn, lambda: None, 300), 32, logprob_tolerance=1e-3)
-    pool.seats.wait()
+    pool = RayGenerator(GeneratorPool(["generator_0"], spawn, lambda: None, 300), 32, logprob_tolerance=1e-3)
+    pool.pool.wait_until_ready()
     sync_weights(learner, pool, 6, fingerprint, SyncConfig(logprob_tolerance=1e-3))
     stream = pool.generate(encoder.prompts(problems.train[:40], 4, ("lost",)), Sampling(1.0, 1.0, 0, 48))
     groups = [ray.get(next(stream))]

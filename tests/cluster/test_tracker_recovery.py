@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from vt_ray.actors.tracker import RayTracker, TrackerActor
+from vt_ray.actors.worker import Worker
 from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.config import TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, Verdict
@@ -76,7 +77,7 @@ def test_a_tracker_killed_between_calls_answers_as_one_never_lost(tmp_path):
         spawned.append(TrackerActor.options(num_cpus=0).remote(HISTORY, tmp_path))
         return spawned[-1]
 
-    tracker = RayTracker(spawn)
+    tracker = RayTracker(Worker("tracker", spawn))
     found = calls(tracker, tmp_path / "lost", lambda step: step in (1, 4, 7) and ray.kill(spawned[-1]))
     expected = calls(AccuracyTracker(HISTORY), tmp_path / "straight")
     assert len(spawned) == 4
@@ -90,7 +91,7 @@ def test_a_tracker_killed_in_the_midst_of_its_calls_counts_each_once(tmp_path):
         spawned.append(TrackerActor.options(num_cpus=0).remote(HISTORY, tmp_path))
         return spawned[-1]
 
-    tracker, groups = RayTracker(spawn), batch(random.Random(1)) * 100
+    tracker, groups = RayTracker(Worker("tracker", spawn)), batch(random.Random(1)) * 100
     tracker.note(groups, 0)
     # An error of a call's own is no loss, and costs the tracker nothing of its memory.
     with pytest.raises(FileNotFoundError):
@@ -111,6 +112,6 @@ def test_a_tracker_killed_in_the_midst_of_its_calls_counts_each_once(tmp_path):
 
 def test_a_tracker_that_cannot_be_started_is_given_up_with_rays_own_error(tmp_path):
     (tmp_path / "logs").write_text("a file where the folder should be")
-    tracker = RayTracker(lambda: TrackerActor.options(num_cpus=0).remote(HISTORY, tmp_path / "logs"))
+    tracker = RayTracker(Worker("tracker", lambda: TrackerActor.options(num_cpus=0).remote(HISTORY, tmp_path / "logs")))
     with pytest.raises(RayActorError, match="logs"):
         tracker.note([], 0)

@@ -20,7 +20,7 @@ from pool_stress import close_pool, open_pool, stress
 from ray import cloudpickle
 
 from vt_ray.actors.verifier_pool import MAX_OPEN_GROUPS
-from vt_ray.actors.verifiers import VerifierWorker
+from vt_ray.actors.verifiers import Grader
 from vt_ray.planning.placement import ClusterError
 from vt_ray.records import Completion, Problem, Rollouts, Verdict
 from vt_ray.verify.limits import Limits
@@ -48,7 +48,7 @@ def some_ray():
     ray.shutdown()
 
 
-class ScriptedVerifier(VerifierWorker):
+class ScriptedVerifier(Grader):
     """Follows the text of the completion: "sleep 3" and "die" are orders, all other texts are correct.
 
     With an output limit of 1 KiB a worker whose name ends with 0 can verify nothing.
@@ -70,12 +70,12 @@ class ScriptedVerifier(VerifierWorker):
         return Verdict("correct", "", float(seconds or 0))
 
 
-class FailingVerifier(VerifierWorker):
+class FailingVerifier(Grader):
     def __init__(self, name, limits, log_folder):
         raise OSError("no space left on the device")
 
 
-class SlowVerifier(VerifierWorker):
+class SlowVerifier(Grader):
     def ready(self):
         time.sleep(60)
 
@@ -134,7 +134,7 @@ def test_the_jobs_of_killed_actors_are_done_again_exactly_once(tmp_path):
         for found in pool.grade(group(*["sleep 0.05"] * 8, number=i) for i in range(groups)):
             graded.append(found)
             if len(graded) in (3, 9):
-                ray.kill(pool._seats[len(graded) % 2].actor)
+                ray.kill(pool._workers[len(graded) % 2].actor)
         assert sorted(found.prompt_tokens for found in graded) == list(range(groups))
         assert all(statuses(found) == ["correct"] * 8 for found in graded)
         pool.wait_for_start()

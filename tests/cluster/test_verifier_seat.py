@@ -11,7 +11,7 @@ import pytest
 import ray
 from pool_stress import worker_pids
 
-from vt_ray.actors.failures import find_the_lost
+from vt_ray.actors.failures import find_dead
 from vt_ray.records import Completion, Problem, Rollouts
 
 pytestmark = pytest.mark.slow
@@ -65,4 +65,4 @@ def test_a_killed_verifier_comes_back_into_its_seat(cluster):
         while bundle_cpus_left() != left:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        assert find_the_lost(TimeoutError(), cluster._reservation, cluster._actors) is None
+        assert find_dead(TimeoutError(), cluster._reservation, cluster._actors) is None

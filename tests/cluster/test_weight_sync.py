@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import ray
+from sent_weights import Weights
 
 from vt_ray.config import OptimizerConfig, SyncConfig
 from vt_ray.engines.weights import LM_HEAD, SyncError
-from vt_ray.interfaces import Weights
 from vt_ray.records import AdvantageConfig, Sampling
 from vt_ray.signal_phase.sync import sync_weights
 
@@ -192,9 +192,9 @@ def test_requests_in_flight_wait_until_the_weights_are_verified(
         time.sleep(0.1)
         generator.load(spoiled, fingerprint)
         time.sleep(0.1)
-        before = generator.generator.busy_seconds()["generator_0"]
+        before = generator.busy_seconds()["generator_0"]
         time.sleep(1.0)
-        worked_s, done = generator.generator.busy_seconds()["generator_0"] - before, handles.done()
+        worked_s, done = generator.busy_seconds()["generator_0"] - before, handles.done()
         generator.load(learner.export_weights(22, fingerprint, 1 << 26), fingerprint)
         groups = ray.get(handles.result(timeout=60))
     assert worked_s < 0.1 and not done
@@ -225,7 +225,7 @@ def test_rollout_and_trainer_log_probabilities_agree_at_another_temperature(
             replace(w, advantages=(1.0, -1.0, 0.5, -0.5))
             for w in tracker.compute_advantages(groups, 10, AdvantageConfig(1.0))
         ]
-        metrics = learner.mgpo_step(groups, weights, tiny_config.signal.mgpo, temperature, 24)
+        metrics = learner.update(groups, weights, tiny_config.signal.mgpo, temperature, 24)
     assert metrics["tokens"] == sum(n for g in groups for n in g.completion_tokens)
     assert metrics["logprob_gap_max"] < 1e-4
     assert metrics["clipped_tokens"] == 0

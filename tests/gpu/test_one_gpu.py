@@ -21,12 +21,13 @@ VT_RAY = [sys.executable, "-m", "vt_ray.main", *TINY]
 SLEEP = """
 import json, sys, torch
 from vt_ray.config import LearnerConfig, ModelConfig, OptimizerConfig
-from vt_ray.engines.vllm.engine import EngineSpec, GenerationEngine
+from vt_ray.engines.generation import EngineSpec
+from vt_ray.engines.vllm.engine import VllmEngine
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
 
 side, model = sys.argv[1:]
 if side == "generator":
-    engine = GenerationEngine(EngineSpec(model, "bfloat16", 128, 8, 1, 1, 1, 0.5, 1, 0, can_sleep=True))
+    engine = VllmEngine(EngineSpec(model, "bfloat16", 128, 8, 1, 1, 1, 0.5, 1, 0, can_sleep=True))
 else:
     init_process_group(0, 1, "127.0.0.1", 29517)
     spec = LearnerSpec(model, ModelConfig(dtype="bfloat16"), OptimizerConfig(), LearnerConfig(), 10, 0)

@@ -84,7 +84,7 @@ def test_missing_model_is_named_with_a_remedy(tmp_path):
         ({"do_sample": True, "temperature": 0.6}, {"temperature": 0.6}, ""),
     ],
 )
-def test_a_generation_config_that_transformers_refuses_is_mended(folder, tmp_path, capsys, values, kept, said):
+def test_a_generation_config_that_transformers_refuses_is_corrected(folder, tmp_path, capsys, values, kept, said):
     mine = shutil.copytree(folder, tmp_path / "mine")
     ids = {"eos_token_id": 3, "pad_token_id": 0}
     (mine / "generation_config.json").write_text(values if isinstance(values, str) else json.dumps(values | ids))

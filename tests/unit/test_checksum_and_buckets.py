@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sent_weights import Weights
 
 from vt_ray.algorithms.checksum import add_checksums, checksum
 from vt_ray.config import SyncConfig
@@ -21,7 +22,7 @@ from vt_ray.engines.weights import (
     open_bucket,
     pack_bucket,
 )
-from vt_ray.interfaces import Acknowledgement, Weights
+from vt_ray.interfaces import Acknowledgement
 from vt_ray.signal_phase.sync import sync_weights
 
 WORDS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}

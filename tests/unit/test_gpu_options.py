@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vt_ray.engines.vllm.engine import EngineSpec, _engine_arguments
+from vt_ray.engines.generation import EngineSpec
+from vt_ray.engines.vllm.engine import _engine_arguments
 
 
 @pytest.mark.parametrize("kernel_has_the_argument", [False, True], ids=["torch 2.11", "torch 2.13"])

@@ -1,15 +1,20 @@
-"""One GPU for a generator and a learner: through a whole curriculum never both awake, and nothing else changes."""
+"""One GPU for a generator and a learner: in a whole curriculum never both awake, and the results are the same."""
 
+import inspect
 from contextlib import contextmanager
 
+import pytest
 from test_loop import PROBLEMS, World, outcome, train
 
-from vt_ray.actors.gpu_sharing import Turns, TurnTakingGenerator, TurnTakingLearner
+from vt_ray import interfaces
+from vt_ray.actors.generators import RayGenerator
+from vt_ray.actors.gpu_sharing import SharedGpu
+from vt_ray.actors.learners import RayLearner
 from vt_ray.records import Prompt, Sampling
 
 
 class Side:
-    """Half of a World: its calls need the GPU, and fail where it is asleep or the other side is awake."""
+    """The generator or the learner of a World. Each call takes the GPU first; fails if the other side is awake."""
 
     def __init__(self, world, name):
         self.world, self.name, self.awake = world, name, False
@@ -27,12 +32,14 @@ class Side:
         assert [side.name for side in self.world.sides.values() if side.awake] == [self.name]
 
     def generate(self, prompts, sampling):
+        self.world.gpu.take(self)
         for rollouts in self.world.generate(prompts, sampling):
             self._works()
             yield rollouts
 
     def __getattr__(self, name):
         def call(*arguments):
+            self.world.gpu.take(self)
             self._works()
             return getattr(self.world, name)(*arguments)
 
@@ -40,30 +47,30 @@ class Side:
 
 
 class SharedWorld(World):
-    """A World whose generator and learner share one GPU as `RayCluster` has them share it."""
+    """A World whose generator and learner share one GPU in the way of `RayCluster`."""
 
     def __init__(self):
         super().__init__()
-        self.turns, self.turns_taken = Turns(shared=True), []
+        self.gpu, self.turns_taken = SharedGpu(shared=True), []
         self.sides = {name: Side(self, name) for name in ("generator", "learner")}
 
     def _open(self, name):
-        self.turns.vacate()
+        self.gpu.vacate()
         assert not any(side.awake for side in self.sides.values())
         self.sides[name].awake = True
-        self.turns.opened(self.sides[name])
-        return self.sides[name], self.turns
+        self.gpu.opened(self.sides[name])
+        return self.sides[name]
 
     @contextmanager
     def generator(self, model_path):
-        yield TurnTakingGenerator(*self._open("generator"))
+        yield self._open("generator")
 
     @contextmanager
     def learner(self, *arguments):
         with super().learner(*arguments):
-            yield TurnTakingLearner(*self._open("learner"))
+            yield self._open("learner")
         self.sides["learner"].awake = False
-        self.turns.closed(self.sides["learner"])
+        self.gpu.closed(self.sides["learner"])
 
     def evaluate(self, experiment, milestone, generator, verifier, folder):
         """The evaluation generates, with the learner of the stage closed."""
@@ -81,11 +88,39 @@ def test_through_training_and_evaluation_only_one_side_is_awake_and_the_run_is_t
     assert shared.turns_taken == ["generator", *swap, *swap, *swap, *swap, "generator", *swap, *swap]
 
 
-def test_where_nothing_is_shared_nobody_sleeps_or_wakes():
-    turns, sides = Turns(shared=False), [object(), object()]
+def methods(protocol):
+    return [name for name in vars(protocol) if not name.startswith("_")]
+
+
+class Taken(Exception):
+    pass
+
+
+class RefusingGpu(SharedGpu):
+    def take(self, user):
+        raise Taken
+
+
+@pytest.mark.parametrize(
+    ("handle", "method"),
+    [
+        *((RayGenerator(None, 8, 1e-3, RefusingGpu(True)), name) for name in methods(interfaces.Generator)),
+        *((RayLearner([], gpu=RefusingGpu(True)), name) for name in methods(interfaces.Learner)),
+    ],
+)
+def test_every_call_of_the_phases_takes_the_gpu_before_it_does_anything(handle, method):
+    call = getattr(handle, method)
+    needed = [p for p in inspect.signature(call).parameters.values() if p.default is inspect.Parameter.empty]
+    with pytest.raises(Taken):
+        # `generate` is a generator function, which begins with its first item.
+        list(call(*[None] * len(needed)))
+
+
+def test_if_nothing_is_shared_no_side_sleeps_or_wakes():
+    gpu, sides = SharedGpu(shared=False), [object(), object()]
     for side in sides:
-        turns.opened(side)
+        gpu.opened(side)
     for side in (*sides, *sides):
-        turns.take(side)
-    turns.vacate()
-    turns.closed(sides[0])
+        gpu.take(side)
+    gpu.vacate()
+    gpu.closed(sides[0])

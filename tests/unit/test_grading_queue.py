@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vt_ray.actors.grading_queue import CHUNK_S, MAX_TRIES, Answer, Chunk, Costs, Outline, Schedule
+from vt_ray.actors.grading_queue import CHUNK_S, MAX_TRIES, Answer, Chunk, Costs, GradingQueue, Outline
 from vt_ray.planning.placement import ClusterError
 from vt_ray.records import Verdict
 
@@ -29,19 +29,19 @@ def answer(group, verdicts):
 
 
 def opened(completions, mean_s=0.1, truncated=(), done=()):
-    """A schedule with one group, whose first answer, by worker 0, was of the samples `done`."""
+    """A queue with one group, whose first answer, by worker 0, was of the samples `done`."""
     costs = Costs()
     costs.note("code", mean_s)
-    schedule = Schedule(costs)
-    schedule.admit("handle")
+    queue = GradingQueue(costs)
+    queue.add("handle")
     verdicts = dict.fromkeys(done, Verdict("correct", "", mean_s))
-    graded = schedule.answered(schedule.deal(0, [0]), 0, answer(outline(completions, truncated), verdicts))
-    return schedule, graded
+    graded = queue.record(queue.next_chunk(0, [0]), 0, answer(outline(completions, truncated), verdicts))
+    return queue, graded
 
 
-def waiting(schedule, worker=0, workers=(0,)):
+def waiting(queue, worker=0, workers=(0,)):
     chunks = []
-    while (chunk := schedule.deal(worker, workers)) is not None:
+    while (chunk := queue.next_chunk(worker, workers)) is not None:
         chunks.append(chunk)
     return chunks
 
@@ -75,21 +75,21 @@ def test_a_mean_follows_what_is_measured_of_late():
 
 def test_the_rest_of_an_opened_group_is_split_by_cost():
     # 0.1 s each: two to a chunk.
-    schedule, graded = opened(6, done=[0])
+    queue, graded = opened(6, done=[0])
     assert graded is None
-    assert [chunk.samples for chunk in waiting(schedule)] == [(1, 2), (3, 4), (5,)]
+    assert [chunk.samples for chunk in waiting(queue)] == [(1, 2), (3, 4), (5,)]
 
 
 def test_truncated_completions_are_wrong_and_are_never_dealt():
-    schedule, graded = opened(3, truncated=[0, 2])
+    queue, graded = opened(3, truncated=[0, 2])
     assert graded is None
-    (chunk,) = waiting(schedule)
+    (chunk,) = waiting(queue)
     assert chunk.samples == (1,)
-    graded = schedule.answered(chunk, 0, answer(outline(3, [0, 2]), {1: RIGHT}))
+    graded = queue.record(chunk, 0, answer(outline(3, [0, 2]), {1: RIGHT}))
     assert graded.verdicts == (Verdict("wrong", "truncated"), RIGHT, Verdict("wrong", "truncated"))
     assert graded.truncated == (True, False, True)
     assert graded.rollouts == "handle"
-    assert schedule.open_groups == 0
+    assert queue.open_groups == 0
 
 
 def test_a_group_that_is_truncated_altogether_is_done_once_it_is_opened():
@@ -101,92 +101,92 @@ def test_a_group_that_is_truncated_altogether_is_done_once_it_is_opened():
 
 
 def test_a_lost_chunk_is_tried_again_one_by_one_elsewhere():
-    schedule, _ = opened(4, mean_s=0.01)
-    (chunk,) = waiting(schedule)
+    queue, _ = opened(4, mean_s=0.01)
+    (chunk,) = waiting(queue)
     assert chunk.samples == (0, 1, 2, 3)
-    assert schedule.lost(chunk, 0) is None
-    assert schedule.retries == 4
-    assert schedule.deal(0, [0, 1]) is None  # it was lost with worker 0, and there is another
-    assert [c.samples for c in waiting(schedule, 1, [0, 1])] == [(0,), (1,), (2,), (3,)]
+    assert queue.worker_died(chunk, 0) is None
+    assert queue.retries == 4
+    assert queue.next_chunk(0, [0, 1]) is None  # it was lost with worker 0, and there is another
+    assert [c.samples for c in waiting(queue, 1, [0, 1])] == [(0,), (1,), (2,), (3,)]
 
 
 def test_the_only_worker_tries_again_what_failed_on_it():
-    schedule, _ = opened(1)
-    (chunk,) = waiting(schedule)
-    schedule.lost(chunk, 0)
-    assert len(waiting(schedule, 0, [0])) == 1
+    queue, _ = opened(1)
+    (chunk,) = waiting(queue)
+    queue.worker_died(chunk, 0)
+    assert len(waiting(queue, 0, [0])) == 1
 
 
 def test_a_poisonous_completion_is_unverified_and_takes_no_neighbour_with_it():
-    schedule, _ = opened(3, mean_s=0.01)
+    queue, _ = opened(3, mean_s=0.01)
     graded, workers = None, count(1)
     while graded is None:
         worker = next(workers)
-        chunk = schedule.deal(worker, [worker])
+        chunk = queue.next_chunk(worker, [worker])
         if 1 in chunk.samples:
-            graded = schedule.lost(chunk, worker) or graded
+            graded = queue.worker_died(chunk, worker) or graded
         else:
-            graded = schedule.answered(chunk, worker, answer(outline(3), dict.fromkeys(chunk.samples, RIGHT)))
+            graded = queue.record(chunk, worker, answer(outline(3), dict.fromkeys(chunk.samples, RIGHT)))
     assert graded.verdicts == (RIGHT, Verdict("unverified", "worker lost"), RIGHT)
 
 
 def test_a_group_whose_opening_is_lost_is_looked_at_before_anything_in_it_is_run():
-    schedule = Schedule(Costs())
-    schedule.admit("handle")
-    schedule.lost(schedule.deal(0, [0, 1]), 0)
-    chunk = schedule.deal(1, [0, 1])
+    queue = GradingQueue(Costs())
+    queue.add("handle")
+    queue.worker_died(queue.next_chunk(0, [0, 1]), 0)
+    chunk = queue.next_chunk(1, [0, 1])
     assert chunk.samples == ()
-    assert schedule.answered(chunk, 1, answer(outline(3, [2]), {})) is None
-    assert schedule.retries == 2
-    assert [c.samples for c in waiting(schedule, 2, [2])] == [(0,), (1,)]
+    assert queue.record(chunk, 1, answer(outline(3, [2]), {})) is None
+    assert queue.retries == 2
+    assert [c.samples for c in waiting(queue, 2, [2])] == [(0,), (1,)]
 
 
 def test_a_group_that_nobody_can_open_ends_the_run():
-    schedule = Schedule(Costs())
-    schedule.admit("handle")
+    queue = GradingQueue(Costs())
+    queue.add("handle")
     for worker in range(MAX_TRIES - 1):
-        schedule.lost(schedule.deal(worker, [worker]), worker)
+        queue.worker_died(queue.next_chunk(worker, [worker]), worker)
     with pytest.raises(ClusterError, match="3 verifiers were lost one after the other"):
-        schedule.lost(schedule.deal(9, [9]), 9)
+        queue.worker_died(queue.next_chunk(9, [9]), 9)
 
 
 # --- unverified ---
 
 
 def test_the_workers_own_failure_is_tried_elsewhere_a_bounded_number_of_times():
-    schedule, _ = opened(1)
-    (chunk,) = waiting(schedule)
+    queue, _ = opened(1)
+    (chunk,) = waiting(queue)
     for worker in range(MAX_TRIES - 1):
-        assert schedule.answered(chunk, worker, answer(outline(1), {0: NO_SANDBOX})) is None
-        assert schedule.deal(worker, [worker, 9]) is None
-        chunk = schedule.deal(9, [worker, 9])
-    graded = schedule.answered(chunk, 9, answer(outline(1), {0: NO_SANDBOX}))
+        assert queue.record(chunk, worker, answer(outline(1), {0: NO_SANDBOX})) is None
+        assert queue.next_chunk(worker, [worker, 9]) is None
+        chunk = queue.next_chunk(9, [worker, 9])
+    graded = queue.record(chunk, 9, answer(outline(1), {0: NO_SANDBOX}))
     assert graded.verdicts == (NO_SANDBOX,)
-    assert schedule.retries == MAX_TRIES - 1
+    assert queue.retries == MAX_TRIES - 1
 
 
 def test_a_second_worker_that_can_is_believed():
-    schedule, _ = opened(2, mean_s=0.01)
-    (chunk,) = waiting(schedule)
-    schedule.answered(chunk, 0, answer(outline(2), {0: NO_SANDBOX, 1: WRONG}))
-    again = schedule.deal(1, [0, 1])
+    queue, _ = opened(2, mean_s=0.01)
+    (chunk,) = waiting(queue)
+    queue.record(chunk, 0, answer(outline(2), {0: NO_SANDBOX, 1: WRONG}))
+    again = queue.next_chunk(1, [0, 1])
     assert again.samples == (0,)
-    assert schedule.answered(again, 1, answer(outline(2), {0: RIGHT})).verdicts == (RIGHT, WRONG)
+    assert queue.record(again, 1, answer(outline(2), {0: RIGHT})).verdicts == (RIGHT, WRONG)
 
 
 def test_the_problems_fault_is_tried_nowhere_else():
-    schedule, _ = opened(1)
-    (chunk,) = waiting(schedule)
-    assert schedule.answered(chunk, 0, answer(outline(1), {0: BAD_TESTS})).verdicts == (BAD_TESTS,)
-    assert schedule.retries == 0
+    queue, _ = opened(1)
+    (chunk,) = waiting(queue)
+    assert queue.record(chunk, 0, answer(outline(1), {0: BAD_TESTS})).verdicts == (BAD_TESTS,)
+    assert queue.retries == 0
 
 
 def test_no_completion_can_be_answered_twice():
-    schedule, _ = opened(2, mean_s=1.0)
-    (first, _) = waiting(schedule)
-    schedule.answered(first, 0, answer(outline(2), {0: RIGHT}))
-    with pytest.raises(AssertionError, match="answered before"):
-        schedule.answered(first, 0, answer(outline(2), {0: RIGHT}))
+    queue, _ = opened(2, mean_s=1.0)
+    (first, _) = waiting(queue)
+    queue.record(first, 0, answer(outline(2), {0: RIGHT}))
+    with pytest.raises(AssertionError, match="already has a verdict"):
+        queue.record(first, 0, answer(outline(2), {0: RIGHT}))
 
 
 def what_comes(draw, samples):
@@ -202,35 +202,33 @@ def what_comes(draw, samples):
 def test_every_completion_is_answered_exactly_once_whatever_is_lost(data):
     groups = data.draw(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), max_size=5))
     pending, graded, tries = list(enumerate(groups)), [], Counter()
-    schedule, numbers = Schedule(Costs()), count()
+    queue, numbers = GradingQueue(Costs()), count()
     workers, at_work = [next(numbers) for _ in range(data.draw(st.integers(1, 3)))], {}
-    while pending or schedule.open_groups:
+    while pending or queue.open_groups:
         if pending and data.draw(st.booleans()):
-            schedule.admit(pending.pop(0))
+            queue.add(pending.pop(0))
         for worker in workers:
-            if worker not in at_work and (chunk := schedule.deal(worker, workers)):
+            if worker not in at_work and (chunk := queue.next_chunk(worker, workers)):
                 at_work[worker] = chunk
         if not at_work:
             assert pending, "nobody works and nothing will come"
             continue
         worker = data.draw(st.sampled_from(sorted(at_work)))
         chunk = at_work.pop(worker)
-        number, cut = schedule.handle(chunk)
+        number, cut = queue.handle(chunk)
         runnable = [i for i, truncated in enumerate(cut) if not truncated]
         samples = runnable if chunk.samples is None else list(chunk.samples)
         tries.update((number, sample) for sample in samples)
         came = what_comes(data.draw, samples)
         if came is not None:
-            found = schedule.answered(
-                chunk, worker, answer(outline(len(cut), [i for i, t in enumerate(cut) if t]), came)
-            )
+            found = queue.record(chunk, worker, answer(outline(len(cut), [i for i, t in enumerate(cut) if t]), came))
         else:
             workers[workers.index(worker)] = next(numbers)
             if chunk.samples in (None, ()) and chunk.tries + 1 == MAX_TRIES:
                 with pytest.raises(ClusterError):
-                    schedule.lost(chunk, worker)
+                    queue.worker_died(chunk, worker)
                 return
-            found = schedule.lost(chunk, worker)
+            found = queue.worker_died(chunk, worker)
         graded += [found] if found else []
     assert sorted(g.rollouts[0] for g in graded) == list(range(len(groups)))
     for group in graded:
@@ -245,30 +243,30 @@ def test_every_completion_is_answered_exactly_once_whatever_is_lost(data):
 
 def simulate(jobs, workers):
     """When each group was done, by a made-up clock: `jobs` are the seconds of each group's completions."""
-    schedule, done, events, idle, left = Schedule(Costs()), {}, [], list(range(workers)), list(enumerate(jobs))
+    queue, done, events, idle, left = GradingQueue(Costs()), {}, [], list(range(workers)), list(enumerate(jobs))
     now = 0.0
     while True:
         for worker in list(idle):
-            chunk = schedule.deal(worker, range(workers))
+            chunk = queue.next_chunk(worker, range(workers))
             if chunk is None and left:
-                schedule.admit(left.pop(0))
-                chunk = schedule.deal(worker, range(workers))
+                queue.add(left.pop(0))
+                chunk = queue.next_chunk(worker, range(workers))
             if chunk is not None:
                 idle.remove(worker)
-                heapq.heappush(events, (now + work(schedule, chunk)[0], worker, chunk))
+                heapq.heappush(events, (now + work(queue, chunk)[0], worker, chunk))
         if not events:
             return done
         now, worker, chunk = heapq.heappop(events)
         idle.append(worker)
-        number, seconds = schedule.handle(chunk)
-        verdicts = work(schedule, chunk)[1]
-        if schedule.answered(chunk, worker, answer(outline(len(seconds)), verdicts)):
+        number, seconds = queue.handle(chunk)
+        verdicts = work(queue, chunk)[1]
+        if queue.record(chunk, worker, answer(outline(len(seconds)), verdicts)):
             done[number] = now
 
 
-def work(schedule, chunk: Chunk):
+def work(queue, chunk: Chunk):
     """As a worker does: one completion after the other until CHUNK_S have passed."""
-    _, seconds = schedule.handle(chunk)
+    _, seconds = queue.handle(chunk)
     samples = range(len(seconds)) if chunk.samples is None else chunk.samples
     spent, verdicts = 0.0, {}
     for sample in samples:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from sent_weights import Weights
 
 from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.config import Config, DataConfig, StageConfig
@@ -19,7 +20,7 @@ from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.weights import SyncError
 from vt_ray.experiment import Experiment
-from vt_ray.interfaces import Acknowledgement, VerifierCounts, Weights
+from vt_ray.interfaces import Acknowledgement, VerifierCounts
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 from vt_ray.run.paths import RunPaths
 from vt_ray.signal_phase.controls import shuffled_rewards

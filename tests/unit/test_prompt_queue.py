@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vt_ray.actors.prompt_queue import Dealing
+from vt_ray.actors.prompt_queue import PromptQueue
 from vt_ray.records import Problem, Prompt
 
 PROBLEM = Problem("q", "algebra", "math", "?")
@@ -22,72 +22,72 @@ def steps(dealt):
 
 
 def test_the_least_loaded_comes_first_and_nobody_gets_more_than_half_as_much_again_as_it_runs():
-    dealing = Dealing(room=8)
-    dealing.admit(prompts(20, samples=2))
-    assert steps(dealing.deal([0, 1])) == {0: [0, 2, 4, 6, 8, 10], 1: [1, 3, 5, 7, 9, 11]}
-    assert (dealing.waiting, dealing.open) == (8, 20)
-    assert dealing.deal([0, 1]) == {}
+    queue = PromptQueue(room=8)
+    queue.add(prompts(20, samples=2))
+    assert steps(queue.assign([0, 1])) == {0: [0, 2, 4, 6, 8, 10], 1: [1, 3, 5, 7, 9, 11]}
+    assert (queue.waiting, queue.open) == (8, 20)
+    assert queue.assign([0, 1]) == {}
 
 
 def test_a_generator_is_given_more_in_chunks_before_it_runs_dry():
-    dealing = Dealing(room=8)
-    dealing.admit(prompts(20))
-    held = [ticket for ticket, _ in dealing.deal([0])[0]]
+    queue = PromptQueue(room=8)
+    queue.add(prompts(20))
+    held = [ticket for ticket, _ in queue.assign([0])[0]]
     assert len(held) == 12
-    dealing.delivered(0, held[5])
-    assert not dealing.has_room([0])
-    assert dealing.deal([0]) == {}
-    dealing.delivered(0, held[1])
-    assert steps(dealing.deal([0])) == {0: [12, 13]}
+    queue.delivered(0, held[5])
+    assert not queue.has_room([0])
+    assert queue.assign([0]) == {}
+    queue.delivered(0, held[1])
+    assert steps(queue.assign([0])) == {0: [12, 13]}
 
 
 def test_a_group_larger_than_the_room_is_dealt_all_the_same():
-    dealing = Dealing(room=4)
-    dealing.admit(prompts(2, samples=64))
-    assert steps(dealing.deal([0])) == {0: [0]}
+    queue = PromptQueue(room=4)
+    queue.add(prompts(2, samples=64))
+    assert steps(queue.assign([0])) == {0: [0]}
 
 
 def test_what_a_lost_generator_has_not_delivered_is_dealt_again_first():
-    dealing = Dealing(room=2)
-    dealing.admit(prompts(6))
-    first = dealing.deal([0])[0]
+    queue = PromptQueue(room=2)
+    queue.add(prompts(6))
+    first = queue.assign([0])[0]
     assert [prompt.step for _, prompt in first] == [0, 1, 2]
-    dealing.delivered(0, first[1][0])
-    dealing.lost(0)
-    assert steps(dealing.deal([7])) == {7: [0, 2, 3]}
+    queue.delivered(0, first[1][0])
+    queue.requeue(0)
+    assert steps(queue.assign([7])) == {7: [0, 2, 3]}
 
 
 def test_what_a_generator_does_not_have_it_cannot_deliver():
-    dealing = Dealing(room=2)
-    dealing.admit(prompts(1))
-    ((ticket, _),) = dealing.deal([0])[0]
-    dealing.lost(0)
+    queue = PromptQueue(room=2)
+    queue.add(prompts(1))
+    ((ticket, _),) = queue.assign([0])[0]
+    queue.requeue(0)
     with pytest.raises(KeyError):
-        dealing.delivered(0, ticket)
+        queue.delivered(0, ticket)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(1, 12), st.integers(0, 2**32))
 def test_every_group_comes_exactly_once_whatever_is_lost(sizes, room, seed):
-    chance, dealing = random.Random(seed), Dealing(room)
+    chance, queue = random.Random(seed), PromptQueue(room)
     living, spawned = [0, 1, 2], 3
     held, done, admitted = {}, [], 0
-    while admitted < len(sizes) or dealing.open:
+    while admitted < len(sizes) or queue.open:
         if admitted < len(sizes) and chance.random() < 0.5:
-            dealing.admit(prompts(1, sizes[admitted], first=admitted))
+            queue.add(prompts(1, sizes[admitted], first=admitted))
             admitted += 1
-        for generator, dealt in dealing.deal(living).items():
+        for generator, dealt in queue.assign(living).items():
             held.setdefault(generator, {}).update(dealt)
         busy = [generator for generator in held if held[generator]]
         if busy and chance.random() < 0.1:
             lost = chance.choice(busy)
             del held[lost]
-            dealing.lost(lost)
+            queue.requeue(lost)
             living = [spawned if generator == lost else generator for generator in living]
             spawned += 1
         elif busy:
             generator = chance.choice(busy)
             ticket = chance.choice(list(held[generator]))
             done.append(held[generator].pop(ticket).step)
-            dealing.delivered(generator, ticket)
+            queue.delivered(generator, ticket)
     assert sorted(done) == list(range(len(sizes)))
-    assert dealing.waiting == 0
+    assert queue.waiting == 0

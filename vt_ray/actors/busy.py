@@ -1,4 +1,4 @@
-"""How long an actor has worked at training steps, so that a run can tell who waited for whom."""
+"""Seconds that an actor has worked at training steps: the run's metrics show which actors wait."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 
 
 class BusyTime:
-    """`with busy:` stands around each piece of work; `seconds` is what they took together, by the wall clock.
+    """`with busy:` surrounds each piece of work; `seconds` is the sum of their wall-clock times.
 
-    An actor works at one piece at a time. Waiting inside a piece counts too: a learner rank that waits for another.
+    An actor does one piece of work at a time. Waiting inside a piece counts: a learner rank that waits for others.
     """
 
     def __init__(self) -> None:

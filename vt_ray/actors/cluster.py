@@ -1,11 +1,10 @@
-"""The Ray cluster: starts or joins Ray, gives each actor its seat, and keeps the actors warm between phases.
+"""The Ray cluster: starts or joins Ray, places the actors, and keeps them warm between phases.
 
     RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> VerifierPool ...
 
-Actors start in the background when the cluster is entered, and are waited for where they are first used. A lost
-generator, verifier, tracker or recorder is replaced by the holder of its handle, and its work is done again. `recover`
-puts new learner ranks in the place of lost ones: the run then goes on from the newest commit. A lost node ends the run
-with a ClusterError that names it.
+Verifiers start in the background when the cluster is entered; learner ranks and generators are waited for. The handle
+of generators, verifiers or tracker replaces a dead actor and repeats its work. `recover` replaces dead learner ranks:
+the run then continues from the newest commit. A dead node ends the run with a ClusterError that names it.
 """
 
 from __future__ import annotations
@@ -17,53 +16,58 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
-from vt_ray.actors.failures import find_the_lost
-from vt_ray.actors.generator_pool import CHECK_EVERY_S, GeneratorSeats
+from vt_ray.actors.failures import find_dead
+from vt_ray.actors.generator_pool import NODE_CHECK_S, GeneratorPool
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
-from vt_ray.actors.gpu_sharing import Turns, TurnTakingGenerator, TurnTakingLearner
+from vt_ray.actors.gpu_sharing import SharedGpu
 from vt_ray.actors.learners import LearnerActor, RayLearner
 from vt_ray.actors.process import own_sigterm_handler
-from vt_ray.actors.recorder import RayRecorder, RecorderActor
+from vt_ray.actors.recorder import RayRecorder
 from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.tracker import RayTracker, TrackerActor
 from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
 from vt_ray.actors.verifiers import VerifierActor
 from vt_ray.actors.watchdog import Watchdog
+from vt_ray.actors.worker import Worker
 from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig, TrackerConfig
+from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.learner_spec import LearnerSpec
-from vt_ray.engines.vllm.engine import EngineSpec
 from vt_ray.interfaces import Hardware
 from vt_ray.planning.placement import ClusterError, asked, gpus_asked, place
 from vt_ray.planning.resource_plan import generator_share
 from vt_ray.progress import console
 
-# How long Ray may take to forget the name of a lost actor.
-NAME_FREE_S = 30.0
-
-
-# Learner ranks that are lost again and again while they start.
-MAX_RESTARTS = 5
+# Starts of the learner ranks that fail one after the other.
+MAX_LEARNER_RESTARTS = 5
 
 
 class RayCluster:
     """Implements `interfaces.Cluster`."""
 
+    # From `__enter__` on.
+    _reservation: Reservation
+    _verifiers: VerifierPool
+
     def __init__(self, config: Config, log_folder: Path):
         self.config = config
         self.log_folder = log_folder.resolve()
-        self._turns = Turns(shared=config.cluster.colocate)
+        self._gpu = SharedGpu(shared=config.cluster.colocate)
         self._generator_share = config.cluster.gpu_memory_utilization
-        self._reservation: Reservation | None = None
-        self._actors: dict[str, ActorHandle] = {}
-        self._learners: list[ActorHandle] = []
+        threads = config.cluster.learner_threads
+        self._learners = [
+            Worker(name, partial(self._spawn, LearnerActor, name, rank, threads, self.log_folder))
+            for rank, name in enumerate(_names("learner", config.cluster.num_learners))
+        ]
+        self._tracker: Worker | None = None
         self._learner: RayLearner | None = None
-        self._verifiers: VerifierPool | None = None
         self._generator: RayGenerator | None = None
         self._generator_spec: EngineSpec | None = None
         self._watchdog: Watchdog | None = None
@@ -75,47 +79,42 @@ class RayCluster:
             _refuse_too_few_gpus(cluster)
             self._reservation = Reservation(cluster, place(cluster), lambda text: console.print(text, soft_wrap=True))
             self._verifiers = self._start_verifiers()
-            try:
-                self._learners = self._start_learners()
-            except RayActorError as error:
-                if error.actor_init_failed:
-                    raise
-                self._restart_learners()
+            self._start_learners()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
         return self
 
-    def __exit__(self, kind, error: BaseException | None, trace) -> None:
-        lost = None
-        if error is not None and self._reservation is not None:
-            lost = find_the_lost(error, self._reservation, self._actors)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        dead = None
+        if error is not None and hasattr(self, "_reservation"):
+            dead = find_dead(error, self._reservation, self._actors)
         if self._watchdog is not None:
             self._watchdog.close()
         ray.shutdown()
-        if lost:
-            raise ClusterError(f"{lost}. The same command continues after the newest committed step") from error
+        if dead:
+            raise ClusterError(f"{dead}. The same command continues after the newest committed step") from error
 
     @contextmanager
-    def generator(self, model_path: Path) -> Iterator[TurnTakingGenerator]:
+    def generator(self, model_path: Path) -> Iterator[RayGenerator]:
         if self._generator is None and self.config.cluster.colocate:
-            self._decide_turns(model_path)
+            self._decide_sharing(model_path)
         spec = self._engine_spec(model_path)
         if self._generator is None:
-            self._turns.vacate()
+            self._gpu.vacate()
             self._generator, self._generator_spec = self._start_generators(spec), spec
-            self._turns.opened(self._generator)
-        elif spec != self._generator_spec:
+            self._gpu.opened(self._generator)
+        elif self._generator_spec is not None and spec != self._generator_spec:
             raise ValueError(
-                f"the generators were opened with {self._generator_spec.model_path}, not {model_path}: a run opens one "
-                "engine a seat; other weights come by load_checkpoint"
+                f"the generators were opened with {self._generator_spec.model_path}, not {model_path}: a run opens its "
+                "engines once and loads other weights with load_checkpoint"
             )
-        yield TurnTakingGenerator(self._generator, self._turns)
+        yield self._generator
 
     @contextmanager
     def learner(
         self, model_path: Path, optimizer: OptimizerConfig, total_steps: int, with_reference: bool = False
-    ) -> Iterator[TurnTakingLearner]:
+    ) -> Iterator[RayLearner]:
         spec = LearnerSpec(
             model_path=str(model_path.resolve()),
             model=self.config.model,
@@ -125,62 +124,51 @@ class RayCluster:
             seed=self.config.seed,
             with_reference=with_reference,
         )
-        self._turns.vacate()
-        ray.get([actor.open.remote(spec) for actor in self._learners])
+        self._gpu.vacate()
+        actors = [rank.actor for rank in self._learners]
+        ray.get([actor.open.remote(spec) for actor in actors])
         cluster = self.config.cluster
         self._learner = learner = RayLearner(
-            self._learners,
+            actors,
             self.config.learner.sequence_parallel_size,
             self.config.weight_transport,
             cluster.num_generators * cluster.tensor_parallel_size,
-            lambda: self._generator.receiving_group(),
+            lambda: self._generator.receiving_group() if self._generator else None,
+            self._gpu,
         )
-        self._turns.opened(learner)
-        yield TurnTakingLearner(learner, self._turns)
-        ray.get([actor.close.remote() for actor in self._learners])
-        self._turns.closed(learner)
+        self._gpu.opened(learner)
+        yield learner
+        ray.get([actor.close.remote() for actor in actors])
+        self._gpu.closed(learner)
 
-    def _decide_turns(self, model_path: Path) -> None:
-        """Before the generators are opened: whether they and the learner ranks on their GPUs both stay awake."""
-        gpu_gb = min(ray.get([actor.gpu_gb.remote() for actor in self._learners]))
-        turns, self._generator_share = generator_share(self.config, model_path, gpu_gb)
-        if not turns:
-            self._turns.spare()
+    def _decide_sharing(self, model_path: Path) -> None:
+        """Before the generators are opened: whether they and the learner ranks on their GPUs can both stay awake."""
+        gpu_gb: float = min(ray.get([rank.actor.gpu_gb.remote() for rank in self._learners]))
+        take_turns, self._generator_share = generator_share(self.config, model_path, gpu_gb)
+        if not take_turns:
+            self._gpu.stop_sharing()
             console.print(
-                f"no turns on the GPU: its {gpu_gb:.0f} GB hold the learner beside a generator with "
-                f"{self._generator_share:.0%} of them (cluster.take_turns)",
+                f"generator and learner both stay awake: the GPU's {gpu_gb:.0f} GB hold the learner beside a generator "
+                f"with {self._generator_share:.0%} of them (cluster.take_turns)",
                 soft_wrap=True,
             )
 
     def recover(self, error: BaseException) -> str:
-        """Put others in the place of the actors whose loss raised `error`, and name them. What was open is to be opened
-        again. Raises ClusterError where a node is gone, and `error` itself where nothing was lost."""
-        lost = find_the_lost(error, self._reservation, self._actors)
-        if lost is None:
+        """Replaces the actors whose death raised `error`, and returns their names. The caller opens generator, learner
+        and tracker again. Raises ClusterError if a node has died, and `error` itself if nothing has died."""
+        dead = find_dead(error, self._reservation, self._actors)
+        if dead is None:
             raise error
-        if lost.nodes:
-            raise ClusterError(str(lost)) from error
-        for name in ("tracker", "recorder"):
-            if name in self._actors:
-                ray.kill(self._actors.pop(name))
-        if any(name.startswith("learner") for name in lost.actors):
-            self._turns.closed(self._learner)
-            self._restart_learners()
-        return ", ".join(lost.actors)
-
-    def _restart_learners(self) -> None:
-        """All ranks: the surviving ranks hold a broken process group."""
-        for attempt in range(1, MAX_RESTARTS + 1):
-            for name in _names("learner", self.config.cluster.num_learners):
-                ray.kill(self._actors[name])
-            try:
-                self._learners = self._start_learners()
-                return
-            except RayActorError as error:
-                if attempt == MAX_RESTARTS:
-                    raise ClusterError(
-                        f"the learner ranks were lost {attempt} times while they started anew"
-                    ) from error
+        if dead.nodes:
+            raise ClusterError(str(dead)) from error
+        if self._tracker is not None:
+            self._tracker.discard(error)
+            self._tracker = None
+        if any(name.startswith("learner") for name in dead.actors):
+            self._gpu.closed(self._learner)
+            self._discard_learners(error)
+            self._start_learners()
+        return ", ".join(dead.actors)
 
     @contextmanager
     def verifier(self) -> Iterator[VerifierPool]:
@@ -189,13 +177,14 @@ class RayCluster:
 
     @contextmanager
     def tracker(self, tracker: TrackerConfig) -> Iterator[RayTracker]:
-        yield RayTracker(lambda: self._start(TrackerActor, "tracker", tracker, self.log_folder))
-        ray.kill(self._actors.pop("tracker"))
+        self._tracker = Worker("tracker", partial(self._spawn, TrackerActor, "tracker", tracker, self.log_folder))
+        yield RayTracker(self._tracker)
+        self._tracker.discard()
+        self._tracker = None
 
     @contextmanager
     def recorder(self) -> Iterator[RayRecorder]:
-        yield RayRecorder(lambda: self._start(RecorderActor, "recorder", self.log_folder))
-        ray.kill(self._actors.pop("recorder"))
+        yield RayRecorder(self.log_folder)
 
     def _engine_spec(self, model_path: Path) -> EngineSpec:
         cluster, model = self.config.cluster, self.config.model
@@ -210,32 +199,29 @@ class RayCluster:
             gpu_memory_utilization=self._generator_share,
             threads=cluster.generator_threads,
             seed=self.config.seed,
-            can_sleep=self._turns.shared,
+            can_sleep=self._gpu.shared,
             enforce_eager=cluster.enforce_eager,
             weight_transfer="" if self.config.weight_transport == "object_store" else self.config.weight_transport,
+            engine=cluster.generation_engine,
         )
 
-    def _start(self, actor_class, name: str, *arguments) -> ActorHandle:
-        """Start an actor in its seat; if it is lost, it is known by `name`."""
-        deadline = time.monotonic() + NAME_FREE_S
-        while True:
-            try:
-                self._actors[name] = self._seat(actor_class, name, *arguments)
-                return self._actors[name]
-            except ValueError:  # Ray still knows the name of the one before
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
+    @property
+    def _actors(self) -> dict[str, ActorHandle]:
+        """The actors that this class replaces itself; the pools replace generators and verifiers."""
+        workers = [*self._learners, *([self._tracker] if self._tracker else [])]
+        return {worker.name: worker.actor for worker in workers if worker.running}
 
-    def _seat(self, actor_class, name: str, *arguments) -> ActorHandle:
-        """Raises ValueError where Ray still knows the name of the actor that sat there before."""
-        return actor_class.options(**self._reservation.options(name)).remote(*arguments)
+    def _spawn(self, actor_class: Any, name: str, *arguments: Any) -> ActorHandle:
+        """Starts an actor where the reservation places it. Raises ValueError while Ray still holds the name of the
+        previous actor."""
+        actor: ActorHandle = actor_class.options(**self._reservation.options(name)).remote(*arguments)
+        return actor
 
     def _start_verifiers(self) -> VerifierPool:
         cluster, limits = self.config.cluster, self.config.verify
         return VerifierPool(
             _names("verifier", cluster.num_verifiers),
-            lambda name: self._seat(VerifierActor, name, name, limits, self.log_folder),
+            lambda name: self._spawn(VerifierActor, name, name, limits, self.log_folder),
             self._reservation.refuse_lost_nodes,
             cluster.startup_timeout_s,
             HANGS_AFTER_S + limits.completion_timeout_s + limits.math_timeout_s,
@@ -243,65 +229,84 @@ class RayCluster:
 
     def _start_generators(self, spec: EngineSpec) -> RayGenerator:
         cluster = self.config.cluster
-        seats = GeneratorSeats(
+        pool = GeneratorPool(
             _names("generator", cluster.num_generators),
-            lambda name: self._seat(GeneratorActor, name, name, spec, self.log_folder),
+            lambda name: self._spawn(GeneratorActor, name, name, spec, self.log_folder),
             self._reservation.refuse_lost_nodes,
             cluster.startup_timeout_s,
         )
         try:
-            self._wait_for(seats.starting, "generators")
+            self._wait_for(pool.starting, "generators")
         except RayActorError as error:
-            # An actor that cannot start has an error that says more; a killed actor is replaced.
+            # The error of a failed constructor names the fault; a killed actor is replaced.
             if error.actor_init_failed:
                 raise
-            seats.wait()
-        self._watchdog = Watchdog(seats, cluster.hang_timeout_s)
-        return RayGenerator(seats, cluster.max_num_seqs, self.config.signal.sync.logprob_tolerance)
+            pool.wait_until_ready()
+        self._watchdog = Watchdog(pool, cluster.hang_timeout_s)
+        return RayGenerator(pool, cluster.max_num_seqs, self.config.signal.sync.logprob_tolerance, self._gpu)
 
     def busy_seconds(self) -> dict[str, float]:
-        asked = {name: actor.busy_seconds.remote() for name, actor in self._actors.items()}
+        asked: dict[str, Any] = {name: actor.busy_seconds.remote() for name, actor in self._actors.items()}
         seconds = self._verifiers.busy_seconds()
         if self._generator is not None:
             seconds |= self._generator.busy_seconds()
         for name, answer in asked.items():
-            # One that is lost is missed where it is needed, not here.
+            # A dead actor is replaced where it is used, not here.
             with contextlib.suppress(RayActorError):
-                seconds[name] = ray.get(answer)
+                seconds[name] = float(ray.get(answer))
         return seconds
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster
-        # A Ray that the run starts itself counts as many CPUs as its actors ask for, also on a machine with fewer.
+        # A Ray that the run starts itself counts the CPUs that its actors ask for, even if the machine has fewer.
         cores = os.cpu_count() or 1 if cluster.ray_address is None else int(ray.cluster_resources()["CPU"])
         return Hardware(cores, gpus_asked(cluster))
 
-    def _start_learners(self) -> list[ActorHandle]:
+    def _start_learners(self) -> None:
+        """Starts all ranks and joins them; starts them again if one dies meanwhile. Raises ClusterError after
+        MAX_LEARNER_RESTARTS, and the error of a constructor that fails at the first start."""
+        while True:
+            try:
+                self._join_learners()
+                break
+            except RayActorError as error:
+                if error.actor_init_failed and not any(rank.failures for rank in self._learners):
+                    raise
+                self._discard_learners(error)
+        for rank in self._learners:
+            rank.failures = 0
+
+    def _join_learners(self) -> None:
         cluster = self.config.cluster
-        actors = [
-            self._start(LearnerActor, name, rank, cluster.learner_threads, self.log_folder)
-            for rank, name in enumerate(_names("learner", cluster.num_learners))
-        ]
+        actors = [rank.start_now() for rank in self._learners]
         (address, port) = self._wait_for([actors[0].address.remote()], "learner rank 0")[0]
         self._wait_for([actor.join.remote(cluster.num_learners, address, port) for actor in actors], "learner ranks")
-        return actors
 
-    def _wait_for(self, refs: list, what: str) -> list:
+    def _discard_learners(self, error: BaseException) -> None:
+        """Discards all ranks: the surviving ranks hold a broken process group."""
+        for rank in self._learners:
+            rank.discard(error)
+        if self._learners[0].failures > MAX_LEARNER_RESTARTS:
+            raise ClusterError(
+                f"the learner ranks died in {MAX_LEARNER_RESTARTS} starts one after the other (see logs/learner_*.log)"
+            ) from error
+
+    def _wait_for(self, calls: list[ray.ObjectRef[Any]], what: str) -> list[Any]:
         timeout_s = self.config.cluster.startup_timeout_s
-        deadline, waiting = time.monotonic() + timeout_s, refs
+        deadline, waiting = time.monotonic() + timeout_s, calls
         while waiting and time.monotonic() < deadline:
-            ready, waiting = ray.wait(waiting, timeout=min(CHECK_EVERY_S, max(deadline - time.monotonic(), 0)))
-            # The loss of an actor is raised at once: the other actors may wait for it for ever.
+            ready, waiting = ray.wait(waiting, timeout=min(NODE_CHECK_S, max(deadline - time.monotonic(), 0)))
+            # Raises the death of an actor at once: the other actors may wait for it without end.
             ray.get(ready)
             if not ready:
-                # An actor whose node is gone stays pending for ever and raises no error.
+                # An actor on a dead node stays pending and raises no error.
                 self._reservation.refuse_lost_nodes()
         if waiting:
             raise TimeoutError(
-                f"{len(waiting)} of {len(refs)} {what} did not start within {timeout_s:g} s "
+                f"{len(waiting)} of {len(calls)} {what} did not start within {timeout_s:g} s "
                 f"(see {self.log_folder}): raise cluster.startup_timeout_s"
             )
-        return ray.get(refs)
+        return ray.get(calls)
 
 
 def _names(kind: str, count: int) -> list[str]:
@@ -309,24 +314,24 @@ def _names(kind: str, count: int) -> list[str]:
 
 
 def _start_ray(cluster: ClusterConfig) -> None:
-    # Ray hides the GPUs from actors that ask for no GPU only with this setting.
+    # With this setting Ray hides the GPUs from actors that ask for none.
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray gives its workers a low priority: any other process on the machine would stall the training.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    arguments = {"log_to_driver": False, "logging_level": logging.ERROR}
+    arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cluster.ray_address is None:
         arguments |= {"include_dashboard": False, "object_store_memory": int(cluster.object_store_gb * 2**30)}
-        # On one machine actors take turns and their threads are set in the config: none waits for a core to be free.
+        # The actors of one machine share its cores, and the config sets their threads: no actor waits for a free core.
         arguments["num_cpus"] = max(os.cpu_count() or 1, math.ceil(place(cluster).cpus))
-    # On SIGTERM Ray would keep its processes for half a minute, to drain services that a run does not have.
+    # On SIGTERM Ray would otherwise keep its processes for half a minute, to drain services that a run does not have.
     os.environ.setdefault("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
     with own_sigterm_handler():
         ray.init(address=cluster.ray_address or "local", **arguments)
 
 
 def _refuse_too_few_gpus(cluster: ClusterConfig) -> None:
-    """No node can join a Ray that the run started itself: the run would wait in vain for missing resources."""
+    """Raises ConfigError. No node can join a Ray that the run started itself, so waiting for GPUs is useless."""
     there = int(ray.cluster_resources().get("GPU", 0))
     if cluster.ray_address is None and gpus_asked(cluster) > there:
         raise ConfigError(

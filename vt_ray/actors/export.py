@@ -1,10 +1,11 @@
-"""Weights that leave the learner's ranks: handles at once, the proof when it is asked for.
+"""The export of weights from the learner's ranks: handles at once, the expected proof when it is needed.
 
-    begin_export --> next_bucket, next_bucket, ... (handles, taken up by the generators as they come) --> end_export
-    begin_send   --> end_send: past Ray, which carries only the messages for the generators and the proof
+    begin_export --> next_bucket, next_bucket, ... (handles, loaded by the generators as they arrive) --> end_export
+    begin_send   --> end_send: NCCL or CUDA IPC; Ray carries only the messages for the generators and the proof
 
-A generator loads one bucket while the next is gathered, and computes its log-probabilities while the learner does.
-A generator that is started after `begin_send` gets the same weights as buckets (`resend`), as the transfer is over.
+A generator loads one bucket while the learner gathers the next, and both compute the log-probabilities of the
+fingerprint at the same time. A generator that starts after `begin_send` has missed the transfer: it gets the same
+weights as buckets (`resend`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from vt_ray.interfaces import Handle
 
 @dataclass
 class Exported:
-    """What a rank has sent so far."""
+    """The checksums by tensor name, and the bytes, that a rank has sent so far."""
 
     checksums: dict[str, int]
     num_bytes: int
@@ -35,22 +36,22 @@ class Exported:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a generator must show: checksums, and log-probabilities of the fingerprint sequence."""
+    """What a generator has to prove: the checksums and the log-probabilities of the fingerprint."""
 
     exported: Exported
     fingerprint_logprobs: tuple[float, ...]
 
 
 class WeightsGone(RuntimeError):
-    """The weights were asked for again after the learner had taken another step."""
+    """The weights cannot be sent again: the learner has taken another step."""
 
 
 @dataclass(frozen=True)
 class NcclTransfer:
-    """One broadcast of the learner to all generators, in which every rank waits for all others.
+    """One broadcast from the learner to all generators, in which every rank waits for all others.
 
-    `ends` are the learner's halves of it. `resend` gives handles of the same weights as buckets. `break_off` kills the
-    learner's ranks, which would wait for a lost generator for ever.
+    `ends` are the calls on the learner's side. `resend` returns handles of the same weights as buckets. `break_off`
+    kills the learner's ranks, which would wait for a dead generator without end.
     """
 
     ends: tuple[Handle, ...]
@@ -59,9 +60,9 @@ class NcclTransfer:
 
 
 class ExportedWeights:
-    """Has the attributes of `interfaces.Weights`. An attribute that needs the end of the export waits for it.
+    """Implements `interfaces.Weights`. A property that needs the end of the export waits for it.
 
-    `transfer` is None where each generator loads the weights on its own: by the object store and by CUDA IPC.
+    `transfer` is None if each generator loads the weights on its own: with the object store and with CUDA IPC.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class ExportedWeights:
 
 
 def export(actors: list[ActorHandle], version: int, fingerprint: list[int], bucket_bytes: int) -> ExportedWeights:
-    """Gathering is collective: every rank is asked for every bucket, in order; rank 0 has the bytes."""
-    count = ray.get([actor.begin_export.remote(bucket_bytes) for actor in actors])[0]
+    """Gathering is collective: every rank is asked for every bucket in order, and rank 0 has the bytes."""
+    count: int = ray.get([actor.begin_export.remote(bucket_bytes) for actor in actors])[0]
     buckets = [[actor.next_bucket.remote() for actor in actors] for _ in range(count)]
     ends = [actor.end_export.remote(fingerprint) for actor in actors]
     return ExportedWeights(version, tuple(ranks[0] for ranks in buckets), ends)
@@ -107,11 +108,12 @@ def send(
     group: int,
     lock: threading.Lock,
 ) -> ExportedWeights:
-    """Past Ray. The ranks of NCCL meet in `end_send` and in the generators' load; each waits for all others there.
+    """Sends the weights by NCCL or CUDA IPC. NCCL's ranks meet in `end_send` and in the generators' load, where each
+    waits for all others.
 
-    `group` numbers the set of generators: another number opens another NCCL group. `lock` is held by the caller.
+    `group` is the number of the set of generators: a new number opens a new NCCL group. The caller holds `lock`.
     """
-    count = ray.get(actors[0].num_buckets.remote(bucket_bytes))
+    count: int = ray.get([actors[0].num_buckets.remote(bucket_bytes)])[0]
     notices = [actor.begin_send.remote(transport, receivers, bucket_bytes, group) for actor in actors]
     ends = [actor.end_send.remote(fingerprint) for actor in actors]
 

@@ -1,7 +1,7 @@
-"""What a run has lost, in words: nodes that Ray has declared dead, actors that have died.
+"""Which nodes and actors of a run are dead.
 
-The error that ends a run seldom names its cause: when a node dies, the surviving ranks complain first, about a closed
-connection, and Ray declares the node dead up to a minute later.
+The error that ends a run seldom names its cause: when a node dies, the other ranks fail first, because a connection is
+closed, and Ray declares the node dead up to a minute later.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -18,12 +19,12 @@ from vt_ray.actors.reservation import Reservation
 from vt_ray.planning.placement import ClusterError
 
 ANSWER_S = 2.0
-VERDICT_S = 60.0
+DECISION_S = 60.0
 
 
 @dataclass(frozen=True)
-class Lost:
-    """What is gone: whole nodes, or else single actors by name."""
+class DeadActors:
+    """Dead nodes or, if all nodes are alive, the names of dead actors."""
 
     nodes: tuple[str, ...] = ()
     actors: tuple[str, ...] = ()
@@ -36,45 +37,48 @@ class Lost:
         )
 
 
-def is_loss(error: BaseException) -> bool:
-    """Whether the actor that was asked is lost. One that has failed because another one was lost raises that one's
-    error as its own: it is not lost itself."""
+def actor_died(error: BaseException) -> bool:
+    """Whether the actor that was called is dead. Returns False for a RayTaskError: the actor is alive and only forwards
+    another actor's death."""
     return isinstance(error, RayActorError) and not isinstance(error, RayTaskError)
 
 
-def find_the_lost(error: BaseException, reservation: Reservation, actors: Mapping[str, ActorHandle]) -> Lost | None:
-    """The nodes, or else the actors, that are gone; None where `error` has another cause."""
+def find_dead(error: BaseException, reservation: Reservation, actors: Mapping[str, ActorHandle]) -> DeadActors | None:
+    """Returns the dead nodes, or else the dead actors; None if `error` has another cause.
+
+    Waits up to DECISION_S for Ray to decide about actors and nodes that do not answer.
+    """
     if not isinstance(error, (RayError, TimeoutError, ClusterError)):
         return None
-    deadline = time.monotonic() + VERDICT_S
+    deadline = time.monotonic() + DECISION_S
     while True:
-        silent, mute = _roll_call(actors)
+        unreachable, unanswered = _ping(actors)
         if nodes := reservation.lost_nodes():
-            return Lost(nodes=tuple(nodes))
-        dead = [name for name, why in silent.items() if isinstance(why, ActorDiedError)]
-        # One that does not answer may be busy, or on a node that Ray has not yet given up.
-        undecided = silent or (mute and reservation.placement.nodes > 1)
+            return DeadActors(nodes=tuple(nodes))
+        dead = [name for name, why in unreachable.items() if isinstance(why, ActorDiedError)]
+        # An actor that does not answer is busy, or on a node that Ray has not declared dead yet.
+        undecided = unreachable or (unanswered and reservation.placement.nodes > 1)
         if dead or not undecided or time.monotonic() > deadline:
             break
         time.sleep(1)
-    names = tuple(dead or silent)
-    return Lost(actors=names) if names else None
+    names = tuple(dead or unreachable)
+    return DeadActors(actors=names) if names else None
 
 
-def _roll_call(actors: Mapping[str, ActorHandle]) -> tuple[dict[str, RayActorError], int]:
-    """The actors that cannot be reached, each with what Ray says of it, and the number of those that do not answer.
+def _ping(actors: Mapping[str, ActorHandle]) -> tuple[dict[str, RayActorError], int]:
+    """Returns the actors that cannot be reached, each with Ray's error, and the number of actors that do not answer.
 
-    One that failed to start is not among them: its own error says more.
+    Actors whose constructor failed are left out: their own error says more.
     """
     if not actors:
         return {}, 0
-    answers = {actor.__ray_ready__.remote(): name for name, actor in actors.items()}
+    answers: dict[Any, str] = {actor.__ray_ready__.remote(): name for name, actor in actors.items()}
     ready, waiting = ray.wait(list(answers), num_returns=len(answers), timeout=ANSWER_S)
-    silent = {}
+    unreachable = {}
     for answer in ready:
         try:
             ray.get(answer)
         except RayActorError as why:
             if not why.actor_init_failed:
-                silent[answers[answer]] = why
-    return silent, len(waiting)
+                unreachable[answers[answer]] = why
+    return unreachable, len(waiting)

@@ -1,19 +1,19 @@
-"""The actor in each generator's seat. A lost actor is replaced: spawned, given the newest weights, checked.
+"""The generator actors of a run. A dead actor is replaced: started again, given the newest weights, checked.
 
-    empty  --spawn--> starting --load the newest weights--> serves
-       ^-- lost, a few times --'    holds others: once more --'  |
-       '-------------------------- lost, a few times ------------'
+    no actor --start--> starting --load the newest weights--> ready
+       ^-- dead: up to MAX_DEATHS times --'    proof fails: once more --'
 
-No thread of its own: `mend`, called by the code that needs the generators, takes each replacement one step further.
+The pool has no thread of its own. Its callers call `replace_dead` regularly; each call moves every replacement one step
+forward without waiting.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -21,54 +21,50 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
 
 from vt_ray.actors.export import NcclTransfer, WeightsGone
-from vt_ray.actors.failures import is_loss
+from vt_ray.actors.failures import actor_died
+from vt_ray.actors.worker import Worker
 from vt_ray.engines.weights import SyncError
 from vt_ray.planning.placement import ClusterError
 
-CHECK_EVERY_S = 5.0
-# Lost in one seat, at work or over their start, since there were new weights: there is no use in going on.
-HOPELESS_LOSSES = 8
-PAUSE_S = 0.2
-LOOK_EVERY_S = 0.05
+NODE_CHECK_S = 5.0
+# Deaths of one generator since the last load: a replacement would die as well.
+MAX_DEATHS = 8
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class Load:
-    """How an actor is given weights, and what its answer must show; `check` raises SyncError, or WeightsGone where they
-    can no longer be had.
+    """How an actor gets weights, and the proof that it has to give.
 
-    `send` serves the actors that are there when a load begins, `send_late` an actor that is started after that.
-    `transfer`: the load is one NCCL broadcast, in which all wait for all.
+    `send` serves the actors that run when the load begins, `send_late` the actors that are started afterwards. `check`
+    raises SyncError if the answer proves other weights, WeightsGone if the learner no longer has them. `transfer` is
+    set if the load is one NCCL broadcast, in which all ranks wait for each other.
     """
 
-    send: Callable[[ActorHandle], ray.ObjectRef]
+    send: Callable[[ActorHandle], ray.ObjectRef[Any]]
     check: Callable[[Any], None]
-    send_late: Callable[[ActorHandle], ray.ObjectRef]
+    send_late: Callable[[ActorHandle], ray.ObjectRef[Any]]
     transfer: NcclTransfer | None = None
 
 
 @dataclass
-class Seat:
-    name: str
-    actor: ActorHandle | None = None
-    # Counts all that ever sat in any seat.
-    worker: int = -1
-    serves: bool = False
-    # Until it serves: its start or its load, and the weights of the latter.
-    awaited: ray.ObjectRef | None = None
-    loads: Load | None = None
-    given_again: bool = False
-    # To its load, once it has served.
+class GeneratorWorker(Worker):
+    """`pending` is the actor's start or its load until it is ready, and `load` the weights of that load."""
+
+    load: Load | None = None
+    is_second_load: bool = False
+    # The answer to `load`, once ready.
     answer: Any = None
-    since: float = 0.0
-    free_until: float = 0.0
-    losses: int = 0
-    busy_before_s: float = 0.0
+    # Of the actor that runs, and of all actors before it.
     busy_s: float = 0.0
+    busy_before_s: float = 0.0
 
 
-class GeneratorSeats:
-    """`spawn` starts the actor of a seat; `refuse_lost_nodes` raises where a node is gone for good."""
+class GeneratorPool:
+    """`spawn` starts the actor with a given name; `refuse_lost_nodes` raises ClusterError if a node has died.
+
+    Every method may be called from any thread.
+    """
 
     def __init__(
         self,
@@ -77,184 +73,181 @@ class GeneratorSeats:
         refuse_lost_nodes: Callable[[], None],
         startup_timeout_s: float,
     ):
-        self.spawn, self.refuse_lost_nodes, self.startup_timeout_s = spawn, refuse_lost_nodes, startup_timeout_s
+        self.refuse_lost_nodes, self.startup_timeout_s = refuse_lost_nodes, startup_timeout_s
         self.newest: Load | None = None
+        # No replacement is started while the GPU belongs to the learner.
         self.paused = False
-        self.spawned = 0
         self._lock = threading.RLock()
-        self._last_check = time.monotonic()
-        self._seats = [Seat(name) for name in names]
-        for seat in self._seats:
-            self._fill(seat)
+        self._last_node_check = time.monotonic()
+        self._workers = [GeneratorWorker(name, partial(spawn, name)) for name in names]
+        for worker in self._workers:
+            self._start(worker)
 
     @property
-    def starting(self) -> list[ray.ObjectRef]:
-        return [seat.awaited for seat in self._seats if not seat.serves and seat.awaited is not None]
+    def starting(self) -> list[ray.ObjectRef[Any]]:
+        return [worker.pending for worker in self._workers if not worker.ready and worker.pending is not None]
 
     @property
     def count(self) -> int:
-        return len(self._seats)
+        return len(self._workers)
+
+    @property
+    def starts(self) -> int:
+        """Actors started so far; the number changes whenever the set of actors does."""
+        return sum(worker.starts for worker in self._workers)
 
     @property
     def respawns(self) -> int:
-        return self.spawned - len(self._seats)
+        return self.starts - self.count
 
-    def serving(self) -> list[Seat]:
-        """Each as it is now: a seat may be emptied at any time."""
+    def ready_workers(self) -> list[GeneratorWorker]:
+        """Copies: another thread may discard an actor at any time."""
         with self._lock:
-            return [replace(seat) for seat in self._seats if seat.serves]
+            return [replace(worker) for worker in self._workers if worker.ready]
 
-    def mend(self) -> None:
-        """One step further with every seat that does not serve, without waiting.
+    def replace_dead(self) -> None:
+        """Moves every worker that is not ready one step forward, without waiting.
 
-        Raises ClusterError where there is no use, SyncError where a replacement twice did not hold the newest weights,
-        or what a load has raised: weights that are gone.
+        Raises ClusterError if a worker cannot be replaced, SyncError if a replacement fails its proof twice, and any
+        error that a load raised.
         """
         with self._lock:
-            if self.paused or all(seat.serves for seat in self._seats):
+            if self.paused or all(worker.ready for worker in self._workers):
                 return
-            if time.monotonic() - self._last_check > CHECK_EVERY_S:
+            if time.monotonic() - self._last_node_check > NODE_CHECK_S:
                 self.refuse_lost_nodes()
-                self._last_check = time.monotonic()
-            for seat in self._seats:
-                if seat.actor is None:
-                    self._fill(seat)
-                elif not seat.serves:
-                    self._go_on(seat)
+                self._last_node_check = time.monotonic()
+            for worker in self._workers:
+                if not worker.running:
+                    self._start(worker)
+                elif not worker.ready:
+                    self._advance(worker)
 
     def load(self, load: Load) -> dict[str, Any]:
-        """The answer of each generator, by its name: also of generators that replace a generator lost meanwhile."""
+        """Loads weights into all generators. Returns the answers by name, also of actors started during the load."""
         with self._lock:
             self.newest = load
-            for seat in self._seats:
-                seat.losses = 0
-        answers = self.answers(load.send, load.transfer)
-        return {seat.name: answers.get(seat.name, seat.answer) for seat in self.wait()}
+            for worker in self._workers:
+                worker.failures = 0
+        answers = self.ask_all(load.send, load.transfer)
+        return {worker.name: answers.get(worker.name, worker.answer) for worker in self.wait_until_ready()}
 
-    def wait(self) -> list[Seat]:
-        """Until all serve, with the newest weights."""
+    def wait_until_ready(self) -> list[GeneratorWorker]:
+        """Waits until all workers are ready with the newest weights."""
         while True:
-            self.mend()
-            if len(serving := self.serving()) == len(self._seats):
-                return serving
-            time.sleep(LOOK_EVERY_S)
+            self.replace_dead()
+            if len(ready := self.ready_workers()) == self.count:
+                return ready
+            time.sleep(POLL_S)
 
-    def lost(self, worker: int, error: BaseException | None) -> None:
-        """Several callers may notice the same loss: the first call empties the seat."""
+    def report_death(self, worker_id: int, error: BaseException | None) -> None:
+        """Several callers may notice the same death: only the first report counts."""
         with self._lock:
-            for seat in self._seats:
-                if seat.worker == worker and seat.actor is not None:
-                    self._lose(seat, error)
+            for worker in self._workers:
+                if worker.id == worker_id and worker.running:
+                    self._discard(worker, error)
 
-    def answers(
-        self, ask: Callable[[ActorHandle], ray.ObjectRef], transfer: NcclTransfer | None = None
+    def ask_all(
+        self, ask: Callable[[ActorHandle], ray.ObjectRef[Any]], transfer: NcclTransfer | None = None
     ) -> dict[str, Any]:
-        """The answers of all actors that serve, by name. An actor that is lost over its answer is left out.
+        """Returns the answers of all ready actors by name, without those of actors that died meanwhile.
 
-        Within a `transfer` the loss of a generator or of a learner rank is raised at once, after all that take part in
-        it are killed: each of them would wait for the lost one for ever. So is a loss just before the transfer, which
-        the learner has opened for all seats.
+        During a `transfer`, the death of a generator or learner rank is raised at once, after all members are killed:
+        each of them would wait for the dead one without end. The same holds for a death just before the transfer, since
+        the learner has opened it for all generators.
         """
-        serving = self.serving()
-        if transfer is not None and len(serving) < len(self._seats):
+        ready = self.ready_workers()
+        if transfer is not None and len(ready) < self.count:
             transfer.break_off()
             ray.get(list(transfer.ends))
-        asked = {ask(seat.actor): seat for seat in serving}
-        waiting, answers = [*asked, *(transfer.ends if transfer else ())], {}
+        asked = {ask(worker.actor): worker for worker in ready}
+        waiting = [*asked, *(transfer.ends if transfer else ())]
+        answers: dict[str, Any] = {}
         while asked.keys() & set(waiting):
-            (ref,), waiting = ray.wait(waiting, num_returns=1)
-            seat = asked.get(ref)
+            (call,), waiting = ray.wait(waiting, num_returns=1)
+            worker = asked.get(call)
             try:
-                answer = ray.get(ref)
+                answer = ray.get(call)
             except RayActorError as error:
-                if not is_loss(error):
+                if not actor_died(error):
                     raise
-                if seat is not None:
-                    self.lost(seat.worker, error)
+                if worker is not None:
+                    self.report_death(worker.id, error)
                 if transfer is not None:
-                    for left in asked.keys() & set(waiting):
-                        self.lost(asked[left].worker, error)
+                    for unanswered in asked.keys() & set(waiting):
+                        self.report_death(asked[unanswered].id, error)
                     transfer.break_off()
                     raise
             else:
-                if seat is not None:
-                    answers[seat.name] = answer
+                if worker is not None:
+                    answers[worker.name] = answer
         return answers
 
     def busy_seconds(self) -> dict[str, float]:
-        answers = self.answers(lambda actor: actor.busy_seconds.remote())
+        answers = self.ask_all(lambda actor: actor.busy_seconds.remote())
         with self._lock:
-            for seat in self._seats:
-                seat.busy_s = answers.get(seat.name, seat.busy_s)
-            return {seat.name: seat.busy_before_s + seat.busy_s for seat in self._seats}
+            for worker in self._workers:
+                worker.busy_s = answers.get(worker.name, worker.busy_s)
+            return {worker.name: worker.busy_before_s + worker.busy_s for worker in self._workers}
 
-    def _fill(self, seat: Seat) -> None:
-        if time.monotonic() < seat.free_until:
-            return
-        try:
-            seat.actor = self.spawn(seat.name)
-        except ValueError:  # Ray still knows the name of the one before
-            seat.free_until = time.monotonic() + PAUSE_S
-            return
-        seat.worker, self.spawned = self.spawned, self.spawned + 1
-        seat.awaited, seat.loads, seat.since = seat.actor.ready.remote(), None, time.monotonic()
+    def _start(self, worker: GeneratorWorker) -> None:
+        if worker.start():
+            worker.load = None
+            worker.wait_for(worker.actor.ready.remote())
 
-    def _go_on(self, seat: Seat) -> None:
-        if seat.awaited is None:
-            # The newest weights are gone: the learner is about to send newer ones.
-            if seat.loads is not self.newest:
-                self._give_weights(seat)
+    def _advance(self, worker: GeneratorWorker) -> None:
+        if worker.pending is None:
+            # The learner no longer has the newest weights: newer ones will be sent soon.
+            if worker.load is not self.newest:
+                self._send_newest(worker)
             return
-        ready, _ = ray.wait([seat.awaited], timeout=0)
+        ready, _ = ray.wait([worker.pending], timeout=0)
         if not ready:
-            if time.monotonic() - seat.since > self.startup_timeout_s:
-                self._lose(seat, TimeoutError(f"not ready within cluster.startup_timeout_s={self.startup_timeout_s:g}"))
+            if time.monotonic() - worker.pending_since > self.startup_timeout_s:
+                timeout = f"not ready within cluster.startup_timeout_s={self.startup_timeout_s:g}"
+                self._discard(worker, TimeoutError(timeout))
             return
         try:
-            answer = ray.get(seat.awaited)
+            answer = ray.get(worker.pending)
         except RayError as error:
-            if is_loss(error):
-                self._lose(seat, error)
+            if actor_died(error):
+                self._discard(worker, error)
                 return
-            if seat.loads is self.newest:
+            if worker.load is self.newest:
                 raise
-            # Weights that are gone and no longer needed.
+            # The failed load was of older weights: it no longer matters.
         else:
-            if seat.loads is self.newest:
-                self._take_on(seat, answer)
+            if worker.load is self.newest:
+                self._check(worker, answer)
                 return
-        seat.given_again = False
-        self._give_weights(seat)
+        worker.is_second_load = False
+        self._send_newest(worker)
 
-    def _take_on(self, seat: Seat, answer: Any) -> None:
-        """Let the actor serve if it holds what it was given. If not, it is given the same once more: it has sampled
-        nothing yet."""
+    def _check(self, worker: GeneratorWorker, answer: Any) -> None:
+        """Makes the worker ready if its proof is right, else loads once more: it has sampled nothing yet."""
         try:
-            if seat.loads is not None:
-                seat.loads.check(answer)
+            if worker.load is not None:
+                worker.load.check(answer)
         except WeightsGone:
-            seat.awaited = None
+            worker.pending = None
         except SyncError:
-            if seat.given_again:
+            if worker.is_second_load:
                 raise
-            seat.given_again = True
-            self._give_weights(seat)
+            worker.is_second_load = True
+            self._send_newest(worker)
         else:
-            seat.serves, seat.awaited, seat.answer = True, None, answer
+            worker.ready, worker.pending, worker.answer = True, None, answer
 
-    def _give_weights(self, seat: Seat) -> None:
-        seat.loads, seat.since = self.newest, time.monotonic()
-        seat.awaited = self.newest.send_late(seat.actor)
+    def _send_newest(self, worker: GeneratorWorker) -> None:
+        assert self.newest is not None
+        worker.load = self.newest
+        worker.wait_for(self.newest.send_late(worker.actor))
 
-    def _lose(self, seat: Seat, error: BaseException | None) -> None:
-        with contextlib.suppress(Exception):
-            ray.kill(seat.actor)
-        seat.losses += 1
-        if seat.losses >= HOPELESS_LOSSES:
-            why = f". The last one: {str(error).strip().splitlines()[-1]}" if error else ""
+    def _discard(self, worker: GeneratorWorker, error: BaseException | None) -> None:
+        worker.discard(error)
+        if worker.failures >= MAX_DEATHS:
             raise ClusterError(
-                f"{seat.name} cannot be replaced: {HOPELESS_LOSSES} were lost one after the other (see "
-                f"logs/{seat.name}.log){why}"
+                f"{worker.name} cannot be replaced: {MAX_DEATHS} of its actors died since the last load of weights "
+                f"(see logs/{worker.name}.log){worker.why}"
             )
-        seat.busy_before_s, seat.busy_s = seat.busy_before_s + seat.busy_s, 0.0
-        seat.actor, seat.awaited, seat.serves = None, None, False
+        worker.busy_s, worker.busy_before_s = 0.0, worker.busy_before_s + worker.busy_s

@@ -1,10 +1,10 @@
-"""Which completions a worker verifies next: chunks of groups, sized by measured cost. No Ray and no clock in here.
+"""Which completions a worker grades next: chunks of groups, sized by their measured cost. Uses no Ray and no clock.
 
-    handle --admit--> a Chunk that opens the group --answered--> Chunks of the rest --answered--> GradedGroup
-                              ^-- lost, or unverified by the worker's fault: again, one by one, elsewhere
+    handle --add--> a Chunk that opens the group --record--> Chunks of the rest --record--> GradedGroup
+                            ^-- worker died, or it failed to verify: one by one on other workers
 
-A worker has one chunk at a time and stops it after CHUNK_S, between two completions: so a long chunk delays only
-itself, and no worker is idle while there is something to verify.
+A worker has one chunk at a time and stops after CHUNK_S, between two completions. A long chunk therefore delays only
+itself, and no worker is idle while a completion waits.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 from vt_ray.planning.placement import ClusterError
 from vt_ray.records import GradedGroup, Kind, Verdict
 
-# interfaces brings torch along: a worker that only verifies starts sooner without, and in less than half the memory.
+# interfaces loads torch: without it a verifier starts sooner and needs less than half the memory.
 if TYPE_CHECKING:
     from vt_ray.interfaces import Handle
 
 CHUNK_S = 0.25
 MAX_TRIES = 3
-# A mean follows the measurements of about so many completions.
+# A mean covers about this many recent completions.
 MEMORY = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one worker is to verify of a group: `samples` by their places in it, None for all there are.
+    """The completions of a group that one worker grades: `samples` are their numbers in the group, None means all.
 
-    No sample at all asks for the outline alone: an earlier worker was lost over the group when it opened it.
+    An empty tuple asks for the outline only: an earlier worker died when it opened the group.
     """
 
     group: int
@@ -57,7 +57,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker has verified of a chunk, and the seconds that it worked at it."""
+    """The verdicts of a chunk, by sample, and the seconds that the worker spent."""
 
     outline: Outline
     verdicts: dict[int, Verdict]
@@ -66,7 +66,7 @@ class Answer:
 
 @dataclass
 class Costs:
-    """Mean seconds of a completion, by kind."""
+    """Mean seconds to grade a completion, by kind of problem."""
 
     means: dict[Kind, float] = field(default_factory=dict)
     counts: dict[Kind, int] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Costs:
         self.means[kind] = mean + (seconds - mean) / min(n, MEMORY)
 
     def chunk_size(self, kind: Kind) -> int:
-        """As many completions as take CHUNK_S, at least one; one where nothing is known of the kind."""
+        """Returns the number of completions that take CHUNK_S, at least 1; 1 for a kind that was never measured."""
         return max(1, int(CHUNK_S / max(self.means.get(kind, CHUNK_S), 1e-6)))
 
 
@@ -88,7 +88,7 @@ class _Group:
     verdicts: list[Verdict | None] = field(default_factory=list)
 
     def open(self, outline: Outline) -> None:
-        """A completion cut off at the length limit scores 0, even if its text so far holds the answer."""
+        """A completion cut off at the length limit is wrong, even if its text so far contains the answer."""
         self.outline = outline
         self.verdicts = [Verdict("wrong", "truncated") if cut else None for cut in outline.truncated]
 
@@ -97,16 +97,16 @@ class _Group:
         return [sample for sample, verdict in enumerate(self.verdicts) if verdict is None]
 
     def put(self, sample: int, verdict: Verdict) -> None:
-        assert self.verdicts[sample] is None, f"sample {sample} has been answered before"
+        assert self.verdicts[sample] is None, f"sample {sample} already has a verdict"
         self.verdicts[sample] = verdict
 
 
-class Schedule:
-    """The groups of one call of `grade`. Its holder deals every chunk to a worker and reports the outcome."""
+class GradingQueue:
+    """The groups of one call of `grade`. The pool hands each chunk to a worker and reports the outcome."""
 
     def __init__(self, costs: Costs):
         self.costs = costs
-        # Completions that had to be verified again.
+        # Completions that were graded again.
         self.retries = 0
         self._numbers = count()
         self._groups: dict[int, _Group] = {}
@@ -116,7 +116,7 @@ class Schedule:
     def open_groups(self) -> int:
         return len(self._groups)
 
-    def admit(self, handle: Handle) -> None:
+    def add(self, handle: Handle) -> None:
         number = next(self._numbers)
         self._groups[number] = _Group(handle)
         self._waiting.append(Chunk(number, None))
@@ -124,16 +124,19 @@ class Schedule:
     def handle(self, chunk: Chunk) -> Handle:
         return self._groups[chunk.group].handle
 
-    def deal(self, worker: int, workers: Collection[int]) -> Chunk | None:
-        """What `worker` takes next, if anything. What failed on it is left to those of `workers` who have not tried."""
+    def next_chunk(self, worker: int, workers: Collection[int]) -> Chunk | None:
+        """Returns the next chunk for `worker`, None if there is none.
+
+        A chunk that failed on this worker is left to the other `workers`, until it has failed on all of them.
+        """
         for chunk in self._waiting:
             if worker not in chunk.failed_on or chunk.failed_on.issuperset(workers):
                 self._waiting.remove(chunk)
                 return chunk
         return None
 
-    def answered(self, chunk: Chunk, worker: int, answer: Answer) -> GradedGroup | None:
-        """The group, if this was all that it waited for. What the worker had no time for waits again."""
+    def record(self, chunk: Chunk, worker: int, answer: Answer) -> GradedGroup | None:
+        """Records an answer. Returns the group if it is complete. Samples that are not in the answer wait again."""
         group = self._groups[chunk.group]
         samples: Iterable[int] = chunk.samples or ()
         if group.outline is None:
@@ -147,10 +150,10 @@ class Schedule:
             else:
                 group.put(sample, verdict)
         self._wait(chunk, [sample for sample in samples if sample not in answer.verdicts])
-        return self._graded(chunk.group)
+        return self._finished(chunk.group)
 
-    def lost(self, chunk: Chunk, worker: int) -> GradedGroup | None:
-        """The worker went with its chunk. One completion may be to blame: each is tried again by itself."""
+    def worker_died(self, chunk: Chunk, worker: int) -> GradedGroup | None:
+        """Puts back the chunk of a dead worker, one completion per chunk: one of them may have killed the worker."""
         group = self._groups[chunk.group]
         last = chunk.tries + 1 == MAX_TRIES
         if group.outline is None:
@@ -162,7 +165,7 @@ class Schedule:
                 group.put(sample, Verdict("unverified", "worker lost"))
         else:
             self._again(chunk, chunk.samples or (), worker)
-        return self._graded(chunk.group)
+        return self._finished(chunk.group)
 
     def _again(self, chunk: Chunk, samples: Collection[int], worker: int) -> None:
         self.retries += len(samples)
@@ -177,10 +180,10 @@ class Schedule:
         self._first([Chunk(chunk.group, part, chunk.tries, chunk.failed_on) for part in parts])
 
     def _first(self, chunks: list[Chunk]) -> None:
-        """Before what waits already: groups are finished before others are begun."""
+        """Puts chunks before all waiting ones: groups are finished before others are begun."""
         self._waiting.extendleft(reversed(chunks))
 
-    def _graded(self, number: int) -> GradedGroup | None:
+    def _finished(self, number: int) -> GradedGroup | None:
         group = self._groups[number]
         verdicts = tuple(v for v in group.verdicts if v is not None)
         if group.outline is None or len(verdicts) < len(group.verdicts):

@@ -1,4 +1,4 @@
-"""Learner ranks on Ray: thin shells around `engines.training`, and the group that the driver holds."""
+"""Learner ranks on Ray: an actor around `engines.training`, and the handle on all ranks that the driver holds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import contextlib
 import ctypes
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.actor import ActorHandle
 
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.export import Exported, ExportedWeights, Proof, WeightsGone, export, send
+from vt_ray.actors.gpu_sharing import SharedGpu
 from vt_ray.actors.process import begin_process
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.ledger import completion_digest
@@ -24,15 +26,18 @@ from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.engines.weights import Bucket
 from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
-# Of <malloc.h>.
+if TYPE_CHECKING:
+    from vt_ray.engines.vllm.transfer_gpu import WeightSender
+
+# Constants of <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-# Of one group: the token weight and the advantage of each completion.
+# The token weights and the advantages of one group, each with one value per completion.
 Share = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def keep_freed_memory() -> None:
-    """Else glibc gives a large block back at every free, and each page of the next one is faulted in anew: a quarter of
-    the time of SmolLM2's updates on a CPU."""
+    """Makes glibc keep large blocks of freed memory. It returns them to the kernel by default, and the page faults of
+    the next allocation take a quarter of the time of SmolLM2's updates on a CPU."""
     with contextlib.suppress(AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
@@ -49,17 +54,26 @@ class LearnerActor:
         keep_freed_memory()
         self.rank = rank
         self.busy = BusyTime()
-        self.engine: TrainingEngine | None = None
-        self.sender = None
+        self._engine: TrainingEngine | None = None
+        self.sender: WeightSender | None = None
         self.sender_group = 0
-        # The engine's step count when weights were last sent past Ray; None where they have changed otherwise.
+        # The engine's step count at the last `begin_send`; None if the weights have changed otherwise since.
         self.sent_at: int | None = None
+        self.exported = Exported({}, 0)
+        self.buckets: Iterator[Bucket] | None = None
+
+    @property
+    def engine(self) -> TrainingEngine:
+        """Raises RuntimeError before `open`."""
+        if self._engine is None:
+            raise RuntimeError("the learner is not open")
+        return self._engine
 
     def busy_seconds(self) -> float:
         return self.busy.seconds
 
     def address(self) -> tuple[str, int]:
-        """Where rank 0 listens: this node's address and a free port."""
+        """This node's address and a free port, where rank 0 will listen."""
         with socket.socket() as listener:
             listener.bind(("", 0))
             return ray.util.get_node_ip_address(), listener.getsockname()[1]
@@ -75,13 +89,13 @@ class LearnerActor:
 
     def open(self, spec: LearnerSpec) -> None:
         self.close()
-        self.engine = TrainingEngine(spec)
+        self._engine = TrainingEngine(spec)
 
     def close(self) -> None:
         self._close_sender()
-        if self.engine is not None:
-            self.engine.close()
-            self.engine = None
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
 
     def _close_sender(self) -> None:
         if self.sender is not None:
@@ -97,26 +111,30 @@ class LearnerActor:
     def sft_step(self, sequences: list[TrainSequence]) -> dict[str, float]:
         return self.engine.sft_step(self.engine.rows(sequences))
 
-    def mgpo_step(
+    def update_shard(
         self, shares: list[Share], mgpo: MgpoConfig, temperature: float, *rollouts: Rollouts
     ) -> dict[str, float]:
+        """This rank's part of one MGPO update: the groups in `rollouts`, each with its share."""
         with self.busy:
             sequences, counts = rl_sequences(rollouts, shares)
-            return self.engine.mgpo_step(self.engine.rows(sequences), mgpo, temperature, counts)
+            row_loss = self.engine.mgpo_row_loss(mgpo, temperature)
+            return self.engine.optimizer_step(self.engine.rows(sequences), row_loss, temperature, counts)
 
     def token_logprobs(self, token_ids: list[int]) -> list[float]:
         with self.busy:
             return self.engine.token_logprobs(token_ids)
 
     def begin_export(self, bucket_bytes: int) -> int:
-        """The number of buckets to ask for, one by one, with `next_bucket`."""
+        """Returns the number of buckets, to be asked for one by one with `next_bucket`."""
         self.exported = Exported({}, 0)
         self.buckets = self.engine.export_weights(bucket_bytes)
         return self.engine.num_buckets(bucket_bytes)
 
     def next_bucket(self) -> Bucket | None:
-        """Rank 0's next bucket; the other ranks only help gathering. Raises WeightsGone after a `begin_resend` that
-        came too late."""
+        """Returns the next bucket on rank 0, None on the other ranks, which take part in gathering only.
+
+        Raises WeightsGone after a `begin_resend` that found other weights.
+        """
         if self.buckets is None:
             raise WeightsGone("the learner has taken a step since these weights were sent")
         with self.busy:
@@ -125,17 +143,16 @@ class LearnerActor:
         return bucket if self.rank == 0 else None
 
     def end_export(self, fingerprint: list[int]) -> Proof:
-        for _ in self.buckets:
-            raise RuntimeError("the export has more buckets than were asked for")
+        self.end_resend()
         return Proof(self.exported, tuple(self.token_logprobs(fingerprint)))
 
     def num_buckets(self, bucket_bytes: int) -> int:
         return self.engine.num_buckets(bucket_bytes)
 
     def begin_resend(self, bucket_bytes: int) -> None:
-        """Export the weights of the last `begin_send` as buckets, as long as the learner still holds them."""
+        """Exports the weights of the last `begin_send` as buckets, if the learner still has them."""
         self.exported = Exported({}, 0)
-        gone = self.engine is None or self.engine.step_count != self.sent_at
+        gone = self._engine is None or self._engine.step_count != self.sent_at
         self.buckets = None if gone else self.engine.export_weights(bucket_bytes)
 
     def end_resend(self) -> None:
@@ -143,8 +160,11 @@ class LearnerActor:
             raise RuntimeError("the export has more buckets than were asked for")
 
     def begin_send(self, transport: str, receivers: int, bucket_bytes: int, group: int) -> Notice:
-        """The message for the generators of a transfer past Ray. `receivers` counts their workers, `group` numbers
-        their set: for another set another sender is opened, since an NCCL group cannot change its members."""
+        """Returns the message for the generators of a transfer that does not pass through Ray.
+
+        `receivers` is the number of their workers and `group` the number of their set: a new set needs a new sender,
+        since an NCCL group cannot change its members.
+        """
         from vt_ray.engines.vllm.transfer_gpu import open_sender
 
         with self.busy:
@@ -157,6 +177,7 @@ class LearnerActor:
             return self.sender.begin()
 
     def end_send(self, fingerprint: list[int]) -> Proof:
+        assert self.sender is not None, "end_send without begin_send"
         with self.busy:
             self.sender.finish()
         sent = Exported(self.sender.source.checksums, self.sender.source.num_bytes)
@@ -174,13 +195,16 @@ class LearnerActor:
 
 
 def computed_weights(token_weights: Sequence[float], advantages: Sequence[float], kl_coef: float) -> tuple[float, ...]:
-    """The token weights of a group's completions, 0 for completions without a gradient, which need not be computed: an
-    advantage of 0, unless a KL term pulls at every one. The denominators within the others count them all the same."""
+    """Returns the token weights of a group's completions, with 0 for completions without a gradient.
+
+    The gradient is zero if the advantage is 0 and there is no KL term. The learner skips these completions; the
+    denominators in the other token weights still count them.
+    """
     return tuple(w if kl_coef > 0 or a != 0 else 0.0 for w, a in zip(token_weights, advantages, strict=True))
 
 
 def rl_sequences(rollouts: Sequence[Rollouts], shares: Sequence[Share]) -> tuple[list[TrainSequence], dict[str, float]]:
-    """The completions that are computed, and counts by which others can tell which ones they were."""
+    """Returns the completions to compute, and the counts by which an audit recognises them."""
     sequences, digest = [], 0
     for group, (token_weights, advantages) in zip(rollouts, shares, strict=True):
         for c, weight, advantage in zip(group.completions, token_weights, advantages, strict=True):
@@ -197,83 +221,93 @@ def _tokens_to_compute(group: GradedGroup, token_weights: Sequence[float]) -> in
 
 
 class RayLearner:
-    """Implements `interfaces.Learner` over one actor a rank. `sequence_parallel_size` ranks in a row are given the same
-    rows and share them."""
+    """Implements `interfaces.Learner` over one actor per rank. Every call takes `gpu` first.
+
+    `sequence_parallel_size` consecutive ranks get the same rows and share them.
+    """
 
     def __init__(
         self,
-        actors: list,
+        actors: list[ActorHandle],
         sequence_parallel_size: int = 1,
         transport: str = "object_store",
         receivers: int = 0,
         receiving_group: Callable[[], int | None] = lambda: 0,
+        gpu: SharedGpu | None = None,
     ):
-        """`transport` of the weights (config.TRANSPORTS, not auto) to `receivers` workers of generators.
+        """`transport` of the weights (config.TRANSPORTS, except auto) to `receivers` workers of generators.
 
-        `receiving_group` gives the number of the set of generators that serve now, None while one is being replaced:
-        then the weights go to all by the object store, as NCCL needs all of them at once.
+        `receiving_group` returns the number of the set of ready generators, None while one is being replaced: the
+        weights then go to all by the object store, since NCCL needs all of them at once.
         """
         self.actors, self.sequence_parallel_size = actors, sequence_parallel_size
         self.transport, self.receivers, self.receiving_group = transport, receivers, receiving_group
-        # All ranks must be given their collective calls in one order. A resend comes from another thread.
-        self._in_order = threading.Lock()
+        self.gpu = gpu or SharedGpu(shared=False)
+        # All ranks must get collective calls in the same order, and a resend comes from another thread.
+        self._same_order = threading.Lock()
 
-    def _all(self, ask: Callable[[ActorHandle], ray.ObjectRef]) -> None:
-        with self._in_order:
-            asked = [ask(actor) for actor in self.actors]
-        ray.get(asked)
+    def _all(self, ask: Callable[[ActorHandle], ray.ObjectRef[Any]]) -> None:
+        with self._same_order:
+            calls = [ask(actor) for actor in self.actors]
+        ray.get(calls)
 
     def sft_step(self, sequences: Sequence[TrainSequence]) -> dict[str, float]:
-        calls = [
+        self.gpu.take(self)
+        calls: list[ray.ObjectRef[Any]] = [
             actor.sft_step.remote([sequences[i] for i in share])
-            for actor, share in self._deal(list(map(len, sequences)))
+            for actor, share in self._distribute(list(map(len, sequences)))
         ]
-        return ray.get(calls)[0]
+        return _metrics(calls)
 
-    def _deal(self, lengths: Sequence[int]) -> list[tuple[ActorHandle, list[int]]]:
-        """Each rank with the indices of what it computes."""
+    def _distribute(self, lengths: Sequence[int]) -> list[tuple[ActorHandle, list[int]]]:
+        """Returns each rank with the indices of the items that it computes."""
         size = self.sequence_parallel_size
         shares = deal(lengths, len(self.actors) // size)
         return [(actor, shares[rank // size]) for rank, actor in enumerate(self.actors)]
 
-    def mgpo_step(
+    def update(
         self,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupAdvantages],
+        advantages: Sequence[GroupAdvantages],
         mgpo: MgpoConfig,
         temperature: float,
         max_new_tokens: int,
     ) -> dict[str, float]:
+        self.gpu.take(self)
         token_weights = completion_token_weights(groups, mgpo.aggregation, max_new_tokens)
         computed = [
-            computed_weights(of_group, weight.advantages, mgpo.kl_coef)
-            for of_group, weight in zip(token_weights, weights, strict=True)
+            computed_weights(of_group, of_same_group.advantages, mgpo.kl_coef)
+            for of_group, of_same_group in zip(token_weights, advantages, strict=True)
         ]
-        # Only groups with a completion to compute travel to a rank.
+        # A group without a completion to compute is not sent to any rank.
         useful = [i for i, of_group in enumerate(computed) if any(of_group)]
-        calls = []
-        with self._in_order:
-            for actor, share in self._deal([_tokens_to_compute(groups[i], computed[i]) for i in useful]):
+        calls: list[ray.ObjectRef[Any]] = []
+        with self._same_order:
+            for actor, share in self._distribute([_tokens_to_compute(groups[i], computed[i]) for i in useful]):
                 mine = [useful[j] for j in share]
-                told = [(computed[i], weights[i].advantages) for i in mine]
-                calls.append(actor.mgpo_step.remote(told, mgpo, temperature, *[groups[i].rollouts for i in mine]))
-        return ray.get(calls)[0]
+                payload = [(computed[i], advantages[i].advantages) for i in mine]
+                calls.append(actor.update_shard.remote(payload, mgpo, temperature, *[groups[i].rollouts for i in mine]))
+        return _metrics(calls)
 
     def export_weights(self, version: int, fingerprint: Sequence[int], bucket_bytes: int) -> ExportedWeights:
+        self.gpu.take(self)
         group = {"nccl": self.receiving_group, "ipc": lambda: 0}.get(self.transport, lambda: None)()
-        with self._in_order:
+        with self._same_order:
             if group is None:
                 return export(self.actors, version, list(fingerprint), bucket_bytes)
-            told = (self.transport, self.receivers, bucket_bytes, group, self._in_order)
-            return send(self.actors, version, list(fingerprint), *told)
+            settings = (self.transport, self.receivers, bucket_bytes, group, self._same_order)
+            return send(self.actors, version, list(fingerprint), *settings)
 
     def save_hf(self, folder: Path) -> None:
+        self.gpu.take(self)
         self._all(lambda actor: actor.save_hf.remote(folder))
 
     def save_state(self, folder: Path) -> None:
+        self.gpu.take(self)
         self._all(lambda actor: actor.save_state.remote(folder))
 
     def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
+        self.gpu.take(self)
         self._all(lambda actor: actor.load_state.remote(folder, restart_schedule))
 
     def sleep(self) -> None:
@@ -281,3 +315,9 @@ class RayLearner:
 
     def wake_up(self) -> None:
         self._all(lambda actor: actor.wake_up.remote())
+
+
+def _metrics(calls: list[ray.ObjectRef[Any]]) -> dict[str, float]:
+    """Waits for all ranks, whose metrics are the same."""
+    metrics: dict[str, float] = ray.get(calls)[0]
+    return metrics

@@ -1,4 +1,4 @@
-"""Settings of a whole process: an actor's output, the GPUs that it sees, the driver's handler of SIGTERM."""
+"""Settings of a whole process: an actor's log and visible GPUs, the driver's handler of SIGTERM."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
 
 def begin_process(log: Path) -> None:
-    """Append this process's stdout and stderr, also those of its C++ libraries, to `log`: the user's screen stays
-    free of them. An actor that asks for no GPU sees none: PyTorch and DeepSpeed would take NCCL and the first GPU,
-    which belongs to another actor. A Ray that was started elsewhere does not hide GPUs by itself."""
+    """Appends stdout and stderr of this process to `log`, also those of its C++ libraries.
+
+    An actor that asks for no GPU sees no GPU: PyTorch and DeepSpeed would take NCCL and the first GPU, which belongs to
+    another actor. A Ray that was started elsewhere may not hide GPUs itself.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -30,14 +33,17 @@ def begin_process(log: Path) -> None:
 
 @contextmanager
 def own_sigterm_handler() -> Iterator[None]:
-    """Keep the driver's handler of SIGTERM over `ray.init`. Ray installs handlers of its own, whose SystemExit inside a
-    call of Ray ends the process by SIGABRT; the driver's KeyboardInterrupt does not."""
-    handler = signal.getsignal(signal.SIGTERM)
+    """Restores the driver's handler of SIGTERM after `ray.init`, which installs another one.
+
+    Ray's handler raises SystemExit; inside a call of Ray that ends the process with SIGABRT. The driver's handler
+    raises KeyboardInterrupt, which does not.
+    """
+    handler: Any = signal.getsignal(signal.SIGTERM)
     mine = callable(handler) and threading.current_thread() is threading.main_thread()
     try:
         yield
     except SystemExit:
-        # From Ray's handler: the signal came while Ray was starting.
+        # Raised by Ray's handler: the signal came during `ray.init`.
         if mine:
             handler(signal.SIGTERM, None)
         raise

@@ -1,60 +1,57 @@
-"""Writes rollouts to parquet, so that tokens and texts never pass through the driver."""
+"""Writes rollouts to parquet in a Ray task, so that tokens and texts do not pass through the driver.
+
+The write is idempotent: if the task's process dies, Ray runs the task again and the second run writes the same file.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
-from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.process import begin_process
-from vt_ray.actors.replaceable import Replaceable
 from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
+MAX_RETRIES = 3
 
-@ray.remote
-class RecorderActor:
-    def __init__(self, log_folder: Path):
-        begin_process(log_folder / "recorder.log")
-        self.busy = BusyTime()
 
-    def busy_seconds(self) -> float:
-        return self.busy.seconds
+@ray.remote(num_cpus=0, max_retries=MAX_RETRIES)
+def write_rollouts(
+    log: Path,
+    path: Path,
+    stage: str,
+    step: int,
+    groups: list[GradedGroup],
+    weights: list[GroupAdvantages],
+    fates: list[tuple[str, ...]],
+    *rollouts: Rollouts,
+) -> None:
+    """Writes `path` under another name first, so that it is complete or absent."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    def write(
-        self,
-        path: Path,
-        stage: str,
-        step: int,
-        groups: list[GradedGroup],
-        weights: list[GroupAdvantages],
-        fates: list[tuple[str, ...]],
-        *rollouts: Rollouts,
-    ) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        with self.busy:
-            rows = [
-                row
-                for group, weight, fate, rollout in zip(groups, weights, fates, rollouts, strict=True)
-                for row in rollout_rows(stage, step, group, weight, fate, rollout)
-            ]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            pq.write_table(pa.Table.from_pylist(rows), partial)
-            os.replace(partial, path)
+    begin_process(log)
+    rows = [
+        row
+        for group, weight, fate, rollout in zip(groups, weights, fates, rollouts, strict=True)
+        for row in rollout_rows(stage, step, group, weight, fate, rollout)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(pa.Table.from_pylist(rows), partial)
+    os.replace(partial, path)
 
 
 def rollout_rows(
     stage: str, step: int, group: GradedGroup, weight: GroupAdvantages, fates: Sequence[str], rollouts: Rollouts
-) -> list[dict]:
-    """One row a completion, as `rollouts/*.parquet` has them."""
+) -> list[dict[str, Any]]:
+    """The rows of one group in `rollouts/*.parquet`: one row per completion."""
     return [
         {
             "stage": stage,
@@ -64,7 +61,7 @@ def rollout_rows(
             "sample": c.sample,
             "seed": seed,
             "weight_version": c.version_runs[0][0],
-            "weight_versions": np.repeat(*zip(*c.version_runs, strict=True)),
+            "weight_versions": np.repeat([v for v, _ in c.version_runs], [n for _, n in c.version_runs]),
             "question": rollouts.problem.question,
             "text": c.text,
             "tokens": c.token_ids,
@@ -86,10 +83,12 @@ def rollout_rows(
 
 
 class RayRecorder:
-    """Implements `interfaces.Recorder`."""
+    """Implements `interfaces.Recorder`. The tasks run on the driver's node."""
 
-    def __init__(self, spawn: Callable[[], ActorHandle]):
-        self._seat = Replaceable(spawn)
+    def __init__(self, log_folder: Path):
+        self._log = log_folder / "recorder.log"
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._write = write_rollouts.options(scheduling_strategy=here)
 
     def write(
         self,
@@ -97,11 +96,12 @@ class RayRecorder:
         stage: str,
         step: int,
         groups: Sequence[GradedGroup],
-        weights: Sequence[GroupAdvantages],
+        advantages: Sequence[GroupAdvantages],
         fates: Sequence[Sequence[str]],
     ) -> None:
-        bare = [replace(g, rollouts=None) for g in groups]
-        handles = [g.rollouts for g in groups]
-        told = [tuple(of_group) for of_group in fates]
-        # Written once more by another one, it is the same file.
-        self._seat.call(lambda actor: actor.write.remote(path, stage, step, bare, list(weights), told, *handles))
+        handles = [group.rollouts for group in groups]
+        without_handles = [replace(group, rollouts=None) for group in groups]
+        all_fates = [tuple(of_group) for of_group in fates]
+        ray.get(
+            self._write.remote(self._log, path, stage, step, without_handles, list(advantages), all_fates, *handles)
+        )

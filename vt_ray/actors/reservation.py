@@ -1,6 +1,6 @@
-"""The run's share of a Ray cluster: a placement group, waited for out loud, and the nodes that it lies on.
+"""The run's share of a Ray cluster: a placement group and the nodes that it lies on.
 
-Placement --placement_group--> bundles on real nodes --options(actor)--> where each actor starts
+Placement --placement_group--> bundles on real nodes --options(actor)--> the place of each actor
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from vt_ray.planning.placement import ClusterError, Placement, waiting_text
 
 
 class Reservation:
-    """Holds every bundle of `placement` from the moment it is made. Raises ClusterError if Ray cannot give them within
-    `cluster.resources_timeout_s`; what is missing is told through `say` while waiting, again when it changes."""
+    """Reserves every bundle of `placement` until Ray is shut down.
+
+    Reports missing resources through `say` while it waits, once for each change. Raises ClusterError if Ray cannot give
+    the bundles within `cluster.resources_timeout_s`.
+    """
 
     def __init__(self, cluster: ClusterConfig, placement: Placement, say: Callable[[str], None]):
         self.placement = placement
@@ -29,18 +32,19 @@ class Reservation:
         self.node_ids: dict[int, str] = placement_group_table(self.group)["bundles_to_node_id"]
 
     def options(self, actor: str) -> dict[str, Any]:
-        """What `Actor.options` needs to start `actor` in its seat, or near the driver where it has none."""
-        seats = {seat.actor: (i, seat) for i, bundle in enumerate(self.placement.bundles) for seat in bundle.seats}
-        if actor not in seats:
-            # It asks for nothing: a head node may offer no CPUs.
+        """The arguments of `Actor.options` that start `actor` in its bundle. An actor without a bundle starts on the
+        driver's node."""
+        requests = {r.actor: (i, r) for i, bundle in enumerate(self.placement.bundles) for r in bundle.requests}
+        if actor not in requests:
+            # No CPUs: a head node may offer none.
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             return {"num_cpus": 0, "scheduling_strategy": here}
-        index, seat = seats[actor]
+        index, request = requests[actor]
         strategy = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=index)
-        return {"name": actor, "num_cpus": seat.cpus, "num_gpus": seat.gpus, "scheduling_strategy": strategy}
+        return {"name": actor, "num_cpus": request.cpus, "num_gpus": request.gpus, "scheduling_strategy": strategy}
 
     def lost_nodes(self) -> list[str]:
-        """Each node of the reservation that Ray has declared dead, with the actors it held."""
+        """Returns the nodes of the reservation that Ray has declared dead, each with its actors, as text."""
         nodes = {node["NodeID"]: node for node in ray.nodes()}
         dead: dict[str, list[str]] = {}
         for index, node_id in self.node_ids.items():
@@ -52,20 +56,20 @@ class Reservation:
         ]
 
     def refuse_lost_nodes(self) -> None:
-        """Raises ClusterError where a node is gone: what waits for its actors would wait for ever."""
+        """Raises ClusterError if a node is dead: its actors will never answer."""
         if lost := self.lost_nodes():
             raise ClusterError(f"lost {' and '.join(lost)}")
 
 
 def _wait(group: PlacementGroup, cluster: ClusterConfig, placement: Placement, say: Callable[[str], None]) -> None:
     deadline = time.monotonic() + cluster.resources_timeout_s
-    told = ""
+    said = ""
     while not group.wait(timeout_seconds=1):
         nodes = [(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
         text = waiting_text(cluster, placement, nodes, ray.available_resources())
-        if text != told:
+        if text != said:
             say(text)
-            told = text
+            said = text
         if time.monotonic() > deadline:
             raise ClusterError(
                 f"gave up after {cluster.resources_timeout_s:g} s of {text}: add nodes, lower cluster.num_generators "

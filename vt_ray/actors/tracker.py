@@ -1,6 +1,6 @@
-"""The accuracy tracker on Ray: a thin shell around `algorithms.tracker`.
+"""The accuracy tracker on Ray: an actor around `algorithms.tracker`.
 
-A tracker that is lost is replaced: the new one loads the last saved state and gets all calls since then again.
+If the actor dies, a new one gets the last saved state and then all calls since then again.
 """
 
 from __future__ import annotations
@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayActorError
 
 from vt_ray.actors.busy import BusyTime
+from vt_ray.actors.failures import actor_died
 from vt_ray.actors.process import begin_process
-from vt_ray.actors.replaceable import Replaceable
+from vt_ray.actors.worker import Worker
 from vt_ray.algorithms.tracker import AccuracyTracker, QuestionHistory
 from vt_ray.config import TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages
+
+# Actors that die one after the other over one call: the call itself kills them.
+MAX_TRIES = 4
 
 
 @ray.remote
@@ -60,49 +66,70 @@ class TrackerActor:
 class RayTracker:
     """Implements `interfaces.Tracker`."""
 
-    def __init__(self, spawn: Callable[[], ActorHandle]):
-        self._seat = Replaceable(spawn, self._tell_again)
+    def __init__(self, worker: Worker):
+        self._worker = worker
+        worker.start_now()
         self._history: dict[str, QuestionHistory] = {}
-        # Calls that have changed the tracker since then; no more than the steps from one checkpoint to the next.
-        self._since: list[Callable[[ActorHandle], ray.ObjectRef]] = []
+        # The calls that have changed the tracker since then: at most the steps between two checkpoints.
+        self._since: list[Callable[[ActorHandle], ray.ObjectRef[Any]]] = []
 
     def compute_advantages(
         self, groups: Sequence[GradedGroup], version: int, config: AdvantageConfig
     ) -> list[GroupAdvantages]:
-        bare = _bare(groups)
-        return self._change(lambda actor: actor.compute_advantages.remote(bare, version, config))
+        verdicts = _without_handles(groups)
+        advantages: list[GroupAdvantages] = self._change(
+            lambda actor: actor.compute_advantages.remote(verdicts, version, config)
+        )
+        return advantages
 
     def note(self, groups: Sequence[GradedGroup], version: int) -> None:
-        bare = _bare(groups)
-        self._change(lambda actor: actor.note.remote(bare, version))
+        verdicts = _without_handles(groups)
+        self._change(lambda actor: actor.note.remote(verdicts, version))
 
     def expected_weights(self, question_ids: Sequence[str], version: int, lam: float) -> list[float]:
-        return self._seat.call(lambda actor: actor.expected_weights.remote(list(question_ids), version, lam))
+        weights: list[float] = self._call(lambda actor: actor.expected_weights.remote(list(question_ids), version, lam))
+        return weights
 
     def save(self, path: Path) -> None:
-        self._seat.call(lambda actor: actor.save.remote(path))
+        self._call(lambda actor: actor.save.remote(path))
         self._remember()
 
     def load(self, path: Path) -> None:
-        self._seat.call(lambda actor: actor.load.remote(path))
+        self._call(lambda actor: actor.load.remote(path))
         self._remember()
 
     def _remember(self) -> None:
-        """The files may be moved or deleted later: what a new tracker needs stays here."""
-        self._history = self._seat.call(lambda actor: actor.history.remote())
+        """Keeps the state for a replacement: the saved file may be moved or deleted later."""
+        self._history = self._call(lambda actor: actor.history.remote())
         self._since = []
 
-    def _change(self, ask: Callable[[ActorHandle], ray.ObjectRef]):
-        answer = self._seat.call(ask)
+    def _change(self, ask: Callable[[ActorHandle], ray.ObjectRef[Any]]) -> Any:
+        answer = self._call(ask)
         self._since.append(ask)
         return answer
 
-    def _tell_again(self, actor: ActorHandle) -> None:
+    def _call(self, ask: Callable[[ActorHandle], ray.ObjectRef[Any]]) -> Any:
+        """Returns the actor's answer; replaces the actor if it dies. Raises the actor's own errors, and RayActorError
+        after MAX_TRIES deaths."""
+        worker = self._worker
+        while True:
+            try:
+                answer = ray.get(ask(worker.actor))
+            except RayActorError as error:
+                if worker.failures + 1 == MAX_TRIES or not actor_died(error):
+                    raise
+                worker.discard(error)
+                self._restore(worker.start_now())
+            else:
+                worker.failures = 0
+                return answer
+
+    def _restore(self, actor: ActorHandle) -> None:
         actor.restore.remote(self._history)
         for ask in self._since:
             ask(actor)
 
 
-def _bare(groups: Sequence[GradedGroup]) -> list[GradedGroup]:
+def _without_handles(groups: Sequence[GradedGroup]) -> list[GradedGroup]:
     """The tracker needs verdicts only: the handles of the tokens stay with the driver."""
     return [replace(group, rollouts=None) for group in groups]

@@ -1,71 +1,60 @@
-"""The verifiers of a run as one: deals chunks to actors, hears their answers, and replaces those that are lost.
+"""The verifier actors of a run: hands out chunks, collects the answers, replaces dead and hanging actors.
 
-rollouts --Prefetcher--> Schedule --Chunk--> actor --Answer--> Schedule --> GradedGroup
-                           ^---- lost ----> another actor in the seat
+rollouts --Prefetcher--> GradingQueue --Chunk--> actor --Answer--> GradingQueue --> GradedGroup
+                             ^---- actor died ----'
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
-from vt_ray.actors.grading_queue import Chunk, Costs, Schedule
+from vt_ray.actors.grading_queue import Chunk, Costs, GradingQueue
+from vt_ray.actors.worker import Worker
 from vt_ray.data.prefetch import Prefetcher, abandoned
 from vt_ray.interfaces import Handle, VerifierCounts
 from vt_ray.planning.placement import ClusterError
 from vt_ray.records import GradedGroup
 
-# Groups that are read but not verified: beyond that the generators' stream is left alone.
+# Groups that are read but not verified. With more of them, the generators' stream is not read.
 MAX_OPEN_GROUPS = 64
-# A worker that is so much longer over a chunk than one completion may take hangs.
+# A worker hangs if a chunk takes this much longer than the limit of one completion.
 HANGS_AFTER_S = 300.0
 CHECK_EVERY_S = 5.0
-# How often new rollouts are looked for while a worker has nothing to do.
-LOOK_EVERY_S = 0.01
-# Starts that fail one after the other in every seat: there is no use in going on.
-HOPELESS_STARTS = 3
+# How often new rollouts are looked for while a worker is idle.
+POLL_S = 0.01
+# Failed starts of every worker, one after the other: further starts would fail too.
+MAX_FAILED_STARTS = 3
 LONGEST_PAUSE_S = 30.0
 
 
 @dataclass
-class _Seat:
-    """A place in the pool and who sits there: starting, idle, at work, or nobody before `free_until`."""
+class VerifierWorker(Worker):
+    """`pending` is the actor's start until it is ready, then the answer to `chunk`. If that is None, the call of
+    `grade` that asked has ended and the answer is ignored."""
 
-    name: str
-    actor: ActorHandle | None = None
-    # Counts all workers of the pool: whoever comes next into the seat is another one.
-    worker: int = -1
-    # Known once it has started.
+    # How the actor confines programs, once ready.
     backend: str = ""
-    # Its start, or the answer to `chunk`; a chunk of None then is one that nobody waits for any more.
-    awaited: ray.ObjectRef | None = None
     chunk: Chunk | None = None
-    since: float = 0.0
     busy_s: float = 0.0
-    failed_starts: int = 0
-    free_until: float = 0.0
-
-    @property
-    def serves(self) -> bool:
-        return bool(self.backend)
 
     @property
     def idle(self) -> bool:
-        return self.serves and self.awaited is None
+        return self.ready and self.pending is None
 
 
 class VerifierPool:
     """Implements `interfaces.Verifier`.
 
-    `spawn` starts the actor of a seat; `refuse_lost_nodes` raises where a node is gone for good. A worker that is over
-    one chunk for `hangs_after_s` is replaced.
+    `spawn` starts the actor with a given name; `refuse_lost_nodes` raises ClusterError if a node has died. An actor
+    that works at one chunk for more than `hangs_after_s` is replaced.
     """
 
     def __init__(
@@ -76,138 +65,134 @@ class VerifierPool:
         startup_timeout_s: float,
         hangs_after_s: float,
     ):
-        self.spawn, self.refuse_lost_nodes = spawn, refuse_lost_nodes
+        self.refuse_lost_nodes = refuse_lost_nodes
         self.startup_timeout_s, self.hangs_after_s = startup_timeout_s, hangs_after_s
-        self._patience = min(CHECK_EVERY_S, hangs_after_s)
-        self._seats = [_Seat(name) for name in names]
+        self._longest_wait_s = min(CHECK_EVERY_S, hangs_after_s)
+        self._workers = [VerifierWorker(name, partial(spawn, name)) for name in names]
         self._costs = Costs()
-        self._retries = self._spawned = 0
-        self._last_error: BaseException | None = None
-        self._last_served = self._last_check = time.monotonic()
-        self._fill_seats()
+        self._retries = 0
+        self._last_ready = self._last_check = time.monotonic()
+        self._start_missing()
 
     def grade(self, rollouts: Iterable[Handle]) -> Iterator[GradedGroup]:
-        schedule = Schedule(self._costs)
-        self._last_served = time.monotonic()
+        queue = GradingQueue(self._costs)
+        self._last_ready = time.monotonic()
         try:
             with Prefetcher(rollouts, MAX_OPEN_GROUPS) as ahead:
-                while (not ahead.ended or schedule.open_groups) and not abandoned():
-                    self._fill_seats()
-                    self._deal(schedule, ahead)
-                    heard = self._await(LOOK_EVERY_S if self._may_deal(ahead) else self._patience, ahead)
-                    yield from (group for seat in heard if (group := self._hear(seat, schedule)))
-                    yield from (group for seat in self._hanging() if (group := self._lose(seat, schedule, None)))
+                while (not ahead.ended or queue.open_groups) and not abandoned():
+                    self._start_missing()
+                    self._hand_out(queue, ahead)
+                    could_work = not ahead.ended and any(worker.idle for worker in self._workers)
+                    answered = self._wait(POLL_S if could_work else self._longest_wait_s, ahead)
+                    yield from (group for worker in answered if (group := self._collect(worker, queue)))
+                    yield from (group for worker in self._hanging() if (group := self._discard(worker, queue, None)))
                     self._refuse_hopeless()
         finally:
-            self._retries += schedule.retries
-            for seat in self._seats:
-                seat.chunk = None
+            self._retries += queue.retries
+            for worker in self._workers:
+                worker.chunk = None
 
     def wait_for_start(self) -> None:
-        """Until one serves and every other has started or failed to. Raises ClusterError where none can."""
-        self._last_served = time.monotonic()
-        nothing = Schedule(self._costs)
-        while not all(seat.serves or seat.failed_starts for seat in self._seats) or not self._serving():
-            self._fill_seats()
-            for seat in self._await(CHECK_EVERY_S):
-                self._hear(seat, nothing)
+        """Waits until one worker is ready and each other one is ready or has failed to start. Raises ClusterError if no
+        worker can start."""
+        self._last_ready = time.monotonic()
+        empty = GradingQueue(self._costs)
+        while not all(worker.ready or worker.failures for worker in self._workers) or not self._ready_ids():
+            self._start_missing()
+            for worker in self._wait(CHECK_EVERY_S):
+                self._collect(worker, empty)
             self._refuse_hopeless()
 
     def counts(self) -> VerifierCounts:
-        respawns = max(0, self._spawned - len(self._seats))
-        return VerifierCounts(self._retries, respawns, dict(Counter(s.backend for s in self._seats if s.serves)))
+        respawns = max(0, sum(worker.starts for worker in self._workers) - len(self._workers))
+        backends = Counter(worker.backend for worker in self._workers if worker.ready)
+        return VerifierCounts(self._retries, respawns, dict(backends))
 
     def busy_seconds(self) -> dict[str, float]:
-        return {seat.name: seat.busy_s for seat in self._seats}
+        return {worker.name: worker.busy_s for worker in self._workers}
 
-    def _fill_seats(self) -> None:
-        for seat in self._seats:
-            if seat.actor is None and time.monotonic() >= seat.free_until:
-                try:
-                    seat.actor = self.spawn(seat.name)
-                except ValueError:  # Ray still knows the name of the one before
-                    seat.free_until = time.monotonic() + 0.2
-                    continue
-                seat.awaited, seat.since = seat.actor.ready.remote(), time.monotonic()
-                seat.worker, self._spawned = self._spawned, self._spawned + 1
+    def _start_missing(self) -> None:
+        for worker in self._workers:
+            if not worker.running and worker.start():
+                worker.wait_for(worker.actor.ready.remote())
 
-    def _serving(self) -> list[int]:
-        return [seat.worker for seat in self._seats if seat.serves]
+    def _ready_ids(self) -> list[int]:
+        return [worker.id for worker in self._workers if worker.ready]
 
-    def _may_deal(self, ahead: Prefetcher) -> bool:
-        return not ahead.ended and any(seat.idle for seat in self._seats)
-
-    def _deal(self, schedule: Schedule, ahead: Prefetcher) -> None:
-        workers = self._serving()
-        for seat in sorted((seat for seat in self._seats if seat.idle), key=lambda seat: seat.busy_s):
-            chunk = schedule.deal(seat.worker, workers)
-            if chunk is None and schedule.open_groups < MAX_OPEN_GROUPS:
+    def _hand_out(self, queue: GradingQueue, ahead: Prefetcher) -> None:
+        """A chunk for every idle worker, the least used worker first."""
+        ready = self._ready_ids()
+        idle = [worker for worker in self._workers if worker.idle]
+        for worker in sorted(idle, key=lambda worker: worker.busy_s):
+            chunk = queue.next_chunk(worker.id, ready)
+            if chunk is None and queue.open_groups < MAX_OPEN_GROUPS:
                 for handle in ahead.take():
-                    schedule.admit(handle)
-                    chunk = schedule.deal(seat.worker, workers)
+                    queue.add(handle)
+                    chunk = queue.next_chunk(worker.id, ready)
             if chunk is not None:
-                seat.chunk, seat.since = chunk, time.monotonic()
-                seat.awaited = seat.actor.grade.remote([schedule.handle(chunk)], chunk.samples)
+                worker.chunk = chunk
+                worker.wait_for(worker.actor.grade.remote([queue.handle(chunk)], chunk.samples))
 
-    def _await(self, wait_s: float, ahead: Prefetcher | None = None) -> list[_Seat]:
-        """The seats that were heard of, after `wait_s` at most; none where there may be rollouts to deal."""
-        awaited = {seat.awaited: seat for seat in self._seats if seat.awaited is not None}
-        if not awaited:
-            ahead.wait(CHECK_EVERY_S) if ahead and self._serving() else time.sleep(LOOK_EVERY_S)
+    def _wait(self, wait_s: float, ahead: Prefetcher | None = None) -> list[VerifierWorker]:
+        """Returns the workers whose pending call has ended, after at most `wait_s`. Without any, waits for rollouts."""
+        pending = {worker.pending: worker for worker in self._workers if worker.pending is not None}
+        if not pending:
+            if ahead is not None and self._ready_ids():
+                ahead.wait(CHECK_EVERY_S)
+            else:
+                time.sleep(POLL_S)
             return []
-        ready, _ = ray.wait(list(awaited), num_returns=1, timeout=wait_s)
-        return [awaited[ref] for ref in ready]
+        ended, _ = ray.wait(list(pending), num_returns=1, timeout=wait_s)
+        return [pending[call] for call in ended]
 
-    def _hear(self, seat: _Seat, schedule: Schedule) -> GradedGroup | None:
-        starting, ref = not seat.serves, seat.awaited
+    def _collect(self, worker: VerifierWorker, queue: GradingQueue) -> GradedGroup | None:
+        """Takes the result of the pending call. Returns the group if it was the last answer that the group needed."""
+        assert worker.pending is not None
         try:
-            heard = ray.get(ref)
+            result = ray.get(worker.pending)
         except RayError as error:
-            # What a worker raises while it grades is no loss: its rollouts are gone, or the code is wrong.
-            if isinstance(error, RayTaskError) and not starting:
+            # An exception inside `grade` is not the worker's death: the rollouts are lost, or the code is wrong.
+            if isinstance(error, RayTaskError) and worker.ready:
                 raise
-            return self._lose(seat, schedule, error)
-        seat.awaited = None
-        if starting:
-            seat.backend, seat.failed_starts = heard, 0
+            return self._discard(worker, queue, error)
+        worker.pending = None
+        if not worker.ready:
+            worker.ready, worker.backend, worker.failures = True, result, 0
             return None
-        seat.busy_s += heard.seconds
-        chunk, seat.chunk = seat.chunk, None
-        return None if chunk is None else schedule.answered(chunk, seat.worker, heard)
+        worker.busy_s += result.seconds
+        chunk, worker.chunk = worker.chunk, None
+        return None if chunk is None else queue.record(chunk, worker.id, result)
 
-    def _lose(self, seat: _Seat, schedule: Schedule, error: BaseException | None) -> GradedGroup | None:
-        """Empty the seat. One whose worker did not even start is filled again after a pause."""
-        with contextlib.suppress(Exception):
-            ray.kill(seat.actor)
-        if not seat.serves:
-            seat.failed_starts += 1
-            seat.free_until = time.monotonic() + min(2.0 ** (seat.failed_starts - 1), LONGEST_PAUSE_S)
-            self._last_error = error
-        chunk, seat.chunk = seat.chunk, None
-        seat.actor, seat.awaited, seat.backend = None, None, ""
-        return None if chunk is None else schedule.lost(chunk, seat.worker)
+    def _discard(self, worker: VerifierWorker, queue: GradingQueue, error: BaseException | None) -> GradedGroup | None:
+        """Discards the actor. After a failed start, the next one waits: 1 s, then twice as long each time."""
+        if worker.ready:
+            worker.discard(error, is_failure=False)
+        else:
+            worker.discard(error, pause_s=min(2.0**worker.failures, LONGEST_PAUSE_S))
+        chunk, worker.chunk = worker.chunk, None
+        return None if chunk is None else queue.worker_died(chunk, worker.id)
 
-    def _hanging(self) -> list[_Seat]:
+    def _hanging(self) -> list[VerifierWorker]:
         now = time.monotonic()
-        over = [seat for seat in self._seats if seat.awaited is not None and seat.serves]
-        return [seat for seat in over if now - seat.since > self.hangs_after_s]
+        working = [worker for worker in self._workers if worker.ready and worker.pending is not None]
+        return [worker for worker in working if now - worker.pending_since > self.hangs_after_s]
 
     def _refuse_hopeless(self) -> None:
-        """Raises ClusterError where waiting is in vain."""
+        """Raises ClusterError if no worker will become ready."""
         now = time.monotonic()
         if now - self._last_check > CHECK_EVERY_S:
-            # One that sat on a lost node has no place to start again.
+            # A worker on a dead node cannot be started again.
             self.refuse_lost_nodes()
             self._last_check = now
-        if self._serving():
-            self._last_served = now
-        elif now - self._last_served > self.startup_timeout_s:
+        why = next((worker.why for worker in self._workers if worker.failures), "")
+        if self._ready_ids():
+            self._last_ready = now
+        elif now - self._last_ready > self.startup_timeout_s:
             raise ClusterError(
                 f"no verifier has started within {self.startup_timeout_s:g} s (see logs/verifier_*.log): raise "
-                f"cluster.startup_timeout_s{self._why()}"
+                f"cluster.startup_timeout_s{why}"
             )
-        if all(seat.failed_starts >= HOPELESS_STARTS for seat in self._seats):
-            raise ClusterError(f"no verifier can start, {HOPELESS_STARTS} tries in each seat failed{self._why()}")
-
-    def _why(self) -> str:
-        return f". The last one failed: {str(self._last_error).strip().splitlines()[-1]}" if self._last_error else ""
+        if all(worker.failures >= MAX_FAILED_STARTS for worker in self._workers):
+            raise ClusterError(
+                f"no verifier can start: {MAX_FAILED_STARTS} starts of each failed (see logs/verifier_*.log){why}"
+            )

@@ -1,4 +1,4 @@
-"""A verifier on Ray: an actor around one `verify.Verifier` that verifies chunks of groups."""
+"""A verifier on Ray: an actor around `verify.Verifier` that grades chunks of groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vt_ray.verify.verifier import Limits, Verifier
 if TYPE_CHECKING:
     from vt_ray.interfaces import Handle
 
-# Groups that a worker keeps the texts of: chunks of one follow each other closely.
+# Groups whose texts an actor keeps: the chunks of a group follow each other closely.
 KNOWN_GROUPS = 4
 
 
@@ -29,8 +29,8 @@ class _Group:
     outline: Outline
 
 
-class VerifierWorker:
-    """Verifies one chunk at a time. Its output goes to a log of its own."""
+class Grader:
+    """Grades one chunk at a time."""
 
     def __init__(self, name: str, limits: Limits, log_folder: Path):
         begin_process(log_folder / f"{name}.log")
@@ -38,7 +38,7 @@ class VerifierWorker:
         self._known: dict[str, _Group] = {}
 
     def ready(self) -> str:
-        """Answers when the worker has started: how it confines programs, "none" where it refuses them."""
+        """Returns how the actor confines programs; "none" if it refuses to run programs."""
         try:
             print(*self.verifier.backend_notes, sep="\n", flush=True)
             return self.verifier.backend
@@ -47,9 +47,9 @@ class VerifierWorker:
             return "none"
 
     def grade(self, rollouts: list[Handle], samples: tuple[int, ...] | None) -> Answer:
-        """Verdicts for `samples` (None: all) of the one group in `rollouts`, in order, until CHUNK_S have passed.
+        """Grades `samples` (None: all) of the one group in `rollouts`, in order, until CHUNK_S have passed.
 
-        At least one, if any is asked for. The handle comes in a list, so that Ray hands it over as it is.
+        Grades at least one sample if there is one. The handle is in a list, so that Ray passes it on unresolved.
         """
         began = time.monotonic()
         group = self._group(rollouts[0])
@@ -63,12 +63,13 @@ class VerifierWorker:
                 break
         return Answer(group.outline, verdicts, time.monotonic() - began)
 
-    def _group(self, handle: Handle) -> _Group:
+    def _group(self, handle: ray.ObjectRef[Rollouts]) -> _Group:
         key = handle.hex()
         if key not in self._known:
             if len(self._known) == KNOWN_GROUPS:
                 del self._known[next(iter(self._known))]
-            self._known[key] = _read(ray.get(handle))
+            rollouts: Rollouts = ray.get(handle)
+            self._known[key] = _read(rollouts)
         return self._known[key]
 
 
@@ -87,5 +88,5 @@ def _read(rollouts: Rollouts) -> _Group:
     return _Group(problem, tuple(c.text for c in completions), outline)
 
 
-# Not restarted by Ray: the pool must know what was lost, and puts another in its place.
-VerifierActor = ray.remote(max_restarts=0, max_task_retries=0)(VerifierWorker)
+# Ray does not restart it: the pool must know which chunk was lost, and replaces the actor itself.
+VerifierActor = ray.remote(max_restarts=0, max_task_retries=0)(Grader)

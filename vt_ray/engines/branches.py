@@ -5,8 +5,8 @@
     trunks    [n, longest trunk]              causal
     branches  [m, longest branch] over [m, longest prompt + longest branch]: the trunk's first tokens, then their own
 
-Everything but attention runs over the flat row, so that a prompt's tokens are computed once for all its completions.
-It must be imported before a model of that name is opened.
+All other layers run over the flat row, so the tokens of a prompt are computed once for all its completions. Import this
+module before a model with this attention is opened.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SHARED_PROMPTS = "shared_prompts"
 
 @dataclass(frozen=True)
 class Branches:
-    """Where the tokens of a row lie in trunks [n, trunk] and branches [m, branch], one behind the other and flat.
+    """The layout of a row as trunks [n, trunk] followed by branches [m, branch], flattened.
 
-    `places` int64 [T]. `trunk_of` int64 [m]; `shared` is the most tokens that any branch sees of its trunk; `mask` bool
-    [m, 1, branch, shared + branch], what a branch's tokens see.
+    `places` int64 [T] are the positions of the row's tokens in it. `trunk_of` int64 [m] is the trunk of each branch,
+    `shared` the largest number of trunk tokens that a branch attends to, `mask` bool [m, 1, branch, shared + branch].
     """
 
     places: torch.Tensor
@@ -40,7 +40,7 @@ class Branches:
 
 
 def branches(position_ids: torch.Tensor) -> dict[str, Branches]:
-    """What `attention` must know of a row's `position_ids`, [1, T]. Raises ValueError for a batch of several rows."""
+    """Returns the arguments of `attention` for a row's `position_ids`, [1, T]. Raises ValueError for several rows."""
     if len(position_ids) != 1:
         raise ValueError(f"{len(position_ids)} rows at once with learner.share_prompts: it takes one")
     positions = position_ids[0]
@@ -52,7 +52,7 @@ def branches(position_ids: torch.Tensor) -> dict[str, Branches]:
     is_trunk = seen == 0
     num_trunks, num_branches = int(is_trunk.sum()), int((~is_trunk).sum())
     trunk, branch, shared = int(lengths[is_trunk].max()), _most(lengths[~is_trunk]), _most(seen)
-    # The first of each part: trunks in their order, then branches in theirs.
+    # The position of the first token of each part: all trunks in order, then all branches in order.
     base = torch.where(
         is_trunk, (is_trunk.cumsum(0) - 1) * trunk, num_trunks * trunk + ((~is_trunk).cumsum(0) - 1) * branch
     )
@@ -93,26 +93,30 @@ def attention(
     of_trunks = [x[: n * trunk].unflatten(0, (n, trunk)).transpose(1, 2) for x in laid]
     of_branches = [x[n * trunk :].unflatten(0, (m, branch)).transpose(1, 2) for x in laid]
     times = query.shape[1] // key.shape[1]
-    answers = [_attend(*of_trunks, times, scaling, is_causal=True)]
+    answers = [_attend(*of_trunks, times=times, scaling=scaling, is_causal=True)]
     if m:
         keys, values = (
             torch.cat([on_trunk[:, :, : branches.shared].index_select(0, branches.trunk_of), own], dim=2)
             for on_trunk, own in zip(of_trunks[1:], of_branches[1:], strict=True)
         )
-        answers.append(_attend(of_branches[0], keys, values, times, scaling, attn_mask=branches.mask))
+        answers.append(_attend(of_branches[0], keys, values, times=times, scaling=scaling, attn_mask=branches.mask))
     flat = torch.cat([answer.transpose(1, 2).flatten(0, 1) for answer in answers])
     return _Take.apply(flat, branches.places).unsqueeze(0), None
 
 
-def _attend(query, key, value, times: int, scaling: float, **which: Any) -> torch.Tensor:
-    """With each key-value head for `times` heads."""
+def _attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, times: int, scaling: float, **which: Any
+) -> torch.Tensor:
+    """Attention with each key-value head repeated for `times` query heads."""
     key, value = (x.repeat_interleave(times, dim=1) if times > 1 else x for x in (key, value))
     return scaled_dot_product_attention(query, key, value, scale=scaling, **which)
 
 
 class _Lay(torch.autograd.Function):
-    """Rows of `x`, [T, ...], at their `places` among `size` ones, 0 between. PyTorch's own gradient of indexing adds
-    row by row, where here each comes from one place."""
+    """Puts the rows of `x`, [T, ...], at `places` of a tensor of `size` rows, with 0 in all others.
+
+    PyTorch's gradient of indexing adds row by row. Here each row has one place, so that a selection is enough.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, places: torch.Tensor, size: int) -> torch.Tensor:
@@ -126,7 +130,7 @@ class _Lay(torch.autograd.Function):
 
 
 class _Take(torch.autograd.Function):
-    """The other way: the rows at `places`."""
+    """The inverse of `_Lay`: selects the rows at `places`."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -140,5 +144,5 @@ class _Take(torch.autograd.Function):
         return grad.new_zeros(ctx.size, *grad.shape[1:]).index_copy_(0, places, grad), None
 
 
-# transformers makes no mask for an attention of another's.
+# transformers makes no mask for an attention that is registered here.
 AttentionInterface.register(SHARED_PROMPTS, attention)

@@ -1,6 +1,6 @@
-"""The generation_config.json of a base model: mended where transformers refuses to read or to save it.
+"""The generation_config.json of a base model: corrected if transformers refuses to read or to save it.
 
-A run never samples by this file: each phase has a temperature of its own. The file's token ids are used.
+A run uses only the token ids of this file: each phase has its own sampling settings.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from vt_ray.progress import console
 NAME = "generation_config.json"
 
 
-def mended(config: Any, model: str) -> Any:
-    """A transformers GenerationConfig that can be saved: `config` itself, or a corrected one, which the screen says.
+def savable(config: Any, model: str) -> Any:
+    """Returns a transformers GenerationConfig that can be saved: `config` itself, or a corrected one, with a message.
 
-    Sampling values with do_sample=false are the usual fault: do_sample becomes true. After any other fault only the
-    token ids stay.
+    The usual fault is sampling values with do_sample=false: do_sample becomes true. After any other fault only the
+    token ids are kept.
     """
     try:
         config.validate(strict=True)
@@ -42,7 +42,7 @@ def mended(config: Any, model: str) -> Any:
 
 @contextmanager
 def readable(folder: Path) -> Iterator[Path]:
-    """`folder`; where transformers cannot read its generation_config.json, links to its files beside a correct one."""
+    """Yields `folder`, or links to its files with a correct generation_config.json if transformers cannot read it."""
     refusal = _refusal(folder)
     if refusal is None:
         yield folder

@@ -1,4 +1,4 @@
-"""The settings that a learner is opened with, and DeepSpeed's configuration made from them."""
+"""The settings of a learner, and DeepSpeed's configuration made from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """What a learner is opened with: the same on every rank."""
+    """The settings of a learner, the same on every rank."""
 
     model_path: str
     model: ModelConfig
@@ -25,7 +25,7 @@ class LearnerSpec:
 
 
 def training_config(spec: LearnerSpec) -> dict[str, Any]:
-    """DeepSpeed's configuration of the model that learns."""
+    """DeepSpeed's configuration for the model that is trained."""
     optimizer, learner = spec.optimizer, spec.learner
     zero: dict[str, Any] = {"stage": learner.zero_stage}
     if learner.offload_optimizer:
@@ -37,7 +37,7 @@ def training_config(spec: LearnerSpec) -> dict[str, Any]:
         "gradient_clipping": optimizer.max_grad_norm,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
-        # DeepSpeed's own CPU Adam is compiled at first use; torch's fused one is there already, on both devices.
+        # DeepSpeed's CPU Adam would be compiled at first use; torch's fused AdamW exists on both devices.
         "zero_force_ds_cpu_optimizer": False,
         "optimizer": {
             "type": "AdamW",
@@ -53,17 +53,17 @@ def training_config(spec: LearnerSpec) -> dict[str, Any]:
 
 
 def parameter_groups(network: torch.nn.Module, optimizer: OptimizerConfig) -> list[dict[str, Any]] | None:
-    """The optimizer's groups where weights decay: vectors (norms and biases) do not. None without decay: one group."""
+    """The optimizer's parameter groups: norms and biases have no weight decay. None, for one group, without decay."""
     if optimizer.weight_decay == 0:
         return None
     matrices = [p for p in network.parameters() if p.dim() >= 2]
     vectors = [p for p in network.parameters() if p.dim() < 2]
-    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 
 def reference_config(spec: LearnerSpec) -> dict[str, Any]:
-    """Of a model that only answers: without an optimizer DeepSpeed partitions it, as ZeRO-3 does, and no more."""
+    """DeepSpeed's configuration for the frozen reference: without an optimizer ZeRO-3 only partitions the weights."""
     zero: dict[str, Any] = {"stage": 3}
     if spec.learner.offload_parameters:
         zero["offload_param"] = {"device": "cpu"}

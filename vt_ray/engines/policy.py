@@ -1,13 +1,15 @@
-"""A causal language model that answers with log-probabilities instead of logits.
+"""A causal language model that returns log-probabilities instead of logits.
 
-    token ids, positions --decoder--> hidden states --where a token is asked for--> head, in chunks --> logprobs
+    token ids, positions --decoder--> hidden states --of the chosen tokens--> head, in chunks --> logprobs
 
-The head holds the lm_head's own weight under the lm_head's own name, so a checkpoint is the same with it or without.
+The head keeps the weight and the name of the lm_head, so a checkpoint has the same tensors with it as without it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,15 +19,18 @@ from vt_ray.engines.branches import SHARED_PROMPTS, branches
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.engines.varlen import TORCH_VARLEN, bounds
 
-# What an attention must know of a row besides its positions, once for all layers.
-LAYOUTS = {TORCH_VARLEN: bounds, SHARED_PROMPTS: branches}
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-# Factors and caps that some architectures put between lm_head and logits; the head knows none of them.
+# Arguments that an attention needs for a row besides the positions, computed once for all layers.
+LAYOUTS: dict[str, Callable[[torch.Tensor], dict[str, Any]]] = {TORCH_VARLEN: bounds, SHARED_PROMPTS: branches}
+
+# Factors and caps that some architectures apply to the logits after the lm_head. `LogprobHead` applies none of them.
 AFTER_THE_HEAD = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
 
 
 class LogprobHead(torch.nn.Module):
-    """In the place of a linear lm_head, with its parameters."""
+    """Replaces a linear lm_head and has its parameters."""
 
     def __init__(self, lm_head: torch.nn.Linear, chunk_tokens: int):
         super().__init__()
@@ -42,7 +47,7 @@ class LogprobHead(torch.nn.Module):
 class Policy(torch.nn.Module):
     """`network` is the Hugging Face model; its lm_head is replaced by a `LogprobHead`."""
 
-    def __init__(self, network: torch.nn.Module, chunk_tokens: int):
+    def __init__(self, network: PreTrainedModel, chunk_tokens: int):
         super().__init__()
         set_by = [name for name in AFTER_THE_HEAD if getattr(network.config, name, None) not in (None, 1, 1.0)]
         if set_by:
@@ -61,10 +66,10 @@ class Policy(torch.nn.Module):
         chosen: torch.Tensor,
         temperature: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """log p(targets) and the entropy at `temperature`, in nats, where `chosen`; 0 elsewhere.
+        """Returns log p(targets) and the entropy at `temperature`, in nats, of the `chosen` tokens; 0 for all others.
 
-        All of one shape, [B, T]: int64 ids, positions and targets, bool `chosen`, float32 results. No attention mask:
-        positions alone keep packed sequences apart.
+        All tensors are [B, T]: int64 ids, positions and targets, bool `chosen`, float32 results. There is no attention
+        mask: the positions alone separate packed sequences.
         """
         decoder, head = self.network.base_model, self.network.get_output_embeddings()
         layout = LAYOUTS.get(self.network.config._attn_implementation, lambda _: {})(position_ids)
@@ -75,13 +80,13 @@ class Policy(torch.nn.Module):
 
 
 def load_policy(spec: LearnerSpec) -> Policy:
-    """The checkpoint of `spec.model_path`, whole. Raises ConfigError where it is damaged or tensors are missing."""
+    """Loads the checkpoint at `spec.model_path`. Raises ConfigError if it is damaged or tensors are missing."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     remedy = "delete the folder and run again, or give another checkpoint"
     try:
-        network, loading = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             spec.model_path,
             dtype=getattr(torch, spec.model.dtype),
             attn_implementation=SHARED_PROMPTS if spec.learner.share_prompts else spec.model.attention,
@@ -89,7 +94,8 @@ def load_policy(spec: LearnerSpec) -> Policy:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"{spec.model_path} is no whole checkpoint of a causal LM: {error}; {remedy}") from error
-    # transformers would fill them with random numbers and go on.
+    network, loading = loaded
+    # transformers would fill these tensors with random numbers.
     if missing := sorted({*loading["missing_keys"], *map(str, loading["mismatched_keys"])}):
         raise ConfigError(
             f"{spec.model_path} lacks {len(missing)} tensors of {type(network).__name__}, or holds them in another "
@@ -104,8 +110,8 @@ def load_policy(spec: LearnerSpec) -> Policy:
     return Policy(network, spec.learner.logprob_chunk_tokens)
 
 
-def refuse_unknown_tokens(network: torch.nn.Module, largest_id: int, model_path: str | Path) -> None:
-    """Raises ConfigError for an id that the model has no row for: on a GPU it would end in a device assertion."""
+def refuse_unknown_tokens(network: PreTrainedModel, largest_id: int, model_path: str | Path) -> None:
+    """Raises ConfigError for an id outside the model's vocabulary: on a GPU it would fail a device assertion."""
     vocabulary = network.config.vocab_size
     if largest_id >= vocabulary:
         raise ConfigError(

@@ -1,9 +1,9 @@
-"""DeepSpeed with no Ray: one rank of the learner, usable in a plain script.
+"""One rank of the learner: DeepSpeed without Ray, usable in a plain script.
 
     rows --policy--> logprobs --loss--> backward (each micro-batch) --> one optimizer step --> weights out, in buckets
 
-Normalisers: a row's `token_weights` hold every denominator, over all rows of all ranks, so losses and gradients are
-summed, never averaged. DeepSpeed averages gradients over ranks; the loss is multiplied by their number to undo it.
+A row's `token_weights` contain every denominator, taken over all rows of all ranks. Losses and gradients are therefore
+summed, never averaged. DeepSpeed averages gradients over ranks: multiplying the loss by the number of ranks undoes it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -38,16 +39,19 @@ from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
 from vt_ray.engines.ulysses import SequenceParallel
 from vt_ray.engines.weights import Bucket, NamedTensor, in_buckets, pack_bucket
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 LAYOUT = "layout.json"
 # (log-probabilities, entropy, row) -> loss, metrics
 RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
 
 
 def init_process_group(rank: int, world_size: int, address: str, port: int) -> None:
-    """Join the learner's process group (gloo on CPU, NCCL on GPU), once in a process's life."""
+    """Joins the learner's process group (gloo on CPU, NCCL on GPU). Once per process."""
     import deepspeed
 
-    # The shared-memory all-reduce of CPU builds is compiled at first use, for about a minute; gloo serves.
+    # The shared-memory all-reduce of CPU builds takes about a minute to compile at first use: gloo is used instead.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     os.environ.update(
         RANK=str(rank), LOCAL_RANK="0", WORLD_SIZE=str(world_size), MASTER_ADDR=address, MASTER_PORT=str(port)
@@ -75,8 +79,8 @@ class TrainingEngine:
             config=training_config(spec),
         )
         if spec.learner.zero_stage == 0 and self.dtype != torch.float32:
-            # DeepSpeed has taken a step with gradients of 0 to allocate the moments: AdamW's bias correction would
-            # begin at the second one.
+            # DeepSpeed has taken a step with zero gradients to allocate the moments: AdamW's bias correction would
+            # start at its second step.
             self.engine.optimizer.optimizer.state.clear()
         self.engine.train()
         self.device = self.engine.device
@@ -84,14 +88,14 @@ class TrainingEngine:
         self.reference = self._open_reference() if spec.with_reference else None
 
     def _row_logprobs(self, batch: Row) -> torch.Tensor:
-        return _answer(self.engine, _to(batch, self.device), 1.0)[0].cpu()
+        return forward(self.engine, _to(batch, self.device), 1.0)[0].cpu()
 
     def _open_reference(self) -> torch.nn.Module:
-        """The start model, frozen: partitioned over the ranks where the learner is (ZeRO-3), else whole on each."""
+        """The frozen start model: partitioned over the ranks under ZeRO-3, else complete on each rank."""
         import deepspeed
 
         policy = load_policy(self.spec).requires_grad_(False)
-        # In the learner's own mode: sequence parallelism is left out of `eval`.
+        # In training mode, as the learner: sequence parallelism is off in `eval`.
         if self.spec.learner.zero_stage < 3:
             return policy.to(self.device).train()
         engine, *_ = deepspeed.initialize(model=policy, config=reference_config(self.spec))
@@ -107,12 +111,12 @@ class TrainingEngine:
         return torch.distributed.get_world_size()
 
     @property
-    def module(self) -> torch.nn.Module:
-        """The Hugging Face model, whose parameters bear the checkpoint's names."""
+    def module(self) -> PreTrainedModel:
+        """The Hugging Face model: its parameters have the checkpoint's names."""
         return self.engine.module.network
 
     def rows(self, sequences: Sequence[TrainSequence]) -> list[Row]:
-        """Packed; one sequence a row where ranks share rows (`engines.ulysses`)."""
+        """Packs sequences into rows; one sequence per row if ranks share rows (`engines.ulysses`)."""
         if self.parallel:
             return [make_row([s]) for s in sequences]
         packed = pack_branches if self.spec.learner.share_prompts else pack
@@ -120,16 +124,13 @@ class TrainingEngine:
 
     def sft_step(self, rows: Sequence[Row]) -> dict[str, float]:
         """One update by cross-entropy on this rank's rows. Returns metrics summed over all ranks."""
-        return self._update(rows, 1.0, lambda logprobs, _, row: sft_loss(logprobs, row.token_weights), {})
+        return self.optimizer_step(rows, lambda logprobs, _, row: sft_loss(logprobs, row.token_weights))
 
-    def mgpo_step(
-        self, rows: Sequence[Row], mgpo: MgpoConfig, temperature: float, counts: Mapping[str, float] | None = None
-    ) -> dict[str, float]:
-        """One update by the loss that `mgpo.loss` names, on this rank's rows, sampled at `temperature`.
+    def mgpo_row_loss(self, mgpo: MgpoConfig, temperature: float) -> RowLoss:
+        """The loss that `mgpo.loss` names, of a row that was sampled at `temperature`, for `optimizer_step`.
 
-        Returns metrics summed over all ranks, `counts` of this rank's rows among them. Raises ConfigError for a loss
-        that cannot be imported here, for a KL term without a reference, and for a ratio of whole sequences if ranks
-        hold slices of them.
+        Raises ConfigError for a loss that cannot be imported here, for a KL term without a reference, and for a ratio of whole sequences if each rank holds only
+        a slice of them.
         """
         loss_of = named_loss(mgpo.loss)
         if mgpo.kl_coef > 0 and self.reference is None:
@@ -153,11 +154,19 @@ class TrainingEngine:
             of_every_loss = rollout_metrics(logprobs, row.rollout_logprobs, row.token_weights)
             return loss, {"clipped_tokens": torch.zeros(()), **of_every_loss, **metrics, "entropy": entropy.sum()}
 
-        return self._update(rows, temperature, row_loss, counts or {})
+        return row_loss
 
-    def _update(
-        self, rows: Sequence[Row], temperature: float, row_loss: RowLoss, counts: Mapping[str, float]
+    def optimizer_step(
+        self,
+        rows: Sequence[Row],
+        row_loss: RowLoss,
+        temperature: float = 1.0,
+        counts: Mapping[str, float] = MappingProxyType({}),
     ) -> dict[str, float]:
+        """One update by `row_loss` on this rank's rows, with log-probabilities at `temperature`.
+
+        Returns metrics summed over all ranks, among them `counts` of this rank's rows.
+        """
         largest_id = max((int(row.token_ids.max()) for row in rows if len(row.token_ids)), default=0)
         refuse_unknown_tokens(self.module, largest_id, self.spec.model_path)
         learning_rate = lr_at(self.step_count, self.spec.total_steps, self.spec.optimizer)
@@ -167,10 +176,10 @@ class TrainingEngine:
         batches = self._batches(rows)
         for index, batch in enumerate(batches):
             batch = _to(batch, self.device)
-            loss, metrics = row_loss(*_answer(self.engine, batch, temperature), batch)
+            loss, metrics = row_loss(*forward(self.engine, batch, temperature), batch)
             self.engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
-            # A loss that is not finite may have finite gradients. NaN in their place makes the norm of all ranks NaN,
-            # so that no rank takes the step.
+            # A loss that is not finite may have finite gradients. NaN gradients make the norm NaN on all ranks, so
+            # that no rank takes the step.
             factor = torch.where(loss.detach().isfinite(), float(self.world_size), float("nan"))
             self.engine.backward(loss * factor, scale_wrt_gas=False)
             _accumulate(totals, {"loss": loss.detach(), **metrics})
@@ -183,8 +192,11 @@ class TrainingEngine:
         }
 
     def _step(self) -> tuple[float, bool]:
-        """The optimizer's step, unless the norm of the gradients is not finite. Returns the norm before clipping, and
-        whether the step was skipped. A skipped step counts in `step_count` too: the learning rate follows the plan."""
+        """Takes the optimizer's step unless the norm of the gradients is not finite.
+
+        Returns the norm before clipping, and whether the step was skipped. `step_count` counts skipped steps too: the
+        learning rate follows the plan.
+        """
         self.step_count += 1
         norm = self._plain_grad_norm()
         if norm is not None and not math.isfinite(norm):
@@ -197,17 +209,18 @@ class TrainingEngine:
         return norm, self.engine.skipped_steps > skipped_before
 
     def _counted_once(self, counts: Mapping[str, float]) -> Mapping[str, float]:
-        """Ranks that share rows are given the same ones: the first of them counts."""
+        """Ranks that share rows get the same ones: only the first of them counts."""
         return counts if self.parallel is None or self.parallel.rank == 0 else dict.fromkeys(counts, 0.0)
 
     def _plain_grad_norm(self) -> float | None:
-        """ZeRO-0 in float32 keeps its norm to itself: it is taken from the reduced gradients before the step."""
+        """ZeRO-0 in float32 does not report its norm: it is computed from the reduced gradients before the step."""
         if self.spec.learner.zero_stage > 0 or self.dtype != torch.float32:
             return None
         return float(torch.nn.utils.get_total_norm([p.grad for p in self.module.parameters() if p.grad is not None]))
 
     def _batches(self, rows: Sequence[Row]) -> list[Row]:
-        """As many micro-batches as the rank that has most, at least one: collectives must meet their like."""
+        """Fills up with empty micro-batches to the largest number of any rank, at least 1: all ranks must make the same
+        collective calls."""
         mine = stack(self.parallel.slices(rows), 1) if self.parallel else stack(rows, self.spec.learner.rows_per_batch)
         count = torch.tensor(max(len(mine), 1), device=self.device)
         torch.distributed.all_reduce(count, op=torch.distributed.ReduceOp.MAX)
@@ -215,29 +228,30 @@ class TrainingEngine:
 
     @torch.no_grad()
     def _reference_logprobs(self, batch: Row, temperature: float) -> torch.Tensor:
-        return _answer(self.reference, batch, temperature)[0]
+        assert self.reference is not None
+        return forward(self.reference, batch, temperature)[0]
 
     @torch.no_grad()
     def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
         """log p(token[t] | tokens before) at temperature 1 for t >= 1: the fingerprint of the weights."""
         self.engine.eval()
-        # As a completion behind its first token.
+        # The first token is the prompt, the rest is the completion.
         row = make_row([TrainSequence(tuple(token_ids[:1]), tuple(token_ids[1:]), 1.0)])
-        logprobs, _ = _answer(self.engine, _to(stack([row], 1)[0], self.device), 1.0)
+        logprobs, _ = forward(self.engine, _to(stack([row], 1)[0], self.device), 1.0)
         self.engine.train()
         return logprobs[0, :-1].tolist()
 
     def export_weights(self, bucket_bytes: int) -> Iterator[Bucket]:
-        """Every tensor of the checkpoint under all its names, gathered from ZeRO-3 one bucket at a time.
+        """Yields every tensor of the checkpoint under all its names, gathered from ZeRO-3 one bucket at a time.
 
-        Only rank 0 keeps the bytes, the others' buckets are empty. A bucket shares memory with the weights: send it
-        before the next one is asked for.
+        Only rank 0 keeps the bytes; the buckets of other ranks are empty. A bucket shares memory with the weights: send
+        it before asking for the next one.
         """
         for tensors in self.gathered(bucket_bytes):
             yield pack_bucket(tensors if self.rank == 0 else [])
 
     def gathered(self, bucket_bytes: int) -> Iterator[list[NamedTensor]]:
-        """All tensors, bucket by bucket: those of ZeRO-3 are whole on every rank until the next bucket is asked for."""
+        """Yields all tensors, bucket by bucket. Under ZeRO-3 they are complete on every rank until the next bucket."""
         import deepspeed
 
         for bucket in self._parameter_buckets(bucket_bytes):
@@ -248,18 +262,18 @@ class TrainingEngine:
         return sum(1 for _ in self._parameter_buckets(bucket_bytes))
 
     def shapes(self) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:
-        """The names and whole shape of each tensor, in the order of `gathered`."""
+        """Returns the names and full shape of each tensor, in the order of `gathered`."""
         return [(names, tuple(getattr(p, "ds_shape", p.shape))) for names, p in self._named_parameters()]
 
     def _parameter_buckets(self, bucket_bytes: int) -> Iterator[list[tuple[tuple[str, ...], torch.nn.Parameter]]]:
-        # Under ZeRO-3 a rank's own part says nothing of the whole.
+        # Under ZeRO-3 the local part does not have the full size.
         def size(item: tuple[tuple[str, ...], torch.nn.Parameter]) -> int:
             return getattr(item[1], "ds_numel", item[1].numel()) * self.dtype.itemsize
 
         return in_buckets(self._named_parameters(), size, bucket_bytes)
 
     def _named_parameters(self) -> list[tuple[tuple[str, ...], torch.nn.Parameter]]:
-        """Each parameter once, with all its names: an engine that packs a tied one twice needs both."""
+        """Returns each parameter once, with all its names: vLLM packs a tied parameter twice and needs both names."""
         named: dict[int, tuple[tuple[str, ...], torch.nn.Parameter]] = {}
         for name, parameter in self.module.named_parameters(remove_duplicate=False):
             names, _ = named.get(id(parameter), ((), parameter))
@@ -269,13 +283,13 @@ class TrainingEngine:
     def _full_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         import deepspeed
 
-        # named_parameters() drops the second name of a tied tensor; an engine that packs both needs both.
+        # With duplicates: vLLM packs a tied parameter twice and needs both names.
         for name, parameter in self.module.named_parameters(remove_duplicate=False):
             with deepspeed.zero.GatheredParameters([parameter]):
                 yield name, parameter.detach().to(self.dtype)
 
     def save_hf(self, folder: Path) -> None:
-        """The weights as an ordinary Hugging Face checkpoint in `folder`, with the tokenizer; rank 0 writes."""
+        """Saves a Hugging Face checkpoint with the tokenizer to `folder`. Rank 0 writes."""
         tensors = {name: t.cpu().clone() for name, t in self._full_tensors() if self.rank == 0}
         if self.rank == 0:
             self.module.save_pretrained(folder, state_dict=tensors)
@@ -283,16 +297,16 @@ class TrainingEngine:
         torch.distributed.barrier()
 
     def save_state(self, folder: Path) -> None:
-        """Weights, optimizer and step, to resume from: DeepSpeed's own checkpoint, and the layout it was written in."""
+        """Saves weights, optimizer and step count as a DeepSpeed checkpoint, and its layout."""
         if self.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / LAYOUT).write_text(json.dumps(self._layout()))
         self.engine.save_checkpoint(str(folder), tag="state", client_state={"step_count": self.step_count})
 
     def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
-        """Weights, moments and, unless `restart_schedule`, the step count.
+        """Loads weights, moments and, unless `restart_schedule`, the step count.
 
-        Raises RuntimeError where `folder` holds no whole checkpoint, or one of another layout.
+        Raises RuntimeError if `folder` holds no complete checkpoint, or one with another layout.
         """
         self._refuse_other_layout(folder)
         path, client_state = self.engine.load_checkpoint(str(folder), tag="state")
@@ -301,13 +315,16 @@ class TrainingEngine:
         self.step_count = 0 if restart_schedule else client_state["step_count"]
 
     def _layout(self) -> dict[str, int]:
-        """How the optimizer's state is cut into files. DeepSpeed fails over another cut without a remedy; stages 1 and
-        2 read each other's, with or without offloading."""
+        """The settings that decide how the optimizer's state is split into files.
+
+        DeepSpeed's own error for another split names no remedy. ZeRO 1 and 2 read each other's files, with or without
+        offloading.
+        """
         return {"cluster.num_learners": self.world_size, "learner.zero_stage": self.spec.learner.zero_stage}
 
     def _refuse_other_layout(self, folder: Path) -> None:
         written, now = json.loads((folder / LAYOUT).read_text()), self._layout()
-        if _cut(written) != _cut(now):
+        if _split(written) != _split(now):
             as_it_was = " ".join(f"{key}={value}" for key, value in written.items())
             raise RuntimeError(
                 f"{folder} was written with {as_it_was}, the learner was opened with "
@@ -316,8 +333,8 @@ class TrainingEngine:
             )
 
     def sleep(self) -> None:
-        """Free the GPU: weights, masters and optimizer go to host memory until `wake_up`. ZeRO 1 and 2 only."""
-        # DeepSpeed drops its pinned buffers at every reload: pinning anew each time would cost more than it saves.
+        """Frees the GPU: weights, master weights and optimizer go to host memory until `wake_up`. ZeRO 1 and 2 only."""
+        # DeepSpeed frees its pinned buffers at every reload: pinning again each time costs more than it saves.
         self.engine.offload_states(pin_memory=False)
         if self.reference is not None:
             self.reference.to("cpu")
@@ -333,25 +350,28 @@ class TrainingEngine:
             _release(self.reference)
         if self.parallel is not None:
             self.parallel.close()
-        # A generator may wait for this GPU.
+        # A generator may be waiting for the GPU's memory.
         del self.engine, self.reference
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def _cut(layout: Mapping[str, int]) -> tuple[int, int]:
+def _split(layout: Mapping[str, int]) -> tuple[int, int]:
     ranks, zero_stage = layout["cluster.num_learners"], layout["learner.zero_stage"]
     return ranks, 1 if zero_stage == 2 else zero_stage
 
 
-def _answer(policy: torch.nn.Module, batch: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The policy's log-probabilities and entropy where a token weighs something: nothing else goes through its head."""
+def forward(policy: torch.nn.Module, batch: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns log-probabilities and entropy of the tokens with a weight; only these go through the head."""
     return policy(batch.token_ids, batch.position_ids, batch.targets, batch.token_weights > 0, temperature)
 
 
 def _release(engine: Any) -> None:
-    """Take a DeepSpeed engine down. ZeRO-3 leaves cycles that Python cannot collect, through hooks of autograd: what
-    is large in them is let go by hand, or each engine opened in a process would cost its whole size for ever."""
+    """Destroys a DeepSpeed engine and frees its memory.
+
+    ZeRO-3 leaves reference cycles through autograd hooks, which Python cannot collect: their large tensors are freed
+    here.
+    """
     parameters, optimizer = list(engine.module.parameters()), engine.optimizer
     engine.destroy()
     if engine.zero_optimization_stage() < 3:
@@ -367,7 +387,7 @@ def _release(engine: Any) -> None:
 
 
 def _copy_tokenizer(source: Path, folder: Path) -> None:
-    """File by file: loading and saving a tokenizer may change it."""
+    """Copies the files: loading and saving a tokenizer may change it."""
     for file in source.iterdir():
         if file.name.startswith(("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges")):
             shutil.copy2(file, folder / file.name)
@@ -387,7 +407,7 @@ def _accumulate(totals: Metrics, metrics: Metrics) -> None:
 
 def _all_reduce(totals: Metrics, device: torch.device) -> dict[str, float]:
     """Sums (names ending in `_max`: maxima) over ranks, in float64."""
-    out = {}
+    out: dict[str, float] = {}
     for op in (torch.distributed.ReduceOp.SUM, torch.distributed.ReduceOp.MAX):
         names = [n for n in sorted(totals) if n.endswith("_max") == (op == torch.distributed.ReduceOp.MAX)]
         values = torch.tensor([float(totals[n]) for n in names], dtype=torch.float64, device=device)

@@ -1,27 +1,30 @@
-"""DeepSpeed-Ulysses: `size` ranks share each row, a slice of its tokens each; in attention, a share of the heads.
+"""DeepSpeed-Ulysses: `size` ranks share each row. Each has a slice of its tokens and, in attention, some of the heads.
 
     row [1, T] --slices--> [1, T/size] --attention: all-to-all, heads for tokens, and back--> hidden [1, T/size, H]
 
-Each rank's loss is that of its own tokens, so gradients are summed over all ranks as without it. DeepSpeed's attention
-knows no mask: a row holds one sequence, with positions that run on through what fills it up.
+Each rank computes the loss of its own tokens, so gradients are summed over all ranks as without Ulysses. DeepSpeed's
+attention takes no mask: a row holds one sequence, and the positions continue through its padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from vt_ray.algorithms.packing import Row, slice_of_row
 from vt_ray.config import ConfigError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class SequenceParallel:
-    """Takes the place of the model's attention in this process until `close`. Collective: all ranks open it at once."""
+    """Replaces the model's attention in this process until `close`. Collective: all ranks open it at once."""
 
-    def __init__(self, network: torch.nn.Module, size: int):
+    def __init__(self, network: PreTrainedModel, size: int):
         from deepspeed.runtime.sequence_parallel.ulysses_sp import UlyssesSPAttentionHF
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -42,11 +45,11 @@ class SequenceParallel:
             # In eval mode (the fingerprint of the weights) each rank computes the whole sequence alone.
             disable_in_eval=True,
         )
-        # Under the name that it replaces: transformers treats some names in ways of their own.
+        # Registered under the same name: transformers treats some names specially.
         ALL_ATTENTION_FUNCTIONS[self.attention] = _without_mask(exchange)
 
     def slices(self, rows: Sequence[Row]) -> list[Row]:
-        """This rank's slice of each row. Raises ValueError for a packed one."""
+        """Returns this rank's slice of each row. Raises ValueError for a row of several sequences."""
         for row in rows:
             if int((row.position_ids == 0).sum()) > 1:
                 raise ValueError("a row of several sequences with learner.sequence_parallel_size > 1: they would leak")
@@ -60,7 +63,7 @@ class SequenceParallel:
 
 def _without_mask(exchange: torch.nn.Module) -> Callable[..., Any]:
     def attention(module, query, key, value, attention_mask, *args, **kwargs):
-        # A mask of this rank's slice says nothing of the whole row; without one attention is causal.
+        # A mask would cover this rank's slice only. Without a mask attention is causal.
         return exchange(module, query, key, value, None, *args, **kwargs)
 
     return attention
@@ -68,7 +71,10 @@ def _without_mask(exchange: torch.nn.Module) -> Callable[..., Any]:
 
 @cache
 def _group(size: int) -> torch.distributed.ProcessGroup:
-    """The ranks that share rows with this one: neighbours, on one node where nodes hold a multiple of `size`."""
+    """The process group of the ranks that share rows with this one.
+
+    They are neighbours: on one node, if each node has a multiple of `size` ranks.
+    """
     world_size, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
     groups = [torch.distributed.new_group(list(range(i, i + size))) for i in range(0, world_size, size)]
     return groups[rank // size]

@@ -1,8 +1,8 @@
-"""Weights on the way: buckets of bytes, each tensor with its checksum.
+"""Buckets of weights: the bytes of tensors, each with its checksum.
 
     named tensors --in_buckets, pack_bucket--> Bucket (flat byte arrays + entries) --open_bucket--> named tensors
 
-A bucket holds an array for each tensor, so that the object store takes them up and gives them out without packing.
+A bucket has one array per tensor: Ray's object store then passes them on without another copy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from vt_ray.interfaces import Acknowledgement, Weights
 
 EMBEDDING, LM_HEAD = "model.embed_tokens.weight", "lm_head.weight"
 Item = TypeVar("Item")
-# A tensor and all its names: a tied one has two, and its bytes travel once.
+# A tensor and all its names: a tied tensor has two names, and its bytes are sent once.
 NamedTensor = tuple[tuple[str, ...], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name: which of the bucket's arrays it stands for, and the checksum of what the learner holds."""
+    """One tensor name: the index of its array in the bucket, and the checksum of the learner's tensor."""
 
     name: str
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`data` are flat uint8 numpy arrays, one a tensor."""
+    """`data` are flat uint8 numpy arrays, one per tensor."""
 
     entries: tuple[Entry, ...]
     data: tuple[Any, ...]
@@ -48,11 +48,11 @@ class Bucket:
 
 
 class SyncError(RuntimeError):
-    """A generator does not hold what the learner sent. The run must not go on."""
+    """A generator does not hold the weights that the learner sent. The run must not continue."""
 
 
 def in_buckets(items: Iterable[Item], size: Callable[[Item], int], bucket_bytes: int) -> Iterator[list[Item]]:
-    """Deal items in order into buckets of at most `bucket_bytes`; a larger item gets one of its own."""
+    """Puts items in order into buckets of at most `bucket_bytes`; a larger item gets a bucket of its own."""
     bucket: list[Item] = []
     filled = 0
     for item in items:
@@ -66,7 +66,7 @@ def in_buckets(items: Iterable[Item], size: Callable[[Item], int], bucket_bytes:
 
 
 def pack_bucket(tensors: Iterable[NamedTensor]) -> Bucket:
-    """The bucket's arrays share memory with tensors that lie contiguous on the CPU: it is to be sent at once."""
+    """The arrays share memory with tensors that are contiguous on the CPU: send the bucket before these change."""
     entries: list[Entry] = []
     data: list[Any] = []
     for names, tensor in tensors:
@@ -78,7 +78,7 @@ def pack_bucket(tensors: Iterable[NamedTensor]) -> Bucket:
 
 
 def open_bucket(bucket: Bucket) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a bucket under all their names, as views of its bytes: read only, copy before keeping."""
+    """Yields the tensors of a bucket under all their names, as read-only views of its bytes: copy them to keep them."""
     for entry in bucket.entries:
         array = bucket.data[entry.index]
         dtype = getattr(torch, entry.dtype)
@@ -87,13 +87,13 @@ def open_bucket(bucket: Bucket) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def checkpoint_buckets(folder: Path, bucket_bytes: int = 64 << 20) -> Iterator[Bucket]:
-    """The tensors of a Hugging Face safetensors folder, and the second name of a tied embedding."""
+    """Yields the tensors of a Hugging Face safetensors folder, a tied embedding under both names."""
     for tensors in in_buckets(checkpoint_tensors(folder), lambda item: item[1].nbytes, bucket_bytes):
         yield pack_bucket(tensors)
 
 
 def checkpoint_tensors(folder: Path) -> Iterator[NamedTensor]:
-    """Every tensor of the folder's safetensors files; a tied embedding has its second name too."""
+    """Yields every tensor of the folder's safetensors files, a tied embedding with both names."""
     from safetensors import safe_open
 
     tied = json.loads((folder / "config.json").read_text()).get("tie_word_embeddings", False)
@@ -105,7 +105,10 @@ def checkpoint_tensors(folder: Path) -> Iterator[NamedTensor]:
 
 
 def prove(weights: Weights, ack: Acknowledgement, tolerance: float) -> float:
-    """The gap of a generator that holds exactly `weights`; SyncError, with its name, for any other."""
+    """Checks that a generator holds exactly `weights`. Returns the difference that `compare_logprobs` returns.
+
+    Raises SyncError with the generator's name.
+    """
     if ack.version != weights.version:
         raise SyncError(f"weight sync of version {weights.version}: {ack.holder} acknowledges version {ack.version}")
     compare_checksums(weights.checksums, ack.checksums, weights.version, ack.holder)
@@ -115,7 +118,7 @@ def prove(weights: Weights, ack: Acknowledgement, tolerance: float) -> float:
 
 
 def compare_checksums(expected: dict[str, int], loaded: Mapping[str, int | None], version: int, holder: str) -> None:
-    """Raise SyncError unless the engine holds exactly the tensors sent, byte for byte."""
+    """Raises SyncError unless the engine holds exactly the tensors sent, byte for byte."""
     missing = sorted(expected.keys() - loaded.keys())
     wrong = sorted(name for name in expected.keys() & loaded.keys() if expected[name] != loaded[name])
     if missing or wrong:
@@ -129,12 +132,12 @@ def compare_checksums(expected: dict[str, int], loaded: Mapping[str, int | None]
 def compare_logprobs(
     learner: Sequence[float], generator: Sequence[float], tolerance: float, version: int, holder: str
 ) -> float:
-    """The mean absolute difference in nats over the fingerprint sequence; SyncError above `tolerance` or if NaN."""
+    """The mean absolute difference on the fingerprint, in nats. Raises SyncError above `tolerance` or for NaN."""
     gap = sum(abs(a - b) for a, b in zip(learner, generator, strict=True)) / len(learner)
     if not gap <= tolerance:
         raise SyncError(
             f"weight sync of version {version}: log-probabilities of the learner and {holder} differ by "
-            f"{gap:.3g} nats on average over the fingerprint sequence, the limit is "
+            f"{gap:.3g} nats on average over the fingerprint, the limit is "
             f"signal.sync.logprob_tolerance={tolerance:g}"
         )
     return gap

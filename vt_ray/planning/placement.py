@@ -3,7 +3,7 @@
     ClusterConfig --place--> Placement --actors/reservation.py--> a Ray placement group, each actor in its bundle
 
 A bundle is a set of actors that Ray keeps on one node: all actors of a node or, with `cluster.colocate`, one generator
-and one learner rank, so that Ray gives both the same GPU. The tracker and the recorder have no bundle: they reserve
+and one learner rank, so that Ray gives both the same GPU. The tracker and the recorder's tasks have no bundle: they reserve
 nothing and run on the driver's node.
 """
 
@@ -21,7 +21,7 @@ class ClusterError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Seat:
+class ActorRequest:
     """The CPUs and GPUs that one actor reserves in Ray."""
 
     actor: str
@@ -34,20 +34,20 @@ class Bundle:
     """Actors on one node. `node` is the number of the node in the plan, from 0; Ray chooses the real node."""
 
     node: int
-    seats: tuple[Seat, ...]
+    requests: tuple[ActorRequest, ...]
 
     @property
     def cpus(self) -> float:
         # Ray counts CPUs in units of 0.0001.
-        return round(sum(seat.cpus for seat in self.seats), 4)
+        return round(sum(request.cpus for request in self.requests), 4)
 
     @property
     def gpus(self) -> int:
-        return round(sum(seat.gpus for seat in self.seats))
+        return round(sum(request.gpus for request in self.requests))
 
     @property
     def actors(self) -> tuple[str, ...]:
-        return tuple(seat.actor for seat in self.seats)
+        return tuple(request.actor for request in self.requests)
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,15 @@ def place(cluster: ClusterConfig) -> Placement:
         generators_on[node] += 1
     for i in range(k.num_verifiers):
         home[f"verifier_{i}"] = home[f"generator_{i % k.num_generators}"]
-    bundles: dict[tuple[int, int], list[Seat]] = {}
-    for index, seat in _seats(k):
+    bundles: dict[tuple[int, int], list[ActorRequest]] = {}
+    for index, request in _requests(k):
         pair = index % k.num_generators if k.colocate else 0
-        bundles.setdefault((home[seat.actor], pair), []).append(seat)
+        bundles.setdefault((home[request.actor], pair), []).append(request)
     strategy = "PACK" if k.colocate or k.num_nodes == 1 else "SPREAD"
     return Placement(tuple(Bundle(node, tuple(bundles[node, pair])) for node, pair in sorted(bundles)), strategy)
 
 
-def _seats(k: ClusterConfig) -> Iterable[tuple[int, Seat]]:
+def _requests(k: ClusterConfig) -> Iterable[tuple[int, ActorRequest]]:
     """Every actor with its index. Two actors that share a GPU reserve half of it each."""
     share = 0.5 if k.colocate else 1
     kinds = (
@@ -109,7 +109,7 @@ def _seats(k: ClusterConfig) -> Iterable[tuple[int, Seat]]:
         ("verifier", k.num_verifiers, 0),
     )
     for kind, count, gpus in kinds:
-        yield from ((i, Seat(f"{kind}_{i}", k.cpus_per_actor, gpus)) for i in range(count))
+        yield from ((i, ActorRequest(f"{kind}_{i}", k.cpus_per_actor, gpus)) for i in range(count))
 
 
 def _take(free: list[int], nodes: Iterable[int], gpus: int, actor: str, k: ClusterConfig) -> int:

@@ -188,11 +188,11 @@ def placement_rows(config: Config) -> list[tuple[str, str, str]]:
 def _bundle_rows(bundle: Bundle, first_gpu: int) -> list[tuple[str, str, str]]:
     using: dict[str, list[str]] = {}
     used = float(first_gpu)
-    for seat in sorted(bundle.seats, key=lambda seat: -seat.gpus):
-        first, last = int(used), int(used + seat.gpus - 0.5)
-        gpu = "–" if not seat.gpus else f"{first}-{last}" if last > first else str(first)
-        using.setdefault(gpu, []).append(seat.actor)
-        used += seat.gpus
+    for request in sorted(bundle.requests, key=lambda request: -request.gpus):
+        first, last = int(used), int(used + request.gpus - 0.5)
+        gpu = "–" if not request.gpus else f"{first}-{last}" if last > first else str(first)
+        using.setdefault(gpu, []).append(request.actor)
+        used += request.gpus
     return [(str(bundle.node), gpu, ", ".join(actors)) for gpu, actors in using.items()]
 
 

@@ -1,9 +1,9 @@
-"""One thread owns an engine and steps it; whoever wants something of it asks from a thread of its own.
+"""One thread owns the engine and steps it; other threads send it requests and work.
 
-    submit --> waiting --admit, while there is room--> engine.step() ... --> inbox of whoever submitted
-    between_steps(work) --------------------------------^ before the next step, whatever is in flight
+    submit --> waiting --admit, while there is room--> engine.step() ... --> the caller's inbox
+    between_steps(work) --------------------------------^ before the next step, also with requests in flight
 
-Requests wait here and not in the engine: one that is admitted after a load has seen nothing of the weights before.
+Requests wait here and not in the engine, so a request that is admitted after a load runs under the new weights only.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any, Protocol
 
 
 class SteppedEngine(Protocol):
-    """All three are called by the loop's thread alone."""
+    """The engine as the loop uses it. Only the loop's thread calls it."""
 
     def admit(self, request_id: str, request: Any) -> None: ...
 
     def step(self) -> Iterable[tuple[str, Any]]:
-        """One step for everything admitted; the requests that ended with it, each with its output."""
+        """Runs one step of all admitted requests. Returns (request id, output) of the requests that ended."""
         ...
 
     def drop(self, request_ids: list[str]) -> None: ...
@@ -34,7 +34,7 @@ class SteppedEngine(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """`seconds` since the engine has taken the request on."""
+    """`seconds` from admission to the last token."""
 
     key: Any
     output: Any
@@ -42,20 +42,20 @@ class Finished:
 
 
 class Inbox:
-    """Where the outputs of one caller's requests arrive."""
+    """Receives the outputs of one caller's requests."""
 
     def __init__(self) -> None:
         self._arrived: SimpleQueue[Finished | BaseException] = SimpleQueue()
 
-    def put(self, what: Finished | BaseException) -> None:
-        self._arrived.put(what)
+    def put(self, item: Finished | BaseException) -> None:
+        self._arrived.put(item)
 
     def get(self) -> Finished:
-        """Waits. Raises what the engine, or a request, has failed with."""
-        what = self._arrived.get()
-        if isinstance(what, BaseException):
-            raise what
-        return what
+        """Waits for the next output. Raises the error of the engine or of a request."""
+        item = self._arrived.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class _Running:
 class EngineLoop:
     """At most `room` requests are in the engine at a time, not counting urgent ones.
 
-    `busy_seconds` is what its thread has worked so far: steps, and work between steps. After an error in a step
-    nothing goes on: every caller, present and future, gets it.
+    `busy_seconds` is the time that its thread has spent on steps and on work between steps. An error in a step ends the
+    loop: every present and later caller gets this error.
     """
 
     def __init__(self, engine: SteppedEngine, room: int):
@@ -91,12 +91,12 @@ class EngineLoop:
         self._at_work_since: float | None = None
         self._error: BaseException | None = None
         self._news = threading.Condition()
-        # A daemon: it ends with its process, whatever the engine is at.
+        # A daemon thread: it does not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     def submit(self, inbox: Inbox, requests: Iterable[tuple[Any, Any]], urgent: bool = False) -> None:
-        """Pairs of (key, request): each comes back as a `Finished` with its key. Urgent ones do not wait for room."""
+        """Adds (key, request) pairs; each comes back as a `Finished` with its key. Urgent ones do not wait for room."""
         queue = self._urgent if urgent else self._waiting
         with self._news:
             self._refuse_broken()
@@ -104,7 +104,7 @@ class EngineLoop:
             self._news.notify()
 
     def withdraw(self, inbox: Inbox) -> None:
-        """Forget whatever is not finished of an inbox."""
+        """Drops all unfinished requests of an inbox."""
 
         def drop() -> None:
             with self._news:
@@ -117,7 +117,7 @@ class EngineLoop:
         self.between_steps(drop)
 
     def between_steps(self, work: Callable[[], Any]) -> Any:
-        """What `work` returns, or raises, run by the engine's thread before its next step."""
+        """Runs `work` on the engine's thread before the next step. Returns its result or raises its error."""
         if threading.current_thread() is self._thread:
             return work()
         done: Future = Future()
@@ -133,12 +133,12 @@ class EngineLoop:
         return len(self._running)
 
     def stuck_seconds(self) -> float:
-        """How long its thread has been at one step, with the work before it; 0 while it has nothing to do."""
+        """Seconds since the current step, with the work before it, has begun; 0 if idle."""
         since = self._at_work_since
         return 0.0 if since is None else time.monotonic() - since
 
     def close(self) -> None:
-        """Waits for the piece at work. Whoever still waits for something gets an error."""
+        """Waits for the current step. Callers that still wait get an error."""
         self.between_steps(lambda: self._fail(RuntimeError("the engine was closed")))
         self._thread.join()
 
@@ -149,19 +149,19 @@ class EngineLoop:
             for work, done in works:
                 try:
                     done.set_result(work())
-                except BaseException as error:  # it belongs to whoever asked
+                except BaseException as error:  # raised in the caller's thread
                     done.set_exception(error)
             try:
                 if not self.paused and self._error is None:
                     self._admit()
                     self._step()
-            except BaseException as error:  # nobody else would hear of it
+            except BaseException as error:  # raised in every caller's thread
                 self._fail(error)
             self._at_work_since = None
             self.busy_seconds += time.monotonic() - began
 
     def _next_works(self) -> list[tuple[Callable[[], Any], Future]]:
-        """Waits until there is something to do at all."""
+        """Waits for work or requests. Returns the work."""
         with self._news:
             self._news.wait_for(lambda: self._works or (not self.paused and self._has_requests()))
             works = list(self._works)
@@ -176,7 +176,7 @@ class EngineLoop:
             request_id = str(next(self._ids))
             try:
                 self._engine.admit(request_id, request.content)
-            except Exception as error:  # the engine refuses this one and goes on
+            except Exception as error:  # the engine refuses this request and continues
                 request.inbox.put(error)
             else:
                 self._running[request_id] = _Running(request)
@@ -215,7 +215,10 @@ class EngineLoop:
 
 
 def on_engine_thread(method: Callable) -> Callable:
-    """A method of an object with an EngineLoop as `loop`: called from any thread, it runs between two steps."""
+    """Decorates a method of an object with an EngineLoop as `loop`.
+
+    The method may be called from any thread and runs on the loop's thread between two steps.
+    """
 
     @wraps(method)
     def call(self, *args, **kwargs):

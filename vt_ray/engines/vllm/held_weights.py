@@ -1,13 +1,13 @@
-"""What runs inside vLLM's workers: bytes into the model, and what it really holds, under the checkpoint's names.
+"""Functions that run inside vLLM's workers: they load weights and read back checksums, by the checkpoint's names.
 
     begin_load --> load_bucket ... --> finish_load --> held_parts (each worker) --whole_checksums--> name: checksum
 
-On a GPU a layer's weight is there to be read. The CPU build packs each linear weight into a kernel's own
-layout and drops the original, so the checksum is taken in the moment before a layer is packed and stays with
-the layer: if a sync never reaches a layer (a tied lm_head), its checksum stays that of the old weights.
+On a GPU the checksum is computed from the layer's weight. The CPU build packs each linear weight into the layout of a
+kernel and drops the original, so the checksum is computed just before packing and stored with the layer: if a sync does
+not reach a layer (a tied lm_head), its old checksum stays.
 
-Under tensor parallelism a worker holds a part of most tensors and shows the checksum of that part in its place; parts
-of several workers in the same place (norms, shared keys and values) must agree.
+Under tensor parallelism a worker holds a part of most tensors and reports the checksum of that part at its position.
+Parts of several workers at the same position (norms, shared keys and values) must agree.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from vt_ray.algorithms.checksum import add_checksums, checksum
 from vt_ray.engines.weights import Bucket, open_bucket
 
 _PACKED = "vt_ray_packed"
-# The place of a worker's part in the whole tensor, and its checksum; None where the worker contradicts itself.
+# The position of a worker's part in the whole tensor, and its checksum; None if two copies in the worker differ.
 Part = tuple[tuple[int, int], int | None]
 
 
 def begin_load(worker: Any) -> None:
-    """From here to `finish_load` no request may run: layers are taken apart."""
+    """Prepares the layers for new weights. No request may run until `finish_load`."""
     from vllm.config import set_current_vllm_config
     from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
 
@@ -37,7 +37,7 @@ def begin_load(worker: Any) -> None:
 
 
 def load_bucket(worker: Any, bucket: Bucket) -> None:
-    """A layer is packed as soon as its last tensor is there; until then it keeps the bucket's memory."""
+    """Loads the tensors of a bucket. A layer keeps the bucket's memory until its last tensor arrives."""
     from vllm.config import set_current_vllm_config
 
     with set_current_vllm_config(worker.vllm_config):
@@ -53,10 +53,10 @@ def finish_load(worker: Any) -> None:
 
 
 def remember_packed_weights() -> None:
-    """Make vLLM's CPU packing note the checksum of each weight it packs."""
+    """Makes vLLM's CPU packing store the checksum of each weight that it packs."""
     import vllm.model_executor.layers.utils as layer_utils
 
-    pack = layer_utils.dispatch_cpu_unquantized_gemm
+    pack: Any = layer_utils.dispatch_cpu_unquantized_gemm
     if hasattr(pack, "packs"):
         return
 
@@ -65,12 +65,12 @@ def remember_packed_weights() -> None:
             setattr(layer, _PACKED, _parts_of(layer, "weight"))
         pack(layer, remove_weight)
 
-    pack_and_note.packs = pack
+    pack_and_note.packs = pack  # type: ignore[attr-defined]  # marks the function
     layer_utils.dispatch_cpu_unquantized_gemm = pack_and_note
 
 
 def held_parts(worker: Any, names: Sequence[str]) -> dict[str, Part]:
-    """What the model of `worker` holds of the tensors with these checkpoint names; names unknown to it are left out."""
+    """Returns the part of each tensor that the worker's model holds, by checkpoint name; unknown names are left out."""
     model = worker.model_runner.get_model()
     modules = dict(model.named_modules())
     fused = getattr(model, "packed_modules_mapping", {})
@@ -84,7 +84,7 @@ def held_parts(worker: Any, names: Sequence[str]) -> dict[str, Part]:
 
 
 def whole_checksums(workers: Sequence[dict[str, Part]]) -> dict[str, int | None]:
-    """The checksums of whole tensors from all workers' parts; None where two of them hold unlike bytes in one place."""
+    """Adds the parts of all workers to checksums of whole tensors; None if two parts at one position differ."""
     whole: dict[str, int | None] = {}
     for name in {name for parts in workers for name in parts}:
         places: dict[tuple[int, int], set[int | None]] = {}
@@ -98,7 +98,7 @@ def whole_checksums(workers: Sequence[dict[str, Part]]) -> dict[str, int | None]
 
 
 def _find(name: str, modules: dict, fused: dict[str, list[str]]) -> tuple[torch.nn.Module, str, int] | None:
-    """The module, parameter name and part index behind a checkpoint name: q_proj is part 0 of qkv_proj."""
+    """Returns the module, parameter name and part index of a checkpoint name: q_proj is part 0 of qkv_proj."""
     path, _, parameter = name.rpartition(".")
     if path in modules:
         return modules[path], parameter, 0
@@ -110,8 +110,8 @@ def _find(name: str, modules: dict, fused: dict[str, list[str]]) -> tuple[torch.
 
 
 def _held_part(module: torch.nn.Module, parameter: str, index: int) -> Part:
-    """No checksum where a weight that was packed and kept (an embedding) has two unlike copies, or where one was packed
-    before anybody took note."""
+    """The checksum is None if a weight that was packed and kept (an embedding) has two different copies, or if it was
+    packed before `remember_packed_weights`."""
     packed, live = getattr(module, _PACKED, None), getattr(module, parameter)
     if parameter != "weight" or not hasattr(module, "cpu_linear"):
         return _parts_of(module, parameter)[index]
@@ -123,7 +123,7 @@ def _held_part(module: torch.nn.Module, parameter: str, index: int) -> Part:
 
 
 def _parts_of(module: torch.nn.Module, parameter: str) -> list[Part]:
-    """A fused weight as the checkpoint's tensors, each with its place in the whole; a padded vocabulary cut to size."""
+    """Splits a fused weight into the checkpoint's tensors with their positions; cuts off the vocabulary's padding."""
     from vllm.model_executor.layers.linear import ColumnParallelLinear, RowParallelLinear
     from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 
@@ -136,13 +136,14 @@ def _parts_of(module: torch.nn.Module, parameter: str) -> list[Part]:
         at = (0, module.tp_rank * module.input_size_per_partition)
         return [(at, checksum(tensor, at, module.input_size))]
     if isinstance(module, ColumnParallelLinear):
-        # A linear layer's checkpoint has a row for each output.
+        # A linear layer has one row per output in the checkpoint.
         parts = tensor.split(module.output_partition_sizes)
         places = [(_rank(module, index) * len(part), 0) for index, part in enumerate(parts)]
         return [(at, checksum(part, at)) for at, part in zip(places, parts, strict=True)]
     return [((0, 0), checksum(tensor))]
 
 
-def _rank(module: torch.nn.Module, index: int) -> int:
-    """Keys and values (parts 1 and 2 of qkv) are shared by several workers where there are fewer heads than workers."""
-    return module.tp_rank // (getattr(module, "num_kv_head_replicas", 1) if index else 1)
+def _rank(module: Any, index: int) -> int:
+    """Workers share keys and values (parts 1 and 2 of qkv) if there are fewer heads than workers."""
+    rank: int = module.tp_rank
+    return rank // (getattr(module, "num_kv_head_replicas", 1) if index else 1)

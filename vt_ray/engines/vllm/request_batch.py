@@ -1,6 +1,6 @@
-"""One caller's prompts at an engine, and its groups as they become whole.
+"""One caller's prompts in the engine, and its groups as they are completed.
 
-(ticket, Prompt) --submit, one request a seed--> EngineLoop --Finished--> Completion ... --> (ticket, Rollouts)
+(ticket, Prompt) --submit, one request per seed--> EngineLoop --Finished--> Completion ... --> (ticket, Rollouts)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vt_ray.records import Completion, Prompt, Rollouts, Sampling
 
 @dataclass(frozen=True)
 class Request:
-    """What the engine is asked for: one completion. `params` are vLLM's SamplingParams."""
+    """One completion to generate. `params` are vLLM's SamplingParams."""
 
     token_ids: tuple[int, ...]
     params: Any
@@ -30,11 +30,8 @@ class _Group:
     completions: dict[int, Completion] = field(default_factory=dict)
 
 
-class Order:
-    """Prompts may be submitted while a thread iterates over what is done; it ends when all is, after `close`.
-
-    Whatever is wrong with a prompt, or with the engine, is raised there.
-    """
+class RequestBatch:
+    """Implements `GenerationBatch`. Prompts may be submitted while another thread iterates."""
 
     def __init__(self, loop: EngineLoop, tokenizer: Any, context_tokens: int, sampling: Sampling):
         self._loop, self._tokenizer = loop, tokenizer
@@ -49,15 +46,15 @@ class Order:
                 requests = [((ticket, i), self._request(prompt, seed)) for i, seed in enumerate(prompt.seeds)]
                 self._groups[ticket] = _Group(prompt)
                 self._loop.submit(self._inbox, requests)
-        except Exception as error:  # it belongs to whoever reads
+        except Exception as error:  # raised in the thread that iterates
             self._inbox.put(error)
 
     def close(self) -> None:
-        """No more prompts will come."""
+        """No more prompts will come: the iteration ends when all are done."""
         self._inbox.put(Finished(None, None, 0.0))
 
     def abandon(self) -> None:
-        """Nobody wants what is not done yet."""
+        """Drops unfinished prompts: the iteration ends."""
         unfinished = bool(self._groups)
         self._groups.clear()
         self.close()
@@ -91,9 +88,9 @@ class Order:
             max_tokens=min(sampling.max_tokens, room),
             seed=seed,
             logprobs=0,
-            # A few lists a completion, where there would be objects for each token.
+            # A few lists per completion instead of one object per token.
             flat_logprobs=True,
-            # Text is made once, of all tokens; nor is anything else wanted before the last.
+            # Text is decoded once, from all tokens, and no output is needed before the last token.
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -105,13 +102,13 @@ class Order:
         if output.logprobs.token_ids != token_ids:
             raise RuntimeError(f"the engine's log-probabilities of sample {sample} are not those of its tokens")
         cut = output.finish_reason == "length"
-        # The token that ends a completion is none of its text.
-        spoken = token_ids if cut else token_ids[:-1]
+        # The EOS token is not part of the text.
+        without_eos = token_ids if cut else token_ids[:-1]
         return Completion(
             sample=sample,
             token_ids=np.array(token_ids, np.int32),
             rollout_logprobs=np.array(output.logprobs.logprobs, np.float32),
-            text=self._tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+            text=self._tokenizer.decode(without_eos, skip_special_tokens=True, clean_up_tokenization_spaces=False),
             finish_reason="length" if cut else "stop",
             version_runs=tuple((int(span.version), span.end - span.start) for span in output.weight_versions),
             seconds=finished.seconds,
@@ -125,7 +122,7 @@ class Order:
 
 
 def _refuse(prompt: Prompt, sampling: Sampling, context_tokens: int) -> None:
-    """Raises ValueError for what no completion can come of."""
+    """Raises ValueError for a prompt or sampling that allows no completion."""
     name, length = prompt.problem.question_id, len(prompt.token_ids)
     if not 0 < length < context_tokens:
         raise ValueError(

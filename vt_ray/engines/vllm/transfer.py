@@ -1,4 +1,4 @@
-"""The generator's half of a weight sync: what arrives goes through vLLM to its workers, and the proof comes back.
+"""The generator's side of a weight sync: loads weights into vLLM's workers and reads back the checksums.
 
 Bucket (object store)     --in this process, or by files in shared memory--> each worker's model
 Notice (NCCL, CUDA IPC)   --vLLM's own weight-transfer engines-------------> each worker's model
@@ -22,31 +22,33 @@ SHARED_MEMORY = "/dev/shm"
 
 @dataclass(frozen=True)
 class Notice:
-    """Weights that come past Ray: `init` opens the way at the first one (None: it is open), `update` is the update
-    info of vLLM's weight-transfer engine."""
+    """The message for a transfer that does not pass through Ray, with the arguments of vLLM's weight-transfer engine.
+
+    `init` opens the transfer (None: it is open already), `update` describes the tensors.
+    """
 
     init: dict[str, Any] | None
     update: dict[str, Any]
 
 
 def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> tuple[dict[str, int | None], bool]:
-    """Replace the weights that arrive, bucket by bucket as they come, and read back the checksums of what is held;
-    and whether they are those that the buckets give their tensors. A notice gives none.
+    """Loads the arrivals one by one. Returns the checksums read back from the engine, and whether they equal those in
+    the buckets. A notice contains no checksums.
 
-    `place` is this engine's among the generators, which are told the same.
+    `place` is the number of this engine among the generators, all of which get the same notice.
     """
     names: list[str] = []
     sent: dict[str, int] = {}
     started = False
     for arrival in arrivals:
         if isinstance(arrival, Notice):
-            names += _receive_past_ray(llm, arrival, place)
+            names += _receive_transfer(llm, arrival, place)
             continue
         if not started:
             llm.collective_rpc(begin_load)
             started = True
         sent.update((entry.name, entry.checksum) for entry in arrival.entries)
-        _hand_over(llm, arrival)
+        _pass_to_workers(llm, arrival)
     if started:
         llm.collective_rpc(finish_load)
     held = held_checksums(llm, [*names, *sent])
@@ -54,15 +56,15 @@ def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> tu
 
 
 def held_checksums(llm: Any, names: Iterable[str]) -> dict[str, int | None]:
-    """Checkpoint name -> checksum of the tensor that the engine computes with, for the names it knows."""
+    """Returns the checksums of the tensors that the engine computes with, by checkpoint name, without unknown names."""
     return whole_checksums(llm.collective_rpc(held_parts, args=(list(names),)))
 
 
-def _receive_past_ray(llm: Any, notice: Notice, place: int) -> list[str]:
+def _receive_transfer(llm: Any, notice: Notice, place: int) -> list[str]:
     if notice.init is not None:
         init = dict(notice.init)
         if "master_port" in init:
-            # NCCL's ranks: the learner is 0, then come the workers of each generator.
+            # The learner is rank 0 of NCCL; the workers of each generator follow.
             init["rank_offset"] = 1 + place * llm.llm_engine.vllm_config.parallel_config.world_size
         llm.collective_rpc("shutdown_weight_transfer_engine")
         llm.collective_rpc("init_weight_transfer_engine", kwargs={"init_info": init})
@@ -72,8 +74,8 @@ def _receive_past_ray(llm: Any, notice: Notice, place: int) -> list[str]:
     return notice.update["names"]
 
 
-def _hand_over(llm: Any, bucket: Bucket) -> None:
-    """A worker in this process takes the bucket as it is. Others map one file in shared memory: one copy for all."""
+def _pass_to_workers(llm: Any, bucket: Bucket) -> None:
+    """Passes the bucket to a worker in this process, or to several workers by one file in shared memory."""
     if llm.llm_engine.vllm_config.parallel_config.world_size == 1:
         llm.collective_rpc(load_bucket, args=(bucket,))
         return
@@ -86,7 +88,7 @@ def _hand_over(llm: Any, bucket: Bucket) -> None:
 
 
 def load_mapped_bucket(worker: Any, path: str, sizes: list[int], bucket: Bucket) -> None:
-    """In a worker: the file may go once it is mapped, its memory goes with the last tensor that is cut from it."""
+    """Runs in a worker. The file may be deleted once it is mapped; the last tensor cut from it frees the memory."""
     with open(path, "rb") as file:
         mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
     ends = np.cumsum(sizes)

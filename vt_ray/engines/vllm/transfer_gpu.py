@@ -1,10 +1,10 @@
-"""The learner's half of a weight sync that goes past Ray: vLLM's own weight-transfer engines, NCCL and CUDA IPC.
+"""The learner's side of a weight sync by vLLM's own weight-transfer engines, NCCL and CUDA IPC, instead of Ray.
 
-    begin --> Notice (each generator's half takes it up in one load) --> finish: checksums of what was sent
+    begin --> Notice (each generator handles it in one load) --> finish: checksums of the tensors sent
 
-vLLM's trainer engines drive the generators through a client of four calls. Ours only notes what it is told, and Ray
-carries the note: a generator stops its requests for one load, not for four calls. Both backends take one name a
-tensor, so a tied one travels twice. CUDA IPC ran on one H200, NCCL not yet (docs/status.md).
+vLLM's trainer engines drive the generators through a client with four calls. The client here only records their
+arguments, and Ray carries the record: a generator stops its requests for one load, not for four calls. Both backends
+take one name per tensor, so a tied tensor is sent twice. CUDA IPC ran on one H200, NCCL not yet (docs/status.md).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
@@ -22,9 +22,13 @@ from vt_ray.engines.training import TrainingEngine
 from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.engines.weights import NamedTensor
 
+if TYPE_CHECKING:
+    from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerWeightTransferEngine
+    from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerWeightTransferEngine
+
 
 class Source(WeightSource):
-    """The learner's weights under all their names, gathered bucket by bucket; `checksums` are of the newest pass."""
+    """The learner's weights under all their names, gathered bucket by bucket. `checksums` belong to the newest pass."""
 
     def __init__(self, engine: TrainingEngine, bucket_bytes: int):
         self.engine, self.bucket_bytes = engine, bucket_bytes
@@ -36,9 +40,9 @@ class Source(WeightSource):
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         self.checksums, self.num_bytes = {}, 0
-        yield from self.noted(tensor for bucket in self.engine.gathered(self.bucket_bytes) for tensor in bucket)
+        yield from self.recorded(tensor for bucket in self.engine.gathered(self.bucket_bytes) for tensor in bucket)
 
-    def noted(self, tensors: Iterable[NamedTensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    def recorded(self, tensors: Iterable[NamedTensor]) -> Iterator[tuple[str, torch.Tensor]]:
         for names, tensor in tensors:
             total = checksum(tensor)
             for name in names:
@@ -48,8 +52,8 @@ class Source(WeightSource):
 
 
 class Copies(Source):
-    """One copy of all weights that stays on the GPU, also while the learner sleeps. Each sync writes over the copy of
-    the sync before: two copies would take twice the memory of the model."""
+    """One copy of all weights, which stays on the GPU while the learner sleeps. Each sync overwrites the previous copy:
+    two copies would need twice the memory of the model."""
 
     def __init__(self, engine: TrainingEngine, bucket_bytes: int):
         super().__init__(engine, bucket_bytes)
@@ -58,7 +62,7 @@ class Copies(Source):
 
     def take(self) -> None:
         self.checksums, self.num_bytes = {}, 0
-        self.copies = list(self.noted(self._copied()))
+        self.copies = list(self.recorded(self._copied()))
 
     def _copied(self) -> Iterator[NamedTensor]:
         tensors = (tensor for bucket in self.engine.gathered(self.bucket_bytes) for tensor in bucket)
@@ -72,7 +76,7 @@ class Copies(Source):
 
 
 class _Note:
-    """A VLLMWeightSyncClient that keeps what the generators are to be told."""
+    """A VLLMWeightSyncClient that keeps the trainer engine's messages, which Ray then carries to the generators."""
 
     def __init__(self) -> None:
         self.init: dict[str, Any] = {}
@@ -83,15 +87,16 @@ class _Note:
 
     def start_weight_update(self) -> None: ...
 
-    def update_weights(self, update_info: dict[str, Any]) -> None:
+    def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
+        assert isinstance(update_info, dict), "one update for all workers"
         self.update = update_info
 
     def finish_weight_update(self, weight_version: str | None = None) -> None: ...
 
 
 class NcclSender:
-    """Rank 0 broadcasts to all workers of all generators; the others only help gathering. `begin` and `finish` are
-    collective, and `finish` waits for the generators."""
+    """Rank 0 broadcasts to all workers of all generators; the other ranks take part in gathering only. `begin` and
+    `finish` are collective, and `finish` waits for the generators."""
 
     def __init__(self, engine: TrainingEngine, receivers: int, bucket_bytes: int, address: str):
         from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
@@ -103,7 +108,7 @@ class NcclSender:
         self.init = NCCLTrainerInitInfo(
             address, port, receivers + 1, packed=True, packed_buffer_size_bytes=bucket_bytes, rank=engine.rank
         )
-        self.trainer = None
+        self.trainer: NCCLTrainerWeightTransferEngine | None = None
 
     def begin(self) -> Notice:
         from vllm.distributed.weight_transfer.nccl_engine import NCCLWeightTransferUpdateInfo
@@ -124,7 +129,7 @@ class NcclSender:
         self.trainer.send_weights()
 
     def close(self) -> None:
-        """Give the communicator's memory back. The generators close their ends when the next group is opened."""
+        """Frees the communicator. The generators close their ends when the next group is opened."""
         if self.trainer is not None:
             self.trainer.shutdown()
             self.trainer = None
@@ -136,7 +141,7 @@ class IpcSender:
     def __init__(self, engine: TrainingEngine, bucket_bytes: int):
         self.source = Copies(engine, bucket_bytes)
         self.note = _Note()
-        self.trainer = None
+        self.trainer: IPCTrainerWeightTransferEngine | None = None
 
     def begin(self) -> Notice:
         from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo, IPCTrainerWeightTransferEngine
@@ -146,22 +151,25 @@ class IpcSender:
             self.trainer = IPCTrainerWeightTransferEngine.trainer_init(init, client=self.note, source=self.source)
         self.source.take()
         self.trainer.send_weights()
-        # The start information travels with each update: a generator may have been started since the last update.
+        # Each update carries the init info: a generator may have been started since the last update.
         return Notice(self.note.init, self.note.update)
 
     def finish(self) -> None:
-        """Nothing is left to do: the generators read the copy."""
+        """Does nothing: the generators read the copy."""
 
     def close(self) -> None:
-        """Let go of the copy, whose handles no generator reads any more."""
+        """Frees the copy: no generator reads it any more."""
         self.trainer = None
         self.source.copies = []
         self.source.buffers = []
 
 
+WeightSender = NcclSender | IpcSender
+
+
 def open_sender(
     transport: str, engine: TrainingEngine, receivers: int, bucket_bytes: int, address: str
-) -> NcclSender | IpcSender:
+) -> WeightSender:
     if transport == "nccl":
         return NcclSender(engine, receivers, bucket_bytes, address)
     return IpcSender(engine, bucket_bytes)

@@ -1,0 +1,132 @@
+"""The Protocol of an engine that generates, and the table of engines.
+
+An engine runs in the process that opens it and uses no Ray. To add one: write a module with a class that implements
+`GenerationEngine`, and name it in `cluster.generation_engine` as "module:Class", or add a line to ENGINES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vt_ray.config import ConfigError
+from vt_ray.records import Prompt, Rollouts, Sampling
+
+if TYPE_CHECKING:
+    from vt_ray.engines.weights import Bucket
+
+# `cluster.generation_engine` -> module and class.
+ENGINES = {"vllm": "vt_ray.engines.vllm.engine:VllmEngine"}
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """The settings of an engine. `context_tokens` limits prompt and completion together."""
+
+    model_path: str
+    dtype: str
+    context_tokens: int
+    max_num_seqs: int
+    gpus: int
+    tensor_parallel_size: int
+    kv_cache_gb: int
+    gpu_memory_utilization: float
+    threads: int
+    seed: int
+    can_sleep: bool = False
+    # On a GPU: neither torch.compile nor CUDA graphs. vLLM's CPU build never uses them.
+    enforce_eager: bool = False
+    # "nccl" or "ipc": weights do not pass through Ray but through vLLM's engine of that name. "": through Ray.
+    weight_transfer: str = ""
+    engine: str = "vllm"
+
+
+class GenerationBatch(Protocol):
+    """The prompts of one caller. Iterating yields (ticket, Rollouts) as soon as all completions of a prompt are done,
+    and raises any error of a prompt or of the engine."""
+
+    def submit(self, prompts: Iterable[tuple[Hashable, Prompt]]) -> None:
+        """Adds (ticket, prompt) pairs, also while another thread iterates."""
+        ...
+
+    def close(self) -> None:
+        """No more prompts will come: the iteration ends when all are done."""
+        ...
+
+    def abandon(self) -> None:
+        """Drops unfinished prompts: the iteration ends."""
+        ...
+
+    def __iter__(self) -> Iterator[tuple[Hashable, Rollouts]]: ...
+
+
+class GenerationEngine(Protocol):
+    """Every method may be called from any thread."""
+
+    @property
+    def weight_version(self) -> int:
+        """The version of the newest load; -1 before the first one."""
+        ...
+
+    @property
+    def proven(self) -> bool:
+        """False from the beginning of a load until the engine holds what was sent. It samples no token meanwhile."""
+        ...
+
+    @property
+    def lost_a_worker(self) -> bool:
+        """Whether a process of the engine has died, so that the engine can do nothing more."""
+        ...
+
+    def open_batch(self, sampling: Sampling) -> GenerationBatch:
+        """Opens a batch. The engine runs all open batches together."""
+        ...
+
+    def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
+        """log p(token[t] | tokens before) at temperature 1 for t >= 1, in nats, under the loaded weights.
+
+        Raises RuntimeError unless the weights are `proven`.
+        """
+        ...
+
+    def load_weights(self, arrivals: Iterable[Bucket | Any], version: int, place: int = 0) -> dict[str, int | None]:
+        """Replaces all weights between two steps; requests that run continue.
+
+        `arrivals` are Buckets, or the notices of a transfer that does not pass through Ray. `place` is the number of
+        this engine among all generators. Returns the checksum of each tensor, by its checkpoint name, as read back from
+        the engine; None for a tensor whose copies differ.
+        """
+        ...
+
+    def pause(self) -> None:
+        """Samples no token until the next load."""
+        ...
+
+    def sleep(self) -> None:
+        """Frees the GPU. Requests continue after `wake_up`."""
+        ...
+
+    def wake_up(self) -> None: ...
+
+    def busy_seconds(self) -> float:
+        """Seconds of work so far."""
+        ...
+
+    def stuck_seconds(self) -> float:
+        """Seconds since the piece of work that runs now has begun; 0 if idle. The watchdog kills on it."""
+        ...
+
+
+def open_engine(spec: EngineSpec) -> GenerationEngine:
+    """Opens the engine that `spec.engine` names. Raises ConfigError for an unknown name."""
+    path = ENGINES.get(spec.engine, spec.engine)
+    module, _, name = path.partition(":")
+    if not name:
+        raise ConfigError(
+            f"cluster.generation_engine={spec.engine!r} is not one of {', '.join(ENGINES)}: give one of these, or "
+            "module:Class"
+        )
+    engine: GenerationEngine = getattr(import_module(module), name)(spec)
+    return engine
