@@ -119,7 +119,7 @@ class ClusterConfig:
     each reserves a fraction of a CPU in Ray, and the numbers of threads are set here.
     """
 
-    # Address of a running Ray cluster; "auto" takes RAY_ADDRESS or a Ray on this machine. null starts a Ray for this run.
+    # Address of a running Ray; "auto" takes RAY_ADDRESS or a Ray on this machine. null starts a Ray for this run.
     ray_address: str | None = None
     # Nodes that the actors are placed on, at least 1.
     num_nodes: int = 1
