@@ -381,7 +381,7 @@ def test_the_rule_is_named_in_the_table_or_by_import_path():
         ("no_such:rule", "importing no_such failed"),
         ("test_fusion:no_such", "has no no_such"),
         ("test_fusion:NAN", "is a float, which cannot be called"),
-        ("test_fusion:constant_rule", r"\(tensors\) is called with \(tensors, weights, base\)"),
+        ("test_fusion:constant_rule", r"has the parameters \(tensors\), but is called with \(tensors, weights, base\)"),
     ):
         with pytest.raises(ConfigError, match=fault):
             fusion_rule(method)
