@@ -20,13 +20,16 @@ def import_callable(path: str, arguments: tuple[str, ...]) -> Callable[..., Any]
     if not callable(found):
         raise ValueError(f"{path} is a {type(found).__name__}, which cannot be called: name a function")
     try:
-        inspect.signature(found).bind(*arguments)
+        signature = inspect.signature(found)
+    except ValueError:  # a function of a C extension may have no signature
+        return found
+    try:
+        signature.bind(*arguments)
     except TypeError:
         raise ValueError(
-            f"{path}{inspect.signature(found)} is called with ({', '.join(arguments)}): give it these parameters"
+            f"{path} has the parameters ({', '.join(signature.parameters)}), but is called with "
+            f"({', '.join(arguments)}): give it these parameters"
         ) from None
-    except ValueError:  # a function of a C extension may have no signature
-        pass
     return found
 
 

@@ -196,14 +196,20 @@ def sft_inputs(config: Config) -> dict:
 
 def probe_inputs(config: Config) -> dict:
     own = identity(config, "data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify")
-    return {**sft_inputs(config), **own, "probe_files": problem_files(config.data.probe_files)}
+    files = {"probe_files": problem_files(config.data.probe_files)}
+    return {**sft_inputs(config), **own, **files, **code_of(*config.verify.kinds.values())}
 
 
 def fused_inputs(config: Config) -> dict:
-    rule = {f"code of {name}": hash for name, hash in source_digests([config.spectrum.fusion.method]).items()}
-    return {**probe_inputs(config), **identity(config, "spectrum.fusion"), **rule}
+    fusion = config.spectrum.fusion
+    return {**probe_inputs(config), **identity(config, "spectrum.fusion"), **code_of(fusion.method)}
 
 
 def scores_inputs(config: Config) -> dict:
     own = identity(config, "data.test_per_subdomain", "data.test_files", "evaluation")
     return {**fused_inputs(config), **own, "test_files": problem_files(config.data.test_files)}
+
+
+def code_of(*values: str) -> dict[str, str]:
+    """The code of the user's functions among `values`: what a phase that calls them rests on."""
+    return {f"code of {path}": digest for path, digest in source_digests(values).items()}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from vt_ray import tools
 from vt_ray.config import ConfigError
-from vt_ray.spectrum_phase.fusion import fuse, fusion_weights
+from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights, weighted_average
 from vt_ray.spectrum_phase.model_folder import ModelFolderError
 
 
@@ -313,3 +313,79 @@ def test_an_output_that_holds_something_is_left_alone(tmp_path):
 def test_one_checkpoint_given_twice_is_refused(tmp_path):
     a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
     assert "given twice" in run(tmp_path / "out", a, a).output
+
+
+# --- other rules ---------------------------------------------------------------------------------------------
+
+
+def largest_change(tensors, weights, base):
+    changes = torch.stack([tensor - base for tensor in tensors])
+    return base + changes.gather(0, changes.abs().argmax(0, keepdim=True))[0]
+
+
+def test_a_rule_gets_wide_tensors_weights_and_the_base(tmp_path):
+    a, b = (
+        checkpoint(tmp_path / "a", constant(1.0, torch.bfloat16)),
+        checkpoint(tmp_path / "b", constant(5.0, torch.bfloat16)),
+    )
+    base = checkpoint(tmp_path / "base", constant(3.0))
+    seen = []
+
+    def rule(tensors, weights, base):
+        seen.append((tensors[0].dtype, tensors[1].dtype, weights, base.dtype))
+        return largest_change(tensors, weights, base)
+
+    (tmp_path / "fused").mkdir()
+    # The specialist of two subdomains is one model with the sum of their weights.
+    fuse({"x": a, "y": b, "z": a}, [0.25, 0.5, 0.25], tmp_path / "fused", rule, base)
+    got = load_file(tmp_path / "fused/model.safetensors")
+    assert got["w"].tolist() == [1.0, 1.0] and got["w"].dtype == torch.bfloat16
+    assert seen == [(torch.float32, torch.float32, [0.5, 0.5], torch.float32)] * 2
+
+
+def test_without_a_base_a_rule_gets_none(tmp_path):
+    a = checkpoint(tmp_path / "a", constant(1.0))
+    fuse({"x": a}, [1.0], tmp_path / "fused", lambda tensors, weights, base: tensors[0] if base is None else base)
+    assert load_file(tmp_path / "fused/model.safetensors")["w"].tolist() == [1.0, 1.0]
+
+
+def test_a_base_that_stores_a_tied_layer_once_gives_it_to_both_names(tmp_path):
+    def tied(value, *names):
+        return {name: torch.full((4, 2), value) for name in names}
+
+    a = checkpoint(tmp_path / "a", tied(3.0, "embed_tokens.weight", "lm_head.weight"))
+    base = checkpoint(tmp_path / "base", tied(1.0, "embed_tokens.weight"))
+    fuse({"x": a}, [1.0], tmp_path / "fused", lambda tensors, weights, base: base, base)
+    assert {t.mean().item() for t in load_file(tmp_path / "fused/model.safetensors").values()} == {1.0}
+
+
+@pytest.mark.parametrize("tensors", [{"w": torch.zeros(2)}, {"w": torch.zeros(3), "norm": torch.zeros(2)}])
+def test_a_base_with_other_tensors_is_refused_before_anything_is_written(tmp_path, tensors):
+    a, base = checkpoint(tmp_path / "a", constant(1.0)), checkpoint(tmp_path / "base", tensors)
+    with pytest.raises(ModelFolderError, match="base has no tensor .* give the model that the specialists"):
+        fuse({"x": a}, [1.0], tmp_path / "fused", largest_change, base)
+    assert not (tmp_path / "fused").exists()
+
+
+def test_a_rule_that_changes_the_shape_is_refused(tmp_path):
+    a = checkpoint(tmp_path / "a", constant(1.0))
+    with pytest.raises(ModelFolderError, match=r"returned a tensor of shape \[1\] .* whose shape is \[2\]"):
+        fuse({"x": a}, [1.0], tmp_path / "fused", lambda tensors, weights, base: tensors[0][:1])
+
+
+def test_the_rule_is_named_in_the_table_or_by_import_path():
+    assert fusion_rule("weights") is weighted_average
+    assert fusion_rule("test_fusion:largest_change").__name__ == "largest_change"
+    for method, fault in (
+        ("median", "must be one of weights, or 'median' is not of the form package.module:name"),
+        ("no_such:rule", "importing no_such failed"),
+        ("test_fusion:no_such", "has no no_such"),
+        ("test_fusion:NAN", "is a float, which cannot be called"),
+        ("test_fusion:constant_rule", r"has the parameters \(tensors\), but is called with \(tensors, weights, base\)"),
+    ):
+        with pytest.raises(ConfigError, match=fault):
+            fusion_rule(method)
+
+
+def constant_rule(tensors):
+    return tensors[0]

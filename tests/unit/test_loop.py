@@ -360,3 +360,13 @@ def test_the_signal_phases_own_seed_changes_questions_and_samples(tmp_path):
     asked = [[q for (q,) in world.calls["generate"]] for world in (zero, one)]
     assert asked[0] != asked[1]
     assert outcome(tmp_path / "0")[2] != outcome(tmp_path / "1")[2]
+
+
+def test_metrics_of_a_users_loss_are_in_the_line_as_means_over_tokens(tmp_path):
+    class OwnLoss(World):
+        def update(self, *arguments):
+            return {**super().update(*arguments), "surprise": 8.0, "gap_max": 3.0}
+
+    train(tmp_path, OwnLoss())
+    for line in metrics(tmp_path):
+        assert (line["loss_surprise"], line["loss_gap_max"]) == (8.0 / line["updated_tokens"], 3.0)

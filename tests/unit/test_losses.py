@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vt_ray.algorithms.logprobs import entropy, selected_logprobs
-from vt_ray.algorithms.losses import mgpo_loss, sft_loss
-from vt_ray.config import MgpoConfig
+from vt_ray.algorithms.losses import mgpo_loss, named_loss, rollout_metrics, sft_loss
+from vt_ray.config import ConfigError, MgpoConfig
 
 LOW, HIGH = 0.2, 0.28
 CLIPS = MgpoConfig(clip_low=LOW, clip_high=HIGH)
@@ -295,3 +295,29 @@ def test_the_loss_of_a_batch_is_the_sum_of_its_parts(mgpo):
     ]
     assert sum(loss.item() for loss, _ in parts) == pytest.approx(whole.item())
     assert sum(m["clipped_tokens"] for _, m in parts) == metrics["clipped_tokens"]
+
+
+def mean_loss(trainer, rollout, advantages, weights, mgpo, sequence_ids, reference):
+    return -(weights * trainer).sum(), {}
+
+
+def test_the_loss_is_named_in_the_table_or_by_import_path():
+    assert named_loss("mgpo") is mgpo_loss
+    assert named_loss("test_losses:mean_loss").__name__ == "mean_loss"
+    for name, fault in (
+        ("ppo", "signal.mgpo.loss='ppo' must be one of mgpo, or 'ppo' is not of the form package.module:name"),
+        ("no_such:loss", "importing no_such failed"),
+        ("test_losses:no_such", "has no no_such"),
+        ("test_losses:LOW", "is a float, which cannot be called"),
+        ("test_losses:reference", r"has the parameters \(groups\), but is called with \(trainer_logprobs, rollout"),
+    ):
+        with pytest.raises(ConfigError, match=fault):
+            named_loss(name)
+
+
+def test_the_metrics_of_every_loss_are_those_of_mgpo():
+    columns = flat(groups_of_sequences(5), padding=2)
+    trainer, rollout, _, weights = columns
+    _, metrics = mgpo_loss(*columns, CLIPS)
+    found = rollout_metrics(trainer, rollout, weights)
+    assert found == {name: metrics[name] for name in ("tokens", "rollout_kl", "logprob_gap_max")}

@@ -403,3 +403,19 @@ def test_problems_are_known_by_what_they_are(tmp_path):
     assert problems_digest(problems) == problems_digest(same) != problems_digest([])
     others = [{"answer": "3"}, {"solutions": (Solution("direct", "two"),)}, {"level": 2}, {"tests": {"inputs": [""]}}]
     assert len({problems_digest([replace(problems[0], **other)]) for other in [{}, *others]}) == 5
+
+
+@pytest.mark.parametrize("use", ["spectrum.fusion.method", "signal.mgpo.loss", "verify.kinds"])
+def test_a_users_function_edited_since_the_run_began_is_refused(tmp_path, monkeypatch, use):
+    module = f"edited_{use.replace('.', '_')}"
+    (tmp_path / f"{module}.py").write_text("def function(*arguments): return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = f"{module}:function"
+    c = changed(config(tmp_path), **{use: {"mine": path} if use == "verify.kinds" else path})
+    with RunFolder(c).open():
+        before = fused_inputs(c)
+    (tmp_path / f"{module}.py").write_text("def function(*arguments): return 2\n")
+    # The loss is no part of the spectrum phase.
+    assert (fused_inputs(c) == before) == (use == "signal.mgpo.loss")
+    with pytest.raises(ConfigError, match=f"{path} has changed"), RunFolder(c).open():
+        pass

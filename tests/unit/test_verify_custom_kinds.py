@@ -150,8 +150,8 @@ def test_close_ends_the_processes_of_the_function():
         ("mine", "custom_kind.is_sorted", "'custom_kind.is_sorted' is not of the form package.module:name"),
         ("mine", "no_module:f", "add its folder to PYTHONPATH"),
         ("mine", "custom_kind:f", "the module custom_kind has no f: correct the name"),
-        ("mine", "custom_kind:NOT_A_FUNCTION", "int is not callable: name a function"),
-        ("mine", "custom_kind:takes_one_argument", "the function must accept two arguments, text and fields"),
+        ("mine", "custom_kind:NOT_A_FUNCTION", "is a int, which cannot be called: name a function"),
+        ("mine", "custom_kind:takes_one_argument", "has the parameters (text), but is called with (text, fields)"),
     ],
 )
 def test_a_function_that_cannot_serve_is_refused_before_ray_starts(name, path, fault):

@@ -176,8 +176,8 @@ def input_files(config: Config) -> dict[str, str]:
     """
     data = config.data
     problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
-    extensions = source_digests([config.spectrum.fusion.method, config.signal.mgpo.loss])
-    return problems | model_files(config.model) | extensions
+    functions = [config.spectrum.fusion.method, config.signal.mgpo.loss, *config.verify.kinds.values()]
+    return problems | model_files(config.model) | source_digests(functions)
 
 
 def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:

@@ -6,7 +6,7 @@ model folders --by tensor name, however they are sharded--> sums in float32 --> 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,11 +81,11 @@ def fuse(
     names = _common_names(models)
     for other in models[1:]:
         _refuse_unlike(models[0], other, names)
-    start = _base_model(base, models[0], names) if base else None
+    base_tensor = _base_tensors(base, models[0], names) if base else lambda name: None
     folder.mkdir(parents=True, exist_ok=True)
     weight_map, total_bytes = {}, 0
     for shard, members in _shards(models[0], names):
-        fused = {name: _fused_tensor(models, list(shares.values()), start, rule, name) for name in members}
+        fused = {name: _fused_tensor(models, list(shares.values()), base_tensor(name), rule, name) for name in members}
         save_file(fused, folder / shard, {"format": "pt"})
         weight_map.update(dict.fromkeys(members, shard))
         total_bytes += sum(tensor.nbytes for tensor in fused.values())
@@ -105,7 +105,7 @@ def _common_names(models: Sequence[ModelFolder]) -> list[str]:
     tied = models[0].config.get("tie_word_embeddings") is not False
     for model in models:
         for name in sorted(set(model.files) - common):
-            if not name.endswith("rotary_emb.inv_freq") and not (tied and _is_copy(model, name, common)):
+            if not name.endswith("rotary_emb.inv_freq") and not (tied and _original(model, name, common)):
                 lacking = next(other for other in models if name not in other.files)
                 raise ModelFolderError(
                     f"{lacking.path} has no tensor {name}, {model.path} has: fuse models of one kind"
@@ -113,9 +113,10 @@ def _common_names(models: Sequence[ModelFolder]) -> list[str]:
     return [name for name in models[0].files if name in common]
 
 
-def _is_copy(model: ModelFolder, name: str, others: set[str]) -> bool:
-    tensor = model.tensor(name)
-    return any(tensor.equal(model.tensor(other)) for other in others if "embed" in other or "wte" in other)
+def _original(model: ModelFolder, name: str, others: Collection[str]) -> str | None:
+    """The embedding among `others` that the tensor `name`, a tied output layer, is a copy of. None if it is no copy."""
+    embeddings = (other for other in others if other != name and ("embed" in other or "wte" in other))
+    return next((other for other in embeddings if model.tensor(name).equal(model.tensor(other))), None)
 
 
 def _refuse_unlike(first: ModelFolder, other: ModelFolder, names: Sequence[str]) -> None:
@@ -143,20 +144,23 @@ def _shards(model: ModelFolder, names: Sequence[str]) -> Iterator[tuple[str, lis
         yield shard, [name for name in names if model.files[name] == file]
 
 
-def _base_model(path: Path, first: ModelFolder, names: Sequence[str]) -> ModelFolder:
-    """The base model. Its dtype may differ from the specialists'; its tensors' names and shapes may not."""
+def _base_tensors(path: Path, first: ModelFolder, names: Sequence[str]) -> Callable[[str], torch.Tensor]:
+    """Reads the base model's tensors by their names in the specialists. The base may have another dtype, and may store
+    a tied output layer once where the specialists store it twice."""
     base = ModelFolder(path)
+    stored_as = {name: name if name in base.files else _original(first, name, names) or name for name in names}
     for name in names:
-        if name not in base.files or base.tensor(name).shape != first.tensor(name).shape:
+        shape = first.tensor(name).shape
+        if stored_as[name] not in base.files or base.tensor(stored_as[name]).shape != shape:
             raise ModelFolderError(
-                f"{path} has no tensor {name} of shape {list(first.tensor(name).shape)}, {first.path} has: give the "
-                "model that the specialists were trained from"
+                f"{path} has no tensor {name} of shape {list(shape)}, {first.path} has: give the model that the "
+                "specialists were trained from"
             )
-    return base
+    return lambda name: base.tensor(stored_as[name])
 
 
 def _fused_tensor(
-    models: Sequence[ModelFolder], weights: list[float], base: ModelFolder | None, rule: FusionRule, name: str
+    models: Sequence[ModelFolder], weights: list[float], base: torch.Tensor | None, rule: FusionRule, name: str
 ) -> torch.Tensor:
     import torch
 
@@ -167,13 +171,14 @@ def _fused_tensor(
             return first.clone()
         raise ModelFolderError(f"{name} holds {first.dtype} that differ between the models: they cannot be averaged")
     wide = torch.promote_types(first.dtype, torch.float32)
-    fused = rule([t.to(wide) for t in stored], weights, base.tensor(name).to(wide) if base else None)
+    fused = rule([t.to(wide) for t in stored], weights, None if base is None else base.to(wide))
     if fused.shape != first.shape:
         raise ModelFolderError(
             f"the fusion rule returned a tensor of shape {list(fused.shape)} for {name}, whose shape is "
             f"{list(first.shape)}: a rule must keep the shape"
         )
-    fused = fused.to(first.dtype).contiguous()
+    # Copied: a rule may return one of its arguments, and safetensors refuses tensors that share memory.
+    fused = fused.to(first.dtype, copy=True).contiguous()
     if not fused.isfinite().all():
         raise ModelFolderError(f"{name} would hold NaN or infinity: at least one of the models is damaged")
     return fused
