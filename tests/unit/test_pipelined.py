@@ -51,7 +51,7 @@ class World(test_loop.World):
 
     @property
     def held(self):
-        """Generators may hold older weights than the learner: `value` satisfies the on-policy check of the base class."""
+        """Generators may hold older weights than the learner: `value` passes the on-policy check of `generate`."""
         return self.value
 
     @held.setter

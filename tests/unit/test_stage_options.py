@@ -110,9 +110,8 @@ def test_masked_completions_enter_neither_p_c_nor_the_update(tmp_path):
 
     for truncated, accuracy in (("zero", 0.5), ("mask", 1 / 3)):
         world = test_loop.train(tmp_path / truncated, Cut(), stages=[replace(MATH, truncated=truncated)])
-        pairs = [
-            (a, g) for groups, advantages, *_ in world.calls["update"] for a, g in zip(advantages, groups, strict=True)
-        ]
+        updates = world.calls["update"]
+        pairs = [pair for groups, advantages, *_ in updates for pair in zip(advantages, groups, strict=True)]
         undecided = [a for a, g in pairs if g.question_id not in Known.fixed]
         assert undecided and all(a.accuracy == pytest.approx(accuracy) for a in undecided)
         assert all((a.advantages[0] == 0) == (truncated == "mask") for a in undecided)
