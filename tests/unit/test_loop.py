@@ -238,11 +238,11 @@ def test_groups_are_consumed_in_the_order_of_the_prompts(tmp_path):
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_crash_at_any_call_does_not_change_the_result(tmp_path, every):
-    notes = len(train(tmp_path / "whole", World(), every).events)
+    events = len(train(tmp_path / "whole", World(), every).events)
     expected = outcome(tmp_path / "whole")
     assert len(expected[0]) == len(expected[1]) == 3
     # Every second event. With every=2, a second crash follows early in the continued run.
-    for crash_at in range(every, notes + 1, 2):
+    for crash_at in range(every, events + 1, 2):
         root = tmp_path / str(crash_at)
         for crash in (crash_at, 1 + crash_at % 9)[:every]:
             with suppress(ConnectionAbortedError):
