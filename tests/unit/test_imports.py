@@ -14,7 +14,7 @@ ROOMS = (
     *("algorithms", "verify", "data", "spectrum_phase", "signal_phase"),
     *("evaluation", "report", "run", "tracking", "planning"),
 )
-SINGLE = ["records", "import_path", "config", "interfaces", "pipeline"]
+SINGLE = ["records", "import_path", "config", "interfaces", "experiment", "pipeline"]
 
 IMPORT_ALL = """
 import importlib, sys
