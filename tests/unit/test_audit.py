@@ -52,23 +52,23 @@ class World(test_loop.World):
                 r.problem.question_id, r.problem.subdomain, verdicts, 2, (3,) * 4, (False,) * 4, r, r.step, firsts
             )
 
-    def update(self, groups, weights, *args):
-        metrics = super().update(groups, weights, *args)
+    def update(self, groups, advantages, *args):
+        metrics = super().update(groups, advantages, *args)
         taken = [
             completion_digest(g.question_id, c.sample, c.token_ids)
-            for g, w in zip(groups, weights, strict=True)
-            for c, a in zip(g.rollouts.completions, w.advantages, strict=True)
+            for g, its in zip(groups, advantages, strict=True)
+            for c, a in zip(g.rollouts.completions, its.advantages, strict=True)
             if a
         ]
         return {**metrics, "updated_completions": len(taken), "consumed_digest": sum(taken)}
 
-    def write(self, path, stage, step, groups, weights, fates):
+    def write(self, path, stage, step, groups, advantages, fates):
         self.record("write")
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [
             row
-            for g, w, f in zip(groups, weights, fates, strict=True)
-            for row in rollout_rows(stage, step, g, w, f, g.rollouts)
+            for g, a, f in zip(groups, advantages, fates, strict=True)
+            for row in rollout_rows(stage, step, g, a, f, g.rollouts)
         ]
         pq.write_table(pa.Table.from_pylist(rows), path)
 

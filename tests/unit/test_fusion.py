@@ -276,7 +276,7 @@ def spoiled(tmp_path, fault):
     ("fault", "said"),
     [
         ("missing", "b does not exist"),
-        ("architecture", "b is of another architecture than .*a: model_type is llama, not qwen2"),
+        ("architecture", "b has another architecture than .*a: model_type is llama, not qwen2"),
         ("shape", r"layer.3.w is torch.float32 \[2, 2\] in .*b but torch.float32 \[3, 2\] in .*a"),
         ("dtype", "layer.0.w is torch.float16 .* in .*b but torch.float32"),
         ("lost tensor", "b has no tensor layer.4.w, .*a has"),

@@ -1,4 +1,4 @@
-"""When a stage ends: hand-made histories, and a stage that really ends."""
+"""The gate of a stage: its decision on made histories, and stages that it ends."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ STAGE = StageConfig("math", ["algebra"], 6, 2, 4, 8)
 
 
 @pytest.mark.parametrize(
-    ("gate", "steps", "probe_accuracy", "truncated", "why"),
+    ("gate", "steps", "probe_accuracy", "truncated", "reason"),
     [
         (GateConfig(), 900, [1.0] * 9, [1.0] * 900, None),
         (GateConfig(target=0.5), 10, [0.3, 0.49], [], None),
@@ -29,12 +29,12 @@ STAGE = StageConfig("math", ["algebra"], 6, 2, 4, 8)
         (GateConfig(max_truncated_share=0.4, window=3), 4, [], [0.0, 0.3, 0.5, 0.5], "truncation"),
     ],
 )
-def test_the_reason_for_the_end_of_a_history(gate, steps, probe_accuracy, truncated, why):
+def test_the_reason_for_the_end_of_a_history(gate, steps, probe_accuracy, truncated, reason):
     found = end_reason(gate, steps, probe_accuracy, truncated)
-    assert found is None if why is None else found.startswith(why)
+    assert found is None if reason is None else found.startswith(reason)
 
 
-def test_held_out_problems_are_asked_every_so_many_steps():
+def test_the_gate_probes_every_eval_every_steps():
     assert [step for step in range(1, 10) if due(GateConfig(eval_every=3), step)] == [3, 6, 9]
     assert not any(due(GateConfig(), step) for step in range(1, 10))
 
@@ -43,8 +43,8 @@ def stage_end(root):
     return json.loads((root / "rl/math/stage.json").read_text())
 
 
-def test_a_stage_ends_at_its_gate_and_the_next_goes_on_from_its_version(tmp_path):
-    # The stand-in answers a third of everything rightly, and the same each time the model is the same.
+def test_a_stage_ends_at_its_gate_and_the_next_continues_its_version(tmp_path):
+    # The accuracies do not rise by 1, so the second probe is a plateau.
     gated = replace(STAGE, gate=GateConfig(eval_every=2, plateau_evals=1, plateau_delta=1.0))
     code = StageConfig("code", ["code"], 1, 2, 4, 8)
     test_loop.train(tmp_path, test_loop.World(), stages=[gated, code], probe=test_loop.PROBLEMS[:3])
@@ -55,7 +55,7 @@ def test_a_stage_ends_at_its_gate_and_the_next_goes_on_from_its_version(tmp_path
 
 
 @pytest.mark.parametrize("crash_at", range(20, 90, 7))
-def test_a_crash_changes_nothing_in_where_a_gate_ends_the_stage(tmp_path, crash_at):
+def test_a_crash_does_not_change_the_step_of_the_gate(tmp_path, crash_at):
     gated = replace(STAGE, gate=GateConfig(eval_every=1, plateau_evals=2, samples=8))
     probe = test_loop.PROBLEMS[:3]
     test_loop.train(tmp_path / "whole", test_loop.World(), stages=[gated], probe=probe)

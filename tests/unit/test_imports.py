@@ -14,7 +14,7 @@ ROOMS = (
     *("algorithms", "verify", "data", "spectrum_phase", "signal_phase"),
     *("evaluation", "report", "run", "tracking", "planning"),
 )
-SINGLE = ["records", "import_path", "config", "interfaces", "pipeline"]
+SINGLE = ["records", "import_path", "config", "interfaces", "experiment", "pipeline"]
 
 IMPORT_ALL = """
 import importlib, sys
@@ -63,3 +63,9 @@ def test_a_verifiers_worker_starts_without_torch():
 
 def test_the_trackers_actor_starts_without_torch():
     import_in_a_fresh_process(["vt_ray.actors.tracker"], ("torch", "transformers", "vllm", "deepspeed"))
+
+
+@pytest.mark.parametrize("room", ["signal_phase", "spectrum_phase", "evaluation"])
+def test_phases_do_not_import_the_report(room):
+    found = [str(file) for file in sorted((PACKAGE / room).glob("*.py")) if "vt_ray.report" in file.read_text()]
+    assert not found, "hand the display in as a callback, as pipeline.py does with stage_bar"

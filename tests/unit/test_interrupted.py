@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM leave on the screen, and an end that is certain."""
+"""The message after Ctrl-C and SIGTERM, and the hard exit if the shutdown hangs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vt_ray.config import Config
 from vt_ray.main import interruption_message
 from vt_ray.run.run_folder import newest_result
 
-# A library that swallows the KeyboardInterrupt, and never comes back.
+# A process in which a library swallows the KeyboardInterrupt and then hangs.
 SWALLOWS = """
 import os, signal, sys, time
 from vt_ray import main
@@ -36,7 +36,7 @@ def finish(folder, when):
     os.utime(folder / "DONE.json", (when, when))
 
 
-def test_the_newest_of_steps_and_finished_phases_is_named(tmp_path):
+def test_the_newest_step_or_finished_phase_is_found(tmp_path):
     assert newest_result(tmp_path) == ""
     finish(tmp_path / "sft", 2)
     finish(tmp_path / "base", 1)
@@ -50,20 +50,18 @@ def test_the_newest_of_steps_and_finished_phases_is_named(tmp_path):
     assert newest_result(tmp_path) == "math_short step_000012"
 
 
-def test_the_words_say_what_the_same_command_does(tmp_path):
+def test_the_message_says_how_the_same_command_continues(tmp_path):
     config = Config(run_name="run", runs_dir=str(tmp_path))
     assert interruption_message(None) == interruption_message(config)
     assert interruption_message(config) == "interrupted: nothing is committed yet; the same command starts over"
     finish(tmp_path / "run/base", 1)
-    assert (
-        interruption_message(config)
-        == "interrupted: the same command continues after the phase base, which is committed"
-    )
+    message = interruption_message(config)
+    assert message == "interrupted: the same command continues after the phase base, which is committed"
 
 
 @pytest.mark.timeout(60)
-def test_an_interrupt_that_is_swallowed_ends_the_process_all_the_same(tmp_path):
-    began = time.monotonic()
+def test_a_swallowed_interrupt_still_ends_the_process(tmp_path):
+    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", SWALLOWS, str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 1 and time.monotonic() - began < 40
+    assert done.returncode == 1 and time.monotonic() - start < 40
     assert done.stdout.startswith("swallowed\ninterrupted: nothing is committed yet")

@@ -205,7 +205,7 @@ def metrics(root):
 
 
 def outcome(root):
-    """All that a run leaves: rollouts by step, metrics but for times, models, the trackers' histories."""
+    """The results of a run: rollouts by step, metrics without times, models, histories of the trackers."""
     steps = {str(p.relative_to(root)): json.loads(p.read_text()) for p in root.glob("rollouts/*/*")}
     lines = [{k: v for k, v in m.items() if k not in TIMES} for m in metrics(root)]
     models = [read(root / "rl" / stage.name / "model") for stage in STAGES]
@@ -213,7 +213,7 @@ def outcome(root):
     return steps, lines, models, histories
 
 
-def test_a_step_runs_in_the_papers_order_and_is_committed_last(tmp_path):
+def test_a_step_runs_in_the_order_of_the_paper_and_is_committed_last(tmp_path):
     world = train(tmp_path, World(), stages=[replace(STAGES[0], steps=1)])
     begin = ["save_hf", "save", "export_weights", "load"]
     step = ["generate"] * 2 + ["grade"] * 2 + ["compute_advantages", "update", "write", "export_weights", "load"]
@@ -221,7 +221,7 @@ def test_a_step_runs_in_the_papers_order_and_is_committed_last(tmp_path):
     assert [n for n in world.events if not n.endswith("done")] == begin + step + end
 
 
-def test_versions_rise_by_one_a_step_through_all_stages(tmp_path):
+def test_the_weight_version_rises_by_one_per_step_through_all_stages(tmp_path):
     world = train(tmp_path, World())
     assert [weights.version for weights, _ in world.calls["load"]] == [0, 1, 2, 2, 3]
     assert [version for _, version, _ in world.calls["compute_advantages"]] == [0, 1, 2]
@@ -230,7 +230,7 @@ def test_versions_rise_by_one_a_step_through_all_stages(tmp_path):
     assert lines == [("math", 1, 0, 1), ("math", 2, 1, 2), ("code", 1, 2, 3)]
 
 
-def test_groups_are_taken_in_the_order_of_the_prompts_whoever_came_first(tmp_path):
+def test_groups_are_consumed_in_the_order_of_the_prompts(tmp_path):
     world = train(tmp_path, World())
     asked, graded = ([q for (q,) in world.calls[name]] for name in ("generate", "grade"))
     assert asked != graded
@@ -238,12 +238,12 @@ def test_groups_are_taken_in_the_order_of_the_prompts_whoever_came_first(tmp_pat
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_crash_anywhere_changes_nothing_in_the_end(tmp_path, every):
-    notes = len(train(tmp_path / "whole", World(), every).events)
+def test_a_crash_at_any_call_does_not_change_the_result(tmp_path, every):
+    events = len(train(tmp_path / "whole", World(), every).events)
     expected = outcome(tmp_path / "whole")
     assert len(expected[0]) == len(expected[1]) == 3
-    # Every other place each; with every=2 a second crash follows, early in the continuation.
-    for crash_at in range(every, notes + 1, 2):
+    # Every second event. With every=2, a second crash follows early in the continued run.
+    for crash_at in range(every, events + 1, 2):
         root = tmp_path / str(crash_at)
         for crash in (crash_at, 1 + crash_at % 9)[:every]:
             with suppress(ConnectionAbortedError):
@@ -272,7 +272,7 @@ def test_unverified_completions_enter_neither_reward_nor_p_c(tmp_path):
         assert line["p_c_histogram"] == [rounded.count(i) for i in range(5)]
 
 
-def test_a_step_says_what_became_of_its_verification(tmp_path):
+def test_the_step_line_reports_the_verification(tmp_path):
     world = train(tmp_path, World())
     for line, (groups, *_) in zip(metrics(tmp_path), world.calls["update"], strict=True):
         statuses = [v.status for g in groups for v in g.verdicts]
@@ -283,7 +283,7 @@ def test_a_step_says_what_became_of_its_verification(tmp_path):
         assert verify["backend"] == {"stand-in": 2}
 
 
-def test_the_parts_of_a_steps_time_sum_to_its_total(tmp_path):
+def test_the_seconds_of_a_steps_parts_sum_to_its_total(tmp_path):
     train(tmp_path, World(seconds=(0.01, 0.02)), stages=[STAGES[0]])
     for seconds in (line["seconds"] for line in metrics(tmp_path)):
         assert seconds.keys() == {"generate", "verify", "update", "sync", "rest", "total"}
@@ -293,33 +293,33 @@ def test_the_parts_of_a_steps_time_sum_to_its_total(tmp_path):
         assert seconds["verify"] >= 0.01
 
 
-def test_a_step_knows_which_share_of_it_each_actor_worked(tmp_path):
+def test_the_step_line_has_the_working_share_of_each_actor(tmp_path):
     train(tmp_path, World(seconds=(0.01, 0.02)), stages=[STAGES[0]])
-    # The stand-in's actors work 1/100 s at each call: two of generate and of grade, weigh, mgpo_step, write,
-    # export_weights and load, the latter five noted twice.
+    # The stand-in's actors work 1/100 s for each of 14 events: two of generate, two of grade, and two each (before and
+    # after the call) of compute_advantages, update, write, export_weights and load.
     for line in metrics(tmp_path):
         assert line["busy"].keys() == {"generator_0", "learner_0"}
         for share in line["busy"].values():
             assert share * line["seconds"]["total"] == pytest.approx(0.14)
 
 
-def test_an_actor_that_was_restarted_or_is_new_is_never_less_than_idle():
+def test_the_working_share_of_a_replaced_or_new_actor_is_not_negative():
     assert busy_shares({"a": 5.0, "b": 9.0}, {"a": 6.0, "b": 1.0, "c": 0.5}, 2.0) == {"a": 0.5, "b": 0.0, "c": 0.25}
 
 
-def test_completion_lengths_have_a_spread(tmp_path):
+def test_the_step_line_has_percentiles_of_completion_lengths(tmp_path):
     train(tmp_path, World(), stages=[STAGES[0]])
     line = metrics(tmp_path)[0]
     assert [line[f"completion_tokens_{part}"] for part in ("p10", "mean", "p90")] == [1, 3, 6]
 
 
-def test_encoding_the_prompts_is_not_taken_from_the_verifiers_time(tmp_path, monkeypatch):
+def test_encoding_the_prompts_does_not_shorten_the_verify_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr(Tokenizer, "seconds", 0.02)
     train(tmp_path, World(seconds=(0.0, 0.03)), stages=[STAGES[0]])
     assert min(line["seconds"]["verify"] for line in metrics(tmp_path)) >= 0.025
 
 
-def test_weights_that_did_not_arrive_end_the_run_before_anything_is_generated(tmp_path):
+def test_a_failed_sync_ends_the_run_before_anything_is_generated(tmp_path):
     with pytest.raises(SyncError, match=r"version 0.*generator_0.*w"):
         train(tmp_path, world := World(lost=1))
     assert "generate" not in world.events
@@ -330,8 +330,8 @@ def verdicts_of_the_first_step(world):
     return {g.question_id: [v.status for v in g.verdicts] for g in groups}
 
 
-def test_shuffled_rewards_keep_each_groups_verdicts_and_lose_whose_they_are(tmp_path):
-    # 7 questions in one step: that none of the groups is dealt another order would be chance of one in thousands.
+def test_shuffled_rewards_permute_the_verdicts_within_each_group(tmp_path):
+    # 7 questions in one step: the probability that no group changes its order is below one in a thousand.
     stages = [StageConfig("math", ["algebra"], 1, 7, 8, 8)]
     true = verdicts_of_the_first_step(train(tmp_path / "true", World(), stages=stages))
     control = {"control": "shuffled_rewards"}
@@ -343,19 +343,19 @@ def test_shuffled_rewards_keep_each_groups_verdicts_and_lose_whose_they_are(tmp_
 
 
 def test_shuffled_rewards_leave_completions_that_count_nowhere_alone():
-    """Four right answers and four cut off and masked: p_c is 1 before and after, and the group has no signal."""
+    """Four correct answers, four truncated and masked ones: p_c is 1 before and after, so the group has no signal."""
     verdicts = (*[Verdict("correct")] * 3, Verdict("unverified"), *[Verdict("wrong", "truncated")] * 4)
     cut = (False,) * 4 + (True,) * 4
     group = GradedGroup("q", "a", verdicts, 3, (5,) * 8, cut, None, mask_truncated=True)
     for key in range(20):
-        [dealt] = shuffled_rewards([group], (key,))
-        assert dealt.verdicts == verdicts
-    [dealt] = shuffled_rewards([replace(group, mask_truncated=False)], (0,))
-    assert dealt.verdicts[3] == verdicts[3]
-    assert dealt.verdicts != verdicts
+        [shuffled] = shuffled_rewards([group], (key,))
+        assert shuffled.verdicts == verdicts
+    [shuffled] = shuffled_rewards([replace(group, mask_truncated=False)], (0,))
+    assert shuffled.verdicts[3] == verdicts[3]
+    assert shuffled.verdicts != verdicts
 
 
-def test_the_signal_phases_own_seed_changes_questions_and_samples(tmp_path):
+def test_signal_seed_changes_questions_and_samples(tmp_path):
     zero, one = (train(tmp_path / str(seed), World(), seed=seed) for seed in (0, 1))
     asked = [[q for (q,) in world.calls["generate"]] for world in (zero, one)]
     assert asked[0] != asked[1]

@@ -24,11 +24,11 @@ def without_logs(root):
     return {name: content for name, content in contents(root).items() if not name.startswith("model")}
 
 
-def interrupted(root, notes=1, stages=STAGES):
-    """A run that was killed after `notes` of its last stage's first call of the learner."""
+def interrupted(root, updates=1, stages=STAGES):
+    """A run that was killed at the start of an update, after `updates` finished ones."""
     world = World()
     whole = test_loop.train(root.with_name("whole"), world, stages=stages)
-    at = [i for i, note in enumerate(whole.events, 1) if note == "update"][notes]
+    at = [i for i, event in enumerate(whole.events, 1) if event == "update"][updates]
     with suppress(ConnectionAbortedError):
         test_loop.train(root, World(at), stages=stages)
     return root
@@ -81,7 +81,7 @@ def test_rollouts_that_cannot_be_listed_are_not_missing(tmp_path, monkeypatch):
 
 
 def test_a_stage_without_rollouts_whose_start_is_damaged_starts_again(tmp_path):
-    root = interrupted(tmp_path / "run", notes=0)
+    root = interrupted(tmp_path / "run", updates=0)
     damage(root / "rl/math/checkpoints/step_000000")
     test_loop.train(root, World(), stages=STAGES)
     assert test_loop.outcome(root)[2] == test_loop.outcome(tmp_path / "whole")[2]
@@ -116,7 +116,7 @@ def test_moments_that_another_process_has_left_are_kept(tmp_path):
 
 def test_a_stage_with_commits_of_its_own_needs_none_of_the_stage_before(tmp_path):
     stages = [MATH, replace(CODE, optimizer_state="keep")]
-    root = interrupted(tmp_path / "run", notes=2, stages=stages)
+    root = interrupted(tmp_path / "run", updates=2, stages=stages)
     assert (root / "rl/code/checkpoints/step_000000").exists()
     damage(root / "rl/math/checkpoints/step_000002")
     test_loop.train(root, World(), stages=stages)

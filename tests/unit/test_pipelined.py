@@ -1,4 +1,4 @@
-"""The pipelined schedule over stand-ins: bounded staleness, nothing lost or taken twice, order of the data as ever."""
+"""The pipelined schedule with stand-ins: bounded staleness, each question consumed once, the on-policy data order."""
 
 import json
 import time
@@ -16,7 +16,7 @@ STAGE = StageConfig("math", ["algebra"], 5, 2, 4, 8)
 
 
 class World(test_loop.World):
-    """Generates from a feed, in another thread than the one that trains; completions know the version held."""
+    """Generates from a feed in a thread other than the training thread. Completions carry the generator's version."""
 
     version = 0
     pause = 0.0
@@ -27,7 +27,7 @@ class World(test_loop.World):
             return
         while not prompts.ended:
             for prompt in prompts.take():
-                self.calls["begun"].append((prompt.step, prompt.problem.question_id, self.version))
+                self.calls["started"].append((prompt.step, prompt.problem.question_id, self.version))
                 for rollouts in super_generate(self, [prompt], sampling):
                     made = tuple(replace(c, version_runs=((self.version, 3),)) for c in rollouts.completions)
                     yield Rollouts(rollouts.problem, rollouts.prompt_token_ids, made, prompt.step, prompt.seeds)
@@ -39,10 +39,10 @@ class World(test_loop.World):
                 firsts = tuple(c.version_runs[0][0] for c in r.completions)
                 yield replace(group, step=r.step, first_versions=firsts, truncated=(False,) * len(r.completions))
 
-    def update(self, groups, weights, *args):
+    def update(self, groups, advantages, *args):
         self.calls["consumed"].append([(g.step, g.question_id, g.first_versions) for g in groups])
         time.sleep(self.pause)
-        return super().update(groups, weights, *args)
+        return super().update(groups, advantages, *args)
 
     def load(self, weights, fingerprint):
         acks = super().load(weights, fingerprint)
@@ -51,7 +51,7 @@ class World(test_loop.World):
 
     @property
     def held(self):
-        """In flight, generators hold older weights than the learner: the on-policy check does not apply."""
+        """Generators may hold older weights than the learner: `value` passes the on-policy check of `generate`."""
         return self.value
 
     @held.setter
@@ -72,7 +72,7 @@ def consumed(world):
 
 
 @pytest.mark.parametrize("staleness", [1, 2, 4])
-def test_no_token_is_older_than_the_bound_and_generation_runs_ahead(tmp_path, staleness):
+def test_staleness_reaches_and_does_not_exceed_its_bound(tmp_path, staleness):
     world = World()
     world.pause = 0.05
     train(tmp_path, world, staleness)
@@ -82,7 +82,7 @@ def test_no_token_is_older_than_the_bound_and_generation_runs_ahead(tmp_path, st
     assert [line["staleness_max"] for line in lines] == [min(step, staleness) for step in range(5)]
 
 
-def test_each_question_is_consumed_once_by_its_own_step_in_the_order_of_on_policy(tmp_path):
+def test_each_step_consumes_its_questions_once_in_the_on_policy_order(tmp_path):
     world = train(tmp_path / "ahead", World(), 2)
     on_policy = test_loop.train(tmp_path / "on", test_loop.World(), stages=[STAGE])
     assert [[q for _, q in groups] for groups in consumed(world)] == [
@@ -92,7 +92,7 @@ def test_each_question_is_consumed_once_by_its_own_step_in_the_order_of_on_polic
 
 
 @pytest.mark.parametrize("crash_at", range(5, 80, 9))
-def test_after_a_crash_the_order_of_the_data_is_that_of_an_undisturbed_run(tmp_path, crash_at):
+def test_a_crash_does_not_change_the_order_of_the_data(tmp_path, crash_at):
     whole = consumed(train(tmp_path / "whole", World()))
     first = World(crash_at)
     with suppress(ConnectionAbortedError):
@@ -103,9 +103,9 @@ def test_after_a_crash_the_order_of_the_data_is_that_of_an_undisturbed_run(tmp_p
     assert recorded == [[q for _, q in groups] for groups in whole]
 
 
-def test_groups_without_a_signal_are_replaced_in_mid_flight(tmp_path):
+def test_groups_without_a_signal_are_replaced_while_others_are_in_flight(tmp_path):
     class Unlucky(World):
-        """Some questions are always answered wrongly."""
+        """Every answer to the questions 0 and 3 is wrong."""
 
         def grade(self, rollouts):
             for group in super().grade(rollouts):
@@ -120,7 +120,7 @@ def test_groups_without_a_signal_are_replaced_in_mid_flight(tmp_path):
     assert max(line["staleness_max"] for line in lines) <= 1
 
 
-def test_what_was_begun_for_steps_that_never_came_is_named(tmp_path):
+def test_questions_submitted_for_steps_after_the_gate_are_listed(tmp_path):
     gate = GateConfig(max_truncated_share=0.5, window=1, min_steps=2)
 
     class Cut(World):
@@ -131,12 +131,12 @@ def test_what_was_begun_for_steps_that_never_came_is_named(tmp_path):
     world = train(tmp_path, Cut(), stage=replace(STAGE, gate=gate))
     end = json.loads((tmp_path / "rl/math/stage.json").read_text())
     assert end["steps"] == 2 and end["ended"].startswith("truncation: 100.0%")
-    begun = {(step, question) for step, question, _ in world.calls["begun"]}
+    started = {(step, question) for step, question, _ in world.calls["started"]}
     unused = {(int(step), question) for step, questions in end["unused"].items() for question in questions}
-    assert unused and begun - unused == {pair for groups in consumed(world) for pair in groups}
+    assert unused and started - unused == {pair for groups in consumed(world) for pair in groups}
 
 
-def test_a_queue_gives_each_prompt_once_and_ends_when_it_is_closed_and_empty():
+def test_a_queue_yields_each_prompt_once_and_ends_when_closed_and_empty():
     queue = PromptQueue()
     queue.put([1, 2])
     assert queue.take() == [1, 2] and queue.take() == [] and not queue.ended

@@ -1,4 +1,4 @@
-"""Which checkpoint is the specialist of which subdomain."""
+"""The table of the probe: the specialist of each subdomain, and the best checkpoint by Pass@1."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_each_subdomain_chooses_by_pass_at_k_not_by_pass_at_1():
     assert table["best_pass_at_1"] == "step_2"
 
 
-def test_equal_pass_at_k_is_settled_by_pass_at_1_then_by_the_later():
+def test_at_equal_pass_at_k_pass_at_1_decides_then_the_later_checkpoint():
     measured = {
         "step_1": scores(algebra=[3, 0], code=[1, 1]),
         "step_2": scores(algebra=[1, 0], code=[1, 1]),
@@ -50,8 +50,8 @@ def test_equal_pass_at_k_is_settled_by_pass_at_1_then_by_the_later():
     assert probe_table(measured, k=4)["specialists"] == {"algebra": "step_1", "code": "step_2"}
 
 
-def test_best_by_pass_at_1_weighs_subdomains_alike_and_takes_the_later_of_equals():
-    # step_1 wins by questions (6 of 8 against 4 of 8 in three questions), step_2 by subdomains' mean.
+def test_best_by_pass_at_1_averages_subdomains_and_prefers_the_later_checkpoint():
+    # step_1 has the higher mean over questions, step_2 the higher mean over subdomains.
     measured = {"step_1": scores(algebra=[4, 4, 4], code=[0]), "step_2": scores(algebra=[2, 2, 2], code=[3])}
     assert probe_table(measured, k=4)["best_pass_at_1"] == "step_2"
     equal = {name: scores(algebra=[1, 2]) for name in ("step_1", "step_2", "step_3")}
@@ -59,7 +59,7 @@ def test_best_by_pass_at_1_weighs_subdomains_alike_and_takes_the_later_of_equals
 
 
 def test_missing_verdicts_lower_k_for_that_question_alone():
-    # 2 verdicts of 4 samples, 1 correct: Pass@min(4, 2) = 1 of those two.
+    # 2 verdicts for 4 samples, 1 of them correct: Pass@min(4, 2) = 1. The second question has no verdict.
     measured = {"s": [Score("a/0", "algebra", 1, 2, 4, 0, 10), Score("a/1", "algebra", 0, 4, 4, 0, 10)]}
     table = probe_table(measured, k=4)
     assert table["pass_at_k"]["algebra"] == [0.5]

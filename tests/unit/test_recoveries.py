@@ -1,4 +1,4 @@
-"""Lost actors are replaced and the path is walked again; what goes on being lost ends the run."""
+"""After a lost actor the phases run again. Repeated losses without progress end the run."""
 
 import json
 
@@ -13,7 +13,7 @@ from vt_ray.run.run_folder import newest_commit
 
 
 class Cluster:
-    """Replaces whatever raised a ConnectionError."""
+    """Replaces an actor after a ConnectionError and raises every other error."""
 
     def recover(self, error):
         if isinstance(error, ConnectionError):
@@ -30,24 +30,24 @@ class Run:
 
 
 @pytest.fixture
-def walked(monkeypatch):
-    """The pipeline without its phases: `walked(errors)` raises them one after the other."""
-    walks = []
+def fail_with(monkeypatch):
+    """The pipeline without its phases: after `fail_with(errors)`, each run of the phases raises the next error."""
+    attempts = []
 
     def prepare(errors):
-        left = list(errors)
+        remaining = list(errors)
 
         def run_phases(*arguments):
-            walks.append(arguments)
-            if left:
-                raise left.pop(0)
+            attempts.append(arguments)
+            if remaining:
+                raise remaining.pop(0)
             return ["base"]
 
         monkeypatch.setattr(pipeline, "run_phases", run_phases)
         monkeypatch.setattr(pipeline, "write_summary", lambda *arguments: {"names": arguments[2]})
         monkeypatch.setattr(pipeline, "print_table", lambda *arguments: None)
         monkeypatch.setattr(pipeline, "write_report", lambda *arguments: None)
-        return walks
+        return attempts
 
     return prepare
 
@@ -58,35 +58,35 @@ def commit(root, step):
     (folder / "manifest.json").write_text("{}")
 
 
-def test_after_a_loss_the_path_is_walked_again(tmp_path, walked):
-    walks = walked([ConnectionError("gone"), ConnectionError("gone again")])
+def test_the_phases_run_again_after_a_lost_actor(tmp_path, fail_with):
+    attempts = fail_with([ConnectionError("gone"), ConnectionError("gone again")])
     assert pipeline.run_pipeline(None, Cluster(), Run(tmp_path), None) == {"names": ["base"]}
-    assert len(walks) == 3
+    assert len(attempts) == 3
     assert [line["lost"] for line in read_lines(tmp_path / "recoveries.jsonl")] == ["learner_0"] * 2
 
 
-def test_an_error_that_is_no_loss_ends_the_run(tmp_path, walked):
-    walks = walked([ValueError("wrong")])
+def test_an_error_without_a_lost_actor_ends_the_run(tmp_path, fail_with):
+    attempts = fail_with([ValueError("wrong")])
     with pytest.raises(ValueError, match="wrong"):
         pipeline.run_pipeline(None, Cluster(), Run(tmp_path), None)
-    assert len(walks) == 1
+    assert len(attempts) == 1
 
 
-def test_losses_without_a_commit_between_them_end_the_run(tmp_path, walked):
-    walks = walked([ConnectionError("gone")] * 99)
+def test_repeated_losses_without_a_commit_end_the_run(tmp_path, fail_with):
+    attempts = fail_with([ConnectionError("gone")] * 99)
     with pytest.raises(ClusterError, match="losses one after the other"):
         pipeline.run_pipeline(None, Cluster(), Run(tmp_path), None)
-    assert len(walks) == MOST_IN_A_ROW
+    assert len(attempts) == MOST_IN_A_ROW
 
 
-def test_losses_with_commits_between_them_do_not(tmp_path):
+def test_losses_with_commits_between_them_do_not_end_the_run(tmp_path):
     recoveries = Recoveries(tmp_path)
     for step in range(3 * MOST_IN_A_ROW):
         recoveries.note("learner_1", ConnectionError())
         commit(tmp_path, step)
 
 
-def test_the_newest_commit_is_named(tmp_path):
+def test_the_newest_commit_is_found(tmp_path):
     assert newest_commit(tmp_path) == ""
     commit(tmp_path, 3)
     assert newest_commit(tmp_path) == "math step_000003"

@@ -1,4 +1,4 @@
-"""Steps that change no weight: named in their line, counted, and the end of a run that has three in a row."""
+"""Steps without an update are marked in their line and counted. Three in a row end the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONG = [StageConfig("math", ["algebra"], 6, 2, 4, 8)]
 
 
 class Diverging(World):
-    """A learner whose step k answers with the k-th of `answers` in place of its own loss and norm."""
+    """A learner whose k-th update returns the loss and norm in `answers[k]`."""
 
     def __init__(self, *answers):
         super().__init__()
@@ -39,7 +39,7 @@ def strict_lines(path):
     return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
 
 
-def test_a_stage_with_two_skipped_steps_in_a_row_goes_on_and_counts_them(tmp_path):
+def test_two_skipped_steps_in_a_row_are_counted_and_the_stage_continues(tmp_path):
     skipped_by_the_optimizer = {**GOOD, "skipped": 1.0}
     train(tmp_path, Diverging(GOOD, NAN_LOSS, skipped_by_the_optimizer, GOOD, NAN_LOSS, GOOD), stages=LONG)
     lines = strict_lines(tmp_path / "metrics.jsonl")
@@ -49,7 +49,7 @@ def test_a_stage_with_two_skipped_steps_in_a_row_goes_on_and_counts_them(tmp_pat
     assert lines[1]["grad_norm"] is None
 
 
-def test_three_in_a_row_end_the_run_by_name(tmp_path):
+def test_three_skipped_steps_in_a_row_end_the_run(tmp_path):
     with pytest.raises(
         TrainingDiverged, match=r"stage math: step 4: .* 3 steps in a row, now with loss nan and gradient norm inf .*lr"
     ):
@@ -65,14 +65,14 @@ def test_skipped_steps_before_a_resume_count(tmp_path):
         train(tmp_path, Diverging(NAN_LOSS), stages=LONG)
 
 
-def test_a_run_goes_on_after_its_end_where_the_next_step_is_good(tmp_path):
+def test_a_diverged_run_can_be_continued(tmp_path):
     with pytest.raises(TrainingDiverged):
         train(tmp_path, Diverging(NAN_LOSS, NAN_LOSS, NAN_LOSS), stages=LONG)
     train(tmp_path, Diverging(GOOD, GOOD, GOOD), stages=LONG)
     assert [line["skipped_steps"] for line in strict_lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 3, 3, 3]
 
 
-def test_sft_ends_too(tmp_path):
+def test_three_skipped_steps_in_a_row_end_sft(tmp_path):
     class Learner(World):
         def sft_step(self, sequences):
             return {"loss": math.nan, "grad_norm": 1.0, "tokens": 4}
@@ -84,7 +84,7 @@ def test_sft_ends_too(tmp_path):
     assert [line["skipped_steps"] for line in strict_lines(tmp_path / "sft" / "metrics.jsonl")] == [1, 2, 3]
 
 
-def test_sft_counts_on_after_a_resume(tmp_path):
+def test_sft_counts_skipped_steps_before_a_resume(tmp_path):
     class Learner(World):
         def sft_step(self, sequences):
             return {"tokens": 4, **next(losses)}
@@ -111,7 +111,7 @@ def test_loss_and_norm_must_both_be_finite(bad):
     assert SkippedSteps().note({**GOOD, "skipped": 0.0}) == {"skipped": False, "skipped_steps": 0}
 
 
-def test_numbers_that_json_lacks_are_null_at_any_depth(tmp_path):
+def test_nan_and_infinity_are_null_in_the_metrics_at_any_depth(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log.write({"a": math.nan, "b": {"c": [1.5, -math.inf]}, "d": True})
     assert strict_lines(log.path) == read_lines(log.path) == [{"a": None, "b": {"c": [1.5, None]}, "d": True}]

@@ -1,4 +1,4 @@
-"""What a stage may have of its own: lambda, rate, optimizer, filter, sampling, masks, over stand-ins."""
+"""The options of a stage, with stand-ins: lambda, learning rate, optimizer state, filter, sampling, masks."""
 
 import json
 from contextlib import contextmanager, suppress
@@ -18,7 +18,7 @@ CODE = StageConfig("code", ["code"], 1, 2, 4, 8)
 
 
 class World(test_loop.World):
-    """Notes how learners are opened and what they load."""
+    """Records the arguments with which learners are opened, and the states that they load."""
 
     @contextmanager
     def learner(self, model_path, optimizer, total_steps, with_reference=False):
@@ -31,25 +31,25 @@ class World(test_loop.World):
         super().load_state(folder)
 
 
-def test_each_stage_learns_at_its_own_rate_or_the_phases(tmp_path):
+def test_a_stages_learning_rate_replaces_that_of_the_phase(tmp_path):
     world = test_loop.train(tmp_path, World(), stages=[replace(MATH, lr=0.5), CODE])
     assert world.calls["opened"] == [(0.5, 2, False), (OptimizerConfig().lr, 1, False)]
     assert stage_optimizer(OptimizerConfig(lr=1e-3), replace(MATH, lr=None)).lr == 1e-3
 
 
-def test_moments_are_kept_where_a_stage_asks_for_it(tmp_path):
+def test_optimizer_state_keep_loads_the_moments_of_the_previous_stage(tmp_path):
     kept = test_loop.train(tmp_path / "kept", World(), stages=[MATH, replace(CODE, optimizer_state="keep")])
     assert kept.calls["states"] == [("math", True)]
     assert test_loop.train(tmp_path / "reset", World(), stages=[MATH, CODE]).calls["states"] == []
 
 
-def test_a_stages_own_lambda_takes_the_place_of_the_phases(tmp_path):
+def test_a_stages_lambda_replaces_that_of_the_phase(tmp_path):
     world = test_loop.train(tmp_path, World(), stages=[replace(MATH, lam=4.0), CODE])
     assert [advantage_config.lam for *_, advantage_config in world.calls["compute_advantages"]] == [4.0, 4.0, 1.0]
 
 
 class Known(World):
-    """algebra/0 is always solved, algebra/1 never, algebra/2 has no verdict; of the others every second answer."""
+    """algebra/0 is always solved, algebra/1 never, algebra/2 has no verdict. Other questions: every second answer."""
 
     fixed = {"algebra/0": "correct", "algebra/1": "wrong", "algebra/2": "unverified"}
 
@@ -61,14 +61,14 @@ class Known(World):
             yield replace(group, verdicts=tuple(Verdict(status) for status in statuses))
 
 
-def test_the_filter_leaves_out_what_the_start_model_always_or_never_solves(tmp_path):
+def test_the_filter_drops_questions_always_or_never_solved(tmp_path):
     world = test_loop.train(tmp_path, Known(), stages=[replace(MATH, filter_samples=4)])
     assert json.loads((tmp_path / "rl/math/pool.json").read_text()) == [f"algebra/{i}" for i in range(3, 7)]
     asked = {g.question_id for groups, *_ in world.calls["update"] for g in groups}
     assert asked <= {f"algebra/{i}" for i in range(3, 7)}
 
 
-def test_a_stage_costs_what_its_filter_its_steps_and_its_gate_cost(tmp_path):
+def test_the_cost_of_a_stage_is_that_of_its_filter_steps_and_gate(tmp_path):
     stage = replace(MATH, filter_samples=4, gate=GateConfig(eval_every=2, target=2.0, samples=8))
     test_loop.train(tmp_path, Known(), stages=[stage], probe=test_loop.PROBLEMS[:3])
     cost = stage_costs(tmp_path)["rl math"]
@@ -79,7 +79,7 @@ def test_a_stage_costs_what_its_filter_its_steps_and_its_gate_cost(tmp_path):
 
 
 @pytest.mark.parametrize("crash_at", range(2, 40, 3))
-def test_an_interrupted_filter_changes_nothing_in_the_end(tmp_path, crash_at):
+def test_an_interrupted_filter_does_not_change_the_result(tmp_path, crash_at):
     stages = [replace(MATH, filter_samples=4)]
     test_loop.train(tmp_path / "whole", Known(), stages=stages)
     with suppress(ConnectionAbortedError):
@@ -89,7 +89,7 @@ def test_an_interrupted_filter_changes_nothing_in_the_end(tmp_path, crash_at):
     assert crashed == whole
 
 
-def test_a_filter_that_leaves_nothing_says_so(tmp_path):
+def test_a_filter_that_leaves_no_problem_is_an_error(tmp_path):
     class Hopeless(Known):
         fixed = {f"algebra/{i}": "wrong" for i in range(7)}
 
@@ -97,7 +97,7 @@ def test_a_filter_that_leaves_nothing_says_so(tmp_path):
         test_loop.train(tmp_path, Hopeless(), stages=[replace(MATH, filter_samples=4)])
 
 
-def test_where_the_filter_leaves_fewer_than_a_step_takes_the_step_takes_those(tmp_path):
+def test_a_step_takes_the_whole_pool_if_it_is_smaller_than_prompts_per_step(tmp_path):
     world = test_loop.train(tmp_path, Known(), stages=[replace(MATH, filter_samples=4, prompts_per_step=7)])
     assert [len(groups) for groups, *_ in world.calls["update"]] == [4, 4]
 
@@ -110,13 +110,14 @@ def test_masked_completions_enter_neither_p_c_nor_the_update(tmp_path):
 
     for truncated, accuracy in (("zero", 0.5), ("mask", 1 / 3)):
         world = test_loop.train(tmp_path / truncated, Cut(), stages=[replace(MATH, truncated=truncated)])
-        weights = [(w, g) for groups, ws, *_ in world.calls["update"] for w, g in zip(ws, groups, strict=True)]
-        free = [(w, g) for w, g in weights if g.question_id not in Known.fixed]
-        assert free and all(w.accuracy == pytest.approx(accuracy) for w, _ in free)
-        assert all((w.advantages[0] == 0) == (truncated == "mask") for w, _ in free)
+        updates = world.calls["update"]
+        pairs = [pair for groups, advantages, *_ in updates for pair in zip(advantages, groups, strict=True)]
+        undecided = [a for a, g in pairs if g.question_id not in Known.fixed]
+        assert undecided and all(a.accuracy == pytest.approx(accuracy) for a in undecided)
+        assert all((a.advantages[0] == 0) == (truncated == "mask") for a in undecided)
 
 
-def test_a_tracker_that_samples_prefers_what_is_neither_easy_nor_hopeless(tmp_path):
+def test_sampling_by_the_tracker_prefers_questions_near_half(tmp_path):
     class Extreme(Known):
         """Only algebra/3 and algebra/4 are undecided."""
 
@@ -126,7 +127,7 @@ def test_a_tracker_that_samples_prefers_what_is_neither_easy_nor_hopeless(tmp_pa
     world = test_loop.train(tmp_path, Extreme(), stages=[stage])
     later = [g.question_id for groups, *_ in world.calls["update"][10:] for g in groups]
     undecided = sum(later.count(f"algebra/{i}") for i in (3, 4)) / len(later)
-    # By chance alone it would be 2 of 7.
+    # Uniform sampling would give 2 of 7.
     assert undecided > 0.4
 
 
@@ -138,6 +139,6 @@ def test_weighted_draws_follow_their_weights():
     assert weighted_indices([0.0] * 5, 2, ("none",)) == weighted_indices([0.0] * 5, 2, ("none",))
 
 
-def test_a_refill_draws_from_the_whole_pool_in_an_order_of_its_own():
+def test_refills_come_from_the_whole_pool_in_a_separate_order():
     assert sorted(refill_indices(9, ("refill", 1))) == list(range(9))
     assert refill_indices(9, ("refill", 1)) != refill_indices(9, ("refill", 2))

@@ -1,6 +1,6 @@
-"""Expert model fusion: M = sum_i w_i M*_i, w_i >= 0, sum w_i = 1 (arXiv 2511.06221, section 3.3, which takes 1/N).
+"""Expert model fusion: M = sum_i w_i M*_i, w_i >= 0, sum w_i = 1 (arXiv 2511.06221, section 3.3, with w_i = 1/N).
 
-model folders --by tensor name, however they are sharded--> sums in float32 --> one safetensors folder
+model folders, sharded in any way --tensor by tensor--> sums in float32 --> one safetensors folder
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INDEX = "model.safetensors.index.json"
 
 
 def fusion_weights(weights: Sequence[float], subdomains: Sequence[str]) -> list[float]:
-    """One weight a subdomain, uniform where none are given. Raises ConfigError unless they are a partition of 1."""
+    """One weight for each subdomain, 1/N if `weights` is empty. Raises ConfigError unless they are >= 0 with sum 1."""
     if not weights:
         return [1 / len(subdomains)] * len(subdomains)
     if len(weights) != len(subdomains) or not min(weights) >= 0 or not abs(sum(weights) - 1) < 1e-6:
@@ -41,11 +41,11 @@ def weighted_average(tensors: list[torch.Tensor], weights: list[float], base: to
     return total
 
 
-# The fusion rules by the names that `spectrum.fusion.method` knows.
+# The fusion rules by their name in `spectrum.fusion.method`.
 #
 # A rule makes one tensor of the fused model. `tensors` are that tensor in each distinct specialist, in float32 (float64
 # if stored so) and of one shape; `weights` are the specialists' weights, sum 1; `base` is the tensor in the model that
-# SFT began from, None if no base was given. The rule must not write to its arguments.
+# SFT started from, or None if no base was given. The rule must not write to its arguments.
 FusionRule = Callable[["list[torch.Tensor]", "list[float]", "torch.Tensor | None"], "torch.Tensor"]
 RULES: dict[str, FusionRule] = {"weights": weighted_average}
 
@@ -98,9 +98,13 @@ def fuse(
 
 
 def _common_names(models: Sequence[ModelFolder]) -> list[str]:
-    """The tensors of every model, in the first one's order. Raises ModelFolderError where one lacks a tensor that is
-    not a copy: a .bin file stores a tied output layer twice, and older ones a table that is computed anyway. Where the
-    first model's config does not tie its output layer, a copy is no second name: loading would make it of chance."""
+    """The names of the tensors that all models have, in the order of the first model.
+
+    Raises ModelFolderError if a model lacks a tensor. Two kinds of tensors may be missing: rotary_emb.inv_freq, which
+    the model computes itself, and a copy of the embedding, because a .bin file stores a tied output layer twice. If
+    the first model's config does not tie its output layer, the copy is needed: a model without it would be loaded with
+    a random output layer.
+    """
     common = set(models[0].files).intersection(*(model.files for model in models))
     tied = models[0].config.get("tie_word_embeddings") is not False
     for model in models:
@@ -108,7 +112,7 @@ def _common_names(models: Sequence[ModelFolder]) -> list[str]:
             if not name.endswith("rotary_emb.inv_freq") and not (tied and _original(model, name, common)):
                 lacking = next(other for other in models if name not in other.files)
                 raise ModelFolderError(
-                    f"{lacking.path} has no tensor {name}, {model.path} has: fuse models of one kind"
+                    f"{lacking.path} has no tensor {name}, {model.path} has: fuse models of one architecture"
                 )
     return [name for name in models[0].files if name in common]
 
@@ -123,8 +127,8 @@ def _refuse_unlike(first: ModelFolder, other: ModelFolder, names: Sequence[str])
     for key, value in first.architecture.items():
         if other.architecture[key] != value:
             raise ModelFolderError(
-                f"{other.path} is of another architecture than {first.path}: {key} is {other.architecture[key]}, not "
-                f"{value}: fuse models of one kind"
+                f"{other.path} has another architecture than {first.path}: {key} is {other.architecture[key]}, not "
+                f"{value}: fuse models of one architecture"
             )
     if None not in (first.vocabulary, other.vocabulary) and first.vocabulary != other.vocabulary:
         raise ModelFolderError(f"{other.path} has another vocabulary than {first.path}: fuse models of one tokenizer")
