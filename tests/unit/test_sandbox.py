@@ -438,7 +438,7 @@ def test_refused_code_is_unverified_with_the_remedy(monkeypatch):
     def refuse(limits):
         raise NoSandbox("code is refused, for want of a sandbox")
 
-    monkeypatch.setattr("vt_ray.verify.verifier.choose_backend", refuse)
+    monkeypatch.setattr("vt_ray.verify.programs.grader.choose_backend", refuse)
     with Verifier(limits()) as one:
         verdict = grade(one, SUM, GOOD_SUM)
     assert verdict.status == "unverified" and "for want of a sandbox" in verdict.reason
