@@ -196,7 +196,8 @@ def sft_inputs(config: Config) -> dict:
 
 def probe_inputs(config: Config) -> dict:
     own = identity(config, "data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify")
-    return {**sft_inputs(config), **own, "probe_files": problem_files(config.data.probe_files)}
+    graders = {f"code of {name}": hash for name, hash in source_digests(config.verify.kinds.values()).items()}
+    return {**sft_inputs(config), **own, **graders, "probe_files": problem_files(config.data.probe_files)}
 
 
 def fused_inputs(config: Config) -> dict:

@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 from vt_ray.config import Config, FileSource
 from vt_ray.data.problem_sets import load_problem_sets
 from vt_ray.data.readers import ProblemFileError, read_problems
+from vt_ray.pipeline import probe_inputs
 from vt_ray.planning.validate.machine import verify as faults_of_verify
 from vt_ray.records import Problem
 from vt_ray.run.identity import config_hash, identity
+from vt_ray.run.run_folder import input_files
 from vt_ray.tools import app
 from vt_ray.verify.kinds import KINDS, kind_entry
 from vt_ray.verify.limits import Limits
@@ -150,8 +152,8 @@ def test_close_ends_the_processes_of_the_function():
         ("mine", "custom_kind.is_sorted", "'custom_kind.is_sorted' is not of the form package.module:name"),
         ("mine", "no_module:f", "add its folder to PYTHONPATH"),
         ("mine", "custom_kind:f", "the module custom_kind has no f: correct the name"),
-        ("mine", "custom_kind:NOT_A_FUNCTION", "int is not callable: name a function"),
-        ("mine", "custom_kind:takes_one_argument", "the function must accept two arguments, text and fields"),
+        ("mine", "custom_kind:NOT_A_FUNCTION", "is a int, which cannot be called: name a function"),
+        ("mine", "custom_kind:takes_one_argument", "is called with (text, fields): give it these parameters"),
     ],
 )
 def test_a_function_that_cannot_serve_is_refused_before_ray_starts(name, path, fault):
@@ -165,6 +167,8 @@ def test_the_functions_are_part_of_a_run_and_of_the_probe():
     config = Config(verify=Limits(kinds=SORTED))
     assert config_hash(config) != config_hash(Config())
     assert identity(config, "verify")["verify.kinds"] == SORTED
+    assert "code of custom_kind:is_sorted" in probe_inputs(config)
+    assert "custom_kind:is_sorted" in input_files(config)
 
 
 # --- rows of problem files ---

@@ -26,9 +26,10 @@ from vt_ray.data.code_readers import code_problem, is_code
 from vt_ray.data.golds import is_blank
 from vt_ray.data.json_text import loads
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.import_path import import_object
 from vt_ray.progress import bar, console
 from vt_ray.records import Problem, Solution
-from vt_ray.verify.kinds import KINDS, ProblemKind, import_object, kind_entry, kind_names
+from vt_ray.verify.kinds import KINDS, ProblemKind, kind_entry, kind_names
 
 __all__ = ["ProblemFileError", "read_problems"]
 

@@ -176,7 +176,7 @@ def input_files(config: Config) -> dict[str, str]:
     """
     data = config.data
     problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
-    extensions = source_digests([config.spectrum.fusion.method, config.signal.mgpo.loss])
+    extensions = source_digests([config.spectrum.fusion.method, config.signal.mgpo.loss, *config.verify.kinds.values()])
     return problems | model_files(config.model) | extensions
 
 

@@ -8,12 +8,11 @@ This module imports no grader: SFT reads the prompt suffix here, and its result 
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+
+from vt_ray.import_path import import_callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,35 +80,7 @@ def kind_fault(name: str, path: str) -> str | None:
     if name in KINDS or not re.fullmatch(r"[a-z]\w*", name):
         return f"{at}: a name of lower-case letters, digits and _ is needed, other than {kind_names()}"
     try:
-        function = import_object(path)
+        import_callable(path, ("text", "fields"))
     except ValueError as error:
         return f"{at}: {error}"
-    if not callable(function):
-        return f"{at}: {type(function).__name__} is not callable: name a function (text, fields) -> bool or Verdict"
-    try:
-        inspect.signature(function).bind("text", {})
-    except TypeError as error:
-        return f"{at}: the function must accept two arguments, text and fields ({error})"
-    except ValueError:  # a function written in C may have no signature
-        return None
     return None
-
-
-def import_object(path: str) -> Any:
-    """The object at `path`, written "package.module:name".
-
-    Raises ValueError if the path has another form, if importing the module fails, or if the module lacks the name.
-    """
-    module, _, name = path.partition(":")
-    if not module or not name.isidentifier():
-        raise ValueError(f"{path!r} is not of the form package.module:name")
-    try:
-        loaded = importlib.import_module(module)
-    except Exception as error:  # the module is the user's: its import may raise anything
-        raise ValueError(
-            f"importing {module} failed ({type(error).__name__}: {error}): install its package on every node, or add "
-            "its folder to PYTHONPATH"
-        ) from error
-    if not hasattr(loaded, name):
-        raise ValueError(f"the module {module} has no {name}: correct the name")
-    return getattr(loaded, name)

@@ -14,10 +14,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
+from vt_ray.import_path import import_object
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.standby import ChildLost
 from vt_ray.verify.grading_result import GradingResult
-from vt_ray.verify.kinds import CUSTOM, KINDS, import_object, kind_names
+from vt_ray.verify.kinds import CUSTOM, KINDS, kind_names
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.sandbox.backends import ChosenBackend, NoSandbox, choose_backend
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Any, get_args
 
+from vt_ray.import_path import import_object
 from vt_ray.records import Status, Verdict
 from vt_ray.verify.child.server import Answer, serve
-from vt_ray.verify.kinds import import_object
 
 _REASON_CHARS = 300
 
