@@ -87,7 +87,7 @@ def _tests(row: Row) -> dict[str, Any]:
 
 
 def _from_inputs_and_outputs(row: Row, tests: dict[str, Any]) -> dict[str, Any]:
-    """Returns stdio tests with LiveCodeBench's comparison, as in this layout's own grader; call tests for a `fn_name`."""
+    """Returns stdio tests with LiveCodeBench's comparison, as in this layout's grader; call tests for a `fn_name`."""
     inputs, outputs, function = tests["inputs"], tests["outputs"], tests.get("fn_name")
     if not (isinstance(inputs, list) and isinstance(outputs, list) and len(inputs) == len(outputs)):
         raise row.error("'tests' needs as many inputs as outputs")

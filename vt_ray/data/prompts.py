@@ -65,8 +65,10 @@ class PromptEncoder:
         return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
 
     def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any], step: int = 0) -> list[Prompt]:
-        """Returns one Prompt per problem, with `samples` seeds. A seed depends only on `key`, question and sample, so that
-        it is the same on every worker."""
+        """Returns one Prompt per problem, with `samples` seeds.
+
+        A seed depends only on `key`, question and sample, so that it is the same on every worker.
+        """
         return [
             Prompt(p, self.prompt_ids(p), tuple(sample_seed(*key, p.question_id, i) for i in range(samples)), step)
             for p in problems

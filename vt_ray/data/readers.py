@@ -33,8 +33,8 @@ from vt_ray.verify.kinds import KINDS, ProblemKind, kind_entry, kind_names
 
 __all__ = ["ProblemFileError", "read_problems"]
 
-# Sentences of data sets around a question that ask for a form of the answer: verl's MATH, Qwen, DAPO, verl's GSM8K. They
-# are removed, because `data.math_suffix` asks for the form that the verifier reads.
+# Sentences of data sets around a question that ask for a form of the answer: verl's MATH, Qwen, DAPO, verl's GSM8K.
+# They are removed, because `data.math_suffix` asks for the form that the verifier reads.
 ANSWER_SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."
 _SUFFIXES = (
     ANSWER_SUFFIX,

@@ -1,6 +1,6 @@
-"""Numbers of the system calls that a program may make, by name: (x86_64, aarch64), None where there is none.
+"""Numbers of the system calls that a program may make, by name: (x86_64, aarch64), None if the call is missing.
 
-Whatever is not named here does not exist for a program: it gets ENOSYS, on which a C library falls back.
+For all other calls a program gets ENOSYS, for which C libraries have a fallback.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ CHECKED: dict[str, tuple[int | None, int | None]] = {
     "sendto": (44, 206),
 }
 
-# What the broker needs, and its children until their walls stand. No program has them.
+# Calls of the broker, and of its children until they are confined. No program may make them.
 BROKER_ONLY: dict[str, tuple[int | None, int | None]] = {
     "mount": (165, 40),
     "umount2": (166, 39),
