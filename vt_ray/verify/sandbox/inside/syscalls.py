@@ -5,7 +5,7 @@ For all other calls a program gets ENOSYS, for which C libraries have a fallback
 
 from __future__ import annotations
 
-# With any arguments: files (what they may reach is up to mounts or Landlock), memory, time, threads, itself.
+# Allowed with any arguments: files (mounts or Landlock restrict them), memory, time, threads, the process itself.
 ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "read": (0, 63),
     "write": (1, 64),
@@ -184,7 +184,7 @@ BROKER_ONLY: dict[str, tuple[int | None, int | None]] = {
     "seccomp": (317, 277),
 }
 
-# Denied as not permitted, which a program understands better than a call that does not exist.
+# Denied with EPERM, which programs handle better than a missing call.
 DENIED: dict[str, tuple[int | None, int | None]] = {
     "fork": (57, None),
     "vfork": (58, None),
