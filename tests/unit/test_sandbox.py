@@ -424,24 +424,24 @@ def test_a_backend_that_leaks_is_passed_over_and_the_notes_say_so(monkeypatch):
     )
     choice = backends._choose(limits())
     assert choice.backend != "namespaces"
-    assert choice.notes[0] == "namespaces does not hold here: the network"
+    assert choice.notes[0] == "namespaces does not work here: the network"
 
 
 def test_code_is_refused_where_nothing_holds_unless_unsafe_is_asked_for(monkeypatch):
     monkeypatch.setattr(backends, "leaks", lambda client: ["host files"])
-    with pytest.raises(NoSandbox, match=r"landlock does not hold here: host files.*verify\.sandbox\.unsafe=true"):
+    with pytest.raises(NoSandbox, match=r"landlock does not work here: host files.*verify\.sandbox\.unsafe=true"):
         backends._choose(limits())
     assert backends._choose(limits(unsafe=True)).backend == "unsandboxed"
 
 
 def test_refused_code_is_unverified_with_the_remedy(monkeypatch):
     def refuse(limits):
-        raise NoSandbox("code is refused, for want of a sandbox")
+        raise NoSandbox("code is refused, no sandbox works here")
 
-    monkeypatch.setattr("vt_ray.verify.verifier.choose_backend", refuse)
+    monkeypatch.setattr("vt_ray.verify.programs.grader.choose_backend", refuse)
     with Verifier(limits()) as one:
         verdict = grade(one, SUM, GOOD_SUM)
-    assert verdict.status == "unverified" and "for want of a sandbox" in verdict.reason
+    assert verdict.status == "unverified" and "no sandbox works here" in verdict.reason
 
 
 def test_unsafe_has_limits_and_leaves_no_process_behind():

@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 from vt_ray.config import Config, FileSource
 from vt_ray.data.problem_sets import load_problem_sets
 from vt_ray.data.readers import ProblemFileError, read_problems
+from vt_ray.pipeline import probe_inputs
 from vt_ray.planning.validate.machine import verify as faults_of_verify
 from vt_ray.records import Problem
 from vt_ray.run.identity import config_hash, identity
+from vt_ray.run.run_folder import input_files
 from vt_ray.tools import app
 from vt_ray.verify.kinds import KINDS, kind_entry
 from vt_ray.verify.limits import Limits
@@ -165,6 +167,8 @@ def test_the_functions_are_part_of_a_run_and_of_the_probe():
     config = Config(verify=Limits(kinds=SORTED))
     assert config_hash(config) != config_hash(Config())
     assert identity(config, "verify")["verify.kinds"] == SORTED
+    assert "code of custom_kind:is_sorted" in probe_inputs(config)
+    assert "custom_kind:is_sorted" in input_files(config)
 
 
 # --- rows of problem files ---

@@ -139,13 +139,13 @@ def test_why_a_backend_was_taken_or_none_is_said(tmp_path, monkeypatch):
     class Refused(FakeVerifier):
         @property
         def backend(self):
-            raise NoSandbox("code is refused, for want of a sandbox")
+            raise NoSandbox("code is refused, no sandbox works here")
 
     rows, out = write(tmp_path / "rows.jsonl", [code("a", "x")]), tmp_path / "out.jsonl"
     monkeypatch.setattr(grading, "Verifier", FakeVerifier)
     assert "sandbox: fake\n  a stand-in\n" in verify(rows, "--output", out).output
     monkeypatch.setattr(grading, "Verifier", Refused)
-    assert "sandbox: none\n  code is refused, for want of a sandbox\n" in verify(rows, "--output", out).output
+    assert "sandbox: none\n  code is refused, no sandbox works here\n" in verify(rows, "--output", out).output
     assert "sandbox" not in verify(write(rows, [choice("c")]), "--output", out).output
 
 

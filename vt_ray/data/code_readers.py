@@ -9,7 +9,7 @@
 | HumanEval | `prompt`, `entry_point`, `test` | check |
 | LeetCodeDataset | the same, with the statement in `query` and a solution in `completion` | check |
 
-The sandbox finds out when a run starts whether programs may be run on this machine.
+At its start, a run checks whether the sandbox can confine programs on this machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def is_code(row: Row) -> bool:
 
 
 def code_problem(row: Row, subdomain: str | None) -> Problem:
-    """The row as a Problem with tests that can be run. Raises ProblemFileError."""
+    """Returns the row as a Problem with tests that can be run. Raises ProblemFileError."""
     tests = _tests(row)
     try:
         test_requests(tests)
@@ -87,7 +87,7 @@ def _tests(row: Row) -> dict[str, Any]:
 
 
 def _from_inputs_and_outputs(row: Row, tests: dict[str, Any]) -> dict[str, Any]:
-    """Programs are compared by LiveCodeBench's rule, as this layout's own grader does; a `fn_name` asks for calls."""
+    """Returns stdio tests with LiveCodeBench's comparison, as in this layout's grader; call tests for a `fn_name`."""
     inputs, outputs, function = tests["inputs"], tests["outputs"], tests.get("fn_name")
     if not (isinstance(inputs, list) and isinstance(outputs, list) and len(inputs) == len(outputs)):
         raise row.error("'tests' needs as many inputs as outputs")
@@ -103,7 +103,7 @@ def _from_inputs_and_outputs(row: Row, tests: dict[str, Any]) -> dict[str, Any]:
 
 
 def _call(row: Row, given: Any, expected: Any) -> tuple[list[Any], Any]:
-    """Arguments and result of one call: values (TACO), or JSON texts with one argument a line (LiveCodeBench)."""
+    """Returns arguments and result of one call: values (TACO) or JSON, one argument per line (LiveCodeBench)."""
     if isinstance(given, list):
         return given, expected
     if isinstance(given, str) and isinstance(expected, str):
@@ -115,7 +115,7 @@ def _call(row: Row, given: Any, expected: Any) -> tuple[list[Any], Any]:
 
 
 def _is_wrapped(expected: Any) -> bool:
-    """TACO wraps each result in a list of its own; a problem whose every result is a list of one is taken for that."""
+    """Whether each result is a list of one, as TACO wraps its results."""
     return isinstance(expected, list) and len(expected) == 1
 
 
@@ -127,7 +127,7 @@ def _json(row: Row, text: str) -> Any:
 
 
 def _helpers(prompt: str, entry_point: str) -> str:
-    """What else stands in the prompt. A test that uses a helper of it gets its own copy, not the candidate's."""
+    """Returns the other functions of the prompt. A test gets its own copy of a helper, not the candidate's."""
     try:
         body = ast.parse(prompt).body
     except SyntaxError:
@@ -141,7 +141,7 @@ def _said_subdomain(row: Row) -> str | None:
 
 
 def _solutions(row: Row) -> list[Solution]:
-    """Programs that solve it, as completions would show them."""
+    """Returns the programs that solve the problem, in the form of completions."""
     written = "completion" if "query" in row.fields else "canonical_solution"
     found = row.fields.get(written, row.fields.get("solutions"))
     if isinstance(found, str) and found.strip():

@@ -16,9 +16,9 @@ from vt_ray.data.json_text import loads
 if TYPE_CHECKING:
     from vt_ray.data.problem_rows import Row
 
-# Words that data sets write where a problem has no answer that can be graded (NuminaMath, exports of tables).
+# Placeholders of data sets for problems without an answer that can be graded (NuminaMath, exported tables).
 _PLACEHOLDERS = {"proof", "notfound", "not found", "n/a", "nan", "null", "[]"}
-# A list of texts that was written out as text. "[0, 3]" is an interval: its elements have no quotes.
+# A list of texts, written as text. "[0, 3]" is an interval: its elements have no quotes.
 _WRITTEN_LIST = re.compile(r"""\s*\[\s*['"]""")
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{|[^\s${}\\]+)")
 _CONTROL = re.compile(r"[\x00-\x1f]")
@@ -36,9 +36,9 @@ def is_blank(value: Any) -> bool:
 
 
 def gold_text(row: Row, name: str, value: Any) -> str:
-    """The gold answer `value`, found at the field `name`, as text. Elements of a list are all parts of the answer.
+    """Returns the gold answer `value` of the field `name` as text. All elements of a list are parts of the answer.
 
-    Raises ProblemFileError where there is no answer, or none that can be written as text.
+    Raises ProblemFileError if there is no answer, or if it cannot be written as text.
     """
     if is_blank(value):
         found = "is empty" if not isinstance(value, str) or not value.strip() else f"is {value.strip()!r:.40}"
@@ -73,7 +73,7 @@ def _text(row: Row, name: str, value: Any) -> str:
 
 
 def _boxes(text: str) -> list[str]:
-    """The content of each innermost box, in order; "" for a box that never closes."""
+    """Returns the content of each innermost box, in order; "" for a box that never closes."""
     found: list[str] = []
     end = 0
     for match in _BOX.finditer(text):
@@ -93,9 +93,9 @@ def _boxes(text: str) -> list[str]:
 
 
 def _elements(text: str) -> list[Any] | None:
-    """The elements of a list of texts written as JSON or Python; None where it is neither.
+    """Returns the elements of a list of texts in JSON or Python syntax, None for other text.
 
-    A control character inside an element is the trace of a single backslash: "\\frac" was read as a form feed.
+    A control character inside an element comes from a single backslash: "\\f" of "\\frac" was read as a form feed.
     """
     for parse in (loads, ast.literal_eval):
         try:

@@ -1,21 +1,23 @@
-"""JSON of problem files: integers of bounded length, and faults that say what to do."""
+"""JSON of problem files: integers of bounded length, and errors with a remedy."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-# Python's own limit, whose error names neither a row nor a remedy. int() takes time quadratic in the digits.
+# Python's own limit. Python's error names neither a row nor a remedy. int() takes time quadratic in the digits.
 MAX_DIGITS = 4_300
 
 
 class UnusableJson(ValueError):
-    """JSON that is well formed and cannot be used; the message says why, and the remedy."""
+    """Well-formed JSON that cannot be used. The message gives the reason and the remedy."""
 
 
 def loads(text: str) -> Any:
-    """`text` as Python values. Raises json.JSONDecodeError where it is broken, UnusableJson for a giant integer or
-    lists and objects nested too deeply."""
+    """Returns `text` as Python values.
+
+    Raises json.JSONDecodeError for broken JSON, UnusableJson for a giant integer or too deep nesting.
+    """
     try:
         return _DECODER.decode(text)
     except RecursionError as error:
@@ -23,7 +25,7 @@ def loads(text: str) -> Any:
 
 
 def giant_integer_row(text: str) -> int | None:
-    """The first row (from 1) of a JSON list that holds an integer of more than MAX_DIGITS digits."""
+    """Returns the first row (from 1) of a JSON list with an integer of more than MAX_DIGITS digits."""
     rows = json.loads(text, parse_int=lambda digits: "\x00" if _is_giant(digits) else 0)
     found = (number for number, row in enumerate(rows, start=1) if "\\u0000" in json.dumps(row))
     return next(found, None)

@@ -1,4 +1,4 @@
-"""An iterator that is read by a thread, a bounded number of items ahead: whoever takes them need not wait for one."""
+"""Reads an iterator in a thread, a bounded number of items ahead, so that the consumer can do other work meanwhile."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _reading = threading.local()
 
 
 def abandoned() -> bool:
-    """Whether what this thread reads is wanted no more: an iterator that may wait for long asks now and then."""
+    """Whether the consumer of this thread's items has stopped. An iterator that may wait long must check this."""
     stopped: threading.Event | None = getattr(_reading, "stopped", None)
     return stopped is not None and stopped.is_set()
 
 
 class Prefetcher:
-    """`with Prefetcher(items, most) as ahead:` reads at most `most` items that nobody has taken, and one in hand."""
+    """`with Prefetcher(items, most) as ahead:` holds at most `most` items that are not taken yet, plus one."""
 
     def __init__(self, items: Iterable[Any], most: int):
         self.ended = False
         self._items, self._read = items, queue.Queue[tuple[str, Any]](most)
         self._news, self._stopped = threading.Event(), threading.Event()
-        # A daemon: it may be waiting for an item that never comes.
+        # A daemon thread: it may wait for an item that never comes.
         self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
 
     def __enter__(self) -> Prefetcher:
@@ -33,18 +33,18 @@ class Prefetcher:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # Ray must not be closed under a thread that waits for it: the next call would start another one.
+        # Ray must not shut down while a thread waits for it: the thread's next call would start Ray again.
         self._stopped.set()
         self._thread.join(_LEAVE_S)
 
     def wait(self, wait_s: float) -> None:
-        """Until there is something to take, or the end; `wait_s` at most."""
+        """Wait for an item or the end, at most `wait_s` seconds."""
         if not self.ended and self._read.empty():
             self._news.wait(wait_s)
             self._news.clear()
 
     def take(self) -> tuple[Any, ...]:
-        """The next item, as a tuple of one; none if there is none now. Raises what reading has raised."""
+        """Returns (next item,), or () if no item is ready. Raises the exception of the iterator."""
         if self.ended:
             return ()
         try:
@@ -66,7 +66,7 @@ class Prefetcher:
                 if self._stopped.is_set():
                     return
             self._put("end", None)
-        except BaseException as error:  # it belongs to whoever takes the items
+        except BaseException as error:  # raised again in `take`
             self._put("error", error)
 
     def _put(self, what: str, value: Any) -> None:

@@ -20,12 +20,12 @@ _PARQUET_ROWS = 1024
 
 
 class ProblemFileError(ValueError):
-    """A problem file that cannot be used; the message names file, row, fault and the expected form."""
+    """A problem file that cannot be used. The message names file, row, fault and the expected form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row. `number` counts from 1; in a .jsonl file it is the line."""
+    """One row. `number` counts from 1; in a .jsonl file it is the line number."""
 
     path: Path
     number: int
@@ -35,13 +35,13 @@ class Row:
         return ProblemFileError(f"{self.path}, row {self.number}: {fault}")
 
     def value(self, name: str) -> Any:
-        """A field that must be there. Raises ProblemFileError when it is missing."""
+        """Returns a required field. Raises ProblemFileError if it is missing."""
         if name not in self.fields:
             raise self.error(f"field {name!r} is missing: the row has {sorted(self.fields)}")
         return self.fields[name]
 
     def text(self, name: str) -> str:
-        """A field that must hold text, stripped. Raises ProblemFileError when it is missing or empty."""
+        """Returns a required text field, stripped. Raises ProblemFileError if it is missing, empty or not text."""
         value = self.value(name)
         if value is None or (isinstance(value, str) and not value.strip()):
             raise self.error(f"field {name!r} is empty: expected text")
@@ -50,7 +50,7 @@ class Row:
         return self.encodable(name, value.strip())
 
     def encodable(self, name: str, text: str) -> str:
-        """`text` itself. Raises ProblemFileError where it holds half of a surrogate pair, which is no character."""
+        """Returns `text`. Raises ProblemFileError if it holds half of a surrogate pair, which is not a character."""
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -61,17 +61,17 @@ class Row:
         return text
 
     def gold(self, name: str, value: Any) -> str:
-        """The gold answer `value`, found at `name`, as text. Raises ProblemFileError when there is none."""
+        """Returns the gold answer `value` of the field `name` as text. Raises ProblemFileError if there is none."""
         return gold_text(self, name, value)
 
     def question_id(self) -> str:
-        """`unique_id` where the row has one, else the file's name and the row number."""
+        """Returns the row's `unique_id`, else the file name and the row number."""
         given = self.fields.get("unique_id")
         return str(given) if given not in (None, "") else f"{self.path.name.split('.')[0]}/{self.number}"
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file. Raises ProblemFileError when it is missing, empty or broken."""
+    """Yield the rows of a file. Raises ProblemFileError if the file is missing, empty or broken."""
     reader = _reader(path)
     if not path.is_file():
         raise ProblemFileError(f"{path}: no such file: check the path")
@@ -120,7 +120,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _shortest(value: Any, kind: Any) -> Any:
-    """`value` of the arrow type `kind`, each float of 32 or 16 bits by its shortest digits: 0.1, not 0.10000000149."""
+    """Returns `value` of the arrow type `kind`. Floats of 32 or 16 bits get their shortest digits: 0.1 instead of
+    0.10000000149."""
     import numpy as np
     import pyarrow as pa
 
@@ -162,7 +163,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         with opened(path, "rb") as lines:
             for number, line in enumerate(lines, start=1):
-                # Decoded line by line: a file in text mode is decoded in larger parts, which tell no row.
+                # Decoded line by line, so that an error names its row: text mode decodes larger parts.
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if text.strip():
                     yield number, _json_line(path, number, text)

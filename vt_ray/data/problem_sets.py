@@ -1,4 +1,4 @@
-"""The three disjoint sets of problems a run works with: train, probe and held-out test."""
+"""The three disjoint problem sets of a run: train, probe and held-out test."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from vt_ray.data.prompts import PromptEncoder
 
 SPLITS = ("train", "probe", "test")
-# Of overlong prompts so many are named; all are counted.
+# An error names at most this many overlong prompts, and counts all.
 NAMED_PROMPTS = 5
 
 
 @dataclass(frozen=True)
 class ProblemSets:
-    """`train` feeds SFT and RL, `probe` chooses specialists, `test` is seen by evaluation only."""
+    """`train` is for SFT and RL, `probe` for the choice of specialists and the gates, `test` for evaluation only."""
 
     train: list[Problem]
     probe: list[Problem]
@@ -51,10 +51,10 @@ def load_problem_sets(data: DataConfig, seed: int, custom_kinds: Collection[str]
 
 
 def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
-    """The problems whose prompts have at most `data.max_prompt_tokens`.
+    """Returns the problems whose prompts have at most `data.max_prompt_tokens`.
 
-    Raises ConfigError that counts the longer ones and names them by file and row; with `data.drop_overlong` they are
-    named on the screen and left out instead, unless a set would have no problem left.
+    Raises ConfigError with the number of longer prompts and their files and rows. With `data.drop_overlong`, it prints
+    them and leaves them out instead, but raises ConfigError if a set would be empty.
     """
     limit, drop = encoder.data.max_prompt_tokens, encoder.data.drop_overlong
     problems = [p for split in SPLITS for p in getattr(sets, split)]
@@ -81,7 +81,7 @@ def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
 
 
 def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
-    """The stage's pool of training problems. Raises ConfigError where they are fewer than a step's prompts."""
+    """Returns the stage's training problems. Raises ConfigError if they are fewer than the prompts of a step."""
     pool = of_stage(stage, problems)
     if len(pool) < stage.prompts_per_step:
         there = sorted({p.subdomain for p in problems})
@@ -95,7 +95,7 @@ def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Prob
 
 
 def of_stage(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
-    """Those of the stage's subdomains, levels and sources."""
+    """Returns the problems of the stage's subdomains, levels and sources."""
     return [
         p
         for p in problems
@@ -106,7 +106,7 @@ def of_stage(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
 
 
 def refuse_without_solutions(problems: Sequence[Problem], styles: Sequence[str]) -> None:
-    """SFT imitates worked solutions: raises ConfigError where the training problems have none of these styles."""
+    """Raises ConfigError if the training problems have no worked solution, for SFT, in one of these styles."""
     there = {s.style for p in problems for s in p.solutions}
     if not (there & set(styles) if styles else there):
         raise ConfigError(
@@ -134,8 +134,7 @@ def _read(sources: list[FileSource], custom_kinds: Collection[str]) -> list[Prob
 
 
 def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
-    """The same words in two sets are leakage, even under different ids. One id for two questions would mix their
-    scores."""
+    """Raises ConfigError if two sets share a question, even with different ids, or if two questions share an id."""
     home: dict[str, tuple[str, str]] = {}
     sources: dict[str, str] = {}
     for split, problems in sets.items():

@@ -1,8 +1,8 @@
-"""Problems as token ids: the chat template, the answer suffix, and seeds that belong to the question.
+"""Problems as token ids: the chat template, the answer suffix, and the seeds of each question.
 
 Problem + suffix --chat template--> prompt ids          Solution --> completion ids + EOS
 
-A prompt over `data.max_prompt_tokens` is found by `fitting` before any work is spent.
+`problem_sets.fitting` finds prompts over `data.max_prompt_tokens` before the run starts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vt_ray.config import ConfigError, DataConfig
 from vt_ray.records import Problem, Prompt
 from vt_ray.verify.kinds import kind_entry
 
-# Characters of solutions that are encoded at once: a tokenizer keeps some 150 bytes for each token of a call.
+# Characters of solutions per tokenizer call: a tokenizer keeps about 150 bytes for each token of a call.
 CHUNK_CHARS = 500_000
 
 
@@ -41,7 +41,7 @@ class PromptEncoder:
         return tuple(ids)
 
     def chat_ids(self, problem: Problem) -> list[int]:
-        """The chat of the problem up to where its answer begins. Its length is not checked here."""
+        """Returns the chat of the problem up to the beginning of the answer. Does not check its length."""
         suffix = kind_entry(problem.kind).prompt_suffix
         content = problem.question + (getattr(self.data, suffix) if suffix else "")
         if not problem.system:
@@ -52,11 +52,11 @@ class PromptEncoder:
 
     @cached_property
     def _takes_system_messages(self) -> bool:
-        """Whether the chat template writes a system message out. Some templates drop it, others (Gemma's) raise an
-        error: a system message is then put in front of the user's message."""
+        """Whether the chat template supports a system message. Some templates drop it, others (Gemma) raise an error:
+        the system message is then prepended to the user's message."""
         try:
             return self._templated("x", "one") != self._templated("x", "two")
-        except Exception:  # jinja's TemplateError, or an error of the template's own code
+        except Exception:  # jinja's TemplateError, or an error in the template's code
             return False
 
     def _templated(self, content: str, system: str = "") -> list[int]:
@@ -65,18 +65,20 @@ class PromptEncoder:
         return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
 
     def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any], step: int = 0) -> list[Prompt]:
-        """`samples` completions of each problem. A sample's seed depends on `key`, question and sample alone,
-        on every worker."""
+        """Returns one Prompt per problem, with `samples` seeds.
+
+        A seed depends only on `key`, question and sample, so that it is the same on every worker.
+        """
         return [
             Prompt(p, self.prompt_ids(p), tuple(sample_seed(*key, p.question_id, i) for i in range(samples)), step)
             for p in problems
         ]
 
     def solutions(self, problems: Iterable[Problem], styles: Sequence[str]) -> Iterator[TrainSequence]:
-        """Every worked solution in one of `styles` (all, if empty) as a sequence to imitate, EOS included.
+        """Yields each worked solution in one of `styles` (all if empty) as a training sequence with its EOS token.
 
-        Completions are int32 arrays. One chunk of the texts is encoded at a time, so that memory does not grow with
-        their number.
+        Completions are int32 arrays. One chunk of texts is encoded at a time, so that memory does not grow with the
+        number of solutions.
         """
         chunk: list[tuple[Problem, str]] = []
         chars = 0
@@ -100,17 +102,17 @@ class PromptEncoder:
             yield TrainSequence(prompts[problem.question_id], completion, 0.0)
 
     def fingerprint(self, problem: Problem, length: int) -> list[int]:
-        """The first `length` ids of a problem with its solution: natural text to compare log-probabilities on."""
+        """Returns the first `length` ids of a problem with its solution: the text for comparing log-probabilities."""
         solution = problem.solutions[0].text if problem.solutions else problem.answer
         return [*self.prompt_ids(problem), *self._text_ids(solution)][:length]
 
     def _text_ids(self, text: Any) -> Any:
-        """Ids of one text, or of each text of a list."""
+        """Returns the ids of one text, or of each text of a list."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def refuse_foreign_tokenizer(tokens: int, embedded: int, model: str) -> None:
-    """Raises ConfigError where the tokenizer has ids that the model has no embedding of."""
+    """Raises ConfigError if the tokenizer has ids without an embedding in the model."""
     if tokens > embedded:
         raise ConfigError(
             f"the tokenizer of {model} has {tokens} tokens, its model embeds {embedded}: take the one that belongs "
@@ -119,5 +121,5 @@ def refuse_foreign_tokenizer(tokens: int, embedded: int, model: str) -> None:
 
 
 def sample_seed(*key: Any) -> int:
-    """A 31-bit seed from any printable key: the same on every machine and in every process."""
+    """Returns a 31-bit seed from a printable key, the same on every machine and in every process."""
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4]) >> 1

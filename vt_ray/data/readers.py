@@ -1,4 +1,4 @@
-r"""The user's own problems, read from a file into `Problem` records.
+r"""Reads the user's own problems from a file into `Problem` records.
 
     path --> problem_rows.read_rows --> (row number, fields) --> the layout's adapter --> Problem
 
@@ -7,10 +7,10 @@ r"""The user's own problems, read from a file into `Problem` records.
 | ours | `question_id`, `kind` or `subdomain` | `answer` |
 | verl / rllm | `prompt` or `reward_model` | `reward_model.ground_truth` |
 | MATH, Minerva | `problem` | `answer` |
-| GSM8K | `question` | what follows `####` at the end of `answer` |
+| GSM8K | `question` | the text after `####` at the end of `answer` |
 | code: see `code_readers` | `tests`, or `test` and `entry_point` | the tests |
 
-`golds.gold_text` writes each answer as text: an answer that is a list has all of its elements as parts.
+`golds.gold_text` writes each answer as text. All elements of a list are parts of the answer.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from vt_ray.verify.kinds import KINDS, ProblemKind, kind_entry, kind_names
 
 __all__ = ["ProblemFileError", "read_problems"]
 
-# Sentences of data sets around a question that ask for a form of the answer. `data.math_suffix` asks for the form that
-# the verifier reads, so that these are taken off: verl's MATH, Qwen's, DAPO's, verl's GSM8K (whose quotes vary).
+# Sentences of data sets around a question that ask for a form of the answer: verl's MATH, Qwen, DAPO, verl's GSM8K.
+# They are removed, because `data.math_suffix` asks for the form that the verifier reads.
 ANSWER_SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."
 _SUFFIXES = (
     ANSWER_SUFFIX,
@@ -50,9 +50,9 @@ _HASH_SUFFIX = re.compile(
     r"""[`'"\\]*\#{4}[`'"\\]*\.?\s*$""",
     re.IGNORECASE,
 )
-# A demand for "#### 42" that is worded otherwise: the verifier reads boxes.
+# Another request for the form "#### 42": the verifier reads boxes.
 _HASH_FORMAT = re.compile(r"""\b(?:after|behind|following|with|by|as|format|form)\b[\s:`'"]*\#{4}""")
-# Above this share the layout was misread, or its answers are of a kind that is not graded here.
+# A larger share means that the layout was misread, or that its answers cannot be graded here.
 _MAX_UNREADABLE = 0.05
 _NAMED_ROWS = 5
 MANY_GOLDS = 2_000
@@ -71,10 +71,10 @@ def read_problems(
 ) -> list[Problem]:
     """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file. `custom_kinds` are the names in verify.kinds.
 
-    `subdomain` overrides what the rows say; rows that say nothing belong to "math". With `drop_unanswered`,
-    rows without a gold answer, or with a gold that the verifier cannot read, are left out. Otherwise a missing gold is
-    an error, and so are unreadable golds in more than 5% of the rows; fewer are named on the screen. Raises
-    ProblemFileError naming the file, the row (from 1), its fault and the expected form.
+    `subdomain` overrides the subdomains of the rows; rows without one belong to "math". With `drop_unanswered`, rows
+    without a gold answer or with an unreadable one are left out. Otherwise a missing gold answer is an error, and so
+    are unreadable ones in more than 5% of the rows; fewer are printed. Raises ProblemFileError with the file, the row
+    (from 1), the fault and the expected form.
     """
     path = Path(path)
     problems: list[Problem] = []
@@ -93,7 +93,7 @@ def read_problems(
 
 
 def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> list[Problem]:
-    """The problems. Gold answers that the verifier cannot read are named, and their rows left out if `drop`."""
+    """Returns the problems. Prints unreadable gold answers, and leaves their rows out if `drop` is True."""
     try:
         found = list(_with_unreadable_golds(problems))
     except ValueError as error:
@@ -122,7 +122,7 @@ def _with_unreadable_golds(problems: list[Problem]) -> Iterator[Problem]:
 
 
 def _watched(golds: Collection[str]) -> Iterator[str]:
-    """The golds one by one, under a bar where checking them takes more than about ten seconds."""
+    """Yields the gold answers, with a progress bar if checking them takes more than about ten seconds."""
     if len(golds) < MANY_GOLDS:
         yield from golds
         return
@@ -133,7 +133,7 @@ def _watched(golds: Collection[str]) -> Iterator[str]:
 
 
 def _problem(row: Row, subdomain: str | None, custom_kinds: Collection[str]) -> Problem:
-    """Choose the layout by the fields, and adapt the row."""
+    """Returns the problem of a row, whose layout is recognised by its fields."""
     names = set(row.fields)
     if _is_custom(row, custom_kinds):
         return _from_custom(row, subdomain)
@@ -176,7 +176,7 @@ def _from_ours(row: Row, subdomain: str | None, custom_kinds: Collection[str]) -
 
 
 def _our_problem(row: Row, subdomain: str | None, answer: str) -> Problem:
-    """The fields of `Problem`; `source` is always the file, even if the row names another source."""
+    """Returns the problem of a row with the fields of `Problem`. `source` is always the file."""
     return Problem(
         question_id=row.text("question_id"),
         subdomain=subdomain or (row.text("subdomain") if "subdomain" in row.fields else DEFAULT_SUBDOMAIN),
@@ -233,7 +233,7 @@ def _from_verl(row: Row, subdomain: str | None) -> Problem:
 
 
 def _messages(row: Row) -> tuple[str, str]:
-    """The chat's system message ("" where it has none) and its one user message, without the data set's suffix."""
+    """Returns the chat's system message ("" without one) and its user message without the data set's suffix."""
     expected = "expected a chat list with one message of role 'user' (or that list as a JSON string)"
     chat = row.fields.get("prompt")
     if isinstance(chat, str):
@@ -262,7 +262,7 @@ def _messages(row: Row) -> tuple[str, str]:
 
 
 def _bare(message: str) -> str:
-    """The question without the data set's sentences before and behind it that ask for a form of the answer."""
+    """Removes the data set's sentences around the question that ask for a form of the answer."""
     message = message.strip()
     for prefix in _PREFIXES:
         message = message.removeprefix(prefix).strip()
@@ -272,7 +272,7 @@ def _bare(message: str) -> str:
 
 
 def _from_math(row: Row, subdomain: str | None) -> Problem:
-    """MATH, and Minerva, whose answer is a list written out as text."""
+    """Returns a problem of MATH, or of Minerva, whose answer is a list written as text."""
     kind = row.fields.get("type")
     name = kind.strip().lower() if isinstance(kind, str) else ""
     solution = row.fields.get("solution")
@@ -289,7 +289,7 @@ def _from_math(row: Row, subdomain: str | None) -> Problem:
 
 
 def _difficulty(row: Row) -> int:
-    """MATH's difficulty 1 to 5; the few rows marked 0 are unrated and count as 1."""
+    """Returns MATH's difficulty from 1 to 5. The few rows with 0 are unrated and count as 1."""
     difficulty = row.fields.get("difficulty")
     rated = isinstance(difficulty, (int, float)) and not isinstance(difficulty, bool) and difficulty >= 1
     return int(cast(float, difficulty)) if rated else 1
@@ -301,7 +301,7 @@ def _from_gsm8k(row: Row, subdomain: str | None) -> Problem:
     if not mark:
         raise row.error(f"answer ends in {answer[-30:]!r}: expected the working, then '#### N'")
     number = row.gold("answer", gold).replace(",", "")
-    # <<48/2=24>> are notes to a calculator, not part of what a solver writes.
+    # <<48/2=24>> are calculator annotations, not part of the solution's text.
     prose = re.sub(r"<<[^<>]*>>", "", working).strip()
     return Problem(
         question_id=row.question_id(),
@@ -315,7 +315,7 @@ def _from_gsm8k(row: Row, subdomain: str | None) -> Problem:
 
 
 def _unanswered(row: Row) -> bool:
-    """Whether the gold answer is there as a field but empty; a missing field is a fault in the layout."""
+    """Whether the field of the gold answer exists but is empty. A missing field is a fault of the layout."""
     reward = row.fields.get("reward_model")
     if isinstance(reward, dict):
         return "ground_truth" in reward and is_blank(reward["ground_truth"])

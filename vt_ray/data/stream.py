@@ -1,4 +1,4 @@
-"""The order of the data, as a function of the seed: nothing to save, nothing to lose on a restart."""
+"""The order of the data, as a function of the seed, so that a restart needs no saved state."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vt_ray.data.prompts import sample_seed
 
 
 def batch_indices(pool_size: int, batch_size: int, step: int, key: Sequence[object]) -> list[int]:
-    """Indices of batch number `step` (from 0) when epochs of fresh permutations follow one another.
+    """Returns the indices of batch number `step` (from 0). Each epoch is a new permutation of the pool.
 
-    A batch holds no index twice: what an epoch's last whole batch leaves over waits for the next shuffle. Only a
-    pool smaller than a batch repeats itself. Raises ValueError for an empty pool.
+    A batch holds no index twice: the rest after the last whole batch of an epoch is left out. Only a pool smaller than
+    a batch is repeated. Raises ValueError for an empty pool.
     """
     if pool_size < 1:
         raise ValueError("the pool of problems is empty: raise data.train_per_subdomain or check subdomains")
@@ -24,19 +24,19 @@ def batch_indices(pool_size: int, batch_size: int, step: int, key: Sequence[obje
 
 
 def refill_indices(pool_size: int, key: Sequence[object]) -> list[int]:
-    """The whole pool in an order of its own, from which a step takes what it needs beyond its batch."""
+    """Returns a permutation of the pool, from which a step takes its prompts beyond the batch."""
     return [int(i) for i in _permutation(pool_size, 0, key)]
 
 
 def weighted_indices(weights: Sequence[float], count: int, key: Sequence[object]) -> list[int]:
-    """`count` different indices, drawn one after the other with chances in proportion to `weights` (>= 0).
+    """Returns `count` different indices, drawn one after the other with probabilities proportional to `weights` (>= 0).
 
-    By Gumbel's trick: the `count` largest of log w_i + g_i. Where too few weights are above 0, the others follow.
+    Uses the Gumbel trick: the `count` largest of log w_i + g_i. If too few weights are above 0, the others follow.
     """
     gumbel = np.random.default_rng(sample_seed("weighted", *key)).gumbel(size=len(weights))
     with np.errstate(divide="ignore"):
         scores = np.log(np.asarray(weights, dtype=np.float64)) + gumbel
-    # lexsort: by score, and by the noise alone where no weight is left.
+    # lexsort: by score, and by the noise alone for weights of 0.
     return [int(i) for i in np.lexsort((-gumbel, -scores))[:count]]
 
 

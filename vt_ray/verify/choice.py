@@ -1,4 +1,4 @@
-r"""Multiple choice: which letter a completion settled on. Pure, and linear in the text.
+r"""Multiple choice: the letter that a completion chose. Pure, and linear in the text.
 
 "... so \boxed{\text{(B) } 42}"  -->  "B"         "Option B is correct."  -->  "B"         "A or B"  -->  None
 """
@@ -15,9 +15,9 @@ from vt_ray.verify.grading_result import GradingResult
 from vt_ray.verify.limits import Limits
 
 _MAX_CHARS = 500
-_TAIL_CHARS = 20_000  # the last sentence that names a letter is looked for in the end of the text
+_TAIL_CHARS = 20_000  # only this much at the end of the text is searched for a sentence with a letter
 _REACH = 300
-_SEVERAL = ""  # the result where a sentence names several letters, or denies the letter it names
+_SEVERAL = ""  # the result if a sentence names several letters, or denies its letter
 
 _FULL_WIDTH = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | dict.fromkeys(
     map(ord, "\u200b\u200c\u200d\u2060\ufeff")
@@ -40,13 +40,13 @@ _INTRODUCTION = re.compile(
     r"\b\.?(?:\s+(?:is|option|choice|letter)\b)*\s*[:=]?\s*(?=[(\[]?\s*[A-Za-z](?![A-Za-z]))",
     re.IGNORECASE,
 )
-# A letter, alone or in front of its option's text: "B", "(B) 42", "B. mitochondria", "B - 42".
+# A letter, alone or before the text of its option: "B", "(B) 42", "B. mitochondria", "B - 42".
 _LETTER = re.compile(
     r"(?P<opened>[(\[<])?\s?(?P<letter>[A-Za-z])(?![\w'’′^=+])(?P<closed>\s?[)\]>])?"
     r"(?P<mark>[.:,;]|\s:(?=\s)|\s[–—-](?=\s\S{2})|)(?P<rest>.*)",
     re.DOTALL,
 )
-# Another option's letter. There are at most ten options, so that X and Z in an option's text are quantities.
+# The letter of another option. There are at most ten options, so X and Z in the text of an option are quantities.
 _ONE = r"[(\[]?(?!I\s+[a-z])(?!I\s*(?:,|and|or)\s*[IVX])[A-J](?![\w'’])[)\]]?"
 _LISTED = re.compile(rf"[\s.,:;)\]/&|([-]*{_ONE}\s*(?:$|[?,/&|)→–-]|or\b|[A-J]\b)")
 _LISTED_AND = re.compile(rf"[\s,]*{_ONE}\s*and\b(?!.*\b(?:only|are|is)\b)", re.DOTALL)  # options say "A and C only"
@@ -98,7 +98,7 @@ _CALLED_RIGHT = re.compile(
 _BESIDE_ANOTHER = re.compile(
     rf"{_ONE}\s*(?:,|/|&|,?\s*(?:or|and|nor)\b)\s*(?:option\s*)?$|\b(?:[Nn]either|[Bb]oth|[Ee]ither)\b[^.!?\n]{{0,20}}$"
 )
-_ALONE = re.compile(r"[(\[]?([A-Z])[)\]]?\.?")  # nothing but the letter
+_ALONE = re.compile(r"[(\[]?([A-Z])[)\]]?\.?")  # only the letter
 _BESIDE_A_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{[^{}]*\}[^A-Za-z\n]{0,20}$")  # "\boxed{A}-\boxed{D}"
 
 
@@ -116,7 +116,7 @@ class ChoiceGrader:
 
 
 def choice_verdict(gold: str, text: str) -> Verdict:
-    """Compare the letter a completion chose with the gold letter ("B" or "(B)")."""
+    """Compares the letter that a completion chose with the gold letter ("B" or "(B)")."""
     gold_letter = _letter(gold)
     if gold_letter is None:
         return Verdict("unverified", f"gold unreadable: {gold[:20]!r} is no letter of a choice")
@@ -127,10 +127,10 @@ def choice_verdict(gold: str, text: str) -> Verdict:
 
 
 def extract_choice(completion: str) -> str | None:
-    """The letter, in capitals, in the last box; without any box, the text that is a letter and nothing else, or the
-    letter of the last sentence that names one.
+    """Returns the capital letter in the last box. Without a box: the text if it is only a letter, else the letter in
+    the last sentence that names one.
 
-    Two letters are no choice. A box without a letter is passed over for a later sentence, not for an earlier one.
+    Returns None for two letters. If the last box has no letter, a later sentence may name it, an earlier one may not.
     """
     text = final_text(completion)
     if text is None:
@@ -154,7 +154,7 @@ def extract_choice(completion: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """The text without LaTeX, markdown, quotation marks and invisible characters."""
+    """Removes LaTeX, markdown, quotation marks and invisible characters."""
     text = text.translate(_FULL_WIDTH)
     for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
@@ -162,7 +162,7 @@ def _plain(text: str) -> str:
 
 
 def _letter(answer: str) -> str | None:
-    """The letter of a box or of a gold answer: alone, or in front of its option's text."""
+    """Returns the letter of a box or a gold answer, alone or before the text of its option; None without a letter."""
     if len(answer) > _MAX_CHARS:
         return None
     text = _plain(answer).strip()
@@ -183,7 +183,7 @@ def _letter(answer: str) -> str | None:
 
 
 def _names_another(match: re.Match[str], rest: str) -> bool:
-    """Whether the text behind a letter names another letter beside it, and not only in the words of its option."""
+    """Whether the text after a letter names a second letter, other than in the text of the option."""
     rest = _EXPLANATION.split(rest, maxsplit=1)[0]
     labelled = match["closed"] or match["mark"] in (".", ":")
     if _LISTED.match(rest) or _OR.match(rest) or _JOINED.match(rest) or _JOINT_ALONE.match(rest):
@@ -195,7 +195,7 @@ def _names_another(match: re.Match[str], rest: str) -> bool:
 
 
 def _spoken(text: str) -> str | None:
-    """The letter of the last sentence that names one; `_SEVERAL` where it names more or denies it; None without one."""
+    """Returns the letter of the last sentence that names one; `_SEVERAL` if it names more or denies it; else None."""
     text = _plain(text[-_TAIL_CHARS:])
     named = [(match.start(), match) for match in (*_NAMING.finditer(text), *_CALLED_RIGHT.finditer(text))]
     called_right: set[str] = set()
@@ -210,7 +210,7 @@ def _spoken(text: str) -> str | None:
 
 
 def _named(text: str, naming: re.Match[str]) -> str | None:
-    """The letter behind "the answer is", as for `_spoken`."""
+    """Returns the letter after "the answer is", as `_spoken` does."""
     behind = text[naming.end() :][:_REACH]
     behind = behind[_ADVERBS.match(behind).end() :]  # type: ignore[union-attr]  # it matches the empty text too
     match = _LETTER.match(behind)

@@ -1,4 +1,4 @@
-"""A verdict, with what the program wrote before it."""
+"""A verdict together with the end of the program's output."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _TAIL_BYTES = 2_048
 
 @dataclass(frozen=True, slots=True)
 class GradingResult:
-    """`stdout_tail` and `stderr_tail` are the end of what the program wrote in its last test, for people to read.
+    """`stdout_tail` and `stderr_tail` are the end of the program's output in its last test, for people to read.
 
-    No character in them moves a cursor or sets a title: what is not printable is written as its number.
+    Characters that are not printable are escaped, so that the text cannot control a terminal.
     """
 
     verdict: Verdict
@@ -22,6 +22,6 @@ class GradingResult:
 
 
 def readable_tail(data: bytes) -> str:
-    """The last 2 KiB as printable text: control characters and bytes that are not UTF-8 as \\x1b and the like."""
+    """Returns the last 2 KiB as printable text; control characters and invalid UTF-8 are escaped as \\x1b."""
     text = data[-_TAIL_BYTES:].decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -4,9 +4,9 @@
 
 | style   | what it does                                                      |
 |---------|-------------------------------------------------------------------|
-| direct  | the bare answer: everything done in the head                      |
-| steps   | one small operation a line                                        |
-| checked | finer steps or another route, then a check, then the answer       |
+| direct  | only the answer                                                   |
+| steps   | one small operation per line                                      |
+| checked | finer steps or another method, then a check, then the answer      |
 """
 
 from vt_ray.data.makers.family import STYLES

@@ -95,7 +95,7 @@ def _evaluate_wide() -> Iterator[tuple[int, ...]]:
 
 
 def _simplified(dice: Random, expression: str, open_lines: list[str], parts: tuple[int, ...], at_one: str) -> Task:
-    """`parts` is (a, b, c, d) of ax+b+cx+d, what is left once the brackets are open."""
+    """`parts` is (a, b, c, d) of ax+b+cx+d, the expression after expanding the brackets."""
     a, b, c, d = parts
     answer = polynomial(a + c, b + d)
     steps = [*open_lines, f"{a}x{c:+d}x={polynomial(a + c, 0)}"]

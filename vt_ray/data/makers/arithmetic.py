@@ -1,8 +1,8 @@
-"""Arithmetic laid out line by line, so that every line is close to a table look-up.
+"""Arithmetic written line by line, so that each line is nearly a table look-up.
 
-a, b --> sum_line      "47+38=85"                              all at once
+a, b --> sum_line      "47+38=85"                              one line
      --> sum_by_tens   "47+30=77", "77+8=85"                   two easy lines
-     --> sum_by_digits "40+30=70", "7+8=15", "70+15=85"        three easier ones
+     --> sum_by_digits "40+30=70", "7+8=15", "70+15=85"        three easier lines
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Number = int | Fraction
 
 
 def latex(value: Number) -> str:
-    r"""The value as it stands in the box: `5`, `-\frac{3}{5}`."""
+    r"""Returns the value as written in the box: `5`, `-\frac{3}{5}`."""
     value = Fraction(value)
     if value.denominator == 1:
         return str(value.numerator)
@@ -22,12 +22,12 @@ def latex(value: Number) -> str:
 
 
 def operand(value: Number) -> str:
-    """The value as the right operand of `*` or `-`: negatives in brackets."""
+    """Returns the value as the right operand of `*` or `-`: negative values in brackets."""
     return f"({value})" if value < 0 else str(value)
 
 
 def polynomial(*coefficients: int) -> str:
-    """Highest power first: `polynomial(3, 0, -1)` is `3x^2-1`."""
+    """Returns a polynomial, highest power first: `polynomial(3, 0, -1)` is `3x^2-1`."""
     degree = len(coefficients) - 1
     text = "".join(_monomial(c, degree - i) for i, c in enumerate(coefficients) if c)
     return text.removeprefix("+") or "0"
@@ -41,12 +41,12 @@ def _monomial(coefficient: int, power: int) -> str:
 
 
 def sum_line(a: int, b: int) -> str:
-    """`a+b` in one line; a negative `b` reads as a subtraction."""
+    """Returns `a+b` in one line; a negative `b` becomes a subtraction."""
     return f"{a}{b:+d}={a + b}"
 
 
 def sum_by_tens(a: int, b: int) -> list[str]:
-    """`a+b` by adding first the tens of `b`, then its ones."""
+    """Returns `a+b` in lines: first the tens of `b` are added, then its ones."""
     tens = _tens(b)
     if abs(a) < 10 or tens in (0, b):
         return [sum_line(a, b)]
@@ -54,7 +54,7 @@ def sum_by_tens(a: int, b: int) -> list[str]:
 
 
 def sum_by_digits(a: int, b: int) -> list[str]:
-    """`a+b` by adding tens to tens and ones to ones; the last line joins them."""
+    """Returns `a+b` in lines: tens plus tens, ones plus ones, then their sum."""
     tens_a, tens_b = _tens(a), _tens(b)
     if tens_a in (0, a) or tens_b in (0, b):
         return sum_by_tens(a, b)
@@ -63,12 +63,12 @@ def sum_by_digits(a: int, b: int) -> list[str]:
 
 
 def product_line(a: int, b: int) -> str:
-    """`a*b` in one line."""
+    """Returns `a*b` in one line."""
     return f"{a}*{operand(b)}={a * b}"
 
 
 def product_by_tens(a: int, b: int) -> list[str]:
-    """`a*b` with a two-digit `b` cut into tens and ones."""
+    """Returns `a*b` in lines, with a two-digit `b` split into tens and ones."""
     tens = _tens(b)
     if tens in (0, b):
         return [product_line(a, b)]
@@ -77,7 +77,7 @@ def product_by_tens(a: int, b: int) -> list[str]:
 
 
 def quotient_line(top: int, bottom: int) -> str:
-    """`top/bottom=value`, or only `top/bottom` where nothing cancels."""
+    """Returns `top/bottom=value`, or only `top/bottom` if nothing cancels."""
     value, text = Fraction(top, bottom), f"{top}/{bottom}"
     return text if str(value) == text else f"{text}={value}"
 

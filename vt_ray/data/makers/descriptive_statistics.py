@@ -26,7 +26,7 @@ _LISTS_PER_FAMILY = 2500
 def _lists(
     size: int, low: int, high: int, fits: Callable[[tuple[int, ...]], bool]
 ) -> Callable[[], Iterator[tuple[int, ...]]]:
-    """A stock of sorted lists: the key is sorted, so an order shown is never a new problem."""
+    """Returns a stock of sorted lists. The key is sorted, so another order of a list is not a new problem."""
 
     def draw() -> Iterator[tuple[int, ...]]:
         dice, found = Random(f"{size}/{low}/{high}"), set[tuple[int, ...]]()
@@ -74,7 +74,7 @@ def _finer_sum(values: list[int]) -> list[str]:
 
 
 def _missing_value(dice: Random, _form: str, mean: int, *known: int) -> Task:
-    """The list without one value, and the mean of the whole."""
+    """The list without one value, and the mean of the whole list."""
     shown, size, given = _shuffled(dice, known), len(known) + 1, sum(known)
     missing = size * mean - given
     steps = [product_line(size, mean), *_running_sum(shown), sum_line(size * mean, -given)]
@@ -152,7 +152,7 @@ def _distinct(values: tuple[int, ...]) -> bool:
 
 
 def _reduced(top: int, bottom: int) -> tuple[list[str], list[str]]:
-    """The lines that bring top/bottom to lowest terms, short and with the common divisor."""
+    """Returns the lines that reduce top/bottom: short, and with the common divisor."""
     common = gcd(top, bottom)
     if common == 1:
         return [], [f"gcd({top},{bottom})=1"]
@@ -162,7 +162,7 @@ def _reduced(top: int, bottom: int) -> tuple[list[str], list[str]]:
 
 
 def _draw_one(dice: Random, red: int, *others: int) -> Task:
-    """P(red); others are the numbers of blue and perhaps green."""
+    """P(red); `others` are the numbers of blue and optionally green."""
     total = red + sum(others)
     answer = Fraction(red, total)
     short, fine = _reduced(red, total)
@@ -174,7 +174,7 @@ def _draw_one(dice: Random, red: int, *others: int) -> Task:
 
 
 def _draw_two(dice: Random, second: str, red: int, blue: int) -> Task:
-    """P(red, then `second`), drawn without putting back."""
+    """P(red, then `second`), drawn without replacement."""
     total, left = red + blue, red - 1 if second == "red" else blue
     top, bottom = red * left, total * (total - 1)
     answer = Fraction(top, bottom)

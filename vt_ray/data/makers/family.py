@@ -1,9 +1,9 @@
-"""A family of made problems: what its parameters may be, and how one of them is written out.
+"""A family of made problems: its possible parameters, and how a problem is written for them.
 
     stock() --> parameters --> write(dice, *parameters) --> Task --> problem() --> Problem
 
-The canonical key (subdomain, family, parameters) names a problem. It alone seeds the dice, so phrasing, order
-of a list and test inputs follow from it: one key has one question text in every process and for every seed.
+The canonical key (subdomain, family, parameters) identifies a problem. Only the key seeds the dice, and the dice choose
+wording, list order and test inputs: a key has the same question text in every process and for every seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STYLES = ("direct", "steps", "checked")
 
 Parameters = tuple[Any, ...]
 
-# Enough for training a small learner, and few enough to hash a whole subdomain in a fraction of a second.
+# Enough to train a small model, and few enough to hash a whole subdomain in a fraction of a second.
 MAX_STOCK = 3000
 
 
@@ -45,18 +45,18 @@ class Family:
     write: Callable[..., Task]
 
     def parameters(self) -> list[Parameters]:
-        """All its parameters, or a fixed choice of `MAX_STOCK` of them."""
+        """Returns all parameters, or a fixed selection of `MAX_STOCK`."""
         found = sorted(set(self.stock()))
         if len(found) <= MAX_STOCK:
             return found
         return random.Random(f"{self.name}/{self.level}").sample(found, MAX_STOCK)
 
     def key(self, subdomain: str, parameters: Parameters) -> str:
-        """The canonical key, which is also the question_id: `algebra/linear/3_4_19`."""
+        """Returns the canonical key, which is also the question_id: `algebra/linear/3_4_19`."""
         return f"{subdomain}/{self.name}/{'_'.join(map(str, parameters))}"
 
     def problem(self, subdomain: str, parameters: Parameters) -> Problem:
-        """Write one problem out, with its three solutions."""
+        """Returns the problem for these parameters, with its three solutions."""
         key = self.key(subdomain, parameters)
         task = self.write(random.Random(key), *parameters)
         styles = zip(STYLES, (task.direct, task.steps, task.checked), strict=True)
@@ -73,7 +73,7 @@ class Family:
 
 
 def math_task(question: str, answer: str, steps: list[str], checked: list[str]) -> Task:
-    """A math task; the lines of working get the boxed answer appended."""
+    """Returns a math task. The boxed answer is appended to each solution."""
     box = rf"\boxed{{{answer}}}"
     return Task(question, box, "\n".join([*steps, box]), "\n".join([*checked, box]), answer)
 
@@ -81,7 +81,7 @@ def math_task(question: str, answer: str, steps: list[str], checked: list[str]) 
 def code_task(
     question: str, tests: dict[str, Any], direct: str, steps: tuple[str, str], checked: tuple[str, str]
 ) -> Task:
-    """A code task; `steps` and `checked` are (the line said before, the program)."""
+    """Returns a code task. `steps` and `checked` are (line before the program, program)."""
     fenced = [_fenced(program) for program in (direct, steps[1], checked[1])]
     return Task(question, fenced[0], f"{steps[0]}\n{fenced[1]}", f"{checked[0]}\n{fenced[2]}", "", tests)
 
@@ -91,10 +91,10 @@ def _fenced(program: str) -> str:
 
 
 def stdio_tests(cases: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Tests of a program that reads one line and prints one."""
+    """Returns tests for a program that reads one line and prints one."""
     return {"type": "stdio", "cases": [{"input": f"{given}\n", "output": f"{out}\n"} for given, out in cases]}
 
 
 def call_tests(cases: Iterable[tuple[list[Any], Any]]) -> dict[str, Any]:
-    """Tests of a function `f`."""
+    """Returns tests for a function `f`."""
     return {"type": "call", "function": "f", "cases": [{"args": a, "expected": out} for a, out in cases]}

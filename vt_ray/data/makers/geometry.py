@@ -23,7 +23,7 @@ _TRIPLES = [(a, b, c) for c in range(5, 51) for a in range(3, c) for b in range(
 
 
 def _shown(dice: Random, a: int, b: int) -> tuple[int, int]:
-    """The key holds a pair in order, the question in either: 7 by 12 and 12 by 7 are one problem."""
+    """Returns the pair in the order of the question. The key is sorted: 7 by 12 and 12 by 7 are one problem."""
     return (a, b) if dice.random() < 0.5 else (b, a)
 
 
@@ -47,7 +47,7 @@ def _rectangle_area(dice: Random, _asked: str, a: int, b: int) -> Task:
 
 
 def _doubling(a: int, b: int) -> list[str]:
-    """a*b by halves: half of a times b, twice, and b once more when a is odd."""
+    """Returns a*b in lines by halving: half of a times b, doubled, plus b if a is odd."""
     half = a // 2
     lines = [*product_by_tens(half, b), sum_line(half * b, half * b)]
     return lines + [sum_line(2 * half * b, b)] if a % 2 else lines
@@ -59,7 +59,7 @@ def _rectangle(dice: Random, asked: str, a: int, b: int) -> Task:
 
 
 def _rectangle_back(dice: Random, asked: str, side: int, other: int) -> Task:
-    """One side and the perimeter give the area, one side and the area the perimeter."""
+    """The area from one side and the perimeter, or the perimeter from one side and the area."""
     half, area = side + other, side * other
     if asked == "area-from-perimeter":
         steps = [f"{2 * half}/2={half}", *sum_by_tens(half, -side), *product_by_tens(side, other)]
@@ -134,7 +134,7 @@ def _quadrilaterals() -> Iterator[tuple[int, ...]]:
 
 
 def _squares(dice: Random, asked: str, a: int, b: int) -> Task:
-    """Two sides of a right triangle give the square of the third."""
+    """The square of the third side of a right triangle, from two sides."""
     sign = 1 if asked == "hypotenuse" else -1
     first, second = a * a, sign * b * b
     answer = first + second
@@ -157,7 +157,7 @@ def _squares_stock() -> Iterator[tuple[str | int, ...]]:
 
 
 def _root_of(dice: Random, asked: str, a: int, b: int) -> Task:
-    """The third side itself, from a Pythagorean triple."""
+    """The third side, from a Pythagorean triple."""
     sign = 1 if asked == "side-hypotenuse" else -1
     total = a * a + sign * b * b
     root = round(total**0.5)
@@ -190,7 +190,7 @@ def _distance(dice: Random, x1: int, y1: int, x2: int, y2: int) -> Task:
 
 
 def _distance_stock() -> Iterator[tuple[int, ...]]:
-    # Only to the right: swapping the points would be the same problem under another key.
+    # Only x2 > x1: with swapped points, the same problem would have two keys.
     for (a, b, c), x, y, sign, swap in product(_TRIPLES, range(-4, 7), range(-4, 7), (1, -1), (0, 1)):
         dx, dy = (b, a) if swap else (a, b)
         if c <= 17:

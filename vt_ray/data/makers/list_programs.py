@@ -35,7 +35,7 @@ def _keep(word: str, k: int) -> _Keep:
 
 
 def _mapped(scale: int, shift: int) -> str:
-    """The text of scale*x+shift; scale 0 stands for the square."""
+    """Returns the text of scale*x+shift; scale 0 means the square."""
     front = "x*x" if scale == 0 else "x" if scale == 1 else f"{scale}*x"
     return front + (f"{shift:+d}" if shift else "")
 
@@ -49,7 +49,7 @@ class _Gather:
     value: Callable[[list[int]], Any]
 
 
-# In `call`, @ stands for the values; in `loop`, for one value. `loop` is (start, a step, what is returned).
+# In `call`, @ stands for the values; in `loop`, for one value. `loop` is (start, step, returned expression).
 _GATHER = {
     "sum": _Gather("sum of", "", "sum(@)", ("t = 0", "t += @", "t"), sum),
     "list": _Gather("list of", "", "[@]", ("out = []", "out.append(@)", "out"), list),
@@ -88,7 +88,7 @@ def _list_function(dice: Random, gather: str, keep: str, k: int, scale: int, shi
 
 
 def _in_stages(kept: _Keep, each: str, gather: str) -> tuple[str, str]:
-    """A plan, and the program with one list for each stage."""
+    """Returns a plan, and the program with one list for each stage."""
     lines, plan = ["def f(xs):"], []
     if kept.condition:
         lines.append(f"    a = [x for x in xs if {kept.condition}]")
@@ -115,7 +115,7 @@ def _as_loop(kept: _Keep, each: str, how: _Gather) -> str:
 
 
 def _inputs(dice: Random, edge: int) -> list[list[int]]:
-    """The empty list, both sides of the edge, negatives and zero, and two random lists."""
+    """Returns the empty list, lists around the edge, with negatives and zero, and two random lists."""
     draw = [[dice.randrange(-20, 31) for _ in range(size)] for size in (5, 8)]
     return [[], [edge, edge - 1, edge + 1], [0, -3, -8, 2 * edge], *draw]
 

@@ -59,7 +59,7 @@ def _formula_by_case(dice: Random, _form: str, j: int, k: int, c: int) -> Task:
 
 
 def _pairs(dice: Random, gap: int) -> list[tuple[int, int]]:
-    """Pairs with a = b + gap, just above it, far below, a zero, and a random one."""
+    """Returns pairs with a = b + gap, just above it, far below it, with a zero, and a random pair."""
     b = dice.randrange(2, 30)
     return [
         (b + gap, b),
@@ -108,7 +108,7 @@ def _extreme_function(dice: Random, which: str, j: int, k: int, c: int) -> Task:
 
 
 def _counting_function(dice: Random, gather: str, k: int, r: int) -> Task:
-    """f(n) = sum, count or sum of squares of the i in 1..n with i%k==r."""
+    """f(n) = sum, count or sum of squares of all i in 1..n with i%k==r."""
     each = {"sum": "i", "count": "1", "squares": "i*i"}[gather]
     words = {"sum": "sum of the", "count": "count of", "squares": "sum of i*i for the"}[gather]
 

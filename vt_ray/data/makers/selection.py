@@ -1,6 +1,6 @@
-"""Which made problems a split holds, and a fair draw from them.
+"""The made problems of a split, and a balanced draw from them.
 
-canonical key --sha256--> split          fixed for ever: no seed and no count can make two splits meet
+canonical key --sha256--> split          fixed: the splits are disjoint for every seed and count
 (family, level) cells --> one from each in turn --> problems
 """
 
@@ -26,18 +26,18 @@ SUBDOMAINS = tuple(_FAMILIES)
 SPLITS = ("train", "probe", "test")
 LEVELS = (1, 2, 3)
 
-_Cell = tuple[Family, list[Parameters]]  # one family at one level, and what one split holds of it
+_Cell = tuple[Family, list[Parameters]]  # one family at one level, with its parameters in one split
 
 
 def split_of(key: str) -> str:
-    """The split of a canonical key: 80% train, 10% probe, 10% test."""
+    """Returns the split of a canonical key: 80% train, 10% probe, 10% test."""
     tenth = int.from_bytes(sha256(key.encode()).digest()[:4], "big") % 10
     return ("test", "probe")[tenth] if tenth < 2 else "train"
 
 
 @lru_cache(maxsize=len(SUBDOMAINS))
 def _cells(subdomain: str) -> dict[str, list[_Cell]]:
-    """All the problems of a subdomain, by split."""
+    """Returns all problems of a subdomain, by split."""
     cells: dict[str, list[_Cell]] = {split: [] for split in SPLITS}
     for family in _FAMILIES[subdomain]:
         stock: dict[str, list[Parameters]] = {split: [] for split in SPLITS}
@@ -49,7 +49,7 @@ def _cells(subdomain: str) -> dict[str, list[_Cell]]:
 
 
 def count_problems(subdomain: str, split: str, levels: Sequence[int] = LEVELS, families: Sequence[str] = ()) -> int:
-    """How many distinct problems exist there. Raises ValueError as `make_problems` does."""
+    """Returns the number of distinct problems. Raises ValueError as `make_problems` does."""
     return sum(len(stock) for _, stock in _chosen(subdomain, split, levels, families))
 
 
@@ -63,9 +63,8 @@ def make_problems(
 ) -> list[Problem]:
     """Draw `count` distinct problems, spread evenly over the levels and over `families` (names; empty: all).
 
-    The same arguments give the same list in every process, and a smaller count gives its beginning. The
-    splits are disjoint whatever the seeds. Raises ValueError for an unknown name or level, and when fewer
-    problems exist.
+    The same arguments give the same list in every process; a smaller count gives the beginning of the list. The splits
+    are disjoint for all seeds. Raises ValueError for an unknown name or level, or if fewer problems exist.
     """
     cells = _chosen(subdomain, split, levels, families)
     existing = sum(len(stock) for _, stock in cells)
@@ -80,7 +79,7 @@ def make_problems(
 
 
 def _in_turns(dice: random.Random, cells: list[_Cell], count: int) -> list[tuple[Family, Parameters]]:
-    """Take one from each cell, in a new order every round; a small cell runs dry before the others."""
+    """Returns one problem of each cell in turn, in a new order each round, until `count`; small cells end first."""
     drawn: list[tuple[Family, Parameters]] = []
     for turn in range(max(len(stock) for _, stock in cells)):
         open_cells = [(family, stock[turn]) for family, stock in cells if turn < len(stock)]

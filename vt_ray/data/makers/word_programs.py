@@ -16,9 +16,9 @@ _TIGHT, _PRODUCT, _SUM = range(3)
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """One kind of change: in words, as an expression of @, as a statement on the list `c` of letters.
+    """One kind of change: in words, as an expression with @, and as a statement on the list `c` of letters.
 
-    `{}` stands for the argument; `binding` says how loosely the expression holds together.
+    `{}` is the place of the argument; `binding` is the precedence of the expression.
     """
 
     words: str
@@ -55,7 +55,7 @@ _CHANGES = {
 
 
 def _arguments() -> dict[str, list[str]]:
-    """What each kind of change may be given."""
+    """Returns the possible arguments of each kind of change."""
     counts = {
         "repeat": range(2, 6),
         "first": range(2, 6),
@@ -70,7 +70,7 @@ def _arguments() -> dict[str, list[str]]:
 
 
 def _word_program(dice: Random, *tokens: str) -> Task:
-    """Each token is a kind of change and its argument: `reverse-`, `repeat-3`, `swap-ae`."""
+    """A program for the changes in `tokens`, each a kind and its argument: `reverse-`, `repeat-3`, `swap-ae`."""
     changes = [(_CHANGES[kind], argument) for kind, _, argument in (token.partition("-") for token in tokens)]
     words = ", then ".join(change.words.format(argument) for change, argument in changes)
     question = dice.choice((f"Read a word, {words}, print it.", f"Given a word, {words}. Print it."))
@@ -86,17 +86,17 @@ def _word_program(dice: Random, *tokens: str) -> Task:
 
 
 def _nested(changes: list[tuple[_Change, str]]) -> str:
-    """All changes in one expression of `input()`."""
+    """Returns all changes as one expression of `input()`."""
     text, binding = "input()", _TIGHT
     for change, argument in changes:
-        # Whatever is looser than a call needs brackets before a slice, a method or a product.
+        # An expression with lower precedence than a call needs brackets before a slice, a method or a product.
         inner = f"({text})" if binding > _TIGHT and change.binding < _SUM else text
         text, binding = change.expression.format(argument).replace("@", inner), change.binding
     return text
 
 
 def _run(word: str, changes: list[tuple[_Change, str]]) -> list[str]:
-    """The word and what each change makes of it."""
+    """Returns the word, and the result of each change."""
     words = [word]
     for change, argument in changes:
         words.append(change.apply(words[-1], argument))
@@ -104,7 +104,7 @@ def _run(word: str, changes: list[tuple[_Change, str]]) -> list[str]:
 
 
 def _inputs(dice: Random, arguments: list[str]) -> list[str]:
-    """A word with every letter that is named, one letter alone, a repeated letter, two random words."""
+    """Returns a word with all letters of the arguments, one letter, a repeated letter, and two random words."""
     named = [letter for argument in arguments for letter in argument if letter.isalpha()]
     mixed = named + dice.choices(_LETTERS, k=max(2, 6 - len(named)))
     dice.shuffle(mixed)
@@ -118,7 +118,7 @@ def _one_change() -> Iterator[tuple[str, ...]]:
 
 
 def _composed(size: int) -> Callable[[], Iterator[tuple[str, ...]]]:
-    """A stock of `size` changes in a row, no kind twice, whose outcome depends on the word."""
+    """Returns a stock of `size` different changes in a row whose result depends on the word."""
 
     def draw() -> Iterator[tuple[str, ...]]:
         arguments, dice = _arguments(), Random(f"words/{size}")

@@ -1,4 +1,4 @@
-r"""The answer of a completion without a box: the value that its last "the answer is ..." names. Pure, linear.
+r"""The answer of a completion without a box: the value in its last sentence "the answer is ...". Pure, linear.
 
 "... so the final answer is \(7\) or \(8\), as said."  -->  "7,8"
 """
@@ -10,7 +10,7 @@ import re
 from vt_ray.verify.extraction.box_context import words_behind
 from vt_ray.verify.extraction.negation import denied_before, taken_back
 
-_TAIL_CHARS = 20_000  # the last closing sentence is looked for in the end of the text
+_TAIL_CHARS = 20_000  # only this much at the end of the text is searched
 _CLOSING = re.compile(
     r"\banswers?(?: to (?:the|this) (?:\w+ )?(?:problem|question|exercise))?[*_]{0,2}\s*(?:is|are|:|=)(?!\w)"
     r"|答案(?:是|为|為|:|：)|<answer>(?=\s*[^\s<])|^####[^\S\n]+(?=[-$\d.][^\n]*\s*\Z)",
@@ -22,7 +22,7 @@ _LEADING_MARKS = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"\n|[.!?](?:\s|\*|$)|[。！？]|</answer>")
-# Words behind a plain answer that explain it: "5, because ...", "5, which is prime".
+# Words after a plain answer that explain it: "5, because ...", "5, which is prime".
 _EXPLANATION = re.compile(
     r",?\s+(?:(?:because|since|which|so|thus|hence|by(?!\s*[\d$])|and (?:we|this|that|it|so|thus|hence))\b"
     r"|\((?:since|because|as|which|this|that|we|where|\d+ (?:is|=))"
@@ -31,18 +31,18 @@ _EXPLANATION = re.compile(
     re.IGNORECASE,
 )
 _MAX_CHARS = 1_000
-# Opening of a formula and how it closes. "\$" is money, and closes nothing.
+# The opening and the closing of a formula. "\$" is a dollar sign and closes nothing.
 _FORMULAS = (
     (re.compile(r"\$\$?"), re.compile(r"(?<!\\)\$")),
     (re.compile(r"\\\("), re.compile(r"\\\)")),
     (re.compile(r"\\\["), re.compile(r"\\\]")),
 )
-# Between two formulas that together are one answer: "$1$, $2$ and $3$".
+# The text between two formulas that form one answer: "$1$, $2$ and $3$".
 _JOINT = re.compile(r"[$*\s]*(?:,\s*and|,\s*or|and|or|,|;)\s+(?=\$|\\\(|\\\[)")
 
 
 def closing_sentence(text: str) -> str | None:
-    """The value of the last closing sentence, as LaTeX; None without such a sentence, or if it denies its value."""
+    """Returns the value in the last "the answer is ...", as LaTeX; None without such a sentence or if it is denied."""
     text = text[-_TAIL_CHARS:]
     closings = list(_CLOSING.finditer(text))
     if not closings or denied_before(text[: closings[-1].start()]):
@@ -65,7 +65,7 @@ def closing_sentence(text: str) -> str | None:
 
 
 def _formulas(rest: str) -> tuple[list[str], int]:
-    """The formulas that `rest` begins with, and where the last of them ends."""
+    """Returns the formulas at the beginning of `rest`, and the end of the last one."""
     found: list[str] = []
     position = end = 0
     while (span := _formula(rest, position)) is not None:
@@ -79,13 +79,13 @@ def _formulas(rest: str) -> tuple[list[str], int]:
 
 
 def _formula(rest: str, position: int) -> tuple[int, int, int] | None:
-    """(start of the content, its end, end of the formula) of a formula that opens at `position`."""
+    """Returns (start of the content, end of the content, end of the formula) of the formula at `position`."""
     for opening, closing in _FORMULAS:
         opened = opening.match(rest, position)
         if opened is None:
             continue
         closed = closing.search(rest, opened.end())
         if closed is None or "\n\n" in rest[opened.end() : closed.start()]:
-            return None  # cut off, or a lone sign of money
+            return None  # the formula is cut off, or the sign is a currency
         return opened.end(), closed.start(), closed.end()
     return None

@@ -1,10 +1,10 @@
-r"""The value of a box together with the text around it. Pure; `REACH` characters on each side count.
+r"""The value of a box together with the text around it. Pure; reads `REACH` characters on each side.
 
     "$x = -\boxed{5}\pi$"  --value_in_context-->  "-5\pi"          "$\boxed{5}$ million"  -->  "5\text{ million}"
 
-A sign, a factor, a function, a unit, a percent sign or a base outside the box belongs to the value. Text on the
-other side of an equals sign, an arrow or a comma does not. LaTeX that is cut in an unusual place becomes unreadable
-and so a wrong answer; it never becomes the bare number of the box.
+A sign, a factor, a function, a unit, a percent sign or a base outside the box is part of the value. Text beyond an
+equals sign, an arrow or a comma is not. If LaTeX is cut in an unusual place, the result is unreadable and therefore a
+wrong answer; it is never the bare number of the box.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from vt_ray.verify.extraction.negation import taken_back
 from vt_ray.verify.mathematics.units import split_unit
 
 REACH = 200
-PARAGRAPH = 4_000  # characters before a value that are looked at for the beginning of its formula
+PARAGRAPH = 4_000  # characters before a value in which the beginning of its formula is searched
 
-# The usual surroundings, which change nothing: "the answer is $x = " and "$." or the end of the line.
+# The usual text around a box, which does not change its value: "the answer is $x = " and "$." or the end of the line.
 _NOTHING_BEFORE = re.compile(
     r"(?:^|(?<!\d):|(?<![<>!~])(?<!\\not)(?<!\\not )=|(?<!\\)\$|\\\(|\\\[|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}) ?$"
 )
@@ -46,9 +46,9 @@ _CUTTING_NAMES = (
     "|approx|simeq|sim|cong|equiv|AA|colon|lor|vee|land|wedge|operatorname"
 )
 _CUT = rf"[=;&]|\\\\|\\(?:{_CUTTING_NAMES})(?![A-Za-z])|,(?!\d{{3}}(?!\d))|\.(?!\d|\\overline|(?<=\d\.)$)"
-_COLON = r"|:(?!\s*\d)(?!(?<=\d:)\s*$)"  # but not that of a ratio
+_COLON = r"|:(?!\s*\d)(?!(?<=\d:)\s*$)"  # but not the colon of a ratio
 _PROSE = r"|\n|(?<!\\)\$|[!?#|\"'`—–]|\*\*|(?<![\\A-Za-z])[A-Za-z]{2,}|[\u3001\u3002\u3040-\u9fff\uff0c\uff1a]"
-# "5 m" and "5 {m} / {s}" in a formula: letters behind a space are units, behind a number without one a product.
+# "5 m" and "5 {m} / {s}" in a formula: letters after a space are units; without the space they are factors.
 _LETTER_UNIT = re.compile(r"(?:\s+|\s*\{\s*)[mgsVJKNCAWLh](?![A-Za-z])\s*\}?(?=\s*(?:$|[,.;/}$]|\^\{?-?\d|\\))")
 _MODULUS = re.compile(r"\\[pb]?mod(?![A-Za-z])|\(\s*mod\b|\\text\s*\{\s*\(?mod\b")
 _UNIT = r"|\\mu\s*\\(?:math|text)|(?<=[\s{])[A-Za-z]{3,}|(?<=[\s{])(?:eV|Hz|nm|cm|mm|km|kg)\b"
@@ -105,7 +105,7 @@ _NEGATED_BEFORE = re.compile(r"\b(?:minus|negative)[\s$*(]*$|(?:^|[\s(=:])[-−]
 
 
 def value_in_context(before: str, content: str, behind: str) -> str | None:
-    """`content` with the parts of the text around its box that belong to it; None where they make it no answer."""
+    """Returns `content` with the parts of the text around its box that belong to it; None if they deny the value."""
     behind = behind[:REACH]
     words = _TEXT.sub(r" \1 ", before[-REACH:])
     if _CHANGED_BEFORE.search(words):
@@ -123,9 +123,9 @@ def value_in_context(before: str, content: str, behind: str) -> str | None:
 
 
 def words_behind(text: str) -> str | None:
-    r"""The addition of the words behind a value, as LaTeX: `\%`, `\text{ million}`, a unit; mostly nothing.
+    r"""Returns what the words after a value add to it, as LaTeX: `\%`, `\text{ million}`, a unit, or "".
 
-    None where they offer another value, a condition or a denial: then there is no answer.
+    Returns None if the words offer another value, state a condition or deny the value: then there is no answer.
     """
     text = _TEXT.sub(r" \1 ", text[: 2 * REACH])
     text = re.sub(r"[^\S\n]+", " ", text)
@@ -139,13 +139,13 @@ def words_behind(text: str) -> str | None:
     if taken_back(text) or _NEXT_VALUE.match(text) or _ALTERNATIVE.match(text):
         return None
     words = _WORDS.match(text)
-    if words is None or _COMPOUND.match(text, words.end()):  # of "cm m^{-2}" the first unit alone would be another one
+    if words is None or _COMPOUND.match(text, words.end()):  # the first unit of "cm m^{-2}" alone would be another unit
         return ""
     return _change(words[1].split(), words[2] or "")
 
 
 def _change(words: list[str], power: str) -> str:
-    r"""The first of `words` where it changes a value, or the most of them that are a unit, as `\text{ million}`."""
+    r"""Returns the first word if it changes a value, or the longest unit at the beginning, as `\text{ million}`."""
     if words[0].lower() in _CHANGING:
         return rf"\text{{ {words[0]}}}"
     if words[0] == "in":  # the preposition, not inches
@@ -158,7 +158,8 @@ def _change(words: list[str], power: str) -> str:
 
 
 def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
-    """The formula before and behind the box and the text after it; without a formula the lines, and None."""
+    """Returns the formula before and after the box, and the text after the formula. Without a formula: the paragraph
+    before the box, the text after it, and None."""
     paragraph = before.rpartition("\n\n")[2]
     for opening, closing in ((r"\(", r"\)"), (r"\[", r"\]")):
         start = paragraph.rfind(opening)
@@ -173,7 +174,7 @@ def _formula(before: str, behind: str) -> tuple[str, str, str | None]:
 
 
 def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
-    """(what belongs to the value before the box, behind it, the text that is left over behind it)."""
+    """Returns the part of the value before the box, the part after it, and the remaining text after that."""
     for opening, closing in () if in_prose else _ENCLOSING:
         if (opened := opening.search(left)) and (closed := closing.match(right)):
             return opened[0], closed[0], right[closed.end() :]
@@ -186,7 +187,7 @@ def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
     while (wrapper := _WRAPPERS.search(left)) is not None:
         if wrapper[1].strip() or not right.lstrip().startswith("}"):  # \text{The answer is \boxed{5}}
             left = wrapper[1]
-        else:  # -\mathbf{\boxed{5}}: what stands before it counts
+        else:  # -\mathbf{\boxed{5}}: the text before the wrapper counts
             left, right = left[: wrapper.start()], right.lstrip()[1:]
     cut = _CUT_IN_PROSE if in_prose else _CUT_IN_FORMULA
     left = left[max((match.end() for match in cut.finditer(left)), default=0) :]
@@ -201,7 +202,7 @@ def _own_part(left: str, right: str, in_prose: bool) -> tuple[str, str, str]:
 
 
 def _end(text: str, opened: int, cut: re.Pattern[str]) -> int:
-    """Where the value ends in `text`: at a cut outside of braces, or at a brace that closes more than `opened` ones."""
+    """Returns where the value ends in `text`: at a cut outside braces, or at a brace that closes more than `opened`."""
     cuts = {match.start() for match in cut.finditer(text)}
     depth = opened
     for position, char in enumerate(text):
@@ -212,7 +213,7 @@ def _end(text: str, opened: int, cut: re.Pattern[str]) -> int:
 
 
 def _without_brackets(left: str, right: str) -> tuple[str, str]:
-    """Both without brackets that hold the value alone, and without what has no meaning by itself."""
+    """Returns both parts without brackets that hold only the value, and without operators that have no operand."""
     left, right = left.strip().lstrip("+ "), right.rstrip(" \n.-+/*([{")
     left = "" if not left.strip(r"({[\ *_$") and left != r"\$" else left
     return left, "" if not left and not right.strip(r")}]\ *_$") else right

@@ -1,9 +1,9 @@
-r"""Which boxes of a completion are its answer. Pure, and linear in the text.
+r"""The boxes of a completion that form its answer. Pure, and linear in the text.
 
     "... \boxed{7}. So $x=\boxed{1}$ or $x=\boxed{2}$"  --final_boxes-->  [Box("1", name "x"), Box("2", name "x")]
 
-The last box counts, and with it the boxes that are joined to it by "or", "and", a comma, a slash or a list.
-A box that only quotes the instruction ("within \boxed{}") is no box.
+The last box counts, together with the boxes that "or", "and", a comma, a slash or a list joins to it.
+A box that only quotes the instruction ("within \boxed{}") does not count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vt_ray.verify.extraction.negation import denied_before, denied_value, taken
 from vt_ray.verify.mathematics.latex_text import matching_braces, peel
 
 MAX_BOXES = 64
-_WINDOW = 20_000  # characters before and behind the last box; an answer is never longer
+_WINDOW = 20_000  # characters read before and after the last box; an answer is never longer
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BARE_BOX = re.compile(r"[^\s${}\\]+")
@@ -38,7 +38,7 @@ _PART = re.compile(
     re.IGNORECASE,
 )
 _NTH = re.compile(r"\b(?:first|second|third|last|other) (?:part|case|question|answer|solution|root|value)\s*[.:]", re.I)
-# From one row of a table to the next, with the label of that row.
+# The text between two rows of a table, with the label of the second row.
 _NEXT_ROW = re.compile(r"\|\s*\n\s*\|(?:(?!final|total|answer)[^|\n]){0,20}\|", re.IGNORECASE)
 # Two values in one sentence for two cases or two unknowns: "41 for odd n and 42 for even n".
 _TWO_VALUES = re.compile(r"\b(?:and|while|whereas|when|if|for|min\w*|max\w*|respectively)\b", re.IGNORECASE)
@@ -77,10 +77,10 @@ _ANSWER_IS = re.compile(
 
 @dataclass(frozen=True)
 class Box:
-    """A box's place in the text and its content.
+    """The position of a box in the text, and its content.
 
-    `name` is x of `x = \\boxed{5}`. Where another box is joined to it, `previous_end` and `next_start` say where, and
-    `joint` how: "=", ":" or ",".
+    `name` is the x of `x = \\boxed{5}`. If another box is joined to this one, `previous_end` is the end of the box
+    before, `next_start` the start of the box after, and `joint` is "=", ":" or ",".
     """
 
     start: int
@@ -93,16 +93,16 @@ class Box:
 
 
 def near_last_box(text: str) -> str:
-    """The part of the text that boxes are looked for in, so that time and memory do not grow with the text."""
+    """Returns the part of the text in which boxes are searched, so that time and memory are bounded."""
     last = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     return text[max(0, last - _WINDOW) : last + _WINDOW] if last >= 0 else ""
 
 
 def final_boxes(text: str) -> list[Box] | None:
-    r"""The boxes that are the answer, in their order; empty where the last box is no answer; None without any box.
+    r"""Returns the boxes of the answer, in order; [] if the last box is not an answer; None if there is no box.
 
-    Of nested boxes the outermost counts. `\boxed 5` and `\fbox{5}` are boxes. A last box that never closes, or holds
-    nothing, is no answer, even behind other boxes: the completion was cut off while it answered.
+    The outermost of nested boxes counts. `\boxed 5` and `\fbox{5}` are boxes. If the last box never closes or is empty,
+    there is no answer, even if other boxes precede it: the completion was cut off while it answered.
     """
     boxes, open_start = _outermost_boxes(text)
     if not boxes and open_start is None:
@@ -125,7 +125,7 @@ def final_boxes(text: str) -> list[Box] | None:
 
 
 def _outermost_boxes(text: str) -> tuple[list[Box], int | None]:
-    """Each closed box that is in no other closed box, in order; the start of the last box where that never closes."""
+    """Returns the closed boxes outside other boxes, in order, and the start of the last box if it never closes."""
     pairs = matching_braces(text)
     boxes: list[Box] = []
     open_start: int | None = None
@@ -155,7 +155,7 @@ def _is_quoted(text: str, start: int, content: str) -> bool:
 
 
 def _joined(text: str, boxes: list[Box]) -> list[Box]:
-    """The last box and the boxes before it that are joined to it, a box with the same content once."""
+    """Returns the last box and the boxes joined to it. Boxes with the same content count once."""
     final = [_named(text, boxes[-1])]
     for box in reversed(boxes[:-1]):
         joint = _joint(text[box.end : final[0].start][: _JOINT_CHARS + 1])
@@ -174,7 +174,7 @@ def _named(text: str, box: Box) -> Box:
 
 
 def _joint(between: str) -> str | None:
-    """How two boxes are joined by the text between them: "=", ":" or "," (a list); None where they are not."""
+    """Returns how the text between two boxes joins them: "=", ":" or "," (a list); None if it does not."""
     if len(between) > _JOINT_CHARS:
         return None
     plain = _MARKUP.sub(_plain, between)

@@ -1,8 +1,8 @@
-r"""A completion's final answer as LaTeX.
+r"""The final answer of a completion, as LaTeX.
 
-    text --final_text--> behind the thoughts --final_boxes | closing_sentence--> "\\frac12"
+    text --final_text--> text after the thinking --final_boxes | answer_sentence--> "\\frac12"
 
-Pure, and linear in the text; it never evaluates what a model wrote.
+Pure, and linear in the text; it never evaluates the text of a model.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _JOINT_BEGIN = re.compile(r"\b(?:or|and|maybe|perhaps|possibly|alternatively)\b|
 
 
 def extract_answer(completion: str) -> str | None:
-    r"""The answer in the last box, else in the last sentence that says "the answer is ...", else None.
+    r"""Returns the answer in the last box, else in the last sentence "the answer is ...", else None.
 
-    A sign or unit around a box belongs to it (`box_context.py`). Boxes side by side are one answer, a list
-    (`boxes.py`): a completion that names 41 and 42 does not answer 42. A sentence behind the last box that names
-    another value corrects the box ("Wait, the answer is 8") or, without such a word, contradicts it: then there is no
-    answer.
+    A sign or unit next to a box is part of the value (`box_context.py`). Boxes side by side form one answer, a list
+    (`boxes.py`): a completion with the boxes 41 and 42 does not answer 42. If a sentence after the last box names
+    another value, a word of correction decides: with one ("Wait, the answer is 8") the later value counts, without one
+    the two values contradict each other and there is no answer.
     """
     text = final_text(completion)
     if text is None:
@@ -48,12 +48,12 @@ def extract_answer(completion: str) -> str | None:
 
 
 def _boxed_answer(text: str, boxes: list[Box]) -> str | None:
-    """The boxes with what belongs to them, as one answer; None where the words around one of them deny it."""
+    """Returns the boxes with the parts of the text that belong to them, as one answer; None if a box is denied."""
     named = len(boxes) > 1 and all(box.name and box.joint == "," for box in boxes)
     answer = ""
     for box in boxes:
         before = text[max(0, box.start - PARAGRAPH) : box.start]
-        if box.previous_end is not None:  # a comma: what stands before it is no part of this value
+        if box.previous_end is not None:  # a comma: the text before it is not part of this value
             between = text[box.previous_end : box.start].replace("/", ",")
             before = f"{text[max(0, box.start - PARAGRAPH) : box.previous_end]},{between}"
         behind = text[box.end : box.end + REACH]
@@ -67,5 +67,5 @@ def _boxed_answer(text: str, boxes: list[Box]) -> str | None:
 
 
 def _opening(label: re.Match[str]) -> str:
-    r"""The `\text{` of a label that does not close it: of "\text{Answer: 5}"."""
+    r"""Returns the `\text{` of a label that does not close it, as in "\text{Answer: 5}"."""
     return label["opened"] if label["opened"] and not label["closed"] else ""

@@ -1,4 +1,4 @@
-"""The part of a completion that is graded: the text behind the model's thoughts.
+"""The graded part of a completion: the text after the model's thinking.
 
 "<think>maybe 7</think> The answer is 8."  -->  " The answer is 8."
 """
@@ -9,10 +9,10 @@ _OPENING, _CLOSING = "<think>", "</think>"
 
 
 def final_text(completion: str) -> str | None:
-    """The text behind the last `</think>`; the whole text where there is no tag; None while a `<think>` is open.
+    """Returns the text after the last `</think>`, the whole text if it has no tag, None if a `<think>` is not closed.
 
-    A chat template may end in `<think>`, so that the completion holds the closing tag alone. A completion whose
-    thoughts never end has no answer (arXiv 2511.06221 grades what follows the thoughts).
+    A chat template may end in `<think>`, so that the completion holds only the closing tag. A completion whose thinking
+    does not end has no answer (arXiv 2511.06221 grades the text after the thinking).
     """
     opened, closed = completion.rfind(_OPENING), completion.rfind(_CLOSING)
     if opened > closed:

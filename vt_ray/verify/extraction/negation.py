@@ -1,4 +1,4 @@
-"""Words around an answer that deny it: "I doubt that the answer is", "... is wrong", "...? No". Pure.
+"""Detects words around an answer that deny it: "I doubt that the answer is", "... is wrong", "...? No". Pure.
 
 denied_before("I doubt that the answer is ")  -->  True        taken_back("? No, it cannot be.")  -->  True
 """
@@ -54,28 +54,28 @@ _THEN_CONTRADICTION = re.compile(r"\W*(?:then|this|that|which|but)\b[^.!?\n]{0,6
 
 
 def denied_before(text: str) -> bool:
-    """Whether the sentence that `text` ends in denies or only supposes what it is about to name.
+    """Whether the last sentence of `text` denies or only supposes the answer that follows.
 
-    `text` ends in front of words like "the answer is". A "not" or an "if" counts in the last clause alone: "Since x
-    is not 0, the answer is 5" denies nothing.
+    `text` ends before words like "the answer is". A "not" or an "if" counts only in the last clause: "Since x is not 0,
+    the answer is 5" denies nothing.
     """
     sentence = _NO_DENIAL.sub(" ", _last_part(text[-_BEFORE_CHARS:], _SENTENCE_END))
     return _SUPPOSITION.match(sentence) is not None or _DENIAL.search(_last_part(sentence, _CLAUSE_END)) is not None
 
 
 def denied_value(text: str) -> bool:
-    """Whether `text` ends in a "not" of the value behind it: "x is not equal to"."""
+    """Whether `text` ends with a "not" that belongs to the value after it: "x is not equal to"."""
     return _DENIED_VALUE.search(_NO_DENIAL.sub(" ", text[-_BEFORE_CHARS:])) is not None
 
 
 def taken_back(text: str) -> bool:
-    """Whether `text`, which follows an answer, questions it or calls it wrong."""
+    """Whether `text`, which follows an answer, questions the answer or calls it wrong."""
     text = text[:_BEHIND_CHARS]
     return any(pattern.match(text) for pattern in (_QUESTION, _TAKEN_BACK, _THEN_CONTRADICTION))
 
 
 def corrects(text: str) -> bool:
-    """Whether `text`, which follows an answer, says that it puts another in its place: "Wait, ...", "No, ..."."""
+    """Whether `text`, which follows an answer, announces another answer: "Wait, ...", "No, ..."."""
     return _CORRECTION.search(text) is not None
 
 

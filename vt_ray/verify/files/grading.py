@@ -1,9 +1,9 @@
-"""Many rows graded by several threads, outside of any run: lines in, verdicts out, in the order of the input.
+"""Grades many rows with several threads, outside of a run: lines in, verdicts out, in the order of the input.
 
     lines --queue--> workers: read_row, Verifier --futures in order--> Graded
 
-What is in memory is bounded however long the file: a few lines that wait for a worker, and a window of results
-that wait for a slow one in front of them.
+Memory does not grow with the file: it holds a few lines that wait for a worker, and a window of results that wait for
+an earlier, slower row.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from vt_ray.verify.sandbox.backends import UNSANDBOXED, NoSandbox
 from vt_ray.verify.verifier import Verifier
 
 _WINDOW = 1_024
-_LEAVE_S = 2.0  # what stopped workers get to finish their rows; their processes end with this one anyhow
+_LEAVE_S = 2.0  # time for stopped workers to finish their rows; their processes end with this process in any case
 
 
 def limits_of(test_timeout_s: float, memory_mb: int, backend: str, kinds: Sequence[str] = ()) -> Limits:
-    """The limits that the options of `vt-tools verify` ask for.
+    """Returns the limits for the options of `vt-tools verify`.
 
     `backend` is one of SandboxConfig's, "unsandboxed", or a server's URL. `kinds` are the user's own kinds of
     problems, each written "name=package.module:function". Raises ValueError if one of them cannot be used.
@@ -43,7 +43,7 @@ def limits_of(test_timeout_s: float, memory_mb: int, backend: str, kinds: Sequen
     else:
         names = ", ".join((SandboxConfig.backend, *BACKENDS, UNSANDBOXED))
         raise ValueError(f"backend {backend!r} is none of {names}, nor the URL of a SandboxFusion server")
-    # One test may take what it is given: all tests together have at least as long.
+    # All tests together get at least the time of one test.
     completion_timeout_s = max(Limits.completion_timeout_s, test_timeout_s)
     functions = dict(_name_and_path(kind) for kind in kinds)
     for name, path in functions.items():
@@ -61,7 +61,7 @@ def _name_and_path(kind: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A row's verdict. `retried`: the first verifier was lost over it, and this is what a fresh one says."""
+    """The verdict on a row. `retried` is True if the first verifier failed and a new one gave this verdict."""
 
     row_id: str | int
     kind: str
@@ -73,7 +73,7 @@ _Job = tuple[int, bytes, "Future[Graded]"]
 
 
 class Grading:
-    """Worker threads, each with a verifier of its own. A context manager; leaves no thread behind that works."""
+    """Worker threads, each with its own verifier. A context manager; after it no thread works."""
 
     def __init__(self, limits: Limits, workers: int) -> None:
         self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=2 * workers)
@@ -83,14 +83,14 @@ class Grading:
             worker.start()
 
     def backend(self) -> tuple[str, tuple[str, ...]]:
-        """How programs are confined, and how that was found. Looks for it, where no program has been run yet."""
+        """Returns how programs are confined and how that was found. Tries the backends if no program has run yet."""
         try:
             return self._workers[0].verifier.backend, self._workers[0].verifier.backend_notes
         except NoSandbox as error:
             return "none", (str(error),)
 
     def grade(self, lines: Iterable[bytes]) -> Iterator[Graded]:
-        """One result for each line, in their order."""
+        """Yields one result for each line, in order."""
         waiting: deque[Future[Graded]] = deque()
         for number, line in enumerate(lines, start=1):
             future: Future[Graded] = Future()
@@ -102,7 +102,7 @@ class Grading:
             yield waiting.popleft().result()
 
     def close(self) -> None:
-        """Drop the lines that no worker has begun, and end the workers."""
+        """Drop the lines that no worker has started, and end the workers."""
         self._stopping.set()
         with contextlib.suppress(queue.Empty):
             while True:
@@ -140,7 +140,7 @@ class _Worker(threading.Thread):
         row = read_row(line, number, self._limits.kinds)
         try:
             return self._examined(row)
-        except Exception as error:  # whoever waits for this row would wait for ever
+        except Exception as error:  # without a result, the reader of this row would wait forever
             verdict = Verdict("unverified", f"the grading failed: {type(error).__name__}: {str(error)[:200]}")
             return Graded(row.row_id, row.kind, GradingResult(verdict))
 

@@ -1,8 +1,8 @@
-"""The rows of a file to grade: one JSON object a line, each read into a problem and a response, or into a fault.
+"""Reads the rows of a file to grade: one JSON object per line becomes a problem with a response, or a fault.
 
     lines_of(path) --bytes--> read_row --> Row(row_id, kind, problem, response) | Row(row_id, fault)
 
-Every line gives one row and no exception: a fault belongs to its own row, the other rows go on.
+Every line gives one row and raises nothing, so that a broken row does not affect the others.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from vt_ray.records import Problem
 from vt_ray.verify.kinds import KINDS, kind_names
 from vt_ray.verify.programs.long_integer_json import loads
 
-MAX_LINE_BYTES = 32 << 20  # real tests reach a few MB; above this a line is no row but a broken file
+MAX_LINE_BYTES = 32 << 20  # real tests reach a few MB; a longer line means a broken file
 _MAX_ID = 10**100
 _SKIP_BYTES = 1 << 20
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class RowsFileError(ValueError):
-    """A file that is not there, or cannot be read to its end; the message names it and the fault."""
+    """A file that is missing or cannot be read to its end. The message names the file and the fault."""
 
 
 class _Fault(Exception):
-    """Why a line is no row."""
+    """Why a line cannot be read as a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`row_id` is the row's own, or the number of its line. `kind` is "" where it is not known.
+    """One row. `row_id` is the row's own id, else its line number. `kind` is "" if it is unknown.
 
-    `problem` is None exactly where there is a `fault`, which says why this row cannot be graded.
+    `problem` is None exactly if `fault` is set, which says why this row cannot be graded.
     """
 
     row_id: str | int
@@ -49,11 +49,11 @@ class Row:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of a file, of a .gz one unpacked; of a line too long only its beginning, itself too long.
+    """Yields the lines of a file; a .gz file is unpacked. Of a line over the limit it yields only the beginning.
 
-    Raises RowsFileError where the file is missing, cannot be opened, or breaks off (a damaged .gz).
+    Raises RowsFileError if the file is missing, cannot be opened, or ends early (a damaged .gz).
     """
-    if not path.is_file():  # nor a pipe: a file is read twice, the first time for its length
+    if not path.is_file():  # a pipe is refused: the file is read twice, first to count its lines
         raise RowsFileError(f"{path} is not there, or is no file: check the path")
     number = 0
     try:
@@ -144,7 +144,7 @@ def _field(fields: dict[str, Any], name: str, kind: type) -> Any:
 
 
 def _row_id(fields: Any, number: int) -> str | int:
-    """What the row calls itself, where that is an integer or text, else the number of its line."""
+    """Returns the row's own id if it is an integer or text, else its line number."""
     own = fields.get("id") if isinstance(fields, dict) else None
     if isinstance(own, int) and not isinstance(own, bool) and abs(own) <= _MAX_ID:
         return own

@@ -1,4 +1,4 @@
-"""What came out of a grading: verdicts by kind, reasons, throughput, as a table for a terminal."""
+"""Counts of verdicts by kind, their reasons and the throughput, as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.table import Table
 from vt_ray.verify.files.grading import Graded
 
 STATUSES = ("correct", "wrong", "unverified")
-_KNOWN_REASONS = 200  # some reasons quote the row: a million rows must not make a million counters
+_KNOWN_REASONS = 200  # some reasons quote the row, so the number of counters is bounded
 _SHOWN_REASONS = 12
 _REASON_CHARS = 80
 
 
 @dataclass
 class VerdictCounts:
-    """Counts of rows. `backend` says how programs were confined ("" where there was none), the notes why so."""
+    """Counts of rows. `backend` says how programs were confined ("" without programs), `backend_notes` why."""
 
     backend: str = ""
     backend_notes: tuple[str, ...] = ()
@@ -40,16 +40,16 @@ class VerdictCounts:
 
     @property
     def rows(self) -> int:
-        """How many rows have been counted."""
+        """The number of counted rows."""
         return self.verdicts.total()
 
     @property
     def note(self) -> str:
-        """One line for the bar."""
+        """One line for the progress bar."""
         return "  ".join(f"{self._count(status)} {status}" for status in STATUSES)
 
     def print(self, console: Console) -> None:
-        """The tables, and a line about how it was done."""
+        """Print the tables, the throughput and the sandbox."""
         rows, seconds = self.rows, time.monotonic() - self.began
         console.print(self._verdict_table())
         if self.reasons:

@@ -1,8 +1,8 @@
-"""A file of rows graded into a file of verdicts: one line for each line, in order, written as they come.
+"""Grades a file of rows into a file of verdicts: one line for each line, in order, written one by one.
 
     rows.jsonl --Grading--> verdicts.jsonl, VerdictCounts
 
-A file that was cut short by Ctrl-C holds whole lines, for the first rows of the input.
+After Ctrl-C the output holds whole lines, for the first rows of the input.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from vt_ray.verify.limits import Limits
 
 
 def grade_file(path: Path, output: Path, limits: Limits, workers: int, show_output: bool, tally: VerdictCounts) -> None:
-    """Grade every row of `path` into `output`, counting in `tally`, which holds what was done if this is cut short.
+    """Grade every row of `path` into `output`. `tally` counts the rows, also if this is interrupted.
 
-    Raises RowsFileError where the input cannot be read or the output cannot be written.
+    Raises RowsFileError if the input cannot be read or the output cannot be written.
     """
-    total = sum(1 for _ in lines_of(path))  # reads it twice; a bar without an end would say less
+    total = sum(1 for _ in lines_of(path))  # reads the file twice, so that the progress bar has a total
     try:
         if output.exists() and output.samefile(path):
             raise RowsFileError(f"{output} is the input itself: name another output")
-        # Unbuffered, so that a line is one write: an interrupt falls between two lines.
+        # Unbuffered: each line is one write, so that an interrupt falls between two lines.
         with (
             open(output, "wb", buffering=0) as file,
             Grading(limits, workers) as grading,
@@ -37,7 +37,7 @@ def grade_file(path: Path, output: Path, limits: Limits, workers: int, show_outp
         ):
             for graded in grading.grade(lines_of(path)):
                 line = json.dumps(_fields(graded, show_output)).encode() + b"\n"
-                while line:  # less than all of it only where the disk is nearly full
+                while line:  # a partial write happens only if the disk is nearly full
                     line = line[file.write(line) :]
                 tally.add(graded)
                 if kind_entry(graded.kind).needs_sandbox and not tally.backend:

@@ -1,9 +1,9 @@
-r"""Algebra about plain expressions, for the child process: math-verify's parser, then values, then proof.
+r"""Equality of plain expressions, in the child process: math-verify's parser, then numeric values, then proof.
 
     "\frac{x}{2}", "0.5x" --latex2sympy--> trees --evaluate at sample points--> equal? --unsure--> simplify
 
-Evaluating is 10 to 100 times faster than simplifying, and it tells 2^{-99} from 2^{-98}. The trees are never
-rebuilt: sympy would compute 9^{9^9} on the way.
+Evaluation is 10 to 100 times faster than simplification, and it distinguishes 2^{-99} from 2^{-98}. The trees are never
+rebuilt, because sympy would then compute 9^{9^9}.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Any
 from vt_ray.verify.mathematics.exact_numbers import close_decimals, exact_number
 from vt_ray.verify.mathematics.latex_parser import is_numeric_limit, parse_expression
 
-_DIGITS = 40  # significant decimal digits at which values are taken
-_MANY_DIGITS = 400  # and at which two equal ones are looked at again
-_GUARD_DIGITS = 8  # of these, how many may be rounding
-_MAX_EXTRA_DIGITS = 2_000  # numbers of more digits before the point are equal only if written equally
+_DIGITS = 40  # significant decimal digits of the values
+_MANY_DIGITS = 400  # digits for a second comparison of equal values
+_GUARD_DIGITS = 8  # digits that may differ by rounding
+_MAX_EXTRA_DIGITS = 2_000  # numbers with more digits before the point are equal only if their texts are equal
 _POINTS = 4
 _MIN_POINTS = 2
-# Sizes of the further points where a function has kinks: |x+5| is x+5 for all x > -5.
+# Sizes of additional points for functions with kinks: |x+5| is x+5 for all x > -5.
 _KINK_SIZES = (Fraction(1, 30), Fraction(1, 3), Fraction(1), Fraction(12), Fraction(300))
 _MAX_REACH = 10**9
-_ALL_SIGNS = 3  # the number of symbols up to which all combinations of their signs are tried
+_ALL_SIGNS = 3  # up to this number of symbols, all combinations of their signs are tried
 
 
 class Unreadable(Exception):
-    """The gold answer cannot be parsed: the dataset's or the verifier's fault, not the model's."""
+    """The gold answer cannot be parsed: a fault of the data set or the verifier, not of the model."""
 
 
 class SympyAlgebra:
-    """Implements `equality.Algebra` with sympy. May hang, or allocate without end: only for a child."""
+    """Implements `equality.Algebra` with sympy. May run or allocate without bound: only for a child process."""
 
     def __init__(self) -> None:
         logging.disable(logging.CRITICAL)
-        # Builds the parser's tables and imports what sympy imports late: now, not within the first deadline.
+        # Builds the parser's tables and triggers sympy's late imports now, not within the first deadline.
         self.same_value(r"\frac{1}{2}+x!+\sin{x}", r"0.5+\sin{x}+x!")
         _proven_zero(parse_expression(r"\sqrt{2}^{2}-2"))
 
@@ -62,7 +62,7 @@ def _gold(latex: str) -> Any:
 
 
 def _tree(latex: str) -> Any:
-    r"""A sympy tree, None if this is no expression. A number has only one reading: 0.\overline{3} is 1/3 here too."""
+    r"""Returns a sympy tree, None if this is not an expression. 0.\overline{3} is exactly 1/3."""
     import sympy
 
     number = exact_number(latex)
@@ -86,12 +86,12 @@ def _same(gold: Any, answer: Any, decimals: bool) -> bool:
         return _proven_zero(gold - answer)
     if _hides_a_term(gold) or _hides_a_term(answer):
         return _proven_zero(gold - answer)
-    # x + 10^{-40} is not x. One point will do: a difference is generically nowhere zero.
+    # x + 10^{-40} is not x. One point is enough: a difference is zero at almost no point.
     return is_numeric_limit(gold, answer) or _same_at(gold, answer, alike[0], _MANY_DIGITS) is True
 
 
 def _hides_a_term(tree: Any) -> bool:
-    """Whether a sum has a number in it that `_MANY_DIGITS` digits of the sum may not show: 1 + 1/2024!"""
+    """Whether a sum has a term too small for `_MANY_DIGITS` digits of the sum: 1 + 1/2024!"""
     import sympy
 
     sums = (node for node in sympy.preorder_traversal(tree) if node.is_Add)
@@ -100,10 +100,10 @@ def _hides_a_term(tree: Any) -> bool:
 
 
 def _points(symbols: set[Any], *trees: Any) -> list[dict[Any, Any]]:
-    """Fixed generic points, the same for a name on both sides, and of either sign: |x| is not x.
+    """Returns fixed generic points with values of both signs, because |x| is not x. A name has one value on both sides.
 
-    Between kinks a function may have other terms than beyond them, so that functions with kinks are compared at many
-    sizes and with all combinations of signs, up to a size beyond every kink of a linear argument.
+    A function may have other terms between its kinks than beyond them. Functions with kinks are therefore compared at
+    many sizes and all combinations of signs, up to a size beyond every kink of a linear argument.
     """
     import sympy
 
@@ -128,7 +128,7 @@ def _points(symbols: set[Any], *trees: Any) -> list[dict[Any, Any]]:
 
 
 def _sign_combinations(count: int) -> list[tuple[int, ...]]:
-    """All combinations of the signs of `count` symbols; of more than `_ALL_SIGNS` symbols, a fixed sample of them."""
+    """Returns all combinations of signs of `count` symbols; a fixed sample for more than `_ALL_SIGNS` symbols."""
     if count <= _ALL_SIGNS:
         return list(product((1, -1), repeat=count))
     dice = Random(0)
@@ -136,7 +136,7 @@ def _sign_combinations(count: int) -> list[tuple[int, ...]]:
 
 
 def _has_kinks(tree: Any) -> bool:
-    """Whether the tree may change its term inside its domain: |x|, floors, \\sqrt{x^2}; but not \\sqrt{x} or ln(x)."""
+    """Whether the tree may have a kink inside its domain: |x|, floors, \\sqrt{x^2}; but not \\sqrt{x} or ln(x)."""
     import sympy
 
     kinked = (sympy.Abs, sympy.sign, sympy.floor, sympy.ceiling, sympy.Max, sympy.Min, sympy.Mod, sympy.Piecewise)
@@ -148,7 +148,7 @@ def _has_kinks(tree: Any) -> bool:
 
 
 def _reach(trees: tuple[Any, ...]) -> Fraction:
-    """A size beyond -b/a for all numbers a and b in the trees."""
+    """Returns a size beyond -b/a for all numbers a and b in the trees."""
     import sympy
 
     sizes = [abs(Fraction(int(n.p), int(n.q))) for tree in trees for n in tree.atoms(sympy.Rational) if n != 0]
@@ -157,11 +157,11 @@ def _reach(trees: tuple[Any, ...]) -> Fraction:
 
 
 def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool | None:
-    """Whether both have the same value at a point, to `digits` decimals; None where that cannot be told.
+    """Whether both have the same value at a point, to `digits` decimals; None if this is unknown.
 
-    It cannot where a value is undefined, or where one is real and the other is not. Nor can it where they differ and
-    a part of one is not real, though i does not occur: ln(x^2) is 2 ln(x), and \\sqrt{ab} is \\sqrt{a}\\sqrt{b}, where
-    these are defined.
+    It is unknown if a value is undefined, or if one value is real and the other is not. It is also unknown if the
+    values differ and a part of one is not real, although i does not occur: ln(x^2) is 2 ln(x), and \\sqrt{ab} is
+    \\sqrt{a}\\sqrt{b}, only where these are defined.
     """
     if gold.is_Rational and answer.is_Rational:
         return bool(gold == answer)
@@ -169,7 +169,7 @@ def _same_at(gold: Any, answer: Any, point: dict[Any, Any], digits: int) -> bool
     if None in values or (point and values[0].is_real != values[1].is_real):
         return None
     if 0 in values and max(abs(value) for value in values) < Fraction(1, 10**_DIGITS):
-        return _proven_zero(gold - answer)  # a zero by cancellation looks like a very small number
+        return _proven_zero(gold - answer)  # after cancellation, a zero looks like a very small number
     if not _agree(values[0], values[1], _DIGITS):
         inside = (
             not point or _speaks_of_i(gold, answer) or all(_real_throughout(side, point) for side in (gold, answer))
@@ -203,17 +203,20 @@ def _agree(gold: Any, answer: Any, digits: int) -> bool:
 
 
 def _digits_before_point(value: Any, signed: bool = False) -> int:
-    """2^{100} and 2^{100}+1 differ in the 31st digit. `signed`: below 0 for as many zeros behind the point."""
+    """Returns the number of digits before the point: 2^{100} and 2^{100}+1 differ in the 31st.
+
+    With `signed`, a number below 1 has a negative count, the number of zeros after the point.
+    """
     size = abs(value).evalf(15)
-    # From the float's binary exponent: its logarithm, without computing the number itself.
+    # The binary exponent of the float gives the logarithm without computing the number.
     digits = int((size._mpf_[2] + size._mpf_[3]) * 0.30103) + 1 if size.is_Float else 0
     return digits if signed else max(0, digits)
 
 
 def _value(tree: Any, point: dict[Any, Any], digits: int) -> Any:
-    """The value as a finite real or complex number, None if there is none."""
+    """Returns the value as a finite real or complex number, else None."""
     value = tree.evalf(digits, subs=point)
-    if not _is_finite_number(value):  # sums, integrals and limits may have to be done first
+    if not _is_finite_number(value):  # sums, integrals and limits may have to be evaluated first
         value = tree.doit().evalf(digits, subs=point)
     return value if _is_finite_number(value) else None
 

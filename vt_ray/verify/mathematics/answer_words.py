@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
-# A hyphen stands between words, not between letters: x-y is a difference.
+# A hyphen joins words, not letters: x-y is a difference.
 _LETTERS = re.compile(r"[A-Za-z]+(?:(?:[ .']+|(?<=[A-Za-z]{3})-(?=[A-Za-z]{3}))[A-Za-z]+)*[ .']*")
 _WORD = re.compile(r"[A-Za-z]{3}")
 # A date or a numbered thing: "October 30", "30 October 2024", "Room 12".
@@ -17,7 +17,7 @@ _MONTHS = (
     "january|february|march|april|may|june|july|august|september|october|november|december"
     "|jan|feb|mar|apr|jun|jul|aug|sept|sep|oct|nov|dec"
 )
-# Sayings that mean the same, in small letters and without an article, and the saying that stands for them.
+# Phrases with the same meaning, in lower case and without an article, and the phrase that represents them.
 _SAYINGS = tuple(
     (re.compile(pattern), saying)
     for pattern, saying in (
@@ -37,7 +37,7 @@ fifteen sixteen seventeen eighteen nineteen"""
 _UNITS = _UNIT_NAMES.split()
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _LARGE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
-# Sayings that are sets.
+# Phrases that name a set.
 NO_SOLUTION = re.compile(r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)|(?:the )?empty set")
 ALL_REALS = re.compile(
     r"(?:x is )?(?:all|any|every) (real|positive|negative|non-?positive|non-?negative)(?: real)?s?(?: numbers?)?"
@@ -51,10 +51,10 @@ _NEGATIVE = ("minus ", "negative ")
 
 
 def plain_words(text: str) -> str | None:
-    r"""The value of words: in one case, without brackets, a number word as digits. None for a formula.
+    r"""Returns words in one case, without brackets, number words as digits. None for a formula.
 
-    Words are \text{...} with anything around it, and bare letters: three or more, or capitals (AB is the
-    segment or the product, and not BA). Two small letters are left to the algebra: xy = yx.
+    Words are \text{...} with any text around it, and bare letters: three or more, or capitals (AB is a segment or a
+    product, and differs from BA). Two small letters are left to the algebra: xy = yx.
     """
     bare = _TEXT.sub(r"\1", text)
     has_text = bare != text
@@ -80,7 +80,7 @@ def plain_words(text: str) -> str | None:
 
 
 def case_is_meaningless(text: str) -> bool:
-    r"""Whether these are surely words, like "Tuesday" or \text{EAST}, and not letters, like ABC or abc."""
+    r"""Whether the text is certainly a word, like "Tuesday" or \text{EAST}, and not letters, like ABC or abc."""
     letters = _TEXT.sub(r"\1", text).strip()
     spoken = letters != text.strip() or not (letters.islower() or letters.isupper())
     return spoken and (
@@ -89,7 +89,7 @@ def case_is_meaningless(text: str) -> bool:
 
 
 def spoken_number(words: str) -> int | None:
-    """`forty-two` as 42, `minus five` as -5, `two hundred` as 200; None for text that is no such number."""
+    """Returns 42 for `forty-two`, -5 for `minus five`, 200 for `two hundred`; None for other text."""
     said = words.lower().replace("-", " ")
     for negative in _NEGATIVE:
         if said.startswith(negative):

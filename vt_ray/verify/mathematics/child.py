@@ -3,7 +3,7 @@
     {"gold": "x/2", "answer": "0.5x"}  -->  {"outcome": "equal" | "different" | "gold_unreadable"
                                                        | "timeout" | "memory" | "crash"}
 
-Started by `grader.py`, never imported by it: importing sympy takes a second.
+`grader.py` starts this module and never imports it: importing sympy takes a second.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-r"""Whether two answers are the same, shape by shape; only plain expressions reach the algebra.
+r"""Whether two answers are equal, form by form; only plain expressions reach the algebra.
 
-    gold, answer --parse_form--> shapes --same_form--> pairs of expressions --Algebra--> True | False
+    gold, answer --parse_form--> forms --same_form--> pairs of expressions --Algebra--> True | False
 
-Policy, where graders differ. Units: a unit may be left out, another unit is wrong, and none is converted,
-but for degrees, which equal their number or their radians. A percentage above 1 is its value or its number (5\% is 0.05
-or 5, 0.5\% is 0.005). A decimal is right to six places (0.333333 is 1/3, 0.333 is not), but an integer gold wants the
-integer. A chain `a = b = 42` needs every value in it to be right. A
-name (`x = 5`) may be left out or added, not changed. Values with names (c=-1, b=2, a=6) are in the order of
-the names. Sets and bare lists have no order; (1,2), [1,2] and \{1,2\}
-differ, though a tuple may lose its brackets. An inequality equals its interval. A base is part of the answer, and so
-is a modulus. A ratio 3:2 is no number. Words are compared as words.
+Rules, where graders differ:
+- A unit may be missing; another unit is wrong. Units are not converted, except degrees, which equal their number or
+  their radians. A percentage above 1 is its value or its number (5\% is 0.05 or 5, 0.5\% is 0.005).
+- A decimal must be right to six places (0.333333 is 1/3, 0.333 is not). An integer gold needs the integer.
+- Every value of a chain `a = b = 42` must be right. A name (`x = 5`) may be missing or added, not changed. Values with
+  names (c=-1, b=2, a=6) are in the order of the names.
+- Sets and bare lists have no order. (1,2), [1,2] and \{1,2\} differ, but a tuple may lose its brackets.
+- An inequality equals its interval. A base and a modulus are part of the answer. A ratio 3:2 is not a number.
+- Words are compared as words.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ _MAX_UNORDERED = 64
 
 
 class Algebra(Protocol):
-    """Decides about plain expressions, given as LaTeX."""
+    """Compares plain expressions, given as LaTeX."""
 
     def same_value(self, gold: str, answer: str) -> bool:
         """Whether two expressions are equal wherever both are defined."""
 
     def same_relation(self, gold: tuple[str, str], answer: tuple[str, str], positive: bool) -> bool:
-        """Whether left - right of one is a constant (if `positive`: above 0) times that of the other."""
+        """Whether left - right of one is a constant multiple of the other's (with `positive`: a positive multiple)."""
 
 
 class Undecided(Exception):
@@ -61,7 +62,7 @@ class Undecided(Exception):
 
 
 class ExactOnly:
-    """The algebra of a process that has none: exact numbers and equal texts, else `Undecided`."""
+    """The algebra of a process without sympy: exact numbers and equal texts, else `Undecided`."""
 
     def same_value(self, gold: str, answer: str) -> bool:
         raise Undecided
@@ -71,13 +72,13 @@ class ExactOnly:
 
 
 def same_answer(gold: str, answer: str, algebra: Algebra) -> bool:
-    """Whether `answer` is worth the same as `gold`. Raises only what `algebra` raises."""
+    """Whether `answer` equals `gold`. Raises only the exceptions of `algebra`."""
     exact = exact_verdict(gold, answer)
     return exact if exact is not None else same_form(parse_form(gold), parse_form(answer), algebra)
 
 
 def same_form(gold: Form, answer: Form, algebra: Algebra) -> bool:
-    """As `same_answer`, for shapes. The cases go from what can hold others to what cannot."""
+    """As `same_answer`, for forms. Forms that can contain other forms are handled first."""
     if gold == answer:
         return True
     if isinstance(gold, Residue) or isinstance(answer, Residue):
@@ -102,7 +103,7 @@ def _same_expression(gold: str, answer: str, algebra: Algebra) -> bool:
 
 
 def _same_words(gold: Form, answer: Form) -> bool:
-    """Words, or a letter that one side wrote as words. Bases differ unless they were equal shapes."""
+    """Compares words, or a letter that one side wrote as words. Bases differ unless their forms are equal."""
     if isinstance(gold, Based) or isinstance(answer, Based):
         return False
     said = [form.words if isinstance(form, Words) else getattr(form, "latex", None) for form in (gold, answer)]
@@ -122,7 +123,7 @@ def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
     answer_value, answer_unit = (answer.value, answer.unit) if isinstance(answer, Quantity) else (answer, "")
     if {gold_unit, answer_unit} == {"%", ""}:
         percentage = gold_value if gold_unit else answer_value
-        if not isinstance(percentage, Expression):  # 12_3\% is no percentage
+        if not isinstance(percentage, Expression):  # 12_3\% is not a percentage
             return False
         if _above_one(percentage) and same_form(gold_value, answer_value, algebra):
             return True
@@ -136,7 +137,7 @@ def _same_quantity(gold: Form, answer: Form, algebra: Algebra) -> bool:
 
 
 def _above_one(percentage: Expression) -> bool:
-    r"""Whether this is a percentage by its number too: 10 is 10\%, but 0.5 would be 50\% rather than 0.5\%."""
+    r"""Whether the number of the percentage is accepted too: 10 for 10\%, but not 0.5 for 0.5\%, since 0.5 is 50\%."""
     value = exact_number(percentage.latex)
     return value is not None and abs(value) > 1
 
@@ -170,7 +171,7 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
     kinds = {gold.brackets, answer.brackets}
     if kinds == {""} and _names_each(gold) != _names_each(answer) and not names_roots(answer):
         return _ordered(gold.items, answer.items, algebra)  # x = 1, y = 2 is not "2, 1"
-    if kinds == {"", "[]"} and len(gold.items) == 2:  # an interval's brackets are its meaning
+    if kinds == {"", "[]"} and len(gold.items) == 2:  # the brackets are the meaning of an interval
         return False
     if kinds <= {"", "{}"}:
         return _unordered(gold.items, answer.items, algebra)
@@ -181,7 +182,7 @@ def _same_collection(gold: Form, answer: Form, algebra: Algebra) -> bool:
 
 
 def _names_each(sequence: Sequence) -> bool:
-    """Whether every item is a value of another name."""
+    """Whether every item has a name, all different."""
     names = [_names_and_values(item)[0] if isinstance(item, Relation) else set() for item in sequence.items]
     return all(names) and len(set[str]().union(*names)) >= len(names) > 1
 
@@ -227,7 +228,7 @@ def _same_relation(gold: Form, answer: Form, algebra: Algebra) -> bool:
 
 
 def _names_and_values(relation: Relation) -> tuple[set[str], tuple[Form, ...]]:
-    """`f(x)`, then the values, of `f(x) = x+1`; no names unless every sign is `=` (or its approximation)."""
+    """Returns `f(x)` and the values of `f(x) = x+1`; no names unless every sign is `=` (or an approximation)."""
     parts = relation.parts
     if not set(relation.signs) <= {"=", r"\approx"}:
         return set(), parts
@@ -240,7 +241,7 @@ def _names_and_values(relation: Relation) -> tuple[set[str], tuple[Form, ...]]:
 
 
 def _chain_has_value(chain: Relation, gold: Form, algebra: Algebra) -> bool:
-    """Every value of the chain is the gold one; the one behind `\\approx` may be a rounded decimal of it."""
+    """Whether every value of the chain equals the gold value; a value after `\\approx` may be a rounded decimal."""
     names, values = _names_and_values(chain)
     if not set(chain.signs) <= {"=", r"\approx"}:
         return False
@@ -264,7 +265,7 @@ def _is_decimal(form: Form) -> bool:
 
 
 def _may_round(exact: Form, rounded: Form) -> bool:
-    """A decimal behind `\\approx` is believed where there is no number before it to hold it against."""
+    """Whether a decimal after `\\approx` is accepted: there is no number before it that it must match."""
     known = exact_number(exact.latex) if isinstance(exact, Expression) else None
     value = exact_number(rounded.latex) if isinstance(rounded, Expression) else None
     if known is None or value is None:
@@ -273,7 +274,7 @@ def _may_round(exact: Form, rounded: Form) -> bool:
 
 
 def _same_difference(gold: Relation, answer: Relation, algebra: Algebra) -> bool:
-    """The same parts; or two equations or inequalities of two sides, one a constant multiple of the other."""
+    """Whether the parts are equal, or one equation or inequality is a constant multiple of the other."""
     if gold.signs == answer.signs and _ordered(gold.parts, answer.parts, algebra):
         return True
     if len(gold.signs) != 1 or len(answer.signs) != 1:

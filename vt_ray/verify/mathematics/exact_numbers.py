@@ -1,4 +1,4 @@
-r"""The verdict on two answers that needs no algebra: exact arithmetic on short literals, and equal texts.
+r"""Comparison of two answers without algebra: exact arithmetic on short literals, and equal texts.
 
     "\\frac12", "0.5"  --exact_verdict-->  True | False | None (the algebra has to decide)
 
@@ -27,11 +27,11 @@ _NUMBER = re.compile(
 
 
 def exact_verdict(gold: str, answer: str) -> bool | None:
-    r"""Whether the two are equal, as far as the text or exact arithmetic can tell; None where they cannot.
+    r"""Whether the two are equal by text or exact arithmetic; None if these cannot decide.
 
-    Integers, fractions (\frac, a/b, mixed numbers) and terminating decimals are compared exactly with each
-    other. Where either is a decimal, a difference of at most half of the sixth decimal passes (1/3 and
-    0.333333), if it is small beside the numbers too. An integer gold wants the integer: 5.0 is 5, 4.9999999 is not.
+    Integers, fractions (\frac, a/b, mixed numbers) and terminating decimals are compared exactly. If one of them is a
+    decimal, a difference of at most half of the sixth decimal is accepted (1/3 and 0.333333), if it is also small
+    relative to the numbers. An integer gold needs the integer: 5.0 is 5, 4.9999999 is not.
     """
     gold, answer = normalise(gold), normalise(answer)
     listed = ", " in gold or ", " in answer  # 100, 200 is two numbers, 100,200 is one
@@ -49,19 +49,19 @@ def exact_verdict(gold: str, answer: str) -> bool | None:
 
 
 def is_decimal(latex: str) -> bool:
-    """Whether this may have been rounded: a number with a point, and not with a period behind it."""
+    """Whether the number may have been rounded: it has a decimal point and no repeating digits."""
     return "." in latex and "overline" not in latex
 
 
 def close_decimals(gold: Fraction, answer: Fraction) -> bool:
-    """Equal to six decimals, and beside their size: 1e-7 is not 2e-7, nor 6.63e-34 quite 6.64e-34."""
+    """Whether two numbers are equal to six decimals and relative to their size: 1e-7 is not 2e-7."""
     difference, size = abs(gold - answer), max(abs(gold), abs(answer))
     relative = Fraction(1, 10_000) if size > Fraction(1, 1_000) else Fraction(2, 1_000_000)
     return difference <= Fraction(5, 10_000_000) and difference <= relative * size
 
 
 def exact_number(text: str) -> Fraction | None:
-    """The number that `text`, normalised and without spaces, is a short literal of; else None."""
+    """Returns the number if `text`, normalised and without spaces, is a short literal, else None."""
     if len(text) > MAX_DIGITS:  # int() takes time quadratic in the digits
         return None
     match = _NUMBER.fullmatch(text)
@@ -84,7 +84,7 @@ def _magnitude(match: re.Match[str]) -> Fraction | None:
         return Fraction(match["grouped"].replace(",", "") + (match["grouped_decimals"] or ""))
     if match["mantissa"]:
         return Fraction(match["mantissa"]) * Fraction(10) ** int(match["exponent"])
-    if match["period"]:  # 0.1666...: the period, over as many nines, behind the last digit before it
+    if match["period"]:  # 0.1666...: the period divided by as many nines, shifted after the last digit before it
         behind = len(match["before"].partition(".")[2])
         start = Fraction(match["before"] + "0" if match["before"] != "." else "0")
         return start + Fraction(int(match["period"]), (10 ** len(match["period"]) - 1) * 10**behind)

@@ -1,6 +1,6 @@
-r"""The shape of an answer, read from its text: a number with a unit, a set, a pair, an inequality, a word?
+r"""Reads the form of an answer from its text: a number with a unit, a set, a pair, an inequality, a word ...
 
-    latex --normalise--> text --first reader that recognises it--> Form, its parts read the same way
+    latex --normalise--> text --first reader that recognises it--> Form; its parts are read in the same way
 
 Pure, and linear in the text for each level of brackets, of which there are at most `_MAX_DEPTH`.
 """
@@ -47,8 +47,7 @@ _CUT_OFF = re.compile(r"^(?:and|or)(?![A-Za-z])|(?<![A-Za-z])(?:and|or)$")  # "4
 _ONE_TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
 # The words between two values: a noun of the first one, and a conjunction.
 _NOUN_AND = re.compile(r"(\\(?:text|mathrm)\{[^{}]*[A-Za-z])(?:,\s*|\s)(and|or)\s*\}(?=\s*[\d\\-])")
-# One grouped number, and around it a sign, a name, a currency, a unit; not within the brackets of a set or a
-# tuple.
+# One grouped number, with a sign, a name, a currency or a unit around it, outside the brackets of a set or a tuple.
 _THOUSANDS = re.compile(r"([^\d,(\[{]*)(\d{1,3}(?:,\d{3})+)(?!\d)([^,]*)")
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv)(?![A-Za-z])|=|<|>")
 _MODULUS = re.compile(r"^(.*?)\(?\s*\\(?:pmod|bmod|mod|pod)(?![A-Za-z])(.*)$|^(.*?)\(\s*mod\s+(.*)\)$", re.DOTALL)
@@ -58,7 +57,7 @@ _BASED = re.compile(
 )
 _PREFIXED = re.compile(r"0([bxo])([0-9A-F]+)", re.IGNORECASE)
 _PREFIXES = {"b": 2, "o": 8, "x": 16}
-# Points in order: the angle ABC is not BAC, as a product of A, B and C would be.
+# Points have an order: the angle ABC is not BAC, although the products of A, B and C are equal.
 _GEOMETRIC = re.compile(
     r"m?\\(?:angle|triangle|overline|overrightarrow|overleftrightarrow|widehat|odot)\s*\{?([A-Z]['_\d]*){2,}\}?"
 )
@@ -85,7 +84,7 @@ _INTERVAL_GOLD = {r"\mathbb{R}": r"(-\infty,\infty)"}
 
 
 def parse_form(latex: str) -> Form:
-    """The shape of an answer as a dataset or a model wrote it. Text that is not understood is an Expression."""
+    """Returns the form of an answer as a data set or a model wrote it. Text that is not recognised is an Expression."""
     return _parse(normalise(latex), 0)
 
 
@@ -180,7 +179,7 @@ def _list(text: str, depth: int) -> Form | None:
 
 
 def _alternatives(item: Form) -> tuple[Form, ...]:
-    r"""The two values of an item like \pm 2."""
+    r"""Returns the two values of an item like \pm 2."""
     return item.items if isinstance(item, Sequence) and item.brackets == "" else (item,)
 
 
@@ -256,7 +255,7 @@ def _set(inside: str, depth: int) -> Form:
 
 
 def _described(member: str, condition: str, depth: int) -> Form:
-    r"""`x \in \mathbb{R}` and `x > 1`, of a set: the condition; within other sets of numbers something else."""
+    r"""Returns the condition of a set `x \in \mathbb{R}` with `x > 1`; other sets of numbers stay as they are."""
     element = _parse(member, depth)
     if isinstance(element, Relation) and element.parts[1:] == (_parse(r"\mathbb{R}", depth),):
         element = element.parts[0]

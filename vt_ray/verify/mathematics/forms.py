@@ -1,9 +1,9 @@
-r"""The shapes that an answer can have: an expression, words, a set, a pair, an inequality ... Pure data.
+r"""The forms of an answer: an expression, words, a set, a pair, an inequality ... Pure data.
 
     "x \in [0,1) \cup \{2\}"  -->  Relation(x, Union(Sequence("[)", 0, 1), Sequence("{}", 2)))
 
-Computer algebra drops what distinguishes these ((3,4) and {3,4}, cm and m, 101_2 and 101_3, AB and BA), so
-that the shape is read first, and algebra only ever sees the plain expressions inside. `form_reader` reads them.
+Computer algebra does not distinguish some forms ((3,4) and {3,4}, cm and m, 101_2 and 101_3, AB and BA). The form is
+therefore read first (`form_reader`), and algebra gets only the plain expressions inside.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sigma tau upsilon phi varphi chi psi omega Gamma Delta Lambda Xi Pi Sigma Phi Th
 _GREEK = rf"\\(?:{'|'.join(_GREEK_LETTERS.split())})(?![A-Za-z])"
 _ACCENTS = "vec hat bar tilde dot ddot overline widehat mathcal mathbb mathfrak mathscr mathrm"
 _ACCENTED = rf"\\(?:{'|'.join(_ACCENTS.split())})\{{?(?:[A-Za-z]|{_GREEK})\}}?"
-# Words that say something of the value, other than its name: "not = 5" is not 5.
+# Words that change the value and are not its name: "not = 5" is not 5.
 _NO_NAME_WORDS = """not no never nor neither isn doesn half third quarter twice thrice double triple times percent
 square cube root inverse reciprocal negative minus plus less more least most over under below above between except
 wrong incorrect false one two three four five six seven eight nine ten hundred"""
@@ -30,7 +30,7 @@ _NAME = re.compile(
 # A function at a number, f(-1) or f(\frac{1}{2}); but x(10) may be a product.
 _AT = r"[fghpqFGHPQRSTVN](?:_\{?\w\}?)?'*(?:\^\{\(?\w\)?\})?\((?:[-+/^.,\d{}]|\\(?:frac|sqrt|pi)(?![A-Za-z]))+\)"
 _OF_A_CAPITAL = r"\\operatorname\{[A-Za-z]+\}\(?[A-Z]\)?"  # the rank or the trace of A
-# The probability or the expectation of an event, which is written with a capital or in words.
+# The probability or the expectation of an event, written with a capital or in words.
 _CHANCE = r"(?:\\?Pr|P|E|Var|Cov|[nN]|\\(?:mathbb|mathrm)\{(?:P|E|Pr|Var|Cov)\})"
 _EVENT = rf"{_CHANCE}(?:_\{{?\w\}}?)?[(\[](?=.*[A-Z])[^()\[\]]*[)\]]"
 _EXTREME = r"\\(?:max|min|sup|inf|deg|dim|det)(?:_\{[^{}]*\})? ?[A-Za-z(){}]*"
@@ -48,9 +48,9 @@ class Expression:
 
 @dataclass(frozen=True)
 class Words:
-    """Something said in words, in capitals, or written with colons: equal to the same words only.
+    """Words, capitals, or text with colons: equal only to the same words.
 
-    `any_case`: these are surely words, so that capitals make no difference, as they do between ABC and abc.
+    `any_case` is True for certain words, which are equal in any case; ABC and abc are not.
     """
 
     words: str
@@ -75,7 +75,7 @@ class Based:
 
 @dataclass(frozen=True)
 class Residue:
-    """A value modulo something."""
+    """A value with a modulus."""
 
     value: Form
     modulus: str
@@ -91,7 +91,7 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Union:
-    """Sets joined by cup."""
+    r"""Sets joined by \cup."""
 
     parts: tuple[Form, ...]
 
@@ -115,7 +115,7 @@ Form = Expression | Words | Quantity | Based | Residue | Sequence | Union | Matr
 
 
 def is_name(form: Form) -> bool:
-    r"""Whether this can stand to the left of `=` as a name: `x`, `f(x)`, `\theta`, `x_1`, "Area"."""
+    r"""Whether the form can be a name to the left of `=`: `x`, `f(x)`, `\theta`, `x_1`, "Area"."""
     if isinstance(form, Words):
         letters = _AROUND_NAMES.sub("", form.words).isalpha() or form.words.startswith("\\")  # \angle ABC
         return letters and _NO_NAME.search(form.words) is None
@@ -125,10 +125,9 @@ def is_name(form: Form) -> bool:
 
 
 def names_a_value(form: Form) -> bool:
-    """Whether this is a name, or another expression for a value: `f(10)`, `P(A)`, `E[X]`, `|S|`, the area
-    `[ABC]`, `x_{max}`.
+    """Whether the form is a name or denotes a value: `f(10)`, `P(A)`, `E[X]`, `|S|`, the area `[ABC]`, `x_{max}`.
 
-    Not |x|, nor a product like x(10): |x| = 5 does not say that x is 5.
+    Returns False for |x| and for a product like x(10): |x| = 5 does not mean that x is 5.
     """
     if isinstance(form, Sequence) and form.brackets == "[]" and len(form.items) == 1:
         inner = form.items[0]
@@ -138,7 +137,7 @@ def names_a_value(form: Form) -> bool:
 
 
 def name_of(form: Form) -> str:
-    """The name that `is_name` saw, without arguments that are letters: `f` of `f(x)`, but `f(2)`."""
+    """Returns the name of a form for which `is_name` holds, without letter arguments: `f` for `f(x)`, but `f(2)`."""
     if isinstance(form, Sequence):
         return ",".join(name_of(item) for item in form.items)
     if isinstance(form, Words):

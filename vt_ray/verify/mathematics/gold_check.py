@@ -1,4 +1,4 @@
-"""Which gold answers the math verifier cannot read: each completion for one of them would be `unverified`."""
+"""Finds gold answers that the math grader cannot read: every completion for them would be `unverified`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from vt_ray.verify.child.standby import ChildLost
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.mathematics.grader import MathGrader
 
-# An answer that the parser refuses: the gold is parsed, and nothing is compared, so that no time limit decides.
+# The parser refuses this answer: the gold is parsed, but nothing is compared, so the time limit has no influence.
 _NO_ANSWER = "?7919?"
 
 
 def unreadable_golds(golds: Iterable[str]) -> set[str]:
-    """Those of `golds` (LaTeX) that cannot be read. Numbers are decided here, all else in the algebra's process.
+    """Returns the gold answers (LaTeX) that cannot be read. Numbers are checked here, others in the child process.
 
-    Raises ValueError where that process cannot be started.
+    Raises ValueError if the child process cannot be started.
     """
     try:
         with closing(MathGrader(Limits())) as process:

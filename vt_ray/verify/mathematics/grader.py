@@ -28,8 +28,8 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 _MAX_KNOWN_GOLDS = 4_096
-_MAX_GOLD_CHARS = 8_000  # with an answer of twice that, a line still fits into a pipe that is not read
-_EXACT_CHARS = 400  # longer pairs go to the process that can be stopped, shape and all
+_MAX_GOLD_CHARS = 8_000  # together with an answer of twice this length, a request still fits into the buffer of a pipe
+_EXACT_CHARS = 400  # longer pairs are parsed and compared in the child process, which can be stopped
 # A gold answer without a letter, a digit, a sign or a set, such as "..." or "$$". An answer must not equal it.
 _NOTHING = re.compile(r"(?:\\(?:text|mathrm|boxed|[lc]?dots)(?![A-Za-z])|\\(?![{A-Za-z])|[\s.,;:$(){}\[\]~&?'\"_^])*")
 
@@ -43,14 +43,14 @@ class MathGrader:
         self._gold_is_readable: dict[str, bool] = {}
 
     def grade(self, problem: Problem, text: str) -> GradingResult:
-        """The verdict on the final answer in `text`. Raises ChildLost as `verdict` does."""
+        """Returns the verdict on the final answer in `text`. Raises ChildLost as `verdict` does."""
         return GradingResult(self.verdict(problem.answer, extract_answer(text)))
 
     def verdict(self, gold: str, answer: str | None) -> Verdict:
-        """Whether `answer` equals `gold` (both LaTeX); None is a completion without an answer.
+        """Returns the verdict on `answer` (LaTeX, None for a completion without an answer).
 
-        An answer that ends the child twice is wrong, because the answer must not decide that nothing counts. Raises
-        ChildLost where the gold answer by itself ends the child twice too, or where no child starts.
+        An answer that ends the child process twice is wrong: an answer must not be able to make itself unverified.
+        Raises ChildLost if the gold answer alone ends the child twice too, or if no child starts.
         """
         if not 0 < len(gold.strip()) <= _MAX_GOLD_CHARS:
             reason = f"gold unreadable: {len(gold)} characters, the limits are 1 and {_MAX_GOLD_CHARS}"
@@ -76,8 +76,11 @@ class MathGrader:
         return self._verdict_of(outcome, gold)
 
     def _ask_again(self, gold: str, answer: str) -> str:
-        """The outcome of a pair that the child ended over twice: a crash where it ends again, though the gold answer by
-        itself can be compared. Raises ChildEnded where it ends over the gold answer too."""
+        """Returns the outcome of a pair that ended the child twice.
+
+        It is "crash" if the pair ends the child again although the gold answer alone can be compared. Raises ChildEnded
+        if the gold answer ends the child too.
+        """
         self._gold_is_readable.pop(gold, None)
         if not self._readable(gold):
             return "gold_unreadable"
@@ -100,7 +103,7 @@ class MathGrader:
         return Verdict("wrong", "wrong_answer" if outcome == "crash" else outcome)
 
     def _readable(self, gold: str) -> bool:
-        """Whether the gold answer can be compared with a small number at all."""
+        """Whether the gold answer can be compared with a small number."""
         if gold not in self._gold_is_readable:
             if len(self._gold_is_readable) >= _MAX_KNOWN_GOLDS:
                 self._gold_is_readable.clear()
@@ -108,7 +111,7 @@ class MathGrader:
         return self._gold_is_readable[gold]
 
     def _ask(self, gold: str, answer: str) -> str:
-        """The child's outcome, "timeout" if the child had to be killed."""
+        """Returns the child's outcome, "timeout" if the child had to be killed."""
         line = json.dumps({"gold": gold, "answer": answer}).encode() + b"\n"
         return str(self._child.ask(line)["outcome"])
 

@@ -1,7 +1,6 @@
-r"""Inequalities that belong together: `x > 1 and x \le 2` is `1 < x \le 2`.
+r"""Inequalities that form one: `x > 1 and x \le 2` is `1 < x \le 2`.
 
-Pure. `and` means both. A comma means both where that is possible at all (x > 1, x < 2), else either (x < 1,
-x > 2), as people write it.
+Pure. `and` means both. A comma means both if both can hold (x > 1, x < 2), otherwise either (x < 1, x > 2).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _LOWER = (">", r"\ge")
 
 
 def bound(form: Form) -> tuple[Form, str, Form] | None:
-    """(name, sign, value) of an inequality with a name on one side only, turned so that the name is left."""
+    """Returns (name, sign, value) of an inequality with a name on one side, with the name moved to the left."""
     if not isinstance(form, Relation) or len(form.parts) != 2 or form.signs[0] not in FLIPPED:
         return None
     left, right = form.parts
@@ -28,7 +27,7 @@ def bound(form: Form) -> tuple[Form, str, Form] | None:
 
 
 def joined_inequalities(alternatives: Sequence, conjunction: bool) -> Relation | None:
-    """A lower and an upper bound of one name as `low < name < high`; None if these are something else."""
+    """Returns `low < name < high` for a lower and an upper bound of one name; None for other inequalities."""
     bounds = [bound(item) for item in alternatives.items]
     if len(bounds) != 2 or bounds[0] is None or bounds[1] is None or bounds[0][0] != bounds[1][0]:
         return None

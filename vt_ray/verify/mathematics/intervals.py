@@ -20,7 +20,7 @@ _ABSOLUTE = re.compile(r"\|([a-z])(?:([-+])([^|A-Za-z]+))?\|")
 
 @dataclass(frozen=True)
 class Interval:
-    """Ends with their brackets: "(" and ")" leave the end out."""
+    """Two ends with their brackets: "(" and ")" exclude the end."""
 
     low: Form
     high: Form
@@ -29,7 +29,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Region:
-    """A union of intervals of the variable `name`, "" if unsaid. `sure`: nothing else, as (1,2) could be."""
+    """A union of intervals of the variable `name` ("" without a name). `sure` is False for a form like (1,2), which
+    could also be a point."""
 
     name: str
     intervals: tuple[Interval, ...]
@@ -37,7 +38,7 @@ class Region:
 
 
 def as_region(form: Form) -> Region | None:
-    """The region that a shape describes, None where it describes none."""
+    """Returns the region that a form describes, else None."""
     if isinstance(form, Sequence):
         return _alternatives(form) if form.brackets == "" else _interval(form)
     if isinstance(form, Union):
@@ -51,7 +52,7 @@ def as_region(form: Form) -> Region | None:
 
 
 def same_region(gold: Region, answer: Region, same: Callable[[Form, Form], bool]) -> bool:
-    """The same intervals in any order. A variable that only one side names is forgiven."""
+    """Whether the intervals are equal in any order. The name of the variable may be missing on one side."""
     if gold.name and answer.name and gold.name != answer.name:
         return False
     left = list(answer.intervals)
@@ -78,7 +79,7 @@ def _interval(sequence: Sequence) -> Region | None:
 
 
 def _alternatives(sequence: Sequence) -> Region | None:
-    """x < -1 or x > 1, or a list of intervals: (-\\infty, -1), (2, 3]"""
+    """Returns the region of `x < -1 or x > 1`, or of a list of intervals: (-\\infty, -1), (2, 3]."""
     regions = [as_region(item) for item in sequence.items]
     sure = any(region is not None and region.sure for region in regions)
     if not sure or not all(isinstance(item, Relation | Sequence) for item in sequence.items):
@@ -118,7 +119,7 @@ def _inequality(relation: Relation) -> Region | None:
 
 
 def _distance(relation: Relation) -> Region | None:
-    r"""|x - a| < b as (a - b, a + b), |x - a| > b as two rays. None unless b is a number without a minus sign."""
+    r"""Returns (a - b, a + b) for |x - a| < b, two rays for |x - a| > b; None unless b is an unsigned number."""
     parts, signs = relation.parts, relation.signs
     if len(parts) == 2 and signs[0] in FLIPPED and isinstance(parts[1], Expression) and "|" in parts[1].latex:
         parts, signs = parts[::-1], (FLIPPED[signs[0]],)
@@ -143,7 +144,7 @@ def _distance(relation: Relation) -> Region | None:
 
 
 def _shifted(sign: str, distance: str, absolute: re.Match[str]) -> Expression:
-    """The end of the interval at `distance` from a, for |x - a| (`absolute`)."""
+    """Returns the end of the interval at `distance` from a, for |x - a| (`absolute`)."""
     if absolute[3] is None:
         return Expression(sign + (f"({distance})" if sign and re.search(r"[-+]", distance) else distance))
     middle = f"({absolute[3]})" if absolute[2] == "-" else f"-({absolute[3]})"

@@ -1,9 +1,9 @@
-r"""math-verify's LaTeX parser, kept from the readings that would make unlike answers equal. For the child process.
+r"""math-verify's LaTeX parser, without readings that make different answers equal. For the child process.
 
-    "\frac{x}{2}" --rewrite or refuse what it misreads--> latex2sympy --> a sympy tree that was not evaluated
+    "\frac{x}{2}" --rewrite or refuse text that it misreads--> latex2sympy --> a sympy tree that was not evaluated
 
-It drops what it does not know (5\ldots, 12_3, 5"), reads I as i and \gamma as a function, and adds numbers that
-stand side by side, which is right for 2\frac13 only: 2(3) is 6.
+The parser drops unknown text (5\ldots, 12_3, 5"), reads I as i and \gamma as a function, and adds adjacent numbers,
+which is right only for 2\frac13: 2(3) is 6.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from vt_ray.verify.mathematics.latex_text import peel
 
-# Refused: dropped characters would leave another number.
+# Refused, because the parser would drop characters and read another number.
 _MISREAD = re.compile(
     r"(?<![A-Za-z'])'"  # 7'
     r"|(?<![_\d])\d+\s*_"  # 12_3
@@ -23,9 +23,9 @@ _MISREAD = re.compile(
     r'|"|\.\d*\.|!!|\d\s*\{\d'
     r"|\|\s*_"  # 2x+1 at x = 3
 )
-# What a sign of degrees or percent belongs to: in 32x^\\circ+80 to x alone.
+# The operand of a degree or percent sign: in 32x^\\circ+80 it is x alone.
 _ATOM = r"(\d+(?:\.\d+)?|\.\d+|\([^()]*\)|(?<![A-Za-z\\])[A-Za-z]|\\(?:alpha|beta|gamma|theta|phi)(?![A-Za-z]))"
-# \sin x \cdot y is (\sin x)y, where the parser sees \sin(xy); \cos 2\pi/7 and \sin x/2 stay as they are.
+# \sin x \cdot y is (\sin x)y, but the parser reads \sin(xy); \cos 2\pi/7 and \sin x/2 are not changed.
 _FACTOR_BEHIND = (
     r"(\\(?:sin|cos|tan|cot|sec|csc|ln|log)(?:[_^]\{\w+\})?)\s*"
     r"((?:\d+\s*)?(?:(?<![A-Za-z])[A-Za-z]|\\(?:alpha|beta|theta|phi)(?![A-Za-z])))"
@@ -43,21 +43,21 @@ _REWRITES = tuple(
         (r"(\w|\([^()]*\))!\^", r"{(\1!)}^"),
         (r"(?<=[\d)])\s*(?=[(\[]|\\binom)|(?<=\))\s*(?=\d|\\frac)", r"\\cdot "),
         (r"(\\binom\{[^{}]*\}\{[^{}]*\})\s*(?=\d|\\(?:binom|frac))", r"\1\\cdot "),
-        # Letters that the parser takes for constants or functions: I, E and e with an index, \gamma.
+        # Letters that the parser reads as constants or functions: I, E and e with an index, \gamma.
         (r"(?<![A-Za-z\\])([Ee])_\{(\w+)\}", r"J_{\1\2}"),
         (r"(?<![A-Za-z\\])I_\{(\w+)\}", r"J_{upper\1}"),
         (r"(?<![A-Za-z\\])I(?![A-Za-z])", "J_{upper}"),
         (r"\\([gG]amma)_\{(\w+)\}", r"J_{\1\2}"),
         (r"\\(gamma)(?![A-Za-z])|\\(Gamma)(?![A-Za-z(])", r"J_{\1\2}"),
         (r"'", "_{prime}"),
-        (r"\^\s*\{?\s*T\s*\}?(?![A-Za-z])", "^{(T)}"),  # a power, where the parser sees a transposed matrix
+        (r"\^\s*\{?\s*T\s*\}?(?![A-Za-z])", "^{(T)}"),  # a power, which the parser would read as a transposed matrix
     )
 )
 
 
 @lru_cache(maxsize=4_096)
 def parse_expression(latex: str) -> Any:
-    """A sympy expression, `e` and `i` the constants and decimals exact rationals; None if it is none."""
+    """Returns a sympy expression with the constants `e` and `i` and exact decimals; None if it is no expression."""
     from latex2sympy2_extended.latex2sympy2 import (
         ConversionConfig,
         NormalizationConfig,
@@ -87,14 +87,14 @@ def parse_expression(latex: str) -> Any:
 
 
 def is_numeric_limit(*trees: Any) -> bool:
-    """Whether a value comes from quadrature or summation, which many digits would make endless."""
+    """Whether a value needs quadrature or summation, which takes too long with many digits."""
     import sympy
 
     return any(tree.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit) for tree in trees)
 
 
 def _is_expression(tree: Any) -> bool:
-    """Neither a set or a relation, nor 1/0, which equals nothing, nor 5 + infinity."""
+    """Whether the tree is not a set, a relation, 1/0 or 5 + infinity."""
     import sympy
 
     if not isinstance(tree, sympy.Expr) or tree.has(sympy.zoo, sympy.nan):

@@ -1,8 +1,8 @@
-"""LaTeX answers as text: one spelling for each way of writing, and splitting outside of brackets.
+"""LaTeX answers as text: normalised spelling, and splitting outside brackets.
 
     "$\\dfrac12\\,$."  --normalise-->  "\\frac{1}{2}"
 
-Everything here is pure and takes time linear in the text (times a small constant number of passes).
+All functions are pure and take time linear in the text.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from vt_ray.verify.mathematics.unicode_to_latex import to_latex
 
-# Commands of style, which change the look and not the value. The first kind stands alone, the second has an
-# argument that stays, the third an argument that makes its text words, and the last kind shows nothing.
+# Commands of style, which do not change the value. _STYLES take no argument, _FRAMES keep their argument, _TEXTS turn
+# their argument into words, and the last kind is invisible.
 _STYLES = """displaystyle textstyle scriptstyle limits nolimits bf rm it tt sf sc bfseries itshape tiny small normalsize
 large Large LARGE huge Huge strut mathstrut nonumber notag relax null noindent allowbreak centering"""
 _FRAMES = "mathbf boldsymbol bm pmb mathnormal ensuremath boxed fbox framebox underline num"
@@ -32,9 +32,9 @@ _NUMERAL = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _PARENTHESES = r"\(([^()]*(?:\([^()]*\)[^()]*)*)\)"
 _FRACTION = r"\\frac\{[^{}]*\}\{[^{}]*\}"
 
-# A number in groups of three as the whole of a group, as in \frac{1}{20,000}; not the set \{100,200\}.
+# A number in groups of three that fills a group, as in \frac{1}{20,000}; not the set \{100,200\}.
 _GROUPED_IN_BRACES = re.compile(r"(?<!\\)\{\d{1,3}(?:,\d{3})+\}")
-# A number in groups that thin spaces or {,} hold together: no list is written like this, not even in \{ \}.
+# A number whose groups are joined by thin spaces or {,}: no list is written in this way, even in \{ \}.
 _TIGHT_GROUP = r"\s*(?:,\s*\\!|\\!\s*,|\{,\}|\\,)\s*"
 _TIGHT_GROUPS = re.compile(rf"(?<![\d.,])\d{{1,3}}(?:{_TIGHT_GROUP}\d{{3}}(?!\d))+")
 # The first part of "3 hours 20 minutes".
@@ -110,7 +110,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"(?<![\\A-Za-z])({_any_of(_FUNCTIONS)})(?=\s*[({{^_\\]|\s?\d|\s?[A-Za-z](?![A-Za-z]))", r"\\\1 "),
         (r"(?<![\\A-Za-z])sqrt(?![A-Za-z]{2})", r"\\sqrt "),
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
-        # An exponent without braces is the whole number or the letter behind it, with its sign.
+        # An exponent without braces is the whole number or the letter after it, with its sign.
         (rf"\^\s*(-?\s*(?:{_NUMERAL}|{_LETTER}))", r"^{\1}"),
         (rf"\^\s*{_PARENTHESES}(?!\s*\()", r"^{\1}"),
         (rf"_\s*(\d+|{_LETTER})", r"_{\1}"),
@@ -118,7 +118,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"\\frac\s*([0-9A-Za-z](?=\s*[{{\\])|\\{_any_of(_GREEK)}(?![A-Za-z]))", r"\\frac{\1}"),
         (rf"(\\frac\s*\{{[^{{}}]*\}})\s*([0-9A-Za-z]|{_LETTER})", r"\1{\2}"),
         (rf"\^\s*({_FRACTION})", r"^{\1}"),
-        # A root without braces is of the whole number: \sqrt16 is meant as 4, though TeX sets a root of 1.
+        # A root without braces covers the whole number: \sqrt16 means 4, although TeX typesets a root of 1.
         (rf"(\\sqrt(?:\[[^\[\]]*\])?)\s*(-?\s*{_NUMERAL}|{_LETTER}|{_FRACTION})", r"\1{\2}"),
         (rf"(\\sqrt(?:\[[^\[\]]*\])?)\s*{_PARENTHESES}", r"\1{\2}"),
         (r"(?<![\\A-Za-z])[Ii]nfinity(?![A-Za-z])|(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
@@ -140,14 +140,14 @@ _WHOLE_TEXT = re.compile(r"\\(?:text|mathrm)\s*(?=\{)")
 _FORMULA = re.compile(r"[\d\\=+^<>]|\b[A-Za-z] - [A-Za-z]\b")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"), ('"', '"'))
 _MAX_WRAPPERS = 8
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # with the backslash in front of it, a brace is a character
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # after a backslash, a brace is a character
 _OPENERS = "([{"
 _CLOSERS = ")]}"
 
 
-@lru_cache(maxsize=1_024)  # the gold answer of a group is asked for with each of its completions
+@lru_cache(maxsize=1_024)  # the gold answer of a group is normalised for each of its completions
 def normalise(latex: str) -> str:
-    """One spelling of an answer: no dollars, sizes, spaces around it or full stop behind it."""
+    """Returns the normalised answer: without dollar signs, sizes, outer spaces and final full stop."""
     text = to_latex(latex)
     for _ in range(_MAX_WRAPPERS):
         text = _rewritten(_without_wrappers(text))
@@ -169,7 +169,7 @@ def _without_wrappers(text: str) -> str:
 
 
 def _without_stop(text: str) -> str:
-    """The text without the punctuation of the sentence it ends. Three dots go on, and are kept."""
+    """Removes the punctuation at the end of a sentence. Three dots mean a continuation and are kept."""
     bare = text.rstrip(" .,;")
     return text if text.count(".", len(bare)) > 1 else bare
 
@@ -184,7 +184,7 @@ def _rewritten(text: str) -> str:
 
 
 def _infix_as_prefix(text: str) -> str:
-    r"""`{a \over b}` as `\frac{a}{b}`, `{a \choose b}` as `\binom{a}{b}`, each within the group that it is in."""
+    r"""Rewrites `{a \over b}` as `\frac{a}{b}` and `{a \choose b}` as `\binom{a}{b}`, within their group."""
     for _ in range(_MAX_INFIX):
         infix = _INFIX.search(text)
         if infix is None:
@@ -200,7 +200,7 @@ def _infix_as_prefix(text: str) -> str:
 
 
 def _text_with_formula(text: str) -> str | None:
-    r"""`1/2` of `\text{1/2}`; None where not all of it is in one \text, or that holds words."""
+    r"""Returns `1/2` for `\text{1/2}`; None if one \text does not enclose the whole text, or holds words."""
     command = _WHOLE_TEXT.match(text)
     if command is None or matching_braces(text).get(command.end()) != len(text) - 1:
         return None
@@ -219,12 +219,12 @@ def _unwrapped(text: str) -> str:
 
 
 def squash(text: str) -> str:
-    """The text without spaces, but for a space that ends a command: `\\pi r` is not `\\pir`."""
+    """Removes spaces, except a space that ends a command: `\\pi r` is not `\\pir`."""
     return re.sub(r"(\\[A-Za-z]+) (?=[A-Za-z])|\s", lambda m: f"{m[1]} " if m[1] else "", text)
 
 
 def matching_braces(text: str) -> dict[int, int]:
-    """Position of each `{` to that of its `}`, in one pass. `\\{` and `\\}` are characters, not groups."""
+    """Maps the position of each `{` to the position of its `}`. `\\{` and `\\}` are characters, not groups."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
     for match in _BRACE.finditer(text):
@@ -236,7 +236,7 @@ def matching_braces(text: str) -> dict[int, int]:
 
 
 def peel(text: str) -> str:
-    """`{{5}}` to `5`: the braces that enclose the whole text are no part of it."""
+    """Removes braces that enclose the whole text: `{{5}}` becomes `5`."""
     if not text.startswith("{"):
         return text
     pairs = matching_braces(text)
@@ -247,9 +247,9 @@ def peel(text: str) -> str:
 
 
 def depths(text: str) -> list[int] | None:
-    """How many brackets each character is in, a bracket not in itself; None if they do not balance.
+    """Returns the bracket depth of each character (a bracket has the depth outside it); None if unbalanced.
 
-    Any bracket closes any other, for the sake of `[0, 1)`; `\\{` counts like `{`.
+    Any closing bracket closes any opening one, because of `[0, 1)`; `\\{` counts like `{`.
     """
     levels: list[int] = []
     depth = 0
@@ -263,7 +263,7 @@ def depths(text: str) -> list[int] | None:
 
 
 def split_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
-    """The pieces of `text` between the matches of `separator` outside of all brackets, and those matches."""
+    """Splits `text` at the matches of `separator` outside all brackets. Returns the pieces and the matches."""
     levels = depths(text)
     if levels is None:
         return [text], []
@@ -279,7 +279,7 @@ def split_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[st
 
 
 def enclosed(text: str, opening: str, closing: str) -> str | None:
-    """What stands between `opening` and `closing` where the pair encloses the whole text, else None."""
+    """Returns the text between `opening` and `closing` if the pair encloses the whole text, else None."""
     if not (text.startswith(opening) and text.endswith(closing)) or len(text) < len(opening) + len(closing):
         return None
     levels = depths(text)

@@ -30,7 +30,7 @@ Parse = Callable[[str], Form]
 
 
 def read_table(text: str, parse: Parse) -> Form | None:
-    """The matrix, transposed matrix, multiple of a matrix, system or function by cases that a text is, else None."""
+    """Returns the matrix, transposed or scaled matrix, system of equations or function by cases, else None."""
     transposed = _TRANSPOSED.search(text)
     if transposed is not None and text[: transposed.start()].rstrip().endswith((")", "]", "}")):
         return _transposed(parse(text[: transposed.start()]))
@@ -51,7 +51,7 @@ def _matrix(text: str, parse: Parse) -> Matrix | None:
 
 
 def _cases(text: str, parse: Parse) -> Form | None:
-    """Equations below each other as a list; values with their conditions as a table of two columns."""
+    """Returns equations as a list, and values with conditions as a table of two columns."""
     match = _CASES.fullmatch(text)
     if match is None or r"\begin" in match[2]:
         return None
@@ -63,7 +63,7 @@ def _cases(text: str, parse: Parse) -> Form | None:
 
 
 def _scaled(text: str, parse: Parse) -> Matrix | None:
-    """A number times a matrix, multiplied out."""
+    """Returns a number times a matrix, multiplied out."""
     factor = _FACTOR.match(text)
     if factor is None:
         return None
@@ -77,7 +77,7 @@ def _scaled(text: str, parse: Parse) -> Matrix | None:
 
 def _product(scale: str, entry: Form) -> Form:
     if not isinstance(entry, Expression):
-        return Words(f"{scale} times {entry}")  # equal to nothing else
+        return Words(f"{scale} times {entry}")  # equal only to itself
     numbers = exact_number(scale), exact_number(entry.latex)
     if numbers[0] is None or numbers[1] is None:
         return Expression(rf"({scale})\cdot({entry.latex})")
@@ -85,7 +85,7 @@ def _product(scale: str, entry: Form) -> Form:
 
 
 def _transposed(inner: Form) -> Form | None:
-    """A row as a column, and so on. A tuple is a vector, which is a column with and without the sign."""
+    """Returns the transposed matrix. A tuple is a vector, which is a column with and without the sign."""
     if isinstance(inner, Matrix) and len({len(row) for row in inner.rows}) == 1:
         return Matrix(tuple(zip(*inner.rows, strict=True)))
     if not isinstance(inner, Sequence) or inner.brackets not in ("()", "[]") or len(inner.items) < 2:
@@ -94,7 +94,7 @@ def _transposed(inner: Form) -> Form | None:
 
 
 def rows_as_matrix(form: Form) -> Form:
-    """[[1,2],[3,4]] as the matrix with these rows; any other shape as it is."""
+    """Returns the matrix for [[1,2],[3,4]]; other forms are not changed."""
     if not isinstance(form, Sequence) or form.brackets != "[]":
         return form
     rows = tuple(row.items for row in form.items if isinstance(row, Sequence) and row.brackets == "[]")

@@ -1,7 +1,7 @@
-r"""The order of values that bear names: `c=-1, a=6, b=31` is (6,31,-1), `(y,x)=(1,-2)` is (-2,1). Pure.
+r"""The order of values with names: `c=-1, a=6, b=31` is (6,31,-1), `(y,x)=(1,-2)` is (-2,1). Pure.
 
-Letters that follow each other in the alphabet (a, b, c or x, y), indices (x_1, x_2), and the coordinates r, \theta and
-z have an order of their own. Other names are left as they were written.
+Consecutive letters (a, b, c or x, y), indices (x_1, x_2) and the coordinates r, \theta, z have an order. Values with
+other names keep the written order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _INDEXED = re.compile(r"([A-Za-z])_\{(\d+)\}")
 
 
 def in_order_of_names(sequence: Sequence) -> Sequence:
-    """A list of equations `name = value` in the order of the names; any other list as it is."""
+    """Sorts a list of equations `name = value` by name; other lists are not changed."""
     names = [item.parts[0] for item in sequence.items if isinstance(item, Relation) and item.signs[0] == "="]
     order = _order(names)
     if sequence.brackets != "" or order is None or len(order) != len(sequence.items):
@@ -26,7 +26,7 @@ def in_order_of_names(sequence: Sequence) -> Sequence:
 
 
 def tuple_in_order_of_names(relation: Relation) -> Relation:
-    """`(x,y) = (-2,1)` for `(y,x) = (1,-2)`; any other relation as it is."""
+    """Returns `(x,y) = (-2,1)` for `(y,x) = (1,-2)`; other relations are not changed."""
     names, values = relation.parts[0], relation.parts[-1]
     if len(relation.parts) != 2 or not isinstance(names, Sequence) or not isinstance(values, Sequence):
         return relation
@@ -38,7 +38,7 @@ def tuple_in_order_of_names(relation: Relation) -> Relation:
 
 
 def names_roots(sequence: Sequence) -> bool:
-    """Whether a list is like `x_1 = -2, x_2 = 1`: one letter with indices, which says nothing of an order."""
+    """Whether a list is like `x_1 = -2, x_2 = 1`: one letter with indices, whose order has no meaning."""
     names = [item.parts[0] for item in sequence.items if isinstance(item, Relation) and item.signs == ("=",)]
     indexed = [_INDEXED.fullmatch(name.latex) if isinstance(name, Expression) else None for name in names]
     return (
@@ -49,7 +49,7 @@ def names_roots(sequence: Sequence) -> bool:
 
 
 def _order(names: list[Form]) -> list[int] | None:
-    """The places of the names in their order, None where they have none."""
+    """Returns the positions of the names in sorted order; None if the names have no order."""
     texts = [name.latex if isinstance(name, Expression) else "" for name in names]
     indexed = [_INDEXED.fullmatch(text) for text in texts]
     if len(texts) < 2 or len(set(texts)) != len(texts):
@@ -70,9 +70,9 @@ def _order(names: list[Form]) -> list[int] | None:
 
 
 def with_constant_of(gold: str, answer: str) -> str:
-    """The answer with the constant of integration as the gold answer writes it: `+C` for `+c`.
+    """Returns the answer with the gold answer's spelling of the constant of integration: `+C` for `+c`.
 
-    It stays as it is where a or b is a letter too, since c is then one of several quantities.
+    An answer with the letter a or b is not changed, because c is then one of several quantities.
     """
     if not gold.endswith("+C") or not answer.endswith("+c"):
         return answer

@@ -17,7 +17,7 @@ _OPPOSITE = {"(": "]", "[": ")", ")": "[", "]": "("}  # the bracket of the inter
 
 
 def but_for_points(relations: Sequence, conjunction: bool) -> Relation | None:
-    r"""`0 < x < 36, x \ne 9` as x in (0,9) \cup (9,36); `x \ne 1, x \ne 2` as the real line without both points.
+    r"""Returns x in (0,9) \cup (9,36) for `0 < x < 36, x \ne 9`; for `x \ne 1` the real line without this point.
 
     Returns None for other lists of relations.
     """
@@ -34,7 +34,7 @@ def but_for_points(relations: Sequence, conjunction: bool) -> Relation | None:
 
 
 def _solutions(relation: Form | None, name: Form) -> Form | None:
-    """The interval that one inequality, or a chain of two like 0 < x < 36, says of `name`."""
+    """Returns the interval of `name` for one inequality or a chain of two like 0 < x < 36."""
     if not isinstance(relation, Relation):
         return None
     if relation.signs == ("=",) and relation.parts[0] == name and isinstance(relation.parts[1], Sequence | Union):
@@ -55,10 +55,9 @@ def _solutions(relation: Form | None, name: Form) -> Form | None:
 
 
 def without(whole: Form, removed: Form) -> Form | None:
-    """A union of intervals without some points or intervals.
+    """Returns a union of intervals without some points or intervals, None for other sets.
 
-    The order of all ends has to be known, but that one point or interval is believed to lie within one interval.
-    Returns None for other sets.
+    The order of all ends must be known. Exception: one point or interval is assumed to be inside a single interval.
     """
     remaining, cuts = _intervals(whole), _intervals(removed)
     if not remaining or not cuts:
@@ -76,7 +75,7 @@ def without(whole: Form, removed: Form) -> Form | None:
 
 
 def _intervals(form: Form) -> list[Sequence] | None:
-    """The intervals of a set, a point as the closed interval from it to itself; None if it has other parts."""
+    """Returns the intervals of a set, a point as a closed interval; None if the set has other parts."""
     if isinstance(form, Union):
         parts = [_intervals(part) for part in form.parts]
         return None if None in parts else [interval for part in parts for interval in part or []]
@@ -88,7 +87,7 @@ def _intervals(form: Form) -> list[Sequence] | None:
 
 
 def _cut(interval: Sequence, cut: Sequence, believed: bool) -> list[Sequence] | None:
-    """The rest of an interval without `cut`, None where the order of the ends is not known."""
+    """Returns the rest of an interval without `cut`; None if the order of the ends is unknown."""
     (low, high), (start, end) = interval.items, cut.items
     if _comes_before(end, low, False) or _comes_before(high, start, False):
         return [interval]
@@ -97,7 +96,7 @@ def _cut(interval: Sequence, cut: Sequence, believed: bool) -> list[Sequence] | 
     if left is None or right is None:
         return None
     if not left and low == start and interval.brackets[0] + cut.brackets[0] == "[(":
-        return None  # the point at this end stays, and is no interval
+        return None  # the point at this end remains, and is not an interval
     if not right and high == end and interval.brackets[1] + cut.brackets[1] == "])":
         return None
     pieces = []
@@ -111,7 +110,7 @@ def _cut(interval: Sequence, cut: Sequence, believed: bool) -> list[Sequence] | 
 
 
 def _comes_before(first: Form, second: Form, unknown: bool | None) -> bool | None:
-    """Whether first < second; `unknown` or None where that cannot be told from the text."""
+    """Whether first < second; `unknown` or None if the text does not tell."""
     if first == second:
         return False
     if first == MINUS_INFINITY or second == INFINITY:

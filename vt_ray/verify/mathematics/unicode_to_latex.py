@@ -53,7 +53,7 @@ _TRANSLATION = str.maketrans(_CHARACTERS)
 
 
 def to_latex(text: str) -> str:
-    """The text with its mathematical characters as LaTeX commands. A run of superscripts is one exponent."""
+    """Returns the text with its mathematical characters as LaTeX. A run of superscripts is one exponent."""
     if text.isascii():
         return text
     text = _RAISED_FRACTION.sub(

@@ -1,7 +1,7 @@
-"""The words that may stand behind a number and leave it the same number: units, currencies, counted things. Pure.
+"""The words that may follow a number without changing it: units, currencies, counted things. Pure.
 
-The lists are closed. A word that is on none of them ("doubled", "excluded", "quadrillion") makes an answer another
-answer. The counted things are those of the answers and questions of GSM8K, MATH and OlympiadBench.
+The lists are closed: any other word ("doubled", "excluded", "quadrillion") changes the answer. The counted things are
+from the answers and questions of GSM8K, MATH and OlympiadBench.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ def _listed(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# The unit's one spelling: its full names, singular. `_unit_names` forms the plurals.
+# Normalised spelling -> full names, singular. `_unit_names` forms the plurals.
 _NAMED = {
     "in": "inch inche",
     "ft": "foot feet",
@@ -82,7 +82,7 @@ _SCALED = {
     "Pa": "pascal", "J": "joule", "V": "volt", "A": "ampere amp", "N": "newton", "eV": "electronvolt", "mol": "mole",
     "Ω": "ohm", "C": "coulomb", "F": "farad", "Wh": "watthour watt-hour", "B": "byte",
 }  # fmt: skip
-# Units of one letter that may stand alone. K, M and B are as often a thousand, a million and a billion.
+# Units of one letter. K, M and B are missing: they also mean thousand, million and billion.
 SINGLE_LETTERS = frozenset("mghsLVAWJNC")
 # Abbreviations that may follow a number without \\text: "5 nm" could be a product.
 BARE = _listed("""mm cm km mi ft in yd kg kgs mg lb lbs oz ml mL min mins hr hrs sec secs mph kmh Hz kHz Pa kPa kJ kW MW
@@ -90,7 +90,7 @@ GB MB rpm psi mpg USD ¢""")  # fmt: skip
 
 
 def _unit_names() -> dict[str, str]:
-    """Full names in lower case, singular and plural, to the one spelling: "kilometers" to "km"."""
+    """Maps full names in lower case, singular and plural, to the normalised spelling: "kilometers" to "km"."""
     names: dict[str, str] = {}
     for unit, spellings in _NAMED.items():
         for name in spellings.split():
@@ -105,7 +105,7 @@ def _unit_names() -> dict[str, str]:
 
 
 def _abbreviations() -> dict[str, str]:
-    """Abbreviations as written, for mW is not MW, to the one spelling. One letter only where it is unlikely a name."""
+    """Maps abbreviations to the normalised spelling. Their case counts: mW is not MW."""
     scaled = {
         letter + unit: letter + unit
         for unit in _SCALED
@@ -122,17 +122,17 @@ ABBREVIATIONS = _abbreviations()
 # Factors: "5 million" is 5,000,000. "k", "mn", "grand", "gross" and "score" are on no list.
 FACTORS = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
-# Words that say how a number was counted, and do not change it.
+# Words about how a number was counted; they do not change it.
 NEUTRAL = _listed(
     "distinct different unique possible total left remaining altogether each more fewer extra additional of a an the"
 )
-# With one of these alone, there need be no noun.
+# These words need no noun.
 CLOSING = _listed("total left remaining altogether each")
 
 # Words that may follow a unit of measurement: 6 feet tall.
 MEASURED = _listed("long tall high wide deep thick old away apart")
 
-# Words before a noun. Two answers that differ in them differ: 3 red balls are not 3 blue balls.
+# Words before a noun. They are part of the unit: 3 red balls are not 3 blue balls.
 ADJECTIVES = _listed("""
 red orange yellow green blue purple violet pink white black brown grey gray silver gold golden big small large little
 tall short long wide deep old new young whole full empty ordered unordered right isosceles equilateral scalene obtuse
@@ -223,7 +223,7 @@ _IRREGULAR = {
 
 
 def counted_noun(word: str) -> str | None:
-    """The plural of a counted noun in lower case: "apples" of "apple" and "apples"; None for another word."""
+    """Returns the plural of a counted noun in lower case: "apples" for "apple" and "apples"; else None."""
     plurals = [word, f"{word}s", _IRREGULAR.get(word, word)]
     if word.endswith(("s", "x", "z", "ch", "sh", "o")):
         plurals.append(f"{word}es")

@@ -1,6 +1,6 @@
 r"""Units of an answer: "10 \text{ cm}^2", "\$5", "30^\circ", "60\%", "12 ways", "\frac{3}{4} cup", "5 m/s". Pure.
 
-text --split_unit--> (value, unit in one spelling), None where no unit from the lists in `unit_lists` is found
+text --split_unit--> (value, normalised unit) | None without a unit of `unit_lists`
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vt_ray.verify.mathematics.unit_lists import (
 )
 
 _MAX_UNIT_CHARS = 80
-_MARKS = (  # behind a value, with no \text
+_MARKS = (  # after a value, without \text
     (re.compile(r"\s*(?:\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?|(?<=\d)\^\{o\}|\\deg(?:ree)?s?(?![A-Za-z]))\s*$"), "°"),
     (re.compile(r"\s*\\%\s*$"), "%"),
 )
@@ -50,16 +50,16 @@ _MONEY = re.compile(
 )
 _MONEY_BEHIND = re.compile(r"^(.*\d)\s*(\\?\$|€|£|¥|₹)$", re.DOTALL)
 _CURRENCIES = {"€": "€", r"\euro": "€", "EUR": "€", "£": "£", r"\pounds": "£", "GBP": "£", "¥": "¥", "₹": "₹"}
-_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # of an angle: the degrees are its own
+_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # the degrees belong to their argument
 _DIMENSIONS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWERS = {"squared": 2, "cubed": 3}
 _TOKEN = re.compile(r"([^\s^]+)(?:\^(-?\d))?")
 
 
 def split_unit(text: str) -> tuple[str, str] | None:
-    """(value, unit in one spelling), None if no unit stands there. A factor such as "million" goes into the value.
+    """Returns (value, normalised unit), None without a unit. A factor such as "million" is multiplied into the value.
 
-    Degrees are "°", percent "%", money its sign, and "" means that there was a factor and no unit.
+    The unit is "°" for degrees, "%" for percent, the sign of a currency, and "" for a factor without a unit.
     """
     if (money := _MONEY.match(text)) is not None:
         return _money(money["sign"] + money["value"], money["currency"])
@@ -77,14 +77,14 @@ def split_unit(text: str) -> tuple[str, str] | None:
 
 
 def _money(value: str, currency: str) -> tuple[str, str] | None:
-    """The value with its currency; the words behind it can be a factor or the currency again."""
+    """Returns the value with its currency. The words after it can be a factor or the currency again."""
     sign = _CURRENCIES.get(currency, "₹" if currency.startswith("Rs") else "$")
     value, unit = _words_behind(value) or (value, "")
     return (value.strip(), sign) if unit in ("", sign) else None
 
 
 def _without_mark(value: str, mark: re.Pattern[str]) -> str | None:
-    r"""The value in front of a mark; None where the mark is that of one term: 32x+80^\circ is not (32x+80)^\circ."""
+    r"""Returns the value before a mark; None if the mark belongs to one term: 32x+80^\circ is not (32x+80)^\circ."""
     if mark.search(value):  # 5\%\%
         return None
     terms, signs = split_top(value, _SUM)
@@ -118,7 +118,7 @@ def _words_behind(text: str) -> tuple[str, str] | None:
 
 
 def _scaled(value: str, words: str, bare: bool) -> tuple[str, str] | None:
-    """The value times the factors that `words` begins with, and the unit behind them."""
+    """Returns the value times the factors at the beginning of `words`, and the unit after them."""
     words = re.sub(r"[{}~]", "", words).strip(" .")
     if words.startswith("(") and words.endswith(")"):
         words = words[1:-1].strip()
@@ -138,7 +138,7 @@ def _scaled(value: str, words: str, bare: bool) -> tuple[str, str] | None:
 
 
 def _unit(words: str, bare: bool) -> str | None:
-    """`cm^2` of "square centimeters", `mi h^-1` of "miles per hour"; None where the words are no unit."""
+    """Returns `cm^2` for "square centimeters", `mi h^-1` for "miles per hour"; None if the words are not a unit."""
     numerator, *denominators = re.split(r"\s*/\s*|(?:^|\s+)per\s+", words)
     exponents: Counter[str] = Counter()
     for position, side in enumerate([numerator, *denominators]):
@@ -153,7 +153,7 @@ def _unit(words: str, bare: bool) -> str | None:
 
 
 def _side(words: str, bare: bool) -> list[tuple[str, int]] | None:
-    """The units, with exponents, of one side of a fraction of units; None where one word is unknown."""
+    """Returns the units with exponents on one side of a fraction of units; None if a word is unknown."""
     if words.lower() in PHRASES:
         return [(PHRASES[words.lower()], 1)]
     words = re.sub(r"\s+in (?:total|all)$", " total", words)
@@ -179,7 +179,7 @@ def _raised(names: list[str], power: int, bare: bool) -> list[tuple[str, int]] |
 
 
 def _physical(names: list[str], bare: bool) -> list[tuple[str, int]] | None:
-    """Each name as a unit of measurement with its exponent; None if one of them is none."""
+    """Returns each name as a unit of measurement with its exponent; None if a name is not a unit."""
     factors: list[tuple[str, int]] = []
     for name in names:
         match = _TOKEN.fullmatch(name)
@@ -200,7 +200,7 @@ def _spelling(name: str, bare: bool) -> str | None:
 
 
 def _counted(names: list[str]) -> list[tuple[str, int]] | None:
-    """ "red apples" of ["Red", "apple"]; a unit may stand before it: "dollar bills", "cups of flour"."""
+    """Returns "red apples" for ["Red", "apple"]; a unit may precede it: "dollar bills", "cups of flour"."""
     lower = [name.lower() for name in names]
     noun = counted_noun(lower[-1])
     if noun is None or not all(_qualifies(name) for name in lower[:-1]):

@@ -1,9 +1,9 @@
-"""The plan of a `check` test, read from the text of the test alone: no program can change it.
+"""Analysis of the code of a `check` test. It reads the text of the test alone, so that no program can change it.
 
-    test code --ast--> which names are the program's, which are its tools, whether arguments may change
+    test code --ast--> names of the program, names of the test's tools, whether changes of arguments count
 
-A name that the test neither defines nor imports is the program's. Where a builtin or the prelude has the name too, the
-test may mean either: it is the program's where an assertion would otherwise test nothing of the program.
+A name that the test neither defines nor imports belongs to the program. If a builtin or the prelude has the same name,
+the name belongs to the program only if an assertion would otherwise test nothing of the program.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ _BUILTINS = {*dir(builtins), "exit", "quit"}
 _EXCEPTIONS = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
 _PRELUDE = {name for name, value in prelude_names.items() if callable(value) and not isinstance(value, ModuleType)}
 _KNOWN = _BUILTINS | prelude_names.keys()
-_MAX_CHARS = 1_000_000  # a syntax tree takes some hundred times the memory of its text
-_PARAMETER = "()"  # in place of a name: an argument of a test's function, taken for the program's
+_MAX_CHARS = 1_000_000  # a syntax tree takes about a hundred times the memory of its text
+_PARAMETER = "()"  # in place of a name: a parameter of a test's function, treated as an object of the program
 
 
 class UnreadableTest(ValueError):
-    """The test's code is no Python, or has no name that a program could define."""
+    """The code of the test is not valid Python, or has no name that a program could define."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckAnalysis:
-    """`names` are the program's alone; `subjects` are names of the prelude or of builtins that the test is about.
+    """The names that a test uses, by their owner.
 
+    `names` belong to the program only. None if the test is too long to be read here: the sandbox then finds them.
+    `subjects` are names of the prelude or of builtins that the test tests in the program.
     `classes` are defined by the test. A program may use them without defining them (`ListNode`).
-    `names` is None where the test is too long to be read here; the sandbox finds them then.
-    `sees_changes` is False where the test compares a result with what it computes from the argument itself, which
-    the program must not be able to change: `f(xs) == sorted(xs)`.
+    `sees_changes` is False if the test compares a result with a value that it computes from the same argument, as in
+    `f(xs) == sorted(xs)`: the program must not be able to change that argument.
     """
 
     names: tuple[str, ...] | None
@@ -49,7 +50,7 @@ class CheckAnalysis:
 
 @lru_cache(maxsize=512)
 def analyse_check(test: str, entry_point: str) -> CheckAnalysis:
-    """Raises UnreadableTest."""
+    """Analyse the code of a test. Raises UnreadableTest."""
     if len(test) > _MAX_CHARS:
         return CheckAnalysis(None, (), sees_changes=False)
     try:
@@ -67,7 +68,7 @@ def analyse_check(test: str, entry_point: str) -> CheckAnalysis:
 class _Reader:
     def __init__(self, tree: ast.Module, root: str) -> None:
         self._tree = tree
-        self._sources: dict[str, set[str]] = {}  # a variable of the test's: the names that its values come from
+        self._sources: dict[str, set[str]] = {}  # variable of the test -> names from which its values come
         self._bound: set[str] = set()
         self._callable: set[str] = set()  # the program's functions, and their results
         self._bind()
@@ -96,7 +97,7 @@ class _Reader:
                     self._sources.setdefault(name, set()).update(value - {name})
 
     def _origins(self, nodes: Iterable[ast.AST]) -> set[str]:
-        """The free names that the values of these expressions come from, through variables of the test's."""
+        """Returns the free names from which these expressions take their values, also through variables of the test."""
         found: set[str] = set()
         waiting = [name for node in nodes for name in _loaded(node)]
         while waiting:
@@ -106,10 +107,10 @@ class _Reader:
                 waiting.extend(self._sources.get(name, ()))
         return found
 
-    # --- which names the test is about ---
+    # --- the names that the test tests ---
 
     def _subjects(self) -> set[str]:
-        """Names that a builtin or the prelude has too, in assertions that have no other name of the program's."""
+        """Returns names shared with a builtin or the prelude, in assertions without another name of the program."""
         subjects, tools = set(), set()
         for assertion in _assertions(self._tree):
             origins = self._origins([assertion])
@@ -124,7 +125,7 @@ class _Reader:
         return (self._shared & _PRELUDE) or self._innermost(self._shared)
 
     def _innermost(self, names: set[str]) -> set[str]:
-        """The names whose calls have no call of another name as an argument: `pow` in `abs(pow(2, 3) - 8)`."""
+        """Returns the names whose calls contain no call of another name, such as `pow` in `abs(pow(2, 3) - 8)`."""
         calls = [node for node in ast.walk(self._tree) if isinstance(node, ast.Call) and _name(node.func) in names]
         outer = {_name(c.func) for c in calls if any(names & set(_called(part)) for part in _arguments(c))}
         return {_name(call.func) for call in calls} - outer
@@ -138,7 +139,7 @@ class _Reader:
         calls = self._program_calls(self._tree)
         given = {name for call in calls for argument in _arguments(call) for name in _loaded(argument)}
         given -= _KNOWN | self._program
-        skipped = {id(call) for call in calls}  # a call of the program's compares nothing for the test
+        skipped = {id(call) for call in calls}  # a call of the program is not a comparison of the test
         for parts in _compared(self._tree, skipped):
             sides = [self._side(part, given, results - given) for part in parts]
             if (True, False) in sides and (False, True) in sides:
@@ -146,7 +147,7 @@ class _Reader:
         return True
 
     def _side(self, node: ast.AST, given: set[str], results: set[str]) -> tuple[bool, bool]:
-        """Whether an expression has a result of the program's, and whether it has an argument of the program's."""
+        """Whether an expression contains a result of the program, and whether it contains one of its arguments."""
         calls = self._program_calls(node)
         inside = {id(part) for call in calls for argument in _arguments(call) for part in ast.walk(argument)}
         outside = [n for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in inside]
@@ -159,7 +160,7 @@ class _Reader:
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """The packages that the code imports, without imports inside a `try`: the code may do without these."""
+    """Yields the packages that the code imports. Imports inside a `try` are left out: the code may not need them."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in child.names)
@@ -170,7 +171,7 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 
 def _bindings(node: ast.AST) -> Iterator[tuple[set[str], set[str]]]:
-    """The names that a node binds, and the names that the values come from."""
+    """Yields (names that a node binds, names from which the values come)."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             yield _stored(target), set(_loaded(node.value))
@@ -236,7 +237,7 @@ def _asserts(function: ast.AST) -> bool:
 
 
 def _compared(tree: ast.AST, skipped: set[int]) -> Iterator[list[ast.AST]]:
-    """Groups of expressions whose values meet: the sides of a comparison, the arguments of a call."""
+    """Yields groups of expressions that meet: the sides of a comparison, the arguments of a call."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             yield [node.left, *node.comparators]

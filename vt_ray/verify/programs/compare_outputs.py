@@ -20,14 +20,14 @@ _MAX_NUMBER_CHARS = 400
 
 
 def outputs_match(expected: str, actual: bytes, tolerance: float | None = None, compare: str = COMPARISONS[0]) -> bool:
-    """Equal line by line; blanks at the end of a line and empty lines at the end of the output do not count.
+    """Whether the lines are equal. Blanks at the end of a line and empty lines at the end of the output do not count.
 
     `compare` is one of COMPARISONS. "decimal" is LiveCodeBench's rule: blanks at both ends of a line and of the output
-    do not count, and two lines of numbers are equal where the numbers are (5 and 5.0, 1e5 and 100000).
+    do not count, and two lines of numbers are equal if the numbers are equal (5 and 5.0, 1e5 and 100000).
 
-    With a `tolerance`, a token may differ by that much from an expected decimal number, absolutely or relative to the
-    expected one. An expected integer is a count or an index: its token must have exactly that value. Bytes that are
-    not UTF-8 equal nothing; so do nan and inf, unless written the same.
+    With a `tolerance`, a token may differ from an expected decimal number by the tolerance, absolute or relative to the
+    expected number. An expected integer is a count or an index: its token must have exactly that value. Bytes that are
+    not UTF-8 never match; nan and inf match only if the lines are equal as text.
     """
     try:
         printed = actual.decode("utf-8")
@@ -52,7 +52,7 @@ def _lines(text: str, both_ends: bool) -> list[str]:
 
 
 def _tokens_match(expected: list[str], actual: list[str], tolerance: float | None) -> bool:
-    """Numbers by value; with a tolerance, other tokens may stand among them and must be the same."""
+    """Whether the numbers have equal values. With a tolerance, other tokens must be equal as text."""
     return len(expected) == len(actual) and all(
         (tolerance is not None and e == a) or _numbers_match(e, a, tolerance)
         for e, a in zip(expected, actual, strict=True)
@@ -72,17 +72,16 @@ def _is_number(token: str) -> bool:
 
 
 def _close(expected: float, actual: float, tolerance: float) -> bool:
-    # Written so that nan and inf fail: the difference must be small, not "not large", and inf bounds nothing.
+    # The comparisons fail for nan and inf: a comparison with nan is False, and inf is no bound.
     allowed = tolerance * max(1.0, abs(expected))
     return math.isfinite(allowed) and math.isfinite(actual) and abs(expected - actual) <= allowed
 
 
 def results_match(expected: Any, actual: Any, tolerance: float | None = None) -> bool:
-    """Equal as JSON values, types included: True is not 1, 3 is not 3.0, "1" is not 1; nan equals nothing.
+    """Whether two JSON values are equal, types included: True is not 1, 3 is not 3.0, "1" is not 1; nan never matches.
 
-    Tuples have come through JSON as lists on both sides. With a `tolerance`, integers and floats are compared by
-    value, and a number may differ from an expected float by that much, as in `outputs_match`; an expected integer
-    must be met exactly.
+    JSON has turned tuples into lists on both sides. With a `tolerance`, integers and floats are compared by value, and
+    a number may differ from an expected float as in `outputs_match`; an expected integer must be matched exactly.
     """
     if tolerance is not None and {type(expected), type(actual)} in ({float}, {float, int}):
         return bool(expected == actual) or (type(expected) is float and _close_results(expected, actual, tolerance))

@@ -15,25 +15,24 @@ from collections.abc import Iterator
 
 from vt_ray.verify.extraction.final_text import final_text
 
-# No two parts that can match the same characters: a long line must not take quadratic time. A byte order mark may
-# stand before a fence.
+# No two parts can match the same characters, so that a long line does not take quadratic time. A byte order mark may
+# precede a fence.
 _FENCE = re.compile(r"^([ \t\ufeff]*)(`{3,})([^`\n]*)$", re.MULTILINE)
-# What may follow an opening fence: a language, then attributes such as `title="a.py"` or `{.numberLines}`.
+# The text that may follow an opening fence: a language, then attributes such as `title="a.py"` or `{.numberLines}`.
 _INFO = re.compile(r"([\w+.#-]*)[ \t]*((\{.*|[\w.-]+=.*|:\S+|#.*)?)")
 _PYTHON = re.compile(r"(python|pypy|py)[\d.]*", re.IGNORECASE)
 _CLOSED_IN_LINE = re.compile(r"(?<!`)`{3,}+[ \t]*+(?:\n|\Z)")  # print(a)```
-_MAX_CLOSING_INDENT = 3  # more than the opening fence's, as in Markdown; beyond, it is part of the program
+_MAX_CLOSING_INDENT = 3  # beyond the indent of the opening fence, as in Markdown; a deeper fence is part of the program
 _TRIPLE_QUOTES = ('"""', "'''")
 _MAX_TOKENIZED = 8  # blocks of one text that are tokenized, to bound the time
 
 
 def extract_program(text: str) -> str | None:
-    """The program of a completion: the last block with a Python tag, else the last block without a tag; None without
-    one. Empty blocks do not count.
+    """Returns the last block with a Python tag, else the last block without a tag, else None.
 
-    A block without a tag after the program is mostly a sample output, so a tag wins over the order. A fence with text
-    behind it closes a block unless the text is a language tag. A last block that is not closed counts up to the end
-    of the text, because a stop token may have removed the closing fence.
+    Empty blocks do not count. A block without a tag after the program is usually a sample output, so a tag takes
+    precedence over the order. A fence with text after it closes a block unless the text is a language tag. A last block
+    without a closing fence extends to the end of the text, because a stop token may have removed the fence.
     """
     tagged = untagged = None
     for info, block in _blocks(final_text(text) or ""):
@@ -46,7 +45,7 @@ def extract_program(text: str) -> str | None:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """(language, content) of each fenced block, in order. Linear in the text, but for `_MAX_TOKENIZED` blocks."""
+    """Yields (language, content) of each fenced block. Linear in the text, except for `_MAX_TOKENIZED` blocks."""
     opening: re.Match[str] | None = None
     tokenized = 0
     for fence in _FENCE.finditer(text):
@@ -67,13 +66,13 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _language(fence: re.Match[str]) -> str | None:
-    """The language of an opening fence, "" without one; None where the text behind the fence is no language."""
+    """Returns the language of an opening fence, "" without a tag; None if the text after the fence is not a tag."""
     info = _INFO.fullmatch(fence[3].strip())
     return info[1] if info else None
 
 
 def _is_inside(fence: re.Match[str], opening: re.Match[str]) -> bool:
-    """Whether the fence is a line of the opened block: it is shorter than the opening fence, or indented further."""
+    """Whether the fence is a line inside the open block: it is shorter than the opening fence, or indented further."""
     indent, least = (len(f[1].replace("\ufeff", "").expandtabs()) for f in (fence, opening))
     return len(fence[2]) < len(opening[2]) or indent > least + _MAX_CLOSING_INDENT
 
@@ -85,6 +84,6 @@ def _ends_inside_a_string(block: str) -> bool:
             pass
     except tokenize.TokenError as error:
         return "string" in str(error)
-    except SyntaxError:  # an indentation that fits no other
+    except SyntaxError:  # an inconsistent indentation
         return False
     return False

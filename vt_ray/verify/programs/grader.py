@@ -36,8 +36,10 @@ class CodeGrader:
             self._sandbox.close()
 
     def _fault_of_test(self, problem: Problem, sandbox: Sandbox) -> str:
-        """Why a `check` test must be malformed, "" if it is not. The problem's own solution is tried once for each
-        problem, not once for each completion."""
+        """Returns why a `check` test is malformed, "" if it is not.
+
+        The problem's own solution is tried once per problem, not once per completion.
+        """
         if not problem.solutions or not problem.tests or problem.tests.get("type") != "check":
             return ""
         key = hash((problem.tests.get("test"), problem.tests.get("entry_point"), problem.solutions))

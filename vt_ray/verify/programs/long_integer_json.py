@@ -1,6 +1,6 @@
-"""JSON with integers of any length, which Python's own conversion to and from decimal text limits to 4,300 digits.
+"""JSON with integers of any length. Python converts at most 4,300 digits to and from decimal text.
 
-The limit belongs to the whole process and protects other code, so that it stays; `decimal` converts without it.
+The limit holds for the whole process and protects other code, so it is not changed; `decimal` converts without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SAFE_INTEGER = 10**_SAFE_DIGITS
 
 
 def dumps(value: Any) -> str:
-    """As `json.dumps`. Raises TypeError and ValueError for what JSON cannot hold."""
+    """As `json.dumps`. Raises TypeError or ValueError for a value that JSON cannot hold."""
     try:
         return json.dumps(value)
     except ValueError:
@@ -24,7 +24,7 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """As `json.loads`. Raises ValueError for text that is no JSON."""
+    """As `json.loads`. Raises ValueError for text that is not JSON."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -38,7 +38,7 @@ def _integer(text: str) -> int:
 
 
 def _marked(value: Any) -> Any:
-    """The value with each long integer as a text that no other value has."""
+    """Returns the value with each long integer replaced by a unique text."""
     if isinstance(value, int) and abs(value) >= _SAFE_INTEGER:
         return f"\0int:{value:x}"
     if isinstance(value, (list, tuple)):

@@ -1,12 +1,12 @@
-"""The tests of a program: all those of its problem, one after the other, up to the first that it fails.
+"""Runs a program on the tests of its problem, one after the other, up to the first failure.
 
     problem.tests + text --extract_program--> program --each test: sandbox--> Outcome --compare here--> verdict
 
-`stdio` and `call` are judged here, where the expected values stay. `check` is judged by the test's own code, in a
-process beside the candidate's (see `sandbox/inside/check_test_side.py`).
+`stdio` and `call` outputs are compared here, so that the expected values stay in this process. A `check` test compares
+in its own code, in a process next to the program's process (see `sandbox/inside/check_test_side.py`).
 
-Whether tests are malformed is decided from the problem alone: they cannot be read (`test_forms`), or the problem's own
-solution fails them. The behaviour of a program is always correct or wrong, never malformed.
+Only the problem decides whether its tests are malformed: they cannot be read (`test_forms`), or the problem's own
+solution fails them. The behaviour of a program makes it correct or wrong, never unverified.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_SOLUTIONS = 3
 
 
 def grade_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> GradingResult:
-    """Correct only if there is a test and every test passes. Tests that cannot be run are `unverified`."""
+    """Returns `correct` only if every test passes, `unverified` if the tests cannot be run."""
     try:
         requests = test_requests(tests)
     except MalformedTests as error:
@@ -59,10 +59,10 @@ def grade_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> Gr
 
 
 def fault_of_check(problem: Problem, sandbox: Sandbox, limits: Limits) -> str:
-    """Why a problem's `check` test must be malformed: no solution of the problem's own passes it. "" if one does.
+    """Returns why a problem's `check` test is malformed: all its own solutions fail it. Returns "" if it is not.
 
-    A solution that cannot be loaded (it imports a package that is not there, say) or is stopped says nothing about the
-    test. A failure has to repeat itself.
+    A solution that cannot be loaded (for instance, it imports a missing package) or that is stopped does not count. A
+    solution must fail twice.
     """
     failures = []
     for solution in problem.solutions[:_MAX_SOLUTIONS]:
@@ -75,7 +75,7 @@ def fault_of_check(problem: Problem, sandbox: Sandbox, limits: Limits) -> str:
 
 
 def _check_of_solution(problem: Problem, text: str, sandbox: Sandbox, limits: Limits) -> str | None:
-    """How a solution that was loaded fails the test, None where it passes or says nothing."""
+    """Returns how a solution fails the test; None if it passes, cannot be loaded or is stopped."""
     program = extract_program(text)
     if program is None:
         return None
@@ -88,8 +88,8 @@ def _check_of_solution(problem: Problem, text: str, sandbox: Sandbox, limits: Li
 
 
 def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:
-    """The output limit of a program: the configured one, or at least twice the expected size, as a power
-    of 2, so that the limit does not tell the length."""
+    """Returns the output limit of a program: the configured limit, or at least twice the expected size. The result is
+    a power of 2, so that a program cannot infer the expected length."""
     expected = ""
     if tests["type"] == "stdio":
         expected = case["output"]
@@ -99,7 +99,7 @@ def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:
 
 
 def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
-    """Why a test is failed, "" if it is passed."""
+    """Returns why a test failed, "" if it passed."""
     if outcome.stopped:
         return outcome.stopped
     if tests["type"] == "check":
@@ -111,7 +111,7 @@ def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
         matches = outputs_match(case["output"], outcome.stdout, tolerance, tests.get("compare", COMPARISONS[0]))
         return "" if matches else "wrong_answer"
     if outcome.result is None:
-        return "runtime_error"  # it left without returning, sys.exit(0) or the like
+        return "runtime_error"  # it ended without returning, for instance by sys.exit(0)
     try:
         actual = loads(outcome.result)
         expected = loads(dumps(case["expected"]))  # tuples become lists, as in the result
@@ -121,9 +121,9 @@ def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
 
 
 def _check_failure(outcome: Outcome) -> str:
-    """The report of the test code's process; the candidate's process cannot write it.
+    """Returns the failure that the process of the test code reports. The program's process cannot write this report.
 
-    Where that process has ended without a report, a program may have made it so, by data that fill its memory say.
+    If that process ended without a report, the program may be the cause: it can return data that fill its memory.
     """
     report = _report(outcome)
     if report.get("passed") is True:
@@ -144,7 +144,7 @@ def _why_it_ended(outcome: Outcome) -> str:
     code = outcome.candidate_exit_code
     if code == -_SIGSYS:
         return "killed_sandbox"
-    # Nothing in the sandbox can kill a program but the kernel, when memory runs out.
+    # Only the kernel can kill a program in the sandbox, when memory runs out.
     if code == -_SIGKILL or _ran_out_of_memory(outcome.stderr):
         return "memory"
     return "runtime_error"

@@ -1,4 +1,4 @@
-"""The forms in which a code problem states its tests, and the part of each test that goes into the sandbox.
+"""The forms of a code problem's tests, and the part of each test that is sent to the sandbox.
 
 {"type": "stdio", "cases": [{"input", "output"}, ...], "tolerance"?, "compare"?: "lines" | "decimal"}
 {"type": "call", "function", "class"?, "cases": [{"args", "expected"}, ...], "tolerance"?}
@@ -20,7 +20,7 @@ class MalformedTests(Exception):
 
 
 def test_requests(tests: Any) -> list[dict[str, Any]]:
-    """What the sandbox gets for each test: the input, never the expected output. Raises MalformedTests."""
+    """Returns the sandbox's request for each test: the input, never the expected output. Raises MalformedTests."""
     if not isinstance(tests, dict):
         raise MalformedTests(f"a dict with a type and cases is needed, not {type(tests).__name__}")
     kind, cases = tests.get("type"), tests.get("cases")

@@ -1,4 +1,4 @@
-"""Which walls this machine can put up: the first backend through which no canary gets.
+"""Chooses the sandbox backend of this machine: the first one in which every escape attempt fails.
 
 namespaces -> namespaces_without_proc -> landlock -> (unsafe) unsandboxed, or code is refused
 """
@@ -20,11 +20,11 @@ REMOTE = "remote"
 
 
 class NoSandbox(Exception):
-    """No backend's walls hold here, and the configuration does not allow to go without."""
+    """No backend confines programs on this machine, and the configuration does not allow programs without a sandbox."""
 
 
 class Sandbox(Protocol):
-    """What runs a program on a test: `client.BrokerClient`, or `remote.RemoteSandbox`."""
+    """Runs a program on a test: `broker_client.BrokerClient`, or `remote.RemoteSandbox`."""
 
     def run(self, request: dict[str, object], timeout_s: float) -> Outcome: ...
 
@@ -33,7 +33,7 @@ class Sandbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChosenBackend:
-    """A backend that holds on this machine, the interpreter behind it, and in plain words how it was found."""
+    """A backend that works on this machine, its interpreter, and notes on how it was found."""
 
     backend: str
     python: str
@@ -45,7 +45,7 @@ _choosing = threading.Lock()
 
 
 def choose_backend(limits: Limits) -> ChosenBackend:
-    """Try the configured backends in turn, once in a process. Raises NoSandbox with all that was found."""
+    """Try the configured backends in turn, once per process. Raises NoSandbox with the fault of each."""
     key = (astuple(limits.sandbox), limits.memory_mb)
     with _choosing:
         if key not in _choices:
@@ -60,7 +60,7 @@ def choose_backend(limits: Limits) -> ChosenBackend:
 
 
 def open_sandbox(choice: ChosenBackend, limits: Limits) -> Sandbox:
-    """What runs programs for one verifier; starts when first asked to."""
+    """Returns the sandbox of one verifier. Its process starts with the first program."""
     if choice.backend == REMOTE:
         return RemoteSandbox(limits.sandbox.remote_url, limits)
     return BrokerClient(limits, choice.backend, choice.python)
@@ -90,12 +90,12 @@ def _choose(limits: Limits) -> ChosenBackend:
         finally:
             client.close()
         if not found:
-            notes.append(f"{backend}: {_held(backend)}; programs run with {started_as}")
+            notes.append(f"{backend}: {_description(backend)}; programs run with {started_as}")
             return ChosenBackend(backend, python, tuple(notes))
-        notes.append(f"{backend} does not hold here: {'; '.join(found)}")
+        notes.append(f"{backend} does not work here: {'; '.join(found)}")
     raise NoSandbox(
-        "code is refused, for want of a sandbox: " + " | ".join(notes) + ". See docker/README.md for what it needs; "
-        "verify.sandbox.unsafe=true runs programs with limits but no walls"
+        "code is refused, no sandbox works here: " + " | ".join(notes) + ". See docker/README.md for what it needs; "
+        "verify.sandbox.unsafe=true runs programs with limits only"
     )
 
 
@@ -104,5 +104,5 @@ def _candidates(config: SandboxConfig) -> list[str]:
     return [*named, UNSANDBOXED] if config.unsafe and UNSANDBOXED not in named else named
 
 
-def _held(backend: str) -> str:
-    return "limits, but no walls" if backend == UNSANDBOXED else "no canary got through"
+def _description(backend: str) -> str:
+    return "limits only, no confinement" if backend == UNSANDBOXED else "no escape attempt succeeded"

@@ -1,8 +1,8 @@
-"""The worker's end of the broker: starts it, asks it to run a program on a test, replaces it when it is lost.
+"""The worker's side of the broker: starts it, sends it programs and tests, replaces it if it is lost.
 
-    request --pipe--> broker --pipe--> Outcome     no answer in time, or nonsense: BrokerLost, a new broker
+    request --pipe--> broker --pipe--> Outcome     no answer in time, or an invalid one: BrokerLost, a new broker
 
-The reply is read with a deadline and size limits, and must repeat an unguessable id. Its content stays bytes.
+The reply is read with a deadline and size limits, and must repeat a random id. Its content stays bytes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 from vt_ray.verify.limits import Limits
 
 _PACKAGE = "vt_ray.verify.sandbox.inside"
-# In an order in which each module finds the modules that it imports.
+# Ordered so that each module follows the modules that it imports.
 _MODULES = (
     *("kernel", "syscalls", "seccomp", "landlock", "namespaces", "confinement", "libraries", "byte_stream"),
     *("plain_data", "program_runner", "channel", "check_program_side", "proxy", "proxy_factory", "check_test_side"),
     "broker",
 )
-# Modules come as text: the interpreter's user may not be able to read the folder that they are in.
+# Modules are sent as text: the interpreter's user may not be able to read their folder.
 _LOADER = f"""
 import json, os, struct, sys, types
 # Modules are told of a fork for the sake of threads, and the broker has none. Each program would pay for it.
@@ -47,23 +47,23 @@ for name, text in settings.pop("modules"):
 package.broker.main(settings)
 """
 _START_S = 30.0
-_MARGIN_S = 5.0  # beyond the test's own deadline: killing, reaping, freeing memory
+_MARGIN_S = 5.0  # after the deadline of the test: for killing, reaping and freeing memory
 _MAX_HEADER_BYTES = 64 << 10
-_STREAM_SLACK_BYTES = 512 << 10  # the broker moves chunks and may overshoot the cap by one, for each stream
+_STREAM_SLACK_BYTES = 512 << 10  # the broker moves chunks: each stream may exceed its cap by one chunk
 _CLOSE_S = 1.0
 
 
 class BrokerLost(Exception):
-    """The broker could not be started, ended, or did not answer in time. Says nothing about the program."""
+    """The broker could not be started, ended, or did not answer in time. This is not a fault of the program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a program did with one test: raw, and written by the program, so not to be trusted in form either.
+    """The raw outcome of a program on one test. The program wrote it, so neither content nor form can be trusted.
 
-    `stopped` is "timeout" or "output_limit" where the broker ended it, else "". `result` is the JSON text
-    that a called function's value became (call) or that the test code reported (check), None if there is none.
-    `candidate_exit_code` differs from `exit_code` for check, where that is the test code's.
+    `stopped` is "timeout" or "output_limit" if the broker ended the program, else "". `result` is the JSON text of the
+    returned value (call) or of the test code's report (check), None without one. For `check`, `exit_code` belongs to
+    the test code and `candidate_exit_code` to the program; otherwise they are equal.
     """
 
     exit_code: int
@@ -75,9 +75,9 @@ class Outcome:
 
 
 class BrokerClient:
-    """One broker, started when first needed. Not for use by several threads at once.
+    """One broker, started at the first request. For use by one thread.
 
-    `backend` and `python` are how programs are confined and by which interpreter they are run.
+    `backend` is the way in which programs are confined, `python` the interpreter that runs them.
     """
 
     def __init__(self, limits: Limits, backend: str, python: str) -> None:
@@ -90,8 +90,8 @@ class BrokerClient:
         """Run a program on one test, for at most `timeout_s` seconds.
 
         `request` has `type`, `program`, and `input` (stdio), `function`, `args` (JSON) and `class` (call), or `test`
-        and `entry_point` (check); `output_bytes` where the limit on output is another than the configured one.
-        Raises BrokerLost; the next call starts a new broker.
+        and `entry_point` (check); `output_bytes` overrides the configured output limit. Raises BrokerLost; the next
+        call starts a new broker.
         """
         token = secrets.token_hex(16)
         payloads = _payloads(request)
@@ -120,9 +120,9 @@ class BrokerClient:
             raise BrokerLost(f"the sandbox broker was lost ({type(error).__name__}: {error})") from error
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the broker. Raises BrokerLost with its own reason where its walls cannot be put up."""
+        """Start the broker. Raises BrokerLost with the broker's reason if it cannot confine programs."""
         try:
-            # No PR_SET_PDEATHSIG for the broker: it would fire when the worker's *thread* that started it ends.
+            # No PR_SET_PDEATHSIG for the broker: it would fire when the *thread* that started the broker ends.
             self._broker = broker = subprocess.Popen(
                 [self._python, "-I", "-S", "-X", "utf8", "-c", _LOADER],
                 stdin=subprocess.PIPE,
@@ -150,14 +150,14 @@ class BrokerClient:
         return broker
 
     def close(self) -> None:
-        """End the broker, and all that runs behind its walls."""
+        """End the broker and all processes inside its sandbox."""
         broker, self._broker = self._broker, None
         if broker is None:
             return
         assert broker.stdin is not None and broker.stdout is not None
-        broker.stdin.close()  # its sign to end
+        broker.stdin.close()  # signals the broker to end
         broker.stdout.close()
-        # The launcher ends the broker, its child, and reaps it; killed itself, it would leave it to init.
+        # The launcher ends the broker, its child, and reaps it. If the launcher were killed, init would have to reap.
         for end in (lambda: None, broker.terminate, lambda: os.killpg(broker.pid, signal.SIGKILL)):
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 end()
@@ -188,7 +188,7 @@ def _modules() -> list[tuple[str, str]]:
 
 
 def _payloads(request: dict[str, Any]) -> list[bytes]:
-    """What goes past the broker, each to a process of its own: the program's, and what it reads or who tests it."""
+    """Returns the data that the broker passes on unread: the program, and its input or its test."""
     known = ("type", "program", "input", "test", "output_bytes")
     rest = {name: value for name, value in request.items() if name not in known}
     program = request["program"].encode("utf-8", "surrogatepass")
@@ -236,7 +236,7 @@ def _read(broker: subprocess.Popen[bytes], size: int, deadline: float) -> bytes:
 
 
 def _await(descriptor: int, event: int, deadline: float) -> None:
-    poll = select.poll()  # not select.select, which takes no descriptor above 1023, and workers have many
+    poll = select.poll()  # select.select takes no descriptor above 1023, and a worker may have more
     poll.register(descriptor, event)
     if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
         raise TimeoutError("no answer in time")

@@ -1,10 +1,10 @@
-"""Programs that try the walls before any completion does: what gets through is named, in plain words."""
+"""A program that tries to escape from the sandbox, before any completion runs. Successful attempts are reported."""
 
 from __future__ import annotations
 
 from vt_ray.verify.sandbox.broker_client import BrokerClient, BrokerLost
 
-# Each attempt must fail. Nothing here harms a machine on which it does not.
+# Each attempt must fail. No attempt harms a machine on which it succeeds.
 _ATTEMPTS = r"""
 import ctypes, os, resource, socket, threading
 libc = ctypes.CDLL(None, use_errno=True)
@@ -72,7 +72,7 @@ _SPIN_S = 0.2
 
 
 def leaks(client: BrokerClient) -> list[str]:
-    """What gets through the client's walls, or does not work behind them; empty where all is well."""
+    """Returns the attempts that succeed in the client's sandbox and features that do not work; [] if all is well."""
     try:
         outcome = client.run({"type": "stdio", "program": _ATTEMPTS, "input": ""}, _TIMEOUT_S)
         spin = client.run({"type": "stdio", "program": "while True: pass", "input": ""}, _SPIN_S)

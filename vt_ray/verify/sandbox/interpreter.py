@@ -1,4 +1,4 @@
-"""Which Python runs the programs: one that the sandbox's user can read, libraries and all."""
+"""Finds the Python interpreter that runs the programs. The sandbox's user must be able to read it and its libraries."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _TRIAL = (
 
 
 class NoInterpreter(Exception):
-    """No Python can be run as the sandbox's user."""
+    """No Python interpreter can be run as the sandbox's user."""
 
 
 @cache
 def find_interpreter(configured: str) -> str:
-    """The configured interpreter; "" takes this process's own, else the system's. Raises NoInterpreter.
+    """Returns the configured interpreter; for "" the interpreter of this process, else the system's.
 
-    Root's brokers run as a user that owns nothing, for whom an interpreter below a home of mode 0700 is not there.
+    Raises NoInterpreter. Started by root, a broker runs as a user without files, who cannot read an interpreter below a
+    home folder of mode 0700.
     """
     if configured:
         candidates = [configured]
@@ -48,7 +49,7 @@ def find_interpreter(configured: str) -> str:
 
 
 def _failure(python: str) -> str:
-    """Why it cannot run as the sandbox's user, "" if it can."""
+    """Returns why the interpreter cannot run as the sandbox's user, "" if it can."""
     as_nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if can_leave_root() else {}
     try:
         trial = subprocess.run(

@@ -1,10 +1,10 @@
-"""Programs run by a SandboxFusion server elsewhere: the same questions and answers as with a broker of our own.
+"""Programs run by a SandboxFusion server, with the same requests and outcomes as a local broker.
 
-    request --POST /run_code--> server: program --JSON--> Outcome     no answer, or nonsense: BrokerLost
+    request --POST /run_code--> server: program --JSON--> Outcome     no answer, or an invalid one: BrokerLost
 
-The walls are the server's. A `call` test is a small program of ours around the completion's, which prints the
-result behind a mark; both share a process, so that the program could print another result there, but only one of
-its own: expected values stay here. `check` tests are refused, since there the program could reach the test.
+The server confines the programs. For a `call` test, a small driver runs the completion's program and prints the result
+after a mark. Both share a process, so the program could print another result, but it never sees the expected value.
+`check` tests are refused, because the program could reach the test.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vt_ray.verify.limits import Limits
 from vt_ray.verify.sandbox.broker_client import BrokerLost, Outcome
 from vt_ray.verify.sandbox.inside.program_runner import PRELUDE
 
-# What runs there in front of a `call` test's program, behind the text of plain.py. Python 3.9 upwards.
+# The driver of a `call` test, which follows the text of plain_data.py. Python 3.9 and newer.
 _DRIVER = """
 import builtins, json, os, sys, types
 
@@ -48,20 +48,20 @@ def main(request):
 
 """
 _CONNECT_S = 5.0
-_QUEUE_S = 30.0  # beyond the program's own time: a busy server lets requests wait
+_QUEUE_S = 30.0  # in addition to the program's time: a busy server queues requests
 _PAUSES_S = (0.1, 0.4)  # before the second and the third attempt
 _OVERLOADED = (429, 502, 503, 504)
-_MAX_REPLY_BYTES = 16 << 20  # the server keeps 1 MiB of each stream, of which JSON may make six times as much
+_MAX_REPLY_BYTES = 16 << 20  # the server keeps 1 MiB of each stream, up to six times as much in JSON
 _CHUNK_BYTES = 1 << 16
 _SHOWN_CHARS = 200
 _KILLED = -9
 
 
 class RemoteSandbox:
-    """A SandboxFusion server. Takes the place of a `BrokerClient`; holds no connection between two tests."""
+    """A SandboxFusion server, in place of a `BrokerClient`. Keeps no connection between two tests."""
 
     def __init__(self, url: str, limits: Limits) -> None:
-        """Raises ValueError where `url` is not that of a server, such as http://localhost:8080."""
+        """Raises ValueError if `url` is not a server's URL, such as http://localhost:8080."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"remote_url {url!r} is no server's URL: set one such as http://localhost:8080")
@@ -78,7 +78,7 @@ class RemoteSandbox:
         code = _with_driver(request, mark) if request["type"] == "call" else request["program"]
         try:
             code.encode()
-        except UnicodeEncodeError as error:  # a lone surrogate: no Python takes it, and no server
+        except UnicodeEncodeError as error:  # a lone surrogate, which neither Python nor the server accepts
             return Outcome(1, "", b"", f"SyntaxError: {error}", None, candidate_exit_code=1)
         body = {
             "code": code,
@@ -95,10 +95,10 @@ class RemoteSandbox:
             raise BrokerLost(f"{self._name} answered nonsense ({type(error).__name__}: {_shown(error)})") from error
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to close."""
 
     def _reply(self, body: bytes, deadline: float) -> bytes:
-        """The server's answer; asks again where it could not be reached or had no room."""
+        """Returns the server's answer. Asks again if the server cannot be reached or is full."""
         for pause_s in (*_PAUSES_S, None):
             try:
                 status, reply = self._post(body, deadline)
@@ -157,7 +157,7 @@ class RemoteSandbox:
 
 
 def _with_driver(request: dict[str, Any], mark: str) -> str:
-    """The completion's program as a text within ours: it cannot break out of it, nor change what it means."""
+    """Returns the driver with the completion's program as a quoted text, which cannot change the driver."""
     fields = {name: request[name] for name in ("program", "function", "class", "args")}
     payload = json.dumps(fields | {"prelude": PRELUDE, "mark": mark})
     return f"{_plain_text()}{_DRIVER}main(json.loads({payload!r}))\n"

@@ -1,12 +1,12 @@
-"""A process that runs programs: one request in, one outcome out, fresh children each, until its input ends.
+"""A process that runs programs: one request in, one outcome out, with new child processes for each request.
 
-    worker --header, payloads--> broker --fork, walls--> program                             (stdio, call)
-                                        --fork, walls--> test code <--channel--> candidate   (check)
+    worker --header, payloads--> broker --fork, confine--> program                             (stdio, call)
+                                        --fork, confine--> test code <--channel--> candidate   (check)
            <--header, streams--         <--stdout, stderr, result, exit--
 
-Its source comes through its input and runs under `python -I -S` with an empty environment, never forked from the
-worker: it has no threads, no secrets and none of the worker's memory. It never reads what it carries (see `stream`)
-and judges nothing. It ends with its pipes, and all processes behind its walls end with it.
+The broker gets its source through its input and runs under `python -I -S` with an empty environment. It is not forked
+from the worker, so it has no threads, no secrets and none of the worker's memory. It moves programs and outputs without
+reading them (see `byte_stream`) and judges nothing. It ends with its pipes, and all its child processes end with it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from vt_ray.verify.sandbox.inside import (
     program_runner,
 )
 from vt_ray.verify.sandbox.inside.byte_stream import Stream, read_whole, sealed_file
-from vt_ray.verify.sandbox.inside.confinement import Walls
+from vt_ray.verify.sandbox.inside.confinement import SandboxSetup
 from vt_ray.verify.sandbox.inside.libraries import interpreter_libraries
 
 _STDERR_TAIL_BYTES = 2_048
@@ -46,11 +46,11 @@ Job = Callable[[str], int]
 
 
 class WorkerGone(Exception):
-    """The other end of the pipes is closed: no reader waits for the outcome."""
+    """The other end of the pipes is closed, so nothing reads the outcome."""
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Put up the walls, say so, and serve requests from descriptor 0 on descriptor 1."""
+    """Confine the broker, report that it is ready, and serve requests from descriptor 0 on descriptor 1."""
     backend = settings["backend"]
     requests, replies = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -63,19 +63,19 @@ def main(settings: dict[str, Any]) -> None:
         if backend.startswith("namespaces"):
             namespaces.enter_user_namespace()
             _go_on_in_child((requests, replies))
-        walls = confinement.confine_broker(backend, libraries)
+        setup = confinement.confine_broker(backend, libraries)
     except (OSError, NotImplementedError) as error:
         _send(replies, {"failed": f"{type(error).__name__}: {error}"})
         return
     program_runner.set_up_process()
     _send(replies, {"ready": f"{sys.executable} ({sys.version.split()[0]}) as user {os.getuid()}"})
-    gc.freeze()  # a collection in a child would copy every page of what was imported here
+    gc.freeze()  # a garbage collection in a child would copy the pages of all imported modules
     with contextlib.suppress(WorkerGone, BrokenPipeError, EOFError):
-        _serve(walls, requests, replies)
+        _serve(setup, requests, replies)
 
 
 def _go_on_in_child(pipes: tuple[int, ...]) -> None:
-    """The child is the first process of the new pid namespace. The parent only waits for it, and reaps it."""
+    """Continue in a child, the first process of the new pid namespace. The parent waits for the child and reaps it."""
     child = os.fork()
     if child == 0:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -87,7 +87,7 @@ def _go_on_in_child(pipes: tuple[int, ...]) -> None:
     os._exit(0)
 
 
-def _serve(walls: Walls, requests: int, replies: int) -> None:
+def _serve(setup: SandboxSetup, requests: int, replies: int) -> None:
     streams = {
         "stdout": Stream("stdout"),
         "stderr": Stream("stderr", keep_tail=_STDERR_TAIL_BYTES),
@@ -95,7 +95,7 @@ def _serve(walls: Walls, requests: int, replies: int) -> None:
     }
     while (request := receive(requests)) is not None:
         payloads = [sealed_file(requests, size) for size in request["payloads"]]
-        outcome = _Test(walls, request, payloads, streams, requests).run()
+        outcome = _Test(setup, request, payloads, streams, requests).run()
         sizes = {name: stream.kept for name, stream in streams.items()}
         _send(replies, {"id": request["id"], "sizes": sizes} | outcome)
         for stream in streams.values():
@@ -104,7 +104,7 @@ def _serve(walls: Walls, requests: int, replies: int) -> None:
 
 
 def receive(source: int) -> dict[str, Any] | None:
-    """The next frame; None when there will be none."""
+    """Returns the next frame, None at the end of the input."""
     header = _read_exactly(source, 4)
     body = header and _read_exactly(source, struct.unpack("!I", header)[0])
     return json.loads(body) if body else None
@@ -126,29 +126,29 @@ def _send(target: int, message: dict[str, Any]) -> None:
 
 
 class _Test:
-    """One request: its processes, and the pipes that they write into."""
+    """One request: its processes and their output pipes."""
 
     def __init__(
         self,
-        walls: Walls,
+        setup: SandboxSetup,
         request: dict[str, Any],
         payloads: list[int],
         streams: dict[str, Stream],
         requests: int,
     ) -> None:
-        self.walls, self.request, self.payloads, self.streams = walls, request, payloads, streams
+        self.setup, self.request, self.payloads, self.streams = setup, request, payloads, streams
         self.requests = requests
         self.children: list[int] = []
 
     def run(self) -> dict[str, Any]:
-        """Run it until its end. What it wrote is in the streams, for the worker to judge."""
+        """Run the request to its end. The output is in the streams, for the worker to judge."""
         try:
             {"stdio": self._start_stdio, "call": self._start_call, "check": self._start_check}[self.request["type"]]()
             self.deadline = time.monotonic() + self.request["timeout_s"]
             stopped = self._watch()
         finally:
             codes = [_end(child) for child in self.children]
-            if self.walls.backend == "unsandboxed":  # elsewhere no program has children
+            if self.setup.backend == "unsandboxed":  # in the other backends no program has children
                 _end_orphans()
         return {"exit_code": codes[0], "candidate_exit_code": codes[-1], "stopped": stopped}
 
@@ -163,7 +163,7 @@ class _Test:
         candidate_text, test_text = self.payloads
         to_test, to_candidate = (end.detach() for end in socket.socketpair())
         quiet = [os.open(os.devnull, os.O_RDWR) for _ in range(2)]
-        # The test is the first child: its end is the end, and its report the result.
+        # The test code is the first child: when it ends, the request ends, and its report is the result.
         self._fork(check_test_side.run_test_code, test_text, self._result(), *quiet, to_candidate)
         self._fork(check_program_side.run_candidate, candidate_text, to_test, self._stdout(), self._stderr())
 
@@ -177,8 +177,8 @@ class _Test:
         return self.streams["result"].open(self.request["output_bytes"])
 
     def _fork(self, job: Job, payload: int, *descriptors: int) -> None:
-        """A child behind its walls that does `job`, with these descriptors as 0, 1, 2, ... All become its own."""
-        confinement.next_child_in_own_pids(self.walls)
+        """Fork a confined child that runs `job` with these descriptors as 0, 1, 2, ... and takes them over."""
+        confinement.next_child_in_own_pids(self.setup)
         pid = _fork_patiently()
         if pid == 0:
             self._become(job, [*descriptors, payload])
@@ -189,21 +189,21 @@ class _Test:
     def _become(self, job: Job, descriptors: list[int]) -> NoReturn:
         code = 1
         try:
-            cpu_s = (int(self.request["timeout_s"]) + 2) * _PROCESSORS  # of all its threads together
-            confinement.confine_program(self.walls, descriptors, self.request["memory_mb"], cpu_s)
+            cpu_s = (int(self.request["timeout_s"]) + 2) * _PROCESSORS  # of all threads together
+            confinement.confine_program(self.setup, descriptors, self.request["memory_mb"], cpu_s)
             code = job(read_whole(len(descriptors) - 1))
         finally:
-            os._exit(code)  # after every outcome: never back into the broker's loop
+            os._exit(code)  # always: the child must not return into the broker's loop
 
     def _watch(self) -> str:
-        """Read until the first child ends. Why it must be stopped: "timeout", "output_limit", "" if it ended by itself.
+        """Read until the first child ends. Returns why it was stopped: "timeout", "output_limit", or "".
 
-        Its end is that of the process, not of its pipes, which something it left behind may hold open.
+        The end of the process counts, not the end of its pipes: another process may still hold them open.
         """
         process = os.pidfd_open(self.children[0])
         poll = select.poll()
         poll.register(process, select.POLLIN)
-        poll.register(self.requests, 0)  # reports only its hang-up: the worker is gone
+        poll.register(self.requests, 0)  # reports only a hang-up, which means that the worker has ended
         reading = {stream.descriptor: stream for stream in self.streams.values() if stream.descriptor >= 0}
         for descriptor in reading:
             poll.register(descriptor, select.POLLIN)
@@ -221,7 +221,7 @@ class _Test:
                 if not reading[descriptor].drain():
                     poll.unregister(descriptor)
             if process in ready:
-                for stream in reading.values():  # what it wrote last may have come after this round's reading
+                for stream in reading.values():  # its last output may have arrived after this round's reading
                     stream.drain()
             if any(stream.size > stream.cap for stream in reading.values()):
                 return "output_limit"
@@ -232,7 +232,7 @@ class _Test:
 
 
 def _fork_patiently() -> int:
-    """As os.fork. Where brokers share a user, a program elsewhere may hold all its threads until its own end."""
+    """As os.fork, with retries: if brokers share a user, a program of another broker may use up the thread limit."""
     give_up = time.monotonic() + _FORK_S
     while True:
         try:
@@ -244,8 +244,8 @@ def _fork_patiently() -> int:
 
 
 def _end(pid: int) -> int:
-    """Kill the rest of a child and its group. The child's own exit code (-9: killed)."""
-    for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
+    """Kill a child and its process group. Returns the child's exit code (-9: killed)."""
+    for kill in (os.killpg, os.kill):  # before the child's setsid, the group does not exist
         with contextlib.suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -266,7 +266,7 @@ def _end_orphans() -> None:
 
 
 def _children() -> list[int]:
-    """The broker has one thread, and no children but what programs left behind."""
+    """Returns the children of the broker: processes that programs left behind."""
     own = os.getpid()
     with contextlib.suppress(OSError), open(f"/proc/{own}/task/{own}/children") as listing:
         return [int(pid) for pid in listing.read().split()]

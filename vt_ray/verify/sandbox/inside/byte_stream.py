@@ -1,9 +1,9 @@
-"""Bytes on their way through the broker, which it moves and never reads.
+"""Byte streams through the broker, which moves the bytes without reading them.
 
     worker's pipe --splice--> sealed file --> program        program's pipe --splice--> Stream --sendfile--> worker
 
-Programs are forked from the broker. What had once been in its memory, another program's text or output, a later
-one could find in its own.
+Programs are forked from the broker. If a program's text or output had been in the broker's memory, a later program
+could find it in its own memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 
 
 def sealed_file(source: int, size: int) -> int:
-    """The next `size` bytes of a pipe as a file in memory that nobody can change. Raises EOFError."""
+    """Returns the next `size` bytes of a pipe as an immutable file in memory. Raises EOFError."""
     file = os.memfd_create("payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     left = size
     while left:
@@ -33,7 +33,7 @@ def sealed_file(source: int, size: int) -> int:
 
 
 def read_whole(descriptor: int) -> str:
-    """The text of a file, which is closed."""
+    """Returns the text of a file and closes it."""
     size = os.fstat(descriptor).st_size
     data = os.pread(descriptor, size, 0)
     os.close(descriptor)
@@ -41,9 +41,9 @@ def read_whole(descriptor: int) -> str:
 
 
 class Stream:
-    """A pipe that a program writes into, and a file in memory that takes at most about `cap` bytes of it.
+    """A pipe for the output of a program, and a file in memory that keeps at most about `cap` bytes of it.
 
-    Used again for the next program, after `clear`.
+    The stream is reused for the next program after `clear`.
     """
 
     def __init__(self, name: str, keep_tail: int = 0) -> None:
@@ -52,14 +52,14 @@ class Stream:
         self.descriptor, self.size, self.cap = -1, 0, 0
 
     def open(self, cap: int) -> int:
-        """A new pipe. Returns its writing end, whose owner is the caller."""
+        """Open a new pipe. Returns its writing end, which the caller must close."""
         self.descriptor, write = os.pipe()
         self.cap = cap
         os.set_blocking(self.descriptor, False)
         return write
 
     def drain(self) -> bool:
-        """Take what is there now. False once the other end is closed by all."""
+        """Take the available bytes. Returns False once all writing ends are closed."""
         while self.size <= self.cap:
             try:
                 moved = kernel.splice(self.descriptor, self.file, _CHUNK_BYTES)
@@ -72,7 +72,7 @@ class Stream:
 
     @property
     def kept(self) -> int:
-        """How many of the bytes, the last ones, are for the worker."""
+        """The number of bytes, from the end, that the worker gets."""
         return min(self.size, self.keep_tail) if self.keep_tail else self.size
 
     def send(self, target: int) -> None:
@@ -81,7 +81,7 @@ class Stream:
             offset += os.sendfile(target, self.file, offset, self.size - offset)
 
     def clear(self) -> None:
-        """Close the pipe and forget the bytes."""
+        """Close the pipe and discard the bytes."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
         if self.size:

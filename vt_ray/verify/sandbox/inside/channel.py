@@ -1,4 +1,4 @@
-"""The narrow channel between a test's code and the candidate: data goes by value, every other object by a number.
+"""The channel between a test's code and the candidate program: data goes by value, other objects by a number.
 
     test code (its own process) --{"op": "call", "object": 3, "args": [...]}--> candidate (another process)
                                 <--{"value": ..., "changed"?: ...} | {"raised": ...} | {"callback": ...}--
@@ -20,7 +20,7 @@ from typing import Any
 
 MAX_FRAME_BYTES = 64 << 20
 _MAX_DEPTH = 200
-_PLAIN_INT = 1 << 62  # larger ones go as hexadecimal text: decimal text takes quadratic time
+_PLAIN_INT = 1 << 62  # larger integers are sent as hexadecimal text: decimal text takes quadratic time
 _RAW = {type(None), bool, float, str}
 _RAW_OR_INT = _RAW | {int}
 
@@ -28,7 +28,7 @@ _dump = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
 _load = json.JSONDecoder().decode
 _SEQUENCES: dict[Any, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
 _DICTIONARIES: dict[Any, str] = {dict: "dict", Counter: "Counter", OrderedDict: "OrderedDict"}
-# Modules that are imported only where a program has such objects. `datetime` types go as their arguments.
+# Modules that are imported only if a program has such objects. `datetime` types are sent as their arguments.
 _AS_TEXT = (("decimal", "Decimal"), ("fractions", "Fraction"))
 _TIMES: dict[str, tuple[str, ...]] = {
     "date": ("year", "month", "day"),
@@ -57,11 +57,11 @@ _MAKERS: dict[str, Callable[[Any], Any]] = {
 
 
 class ChannelClosed(Exception):
-    """The other side has ended, or does not speak the protocol."""
+    """The other side has ended, or violates the protocol."""
 
 
 def send(descriptor: int, message: dict[str, Any]) -> None:
-    """Write one frame. Raises ChannelClosed where the other side has ended, ValueError where it is too large."""
+    """Write one frame. Raises ChannelClosed if the other side has ended, ValueError if the frame is too large."""
     body = _dump(message).encode()
     if len(body) > MAX_FRAME_BYTES:
         raise ValueError(f"a message of {len(body)} bytes, the limit is {MAX_FRAME_BYTES}")
@@ -74,7 +74,7 @@ def send(descriptor: int, message: dict[str, Any]) -> None:
 
 
 def receive(descriptor: int) -> dict[str, Any]:
-    """Read one frame. Raises ChannelClosed where no frame comes, or where the frame is no message."""
+    """Read one frame. Raises ChannelClosed if no frame comes, or if the frame is not a message."""
     (size,) = struct.unpack("!I", _read(descriptor, 4))
     if size > MAX_FRAME_BYTES:
         raise ChannelClosed("the other side does not speak the protocol")
@@ -101,7 +101,7 @@ def _read(descriptor: int, size: int) -> bytes:
 
 
 def encode(value: Any, refer: Callable[[Any], dict[str, Any]], depth: int = 0) -> Any:
-    """The value as JSON can hold it; `refer` gives the message for an object that is not plain data."""
+    """Returns the value in a form for JSON. `refer` returns the message for an object that is not plain data."""
     kind = type(value)
     if kind in _RAW:
         return value
@@ -149,7 +149,7 @@ def _time(name: str, parts: Any) -> Any:
 
 
 def decode(message: Any, find: Callable[[str, Any], Any], depth: int = 0) -> Any:
-    """The value given to `encode`; `find` gives the object for a message of `refer`. Raises ValueError on others."""
+    """Inverse of `encode`. `find` returns the object for a message of `refer`. Raises ValueError for other messages."""
     if depth > 2 * _MAX_DEPTH:
         raise ValueError("data nested too deep")
     if type(message) is list:

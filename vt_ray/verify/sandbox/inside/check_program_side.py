@@ -1,9 +1,9 @@
-"""The candidate's side of a `check` test: loads the program, then does what the test's code asks of its objects.
+"""The program's side of a `check` test: loads the program, then serves the requests of the test's code.
 
     {"op": "names" | "call" | "attribute" | "iterate" | "next" | ...} --> {"value", "changed"?} | {"raised", ...}
-    {"callback": ...} --> {"value"} | {"raised"}                 for an object of the test's that was passed to it
+    {"callback": ...} --> {"value"} | {"raised"}                 for an object of the test that the program got
 
-It never sees the test. The program shares this process and may give any answer: the test judges the answers.
+This process never sees the test. The program shares it and may give any answer: the test judges the answers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from vt_ray.verify.sandbox.inside.plain_data import builtin_base, builtin_value
 from vt_ray.verify.sandbox.inside.program_runner import CHANNEL_FD, MODULE_NAME, load, run_as
 
 _MAX_MESSAGE_CHARS = 300
-_BATCH_S = 0.005  # items of an iterator that are sent together take no longer than this to make
-# A subclass of list, dict or set that overrides one of these is no list, dict or set to the test.
+_BATCH_S = 0.005  # a batch of iterator items ends after this time
+# A subclass of list, dict or set that overrides one of these methods does not count as its base class.
 _FACES = ("__len__", "__iter__", "__getitem__", "__contains__", "__eq__", "__missing__", "__reversed__")
 _VALUES: dict[str, Callable[[Any], Any]] = {one.__name__: one for one in (bool, hash, int, float, len, str, repr)}
 
 
 def run_candidate(source: str) -> int:
-    """Load the program and serve the channel until it closes. The exit code."""
+    """Load the program and serve the channel until it closes. Returns the exit code."""
 
     def serve(names: dict[str, Any]) -> None:
         server = _Server(names)
@@ -38,7 +38,7 @@ def run_candidate(source: str) -> int:
         except ChannelClosed:
             return
         load(source, names, {name: _TestClass(server, name) for name in request["classes"]})
-        sys.stdout.flush()  # the test's end is this process's end
+        sys.stdout.flush()  # this process ends with the test
         server.answer(request)
         server.serve()
 
@@ -46,14 +46,14 @@ def run_candidate(source: str) -> int:
 
 
 class _Server:
-    """Answers the test's requests. An object that was sent keeps its number, and is kept alive."""
+    """Answers the test's requests. Each object that was sent keeps its number and stays alive."""
 
     def __init__(self, names: dict[str, Any]) -> None:
         self._names = names
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._of_test: dict[int, _TestObject] = {}
-        self._failed: dict[int, Exception] = {}  # iterators that raised behind items that were still good
+        self._failed: dict[int, Exception] = {}  # iterators that raised after items that could still be sent
         self._printed: io.StringIO | None = None
 
     def serve(self) -> None:
@@ -76,7 +76,7 @@ class _Server:
         send(CHANNEL_FD, answer)
 
     def ask_test(self, message: dict[str, Any]) -> Any:
-        """Ask the test's side to use one of its own objects. That side may send requests before it answers."""
+        """Ask the test's side to use one of its own objects. The test may send requests before it answers."""
         send(CHANNEL_FD, {"callback": message})
         while "op" in (answer := receive(CHANNEL_FD)):
             self.answer(answer)
@@ -111,7 +111,7 @@ class _Server:
         return {"object": self._reference(value)}
 
     def _reference(self, value: Any) -> list[Any]:
-        """[number, number of its class or None, its kind: class, iterator, coroutine, container, sized or ""]"""
+        """Returns [number, number of its class or None, kind]. The kind is one word or ""."""
         kind = type(value)
         own_class = self._number(kind) if kind.__module__ == MODULE_NAME else None
         what = ""
@@ -135,10 +135,10 @@ class _Server:
             return operator.attrgetter(qualified)(importlib.import_module(module))
         return self._of_test.setdefault(content, _TestObject(self, content))
 
-    # --- what the test's side may ask ---
+    # --- requests of the test's side ---
 
     def _do_names(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The given names that the program defines."""
+        """Returns the given names that the program defines."""
         if request["shows_output"]:
             self._printed = io.StringIO()
             sys.stdout = _Copied(sys.stdout, self._printed)
@@ -166,7 +166,7 @@ class _Server:
         return {"value": {"object": self._reference(iter(self._objects[request["object"]]))}}
 
     def _do_next(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The next items of an iterator, "ended" where it has no more."""
+        """Returns the next items of an iterator; "ended" is set after the last one."""
         number, many = request["object"], request["many"]
         if number in self._failed:
             raise self._failed.pop(number)
@@ -190,7 +190,7 @@ class _Server:
         return {"value": self.encode(function(*operands))}
 
     def _do_equal(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Whether two objects are equal, and whether the first one is equal to a new object without any content."""
+        """Returns whether two objects are equal, and whether the first equals a new object without content."""
         left, right = self.decode(request["args"])
         try:
             equals_anything = bool(left == object())
@@ -203,7 +203,7 @@ class _Server:
         return {"value": isinstance(value, kind)}
 
     def _do_contents(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The contents that the builtin type itself holds, of an instance of a subclass of list, dict or set."""
+        """Returns the contents of an instance of a subclass of list, dict or set, as the builtin type holds them."""
         value = self._objects[request["object"]]
         base: Any = next(base for base in (list, dict, set) if base in type(value).__mro__)
         copied = dict(dict.items(value)) if base is dict else base(base.__iter__(value))
@@ -216,7 +216,7 @@ class _Server:
 
 
 class _TestObject:
-    """An object of the test's: a function, an iterator, an instance of a class of its own."""
+    """An object of the test: a function, an iterator, or an instance of one of its classes."""
 
     def __init__(self, server: _Server, number: int) -> None:
         object.__setattr__(self, "_server", server)
@@ -269,7 +269,7 @@ def _ask(one: _TestObject, op: str, **rest: Any) -> Any:
 
 
 class _TestClass:
-    """A class that the test defines and the program does not: `ListNode`, say, in annotations and to make instances."""
+    """A class that only the test defines, such as `ListNode`, for annotations and for instances."""
 
     def __init__(self, server: _Server, name: str) -> None:
         self._server, self.__name__ = server, name
@@ -301,7 +301,7 @@ class _Copied(io.TextIOBase):
 
 
 class _TestInput(io.TextIOBase):
-    """The standard input that the test's code has set up in its own process."""
+    """The standard input that the test's code has set in its process."""
 
     def __init__(self, server: _Server) -> None:
         self._server = server
@@ -314,7 +314,7 @@ class _TestInput(io.TextIOBase):
 
 
 def _is_container(kind: type) -> bool:
-    """Whether it is a subclass of list, dict or set that shows exactly the contents that the builtin type holds."""
+    """Whether the type is a subclass of list, dict or set that does not override how its contents are read."""
     base = next((base for base in (list, dict, set) if base in kind.__mro__), None)
     return base is not None and all(getattr(kind, name, None) is getattr(base, name, None) for name in _FACES)
 
@@ -326,7 +326,7 @@ def _method(target: Any, name: str) -> Callable[..., Any]:
 
 
 def _kinds(kind: type) -> list[str]:
-    """The names of an exception's classes up to the first builtin one: all that the test's side knows of it."""
+    """Returns the names of an exception's classes up to the first builtin class. The test's side knows only these."""
     kinds = [one.__name__ for one in kind.__mro__]
     builtin = next(place for place, one in enumerate(kind.__mro__) if one.__module__ == "builtins")
     return kinds[: builtin + 1]

@@ -1,10 +1,10 @@
-"""The test's side of a `check` test: runs the test code, for which the candidate is behind the channel.
+"""The test's side of a `check` test: runs the test code, which reaches the program through the channel.
 
     test code --names of the program--> proxies --channel--> candidate's process
-              --end--> {"passed": true} | {"failed": reason}, into a pipe of its own
+              --end--> {"passed": true} | {"failed": reason}, into its own pipe
 
-The candidate's process can read neither this one's memory nor its report. Every error is the candidate's: whether the
-test itself is malformed is decided elsewhere, from the problem alone.
+The program's process can read neither the memory of this process nor its report. Every error counts against the
+program: `programs/grader.py` decides from the problem alone whether the test itself is malformed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CANDIDATE_FD = 3
 
 
 def run_test_code(request_text: str) -> int:
-    """Run the test and report. The exit code is always 0: only the report counts."""
+    """Run the test and write the report. The exit code is always 0: only the report counts."""
     request = json.loads(request_text)
     remote = Remote(sees_changes=request["sees_changes"])
     builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]  # -S leaves them out
@@ -41,7 +41,7 @@ def run_test_code(request_text: str) -> int:
     try:
         _run(request, remote)
         report = {"passed": True}
-    except SystemExit as leaving:  # unittest ends like this
+    except SystemExit as leaving:  # unittest ends with SystemExit
         report = {"passed": True} if leaving.code in (None, 0, False) else {"failed": "wrong_answer"}
     except ProgramEnded:
         report = {"failed": "ended"}
@@ -49,7 +49,7 @@ def run_test_code(request_text: str) -> int:
         report = {"failed": "wrong_answer"}
     except BaseException:
         report = {"failed": "runtime_error"}
-    # The test's code may have passed over an error that counts against the program.
+    # The test's code may have ignored an error that counts against the program.
     if "passed" in report and remote.lost:
         report = {"failed": "ended"}
     if "passed" in report and (not remote.calls or remote.failed or not all(r.wasSuccessful() for r in results)):
@@ -59,7 +59,7 @@ def run_test_code(request_text: str) -> int:
 
 
 def _unittest_results() -> list[Any]:
-    """A list that each result of unittest will be in: the test's code need not look at what its suite gave."""
+    """Returns a list that collects each result of unittest, because the test's code may ignore the results."""
     import unittest
 
     results: list[Any] = []
@@ -84,7 +84,7 @@ def _run(request: dict[str, Any], remote: Remote) -> None:
     for name in request["subjects"]:
         names.pop(name, None)
     own = request["names"]
-    if own is None:  # the test is too long to have been read before
+    if own is None:  # the test was too long for the analysis
         own = [name for name in _names_used(code) if not (name in names or hasattr(builtins, name))]
     wanted = [*own, *request["subjects"], *([root] if root else [])]
     remote.main, remote.classes = names, request["classes"]
@@ -93,7 +93,7 @@ def _run(request: dict[str, Any], remote: Remote) -> None:
     exec(code, names)
     if remote.calls:
         return
-    # HumanEval's own test defines `check` and leaves the call to the harness.
+    # A HumanEval test defines `check`, and the harness must call it.
     if isinstance(names.get("check"), types.FunctionType) and entry:
         if of_program is None:
             raise NameError(root)
@@ -108,7 +108,7 @@ def _names_used(code: types.CodeType) -> set[str]:
 
 
 def _run_collected(names: list[tuple[str, Any]]) -> None:
-    """Run what unittest or pytest would find: test cases, and functions test_... without parameters."""
+    """Run the tests that unittest or pytest would collect: test cases, and functions test_... without parameters."""
     unittest = sys.modules.get("unittest")
     for name, value in names:
         if unittest and isinstance(value, type) and issubclass(value, unittest.TestCase):
@@ -118,31 +118,31 @@ def _run_collected(names: list[tuple[str, Any]]) -> None:
 
 
 class Remote:
-    """This side's end of the channel. Threads of the test take turns on it.
+    """The test's end of the channel. Threads of the test use it one at a time.
 
-    `calls` counts the calls of the program's functions, `epoch` also what else may change its objects. `lost` and
-    `failed` count against the program, even where the test's code passes over them.
+    `calls` counts calls of the program's functions, `epoch` all requests that may change its objects. `lost` and
+    `failed` count against the program, even if the test's code ignores them.
     """
 
     def __init__(self, sees_changes: bool) -> None:
         self.calls = 0
         self.epoch = 0
-        self.main: dict[str, Any] = {}  # the test's own names
-        self.classes: list[str] = []  # those of its classes that the program may use by name
+        self.main: dict[str, Any] = {}  # the test's names
+        self.classes: list[str] = []  # classes of the test that the program may use by name
         self.lost = self.failed = False
         self._sees_changes = sees_changes
         self._turn = threading.RLock()
         self._proxies = ProxyFactory(self)
-        self._own: list[Any] = []  # the test's own objects that the program was given
+        self._own: list[Any] = []  # objects of the test that the program got
         self._stdout, self._input = sys.stdout, builtins.input
 
     def bring(self, names: list[str], shows_output: bool, gives_input: bool) -> dict[str, Any]:
-        """The given names that the program defines, each with its value."""
+        """Returns the given names that the program defines, with their values."""
         streams = {"shows_output": shows_output, "gives_input": gives_input}
         answer = self._exchange({"op": "names", "names": names, "classes": self.classes, **streams})
         found, own_classes = answer.get("names"), answer.get("classes")
         if type(own_classes) is list and all(type(number) is int for number in own_classes):
-            self._proxies.subjects.update(own_classes)  # the test has a class of the same name, so that it means one
+            self._proxies.subjects.update(own_classes)  # the test's class has the same name
         if type(found) is not dict or not found.keys() <= set(names):
             raise self._lose()
         brought = {name: self._decode(value) for name, value in found.items()}
@@ -151,16 +151,16 @@ class Remote:
         return brought
 
     def ask(self, op: str, **rest: Any) -> Any:
-        """The program's answer to one request. Raises what the program raises, as an exception of this side's own."""
+        """Returns the program's answer to one request. An exception of the program is raised as a local exception."""
         with self._turn:
             return self._decode(self._ask({"op": op, **rest}).get("value"))
 
     def operate(self, op: str, name: str, *operands: Any) -> Any:
-        """As `ask`, for a request with several objects: an operator of the program's own class, say."""
+        """As `ask`, for a request with several objects, such as an operator of a class of the program."""
         return self.ask(op, name=name, args=self.encode(list(operands)))
 
     def next(self, number: int, many: int, is_view: bool) -> tuple[list[Any], bool]:
-        """Up to `many` more items of an iterator, and whether it has ended. A view of an object changes nothing."""
+        """Returns up to `many` items of an iterator, and whether it has ended. A view does not change its object."""
         with self._turn:
             self.epoch += not is_view
             answer = self._ask({"op": "next", "object": number, "many": many})
@@ -170,7 +170,7 @@ class Remote:
         return items, "ended" in answer
 
     def call(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any], method: str = "") -> Any:
-        """Call an object of the program's, or a method of it. Changes of its arguments are made here too."""
+        """Call an object of the program or its method. Changes of the arguments are applied here too."""
         with self._turn:
             self.calls += 1
             self.epoch += 1
@@ -194,7 +194,7 @@ class Remote:
         return answer
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send one message and return its answer. Requests of the program for the test's objects are served before."""
+        """Send one message and return its answer. Requests of the program for objects of the test are served before."""
         try:
             send(CANDIDATE_FD, message)
             while True:
@@ -230,7 +230,7 @@ class Remote:
         return self.main[name]
 
     def _used(self, target: Any, asked: dict[str, Any]) -> Any:
-        """Do with an object of the test's what the program asks for. It gets at no frame, code or module from there."""
+        """Use an object of the test as the program requests. The program cannot reach frames, code or modules."""
         do = asked["do"]
         if do == "call":
             args, kwargs = self._decode(asked["args"]), self._decode(asked["kwargs"])
@@ -257,7 +257,7 @@ class Remote:
         if type(value) is Proxy:
             return {"object": value._number}
         number = getattr(value, "_program_number", None)
-        if type(number) is int:  # a derived value, or an exception that the program has raised
+        if type(number) is int:  # a derived value, or an exception of the program
             return {"object": number}
         place = _global_place(value)
         if place:
@@ -280,12 +280,12 @@ class Remote:
         return self._proxies.made(name, content)
 
     def _lose(self) -> ProgramEnded:
-        self.lost = True  # even where the test's code passes over the exception
+        self.lost = True  # even if the test's code ignores the exception
         return ProgramEnded()
 
 
 def _global_place(value: Any) -> list[str] | None:
-    """Where the program finds the same function, class or module by itself; None for the test's own."""
+    """Returns where the program can import the same function, class or module; None for an object of the test."""
     if isinstance(value, types.ModuleType):
         return None
     if not isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
@@ -306,7 +306,7 @@ _OPEN_STREAMS = {"read", "readline", "readlines", "write", "getvalue", "seek", "
 
 
 def _is_open(target: Any, name: Any) -> bool:
-    """Whether the program may use this attribute: of the test's own instances, and of streams in memory."""
+    """Whether the program may use this attribute: of instances of the test's classes, and of streams in memory."""
     kind = type(target)
     if type(name) is not str or name.startswith("_") or isinstance(target, type):
         return False
@@ -314,7 +314,7 @@ def _is_open(target: Any, name: Any) -> bool:
 
 
 def _updated(mine: Any, theirs: Any) -> Any:
-    """The value of `theirs`. A container of the test's own that has the same type is changed in place to that value."""
+    """Returns the value of `theirs`. A container of the test with the same type is changed in place."""
     if type(mine) is not type(theirs) or not isinstance(mine, (list, dict, set, bytearray, deque)):
         return theirs
     if isinstance(mine, list):

@@ -1,4 +1,4 @@
-"""The system calls that the sandbox is made of and that Python has no function for. Each raises OSError."""
+"""System calls of the sandbox for which Python has no function. Each raises OSError."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 PR_SET_SECCOMP, PR_CAPBSET_DROP = 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 
-# The same number on every architecture: these calls are younger than the common table.
+# These newer calls have the same number on every architecture.
 _NR_MOUNT_SETATTR = 442
 _NR_LANDLOCK_CREATE_RULESET, _NR_LANDLOCK_ADD_RULE, _NR_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -32,7 +32,7 @@ _AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100
 _LAST_CAPABILITY = 40
 
-# The process has one thread, so that nothing is gained by giving up the interpreter's lock around a call.
+# The process has one thread, so releasing the interpreter's lock around a call has no benefit.
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.syscall.restype = _libc.splice.restype = ctypes.c_long
 
@@ -66,7 +66,7 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, options
 
 
 def restrict_mount(path: str, attributes: int, recursive: bool) -> None:
-    """Set MS_RDONLY, MS_NOSUID, ... on a mount and, if asked, on all below it. Clears none (Linux 5.12)."""
+    """Set MS_RDONLY, MS_NOSUID, ... on a mount and, if `recursive`, on all mounts below it (Linux 5.12)."""
     fields = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
     flags = _AT_RECURSIVE if recursive else 0
     _syscall(_NR_MOUNT_SETATTR, _AT_FDCWD, path.encode(), flags, ctypes.byref(fields), ctypes.c_size_t(32))
@@ -81,7 +81,7 @@ def detach(path: str) -> None:
 
 
 def splice(source: int, target: int, size: int) -> int:
-    """Move up to `size` bytes from a pipe to a file, never into this process. Blocks where the pipe does."""
+    """Move up to `size` bytes from a pipe to a file, never into this process. Blocks if the pipe does."""
     return _check(_libc.splice(source, None, target, None, ctypes.c_size_t(size), 0))
 
 
@@ -90,7 +90,7 @@ def sethostname(name: str) -> None:
 
 
 def drop_bounding_set() -> None:
-    """No program executed from here on can gain a capability."""
+    """Prevent all programs executed after this call from gaining a capability."""
     for capability in range(_LAST_CAPABILITY + 1):
         prctl(PR_CAPBSET_DROP, capability)
 
@@ -108,7 +108,7 @@ def landlock_ruleset(attributes: bytes) -> int:
 
 
 def landlock_abi() -> int:
-    """The version of Landlock in this kernel, 0 where there is none."""
+    """Returns the kernel's Landlock version, 0 without Landlock."""
     try:
         return _syscall(_NR_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     except OSError:
@@ -124,7 +124,7 @@ def landlock_enforce(ruleset: int) -> None:
 
 
 class Filter:
-    """A seccomp filter, given as packed sock_filter records, ready for the kernel."""
+    """A seccomp filter from packed sock_filter records."""
 
     class _Program(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
@@ -135,7 +135,7 @@ class Filter:
         self._pointer = ctypes.c_ulong(ctypes.addressof(self._program))
 
     def install(self) -> None:
-        """Put it on this process for good, on top of those that are there."""
+        """Install the filter in this process, in addition to existing filters. It cannot be removed."""
         _check(_libc.prctl(PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._pointer, 0, 0))
 
 

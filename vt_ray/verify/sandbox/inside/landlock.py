@@ -1,7 +1,7 @@
-"""Landlock: of the file system a program may read the interpreter's libraries and four devices, and write nothing.
+"""Landlock: a program may read the interpreter's libraries and four devices, and write no file.
 
-Needs no privilege and no namespace (Linux 5.13). A scratch folder is left out on purpose: without a mount of its
-own nothing would bound how many files a program makes in it.
+Needs no privilege and no namespace (Linux 5.13). There is no scratch folder: without its own mount, the number of files
+in it would not be bounded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vt_ray.verify.sandbox.inside import kernel
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _WRITE_FILE = 1 << 1
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
-# All rights on files that each version of Landlock knows: what is handled and not granted is denied.
+# All file rights of each Landlock version: a right that is handled and not granted is denied.
 _RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 _NET_ABI, _SCOPE_ABI = 4, 6
 _TCP_BIND_AND_CONNECT = 3
@@ -24,7 +24,7 @@ _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 3
 
 
 def prepare_ruleset(libraries: Iterable[str]) -> int:
-    """A ruleset's descriptor, to be enforced in each child. Raises OSError where the kernel has no Landlock."""
+    """Returns the descriptor of a ruleset, to be enforced in each child. Raises OSError without Landlock."""
     abi = kernel.landlock_abi()
     if abi < 1:
         raise OSError("this kernel has no Landlock, or it is switched off")

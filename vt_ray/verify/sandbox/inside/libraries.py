@@ -1,4 +1,4 @@
-"""The folders that the running interpreter needs to import its standard library: all a program gets to see."""
+"""The folders of the interpreter's standard library, the only folders that a program can see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHARED_LIBRARY = re.compile(r"(/\S+)/[^/\s]+\.so[.\d]*$", re.MULTILINE)
 
 
 def interpreter_libraries() -> list[str]:
-    """Absolute paths, parents before what is in them."""
+    """Returns absolute paths, parent folders first."""
     found = {os.path.dirname(os.__file__)}
     found.update(path.format(os.uname().machine) for path in _LOADER_DEFAULTS)
     if sys.base_prefix != "/usr":

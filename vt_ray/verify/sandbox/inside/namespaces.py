@@ -1,10 +1,10 @@
-"""Namespaces: a broker that sees nothing of the machine, and for each test a process that sees nothing of the broker.
+"""Namespaces that separate the broker from the machine, and each test's process from the broker.
 
     launcher --drop root, new user, pid, mount, ipc, uts, net, cgroup namespaces, fork--> broker (pid 1, own root)
     broker --new pid namespace, fork, new mount namespace, tmpfs, proc, no capabilities--> program (pid 1)
 
-Nothing here needs privileges, bubblewrap or a setuid program. When the broker ends, the kernel ends all in its pid
-namespace; when a program ends, its files are gone with its mounts.
+This needs no privileges, no bubblewrap and no setuid program. When the broker ends, the kernel kills all processes of
+its pid namespace. When a program ends, its mounts and their files are removed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _MOUNT_POINTS = ("/tmp", "/mnt", "/opt", "/var", "/home")
 
 
 def enter_user_namespace() -> None:
-    """Become the owner of a new world, with all rights in it and none outside. The next child is its first process."""
+    """Enter new namespaces, with all rights inside and none outside. The next child is their first process."""
     uid, gid = os.getuid(), os.getgid()
-    # A change of user has made the process undumpable, which makes its /proc files root's.
+    # After a change of user the process is not dumpable, so its /proc files belong to root.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     with _named("user namespaces cannot be made"):
         kernel.unshare(_NEW_WORLD)
@@ -48,7 +48,7 @@ def enter_user_namespace() -> None:
 
 @contextlib.contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Say in plain words what was tried: the backend that is taken instead is logged with it."""
+    """Name the failed step in the error: it is logged together with the backend that is used instead."""
     try:
         yield
     except OSError as error:
@@ -61,7 +61,7 @@ def _write(path: str, text: str) -> None:
 
 
 def enter_own_root(libraries: Iterable[str], with_proc: bool) -> None:
-    """In the broker: a root of the interpreter's libraries and four devices, all read-only, and nothing else."""
+    """In the broker: enter a root that holds only the interpreter's libraries and four devices, all read-only."""
     libraries = list(libraries)
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     root = next(p for p in _MOUNT_POINTS if os.path.isdir(p) and not any(_within(path, p) for path in libraries))
@@ -79,7 +79,7 @@ def enter_own_root(libraries: Iterable[str], with_proc: bool) -> None:
     if with_proc:
         for stream, target in (("stdin", 0), ("stdout", 1), ("stderr", 2), ("fd", "")):
             os.symlink(f"/proc/self/fd/{target}".rstrip("/"), f"{root}/dev/{stream}")
-        # The kernel lets a process mount a proc only where it sees a whole one already: it stays below the programs'.
+        # The kernel allows a proc mount only if a complete one is visible: this one stays for the programs.
         with _named("a fresh /proc cannot be mounted"):
             kernel.mount("proc", f"{root}/proc", "proc", _SCRATCH_FLAGS)
     os.chdir(root)
@@ -95,7 +95,7 @@ def _within(path: str, directory: str) -> bool:
 
 
 def _bring(path: str, root: str) -> None:
-    """The folder at `path`, read-only at the same place in the new root; a link where it is one."""
+    """Mount the folder `path` read-only at the same place in the new root; a symbolic link stays a link."""
     real = os.path.realpath(path)
     if not os.path.isdir(root + real):
         os.makedirs(root + real)
@@ -107,9 +107,9 @@ def _bring(path: str, root: str) -> None:
 
 
 def enter_fresh_namespaces(with_proc: bool, scratch_mb: int, scratch_files: int) -> None:
-    """In a program's process, already first in its pid namespace: own mounts, then no rights at all.
+    """In a program's process, the first in its pid namespace: mount its own files, then drop all rights.
 
-    Ipc, network and host name stay the broker's: the filter leaves no call that reaches them.
+    The namespaces of ipc, network and host name are the broker's: the seccomp filter allows no call that uses them.
     """
     kernel.unshare(kernel.CLONE_NEWNS)
     options = f"size={scratch_mb}m,nr_inodes={scratch_files},mode=700"

@@ -1,7 +1,8 @@
-"""Plain data that a called function may return, rebuilt from the values that the builtin types themselves hold.
+"""The plain data that a function may return, rebuilt from the values that the builtin types hold.
 
-A subclass of a builtin type (a namedtuple, an IntEnum) counts as the value that the builtin type holds, as in JSON,
-unless it shows another one. Its methods are never called: a value cannot be one thing here and another one later.
+An instance of a subclass of a builtin type (a namedtuple, an IntEnum) counts as the value that the builtin type holds,
+as in JSON, unless the subclass overrides how the value is shown. Its methods are never called, so that a value cannot
+change between two reads.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class UnsupportedResult(Exception):
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON can hold it, tuples as lists. Raises UnsupportedResult for anything else."""
+    """Returns the value in a form for JSON, tuples as lists. Raises UnsupportedResult for other values."""
     return _plain(value, 0, [0])
 
 
@@ -47,7 +48,7 @@ def _plain(value: Any, depth: int, count: list[int]) -> Any:
 
 
 def builtin_base(kind: type) -> Any:
-    """Which of int, float, str, list, tuple and dict the type is or inherits from, None for other types."""
+    """Returns the type among int, float, str, list, tuple and dict that `kind` is or inherits from, else None."""
     for base in type.mro(kind):
         if base in (int, float, str, list, tuple, dict):
             return base
@@ -55,14 +56,14 @@ def builtin_base(kind: type) -> Any:
 
 
 def _shows_its_value(kind: type, base: Any) -> bool:
-    """Whether no class below the builtin one (those of `collections` aside) replaces a method that shows the value."""
+    """Whether no subclass, except those of `collections`, overrides a method that shows the value."""
     kinds = type.mro(kind)
     below = [one for one in kinds[: kinds.index(base)] if one not in _DICTIONARIES]
     return not any(name in vars(one) for one in below for name in _SHOWING)
 
 
 def builtin_value(value: Any, base: Any) -> Any:
-    """What `base`, which is int, float or str, holds of an instance of a subclass."""
+    """Returns the value of `base` (int, float or str) that an instance of a subclass holds."""
     if base is int:
         return int.__int__(value)
     return float.__float__(value) if base is float else str.__str__(value)

@@ -1,10 +1,10 @@
-"""The process of one test: a program runs as a script, or is loaded as a module and has its function called.
+"""Runs a program in the process of one test: as a script, or as a module whose function is called.
 
     request --run_stdio--> stdout, exit code          request --run_call--> result on descriptor 0, exit code
 
-A script's `__name__` is "__main__". A loaded module's is not, so that a `__main__` guard does not run, as in an import.
-This module has no expected value: a program that reads this module's memory, which it can, learns nothing.
-Descriptors 0, 1 and 2 are all that the process has.
+A script's `__name__` is "__main__". A loaded module has another name, so that a `__main__` guard does not run, as in an
+import. The program can read the memory of this process, which therefore holds no expected value. The process has only
+the descriptors 0, 1 and 2.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from math import lcm, log, log10, log2, pi, prod, sin, sqrt
 from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 """
 prelude_names: dict[str, Any] = {}
-exec(PRELUDE, prelude_names)  # once, in the broker: each child has a copy at no cost
+exec(PRELUDE, prelude_names)  # once, in the broker: each child inherits it
 prelude_names.pop("__builtins__")
 
-# Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each
-# test is the first of its process.
+# Compiled once in the broker: the first compilation in a process costs a millisecond of page faults, and each test has
+# a new process.
 _WARM_UP = """
 import sys
 class A:
@@ -71,14 +71,14 @@ if __name__ == "__main__":
 for _ in range(2):
     compile(_WARM_UP, "warm_up.py", "exec")
 
-# Kept here, where a program that patches the json module or the builtins does not reach by accident.
+# References kept here, so that a program that patches the json module or the builtins does not change them.
 _encode = json.JSONEncoder(ensure_ascii=True, check_circular=False).encode
 
 
 def set_up_process() -> None:
-    """Set what the broker's children inherit: integers of any length, and one heap for all threads of a program.
+    """Configure the broker's children: integers of any length, and one heap for all threads of a program.
 
-    glibc's own heap for each thread would take 64 MiB of the memory limit.
+    Otherwise each thread's heap in glibc would take 64 MiB of the memory limit.
     """
     if hasattr(sys, "set_int_max_str_digits"):  # early releases of Python 3.9 have neither the limit nor the function
         sys.set_int_max_str_digits(0)
@@ -87,12 +87,12 @@ def set_up_process() -> None:
 
 
 def run_stdio(source: str) -> int:
-    """Run the program with its input on descriptor 0. Its exit code."""
+    """Run the program with its input on descriptor 0. Returns its exit code."""
     return run_as("__main__", lambda names: execute(source, names))
 
 
 def run_call(request_text: str) -> int:
-    """Load the program, call its function, and write the result, as JSON, to the channel. Its exit code."""
+    """Load the program, call its function, and write the result as JSON to the channel. Returns the exit code."""
     request = json.loads(request_text)
     source, owner, name = request.pop("program"), request.get("class"), request["function"]
 
@@ -106,11 +106,11 @@ def run_call(request_text: str) -> int:
 
 
 def load(source: str, names: dict[str, Any], given: dict[str, Any] | None = None) -> None:
-    """Run the program as an imported module: with the prelude and `given` behind its own names, and no input.
+    """Run the program as an imported module without input. The prelude and `given` are available as builtins.
 
-    A program that fails because it reads its input while it is loaded keeps the functions that it has defined by then.
+    If a program fails because it reads its input while it is loaded, the functions defined before that are kept.
     """
-    builtins.__dict__.update(prelude_names | (given or {}))  # `names` hold only what the program itself defines
+    builtins.__dict__.update(prelude_names | (given or {}))  # `names` holds only the program's own definitions
     sys.stdin = stdin = _NoInput()
     try:
         execute(source, names)
@@ -120,7 +120,7 @@ def load(source: str, names: dict[str, Any], given: dict[str, Any] | None = None
 
 
 class _NoInput(io.StringIO):
-    """A standard input that is at its end, and notes that it was read."""
+    """An empty standard input that records whether it was read."""
 
     was_read = False
 
@@ -138,9 +138,9 @@ class _NoInput(io.StringIO):
 
 
 def execute(source: str, names: dict[str, Any]) -> None:
-    """Compile and run the program's text with `names` as its globals."""
+    """Compile and run the program with `names` as its globals."""
     if "random" in source:
-        random.seed()  # all programs begin as copies of one process
+        random.seed()  # all programs start as copies of one process
     exec(compile(source, "main.py", "exec", dont_inherit=True), names)
 
 
@@ -150,7 +150,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def run_as(module_name: str, body: Callable[[dict[str, Any]], None]) -> int:
-    """Call `body` with the globals of a fresh module, and end as the interpreter would. The exit code."""
+    """Call `body` with the globals of a new module, and end as the interpreter does. Returns the exit code."""
     main = types.ModuleType(module_name)
     main.__dict__.update(__builtins__=builtins, __file__="main.py")
     sys.modules["__main__"] = sys.modules[module_name] = main
@@ -169,7 +169,7 @@ def run_as(module_name: str, body: Callable[[dict[str, Any]], None]) -> int:
 
 
 def _finished(code: int, names: dict[str, Any]) -> int:
-    """Do what the interpreter does at its end: wait for threads, run atexit, flush, let go of objects."""
+    """End as the interpreter does: wait for threads, run atexit functions, flush, release objects."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -178,10 +178,10 @@ def _finished(code: int, names: dict[str, Any]) -> int:
         code = code or 120
     with contextlib.suppress(BaseException):
         for name in [name for name in names if name != "__builtins__"]:
-            names[name] = None  # a file that the program has opened itself is flushed by this
+            names[name] = None  # this flushes a file that the program opened
         for stream in (sys.__stdout__, sys.stdout, sys.stderr):
             _flush(stream)
-        _libc.fflush(None)  # a program may have printed through the C library, which has its own buffer
+        _libc.fflush(None)  # a program may have printed through the C library's own buffer
     return code
 
 
@@ -191,7 +191,7 @@ def _flush(stream: Any) -> None:
 
 
 def _stack_size(size: int = 0) -> int:
-    """As `threading.stack_size`, but for templates that ask for more than the memory that there is."""
+    """As `threading.stack_size`, but bounded: some programs ask for more than the memory limit."""
     return _thread.stack_size(min(size, _MAX_STACK_BYTES))
 
 

@@ -1,9 +1,9 @@
-"""One object of the program's, as the test's code sees it, with the requests that the test may make.
+"""A proxy for one object of the program, with the operations that the test's code may use.
 
     Proxy --Remote.call, .operate, .ask, .next--> candidate's process
 
-No object of the program's judges itself where the test expects plain data. Length, iteration and items are views of one
-value and must agree. The operators of a class count where the test itself names that class, with a capital.
+An object of the program must not decide a comparison with plain data. Its length, iteration and items are views of one
+value and must agree. Its operators count only if the test itself names its class, with a capital letter.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
-_SINGLY = 256  # so many items of an iterator are asked for one by one: the next one might take for ever
+_SINGLY = 256  # this many items of an iterator are requested one by one: an endless iterator may block
 _BATCH = 512
 
 
 class NotPlainData(BaseException):
-    """The test compares or tests an object of the program's, whose methods would decide the outcome."""
+    """The test compares an object of the program whose own methods would decide the result."""
 
 
 class _Views:
-    """The program's answers about the contents of one object since `epoch`: all views must agree with them.
+    """The program's answers about the contents of one object since `epoch`. All views must agree.
 
-    `items` are the items iterated over so far, all items of the object where `source` is None.
+    `items` are the items read so far; if `source` is None, they are all items of the object.
     """
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.length: int | None = None
         self.items: list[Any] = []
-        self.source: Any = ...  # not asked for yet
+        self.source: Any = ...  # not requested yet
         self.by_index: dict[int, Any] = {}
         self.attributes: dict[str, Any] = {}
         self.contents: Any = None
 
     def agree(self) -> None:
-        """Raise NotPlainData where length, iteration and items are not of one sequence."""
+        """Raise NotPlainData if length, iteration and items contradict each other."""
         ended = self.source is None
         if ended and self.length is not None and self.length != len(self.items):
             raise NotPlainData
@@ -58,7 +58,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def _asked(name: str) -> Any:
-    """The builtin function `name` of an object whose class the test names."""
+    """Returns the method for the builtin function `name`, allowed if the test names the object's class."""
 
     def ask(self: Proxy) -> Any:
         if not self._is_subject():
@@ -102,10 +102,10 @@ _READABLE = ("__name__", "__qualname__", "__annotations__", "__dict__")
 
 
 class Proxy:
-    """An object of the program's: may be called, listed, asked for attributes and items.
+    """An object of the program. The test may call it, iterate over it, and read its attributes and items.
 
-    `_made_by_test` marks an instance that the test's own code has made by calling a class that it names, and what
-    its operators give: only there may an operand that is plain data go to the program.
+    `_made_by_test` marks an instance that the test created by calling a class that it names, and the results of its
+    operators: only for these may an operand of plain data be sent to the program.
     """
 
     __slots__ = (
@@ -141,7 +141,7 @@ class Proxy:
         return self._views_now  # type: ignore[no-any-return]
 
     def _contents(self) -> Any:
-        """By value, what the builtin type holds of a subclass of list, dict or set."""
+        """Returns by value the contents of an instance of a subclass of list, dict or set."""
         views = self._views()
         if views.contents is None:
             views.contents = self._remote.ask("contents", object=self._number)
@@ -225,7 +225,7 @@ class Proxy:
     def __reversed__(self) -> Iterator[Any]:
         return reversed(list(self))
 
-    # --- methods with which an object could judge itself ---
+    # --- methods by which an object could decide a comparison ---
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -263,7 +263,7 @@ class Proxy:
         return self._remote.call(self._number, (), {}, "__enter__")
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        """The program may pass over an exception of its own, never over the test's."""
+        """The program may suppress its own exceptions, never exceptions of the test."""
         names = (None if error is None else RuntimeError, None if error is None else str(error), None)
         passed_over = self._remote.call(self._number, names, {}, "__exit__")
         return bool(passed_over) and hasattr(error, "_from_program")
@@ -294,7 +294,7 @@ _add_operators()
 
 
 def _rest(proxy: Proxy) -> Iterator[Any]:
-    """The further items of an iterator: first one by one, then in batches."""
+    """Yields the remaining items of an iterator: first one by one, then in batches."""
     if proxy._ahead is None:
         proxy._ahead = _ahead(proxy)
     return proxy._ahead  # type: ignore[no-any-return]
@@ -309,7 +309,7 @@ def _ahead(proxy: Proxy) -> Iterator[Any]:
 
 
 def _items(proxy: Proxy) -> Iterator[Any]:
-    """The items of an object that can be iterated over again: what was asked once is not asked again."""
+    """Yields the items of an object that can be iterated again. Known items are not requested again."""
     views = proxy._views()
     place = 0
     while True:

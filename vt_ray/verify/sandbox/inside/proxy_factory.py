@@ -1,4 +1,4 @@
-"""Stand-ins for the program's objects in the test's process: a proxy, a value, or an exception class.
+"""Makes the test's representations of the program's objects: a proxy, a value, or an exception class.
 
 {"object" | "derived" | "exception": ...} --ProxyFactory.made--> Proxy | value of a builtin type | exception class
 """
@@ -14,15 +14,15 @@ _MAX_KINDS = 20
 
 
 class RemoteError(Exception):
-    """The program raised an exception of its own class, or a builtin exception that would steer the test."""
+    """The program raised an exception of its own class, or a builtin exception that would influence the test."""
 
 
 class ProgramEnded(BaseException):
-    """The candidate's process is gone. Not an Exception: test code must not take it for one it expects."""
+    """The program's process has ended. Not an Exception, so that test code cannot mistake it for an expected one."""
 
 
 class ProxyFactory:
-    """All objects of one program's that the test's side knows, by number."""
+    """All objects of one program that the test's side knows, by number."""
 
     def __init__(self, remote: Any) -> None:
         self._remote = remote
@@ -31,7 +31,7 @@ class ProxyFactory:
         self.subjects: set[int] = set()  # the classes that the test names
 
     def made(self, message: str, content: Any) -> Any:
-        """The stand-in for a message of the program's that is no plain value. Raises ValueError for other messages."""
+        """Returns the object for a message that is not a plain value. Raises ValueError for other messages."""
         if message == "object":
             number, own_class, what = _checked_reference(content)
             if what == "coroutine":
@@ -46,17 +46,17 @@ class ProxyFactory:
             kind = self.exception_class(kinds)
             if type(kind) is _ExceptionKind:
                 type.__setattr__(kind, "_proxy", Proxy(self, number, None, "class"))
-            # Another name for Exception would catch the test's own AssertionError.
+            # An alias of Exception would catch the test's own AssertionError.
             return RemoteError if issubclass(AssertionError, kind) else kind
         raise ValueError("not a value")
 
     def name(self, name: str, value: Any) -> None:
-        """Note that the test calls an object of the program's by this name."""
+        """Record that the test refers to an object of the program by this name."""
         if type(value) is Proxy and value._what == "class" and name[:1].isupper():
             self.subjects.add(value._number)
 
     def _derived(self, plain: Any, fields: Any, reference: Any) -> Any:
-        """A value of int, float, str or tuple whose other attributes the program has: IntEnum, namedtuple."""
+        """Returns an int, float, str or tuple whose other attributes are in the program: IntEnum, namedtuple."""
         number, _, _ = _checked_reference(reference)
         if type(plain) is dict:
             plain = tuple(self._remote._decode(plain))
@@ -70,11 +70,11 @@ class ProxyFactory:
         return self._known[number]
 
     def exception(self, kinds: Any, message: str, number: Any) -> Exception:
-        """This side's own exception for an exception that the program has raised."""
+        """Returns a local exception for an exception of the program."""
         kind = self.exception_class(kinds)
         try:
             error = type.__call__(kind, message)
-        except TypeError:  # UnicodeDecodeError and the like want more
+        except TypeError:  # UnicodeDecodeError and others need more arguments
             error = RemoteError(f"{kind.__name__}: {message}")
         error.__dict__["_from_program"] = True
         if type(number) is int:
@@ -82,7 +82,7 @@ class ProxyFactory:
         return error
 
     def exception_class(self, kinds: Any) -> type[Exception]:
-        """This side's own class for an exception class of the program's, so that a test can expect that class."""
+        """Returns a local class for an exception class of the program, so that a test can expect it."""
         named = type(kinds) is list and all(type(name) is str and name.isidentifier() for name in kinds)
         if not named or not 0 < len(kinds) <= _MAX_KINDS:
             raise self._remote._lose()
@@ -103,7 +103,7 @@ def _checked_reference(content: Any) -> tuple[int, Any, str]:
 
 
 def _builtin_exception(name: str) -> type[Exception]:
-    """The builtin exception of that name. StopIteration would end the test's own loops early, as if passed."""
+    """Returns the builtin exception of that name. StopIteration is refused: it would end the test's loops early."""
     kind = getattr(builtins, name, None)
     steers = (StopIteration, StopAsyncIteration, Warning)
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, steers):
@@ -112,7 +112,7 @@ def _builtin_exception(name: str) -> type[Exception]:
 
 
 class _ExceptionKind(type):
-    """An exception class of the program's, to be expected here. An instance that the test makes is the program's."""
+    """The class of local exception classes. Calling one makes an instance in the program."""
 
     _proxy: Any = None
 

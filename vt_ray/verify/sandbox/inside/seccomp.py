@@ -1,9 +1,9 @@
-"""Which system calls may be made, as two filters that the kernel runs before each of them.
+"""The allowed system calls, as two filters that the kernel runs before each call.
 
     broker filter, once:      foreign architecture or x32 --> kill     not named in syscalls.py --> ENOSYS
-    program filter, per test: what only the broker needs, other processes, new processes --> EPERM
+    program filter, per test: calls that only the broker needs, other processes, new processes --> EPERM
 
-All processes behind the walls inherit the first. The second is short, because each program pays for its own.
+All processes of the sandbox inherit the first filter. The second is short, because each program installs it again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _KILL: Instruction = (_RETURN, 0, 0, 0x80000000)
 _CLONE_THREAD = 0x00010000
 _CLONE_NEW_ANY = 0x7E020000
 _AF_UNIX, _SOCK_STREAM = 1, 1
-# Whether it is a terminal and how large, bytes ready to read, close-on-exec, non-blocking. Not TIOCSTI.
+# Terminal queries, bytes ready to read, close-on-exec, non-blocking. Not TIOCSTI, which types into a terminal.
 _IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # Duplicates, flags, locks, sizes and seals. Not F_SETOWN, which sends signals, nor F_SETPIPE_SZ.
 _FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1033, 1034)
 _PRCTLS = (15, 16)  # a thread's name
-# What changes a file without opening it: Landlock does not look at these.
+# Calls that change a file without opening it: Landlock does not check these.
 _CHANGES = {"chmod", "fchmod", "fchmodat", "utime", "utimes", "futimesat", "utimensat", "truncate"}
 
 
@@ -42,9 +42,9 @@ def supported() -> bool:
 
 
 def broker_filter(own_files: bool) -> bytes:
-    """For the broker, before any program is there.
+    """Returns the filter for the broker, installed before the first program.
 
-    `own_files` says that all files a program can reach for writing are its own, in a mount that ends with it.
+    `own_files` is True if a program can write only its own files, in a mount that ends with the program.
     """
     column, architecture = _ARCHITECTURES[MACHINE]
     whole = ALLOWED.keys() - (set() if own_files else _CHANGES) | BROKER_ONLY.keys() | _checks_for_programs(0).keys()
@@ -66,7 +66,7 @@ def broker_filter(own_files: bool) -> bytes:
 
 
 def program_filter(pid: int) -> bytes:
-    """For a program with this pid, as it sees it: the only one it may signal. On top of the broker's."""
+    """Returns the additional filter for a program with this pid, in its namespace. It may signal only itself."""
     column, _ = _ARCHITECTURES[MACHINE]
     instructions: list[Instruction] = [(_LOAD, 0, 0, _NUMBER)]
     for pair in BROKER_ONLY.values():
@@ -89,7 +89,7 @@ def _checks_for_all() -> dict[str, list[Instruction]]:
         "prlimit64": [_argument(0), *_if_in((0,), errno.EPERM)],
         "ioctl": [_argument(1), *_if_in(_IOCTLS, errno.ENOTTY)],
         "fcntl": [_argument(1), *_if_in(_FCNTLS, errno.EPERM)],
-        # asyncio wakes itself through such a pair. It has no address, and no other socket can be made.
+        # asyncio uses such a pair to wake its loop. It has no address, and no other socket can be made.
         "socketpair": [
             _argument(0),
             (_JUMP_IF_EQUAL, 1, 0, _AF_UNIX),
@@ -109,7 +109,7 @@ def _checks_for_all() -> dict[str, list[Instruction]]:
 
 
 def _checks(column: int, bodies: dict[str, list[Instruction]]) -> list[Instruction]:
-    """Each body ends the filter: nothing after it looks at the number again."""
+    """Returns the checks by system call number. Each body ends the filter."""
     return [i for name, body in bodies.items() for i in _if_number(CHECKED[name][column], body)]
 
 
@@ -122,7 +122,7 @@ def _pack(instructions: list[Instruction]) -> bytes:
 
 
 def _argument(index: int, high: bool = False) -> Instruction:
-    """Load one half of an argument. The kernel itself looks at the low half only, but for addresses."""
+    """Load one half of an argument. The kernel uses only the low half, except for addresses."""
     return (_LOAD, 0, 0, _ARGUMENTS + 8 * index + (4 if high else 0))
 
 
@@ -136,7 +136,7 @@ def _error(number: int) -> Instruction:
 
 
 def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Sorted numbers as (first, last) of each run without a gap."""
+    """Returns (first, last) of each run of consecutive numbers."""
     runs: list[tuple[int, int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][1] + 1:

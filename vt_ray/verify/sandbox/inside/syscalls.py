@@ -1,11 +1,11 @@
-"""Numbers of the system calls that a program may make, by name: (x86_64, aarch64), None where there is none.
+"""Numbers of the system calls that a program may make, by name: (x86_64, aarch64), None if the call is missing.
 
-Whatever is not named here does not exist for a program: it gets ENOSYS, on which a C library falls back.
+For all other calls a program gets ENOSYS, for which C libraries have a fallback.
 """
 
 from __future__ import annotations
 
-# With any arguments: files (what they may reach is up to mounts or Landlock), memory, time, threads, itself.
+# Allowed with any arguments: files (mounts or Landlock restrict them), memory, time, threads, the process itself.
 ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "read": (0, 63),
     "write": (1, 64),
@@ -169,7 +169,7 @@ CHECKED: dict[str, tuple[int | None, int | None]] = {
     "sendto": (44, 206),
 }
 
-# What the broker needs, and its children until their walls stand. No program has them.
+# Calls of the broker, and of its children until they are confined. No program may make them.
 BROKER_ONLY: dict[str, tuple[int | None, int | None]] = {
     "mount": (165, 40),
     "umount2": (166, 39),
@@ -184,7 +184,7 @@ BROKER_ONLY: dict[str, tuple[int | None, int | None]] = {
     "seccomp": (317, 277),
 }
 
-# Denied as not permitted, which a program understands better than a call that does not exist.
+# Denied with EPERM, which programs handle better than a missing call.
 DENIED: dict[str, tuple[int | None, int | None]] = {
     "fork": (57, None),
     "vfork": (58, None),
