@@ -129,8 +129,8 @@ class TrainingEngine:
     def mgpo_row_loss(self, mgpo: MgpoConfig, temperature: float) -> RowLoss:
         """The loss that `mgpo.loss` names, of a row that was sampled at `temperature`, for `optimizer_step`.
 
-        Raises ConfigError for a loss that cannot be imported here, for a KL term without a reference, and for a ratio of whole sequences if each rank holds only
-        a slice of them.
+        Raises ConfigError for a loss that cannot be imported here, for a KL term without a reference, and for a ratio
+        of whole sequences if each rank holds only a slice of them.
         """
         loss_of = named_loss(mgpo.loss)
         if mgpo.kl_coef > 0 and self.reference is None:

@@ -3,8 +3,8 @@
     ClusterConfig --place--> Placement --actors/reservation.py--> a Ray placement group, each actor in its bundle
 
 A bundle is a set of actors that Ray keeps on one node: all actors of a node or, with `cluster.colocate`, one generator
-and one learner rank, so that Ray gives both the same GPU. The tracker and the recorder's tasks have no bundle: they reserve
-nothing and run on the driver's node.
+and one learner rank, so that Ray gives both the same GPU. The tracker and the recorder's tasks have no bundle: they
+reserve nothing and run on the driver's node.
 """
 
 from __future__ import annotations
