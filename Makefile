@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 READY := $(VENV)/.ready
+# Two processes. tests/conftest.py says which files run in the same process.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 TORCH := torch==2.13.0+cpu
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -28,14 +30,14 @@ controls: $(READY) ## compare RL with its controls: shuffled rewards, and more S
 	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=1000
 	$(BIN)/vt-tools report runs/demo runs/demo_shuffled runs/demo_sft
 
-test: test-quick ## test-quick, then the tests with Ray and the engines (about 15 minutes in all)
-	$(BIN)/python -m pytest -m "slow and not nightly and not gpu"
+test: $(READY) lint ## lint, types and all tests but the nightly ones (about 15 minutes on 2 cores)
+	$(PYTEST) -m "not nightly and not gpu"
 
-test-quick: $(READY) lint ## lint, types and the tests without Ray and the engines, in two processes (about 2 minutes)
-	$(BIN)/python -m pytest -m "not slow and not nightly and not gpu" -n 2 --dist loadfile
+test-quick: $(READY) lint ## without Ray and the engines (about 2 minutes)
+	$(PYTEST) -m "not slow and not nightly and not gpu"
 
-test-all: test-quick ## test-quick, then all other tests, the nightly ones too
-	$(BIN)/python -m pytest -m "(slow or nightly) and not gpu"
+test-all: $(READY) lint ## the nightly tests too
+	$(PYTEST) -m "not gpu"
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

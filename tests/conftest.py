@@ -10,6 +10,9 @@ settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
 STARTS = pytest.StashKey[StartCounter]()
+# Expensive session fixtures. With several processes (`-n`) all files that use one of them run in the same process, and
+# they start first because they take longest.
+SHARED = ("finished_run", "cluster", "coin_runs")
 
 
 def pytest_configure(config):
@@ -17,6 +20,19 @@ def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         config.stash[STARTS] = StartCounter()
         config.stash[STARTS].start()
+
+
+# Before the hook of pytest-xdist, which reads the mark.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    groups = {item.path: item.path.name for item in items}
+    for item in items:
+        groups.update({item.path: name for name in SHARED if name in item.fixturenames})
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    items.sort(key=lambda item: SHARED.index(groups[item.path]) if groups[item.path] in SHARED else len(SHARED))
 
 
 @pytest.fixture(scope="session")

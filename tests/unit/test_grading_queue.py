@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import random
 from collections import Counter
 from itertools import count
 
@@ -189,23 +190,25 @@ def test_no_completion_can_be_answered_twice():
         queue.record(first, 0, answer(outline(2), {0: RIGHT}))
 
 
-def what_comes(draw, samples):
-    """A worker is lost, or answers the first few samples that it was asked for."""
-    if draw(st.integers(0, 3)) == 0:
+def random_answer(rng, samples):
+    """None if the worker is lost, else verdicts for the first samples that it was asked for."""
+    if rng.randrange(4) == 0:
         return None
-    done = draw(st.integers(1, len(samples))) if samples else 0
-    return {s: draw(st.sampled_from([RIGHT, WRONG, NO_SANDBOX, BAD_TESTS])) for s in samples[:done]}
+    done = rng.randint(1, len(samples)) if samples else 0
+    return {s: rng.choice([RIGHT, WRONG, NO_SANDBOX, BAD_TESTS]) for s in samples[:done]}
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_every_completion_is_answered_exactly_once_whatever_is_lost(data):
-    groups = data.draw(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), max_size=5))
+# One seed for each example: a thousand draws of Hypothesis for each would take a hundred times as long.
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32))
+def test_every_completion_is_answered_exactly_once_whatever_is_lost(seed):
+    rng = random.Random(seed)
+    groups = [[rng.random() < 0.5 for _ in range(rng.randint(1, 6))] for _ in range(rng.randint(0, 5))]
     pending, graded, tries = list(enumerate(groups)), [], Counter()
     queue, numbers = GradingQueue(Costs()), count()
-    workers, at_work = [next(numbers) for _ in range(data.draw(st.integers(1, 3)))], {}
+    workers, at_work = [next(numbers) for _ in range(rng.randint(1, 3))], {}
     while pending or queue.open_groups:
-        if pending and data.draw(st.booleans()):
+        if pending and rng.random() < 0.5:
             queue.add(pending.pop(0))
         for worker in workers:
             if worker not in at_work and (chunk := queue.next_chunk(worker, workers)):
@@ -213,13 +216,13 @@ def test_every_completion_is_answered_exactly_once_whatever_is_lost(data):
         if not at_work:
             assert pending, "nobody works and nothing will come"
             continue
-        worker = data.draw(st.sampled_from(sorted(at_work)))
+        worker = rng.choice(sorted(at_work))
         chunk = at_work.pop(worker)
         number, cut = queue.handle(chunk)
         runnable = [i for i, truncated in enumerate(cut) if not truncated]
         samples = runnable if chunk.samples is None else list(chunk.samples)
         tries.update((number, sample) for sample in samples)
-        came = what_comes(data.draw, samples)
+        came = random_answer(rng, samples)
         if came is not None:
             found = queue.record(chunk, worker, answer(outline(len(cut), [i for i, t in enumerate(cut) if t]), came))
         else:
