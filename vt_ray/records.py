@@ -1,4 +1,4 @@
-"""The data that pass between the rooms: plain frozen records without behaviour and without heavy imports.
+"""The data that pass between the packages: frozen records with little behaviour and no heavy imports.
 
 Problem --> Prompt --> Rollouts (one question's completions) --> GradedGroup --> update
 """
@@ -18,7 +18,7 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """One worked solution. `style` names the way of working: a spectrum has several for a question."""
+    """A worked solution for SFT. `style` names the kind of solution; a question may have several."""
 
     style: str
     text: str
@@ -26,9 +26,9 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A question with a checkable answer.
+    """A question with an answer that can be checked.
 
-    `question` is the bare text; the chat template and the answer suffix are added later.
+    `question` is the text alone; the chat template and the answer suffix are added later.
     `answer` is the gold answer (LaTeX for math, a letter for choice, "" for code).
     `tests` is None except for code: see `verify/programs/test_forms.py`.
     `source` is "builtin" for the made problems, else the file it was read from, and `row` its row there, from 1.
@@ -57,7 +57,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How completions are drawn. `top_k` 0 is off; `max_tokens` bounds the new tokens."""
+    """Sampling settings. `top_k` 0 is off; `max_tokens` is the limit of new tokens."""
 
     temperature: float
     top_p: float
@@ -67,7 +67,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question for a generator: a completion for each of `seeds`. `step` is the step that asks for it."""
+    """One question for a generator: one completion for each of `seeds`. `step` is the training step that asks."""
 
     problem: Problem
     token_ids: tuple[int, ...]
@@ -75,13 +75,16 @@ class Prompt:
     step: int = 0
 
 
-# An array has no truth value: two completions are equal where they are the same one.
+# eq=False: arrays have no truth value, so completions are compared by identity.
 @dataclass(frozen=True, slots=True, eq=False)
 class Completion:
-    """One sampled answer. `rollout_logprobs[t]` is the engine's log-probability of `token_ids[t]`
-    after temperature, in nats, as sampled: int32 and float32 [tokens], which actors share without a copy and must not
-    write to. `version_runs` says under which weights: (version, number of tokens), in order, over all tokens; one run
-    unless weights changed under it."""
+    """One sampled completion.
+
+    `token_ids` is int32 [tokens]. `rollout_logprobs` is float32 [tokens]: the engine's log-probability of each token
+    when it was sampled, after temperature, in nats. Actors share both arrays without a copy and must not write to them.
+    `version_runs` lists (weight version, number of tokens) in order; it has one entry unless the weights changed
+    during the completion.
+    """
 
     sample: int
     token_ids: np.ndarray
@@ -94,7 +97,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """One question with its group of completions, as a generator yields it."""
+    """One question with its group of completions, from a generator."""
 
     problem: Problem
     prompt_token_ids: tuple[int, ...]
@@ -105,10 +108,11 @@ class Rollouts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`unverified` is the verifier's own failure: it counts nowhere, and is never a wrong answer.
+    """The result of grading one completion.
 
-    `retry` is True where another verifier may well decide the completion, since a process was lost, say. It is False
-    where the problem itself cannot be graded.
+    "unverified" means that the verifier failed: the completion is invalid, which is not the same as wrong. retry=True
+    marks a transient failure, such as a lost process, that is worth trying on another worker. It is False if the
+    problem itself cannot be graded.
     """
 
     status: Status
@@ -127,11 +131,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class GradedGroup:
-    """A graded question as the driver sees it: verdicts and lengths, the tokens stay behind `rollouts`.
+    """A graded group as the driver sees it: verdicts and lengths, one for each completion, without the tokens.
 
-    `rollouts` is the cluster's handle for a `Rollouts` (a Ray ObjectRef, or the record itself).
-    `first_versions` are the weight versions of the completions' first tokens, the oldest in each.
-    With `mask_truncated` a completion that was cut off counts nowhere, as one without a verdict.
+    `rollouts` is the cluster's handle of the `Rollouts`: a Ray ObjectRef, or the record itself. `first_versions` are
+    the weight versions of the completions' first tokens. With `mask_truncated` a truncated completion is invalid, like
+    a completion without a verdict.
     """
 
     question_id: str
@@ -157,22 +161,25 @@ class GradedGroup:
 
 @dataclass(frozen=True, slots=True)
 class AdvantageConfig:
-    """How a stage weighs its groups: lambda, the advantages' norm (ADVANTAGE_NORMS), Long2Short's share."""
+    """The settings of a stage's advantages."""
 
+    # Lambda of w_ME (arXiv 2511.06221, section 3.4), at least 0. 0 is GRPO.
     lam: float
+    # "std" divides by the standard deviation of the group's rewards, "none" does not (Dr. GRPO).
     advantage_norm: str = "std"
+    # The share of Long2Short (arXiv 2606.16140). 0: off.
     length_reward: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class GroupAdvantages:
-    """What the tracker makes of a graded group (section 3.4): p_c, w_ME and the weighted advantages A'.
+    """Accuracy, weight and advantages of a graded group (arXiv 2511.06221, section 3.4)."""
 
-    A group without any verdict has no p_c (None) and weight 0: it counts nowhere. `estimate` is the accuracy that the
-    weight was computed for: p_c itself, or the mean of the question's posterior.
-    """
-
+    # p_c of the current group; None if no completion is valid.
     accuracy: float | None
+    # w_ME, or its expectation for the estimator "history"; 0 if no completion is valid.
     weight: float
+    # A' = weight * A of each completion, in order; 0 for an invalid completion.
     advantages: tuple[float, ...]
+    # The accuracy behind the weight: p_c, or the posterior mean for the estimator "history".
     estimate: float | None = None

@@ -1,4 +1,4 @@
-"""What each token of a batch weighs in the loss: all denominators, over the whole batch of all ranks."""
+"""The weight of each token in the loss: it holds all denominators, over the batch of all ranks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from vt_ray.records import GradedGroup
 def completion_token_weights(
     groups: Sequence[GradedGroup], aggregation: str, max_new_tokens: int
 ) -> list[tuple[float, ...]]:
-    """The weight of each token of each completion of each group, 0 where not valid or without tokens.
+    """One weight for each completion, shared by its tokens: [groups][completions]. 0 if it is invalid or empty.
 
-    "sequence_mean" 1 / (N * G * |y|) (section 3.4), "token_mean" 1 / (all valid tokens), "fixed_length"
-    1 / (N * G * max_new_tokens). N counts groups with a valid completion, G the valid ones of the group.
+    N is the number of groups with a valid completion, G the number of valid completions of the group, |y| the length of
+    the completion in tokens:
+
+    * "sequence_mean": 1 / (N * G * |y|), the objective of arXiv 2511.06221, section 3.4
+    * "token_mean": 1 / (all valid tokens of the batch), as in DAPO
+    * "fixed_length": 1 / (N * G * max_new_tokens), as in Dr. GRPO
+
+    Raises ValueError for another `aggregation`.
     """
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"signal.mgpo.aggregation={aggregation!r} must be one of {', '.join(AGGREGATIONS)}")

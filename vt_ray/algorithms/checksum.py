@@ -1,13 +1,13 @@
-"""A checksum of a tensor's bytes that any device computes to the same integer, and that shards can be added up to.
+"""A checksum of a tensor's bytes: the same integer on every device, and the checksums of shards add up to the whole's.
 
-A weight sync is proven by it: the learner sums what it sends, a generator what its engine really holds. The bytes are
-taken as words of 8 (the last one filled up with zeros), w_i in row order:
+It proves a weight sync: the learner computes it for the tensors that it sends, a generator for the tensors that its
+engine holds. The bytes are read as words w_i of 8 bytes in row order, the last word filled up with zeros:
 
     sum_i w_i (2i + 1)   and   sum_i (w_i >> 32) (2i + 1)     modulo 2^64, the second above the first in one integer
 
-An odd factor makes any change of one word (a flipped bit, say) change the first sum. Two swapped words differ in their
-lower halves, and then the first sum changes, or in their upper ones, and then the second does: neither loses more than
-33 bits. Wrap-around integer arithmetic is exact and the same on CPU and GPU.
+A change of one word changes the first sum, because its factor is odd. Two swapped words change the first sum if their
+lower halves differ, and the second sum if their upper halves differ. Integer arithmetic modulo 2^64 is exact and gives
+the same result on CPU and GPU. Held by tests/unit/test_checksum_and_buckets.py.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import torch
 
 WORD = 8
 _MODULUS = 1 << 64
-# Words at a time: on a CPU 2 MB, which stay in its cache; a GPU wants many.
+# Words that are read at a time: 2 MB on a CPU, which fit in its cache; more on a GPU, which needs large kernels.
 _CPU_BLOCK, _GPU_BLOCK = 1 << 18, 1 << 24
 
 
 def checksum(tensor: torch.Tensor, at: tuple[int, int] = (0, 0), columns: int | None = None) -> int:
-    """The checksum of `tensor`, of any type and layout.
+    """The checksum of `tensor`, of any dtype and layout.
 
-    With `at`, that of a part of a larger tensor, in which it lies at this row and column, and whose rows have `columns`
-    elements (default: as many as the part's): the `add_checksums` of all parts is the checksum of the whole. A part of
-    one dimension is a column.
+    `at` is (row, column) of the first element if `tensor` is a part of a larger tensor, whose rows have `columns`
+    elements (default: the part's own). `add_checksums` of all parts gives the checksum of the larger tensor. A part
+    with one dimension is a column.
     """
     tensor = tensor.detach()
     own = math.prod(tensor.shape[1:])
@@ -40,7 +40,7 @@ def checksum(tensor: torch.Tensor, at: tuple[int, int] = (0, 0), columns: int | 
 
 
 def add_checksums(parts: Iterable[int]) -> int:
-    """The checksum of the whole from those of its parts."""
+    """The checksum of a tensor from the checksums of its parts."""
     parts = list(parts)
     first, second = sum(part % _MODULUS for part in parts), sum(part // _MODULUS for part in parts)
     return first % _MODULUS + (second % _MODULUS) * _MODULUS
@@ -51,7 +51,7 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _of_columns(tensor: torch.Tensor, pitch: int, start: int) -> int:
-    """Rows that lie `pitch` bytes apart, the first at byte `start` of the whole."""
+    """The checksum of rows `pitch` bytes apart, whose first byte is byte `start` of the larger tensor."""
     rows = _bytes(tensor).view(tensor.shape[0], -1)
     if pitch % WORD or start % WORD or rows.shape[1] % WORD:
         return add_checksums(_of_bytes(row, start + i * pitch) for i, row in enumerate(rows))
@@ -59,7 +59,7 @@ def _of_columns(tensor: torch.Tensor, pitch: int, start: int) -> int:
 
 
 def _of_bytes(flat: torch.Tensor, start: int) -> int:
-    """Bytes in a row, the first at byte `start` of the whole."""
+    """The checksum of contiguous bytes, the first of which is byte `start` of the larger tensor."""
     before = start % WORD
     if before or flat.numel() % WORD or flat.data_ptr() % WORD or flat.storage_offset() % WORD:
         padded = flat.new_zeros(-(-(before + flat.numel()) // WORD) * WORD)
@@ -72,7 +72,10 @@ def _of_bytes(flat: torch.Tensor, start: int) -> int:
 
 
 def _of_words(words: torch.Tensor, pitch: int, start: int) -> int:
-    """Word [r, c] has index start + r * pitch + c: its factor is that of c, plus twice what lies before it."""
+    """The checksum of words [R, C], where word [r, c] has the index start + r * pitch + c.
+
+    Its factor 2 * index + 1 is split into (2c + 1), the same for all rows, and 2 * (start + r * pitch), one for a row.
+    """
     rows, columns = words.shape
     if not words.numel():
         return 0
@@ -89,7 +92,7 @@ def _of_words(words: torch.Tensor, pitch: int, start: int) -> int:
 
 
 def _weighted(words: torch.Tensor, odd: torch.Tensor) -> torch.Tensor:
-    """[R, K] times [K]. CUDA has no integer matrix product; on a CPU numpy's is one pass, and faster than torch's."""
+    """[R, K] times [K]. CUDA has no integer matrix product. On a CPU numpy is faster than torch: one pass."""
     if words.is_cpu:
         return torch.from_numpy(np.einsum("rk,k->r", words.numpy(), odd.numpy()))
     return (words * odd).sum(1)

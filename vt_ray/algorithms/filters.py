@@ -1,4 +1,4 @@
-"""Which questions a stage can learn from, by the answers of its start model (arXiv 2606.16140)."""
+"""The offline filter before a stage: questions that its start model solves sometimes (arXiv 2606.16140)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from vt_ray.records import GradedGroup
 
 
 def split_by_signal(groups: Sequence[GradedGroup]) -> tuple[list[str], dict[str, str]]:
-    """Ids of the questions with some answers right and some wrong, and the others with the reason against them:
-    "always solved", "never solved", "without a verdict". Answers that count nowhere count nowhere here."""
+    """Returns the ids of questions with correct and wrong completions, and the reason for each other question.
+
+    The reasons are "always solved", "never solved" and "without a verdict". Invalid completions are not counted.
+    """
     kept: list[str] = []
     dropped: dict[str, str] = {}
     for group in groups:

@@ -1,4 +1,4 @@
-"""The learning rate of each step: linear warm-up, then a decay by name."""
+"""The learning rate of each step: linear warm-up, then the decay that the config names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from vt_ray.config import SCHEDULES, OptimizerConfig
 
 
 def lr_at(step: int, total_steps: int, optimizer: OptimizerConfig) -> float:
-    """Linear warm-up to `lr`, then by `optimizer.schedule` from `lr` to `lr * min_lr_ratio` at the last step.
+    """The learning rate of `step`, counted from 0.
 
-    `step` counts from 0 and the first step already trains. "cosine" and "linear" reach the last rate at step
-    `total_steps - 1` and stay there; "constant" keeps `lr`. Raises ValueError for another schedule.
+    Warm-up is linear and its first step already trains: step 0 has lr / warmup_steps. Then "cosine" and "linear" go
+    from `lr` to `lr * min_lr_ratio` at step `total_steps - 1` and stay there; "constant" keeps `lr`. Raises ValueError
+    for another `optimizer.schedule`.
     """
     if step < optimizer.warmup_steps:
         return optimizer.lr * (step + 1) / optimizer.warmup_steps

@@ -1,12 +1,12 @@
-"""What became of each completion: every one is consumed by exactly one update, or dropped with a reason.
+"""The fate of each completion: one update consumes it, or it is dropped with a reason.
 
-Consumed (it stands in the update's denominators):
+Consumed (counted in the update's denominators):
     updated     its gradient is part of the update
     no_signal   its advantage is 0, and so is its gradient
-Dropped (it counts nowhere in the update):
+Dropped (not counted in the update):
     unverified  the verifier has no verdict
     truncated   cut off at the length limit, in a stage that masks such completions
-    replaced    its group has no signal and was replaced by a fresh one
+    replaced    its group has no signal and was replaced by another group
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DROPPED = ("unverified", "truncated", "replaced")
 
 
 def fates(groups: Sequence[GradedGroup], weights: Sequence[GroupAdvantages]) -> list[tuple[str, ...]]:
-    """One fate a completion of each group that an update has taken, in the order of its completions."""
+    """The fates of the groups that an update has consumed: one for each completion, in order."""
     return [
         tuple(
             "unverified" if not verdict.valid else "truncated" if not valid else "updated" if a else "no_signal"
@@ -34,15 +34,16 @@ def fates(groups: Sequence[GradedGroup], weights: Sequence[GroupAdvantages]) -> 
 
 
 def fates_of_replaced(groups: Sequence[GradedGroup]) -> list[tuple[str, ...]]:
-    """Of groups that no update has taken, whatever their verdicts."""
+    """The fates of groups that were replaced before the update: "replaced", with any verdict."""
     return [("replaced",) * len(group.verdicts) for group in groups]
 
 
 def completion_digest(question_id: str, sample: int, token_ids: Sequence[int] | np.ndarray) -> int:
-    """A CRC-32 of which completion this is: its question, its number in the group, its tokens.
+    """A CRC-32 of the completion's question, number in the group and tokens.
 
-    An update reports the sum over all completions that it computed (`consumed_digest`): whatever their order, rows and
-    ranks, the sum over the same completions of the rollout file must be equal. Sums stay exact in float64 up to two
-    million completions.
+    Problem: a completion could be lost or computed twice between the rollout file and the ranks. Choice: an update
+    reports the sum of the digests that it computed (`consumed_digest`), which does not depend on the order, the rows or
+    the number of ranks, and the audit compares it with the sum over the rollout file. Held by tests/unit/test_audit.py.
+    The sums are exact in float64 for up to two million completions.
     """
     return zlib.crc32(np.asarray(token_ids, dtype="<i8").tobytes(), zlib.crc32(f"{question_id}\0{sample}\0".encode()))

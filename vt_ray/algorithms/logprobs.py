@@ -1,9 +1,10 @@
-"""Log-probabilities of chosen tokens, at the temperature they were sampled with.
+"""Log-probabilities of the sampled tokens, at the temperature of the sampling.
 
-    hidden [N, H] --chunk by chunk: lm_head, log softmax, thrown away--> logprobs [N], entropy [N]
-    backward      --chunk by chunk: lm_head again-->  gradients of hidden and of the lm_head's weight
+    hidden [N, H] --in chunks: lm_head, log softmax, logits freed--> logprobs [N], entropy [N]
+    backward      --in chunks: lm_head again-->  gradients of hidden and of the lm_head's weight
 
-Logits [N, V] never exist at once: 32K tokens over a vocabulary of 152K would take 20 GB, and their gradient as much.
+The logits of all N tokens never exist together: for 32K tokens and a vocabulary of 152K they would take 20 GB, and
+their gradient another 20 GB.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import torch
 
 
 def selected_logprobs(logits: torch.Tensor, targets: torch.Tensor, temperature: float) -> torch.Tensor:
-    """log softmax(logits / temperature)[target], in float32.
+    """log softmax(logits / temperature)[target] in float32 and nats: [.., T, V], [.., T] -> [.., T].
 
-    `logits` is [.., T, V], `targets` [.., T]; returns [.., T] in nats. The engine samples after temperature: the
-    trainer must divide by the same one or the importance ratio is wrong whenever it is not 1.
+    The engine samples after temperature. The trainer must divide by the same temperature, or the importance ratio is
+    wrong.
     """
     scaled = logits.float() / temperature
     chosen = scaled.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
@@ -40,9 +41,9 @@ def chunked_logprobs(
     temperature: float,
     chunk_tokens: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`selected_logprobs` and `entropy` of the logits hidden @ weight^T + bias, `chunk_tokens` of them at a time.
+    """`selected_logprobs` and `entropy` of the logits hidden @ weight^T + bias, `chunk_tokens` tokens at a time.
 
-    `hidden` is [N, H], `weight` [V, H], `bias` [V] or None, `targets` [N]. Returns two float32 [N] in nats; the
+    `hidden` is [N, H], `weight` [V, H], `bias` [V] or None, `targets` [N]. Returns two float32 tensors [N] in nats; the
     entropy has no gradient. N may be 0.
     """
     logprobs, entropies = _ChunkedLogprobs.apply(hidden, weight, bias, targets, temperature, chunk_tokens)
@@ -50,8 +51,10 @@ def chunked_logprobs(
 
 
 class _ChunkedLogprobs(torch.autograd.Function):
-    """One node of the graph, so that ZeRO-3 gathers `weight` once before it, in each direction, however many chunks
-    there are: ranks with unlike numbers of them still meet in their collectives."""
+    """All chunks are one node of the graph, so that ZeRO-3 gathers `weight` once in each direction.
+
+    Ranks with different numbers of chunks then still issue the same collectives.
+    """
 
     @staticmethod
     def forward(
@@ -65,10 +68,10 @@ class _ChunkedLogprobs(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
         logprobs, entropies, log_totals = (torch.empty(len(hidden), device=hidden.device) for _ in range(3))
-        of_chunk = _fused(_answers_of) if hidden.is_cuda else _answers_of
+        chunk_logprobs = _fused(_chunk_logprobs) if hidden.is_cuda else _chunk_logprobs
         for part in _chunks(len(hidden), chunk_tokens):
             logits = torch.nn.functional.linear(hidden[part], weight, bias)
-            logprobs[part], entropies[part], log_totals[part] = of_chunk(logits, targets[part], temperature)
+            logprobs[part], entropies[part], log_totals[part] = chunk_logprobs(logits, targets[part], temperature)
         ctx.save_for_backward(hidden, weight, bias, targets, log_totals)
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
@@ -77,13 +80,13 @@ class _ChunkedLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, bias, targets, log_totals = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
-        # Summed in float32 over the chunks, whatever the weight's own type.
+        # Summed over the chunks in float32, also for a bfloat16 weight.
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-        of_chunk = _fused(_gradient_of) if hidden.is_cuda else _gradient_of
+        chunk_gradient = _fused(_chunk_gradient) if hidden.is_cuda else _chunk_gradient
         for part in _chunks(len(hidden), ctx.chunk_tokens):
             logits = torch.nn.functional.linear(hidden[part], weight, bias)
-            grad_logits = of_chunk(logits, targets[part], log_totals[part], grad[part], ctx.temperature)
+            grad_logits = chunk_gradient(logits, targets[part], log_totals[part], grad[part], ctx.temperature)
             if grad_bias is not None:
                 grad_bias += grad_logits.sum(0, dtype=torch.float32)
             grad_hidden[part] = grad_logits @ weight
@@ -94,31 +97,34 @@ class _ChunkedLogprobs(torch.autograd.Function):
 
 @cache
 def _fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """On a GPU each pass over the logits costs as much as a matrix product there: Inductor makes one of a dozen."""
+    """`function`, compiled: on a GPU each pass over the logits costs as much as a matrix product, and Inductor fuses a
+    dozen passes into one."""
     return torch.compile(function)
 
 
-def _answers_of(
+def _chunk_logprobs(
     logits: torch.Tensor, targets: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """[N, V], [N] -> log-probability, entropy, and ln sum exp(logits / temperature), float32 [N]. Overwrites `logits`
-    where they are float32, as `_gradient_of` does: a copy would cost as much memory again."""
+    """[N, V], [N] -> log-probability, entropy and ln sum exp(logits / temperature), each float32 [N].
+
+    Overwrites float32 `logits`, as `_chunk_gradient` does, because a copy would double the memory.
+    """
     scaled = logits.float().div_(temperature)
     p = scaled.softmax(-1)
-    # ln sum e^z from the likeliest token, whose p cannot vanish: one exp instead of two, half the time on a CPU.
+    # ln sum e^z from the most probable token, whose p is never 0: one exp instead of two, half the time on a CPU.
     log_total = scaled.amax(-1) - p.amax(-1).log()
     chosen = scaled.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     # -sum p ln p = ln sum e^z - sum p z
     return chosen - log_total, log_total - p.mul_(scaled).sum(-1), log_total
 
 
-def _gradient_of(
+def _chunk_gradient(
     logits: torch.Tensor, targets: torch.Tensor, log_total: torch.Tensor, grad: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """d / d logits, [N, V], in the type of `logits`: `grad` [N] times (1[target] - p) / temperature."""
+    """The gradient of the logits, [N, V], in their dtype: `grad` [N] times (1[target] - p) / temperature."""
     by_temperature, at = (grad / temperature).unsqueeze(-1), targets.unsqueeze(-1)
     log_p = logits.float().div_(temperature).sub_(log_total.unsqueeze(-1))
-    # From the log-probability itself: where p is nearly 1, 1 - p must not be what rounding leaves of it.
+    # expm1 of the log-probability: 1 - p would lose its digits to rounding if p is nearly 1.
     of_target = -torch.expm1(log_p.gather(-1, at)) * by_temperature
     others = log_p.exp_().mul_(-by_temperature).to(logits.dtype)
     return others.scatter_(-1, at, of_target.to(logits.dtype))

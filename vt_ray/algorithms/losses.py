@@ -1,7 +1,7 @@
-"""Losses: tensors in, (loss, metrics) out. All denominators travel in `token_weights`.
+"""Losses: tensors in, (loss, metrics) out. `token_weights` hold all denominators.
 
-A token's weight already holds every normaliser (its sequence, its group, the whole batch over all ranks), so
-a loss is a plain sum: the same for packed or padded rows, any micro-batch size and any number of ranks.
+The weight of a token divides by its sequence, its group and the batch over all ranks. A loss is therefore a plain sum:
+it is the same for packed or padded rows, any micro-batch size and any number of ranks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vt_ray.import_path import import_callable
 
 Metrics = dict[str, torch.Tensor]
 
-# A ratio beyond exp(20) says that something is broken; it must not turn the whole loss into inf.
+# A ratio above exp(20) is a fault of one token; it must not make the whole loss infinite.
 MAX_LOG_RATIO = 20.0
 
 
@@ -28,22 +28,22 @@ def mgpo_loss(
     sequence_ids: torch.Tensor | None = None,
     reference_logprobs: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Metrics]:
-    """-J_MGPO: sum_t w_t * -min(rho_t * A'_t, clip(rho_t, 1-eps_low, 1+eps_high) * A'_t) (section 3.4).
+    """-J_MGPO: sum_t w_t * -min(rho_t * A'_t, clip(rho_t, 1-eps_low, 1+eps_high) * A'_t).
 
-    All tensors have one shape, [T] or [B, T]: log-probabilities in nats of the sampled token, `advantages` the
-    weighted A' of the token's rollout, `token_weights` from `aggregation`, 0 on prompts and padding, where
-    nothing counts. Options of `mgpo`, none of them the paper's:
+    Source: arXiv 2511.06221, section 3.4. All tensors have one shape, [T] or [B, T]: log-probabilities of the sampled
+    token in nats, `advantages` A' of the token's completion, `token_weights` from `aggregation`. Positions with weight
+    0 (prompts and padding) may hold any value, NaN included. Options of `mgpo` that are not in the paper:
 
-    * clip_dual c (arXiv 1912.09729, equation 5): where A' < 0 the token's term is max(the term above, c * A'), since
-      the minimum alone has no lower bound there: rho can be large. At 0 the term is the paper's.
-    * ratio "sequence" (GSPO): rho is exp of the mean log-ratio over the completion; `sequence_ids` (int64) tell the
-      sequences of a row apart, each of which lies whole in it.
-    * importance_cap C: rho is taken against the trainer itself before the update, and each token's term multiplied by
-      min(trainer / engine probability, C) (truncated importance sampling). A batch gives one update, so the trainer
-      before it is the trainer now, without its gradient: rho is 1, and never clipped.
-    * kl_coef: plus kl_coef * w_t * (exp(d) - 1 - d), d = log reference - log trainer (the k3 estimator).
+    * clip_dual c (arXiv 1912.09729, equation 5): if A' < 0, the token's term is max(the term above, c * A'). The
+      minimum alone is not bounded below there, because rho can be large. c = 0 gives the paper's term.
+    * ratio "sequence" (GSPO): rho is exp of the mean log-ratio over the completion. `sequence_ids` (int64) separate
+      the sequences of a row; each sequence must be whole in its row.
+    * importance_cap C (truncated importance sampling): rho is the ratio to the trainer before the update, and each
+      token's term is multiplied by min(trainer probability / engine probability, C). A batch gives one update, so the
+      trainer before the update is the trainer itself without gradient: rho is 1 and is never clipped.
+    * kl_coef: adds kl_coef * w_t * (exp(d) - 1 - d) with d = log reference - log trainer (the k3 estimator).
 
-    Metrics are sums over completion tokens (`_max`: the largest), so that ranks can add them.
+    Metrics are sums over completion tokens (names that end in `_max`: maxima), so that ranks can add them.
     """
     is_completion = token_weights > 0
     advantages = torch.where(is_completion, advantages, 0.0)
@@ -110,7 +110,7 @@ def _rollout_metrics(engine_gap: torch.Tensor, is_completion: torch.Tensor) -> M
 
 
 def _clip_counts(was_clipped: torch.Tensor, dual: torch.Tensor, advantages: torch.Tensor) -> Metrics:
-    """The number of tokens whose term a clip bounds, in all and by clip."""
+    """The number of tokens whose term is clipped: in all, and by each clip."""
     return {
         "clipped_tokens": (was_clipped | dual).sum(),
         "clipped_low_tokens": (was_clipped & (advantages < 0)).sum(),
@@ -120,12 +120,12 @@ def _clip_counts(was_clipped: torch.Tensor, dual: torch.Tensor, advantages: torc
 
 
 def _gap(logprobs: torch.Tensor, others: torch.Tensor, is_completion: torch.Tensor) -> torch.Tensor:
-    """Log of the ratio of two probabilities of the sampled tokens; 0 elsewhere, for any values there."""
+    """The log-ratio of two probabilities of each completion token; 0 at other positions."""
     return torch.where(is_completion, logprobs - others, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
 
 
 def _mean_over_sequences(values: torch.Tensor, where: torch.Tensor, sequence_ids: torch.Tensor | None) -> torch.Tensor:
-    """At each token of a completion the mean of `values` over the whole completion, 0 elsewhere."""
+    """At each completion token the mean of `values` over its completion; 0 at other positions."""
     if sequence_ids is None:
         raise ValueError("ratio='sequence' needs sequence_ids: rows hold several sequences")
     rows = torch.arange(values.numel(), device=values.device).div(values.shape[-1], rounding_mode="floor")
@@ -138,6 +138,6 @@ def _mean_over_sequences(values: torch.Tensor, where: torch.Tensor, sequence_ids
 
 
 def sft_loss(trainer_logprobs: torch.Tensor, token_weights: torch.Tensor) -> tuple[torch.Tensor, Metrics]:
-    """Cross-entropy: sum_t w_t * -logprob_t over [T] or [B, T], weights 1 / (completion tokens of the batch)."""
+    """Cross-entropy: sum_t w_t * -logprob_t over [T] or [B, T], with weights 1 / (completion tokens of the batch)."""
     loss = -(token_weights * trainer_logprobs).sum()
     return loss, {"tokens": (token_weights > 0).sum()}

@@ -1,13 +1,14 @@
-"""Sequences into rows: several in one row, told apart by positions that do not run on, within a token budget.
+"""Packing: several sequences in one row of at most a given number of tokens.
 
     TrainSequence* --first fit decreasing--> Row* --stack--> micro-batches [B, T]
 
     pack           [prompt c1][prompt c2][prompt c3]    positions restart at 0
-    pack_branches  [prompt c1][c2][c3]                  at the prompt's last token: what lies before is shared
+    pack_branches  [prompt c1][c2][c3]                  positions restart at the prompt's last token; it is shared
 
-A row's tokens predict the next token of the same sequence: `targets[t]` is `token_ids[t + 1]`, and the last
-token of each sequence predicts nothing (weight 0). Attention must not cross from one sequence into another; a branch
-that begins at position k sees the first k tokens behind the last position 0, and its own.
+A sequence begins where a position is not its predecessor plus 1. Attention must not cross from one sequence into
+another. A branch that begins at position k attends to the first k tokens after the last position 0, and to its own.
+
+`targets[t]` is `token_ids[t + 1]`; the last token of a sequence predicts nothing and has weight 0.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class TrainSequence:
-    """A prompt with one completion. `token_weight` is the weight of each completion token in the loss;
-    `rollout_logprobs` (as long as the completion) is empty for SFT."""
+    """A prompt with one completion. `token_weight` is the weight of each completion token in the loss.
+    `rollout_logprobs` has one value for each completion token, and is empty for SFT."""
 
     prompt_ids: tuple[int, ...]
     completion_ids: Sequence[int] | np.ndarray
@@ -40,8 +41,8 @@ class TrainSequence:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One packed row of T tokens, every tensor [T], or a micro-batch of rows, every tensor [B, T]: int64 ids,
-    positions and targets, float32 the rest."""
+    """A packed row, every tensor [T], or a micro-batch of rows, every tensor [B, T]. Token ids, positions and targets
+    are int64, the rest float32."""
 
     token_ids: torch.Tensor
     position_ids: torch.Tensor
@@ -52,12 +53,12 @@ class Row:
 
 
 def pack(sequences: Sequence[TrainSequence], max_tokens: int) -> list[Row]:
-    """Rows of at most `max_tokens`, first fit by decreasing length; a longer sequence gets a row of its own."""
+    """Rows of at most `max_tokens`, by first fit in order of decreasing length. A longer sequence gets its own row."""
     return [make_row(members) for members in _first_fit(sequences, len, max_tokens)]
 
 
 def pack_branches(sequences: Sequence[TrainSequence], max_tokens: int) -> list[Row]:
-    """As `pack`, with the prompt of neighbours that have the same one computed once for as many as fit in a row."""
+    """As `pack`, but successive sequences with the same prompt share one copy of it, as many as fit in a row."""
     groups = [list(members) for _, members in groupby(sequences, key=lambda s: s.prompt_ids)]
     branched = [part for members in groups for part in _parts(members, max_tokens)]
     return [
@@ -85,7 +86,7 @@ def _branched_len(members: Sequence[TrainSequence]) -> int:
 
 
 def _parts(members: Sequence[TrainSequence], max_tokens: int) -> Iterator[list[TrainSequence]]:
-    """In order, as many sequences of one prompt at a time as fit with it in `max_tokens`, at least one."""
+    """Splits sequences with one prompt into parts that fit in `max_tokens` with the prompt. A part has at least one."""
     part: list[TrainSequence] = []
     for sequence in members:
         if part and _branched_len([*part, sequence]) > max_tokens:
@@ -96,8 +97,10 @@ def _parts(members: Sequence[TrainSequence], max_tokens: int) -> Iterator[list[T
 
 
 def _branched(members: Sequence[TrainSequence]) -> list[torch.Tensor]:
-    """Columns of sequences of one prompt: the first whole, of the others what follows the tokens that all share. The
-    prompt's last token stays in each, since it predicts another one there. Last tokens predict none and are left out.
+    """The columns of sequences with one prompt: the first sequence whole, the others without the shared tokens.
+
+    Each branch keeps the prompt's last token, because it predicts a different token there. The last token of each
+    sequence predicts nothing and is left out.
     """
     shared = len(members[0].prompt_ids) - 1
     columns = zip(*map(_columns_of_one, members), strict=True)
@@ -105,13 +108,13 @@ def _branched(members: Sequence[TrainSequence]) -> list[torch.Tensor]:
 
 
 def make_row(sequences: Sequence[TrainSequence]) -> Row:
-    """The sequences one after the other, positions restarting at each."""
+    """One row with the sequences in order. Positions restart at 0 in each."""
     return Row(*(torch.cat(column) for column in zip(*map(_columns_of_one, sequences), strict=True)))
 
 
 def _columns_of_one(s: TrainSequence) -> tuple[torch.Tensor, ...]:
-    """What a row holds of one sequence, each [T]."""
-    # Positions that predict a completion token: from the last prompt token to the last but one.
+    """The fields of `Row` for one sequence, each [T]."""
+    # The positions that predict a completion token: from the last prompt token to the last token but one.
     predicting = slice(len(s.prompt_ids) - 1, len(s) - 1)
     tokens = torch.cat([torch.tensor(ids, dtype=torch.int64) for ids in (s.prompt_ids, s.completion_ids)])
     token_weights, logprobs = torch.zeros(len(s)), torch.zeros(len(s))
@@ -123,37 +126,42 @@ def _columns_of_one(s: TrainSequence) -> tuple[torch.Tensor, ...]:
 
 
 def stack(rows: Sequence[Row], rows_per_batch: int) -> list[Row]:
-    """Micro-batches of at most `rows_per_batch` rows. Shorter rows are filled up with tokens of weight 0 behind their
-    last sequence, which cannot see them; its positions run on, so a batch of unpacked rows needs no mask at all."""
+    """Micro-batches of at most `rows_per_batch` rows.
+
+    Shorter rows are padded on the right with tokens of weight 0, which no earlier token attends to. The padding
+    continues the positions of the last sequence, so a batch of rows with one sequence each needs no attention mask.
+    """
     batches = (rows[i : i + rows_per_batch] for i in range(0, len(rows), rows_per_batch))
     return [
-        Row(*(torch.stack(parts) for parts in zip(*map(_columns, _filled(batch)), strict=True))) for batch in batches
+        Row(*(torch.stack(parts) for parts in zip(*map(_columns, _padded(batch)), strict=True))) for batch in batches
     ]
 
 
-def _filled(rows: Sequence[Row]) -> list[Row]:
+def _padded(rows: Sequence[Row]) -> list[Row]:
     longest = max(len(row.token_ids) for row in rows)
-    return [_fill(row, longest - len(row.token_ids)) for row in rows]
+    return [_pad(row, longest - len(row.token_ids)) for row in rows]
 
 
-def _fill(row: Row, count: int) -> Row:
+def _pad(row: Row, count: int) -> Row:
     zeros = torch.zeros(count, dtype=torch.int64)
     positions = torch.arange(count) + (row.position_ids[-1] + 1 if len(row.position_ids) else 0)
-    fillings = (zeros, positions, zeros, *[zeros.float()] * 3)
-    return Row(*map(torch.cat, zip(_columns(row), fillings, strict=True)))
+    padding = (zeros, positions, zeros, *[zeros.float()] * 3)
+    return Row(*map(torch.cat, zip(_columns(row), padding, strict=True)))
 
 
 def slice_of_row(row: Row, index: int, count: int) -> Row:
-    """The `index`-th of `count` equal parts of a row [T], filled up where `count` does not divide T. Targets are
-    shifted already, so no token needs its neighbour."""
-    filled = _fill(row, -len(row.token_ids) % count)
-    size = len(filled.token_ids) // count
-    return Row(*(column[index * size : (index + 1) * size] for column in _columns(filled)))
+    """Part `index` of `count` equal parts of a row [T], which is padded if `count` does not divide T. Targets are
+    already shifted, so no part needs a token of its neighbour."""
+    padded = _pad(row, -len(row.token_ids) % count)
+    size = len(padded.token_ids) // count
+    return Row(*(column[index * size : (index + 1) * size] for column in _columns(padded)))
 
 
 def sequence_ids(position_ids: torch.Tensor) -> torch.Tensor:
-    """[B, T] or [T] -> the same shape: which sequence a token belongs to, counted through all rows of the batch from
-    0. A sequence begins where positions do not run on, and at each row."""
+    """The number of the sequence of each token, counted from 0 over all rows: [B, T] or [T] -> the same shape.
+
+    A sequence begins at each row, and where a position is not its predecessor plus 1.
+    """
     begins = torch.ones_like(position_ids, dtype=torch.bool)
     begins[..., 1:] = position_ids[..., 1:] != position_ids[..., :-1] + 1
     return (begins.flatten().cumsum(0) - 1).view_as(position_ids)
@@ -164,12 +172,12 @@ def _columns(row: Row) -> list[torch.Tensor]:
 
 
 def empty_batch() -> Row:
-    """[1, 2] of weight 0: what a rank computes when the others still have rows (ZeRO-3 would hang)."""
+    """A batch [1, 2] with weight 0, for a rank that has fewer batches than the others: ZeRO-3 would hang."""
     return stack([make_row([TrainSequence((0,), (0,), 0.0)])], 1)[0]
 
 
 def deal(lengths: Sequence[int], ranks: int) -> list[list[int]]:
-    """Indices for each rank, longest first to the least loaded, so that ranks finish together."""
+    """The indices for each rank: the longest sequence first, each to the rank with the fewest tokens so far."""
     shares: list[list[int]] = [[] for _ in range(ranks)]
     load = [0] * ranks
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

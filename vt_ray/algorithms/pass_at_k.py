@@ -1,4 +1,4 @@
-"""Pass@K: the expected best of K samples, estimated without bias from n >= K (sections 2 and 5)."""
+"""Pass@K: the expected maximum over K samples, estimated without bias from n >= K (arXiv 2511.06221, section 3.3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import comb
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
-    """1 - C(n-c, k) / C(n, k): the chance that k of the n samples, drawn without replacement, hold a correct one.
+    """1 - C(n-c, k) / C(n, k): the probability that k of n samples, drawn without replacement, include a correct one.
 
     Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
     """
@@ -19,6 +19,6 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
 
 
 def mean_accuracy(counts: Sequence[tuple[int, int]]) -> float | None:
-    """Mean over questions of correct / valid, from (correct, valid) of each; None where no question has a verdict."""
+    """The mean of correct / valid over questions, from their (correct, valid) counts. None without any verdict."""
     shares = [correct / valid for correct, valid in counts if valid]
     return sum(shares) / len(shares) if shares else None

@@ -1,16 +1,16 @@
-"""The per-question accuracy tracker: verdicts in, p_c, MGPO weight and advantages out, history kept.
+"""The accuracy tracker: verdicts in; p_c, MGPO weight and advantages out. It keeps a history for each question.
 
-estimator "group" (section 3.4): p = p_c of the current group, w = w_ME(p).
+Estimator "group" (arXiv 2511.06221, section 3.4): p = p_c of the current group, w = w_ME(p).
 
-estimator "history": what was seen of a question before counts too, the less the more the weights have changed since.
-With a0 the prior, c and m the right and wrong answers of the group that is weighed at weight version v, each answer
-multiplied by decay^(v - u) where it was begun under version u (on-policy u = v):
+Estimator "history": earlier groups of the question count too, each count multiplied by `decay` for every weight version
+since. With the prior a0, the weight version v of the update and the version v' of the question's previous group:
 
-    a_v = decay^(v - v') * a_v' + c          b_v = decay^(v - v') * b_v' + m          v': when it was seen before
+    a_v = decay^(v - v') * a_v' + c          c: correct completions of the group, each times decay^(v - u)
+    b_v = decay^(v - v') * b_v' + m          m: wrong completions, likewise; u: version of a completion's first token
     p ~ Beta(a0 + a_v, a0 + b_v)             w = E_p[w_ME(p)]
 
-The expectation is what uses the uncertainty: with eight answers alone p is known to 0.18 at best, and w_ME of the mean
-would be surer than the data. The advantages' mean and std stay those of the current group.
+The weight is an expectation because p is uncertain: eight completions give p with a standard error of up to 0.18. Mean
+and std of the advantages are those of the current group for both estimators.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ from vt_ray.algorithms.mgpo import group_accuracy, group_advantages, weight
 from vt_ray.config import TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages
 
+# Nodes of the quadrature in `expected_weight`, and the range of its variable t.
 NODES = 257
 REACH = 6.5
 
 
 @dataclass
 class QuestionHistory:
-    """What has been seen of one question over the run; completions that count nowhere count only as unverified.
+    """The completions of one question over the run.
 
-    `right` and `wrong` are the decayed counts as of weight version `last_version`.
+    `correct` and `valid` are plain counts; `unverified` counts invalid completions, which no other field includes.
+    `right` and `wrong` are the decayed counts of correct and wrong completions at weight version `last_version`.
     """
 
     correct: int = 0
@@ -47,8 +49,8 @@ class QuestionHistory:
     last_version: int = -1
 
     def note(self, group: GradedGroup, version: int, decay: float) -> None:
-        """Add the verdicts of a `group` that is seen at weight `version`. A completion counts decay^age, where its age
-        is the number of versions since its first token; without `first_versions` it is as new as `version`."""
+        """Adds the verdicts of `group` at weight `version`. A completion counts decay^age, where age is the number of
+        versions since its first token; without `first_versions` its age is 0."""
         newest = max(version, self.last_version, *group.first_versions)
         before = decay ** (newest - self.last_version)
         sampled_under = group.first_versions or (version,) * len(group.valid)
@@ -66,7 +68,7 @@ class QuestionHistory:
 
 
 class AccuracyTracker:
-    """The same calls give the same answers, bit for bit, also after `save` and `load`."""
+    """Deterministic: the same calls return the same bits, also with `save` and `load` in between."""
 
     def __init__(self, tracker: TrackerConfig):
         self.config = tracker
@@ -75,17 +77,17 @@ class AccuracyTracker:
     def compute_advantages(
         self, groups: Sequence[GradedGroup], version: int, config: AdvantageConfig
     ) -> list[GroupAdvantages]:
-        """Note each group's verdicts under weight `version` and return its p_c, w_ME and A', in order."""
+        """Adds each group's verdicts to the history at weight `version`; returns p_c, w_ME and A' of each, in order."""
         return [self._one_group(group, version, config) for group in groups]
 
     def note(self, groups: Sequence[GradedGroup], version: int) -> None:
-        """Verdicts of completions that no update will consume."""
+        """Adds the verdicts of groups that no update will consume."""
         for group in groups:
             seen = self.history.setdefault(group.question_id, QuestionHistory())
             seen.note(group, version, self.config.decay)
 
     def expected_weights(self, question_ids: Sequence[str], version: int, lam: float) -> list[float]:
-        """E[w_ME] of each question before it is asked: of its posterior at `version`, the prior's where it is new."""
+        """E[w_ME] of each question under its posterior at weight `version`; under the prior if it has no history."""
         posteriors = [self._posterior(question, version) for question in question_ids]
         return [expected_weight(right, wrong, lam) for right, wrong in posteriors]
 
@@ -104,13 +106,13 @@ class AccuracyTracker:
         return GroupAdvantages(accuracy, w, tuple(advantages.tolist()), estimate)
 
     def _posterior(self, question_id: str, version: int) -> tuple[float, float]:
-        """The two parameters of the Beta distribution of a question's accuracy at weight `version`."""
-        seen = self.history.get(question_id, QuestionHistory())
-        faded = self.config.decay ** max(version - seen.last_version, 0)
-        return self.config.prior + faded * seen.right, self.config.prior + faded * seen.wrong
+        """The parameters of the Beta posterior of a question's accuracy at weight `version`."""
+        past = self.history.get(question_id, QuestionHistory())
+        faded = self.config.decay ** max(version - past.last_version, 0)
+        return self.config.prior + faded * past.right, self.config.prior + faded * past.wrong
 
     def save(self, path: Path) -> None:
-        """One row a question, as `QuestionHistory` has it; whole or not there."""
+        """Writes a Parquet file atomically: one row for each question, with the fields of `QuestionHistory`."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -118,12 +120,12 @@ class AccuracyTracker:
         types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
         example = {"question_id": "", **asdict(QuestionHistory())}
         schema = pa.schema([(name, types[type(value)]) for name, value in example.items()])
-        aside = path.with_name(path.name + ".partial")
-        with aside.open("wb") as file:
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
             pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(partial, path)
 
     def load(self, path: Path) -> None:
         import pyarrow.parquet as pq
@@ -133,10 +135,10 @@ class AccuracyTracker:
 
 
 def expected_weight(right: float, wrong: float, lam: float) -> float:
-    """E[w_ME(p)] for p ~ Beta(right, wrong), to 1e-7 from parameters of 0.01 on; exactly 1 for `lam` 0.
+    """E[w_ME(p)] for p ~ Beta(right, wrong). The error is below 1e-7 for parameters of at least 0.01; `lam` 0 gives 1.
 
-    By the trapezoidal rule over x = logit p, where the density p^right (1-p)^wrong has no poles and falls off
-    exponentially. x = mode + sd * sinh t makes the nodes dense over the peak, however narrow, and reaches far tails.
+    Trapezoidal rule over x = logit p, in which the density p^right (1-p)^wrong has no poles and decays exponentially.
+    The substitution x = mode + sd * sinh t puts many nodes on a narrow peak and still reaches far into the tails.
     """
     t = np.linspace(-REACH, REACH, NODES)
     x = math.log(right / wrong) + math.sqrt((right + wrong) / (right * wrong)) * np.sinh(t)

@@ -1,6 +1,6 @@
 """Expert model fusion: M = sum_i w_i M*_i, w_i >= 0, sum w_i = 1 (arXiv 2511.06221, section 3.3, with w_i = 1/N).
 
-model folders, sharded in any way --tensor by tensor--> sums in float32 --> one safetensors folder
+model folders, any sharding --tensor by tensor--> fusion rule, in float32 --> one safetensors folder
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _refuse_unlike(first: ModelFolder, other: ModelFolder, names: Sequence[str])
 
 
 def _shards(model: ModelFolder, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """The safetensors file of each shard of `model`, and the tensors in it."""
+    """The name of the safetensors file for each shard of `model`, and the names of the tensors in it."""
     for file in sorted({model.files[name] for name in names}):
         shard = file.name.replace("pytorch_model", "model").removesuffix(file.suffix) + ".safetensors"
         yield shard, [name for name in names if model.files[name] == file]
