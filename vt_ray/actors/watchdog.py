@@ -2,9 +2,9 @@
 
 every few seconds: actor.stuck_seconds --> more than `hang_timeout_s`, or no answer for that long --> kill
 
-The watchdog has a thread of its own, because the thread that needs the generators may be waiting for the one that
-hangs. It only kills: the pool then replaces the actor as after any other death. A load that waits for a learner that
-hangs looks the same.
+The watchdog has a thread of its own, because the thread that needs the generators may be waiting for the generator that
+hangs. The watchdog only kills: the pool then replaces the actor as after any other death. It cannot tell a load that
+waits for a hanging learner from a generator that hangs.
 """
 
 from __future__ import annotations
