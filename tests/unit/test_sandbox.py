@@ -418,9 +418,11 @@ def test_all_ends_with_the_worker(walled):
 
 
 def test_a_backend_that_leaks_is_passed_over_and_the_notes_say_so(monkeypatch):
-    real = backends.leaks
+    real = backends.successful_escapes
     monkeypatch.setattr(
-        backends, "leaks", lambda client: ["the network"] if client._backend == "namespaces" else real(client)
+        backends,
+        "successful_escapes",
+        lambda client: ["the network"] if client._backend == "namespaces" else real(client),
     )
     choice = backends._choose(limits())
     assert choice.backend != "namespaces"
@@ -428,7 +430,7 @@ def test_a_backend_that_leaks_is_passed_over_and_the_notes_say_so(monkeypatch):
 
 
 def test_code_is_refused_where_nothing_holds_unless_unsafe_is_asked_for(monkeypatch):
-    monkeypatch.setattr(backends, "leaks", lambda client: ["host files"])
+    monkeypatch.setattr(backends, "successful_escapes", lambda client: ["host files"])
     with pytest.raises(NoSandbox, match=r"landlock does not work here: host files.*verify\.sandbox\.unsafe=true"):
         backends._choose(limits())
     assert backends._choose(limits(unsafe=True)).backend == "unsandboxed"

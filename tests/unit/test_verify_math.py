@@ -20,7 +20,7 @@ from vt_ray.verify.extraction.final_answer import extract_answer
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.mathematics.equality import ExactOnly, Undecided, same_answer
 from vt_ray.verify.mathematics.exact_numbers import exact_number, exact_verdict
-from vt_ray.verify.mathematics.latex_text import matching_braces, normalise, peel
+from vt_ray.verify.mathematics.latex_text import matching_braces, normalise, without_outer_braces
 from vt_ray.verify.verifier import Verifier
 
 CORPUS = Path(__file__).parents[1] / "data" / "verify" / "math.jsonl"
@@ -299,7 +299,7 @@ def test_brace_matching_takes_linear_time():
         text = "\\boxed{" * size + "}" * size
         begin = time.thread_time()
         extract_answer(text)
-        peel("{" * size + "}" * size)
+        without_outer_braces("{" * size + "}" * size)
         return time.thread_time() - begin
 
     seconds(1_000)

@@ -117,11 +117,11 @@ def _with_unreadable_golds(problems: list[Problem]) -> Iterator[Problem]:
     """The problems whose gold answer their grader cannot read. Raises ValueError if a grader cannot be started."""
     for kind in dict.fromkeys(p.kind for p in problems):
         if check := kind_entry(kind).unreadable_golds:
-            golds = import_object(check)(_watched({p.answer: None for p in problems if p.kind == kind}))
+            golds = import_object(check)(_with_progress({p.answer: None for p in problems if p.kind == kind}))
             yield from (p for p in problems if p.kind == kind and p.answer in golds)
 
 
-def _watched(golds: Collection[str]) -> Iterator[str]:
+def _with_progress(golds: Collection[str]) -> Iterator[str]:
     """Yields the gold answers, with a progress bar if checking them takes more than about ten seconds."""
     if len(golds) < MANY_GOLDS:
         yield from golds
@@ -250,7 +250,7 @@ def _messages(row: Row) -> tuple[str, str]:
     said = {message["role"]: message.get("content") for message in chat}
     if not all(isinstance(content, str) for content in said.values()):
         raise row.error(f"a message in 'prompt' is not text: {expected}")
-    question = _bare(row.encodable("prompt", said["user"]))
+    question = _without_answer_format(row.encodable("prompt", said["user"]))
     if not question:
         raise row.error("the user message in 'prompt' is empty: expected a question")
     if _HASH_FORMAT.search(question):
@@ -261,7 +261,7 @@ def _messages(row: Row) -> tuple[str, str]:
     return row.encodable("prompt", said.get("system", "").strip()), question
 
 
-def _bare(message: str) -> str:
+def _without_answer_format(message: str) -> str:
     """Removes the data set's sentences around the question that ask for a form of the answer."""
     message = message.strip()
     for prefix in _PREFIXES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from vt_ray.records import Problem, Verdict
-from vt_ray.verify.extraction.boxes import final_boxes, near_last_box
+from vt_ray.verify.extraction.boxes import final_boxes, text_near_last_box
 from vt_ray.verify.extraction.final_text import final_text
 from vt_ray.verify.extraction.negation import corrects, denied_before, taken_back
 from vt_ray.verify.grading_result import GradingResult
@@ -135,17 +135,17 @@ def extract_choice(completion: str) -> str | None:
     text = final_text(completion)
     if text is None:
         return None
-    boxes = final_boxes(near := near_last_box(text))
+    boxes = final_boxes(near := text_near_last_box(text))
     if boxes is None:
         if alone := _ALONE.fullmatch(_plain(text[:_REACH]).strip()) if len(text) <= _REACH else None:
             return alone[1]
-        return _spoken(text) or None
+        return _letter_in_words(text) or None
     if not boxes or _BESIDE_A_BOX.search(near[max(0, boxes[0].start - _REACH) : boxes[0].start]):
         return None
     letters = {_letter(box.content) for box in boxes}
     boxed = letters.pop() if len(letters) == 1 else None
     behind = near[boxes[-1].end :]
-    said = _spoken(behind)
+    said = _letter_in_words(behind)
     if any(form.match(_plain(behind[:_REACH])) for form in (_JOINED, _THEN_ANOTHER)):
         return None
     if said is None or said == boxed:
@@ -194,13 +194,13 @@ def _names_another(match: re.Match[str], rest: str) -> bool:
     return bool(others - {match["letter"].upper()})
 
 
-def _spoken(text: str) -> str | None:
+def _letter_in_words(text: str) -> str | None:
     """Returns the letter of the last sentence that names one; `_SEVERAL` if it names more or denies it; else None."""
     text = _plain(text[-_TAIL_CHARS:])
     named = [(match.start(), match) for match in (*_NAMING.finditer(text), *_CALLED_RIGHT.finditer(text))]
     called_right: set[str] = set()
     for _, match in sorted(named, key=lambda pair: pair[0], reverse=True):
-        found = _named(text, match) if match.re is _NAMING else _called_right(text, match)
+        found = _named(text, match) if match.re is _NAMING else _letter_called_right(text, match)
         if found is None:
             continue
         if match.re is _NAMING or match["word"] or match["right"] in ("answer", "choice"):
@@ -210,7 +210,7 @@ def _spoken(text: str) -> str | None:
 
 
 def _named(text: str, naming: re.Match[str]) -> str | None:
-    """Returns the letter after "the answer is", as `_spoken` does."""
+    """Returns the letter after "the answer is", as `_letter_in_words` does."""
     behind = text[naming.end() :][:_REACH]
     behind = behind[_ADVERBS.match(behind).end() :]  # type: ignore[union-attr]  # it matches the empty text too
     match = _LETTER.match(behind)
@@ -228,7 +228,7 @@ def _named(text: str, naming: re.Match[str]) -> str | None:
     return _SEVERAL if denied or several else letter.upper()
 
 
-def _called_right(text: str, match: re.Match[str]) -> str:
+def _letter_called_right(text: str, match: re.Match[str]) -> str:
     before = text[max(0, match.start() - _REACH) : match.start()]
     behind = text[match.end() :][:_REACH]
     sentence = _SENTENCE_END.split(behind, maxsplit=1)[0]

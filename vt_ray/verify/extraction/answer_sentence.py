@@ -41,7 +41,7 @@ _FORMULAS = (
 _JOINT = re.compile(r"[$*\s]*(?:,\s*and|,\s*or|and|or|,|;)\s+(?=\$|\\\(|\\\[)")
 
 
-def closing_sentence(text: str) -> str | None:
+def answer_sentence(text: str) -> str | None:
     """Returns the value in the last "the answer is ...", as LaTeX; None without such a sentence or if it is denied."""
     text = text[-_TAIL_CHARS:]
     closings = list(_CLOSING.finditer(text))

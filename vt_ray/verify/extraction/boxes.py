@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 
 from vt_ray.verify.extraction.negation import denied_before, denied_value, taken_back
-from vt_ray.verify.mathematics.latex_text import matching_braces, peel
+from vt_ray.verify.mathematics.latex_text import matching_braces, without_outer_braces
 
 MAX_BOXES = 64
 _WINDOW = 20_000  # characters read before and after the last box; an answer is never longer
@@ -92,7 +92,7 @@ class Box:
     joint: str = ","
 
 
-def near_last_box(text: str) -> str:
+def text_near_last_box(text: str) -> str:
     """Returns the part of the text in which boxes are searched, so that time and memory are bounded."""
     last = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     return text[max(0, last - _WINDOW) : last + _WINDOW] if last >= 0 else ""
@@ -135,7 +135,7 @@ def _outermost_boxes(text: str) -> tuple[list[Box], int | None]:
             continue
         open_start = None
         if opening in pairs:
-            content = peel(_BOX.sub("", text[opening + 1 : pairs[opening]]).strip())
+            content = without_outer_braces(_BOX.sub("", text[opening + 1 : pairs[opening]]).strip())
             boxes.append(Box(start, pairs[opening] + 1, content))
         elif (bare := _BARE_BOX.match(text, opening)) is not None:
             boxes.append(Box(start, bare.end(), bare[0].rstrip(".,;")))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 
-from vt_ray.verify.extraction.answer_sentence import closing_sentence
+from vt_ray.verify.extraction.answer_sentence import answer_sentence
 from vt_ray.verify.extraction.box_context import PARAGRAPH, REACH, value_in_context
-from vt_ray.verify.extraction.boxes import Box, final_boxes, near_last_box
+from vt_ray.verify.extraction.boxes import Box, final_boxes, text_near_last_box
 from vt_ray.verify.extraction.final_text import final_text
 from vt_ray.verify.extraction.negation import corrects
-from vt_ray.verify.mathematics.latex_text import squash
+from vt_ray.verify.mathematics.latex_text import without_spaces
 
 _LABEL = re.compile(
     r"^(?P<opened>\\text[a-z]*\s*\{)?\s*(?:(?:the|my|final|correct)\s+)*(?:answer|ans\.?)(?:\s+is\b)?"
@@ -36,13 +36,13 @@ def extract_answer(completion: str) -> str | None:
     text = final_text(completion)
     if text is None:
         return None
-    boxes = final_boxes(near := near_last_box(text))
+    boxes = final_boxes(near := text_near_last_box(text))
     if boxes is None:
-        return closing_sentence(text)
+        return answer_sentence(text)
     boxed = _boxed_answer(near, boxes) if boxes else None
     behind = near[boxes[-1].end :] if boxes else ""
-    said = closing_sentence(behind)
-    if boxed and said and _VALUE.match(said) and squash(boxed) not in squash(said):
+    said = answer_sentence(behind)
+    if boxed and said and _VALUE.match(said) and without_spaces(boxed) not in without_spaces(said):
         return said if corrects(behind) else None
     return boxed
 

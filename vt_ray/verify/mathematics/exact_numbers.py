@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from vt_ray.verify.mathematics.latex_text import normalise, squash
+from vt_ray.verify.mathematics.latex_text import normalise, without_spaces
 
 MAX_ANSWER_CHARS = 4_000
 MAX_DIGITS = 1_000
@@ -35,7 +35,7 @@ def exact_verdict(gold: str, answer: str) -> bool | None:
     """
     gold, answer = normalise(gold), normalise(answer)
     listed = ", " in gold or ", " in answer  # 100, 200 is two numbers, 100,200 is one
-    gold, answer = squash(gold), squash(answer)
+    gold, answer = without_spaces(gold), without_spaces(answer)
     if gold == answer:
         return True if gold else None
     if listed:

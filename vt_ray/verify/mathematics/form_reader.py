@@ -30,9 +30,9 @@ from vt_ray.verify.mathematics.forms import (
     is_name,
 )
 from vt_ray.verify.mathematics.inequalities import joined_inequalities
-from vt_ray.verify.mathematics.latex_text import enclosed, normalise, split_top, squash
+from vt_ray.verify.mathematics.latex_text import inside_brackets, normalise, split_outside_brackets, without_spaces
 from vt_ray.verify.mathematics.matrices import read_table
-from vt_ray.verify.mathematics.set_difference import but_for_points, without
+from vt_ray.verify.mathematics.set_difference import without, without_points
 from vt_ray.verify.mathematics.units import split_unit
 
 _MAX_DEPTH = 12
@@ -93,12 +93,12 @@ def _parse(text: str, depth: int) -> Form:
     if (begun := _LEADING_SIGN.match(text)) is not None:
         text = normalise(text[begun.end() :])
     text = _REASON.sub("", text)
-    compact = squash(text)
+    compact = without_spaces(text)
     if depth > _MAX_DEPTH:
         return Expression(compact)
     if (grouped := _THOUSANDS.fullmatch(text)) is not None:
         text = grouped[1] + grouped[2].replace(",", "") + grouped[3]
-        compact = squash(text)
+        compact = without_spaces(text)
     for parse in (
         _clock,
         _modulus,
@@ -124,13 +124,13 @@ def _clock(text: str, depth: int) -> Form | None:
     match = _CLOCK.fullmatch(text)
     if match is None:
         return None
-    time = Words(re.sub(r"^0(?=\d)", "", squash(match[1])))
+    time = Words(re.sub(r"^0(?=\d)", "", without_spaces(match[1])))
     return Quantity(time, match[2].lower() + "m") if match[2] else time
 
 
 def _words(text: str, depth: int) -> Form | None:
     if _NUMBER_SET.fullmatch(text) or _GEOMETRIC.fullmatch(text) or _OPERATOR.fullmatch(text):
-        return Words(squash(text).translate(_NO_BRACES))
+        return Words(without_spaces(text).translate(_NO_BRACES))
     if (beyond := _REALS_BEYOND.fullmatch(_TEXT_WRAP.sub(r"\1", text))) is not None:
         return _parse(
             f"x {'>' if beyond[1] in ('greater', 'larger') else '<'}{'=' if beyond[2] else ''} {beyond[3]}", depth
@@ -150,12 +150,12 @@ def _modulus(text: str, depth: int) -> Form | None:
     if match is None:
         return None
     value, modulus = (match[1], match[2]) if match[1] is not None else (match[3], match[4])
-    return Residue(_parse(value.strip(), depth), squash(normalise(modulus.strip(" (){}"))))
+    return Residue(_parse(value.strip(), depth), without_spaces(normalise(modulus.strip(" (){}"))))
 
 
 def _list(text: str, depth: int) -> Form | None:
     whole = _ONE_TEXT.fullmatch(text)  # \text{A, C}
-    pieces, found = split_top(whole[1] if whole else _NOUN_AND.sub(r"\1} \2 ", text), _COMMA)
+    pieces, found = split_outside_brackets(whole[1] if whole else _NOUN_AND.sub(r"\1} \2 ", text), _COMMA)
     if found and _CUT_OFF.search(text):
         return None
     pieces = [piece for piece in pieces if piece]  # "1, 2, and 3" has an empty one
@@ -175,7 +175,7 @@ def _list(text: str, depth: int) -> Form | None:
     if any(_OR.search(separator) for separator in found):
         return joined
     conjunction = any(_AND.search(separator) for separator in found)
-    return joined_inequalities(joined, conjunction) or but_for_points(joined, conjunction) or joined
+    return joined_inequalities(joined, conjunction) or without_points(joined, conjunction) or joined
 
 
 def _alternatives(item: Form) -> tuple[Form, ...]:
@@ -184,14 +184,14 @@ def _alternatives(item: Form) -> tuple[Form, ...]:
 
 
 def _ratio(text: str, depth: int) -> Form | None:
-    pieces, found = split_top(text, re.compile(r"\s*(?:\\colon|:)\s*"))
+    pieces, found = split_outside_brackets(text, re.compile(r"\s*(?:\\colon|:)\s*"))
     if not found or not all(pieces):
         return None
     return Sequence(":", tuple(_parse(piece, depth) for piece in pieces))
 
 
 def _relation(text: str, depth: int) -> Form | None:
-    pieces, signs = split_top(text, _RELATION)
+    pieces, signs = split_outside_brackets(text, _RELATION)
     if not signs or not all(pieces):
         return None
     parts = tuple(_parse(piece, depth) for piece in pieces)
@@ -200,7 +200,7 @@ def _relation(text: str, depth: int) -> Form | None:
 
 
 def _union(text: str, depth: int) -> Form | None:
-    pieces, found = split_top(text, _UNION)
+    pieces, found = split_outside_brackets(text, _UNION)
     if not found or not all(pieces):
         return None
     parts = tuple(_parse(piece, depth) for piece in pieces)
@@ -210,7 +210,7 @@ def _union(text: str, depth: int) -> Form | None:
 
 
 def _difference(text: str, depth: int) -> Form | None:
-    pieces, found = split_top(text, _WITHOUT)
+    pieces, found = split_outside_brackets(text, _WITHOUT)
     if len(found) != 1 or not all(pieces):
         return None
     return without(_parse(pieces[0], depth), _parse(pieces[1], depth))
@@ -223,14 +223,14 @@ def _bracketed(text: str, depth: int) -> Form | None:
         text = point[1]
     if text == r"\emptyset":
         return Sequence("{}", ())
-    inside = enclosed(text, r"\{", r"\}")
+    inside = inside_brackets(text, r"\{", r"\}")
     if inside is not None:
         return _set(inside, depth)
     for opening, closing in _BRACKETS:
-        inside = enclosed(text, opening, closing)
+        inside = inside_brackets(text, opening, closing)
         if inside is None:
             continue
-        pieces, found = split_top(inside, re.compile("[,;]"))
+        pieces, found = split_outside_brackets(inside, re.compile("[,;]"))
         if found and opening + closing == "()" and (both := _signs(text, depth)) is not None:
             return both  # (1, \pm 2) is two points
         if found and all(pieces):
@@ -246,10 +246,10 @@ def _bracketed(text: str, depth: int) -> Form | None:
 def _set(inside: str, depth: int) -> Form:
     if not inside:
         return Sequence("{}", ())
-    builder, found = split_top(inside, re.compile(r"\\mid(?![A-Za-z])|:|\|"))
+    builder, found = split_outside_brackets(inside, re.compile(r"\\mid(?![A-Za-z])|:|\|"))
     if len(builder) == 2 and found:
         return _described(builder[0], builder[1], depth)
-    pieces, _ = split_top(inside, re.compile("[,;]"))
+    pieces, _ = split_outside_brackets(inside, re.compile("[,;]"))
     items = (_parse(piece, depth) for piece in pieces if piece)
     return Sequence("{}", tuple(one for item in items for one in _alternatives(item)))
 
@@ -269,7 +269,7 @@ def _table(text: str, depth: int) -> Form | None:
 
 
 def _based(text: str, depth: int) -> Form | None:
-    bare = squash(_TEXT_WRAP.sub(r"\1", text))
+    bare = without_spaces(_TEXT_WRAP.sub(r"\1", text))
     if (prefixed := _PREFIXED.fullmatch(bare)) is not None:
         return Based(prefixed[2].upper(), _PREFIXES[prefixed[1].lower()])
     match = _BASED.fullmatch(bare)

@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from vt_ray.verify.mathematics.latex_text import peel
+from vt_ray.verify.mathematics.latex_text import without_outer_braces
 
 # Refused, because the parser would drop characters and read another number.
 _MISREAD = re.compile(
@@ -69,7 +69,7 @@ def parse_expression(latex: str) -> Any:
         return None
     for pattern, replacement in _REWRITES:
         latex = pattern.sub(replacement, latex)
-    latex = peel(latex)  # braces around the whole would be read as a set
+    latex = without_outer_braces(latex)  # braces around the whole would be read as a set
     if _STRAY_MARK.search(latex):
         return None
     tidying = NormalizationConfig(basic_latex=True, malformed_operators=True, nits=True, boxed="none")

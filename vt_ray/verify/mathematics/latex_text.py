@@ -180,7 +180,7 @@ def _rewritten(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = _infix_as_prefix(text) if r"\over" in text or r"\choose" in text else text
     text = _GROUPED_IN_BRACES.sub(lambda match: match[0].replace(",", ""), text)
-    return peel(text.strip().rstrip(".,; ")).rstrip(".,; ")
+    return without_outer_braces(text.strip().rstrip(".,; ")).rstrip(".,; ")
 
 
 def _infix_as_prefix(text: str) -> str:
@@ -218,7 +218,7 @@ def _unwrapped(text: str) -> str:
     return text
 
 
-def squash(text: str) -> str:
+def without_spaces(text: str) -> str:
     """Removes spaces, except a space that ends a command: `\\pi r` is not `\\pir`."""
     return re.sub(r"(\\[A-Za-z]+) (?=[A-Za-z])|\s", lambda m: f"{m[1]} " if m[1] else "", text)
 
@@ -235,7 +235,7 @@ def matching_braces(text: str) -> dict[int, int]:
     return pairs
 
 
-def peel(text: str) -> str:
+def without_outer_braces(text: str) -> str:
     """Removes braces that enclose the whole text: `{{5}}` becomes `5`."""
     if not text.startswith("{"):
         return text
@@ -246,7 +246,7 @@ def peel(text: str) -> str:
     return text[start:end].strip()
 
 
-def depths(text: str) -> list[int] | None:
+def bracket_depths(text: str) -> list[int] | None:
     """Returns the bracket depth of each character (a bracket has the depth outside it); None if unbalanced.
 
     Any closing bracket closes any opening one, because of `[0, 1)`; `\\{` counts like `{`.
@@ -262,9 +262,9 @@ def depths(text: str) -> list[int] | None:
     return levels if depth == 0 else None
 
 
-def split_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
+def split_outside_brackets(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[str]]:
     """Splits `text` at the matches of `separator` outside all brackets. Returns the pieces and the matches."""
-    levels = depths(text)
+    levels = bracket_depths(text)
     if levels is None:
         return [text], []
     pieces: list[str] = []
@@ -278,11 +278,11 @@ def split_top(text: str, separator: re.Pattern[str]) -> tuple[list[str], list[st
     return [*pieces, text[start:].strip()], found
 
 
-def enclosed(text: str, opening: str, closing: str) -> str | None:
+def inside_brackets(text: str, opening: str, closing: str) -> str | None:
     """Returns the text between `opening` and `closing` if the pair encloses the whole text, else None."""
     if not (text.startswith(opening) and text.endswith(closing)) or len(text) < len(opening) + len(closing):
         return None
-    levels = depths(text)
+    levels = bracket_depths(text)
     if levels is None:
         return None
     inner = range(len(opening), len(text) - len(closing))

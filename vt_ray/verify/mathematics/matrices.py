@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from vt_ray.verify.mathematics.exact_numbers import exact_number
 from vt_ray.verify.mathematics.forms import Expression, Form, Matrix, Sequence, Words
-from vt_ray.verify.mathematics.latex_text import squash
+from vt_ray.verify.mathematics.latex_text import without_spaces
 
 _MATRIX = re.compile(r"\\begin\{([pb]?(?:small)?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _CASES = re.compile(
@@ -68,7 +68,7 @@ def _scaled(text: str, parse: Parse) -> Matrix | None:
     if factor is None:
         return None
     matrix = parse(text[factor.end() :])
-    scale = re.sub(r"\\(?:cdot|times)$", "", squash(factor[0]))
+    scale = re.sub(r"\\(?:cdot|times)$", "", without_spaces(factor[0]))
     scale = scale + "1" if scale in ("-", "+") else scale
     if not isinstance(matrix, Matrix) or not scale:
         return None

@@ -16,7 +16,7 @@ _KEPT = {"<": ("(", ")"), r"\le": ("[", "]"), ">": ("(", ")"), r"\ge": ("[", "]"
 _OPPOSITE = {"(": "]", "[": ")", ")": "[", "]": "("}  # the bracket of the interval beyond an end
 
 
-def but_for_points(relations: Sequence, conjunction: bool) -> Relation | None:
+def without_points(relations: Sequence, conjunction: bool) -> Relation | None:
     r"""Returns x in (0,9) \cup (9,36) for `0 < x < 36, x \ne 9`; for `x \ne 1` the real line without this point.
 
     Returns None for other lists of relations.

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 
 from vt_ray.verify.mathematics.exact_numbers import exact_number
-from vt_ray.verify.mathematics.latex_text import split_top, squash
+from vt_ray.verify.mathematics.latex_text import split_outside_brackets, without_spaces
 from vt_ray.verify.mathematics.unit_lists import (
     ABBREVIATIONS,
     ADJECTIVES,
@@ -87,7 +87,7 @@ def _without_mark(value: str, mark: re.Pattern[str]) -> str | None:
     r"""Returns the value before a mark; None if the mark belongs to one term: 32x+80^\circ is not (32x+80)^\circ."""
     if mark.search(value):  # 5\%\%
         return None
-    terms, signs = split_top(value, _SUM)
+    terms, signs = split_outside_brackets(value, _SUM)
     if not signs:
         return value.strip()
     if not all(mark.search(term) for term in terms[:-1] if term):
@@ -133,7 +133,7 @@ def _scaled(value: str, words: str, bare: bool) -> tuple[str, str] | None:
         return None
     if factor == 1:
         return value, unit
-    number = exact_number(squash(value))
+    number = exact_number(without_spaces(value))
     return (f"({value}) \\cdot {factor}" if number is None else str(number * factor)), unit
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from vt_ray.verify.limits import BACKENDS, Limits, SandboxConfig
 from vt_ray.verify.sandbox.broker_client import BrokerClient, BrokerLost, Outcome
-from vt_ray.verify.sandbox.escape_attempts import leaks
+from vt_ray.verify.sandbox.escape_attempts import successful_escapes
 from vt_ray.verify.sandbox.interpreter import NoInterpreter, find_interpreter
 from vt_ray.verify.sandbox.remote import RemoteSandbox
 
@@ -83,7 +83,7 @@ def _choose(limits: Limits) -> ChosenBackend:
         client = BrokerClient(limits, backend, python)
         try:
             client.start()
-            found = [] if backend == UNSANDBOXED else leaks(client)
+            found = [] if backend == UNSANDBOXED else successful_escapes(client)
             started_as = client.started_as
         except BrokerLost as error:
             found, started_as = [str(error)], ""

@@ -71,7 +71,7 @@ _TIMEOUT_S = 10.0
 _SPIN_S = 0.2
 
 
-def leaks(client: BrokerClient) -> list[str]:
+def successful_escapes(client: BrokerClient) -> list[str]:
     """Returns the attempts that succeed in the client's sandbox and features that do not work; [] if all is well."""
     try:
         outcome = client.run({"type": "stdio", "program": _ATTEMPTS, "input": ""}, _TIMEOUT_S)

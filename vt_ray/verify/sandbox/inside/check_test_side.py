@@ -34,7 +34,7 @@ CANDIDATE_FD = 3
 def run_test_code(request_text: str) -> int:
     """Run the test and write the report. The exit code is always 0: only the report counts."""
     request = json.loads(request_text)
-    remote = Remote(sees_changes=request["sees_changes"])
+    remote = ProgramConnection(sees_changes=request["sees_changes"])
     builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]  # -S leaves them out
     results = _unittest_results() if "unittest" in request["test"] else []
     report: dict[str, Any]
@@ -73,7 +73,7 @@ def _unittest_results() -> list[Any]:
     return results
 
 
-def _run(request: dict[str, Any], remote: Remote) -> None:
+def _run(request: dict[str, Any], remote: ProgramConnection) -> None:
     entry, test = request.get("entry_point") or "", request["test"]
     root = re.split(r"\W", entry)[0]  # LeetCode's own tests have an entry point Solution().method
     code = compile(test, "test.py", "exec", dont_inherit=True)
@@ -117,7 +117,7 @@ def _run_collected(names: list[tuple[str, Any]]) -> None:
             value()
 
 
-class Remote:
+class ProgramConnection:
     """The test's end of the channel. Threads of the test use it one at a time.
 
     `calls` counts calls of the program's functions, `epoch` all requests that may change its objects. `lost` and

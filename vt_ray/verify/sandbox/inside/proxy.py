@@ -1,6 +1,6 @@
 """A proxy for one object of the program, with the operations that the test's code may use.
 
-    Proxy --Remote.call, .operate, .ask, .next--> candidate's process
+    Proxy --ProgramConnection.call, .operate, .ask, .next--> candidate's process
 
 An object of the program must not decide a comparison with plain data. Its length, iteration and items are views of one
 value and must agree. Its operators count only if the test itself names its class, with a capital letter.
