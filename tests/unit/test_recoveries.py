@@ -74,7 +74,7 @@ def test_an_error_without_a_lost_actor_ends_the_run(tmp_path, fail_with):
 
 def test_repeated_losses_without_a_commit_end_the_run(tmp_path, fail_with):
     attempts = fail_with([ConnectionError("gone")] * 99)
-    with pytest.raises(ClusterError, match="losses one after the other"):
+    with pytest.raises(ClusterError, match="actors in a row were lost"):
         pipeline.run_pipeline(None, Cluster(), Run(tmp_path), None)
     assert len(attempts) == MOST_IN_A_ROW
 
