@@ -11,7 +11,7 @@ from vt_ray.run.milestone_names import BEFORE_RL
 Milestone = Mapping[str, Any]
 
 
-def of(summary: Mapping[str, Any]) -> list[Milestone]:
+def reached(summary: Mapping[str, Any]) -> list[Milestone]:
     """The milestones of the summary in their order; empty if the run has not been evaluated."""
     return list(summary.get("milestones") or [])
 

@@ -25,7 +25,7 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
     from rich.console import Console
 
     console = console or Console()
-    reached = ms.of(summary)
+    reached = ms.reached(summary)
     scores, subdomains = score_rows(reached), subdomain_rows(reached)
     together = _table("Milestones", [a + b[1:] for a, b in zip(scores, subdomains, strict=True)])
     if not reached:

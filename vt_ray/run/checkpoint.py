@@ -153,12 +153,12 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         try:
             return step, _verified(step)
         except _Damage as damage:
-            aside = set_aside(step)
+            aside = rename_damaged(step)
             _print(f"[yellow]{step} is damaged ({damage}): renamed to {aside.name}[/]")
     return None
 
 
-def of_step(folder: Path, step: int) -> Path:
+def commit_of_step(folder: Path, step: int) -> Path:
     """The commit of this step, with all checksums verified. Raises CheckpointError if it is missing or damaged; an
     older commit does not replace it, because it holds other weights."""
     wanted = folder / step_name(step)
@@ -172,7 +172,7 @@ def of_step(folder: Path, step: int) -> Path:
     return wanted
 
 
-def set_aside(folder: Path) -> Path:
+def rename_damaged(folder: Path) -> Path:
     """Rename `folder` to the first free name among x.damaged, x.2.damaged, ...; returns the new path."""
     names = itertools.chain([f"{folder.name}.damaged"], (f"{folder.name}.{n}.damaged" for n in itertools.count(2)))
     aside = next(path for path in map(folder.with_name, names) if not exists(path))
@@ -180,7 +180,7 @@ def set_aside(folder: Path) -> Path:
     return aside
 
 
-def were_set_aside(folder: Path) -> list[Path]:
+def damaged_folders(folder: Path) -> list[Path]:
     """The step folders in `folder` that were found damaged and renamed."""
     return [entry for entry in step_entries(folder) if entry.suffix == ".damaged"]
 

@@ -24,7 +24,7 @@ class Recoveries:
         self._in_a_row = 0
         self._commit = newest_commit(root)
 
-    def note(self, lost: str, error: BaseException) -> None:
+    def record(self, lost: str, error: BaseException) -> None:
         """Record and print that the actor `lost` was replaced. Raises ClusterError after MOST_IN_A_ROW losses without a
         commit between them."""
         commit = newest_commit(self.root)

@@ -26,7 +26,7 @@ from vt_ray.config import Config, ConfigError, FileSource, ModelConfig, digest
 from vt_ray.import_path import source_digests
 from vt_ray.progress import console
 from vt_ray.records import Problem
-from vt_ray.run.checkpoint import exists, read_json, set_aside, write_folder, write_json
+from vt_ray.run.checkpoint import exists, read_json, rename_damaged, write_folder, write_json
 from vt_ray.run.identity import config_hash, differing, identity, is_identity, settings
 from vt_ray.run.paths import DONE, INPUTS, RunPaths
 from vt_ray.run.phase_code import code_digest, phase_code
@@ -149,7 +149,7 @@ class RunFolder:
                 done = {"phase": name, "id": uuid.uuid4().hex, "seconds": time.monotonic() - began}
                 write_json(shared / DONE, done)
         if exists(mine):
-            console.print(f"[yellow]{mine} has no {DONE}: renamed to {set_aside(mine).name}[/]", soft_wrap=True)
+            console.print(f"[yellow]{mine} has no {DONE}: renamed to {rename_damaged(mine).name}[/]", soft_wrap=True)
         write_folder(mine, lambda folder: _link_all(shared, folder))
         return mine
 

@@ -30,14 +30,14 @@ class SkippedSteps:
     total: int = 0
     in_a_row: int = 0
 
-    def note(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    def count(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Count one step. Returns the figures of its line: `skipped`, and the number of `skipped_steps` so far."""
         skipped = was_skipped(metrics)
         self.total += skipped
         self.in_a_row = self.in_a_row + 1 if skipped else 0
         return {"skipped": skipped, "skipped_steps": self.total}
 
-    def refuse_many(self, where: str, metrics: Mapping[str, Any], section: str) -> None:
+    def raise_if_diverged(self, where: str, metrics: Mapping[str, Any], section: str) -> None:
         """Raises TrainingDiverged after MOST_IN_A_ROW skipped steps in a row.
 
         `where` names the newest step, `section` is the config section of its phase.

@@ -77,7 +77,7 @@ def diagnose(
 
     The keyword arguments are the attributes of `RunRecord`. Without them, scores are compared by their intervals.
     """
-    evidence = Evidence(ms.of(summary), held_out or {}, probed or {}, probe or {}, stage_subdomains or {})
+    evidence = Evidence(ms.reached(summary), held_out or {}, probed or {}, probe or {}, stage_subdomains or {})
     return [
         _sft_fits_its_data(evidence, sft_lines),
         _fusion_failed(evidence),

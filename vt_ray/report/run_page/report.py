@@ -30,7 +30,7 @@ def write_report(run: Path) -> Path:
         {section.key: section.figures for section in sections},
         title=f"{name}: vt_ray report",
         name=name,
-        headline=ms.headline(ms.of(record.summary), ms.gain_sentence(record.summary)),
+        headline=ms.headline(ms.reached(record.summary), ms.gain_sentence(record.summary)),
         seen=[finding for section in sections for finding in section.findings if finding.seen],
         sections=sections,
         percent=formats.percent,

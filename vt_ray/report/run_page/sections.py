@@ -23,7 +23,7 @@ from vt_ray.run.stage_ends import steps_of
 
 
 def milestones_section(record: RunRecord) -> Section:
-    reached = ms.of(record.summary)
+    reached = ms.reached(record.summary)
     if not reached:
         return Section("milestones", "Milestones", ["There is no summary.json yet: the run has not been evaluated."])
     header, *rows = score_rows(reached)
@@ -41,7 +41,7 @@ def milestones_section(record: RunRecord) -> Section:
 
 def subdomains_section(record: RunRecord) -> Section:
     title = "Accuracy by subdomain, before and after"
-    reached = ms.of(record.summary)
+    reached = ms.reached(record.summary)
     names = ms.subdomains(reached)
     if not names:
         return Section("subdomains", title, ["No milestone has scores by subdomain."])
