@@ -52,7 +52,7 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
             milestones = run_phases(config, cluster, run, problems)
             break
         except Exception as error:
-            recoveries.note(cluster.recover(error), error)
+            recoveries.record(cluster.recover(error), error)
     seconds = time.monotonic() - start
     summary = write_summary(run.root, config, milestones, seconds, cluster.hardware())
     print_table(summary, console)

@@ -1,4 +1,4 @@
-"""One bar for each long piece of work, with a rate and an ETA; plain lines where the output is no terminal."""
+"""Progress bars with a rate and an ETA on a terminal, and plain lines in the log of a job."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
-# A job's log gets a line each tenth of the work, at least half a minute and at most ten minutes after the one before.
+# A log gets a line per tenth of the work, at least 30 seconds and at most 10 minutes after the previous line.
 LINE_SHARE, LINE_MIN_S, LINE_MAX_S = 0.1, 30.0, 600.0
-# Narrower terminals have a shorter name and bar and no rate, so that the note has room.
+# On narrower terminals name and bar are shorter and the rate is left out, to leave space for the note.
 WIDE = 100
 
 console = Console()
 
 
 class _Pace(ProgressColumn):
-    """Steps or problems a second, and what is left; at the end, what it took."""
+    """Rate and remaining time, or the total time at the end."""
 
     def __init__(self, with_rate: bool):
         self.with_rate = with_rate
@@ -67,14 +67,13 @@ class Advance(Protocol):
 
 @contextmanager
 def bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """Yields `advance(note, count, panel)`: the bar moves by `count` and shows `note` (the figures of the moment).
+    """Yields `advance(note, count, panel)`, which moves the bar by `count` and shows `note` beside it.
 
-    `panel` stands below the bar of a terminal while the work lasts. Where the output is no terminal (a job's log),
-    plain lines: the first, some on the way, the last. A block that ends before `total` without an error has done what
-    there was to do.
+    `panel` is shown below the bar until the work ends. If the output is not a terminal, plain lines are printed: the
+    first, some in between, and the last. A block that ends early without an error counts as finished.
     """
     if not console.is_terminal:
-        lines = _Lines(title, total, done)
+        lines = _LogLines(title, total, done)
         try:
             yield lines.advance
             lines.over = True
@@ -100,7 +99,7 @@ def bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
             yield advance
             progress.update(task, over=True)
         finally:
-            # What is over leaves its line on the screen, not its last step.
+            # The bar stays on the screen, the panel does not.
             progress.panel = None
             progress.stop_task(task)
 
@@ -116,13 +115,13 @@ class _Bar(Progress):
             yield Padding(self.panel, (0, 0, 0, 2))
 
 
-class _Lines:
-    """The bar of a log: `sft 120/600  2.0/s  ETA 4:00  loss 1.234`."""
+class _LogLines:
+    """Progress as plain lines: `sft 120/600  2.0/s  ETA 4:00  loss 1.234`."""
 
     def __init__(self, title: str, total: int, done: int):
         self.title, self.total, self.before, self.count = title, total, done, done
         self.note = ""
-        self.began = time.monotonic()
+        self.started = time.monotonic()
         self.shown: tuple[int, float] | None = None
         self.over = False
 
@@ -132,22 +131,22 @@ class _Lines:
             self._print()
 
     def end(self) -> None:
-        """However the work ended."""
+        """Print the last line, also after an error."""
         if self.shown is None or self.shown[0] != self.count or (self.over and self.count < self.total):
             self._print()
 
     def _due(self) -> bool:
         if self.shown is None:
             return True
-        count, at = self.shown
-        waited = time.monotonic() - at
+        count, shown_at = self.shown
+        waited = time.monotonic() - shown_at
         return waited >= LINE_MAX_S or (waited >= LINE_MIN_S and self.count - count >= LINE_SHARE * self.total)
 
     def _print(self) -> None:
         now = time.monotonic()
         self.shown = self.count, now
-        seconds, worked = now - self.began, self.count - self.before
-        speed = worked / seconds if worked and seconds > 0 else None
+        seconds, done = now - self.started, self.count - self.before
+        speed = done / seconds if done and seconds > 0 else None
         finished = self.over or self.count >= self.total
         left = (self.total - self.count) / speed if speed else None
         pace = _pace(speed, seconds if finished else left, finished)

@@ -1,4 +1,4 @@
-"""Console script `vt-tools`: small offline commands around a run. Needs neither Ray nor a GPU."""
+"""Console script `vt-tools`: offline commands for runs, problems and models. They need neither Ray nor a GPU."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="folders of runs, such as runs/demo or runs/sweep/*")],
+    runs: Annotated[list[Path], typer.Argument(help="run folders, such as runs/demo or runs/sweep/*")],
     output: Annotated[
-        Path | None, typer.Option(help="the comparison's page, .html; by default comparison.html beside the runs")
+        Path | None, typer.Option(help="the comparison page, .html; default: comparison.html next to the runs")
     ] = None,
 ) -> None:
-    """Make each run's report.html again; of one run print its table, of several make a comparison too."""
+    """Write report.html of each run again. Print the table of one run, or write a comparison of several runs."""
     from vt_ray.report.run_page.report import write_report
 
     folders = _run_folders(runs)
     if output and (len(folders) == 1 or output.suffix != ".html"):
-        raise typer.BadParameter(f"--output {output} names the comparison of several runs, a file ending in .html")
+        raise typer.BadParameter(f"--output {output} must be a .html file, for the comparison of several runs")
     for run in folders:
         typer.echo(f"report: {write_report(run)}")
     if len(folders) == 1:
@@ -37,17 +37,19 @@ def report(
 
 
 def _run_folders(paths: list[Path]) -> list[Path]:
-    """Each run once, as an absolute path. What a shell's * gives beside runs is passed over with a note."""
+    """The run folders among `paths` as absolute paths, without duplicates; other paths are skipped with a message."""
     folders: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise typer.BadParameter(f"{path} is not there: give a run's folder such as runs/demo")
+            raise typer.BadParameter(f"{path} does not exist: pass a run folder such as runs/demo")
         if not RunPaths(path).run_json.is_file():
-            typer.echo(f"passed over: {path} is no run folder (run.json is not there)", err=True)
+            typer.echo(f"skipped: {path} is not a run folder (it has no run.json)", err=True)
         elif path.resolve() not in folders:
             folders.append(path.resolve())
     if not folders:
-        raise typer.BadParameter(f"{paths[0]} is no run folder (run.json is not there): give one such as runs/demo")
+        raise typer.BadParameter(
+            f"{paths[0]} is not a run folder (it has no run.json): pass a folder such as runs/demo"
+        )
     return folders
 
 
@@ -77,7 +79,7 @@ def problems(
     count: int = 3,
     seed: int = 0,
 ) -> None:
-    """Show made problems with their worked solutions in every style."""
+    """Print generated problems with their worked solutions in every style."""
     from rich.console import Console
 
     from vt_ray.data.makers import make_problems
@@ -98,11 +100,11 @@ def problems(
 def fuse(
     output: Annotated[Path, typer.Argument(help="folder of the fused model, new or empty")],
     checkpoints: Annotated[list[Path], typer.Argument(help="Hugging Face folders of one architecture")],
-    weights: Annotated[str, typer.Option(help="comma-separated, one a checkpoint; empty: uniform")] = "",
+    weights: Annotated[str, typer.Option(help="comma-separated, one per checkpoint; empty: uniform")] = "",
 ) -> None:
     """Average checkpoints into one model (arXiv 2511.06221, 3.3): .safetensors or .bin, with or without shards.
 
-    The output appears whole or not at all. Exits with 1 where the checkpoints cannot be averaged, and says why.
+    The output folder is written atomically. Exits with 1 and the reason if the checkpoints cannot be averaged.
     """
     import shutil
 
@@ -112,10 +114,10 @@ def fuse(
     from vt_ray.spectrum_phase.model_folder import ModelFolderError
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise typer.BadParameter(f"{output} is not an empty folder: name a new one")
+        raise typer.BadParameter(f"{output} is not an empty folder: choose a new folder")
     named = {str(path): path for path in checkpoints}
     if len(named) < len(checkpoints):
-        raise typer.BadParameter("a checkpoint is given twice: name it once and give its share by --weights")
+        raise typer.BadParameter("a checkpoint is listed twice: list it once and set its share with --weights")
     try:
         shares = fusion_weights([float(w) for w in weights.split(",") if w], list(named))
     except (ConfigError, ValueError) as error:
@@ -135,10 +137,10 @@ def fuse(
 
 @app.command()
 def watch(
-    run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo")],
-    once: Annotated[bool, typer.Option("--once", help="print one frame and exit")] = False,
+    run: Annotated[Path, typer.Argument(help="a run folder, such as runs/demo")],
+    once: Annotated[bool, typer.Option("--once", help="print the current state and exit")] = False,
 ) -> None:
-    """Follow a run until it has finished: bars, curves, milestones, time left. Ctrl-C leaves the run alone."""
+    """Show a run until it has finished: progress, curves, milestones, remaining time. Ctrl-C does not stop the run."""
     from rich.console import Console
 
     from vt_ray.report.watch.screen import watch as follow
@@ -153,11 +155,11 @@ def watch(
 
 @app.command()
 def audit(
-    run: Annotated[Path, typer.Argument(help="a run's folder, such as runs/demo; also of a killed run")],
+    run: Annotated[Path, typer.Argument(help="a run folder, such as runs/demo; the run may be unfinished or killed")],
 ) -> None:
-    """Prove from a run's folder alone that each completion was consumed by one update, or dropped with a reason.
+    """Prove from the run folder that each completion was consumed by one update or dropped with a reason.
 
-    Exits with 1 where something does not add up, and says what.
+    Prints all contradictions; exits with 1 if there are any.
     """
     from rich.console import Console
 
@@ -176,26 +178,28 @@ def audit(
 def verify(
     rows: Annotated[Path, typer.Argument(help=".jsonl or .jsonl.gz: id, kind, response, and gold, choice or tests")],
     output: Annotated[Path, typer.Option(help="the verdicts, .jsonl: one line for each line of ROWS, in order")],
-    workers: Annotated[int | None, typer.Option(min=1, help="rows graded at once; by default one a core")] = None,
-    show_output: Annotated[bool, typer.Option("--show-output", help="add what a program wrote: its end")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="rows graded at once; default: one per core")] = None,
+    show_output: Annotated[bool, typer.Option("--show-output", help="add the end of each program's output")] = False,
     test_timeout: Annotated[float, typer.Option(help="seconds for one test of a program")] = Limits.test_timeout_s,
     memory_mb: Annotated[int, typer.Option(help="MiB of memory for a program")] = Limits.memory_mb,
-    backend: Annotated[str, typer.Option(help="how programs are confined; or a server's URL")] = SandboxConfig.backend,
+    backend: Annotated[
+        str, typer.Option(help="the sandbox backend for programs, or the URL of a server")
+    ] = SandboxConfig.backend,
     kind: Annotated[
         list[str] | None, typer.Option(help="a kind of your own, name=package.module:function; may be repeated")
     ] = None,
 ) -> None:
-    """Grade answers in a file, outside of any run. A row that cannot be read or graded is unverified, with a reason.
+    """Grade the answers in a file, without a run. A row that cannot be read or graded is unverified, with a reason.
 
-    Each row has a response, what the model said, and gold (LaTeX), choice (a letter) or tests of a Python program:
+    Each row has a response (the model's text) and gold (LaTeX), choice (a letter) or tests of a Python program:
 
     \b
     {"type": "stdio", "cases": [{"input": "1 2\\n", "output": "3\\n"}]}
     {"type": "call", "function": "f", "cases": [{"args": [1, 2], "expected": 3}]}
     {"type": "check", "entry_point": "add", "test": "assert add(1, 2) == 3"}
 
-    stdio and call take a "tolerance" for floats, call the "class" of a method. Each verdict has the row's id, verdict
-    (correct, wrong or unverified), reason and seconds. Exits with 0 when each row has one.
+    stdio and call accept a "tolerance" for floats, call also the "class" of a method. Each line of the output has the
+    row's id, verdict (correct, wrong or unverified), reason and seconds. Exits with 0 when all rows have a verdict.
     """
     from rich.console import Console
 

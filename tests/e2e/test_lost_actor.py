@@ -24,7 +24,7 @@ def test_a_killed_learner_rank_is_replaced_and_the_other_is_not_waited_for(tmp_p
         os.kill(pid, signal.SIGKILL)
         shown, _ = run.communicate(timeout=300)
     assert run.returncode == 0
-    assert "lost learner_1: replaced, the run goes on from" in shown
+    assert "lost learner_1: replaced, the run continues from" in shown
     (recovery,) = [json.loads(line) for line in (tmp_path / "tiny/recoveries.jsonl").read_text().splitlines()]
     assert "learner_1" in recovery["lost"]
     steps = [json.loads(line)["step"] for line in (tmp_path / "tiny/sft/metrics.jsonl").read_text().splitlines()]

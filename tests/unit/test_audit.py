@@ -156,7 +156,7 @@ class Continued(World):
         (lambda rows: first(rows, fate=""), "no known fate"),
         (lambda rows: first(rows, tokens=[1, 2, 3]), "digest"),
         (lambda rows: first(rows, verdict="unverified"), "with verdict unverified"),
-        (lambda rows: first(rows, seed=5), "own seeds"),
+        (lambda rows: first(rows, seed=5), "wrong seeds"),
         (lambda rows: first(rows, weight_versions=[0, 0, 0]), "versions"),
         (lambda rows: first(rows, rollout_logprobs=[-1.0]), "log-probabilities"),
         (lambda rows: [{**row, "question_id": "code/3"} for row in rows[:4]] + rows[4:], "not in the stage's pool"),
@@ -178,8 +178,8 @@ def metrics(root, change):
     [
         (lambda lines: lines[1:], "metrics.jsonl has steps"),
         (lambda lines: [lines[0], *lines], "metrics.jsonl has steps"),
-        (lambda lines: [{**line, "weight_version": 7} for line in lines], "due are"),
-        (lambda lines: [{**line, "updated_completions": 99} for line in lines], "the learner took 99"),
+        (lambda lines: [{**line, "weight_version": 7} for line in lines], "expected 0 and 1"),
+        (lambda lines: [{**line, "updated_completions": 99} for line in lines], "the learner used 99"),
         (lambda lines: [*lines, {**lines[0], "stage": "else"}], "unknown stages"),
     ],
 )

@@ -14,10 +14,10 @@ from vt_ray.run.checkpoint import (
     MANIFEST,
     CheckpointError,
     commit,
+    commit_of_step,
     committed,
     exists,
     newest,
-    of_step,
     read_json,
     write_folder,
     write_json,
@@ -260,11 +260,11 @@ def test_a_crash_while_old_commits_are_deleted_leaves_no_half_commit(tmp_path, m
 
 def test_the_commit_of_a_named_step_is_that_one_or_none(tmp_path):
     steps(tmp_path, 1, 2)
-    assert of_step(tmp_path, 1).name == "step_000001"
+    assert commit_of_step(tmp_path, 1).name == "step_000001"
     truncate(tmp_path / "step_000002")
     for step in (2, 3):
         with pytest.raises(CheckpointError, match=f"step_00000{step} is needed, but .*put a copy of it back"):
-            of_step(tmp_path, step)
+            commit_of_step(tmp_path, step)
     assert names(tmp_path) == ["step_000001", "step_000002"]
 
 

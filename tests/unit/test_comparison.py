@@ -67,7 +67,7 @@ def test_scores_gains_and_differences_by_hand(tmp_path):
     assert [difference["pass_at_1"][key] for key in ("mean", "low", "high")] == [0.1875, 0.125, 0.25]
     # Every question has a correct answer among 8, with either lambda.
     assert [difference["pass_at_8"][key] for key in ("mean", "low", "high")] == [0.0, 0.0, 0.0]
-    assert say.verdict(mgpo, "GRPO") == "λ=1: higher than GRPO by +18.8 [+12.5, +25.0] points."
+    assert say.difference(mgpo, "GRPO") == "λ=1: higher than GRPO by +18.8 [+12.5, +25.0] points."
     assert tables.seed_rows(comparison, "pass_at_1") == [["group", "RL seed 0", "RL seed 1"], ["λ=1", "+25.0", "+12.5"]]
     assert tables.difference_rows(comparison)[1] == [
         "λ=1", "2", "+18.8 [+12.5, +25.0]", "+0.0 [+0.0, +0.0]", "higher",
@@ -86,7 +86,7 @@ def test_milestones_and_subdomains_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("after", "outcome", "says"),
     [
-        (LOW, "chance", "no difference from GRPO can be told apart from chance: +0.0 [+0.0, +0.0] points."),
+        (LOW, "chance", "no clear difference from GRPO: +0.0 [+0.0, +0.0] points."),
         (HIGH, "higher", "higher than GRPO by +25.0 [+25.0, +25.0] points."),
         (dict.fromkeys(LOW, 0), "lower", "lower than GRPO by -37.5 "),
     ],
@@ -95,10 +95,9 @@ def test_each_outcome_is_said(tmp_path, after, outcome, says):
     comparison = compared(*pair(tmp_path, LOW, after))
     group = comparison["groups"][1]
     assert say.outcome(group) == outcome
-    assert say.verdict(group, "GRPO").startswith(f"λ=1: {says}")
-    assert ("No difference from GRPO in Pass@1 can be told apart from chance." in say.headline(comparison)) == (
-        outcome == "chance"
-    )
+    assert say.difference(group, "GRPO").startswith(f"λ=1: {says}")
+    null_result = "No group differs clearly from GRPO in Pass@1: all intervals contain zero."
+    assert (null_result in say.headline(comparison)) == (outcome == "chance")
 
 
 def test_a_sweep_is_ordered_by_lambda_and_compared_with_grpo(tmp_path):
@@ -123,7 +122,7 @@ def test_what_is_a_run_s_own_makes_no_group(tmp_path):
     runs = [write_run(tmp_path / "a", LOW), write_run(tmp_path / "b", HIGH, changes=own)]
     comparison = compared(*runs)
     assert [(g["label"], g["seeds"]) for g in comparison["groups"]] == [("all runs", ["seed 0", "seed 5"])]
-    assert "2 runs that differ in their seeds alone" in say.headline(comparison)
+    assert "2 runs that differ only in their seeds" in say.headline(comparison)
     assert not say.compared(comparison)
 
 
@@ -154,8 +153,8 @@ def test_groups_without_a_common_seed_have_no_difference(tmp_path):
     comparison = compared(write_run(tmp_path / "a", LOW, 0.0, 0), write_run(tmp_path / "b", HIGH, 1.0, 1))
     group = comparison["groups"][1]
     assert group["difference"] is None
-    assert say.verdict(group, "GRPO") == "λ=1: no seed in common with GRPO, so there is no paired difference."
-    assert "no seed in common with GRPO" in say.headline(comparison)
+    assert say.difference(group, "GRPO") == "λ=1: no paired difference, because it has no seed in common with GRPO."
+    assert "common seed with GRPO" in say.headline(comparison)
     assert tables.difference_rows(comparison)[1] == ["λ=1", "0", "–", "–", "no pair"]
 
 
@@ -168,7 +167,7 @@ def test_problems_without_a_verdict_are_left_out_and_counted(tmp_path):
     comparison = compared(*runs)
     difference = comparison["groups"][1]["difference"]["pass_at_1"]
     assert (difference["num_problems"], difference["mean"]) == (3, 0.25)
-    assert "Up to 1 problems have no verdict" in say.about_problems(comparison)
+    assert "Up to 1 problems are left out" in say.about_problems(comparison)
 
 
 def test_reward_is_the_mean_of_moving_means_between_lowest_and_highest(tmp_path):
@@ -246,7 +245,9 @@ def test_an_unfinished_run_is_left_out_and_named(tmp_path):
     runs = [*pair(tmp_path, LOW, HIGH), write_run(tmp_path / "half", LOW, 1.0, 2, finished=False)]
     comparison = compared(*runs)
     assert len(comparison["runs"]) == 4
-    assert say.warnings(comparison) == ["The run half is unfinished (its last milestone is math_short) and left out."]
+    assert say.warnings(comparison) == [
+        "The run half is not finished (its last milestone is math_short) and is left out."
+    ]
     with pytest.raises(ComparisonError, match=r"needs 2 finished runs, there is 1 \(unfinished: half\)"):
         compared(runs[0], runs[-1])
 
@@ -260,7 +261,7 @@ def test_what_weakens_a_difference_is_warned_of(tmp_path):
     assert "different fused models" in starts
     assert "different versions of the code" in code
     assert evaluated.endswith("evaluation.temperature.")
-    assert say.about_starts(comparison["runs"]) == "Runs start, from 2 different fused models in all."
+    assert say.about_starts(comparison["runs"]) == "There are 2 different fused models."
     assert "With 2 seeds" in say.about_seeds(comparison)
 
 
@@ -291,7 +292,7 @@ def test_the_command_takes_a_shell_s_star(sweep, told):
     assert told.exit_code == 0, told.output
     folder = sweep[0].parent
     for name in ("phases", "comparison.html"):
-        assert f"passed over: {folder / name} is no run folder" in told.stderr
+        assert f"skipped: {folder / name} is not a run folder" in told.stderr
     assert all((root / "report.html").is_file() for root in sweep)
     assert f"comparison: {folder / 'comparison.html'}" in told.stdout
     numbers = json.loads((folder / "comparison.json").read_text())
@@ -312,8 +313,8 @@ def test_the_page_holds_every_part_and_fetches_nothing(sweep, told):
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {"result", "seeds", "milestones", "subdomains", "reward", "cost", "method", "reports"} <= ids
     assert {f"chart-result-{i}" for i in range(4)} | {"chart-reward-0", "chart-subdomains-1"} <= ids
-    assert "Pass@1 with λ=0.5: no difference from GRPO can be told apart from chance" in page.text
-    assert "All runs start from one fused model." in page.text
+    assert "Pass@1 with λ=0.5: no clear difference from GRPO" in page.text
+    assert "All runs start from the same fused model." in page.text
     for tag, attributes in page.tags:
         assert "src" not in attributes and tag not in {"link", "iframe", "img", "base", "object"}
         assert re.match(r"#|\./[^:]*/report\.html$", attributes.get("href", "#"))
@@ -353,12 +354,12 @@ def test_one_run_has_a_report_and_no_comparison(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nowhere"], "is not there"),
-        (["one", "nowhere"], "is not there"),
-        (["empty"], "is no run folder"),
-        (["empty", "empty/file"], "is no run folder"),
+        (["nowhere"], "does not exist"),
+        (["one", "nowhere"], "does not exist"),
+        (["empty"], "is not a run folder"),
+        (["empty", "empty/file"], "is not a run folder"),
         (["one", "--output", "x.html"], "comparison of several runs"),
-        (["one", "two", "--output", "x.json"], "ending in .html"),
+        (["one", "two", "--output", "x.json"], "must be a .html file"),
         (["one", "two"], "different held-out problems"),
     ],
 )

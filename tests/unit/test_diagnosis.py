@@ -268,15 +268,15 @@ def test_ratios_that_are_cut_on_policy_show_that_engine_and_trainer_disagree(key
 def test_skipped_updates_are_named():
     found = finding("Updates were skipped", {}, rl_lines(skipped=[False, True, True, False]))
     assert found.seen
-    assert found.sentence.startswith("2 of 4 steps changed no weight, first step 2 of math: ")
+    assert found.sentence.startswith("2 of 4 steps made no update, first step 2 of math: ")
 
 
 def test_a_sync_that_was_tried_again_is_named():
     retried = [{"retried": step in (2, 4)} for step in (1, 2, 3, 4)]
-    found = finding("Weight syncs had to be tried again", {}, rl_lines(sync=retried))
+    found = finding("Weight syncs were retried", {}, rl_lines(sync=retried))
     assert found.seen
     assert found.sentence.startswith("In 2 of 4 steps, first in step 2 of math, ")
-    assert finding("Weight syncs had to be tried again", {}, rl_lines(sync=[{"logprob_gap": 0.0}])).seen is None
+    assert finding("Weight syncs were retried", {}, rl_lines(sync=[{"logprob_gap": 0.0}])).seen is None
 
 
 def test_noise_is_no_climb():

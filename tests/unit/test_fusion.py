@@ -312,7 +312,7 @@ def test_an_output_that_holds_something_is_left_alone(tmp_path):
 
 def test_one_checkpoint_given_twice_is_refused(tmp_path):
     a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
-    assert "given twice" in run(tmp_path / "out", a, a).output
+    assert "listed twice" in run(tmp_path / "out", a, a).output
 
 
 # --- other rules ---------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_an_error_without_a_lost_actor_ends_the_run(tmp_path, fail_with):
 
 def test_repeated_losses_without_a_commit_end_the_run(tmp_path, fail_with):
     attempts = fail_with([ConnectionError("gone")] * 99)
-    with pytest.raises(ClusterError, match="losses one after the other"):
+    with pytest.raises(ClusterError, match="actors in a row were lost"):
         pipeline.run_pipeline(None, Cluster(), Run(tmp_path), None)
     assert len(attempts) == MOST_IN_A_ROW
 
@@ -82,7 +82,7 @@ def test_repeated_losses_without_a_commit_end_the_run(tmp_path, fail_with):
 def test_losses_with_commits_between_them_do_not_end_the_run(tmp_path):
     recoveries = Recoveries(tmp_path)
     for step in range(3 * MOST_IN_A_ROW):
-        recoveries.note("learner_1", ConnectionError())
+        recoveries.record("learner_1", ConnectionError())
         commit(tmp_path, step)
 
 

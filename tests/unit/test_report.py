@@ -127,8 +127,8 @@ def test_the_search_carries_a_bounded_sample_and_says_so(page):
     # Two files a stage: five of seven and one of one.
     assert len(rollouts) == 3 * (7 + 1)
     assert {r["step"] for r in rollouts} == {1, 12}
-    assert "The page carries 24 rollouts" in page.text
-    assert "at most 480, and\n    1,000,000 characters" in page.text
+    assert "The page contains 24 rollouts" in page.text
+    assert "at most 480,\n    with at most 1,000,000 characters" in page.text
 
 
 def test_costs_have_hours_and_money(page):
@@ -137,7 +137,7 @@ def test_costs_have_hours_and_money(page):
     ended = ["12 of 20 steps", "target: probe accuracy 0.812 reached 0.8"]
     assert ["rl math_short", "15 min 00 s", "4.50", "0.750", "1.50", "1,000,000", "1,111", *ended] in page.rows
     assert ["total", "30 min 00 s", "9.00", "1.50", "3.00", "3,000,000", "1,667", "", ""] in page.rows
-    assert "hours of all 18 CPU cores" in page.text and "3 GPUs that its actors held" in page.text
+    assert "all 18 CPU cores" in page.text and "3 GPUs that its actors held" in page.text
     assert "Prices: 2 EUR for a GPU-hour." in page.text
 
 
@@ -150,9 +150,9 @@ def test_what_was_lost_is_listed(page, tmp_path):
     assert ["generator_1", "2025-01-02 03:04:05", "ActorDiedError", "math_short step 3"] in page.rows
     root = synthetic_run(tmp_path / "run")
     (root / "recoveries.jsonl").write_text("")
-    assert "Nothing: no actor was lost" in Page(write_report(root).read_text()).text
+    assert "No actor was lost" in Page(write_report(root).read_text()).text
     (root / "recoveries.jsonl").unlink()
-    assert "lost on the way has not been recorded" in Page(write_report(root).read_text()).text
+    assert "has not recorded the actors that were lost" in Page(write_report(root).read_text()).text
 
 
 NEW = ("generated_tokens_per_second", "updated_tokens_per_second", "staleness_mean", "importance_capped_share",
@@ -188,7 +188,7 @@ def test_what_did_not_happen_has_no_chart(tmp_path):
 def test_a_pipelined_run_says_what_its_times_mean(tmp_path):
     root = synthetic_run(tmp_path / "run")
     (root / "config.yaml").write_text("signal: {schedule: pipelined}\ncurriculum: {stages: []}\n")
-    assert "what a step still waited for them" in Page(write_report(root).read_text()).text
+    assert "the time that a step waited for its completions" in Page(write_report(root).read_text()).text
 
 
 def test_before_and_after_by_subdomain_are_paired(page):
@@ -208,7 +208,7 @@ def test_how_busy_actors_were_is_drawn_where_it_is_known(page, tmp_path):
     write_lines(root / "metrics.jsonl", [{k: v for k, v in line.items() if k != "busy"} for line in lines])
     old = Page(write_report(root).read_text())
     assert "chart-time-1" not in old.charts
-    assert "How busy each actor was has not been recorded" in old.text
+    assert "has not recorded the busy share" in old.text
 
 
 def test_names_of_milestones_cannot_close_a_script(tmp_path):
@@ -250,8 +250,8 @@ def test_an_empty_folder_says_what_is_not_there(tmp_path):
         "There is no summary.json yet",
         "There is no sft/metrics.jsonl",
         "There is no probe/probe.json",
-        "no stage has begun",
-        "There are no rollout files to read",
+        "no stage has started",
+        "There are no rollout files",
         "There is no run.json",
     ):
         assert sentence in empty.text
@@ -267,7 +267,7 @@ def test_torn_files_read_as_missing(finished, tmp_path):
         file.write_bytes(b"PAR1")
     torn = Page(write_report(root).read_text())
     assert "There is no summary.json yet" in torn.text
-    assert "There are no rollout files to read" in torn.text
+    assert "There are no rollout files" in torn.text
     assert "chart-rl-0" in torn.charts
 
 
@@ -284,8 +284,8 @@ def test_a_run_that_has_just_begun(tmp_path):
     }
     write_lines(root / "metrics.jsonl", [line])
     begun = Page(write_report(root).read_text())
-    assert "nothing later has been evaluated" in begun.text
-    assert "No RL step has been timed." in begun.text
+    assert "no later milestone has been evaluated" in begun.text
+    assert "No RL step has recorded its time." in begun.text
 
 
 def test_no_folder_is_an_error(tmp_path):

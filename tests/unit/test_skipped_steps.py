@@ -107,8 +107,8 @@ def test_sft_counts_skipped_steps_before_a_resume(tmp_path):
 
 @pytest.mark.parametrize("bad", [NAN_LOSS, {"loss": 1.0, "grad_norm": math.nan}, {"loss": -math.inf, "grad_norm": 1.0}])
 def test_loss_and_norm_must_both_be_finite(bad):
-    assert SkippedSteps().note(bad) == {"skipped": True, "skipped_steps": 1}
-    assert SkippedSteps().note({**GOOD, "skipped": 0.0}) == {"skipped": False, "skipped_steps": 0}
+    assert SkippedSteps().count(bad) == {"skipped": True, "skipped_steps": 1}
+    assert SkippedSteps().count({**GOOD, "skipped": 0.0}) == {"skipped": False, "skipped_steps": 0}
 
 
 def test_nan_and_infinity_are_null_in_the_metrics_at_any_depth(tmp_path):

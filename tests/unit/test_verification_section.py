@@ -59,4 +59,4 @@ def test_the_whole_in_a_sentence():
 
 def test_a_run_that_recorded_nothing_says_so():
     (says,) = verify_section([{"stage": "short"}]).says
-    assert "has not been recorded" in says
+    assert "has not recorded its verification" in says

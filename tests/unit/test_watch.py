@@ -275,7 +275,7 @@ def test_recoveries_are_counted_and_the_last_is_named(run):
     log.write({"time": time.time() - 300, "lost": "learner_0", "error": "ActorDiedError", "commit": ""})
     assert "recovered once" in text(live.view())
     log.write({"time": time.time() - 90, "lost": "generator_1", "error": "ActorDiedError", "commit": ""})
-    assert "recovered 2 times, last 1 min 30 s ago from the loss of generator_1" in text(live.view())
+    assert "recovered 2 times, last 1 min 30 s ago after the loss of generator_1" in text(live.view())
 
 
 def test_curves_show_what_the_lines_have(run):
@@ -311,7 +311,7 @@ def test_the_command(run, tmp_path):
     assert once.exit_code == 0 and "not running" in once.output and "fused" in once.output
     none = CliRunner().invoke(app, ["watch", str(tmp_path), "--once"])
     # Without the box around the message, which may break a line anywhere.
-    assert none.exit_code == 2 and "isnorunfolder" in "".join(filter(str.isalnum, none.output))
+    assert none.exit_code == 2 and "isnotarunfolder" in "".join(filter(str.isalnum, none.output))
 
 
 def test_spark():

@@ -1,4 +1,4 @@
-"""What an audit found, on the terminal: a row for each stage, then what does not add up."""
+"""The result of an audit on the terminal: a table with a row for each stage, then the contradictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vt_ray.run.audit import MOST_SHOWN, StageAudit
 
 
 def print_audit(stages: Sequence[StageAudit], console: Console) -> bool:
-    """Prints the table; returns whether all of it adds up."""
+    """Print the table. Returns True if there is no contradiction."""
     table = Table("stage", "steps", "ended by", "completions", "updated", "no signal", "dropped", "faults")
     for stage in stages:
         dropped = {fate: n for fate, n in sorted(stage.fates.items()) if fate not in CONSUMED and n}

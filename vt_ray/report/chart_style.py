@@ -17,7 +17,7 @@ HEAT = ["#f7fafc", "#c6dbef", "#6baed6", "#2171b5", "#08306b"]
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:
-    """The one look of the report: light, small margins, legend above, no width of its own."""
+    """Apply the common look: white background, small margins, legend above the chart, no fixed width."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 12, "t": 34, "b": 8},
@@ -28,7 +28,7 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
         hoverlabel={"bgcolor": "white", "font": {"color": INK}},
         hovermode="closest",
     )
-    # Fixed ranges: a finger that scrolls the page must not zoom a chart.
+    # Fixed ranges: scrolling the page on a touch screen must not zoom a chart.
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "fixedrange": True}
     figure.update_xaxes(**axis, title_font_size=12)
     figure.update_yaxes(**axis, title_font_size=12, exponentformat="e")
@@ -40,20 +40,20 @@ def titled(figure: go.Figure, title: str) -> go.Figure:
 
 
 def colour_bar(pixels: int, **place: Any) -> dict[str, Any]:
-    """A flat scale of shares, `pixels` wide on any screen."""
+    """A horizontal colour scale for shares, `pixels` wide."""
     scale = {"orientation": "h", "thickness": 8, "lenmode": "pixels", "len": pixels, "nticks": 4, "tickformat": ".0%"}
     return {**scale, **place}
 
 
 def band(x: Sequence[Any], low: Sequence[float | None], high: Sequence[float | None], colour: str) -> go.Scatter:
-    """The area between `low` and `high`, where both are known, lightly in `colour`."""
+    """A light band between `low` and `high`; points where either is None are left out."""
     import plotly.graph_objects as go
 
     edges = [(at, a, b) for at, a, b in zip(x, low, high, strict=True) if a is not None and b is not None]
-    there, back = [(at, b) for at, _, b in edges], [(at, a) for at, a, _ in reversed(edges)]
+    upper, lower = [(at, b) for at, _, b in edges], [(at, a) for at, a, _ in reversed(edges)]
     return go.Scatter(
-        x=[at for at, _ in there + back],
-        y=[value for _, value in there + back],
+        x=[at for at, _ in upper + lower],
+        y=[value for _, value in upper + lower],
         mode="lines",
         fill="toself",
         fillcolor=colour,

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: percent with an interval, signed points, durations, thousands."""
+"""Numbers as text: percentages with intervals, percentage points, durations, counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNKNOWN = "–"
 
 
 def known(value: Any) -> bool:
-    """Whether `value` is a number that can be shown; JSON lines hold null or NaN where a metric had none."""
+    """Whether `value` is a finite number. A missing figure is null or NaN in a JSON line."""
     return isinstance(value, (int, float)) and isfinite(value)
 
 
@@ -34,7 +34,7 @@ def points(difference: Mapping[str, float] | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`12.3 s`, `3 min 05 s` or `2 h 07 min`."""
+    """A duration as `12.3 s`, `3 min 05 s` or `2 h 07 min`."""
     if seconds is None or not known(seconds):
         return UNKNOWN
     if seconds < 60:
@@ -45,7 +45,7 @@ def duration(seconds: float | None) -> str:
 
 
 def hours(value: float) -> str:
-    """`0.031`, `4.20` or `1,234`: hours of a core or of a GPU, small ones too."""
+    """CPU-hours or GPU-hours as `0.031`, `4.20` or `1,234`."""
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
 
 
@@ -58,7 +58,7 @@ def thousands(count: float | None) -> str:
 
 
 def tokens(count: float | None) -> str:
-    """`1,234,567`, or millions from a hundred of them: `1,420.0 M`."""
+    """A token count as `1,234,567`, or in millions from 100 million: `1,420.0 M`."""
     return thousands(count) if count is None or count < 1e8 else f"{count / 1e6:,.1f} M"
 
 
@@ -67,5 +67,5 @@ def times(count: int) -> str:
 
 
 def rate(count: float | None, seconds: float | None) -> str:
-    """Tokens a second; unknown where either is missing or zero."""
+    """Tokens per second; unknown if either value is missing or zero."""
     return thousands(count / seconds) if count and seconds else UNKNOWN

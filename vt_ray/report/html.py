@@ -1,9 +1,9 @@
-"""A page that stands alone: its look, its charts and its scripts inside it, nothing fetched.
+"""Self-contained HTML pages: styles, charts and scripts are in the file, and nothing is loaded from the network.
 
     template that extends page.html.jinja + figures --render--> text --write_page--> one file
 
-All text is escaped by jinja2: what a model wrote can show, and cannot act. What slipped through would not act
-either: the browser runs only scripts that bear the page's own one-time mark.
+jinja2 escapes all text, so that the output of a model is displayed and not executed. A content security policy is the
+second barrier: the browser runs only scripts with the page's nonce.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """`rows[0]` is the header. A folded table opens at a click on its title."""
+    """A table of texts; `rows[0]` is the header. A folded table opens with a click on its title."""
 
     title: str
     rows: Rows
@@ -35,10 +35,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page; what it has none of is left out.
+    """One section of a page. Empty parts are left out.
 
-    `columns` says whether figures may stand side by side; `samples` is [(stage, [Sample])]; `search` is rollouts as
-    `samples.search_sample` gives them; `code` is [(title, text)].
+    key: id of the HTML element.
+    says: paragraphs of text.
+    columns: whether figures may be placed side by side.
+    samples: [(stage, rollouts)].
+    search: the rollouts that the search boxes cover, from `samples.search_sample`.
+    code: [(title, text)], shown in a fixed-width font.
     """
 
     key: str
@@ -55,7 +59,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with the id of the element that it is drawn into."""
+    """A figure and the id of its HTML element."""
 
     id: str
     figure: go.Figure
@@ -70,18 +74,18 @@ class Chart:
 
 
 def script_text(json_text: str) -> Markup:
-    """JSON as a script may hold it: no `<` is left that could close the script or open a comment."""
+    """JSON for use inside a script element: every `<` is escaped, as it could close the script or open a comment."""
     from markupsafe import Markup
 
     return Markup(json_text.replace("<", "\\u003c"))
 
 
 def render(template: str, figures: Mapping[str, Sequence[go.Figure]], **context: Any) -> str:
-    """The page of `template`, which extends page.html.jinja.
+    """Render `template`, which extends page.html.jinja, and return the page.
 
-    `figures` by section: `charts[section]` in the template lists them as Charts with ids `chart-<section>-0`, ..., to
-    be placed with the macro `chart`. `context` must hold `title`. Raises ImportError where plotly or jinja2 is not
-    installed.
+    `figures` maps section keys to figures. The template gets them as `charts[key]`, a list of Charts with the ids
+    `chart-<key>-0`, `chart-<key>-1`, ..., for the macro `chart`. `context` must contain `title`. Raises ImportError if
+    plotly or jinja2 is not installed.
     """
     import jinja2
     from markupsafe import Markup
@@ -100,7 +104,7 @@ def render(template: str, figures: Mapping[str, Sequence[go.Figure]], **context:
 
 
 def write_page(path: Path, page: str) -> None:
-    """Whole or not there; half of a surrogate pair, which a model can write, becomes a question mark."""
+    """Write the page atomically. A lone surrogate, which a model can generate, becomes a question mark."""
     partial = path.with_suffix(".partial")
     partial.write_text(page, encoding="utf-8", errors="replace")
     os.replace(partial, path)

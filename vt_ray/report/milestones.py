@@ -1,4 +1,4 @@
-"""How the milestones of `summary.json` are read: base, sft_last, sft_best, fused, then one an RL stage."""
+"""Reads the milestones of summary.json: base, sft_last, sft_best, fused, and one per RL stage."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from vt_ray.run.milestone_names import BEFORE_RL
 Milestone = Mapping[str, Any]
 
 
-def of(summary: Mapping[str, Any]) -> list[Milestone]:
-    """The milestones in the order they were reached; none where the run has not been evaluated."""
+def reached(summary: Mapping[str, Any]) -> list[Milestone]:
+    """The milestones of the summary in their order; empty if the run has not been evaluated."""
     return list(summary.get("milestones") or [])
 
 
@@ -25,18 +25,18 @@ def after_rl(milestones: Sequence[Milestone]) -> list[Milestone]:
 
 
 def start_of_rl(milestones: Sequence[Milestone]) -> Milestone | None:
-    """What RL started from: the fused model, or the latest before it where there was no fusion."""
+    """The milestone that RL starts from: the last one before RL, normally `fused`; None if there is none."""
     return next((m for m in reversed(milestones) if m["name"] in BEFORE_RL), None)
 
 
 def largest_k(milestones: Sequence[Milestone]) -> int:
-    """The K that Pass@K was measured at; 1 where only Pass@1 was."""
+    """The K of the evaluation's Pass@K; 1 if only Pass@1 was measured."""
     keys = [key for m in milestones for key in m if key.startswith("pass_at_")]
     return max((int(key.removeprefix("pass_at_")) for key in keys), default=1)
 
 
 def score(milestone: Mapping[str, Any] | None, k: int) -> dict[str, float] | None:
-    """{mean, low, high} of Pass@k, of a milestone or of one of its subdomains."""
+    """{mean, low, high} of Pass@k of a milestone or of one of its subdomains; None if it was not measured."""
     return (milestone or {}).get(f"pass_at_{k}")
 
 
@@ -49,27 +49,27 @@ def subdomains(milestones: Sequence[Milestone]) -> list[str]:
 
 
 def gain_sentence(summary: Mapping[str, Any]) -> str:
-    """What came of the signal phase, from the better of best SFT and fused model; "" where that is not known."""
+    """The gain of the signal phase over the better of sft_best and fused; "" if it is not known."""
     gain = summary.get("gain")
     if not gain:
         return ""
     sure = not gain["low"] <= 0 <= gain["high"]
     parts = ", ".join(f"{d} {100 * part['mean']:+.1f}" for d, part in gain["by_subdomain"].items() if part)
     return (
-        f"{gain['to']} against {gain['from']}, the better of best SFT and fused: {formats.points(gain)} points of "
+        f"{gain['to']} against {gain['from']}, the better of sft_best and fused: {formats.points(gain)} points of "
         f"Pass@1{'' if sure else ', which is within noise'} ({parts})."
     )
 
 
 def headline(milestones: Sequence[Milestone], gain: str = "") -> str:
-    """What the run came to, in two sentences: the second is `gain`, or what the last step changed."""
+    """The result of the run: the scores of the first and last milestone, then `gain` or the last change."""
     if not milestones:
         return "No milestone of this run has been evaluated yet."
     first, last = milestones[0], milestones[-1]
     where = f"{formats.thousands(last.get('num_problems'))} held-out problems"
     if first is last:
-        alone = f"{first['name']} gets {formats.interval(score(first, 1))} of {where}"
-        return f"{alone}; nothing later has been evaluated."
+        alone = f"{first['name']} solves {formats.interval(score(first, 1))} of {where}"
+        return f"{alone}; no later milestone has been evaluated."
     k = largest_k(milestones)
     wide = "" if k == 1 else f", and Pass@{k} {_change(score(first, k), score(last, k))}"
     narrow = f"Pass@1 on {where} {_change(score(first, 1), score(last, 1))}"
@@ -78,7 +78,7 @@ def headline(milestones: Sequence[Milestone], gain: str = "") -> str:
 
 def _change(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> str:
     if not before or not after:
-        return "is not known at both ends"
+        return "is not known at both milestones"
     start, end = formats.percent(before["mean"]), formats.percent(after["mean"])
     if start == end:
         return f"stayed at {end}"

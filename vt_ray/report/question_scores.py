@@ -1,4 +1,4 @@
-"""What a model got on each question, and how much two models differ on the questions they share."""
+"""The scores of a model by question, and the paired difference of two models on their common questions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from vt_ray.algorithms.pass_at_k import pass_at_k
 
-# A bootstrap over fewer questions is too narrow to tell luck from a change.
+# The bootstrap interval over fewer questions is too narrow.
 MIN_QUESTIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionScore:
-    """Of the `valid` answers that have a verdict, at least one, `correct` are right."""
+    """`correct` of the `valid` answers (at least one) are correct. Answers without a verdict are not counted."""
 
     subdomain: str
     correct: int
@@ -28,7 +28,7 @@ Scores = Mapping[str, QuestionScore]
 
 
 def question_scores(record: Mapping[str, Any]) -> Scores:
-    """By question id, from a file of scores as evaluation/ and probe/ hold them; unanswerable ones are left out."""
+    """{question id: score} of a file in evaluation/ or probe/. Questions without any verdict are left out."""
     return {
         s["question_id"]: QuestionScore(s["subdomain"], s["correct"], s["valid"])
         for s in record.get("scores") or []
@@ -39,11 +39,11 @@ def question_scores(record: Mapping[str, Any]) -> Scores:
 def change(
     before: Scores | None, after: Scores | None, k: int, subdomains: Collection[str] = ()
 ) -> dict[str, float] | None:
-    """Pass@k of `after` minus that of `before`, {mean, low, high} with its 95% interval, paired by question.
+    """Pass@k of `after` minus Pass@k of `before` as {mean, low, high}, a 95% interval paired by question.
 
-    Over the shared questions of `subdomains` (empty: all); None where there are fewer than `MIN_QUESTIONS`. Where every
-    question changed alike, the bootstrap has no width: up to 3/n of all questions may still change otherwise (the rule
-    of three), by up to 1.
+    Uses the common questions in `subdomains` (empty: all). Returns None if there are fewer than `MIN_QUESTIONS`. If all
+    questions changed by the same amount, the bootstrap interval has no width; it is then widened by the rule of three:
+    up to 3/n of all questions may change differently, by up to 1.
     """
     from vt_ray.evaluation.statistics import paired_difference
 

@@ -1,4 +1,4 @@
-"""What a run left in its folder, read without complaint: a file that is missing or torn reads as empty."""
+"""Reads all files of a run folder for the report. A missing or damaged file is read as empty."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from vt_ray.run.stage_ends import End, stage_end
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """`identity` is run.json, `sft` and `rl` are metric lines in the order of their steps.
+    """The content of a run folder.
 
-    `held_out` has each milestone's scores by question, `probed` each checkpoint's and, as "fused", the fused model's
-    on the probing problems. `planned` are the RL stages as the config has them, `ends` the stages' stage.json where
-    they have ended, `recoveries` the lines of recoveries.jsonl, None for a run from before there was one.
+    identity: run.json.
+    config: the text of config.yaml.
+    sft, rl: lines of the metrics, in the order of the steps.
+    held_out: {milestone: scores by question} on the test problems.
+    probed: {checkpoint or "fused": scores by question} on the probing problems.
+    planned: {stage: settings} of the RL stages in the config.
+    ends: {stage: stage.json} of the stages that have ended.
+    recoveries: lines of recoveries.jsonl; None for an older run without this file.
     """
 
     root: Path
@@ -37,17 +42,17 @@ class RunRecord:
     recoveries: Sequence[Mapping[str, Any]] | None = None
 
     def known(self, key: str) -> Any:
-        """`key` of run.json or, where that has none, of summary.json; None where neither has."""
+        """The value of `key` in run.json, else in summary.json, else None."""
         return self.identity.get(key, self.summary.get(key))
 
     @property
     def stages(self) -> list[str]:
-        """RL stages in the order they ran."""
+        """The RL stages in the order in which they ran."""
         return list(dict.fromkeys(str(line.get("stage", "")) for line in self.rl))
 
     @property
     def stage_subdomains(self) -> dict[str, Sequence[str]]:
-        """What each RL stage trains on, where the config says it."""
+        """{stage: subdomains that it trains on}, if the config has them."""
         return {name: stage["subdomains"] for name, stage in self.planned.items() if "subdomains" in stage}
 
     def planned_steps(self, stage: str) -> int | None:
@@ -55,7 +60,7 @@ class RunRecord:
 
 
 def read_run(root: Path) -> RunRecord:
-    """Raises FileNotFoundError where `root` is no folder."""
+    """Read the run folder `root`. Raises FileNotFoundError if it is not a folder."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: pass the folder of a run, runs/<run_name>")
     paths = RunPaths(root)
@@ -79,13 +84,13 @@ def read_run(root: Path) -> RunRecord:
 
 
 def _read_scores(files: Iterable[Path], name: str = "") -> dict[str, Scores]:
-    """By the name of the file, or as `name`; a file without scores is left out."""
+    """{name or the file's stem: scores by question}. Files without scores are left out."""
     found = {name or file.stem: question_scores(_read_object(file)) for file in sorted(files)}
     return {model: scores for model, scores in found.items() if scores}
 
 
 def _signal(config: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The signal phase's settings and the stages by name; empty where the config cannot be read."""
+    """The settings of the signal phase and {stage: settings}; both empty if the config cannot be read."""
     import yaml
 
     try:
@@ -112,7 +117,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_lines(path: Path, phase: str) -> list[dict[str, Any]]:
-    """Lines of one phase; the last line of a run that was killed may be torn, and is left out."""
+    """The lines of one phase. An incomplete last line, left by a killed run, is skipped."""
     values = [_parsed(line) for line in _read_text(path).splitlines()]
     return [v for v in values if isinstance(v, dict) and v.get("phase") == phase]
 

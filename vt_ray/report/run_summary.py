@@ -1,4 +1,4 @@
-"""summary.json: what a run came to, collected from the files of its folder."""
+"""Writes summary.json: scores, gain, costs and recoveries, collected from the files of the run folder."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vt_ray.run.milestone_names import SFT_CONTINUED
 from vt_ray.run.paths import DONE, RunPaths, SftPaths
 from vt_ray.run.stage_ends import ALL_STEPS, stage_end
 
-# What the signal phase is measured from: the better of the two.
+# The gain of the signal phase is measured from the better of these two milestones.
 STARTS = ("sft_best", "fused")
 
 
 def write_summary(
     root: Path, config: Config, milestones: Sequence[str], wall_seconds: float, hardware: Hardware
 ) -> dict[str, Any]:
-    """Write `root`/summary.json and return it. `milestones` are names in `root`/evaluation, in order.
+    """Write summary.json of the run folder `root` and return it. `milestones` are the names of milestones, in order.
 
-    `wall_seconds` is this process's and is added to what earlier ones took, as far as they came to an end; the phases'
-    seconds add up over every process that worked on the run.
+    `wall_seconds` of this process is added to the time of earlier processes that also reached this point. The seconds
+    of a phase are the sum over all processes that worked on it.
     """
     run = RunPaths(root)
     paths = [run.scores(name) for name in milestones]
@@ -55,7 +55,7 @@ def write_summary(
 
 
 def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[str, float]]:
-    """Seconds of work and tokens trained on or generated, by phase; start-up is not counted."""
+    """{phase: seconds of work, and tokens trained on or generated}, without start-up time."""
     probes = [*run.probe.all_scores(), run.fused_probe]
     phases = {
         "base": _cost([(_seconds(run.base), 0)]),
@@ -72,19 +72,19 @@ def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[st
 
 
 def stage_costs(root: Path) -> dict[str, dict[str, float]]:
-    """Seconds and tokens of each RL stage: its filter, its steps, and what its gate asked."""
+    """Seconds and tokens of each RL stage: its filter, its steps and its gate's measurements."""
     pairs: dict[str, list[tuple[float, int]]] = {}
     run = RunPaths(root)
     for line in read_lines(run.metrics):
         of_stage = pairs.setdefault(line["stage"], _filter(run.stage(line["stage"]).filter))
         of_stage.append((line["seconds"]["total"], line["tokens"]))
-        if asked := line.get("gate"):
-            of_stage.append((asked["seconds"], asked["tokens"]))
+        if gate := line.get("gate"):
+            of_stage.append((gate["seconds"], gate["tokens"]))
     return {f"rl {stage}": _cost(of_stage) for stage, of_stage in pairs.items()}
 
 
 def stages_run(root: Path, config: Config) -> list[dict[str, Any]]:
-    """Each RL stage that has ended: its steps, how many were planned, and why it ended ("steps": at its last one)."""
+    """The RL stages that have ended: steps, planned steps, and the reason for the end ("steps": all were made)."""
     return [
         {
             "name": stage.name,

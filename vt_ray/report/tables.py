@@ -1,4 +1,4 @@
-"""The end of a run on the terminal: scores at every milestone, and what each phase cost."""
+"""The tables of a run's summary, as rows of text and on the terminal: scores by milestone, costs by phase."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ WIDEST = 10_000
 
 
 def print_table(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print `summary.json`'s milestones and phases.
+    """Print milestones and phases of summary.json.
 
-    Where the subdomain columns do not fit the terminal they move to a table of their own.
+    If the columns of the subdomains do not fit the terminal, they are printed as a second table.
     """
     from rich.console import Console
 
     console = console or Console()
-    reached = ms.of(summary)
+    reached = ms.reached(summary)
     scores, subdomains = score_rows(reached), subdomain_rows(reached)
     together = _table("Milestones", [a + b[1:] for a, b in zip(scores, subdomains, strict=True)])
     if not reached:
@@ -43,12 +43,12 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
     if summary.get("phases"):
         costs = phase_rows(summary)
         whole = _table("Cost by phase", costs)
-        # The rate follows from the columns before it; the report has it.
+        # Without the last column, the rate, which the report has.
         console.print(whole if _fits(console, whole) else _table("Cost by phase", [row[:-1] for row in costs]))
 
 
 def score_rows(reached: Sequence[ms.Milestone]) -> Rows:
-    """A header and a row for each milestone: name, Pass@1, Pass@K, paired change from the one before."""
+    """A header and a row for each milestone: name, Pass@1, Pass@K, paired change from the previous milestone."""
     k = ms.largest_k(reached)
     wide = [] if k == 1 else [k]
     header = ["milestone", *(f"Pass@{j}, %" for j in [1, *wide]), "change, points"]
@@ -62,7 +62,7 @@ def score_rows(reached: Sequence[ms.Milestone]) -> Rows:
 
 
 def subdomain_rows(reached: Sequence[ms.Milestone]) -> Rows:
-    """A header and a row for each milestone: name, then the Pass@1 of each subdomain in percent."""
+    """A header and a row for each milestone: name, and Pass@1 of each subdomain in percent."""
     names = ms.subdomains(reached)
     return [
         ["milestone", *names],
@@ -71,9 +71,9 @@ def subdomain_rows(reached: Sequence[ms.Milestone]) -> Rows:
 
 
 def phase_rows(summary: Mapping[str, Any]) -> Rows:
-    """A header, a row for each phase, their total, and the whole run's wall time where it is known.
+    """A header, a row for each phase, their total, and the wall time of the whole run if it is known.
 
-    CPU-hours and GPU-hours are there where the summary knows the hardware, money where it has a price for it.
+    There are columns for CPU-hours and GPU-hours if the summary has the hardware, and for money if it has a price.
     """
     phases = {name: (p.get("seconds") or 0.0, p.get("tokens")) for name, p in (summary.get("phases") or {}).items()}
     phases["total"] = (sum(s for s, _ in phases.values()), sum(t or 0 for _, t in phases.values()))
@@ -89,7 +89,7 @@ def phase_rows(summary: Mapping[str, Any]) -> Rows:
 
 
 def _hourly(summary: Mapping[str, Any]) -> list[tuple[str, float, Callable[[float], str]]]:
-    """What each hour of wall time takes: (name, amount, how it is written)."""
+    """[(name, amount per hour of wall time, format)] of CPU-hours, GPU-hours and money."""
     hardware, prices = summary.get("hardware"), summary.get("prices") or {}
     if not hardware:
         return []
@@ -116,7 +116,7 @@ def _table(title: str, rows: Rows) -> Table:
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for index, name in enumerate(rows[0]):
-        # Names come from the config: as Text, square brackets in them are not taken for markup.
+        # Names come from the config. As Text, square brackets in them are not interpreted as markup.
         table.add_column(Text(name), justify="left" if index == 0 else "right", no_wrap=index > 0)
     for row in rows[1:]:
         table.add_row(*(Text(cell) for cell in row))

@@ -1,11 +1,11 @@
-"""Proves from a run's folder alone that nothing was lost or taken twice (`vt-tools audit`).
+"""Proves from the run folder that no completion was lost or used twice (`vt-tools audit`).
 
-    pool.json + seeds --> what each step had to ask --+
-    rollouts/*.parquet --> what became of it ---------+--> agree, each completion with exactly one fate
-    metrics.jsonl --> what the learner says it took --+
-    manifests, stage.json --> how far each stage is --+
+    pool.json + seeds --> the questions of each step -----+
+    rollouts/*.parquet --> the fate of each completion ---+--> all agree, and each completion has exactly one fate
+    metrics.jsonl --> the learner's digest of its input --+
+    manifests, stage.json --> the steps of each stage ----+
 
-Three sources: the driver that asked, the recorder that wrote the rollouts, the learner that counted its input.
+The three sources are independent: the seeds, the rollout files of the recorder, and the learner's count of its input.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ MOST_SHOWN = 20
 
 @dataclass
 class StageAudit:
-    """`faults` are what does not add up, in words; `fates` counts the completions by what became of them."""
+    """The result for one stage: `faults` are the contradictions as text, `fates` counts the completions by fate.
+
+    `beyond` is the number of steps in the metrics after the newest commit.
+    """
 
     name: str
     steps: int = 0
@@ -61,12 +64,12 @@ class StageAudit:
 
 
 def audit(root: Path) -> list[StageAudit]:
-    """Every stage of the run at `root`, in order. Raises FileNotFoundError where that is no run's folder."""
+    """Audit all stages of the run in `root`, in order. Raises FileNotFoundError if `root` is not a run folder."""
     from omegaconf import OmegaConf
 
     paths = RunPaths(root)
     if not paths.run_json.is_file():
-        raise FileNotFoundError(f"{root} is no run folder (run.json is not there): give one such as runs/demo")
+        raise FileNotFoundError(f"{root} is not a run folder (it has no run.json): pass a folder such as runs/demo")
     config = to_config(OmegaConf.load(paths.config))
     lines = read_lines(paths.metrics)
     audits, version = [], 0
@@ -76,17 +79,17 @@ def audit(root: Path) -> list[StageAudit]:
         version += found.result.steps
     noted = json.loads(paths.run_json.read_text()).get("settings")
     if noted is None:
-        audits[0].faults.append("run.json does not note the settings: an older version of vt_ray made this run")
+        audits[0].faults.append("run.json does not record the settings: an older version of vt_ray made this run")
     elif changed := differing(noted, identity(config), config):
         audits[0].faults.append(f"config.yaml has other settings than run.json: {'; '.join(changed)}")
     known = {stage.name for stage in config.curriculum.stages}
-    if strangers := {line["stage"] for line in lines} - known:
-        audits[0].faults.append(f"metrics.jsonl has lines of unknown stages {sorted(strangers)}")
+    if unknown := {line["stage"] for line in lines} - known:
+        audits[0].faults.append(f"metrics.jsonl has lines of unknown stages {sorted(unknown)}")
     return audits
 
 
 class _Stage:
-    """One stage under audit."""
+    """The audit of one stage."""
 
     def __init__(
         self, config: Config, name: str, run: RunPaths, lines: Sequence[Mapping[str, Any]], first_version: int
@@ -100,21 +103,21 @@ class _Stage:
         if not self.paths.pool.exists():
             return self.result
         self.pool: list[str] = json.loads(self.paths.pool.read_text())
-        self._position()
-        self._lines()
-        files = self._files()
+        self._check_commits()
+        self._check_lines()
+        files = self._rollout_files()
         with bar(f"audit {self.stage.name}", self.result.steps) as advance:
             for step in range(1, self.result.steps + 1):
                 if step in files:
-                    self._step(step, files[step])
+                    self._check_step(step, files[step])
                 advance("", 1)
         return self.result
 
     def _fault(self, text: str) -> None:
         self.result.faults.append(text)
 
-    def _position(self) -> None:
-        """How far the stage is, by its newest whole commit; a finished one says so itself."""
+    def _check_commits(self) -> None:
+        """Find the newest commit of the stage and compare it with stage.json, which a finished stage has."""
         try:
             steps = [json.loads((folder / MANIFEST).read_text()) for folder in committed(self.paths.checkpoints)]
         except (OSError, CheckpointError) as error:
@@ -131,36 +134,36 @@ class _Stage:
                 self._fault(f"stage.json says {end['steps']} steps, the newest commit is of step {self.result.steps}")
             if end["weight_version"] != self.first_version + end["steps"]:
                 self._fault(f"stage.json says weight version {end['weight_version']}")
-            asked = sum(len(questions) for questions in end["unused"].values())
-            self.result.fates["stage ended"] += asked * self.stage.group_size
+            unused = sum(len(questions) for questions in end["unused"].values())
+            self.result.fates["stage ended"] += unused * self.stage.group_size
 
-    def _lines(self) -> None:
-        """One line in the metrics for each step, in order; each step's sync brought the next version."""
+    def _check_lines(self) -> None:
+        """The metrics have one line for each step, in order, and each step's sync has the next weight version."""
         numbers = [line["step"] for line in self.lines]
         self.result.beyond = sum(number > self.result.steps for number in numbers)
         if numbers[: self.result.steps] != list(range(1, self.result.steps + 1)):
             self._fault(f"metrics.jsonl has steps {_short(numbers)}, {self.result.steps} are committed")
         if self.result.beyond and self.result.ended:
-            self._fault(f"metrics.jsonl goes on for {self.result.beyond} steps after the stage has ended")
+            self._fault(f"metrics.jsonl has {self.result.beyond} more steps after the end of the stage")
         for line in self.lines:
             version = self.first_version + line["step"] - 1
             if (line["weight_version"], line["sync"]["version"]) != (version, version + 1):
                 self._fault(
                     f"step {line['step']} has weight version {line['weight_version']} and syncs "
-                    f"{line['sync']['version']}, due are {version} and {version + 1}"
+                    f"{line['sync']['version']}, expected {version} and {version + 1}"
                 )
 
-    def _files(self) -> dict[int, Path]:
-        """Rollout files by step."""
+    def _rollout_files(self) -> dict[int, Path]:
+        """The rollout files by step."""
         found = {int(file.stem.split("_")[1]): file for file in self.paths.rollout_files()}
         missing = sorted(set(range(1, self.result.steps + 1)) - found.keys())
         if missing:
             self._fault(f"no rollouts of steps {_short(missing)}")
         if self.result.ended and max(found, default=0) > self.result.steps:
-            self._fault(f"rollouts of step {max(found)} lie beyond the stage's end")
+            self._fault(f"there are rollouts of step {max(found)}, after the end of the stage")
         return found
 
-    def _step(self, step: int, file: Path) -> None:
+    def _check_step(self, step: int, file: Path) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -174,72 +177,72 @@ class _Stage:
         for row in rows:
             by_question.setdefault(row["question_id"], []).append(row)
         for fault in (
-            *self._asked(step, by_question),
-            *self._groups(step, by_question),
-            *self._rows(step, rows),
-            *self._consumed(step, rows),
+            *self._question_faults(step, by_question),
+            *self._sample_faults(step, by_question),
+            *self._row_faults(step, rows),
+            *self._update_faults(step, rows),
         ):
             self._fault(f"step {step}: {fault}")
 
-    def _asked(self, step: int, found: Mapping[str, Rows]) -> Iterator[str]:
-        """The questions are exactly the questions of the seeds."""
+    def _question_faults(self, step: int, found: Mapping[str, Rows]) -> Iterator[str]:
+        """The questions are exactly those that the seeds draw for this step."""
         replaced = [q for q, rows in found.items() if any(row["fate"] == "replaced" for row in rows)]
         kept = len(found) - len(replaced)
         batch = min(self.stage.prompts_per_step, len(self.pool))
         if kept != batch:
-            yield f"{kept} questions are in the update, {batch} are asked for"
-        if strangers := sorted(found.keys() - set(self.pool)):
-            yield f"questions {_short(strangers)} are not in the stage's pool"
+            yield f"{kept} questions are in the update, expected {batch}"
+        if unknown := sorted(found.keys() - set(self.pool)):
+            yield f"questions {_short(unknown)} are not in the stage's pool"
         if self.stage.sampling == "tracker":
             return
         key = (self.config.seed, self.config.signal.seed, self.stage.name)
         first = [self.pool[i] for i in batch_indices(len(self.pool), batch, step - 1, key)]
         order = [self.pool[i] for i in refill_indices(len(self.pool), ("refill", *key, step - 1))]
         refill = [question for question in order if question not in set(first)]
-        due = {*first, *refill[: len(found) - batch]}
-        if due != set(found):
-            missing, instead = sorted(due - found.keys()), sorted(found.keys() - due)
-            yield f"questions {_short(missing)} were due, {_short(instead)} are recorded instead"
+        expected = {*first, *refill[: len(found) - batch]}
+        if expected != set(found):
+            missing, instead = sorted(expected - found.keys()), sorted(found.keys() - expected)
+            yield f"questions {_short(missing)} were expected, {_short(instead)} are recorded instead"
 
-    def _groups(self, step: int, found: Mapping[str, Rows]) -> Iterator[str]:
-        """Each question has each of its samples once, with the seed that belongs to it."""
+    def _sample_faults(self, step: int, found: Mapping[str, Rows]) -> Iterator[str]:
+        """Each question has each of its samples once, with the right seed."""
         samples = list(range(self.stage.group_size))
         for question, rows in found.items():
             if [row["sample"] for row in rows] != samples:
                 yield f"{question} has samples {[row['sample'] for row in rows]}, not {samples}"
             key = (self.config.seed, self.config.signal.seed, self.stage.name, step - 1, question)
             if any(row["seed"] != sample_seed(*key, row["sample"]) for row in rows):
-                yield f"{question} was not sampled with its own seeds"
+                yield f"{question} was sampled with wrong seeds"
 
-    def _rows(self, step: int, rows: Rows) -> Iterator[str]:
-        """Each completion has one fate, and the fate agrees with its verdict, its advantage and its versions."""
+    def _row_faults(self, step: int, rows: Rows) -> Iterator[str]:
+        """Each completion has one fate, which agrees with its verdict, its advantage and its weight versions."""
         now = self.first_version + step - 1
         oldest = now - (self.config.signal.max_staleness if self.config.signal.schedule == "pipelined" else 0)
         for row in rows:
-            who = f"{row['question_id']}/{row['sample']}"
+            name = f"{row['question_id']}/{row['sample']}"
             if row["fate"] not in (*CONSUMED, *DROPPED):
-                yield f"{who} has no known fate: {row['fate']!r}"
+                yield f"{name} has no known fate: {row['fate']!r}"
             if (row["fate"] == "updated") != (row["advantage"] != 0):
-                yield f"{who} is {row['fate']} with advantage {row['advantage']:g}"
+                yield f"{name} is {row['fate']} with advantage {row['advantage']:g}"
             if row["fate"] != "replaced" and (row["fate"] == "unverified") != (row["verdict"] == "unverified"):
-                yield f"{who} is {row['fate']} with verdict {row['verdict']}"
+                yield f"{name} is {row['fate']} with verdict {row['verdict']}"
             if not len(row["tokens"]) == len(row["rollout_logprobs"]) == len(row["weight_versions"]):
-                yield f"{who} has {len(row['tokens'])} tokens and {len(row['rollout_logprobs'])} log-probabilities"
+                yield f"{name} has {len(row['tokens'])} tokens and {len(row['rollout_logprobs'])} log-probabilities"
             versions = row["weight_versions"]
             if versions != sorted(versions) or not all(oldest <= v <= now for v in versions):
-                yield f"{who} has tokens of versions {_short(sorted(set(versions)))}, allowed are {oldest} to {now}"
+                yield f"{name} has tokens of versions {_short(sorted(set(versions)))}, allowed are {oldest} to {now}"
 
-    def _consumed(self, step: int, rows: Rows) -> Iterator[str]:
-        """What the learner says it computed is what the recorder wrote down as such, token by token."""
+    def _update_faults(self, step: int, rows: Rows) -> Iterator[str]:
+        """The learner's digest of its input tokens equals the digest of the rows recorded as updated."""
         line = next((line for line in self.lines if line["step"] == step), None)
         if line is None:
             return
-        # A KL term needs the completions without an advantage too.
+        # With a KL term the learner also computes completions without an advantage.
         computed = CONSUMED if self.config.signal.mgpo.kl_coef else ("updated",)
-        taken = [row for row in rows if row["fate"] in computed and row["tokens"]]
-        if line["updated_completions"] != len(taken):
-            yield f"the learner took {line['updated_completions']:g} completions, {len(taken)} are recorded as taken"
-        digest = sum(completion_digest(row["question_id"], row["sample"], row["tokens"]) for row in taken)
+        updated = [row for row in rows if row["fate"] in computed and row["tokens"]]
+        if line["updated_completions"] != len(updated):
+            yield f"the learner used {line['updated_completions']:g} completions, {len(updated)} are recorded as used"
+        digest = sum(completion_digest(row["question_id"], row["sample"], row["tokens"]) for row in updated)
         if line["consumed_digest"] != digest:
             yield "the learner's digest of its rows is not the digest of the rows recorded as updated"
 

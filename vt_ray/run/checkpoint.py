@@ -1,10 +1,10 @@
-"""The step commit: a folder that appears whole, with a manifest that names everything that belongs to the step.
+"""The step commit: one atomically renamed folder, with a manifest that lists all files of the step.
 
     step_000012.partial/  --state files, then manifest.json, flushed--> rename --> step_000012/
 
-A crash leaves at most a .partial folder. Only .partial folders are deleted without being read. A folder that was read
-and is damaged is renamed to step_000012.damaged. An error of reading (EIO, EACCES, ESTALE) proves nothing about the
-folder, so the error is raised and nothing is changed.
+A crash leaves at most a .partial folder. Only .partial folders are deleted without reading them. A folder whose files
+differ from its manifest is renamed to step_000012.damaged. A read error (EIO, EACCES, ESTALE) says nothing about the
+content of the folder: the error is raised and no file is changed.
 """
 
 from __future__ import annotations
@@ -25,28 +25,32 @@ from vt_ray.config import digest
 from vt_ray.run.paths import step_name
 
 MANIFEST = "manifest.json"
-# Files are summed side by side: a checkpoint of a large model is many gigabytes.
+# Threads that compute checksums: the checkpoint of a large model has many gigabytes.
 READERS = 8
 PART_BYTES = 4 << 20
-# A write that failed with less free space than this failed for want of space.
+# A write error is reported as "no space left" if less than this is free.
 FULL_BYTES = 1 << 20
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that is needed is missing, damaged or of another version of the code. The message has the remedy."""
+    """A checkpoint is missing, damaged, or written by another version of vt_ray. The message has the remedy."""
 
 
 class _Damage(Exception):
-    """A file of a checkpoint was read, and its content is not the content that was committed."""
+    """A file of a checkpoint differs from the committed file."""
 
 
 def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path], None], keep: int) -> None:
-    """Write `folder` (".../step_000012") atomically: state first, the manifest last; keep the newest `keep`."""
+    """Write the step folder `folder` (".../step_000012") atomically and delete all but the newest `keep` commits.
+
+    `write_state(partial_folder)` writes the files; the manifest with their sizes and checksums follows last. Raises
+    RuntimeError if no file was written, OSError if the disk is full.
+    """
     partial = folder.with_suffix(".partial")
     _write_partial(partial, write_state)
     files = _contents(partial)
     if not files:
-        raise RuntimeError(f"nothing was written into {partial}: is the run folder on storage that every node sees?")
+        raise RuntimeError(f"no file was written into {partial}: put runs_dir on storage that all nodes share")
     full = {**manifest, "files": files}
     write_json(partial / MANIFEST, {**full, "digest": digest(full)})
     _replace(partial, folder)
@@ -54,23 +58,23 @@ def commit(folder: Path, manifest: dict[str, Any], write_state: Callable[[Path],
 
 
 def _prune(folder: Path, keep: int) -> None:
-    """Delete the oldest commits. The new commit is there already: an error here costs disk space, not the run."""
+    """Delete the oldest commits. The new commit is complete, so an error here is printed and does not end the run."""
     try:
         for old in committed(folder)[:-keep]:
             _remove(old)
     except (OSError, CheckpointError) as error:
-        _tell(f"[yellow]older checkpoints are kept for now: {error}[/]")
+        _print(f"[yellow]older checkpoints are kept for now: {error}[/]")
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Whole or not at all: `write` fills a .partial folder, which then takes the place of `folder`."""
+    """Write `folder` atomically: `write` fills a .partial folder, which then replaces `folder`."""
     partial = folder.with_suffix(".partial")
     _write_partial(partial, write)
     _replace(partial, folder)
 
 
-def _tell(line: str) -> None:
-    # Composing a configuration must work without rich, and main imports this module for its error.
+def _print(line: str) -> None:
+    # Imported here: main imports this module for its error class, and --cfg must work without rich.
     from vt_ray.progress import console
 
     console.print(line, soft_wrap=True)
@@ -79,13 +83,13 @@ def _tell(line: str) -> None:
 def _write_partial(partial: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with _full_disk_named(partial):
+    with _report_full_disk(partial):
         write(partial)
 
 
 @contextmanager
-def _full_disk_named(folder: Path) -> Iterator[None]:
-    """Writers of tensors hide the system's "no space left" behind errors of their own, such as "unexpected pos"."""
+def _report_full_disk(folder: Path) -> Iterator[None]:
+    """Raises "no space left" for any write error on a full disk: torch reports errors such as "unexpected pos"."""
     try:
         yield
     except Exception as error:
@@ -101,8 +105,7 @@ def _replace(partial: Path, folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a folder that is no longer needed. Renamed first, so that a crash in between leaves a .partial folder and
-    never a step folder with some of its files."""
+    """Delete a folder. It is renamed first, so that a crash leaves a .partial folder and no incomplete step folder."""
     doomed = folder.with_name(f"{folder.name}.old.partial")
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(folder, doomed)
@@ -110,8 +113,10 @@ def _remove(folder: Path) -> None:
 
 
 def step_entries(folder: Path) -> list[Path]:
-    """Everything named step_* under `folder`, by name; empty where there is no such folder. Raises OSError where it
-    cannot be read: Path.glob would find nothing there."""
+    """All entries named step_* in `folder`, sorted; empty if the folder does not exist.
+
+    Raises OSError if the folder cannot be read. (Path.glob returns an empty list in that case.)
+    """
     with _reading(folder):
         try:
             return sorted(folder / name for name in os.listdir(folder) if name.startswith("step_"))
@@ -120,26 +125,26 @@ def step_entries(folder: Path) -> list[Path]:
 
 
 def step_folders(folder: Path) -> list[Path]:
-    """The step folders under `folder`, oldest first, without half-written ones (.partial) and ones that were set aside
-    (.damaged). Raises OSError where `folder` cannot be read."""
+    """The step folders in `folder`, oldest first, without .partial and .damaged folders. Raises OSError if `folder`
+    cannot be read."""
     return [entry for entry in step_entries(folder) if entry.suffix == ""]
 
 
 def committed(folder: Path) -> list[Path]:
-    """The step folders under `folder` that have all their files at their sizes, oldest first.
+    """The step folders in `folder` whose files all exist with the committed sizes, oldest first.
 
-    Contents are not read. Raises OSError where a manifest cannot be read, CheckpointError where another version of the
-    code wrote it.
+    File contents are not read. Raises OSError if a manifest cannot be read, and CheckpointError if another version of
+    vt_ray wrote it.
     """
     return [step for step in step_folders(folder) if _has_its_files(step)]
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest step folder that is whole to the last byte, and its manifest; None where no step folder is left.
+    """The newest step folder whose checksums are all right, and its manifest; None if there is no such folder.
 
-    Deletes .partial folders. A newer step folder that is damaged is renamed to step_000012.damaged and named on the
-    screen. Raises OSError where a file cannot be read, and CheckpointError where another version of the code wrote the
-    manifest; neither deletes or renames the folder concerned.
+    Deletes .partial folders. Renames damaged step folders to step_000012.damaged and prints their names. Raises OSError
+    if a file cannot be read, and CheckpointError if another version of vt_ray wrote the manifest; in both cases the
+    step folder is not changed.
     """
     for partial in step_entries(folder):
         if partial.suffix == ".partial":
@@ -148,45 +153,45 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         try:
             return step, _verified(step)
         except _Damage as damage:
-            aside = set_aside(step)
-            _tell(f"[yellow]{step} is damaged ({damage}): renamed to {aside.name}[/]")
+            aside = rename_damaged(step)
+            _print(f"[yellow]{step} is damaged ({damage}): renamed to {aside.name}[/]")
     return None
 
 
-def of_step(folder: Path, step: int) -> Path:
-    """The commit of exactly this step, whole to the last byte. Raises CheckpointError where it is missing or damaged:
-    an older one holds other weights."""
+def commit_of_step(folder: Path, step: int) -> Path:
+    """The commit of this step, with all checksums verified. Raises CheckpointError if it is missing or damaged; an
+    older commit does not replace it, because it holds other weights."""
     wanted = folder / step_name(step)
     try:
         _verified(wanted)
     except _Damage as damage:
         raise CheckpointError(
             f"{wanted} is needed, but {damage}; an older checkpoint holds other weights: put a copy of it back, or "
-            "give another run_name=..."
+            "set another run_name=..."
         ) from damage
     return wanted
 
 
-def set_aside(folder: Path) -> Path:
-    """Rename a folder to the first free name of x.damaged, x.2.damaged, ... and return that path."""
+def rename_damaged(folder: Path) -> Path:
+    """Rename `folder` to the first free name among x.damaged, x.2.damaged, ...; returns the new path."""
     names = itertools.chain([f"{folder.name}.damaged"], (f"{folder.name}.{n}.damaged" for n in itertools.count(2)))
     aside = next(path for path in map(folder.with_name, names) if not exists(path))
     os.replace(folder, aside)
     return aside
 
 
-def were_set_aside(folder: Path) -> list[Path]:
-    """The damaged step folders under `folder` that were renamed aside."""
+def damaged_folders(folder: Path) -> list[Path]:
+    """The step folders in `folder` that were found damaged and renamed."""
     return [entry for entry in step_entries(folder) if entry.suffix == ".damaged"]
 
 
 def _verified(step: Path) -> dict[str, Any]:
-    """The manifest, once every byte of the step folder was read and is right. Raises _Damage where one is not."""
+    """The manifest, after the checksums of all files were verified. Raises _Damage if a file differs."""
     manifest = _read_manifest(step)
     found, due = _contents(step), manifest["files"]
     wrong = sorted(name for name in found.keys() | due.keys() if found.get(name) != due.get(name))
     if wrong:
-        raise _Damage(f"{wrong[0]} is not the file that was committed")
+        raise _Damage(f"{wrong[0]} differs from the committed file")
     return manifest
 
 
@@ -207,22 +212,22 @@ def _read_manifest(step: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise _Damage(f"{MANIFEST} is missing") from error
     except ValueError as error:
-        raise _Damage(f"{MANIFEST} is torn") from error
+        raise _Damage(f"{MANIFEST} is incomplete") from error
     if not isinstance(manifest, dict):
-        raise _Damage(f"{MANIFEST} is no JSON object")
+        raise _Damage(f"{MANIFEST} is not a JSON object")
     if missing := {"files", "digest"} - manifest.keys():
         raise CheckpointError(
             f"{path} has no {' and no '.join(sorted(missing))}: another version of vt_ray wrote it. Continue with that "
-            "version, or move the folder away to go on from the checkpoint before it"
+            "version, or move the folder away to continue from the previous checkpoint"
         )
     if digest({key: value for key, value in manifest.items() if key != "digest"}) != manifest["digest"]:
-        raise _Damage(f"{MANIFEST} does not agree with its own digest")
+        raise _Damage(f"{MANIFEST} differs from its own digest")
     return manifest
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Gives an error of reading its path and remedy. A missing file is no error of reading: its folder was read."""
+    """Adds path and remedy to a read error. FileNotFoundError passes unchanged: the folder itself was readable."""
     try:
         yield
     except FileNotFoundError:
@@ -237,7 +242,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def exists(path: Path) -> bool:
-    """Whether `path` is there. Raises OSError where that cannot be told; Path.exists may answer False for it."""
+    """Whether `path` exists. Raises OSError if the storage does not answer; Path.exists may return False then."""
     with _reading(path):
         try:
             path.stat()
@@ -247,8 +252,8 @@ def exists(path: Path) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value of a file that `write_json` wrote. Raises OSError where it cannot be read, and CheckpointError
-    where it is torn."""
+    """The value in a JSON file that `write_json` wrote. Raises OSError if the file cannot be read, and CheckpointError
+    if it is not valid JSON."""
     with _reading(path):
         content = path.read_text()
     try:
@@ -258,7 +263,7 @@ def read_json(path: Path) -> Any:
 
 
 def _contents(step: Path) -> dict[str, list[int]]:
-    """Size and CRC-32 of each file but the manifest, by its path in the folder."""
+    """{path in the folder: [size in bytes, CRC-32]} of all files except the manifest."""
     with _reading(step):
         files = sorted(path for path in _files(step) if path != step / MANIFEST)
         with ThreadPoolExecutor(READERS) as readers:
@@ -267,7 +272,7 @@ def _contents(step: Path) -> dict[str, list[int]]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file below `folder`. Path.rglob would leave out a folder that cannot be read."""
+    """All files below `folder`. Raises OSError for an unreadable folder, which Path.rglob would skip."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -285,7 +290,7 @@ def _size_and_crc32(file: Path) -> list[int]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all: written aside, flushed to disk, then renamed."""
+    """Write `value` as JSON atomically: into a .partial file, flushed to disk, then renamed."""
     aside = path.with_name(path.name + ".partial")
     with aside.open("w") as file:
         json.dump(value, file, indent=2)

@@ -1,6 +1,6 @@
-"""What a run is: the settings that another command must share to continue in its folder.
+"""The identity of a run: the settings that a command must repeat to continue in its folder.
 
-Config --settings--> (dotted key, value, default) --but NOT_IDENTITY--> identity --differing--> words for an error
+Config --settings--> (dotted key, value, default) --without NOT_IDENTITY--> identity --differing--> error text
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 from vt_ray.config import Config, digest
 
-# Settings that change neither the objective nor the data nor the order of chance: where a run lies and runs, memory,
-# time, checkpoints, and where figures are sent. They may change when a run continues. A name stands for all settings
-# below it; a list's index is left out. Every other setting is part of what a run is.
+# Settings that change neither the objective nor the data nor the random draws: paths, hardware, memory, time,
+# checkpoints and tracking. They may change when a run continues. A name covers all settings below it, and list indices
+# are ignored. All other settings are part of the identity.
 NOT_IDENTITY = (
     "run_name",
     "runs_dir",
@@ -32,14 +32,17 @@ NOT_IDENTITY = (
 
 
 def settings(config: Config) -> Iterator[tuple[str, Any, Any]]:
-    """Every setting as (dotted key, value, default): ("curriculum.stages.0.gate.window", 8, 5). A list of sections has
-    its members by index, and under its own key the first field of each (a stage's name, a file's path)."""
+    """All settings as (dotted key, value, default), for example ("curriculum.stages.0.gate.window", 8, 5).
+
+    The members of a list of sections are keyed by index. The key of the list itself has the first field of each member
+    (the name of a stage, the path of a file).
+    """
     return _settings(config, type(config)(), "")
 
 
-def _settings(section: Any, usual: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+def _settings(section: Any, defaults: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
     for name in (f.name for f in fields(section)):
-        key, value, default = prefix + name, getattr(section, name), getattr(usual, name)
+        key, value, default = prefix + name, getattr(section, name), getattr(defaults, name)
         if is_dataclass(value):
             yield from _settings(value, default, f"{key}.")
         elif isinstance(value, list) and any(map(is_dataclass, value)):
@@ -51,22 +54,22 @@ def _settings(section: Any, usual: Any, prefix: str) -> Iterator[tuple[str, Any,
 
 
 def is_identity(key: str) -> bool:
-    """Whether the setting is part of what a run is."""
+    """Whether the setting is part of a run's identity."""
     plain = ".".join(part for part in key.split(".") if not part.isdigit())
     return not any(f"{plain}.".startswith(f"{name}.") for name in NOT_IDENTITY)
 
 
 def identity(config: Config, *names: str) -> dict[str, Any]:
-    """The settings that are part of what the run is, by dotted key; with `names`, those of these sections or keys."""
+    """The settings of the identity by dotted key; with `names`, only the settings of these sections or keys."""
     chosen = tuple(f"{name}." for name in names) or ("",)
     return {key: value for key, value, _ in settings(config) if is_identity(key) and f"{key}.".startswith(chosen)}
 
 
 def differing(known: Mapping[str, Any], now: Mapping[str, Any], config: Config) -> list[str]:
-    """The differences between two mappings of settings, in words; settings outside of the identity are passed over.
+    """The differences between two mappings of settings, as text; settings outside the identity are ignored.
 
-    A key that one of them lacks counts as its default: a setting added to the code leaves older runs what they were. A
-    default that was changed in the code is a difference, since `known` and `now` hold defaults too.
+    A missing key counts as the default: a setting that is new in the code does not change older runs. A default that
+    changed in the code is a difference, because both mappings contain the default values.
     """
     defaults = {key: default for key, _, default in settings(config)}
     found = []
@@ -78,5 +81,5 @@ def differing(known: Mapping[str, Any], now: Mapping[str, Any], config: Config) 
 
 
 def config_hash(config: Config) -> str:
-    """The hash of what a run is: every setting of its identity that differs from its default."""
+    """The hash of all identity settings that differ from their defaults."""
     return digest({key: value for key, value, default in settings(config) if is_identity(key) and value != default})

@@ -1,6 +1,7 @@
-"""Metrics as JSON lines in the run folder. The file can be cut back to where a step was committed, and followed.
+"""Metrics as JSON lines in the run folder.
 
-The file is always written. TensorBoard and the like (sinks.py) get its committed lines from follower.py.
+On resume the file is truncated to the newest committed step. `tracking/follower.py` sends the committed lines to
+TensorBoard, W&B and MLflow.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import Any
 
 
 class MetricsLog:
-    """Appends one JSON object a line. `offset` is the file's length in bytes after the newest line. What a killed
-    process has half written at the end is dropped at once: the next line would be part of it."""
+    """Appends one JSON object per line. `offset` is the length of the file in bytes.
+
+    An incomplete last line, left by a killed process, is removed when the log is opened: otherwise the next line would
+    be appended to it.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -30,11 +34,11 @@ class MetricsLog:
         with self.path.open("a") as file:
             file.write(json_line(line))
             file.flush()
-            # A manifest may name this offset: the line must not be lost after it.
+            # A manifest records the offset, so the line must be on disk first.
             os.fsync(file.fileno())
 
     def cut(self, offset: int) -> None:
-        """Drop what was written after `offset`: steps that were never committed. A shorter file stays as it is."""
+        """Remove the lines after `offset`: steps without a commit. A shorter file is not changed."""
         os.truncate(self.path, min(offset, self.offset))
 
     def lines(self) -> list[dict[str, Any]]:
@@ -42,7 +46,7 @@ class MetricsLog:
 
 
 def json_line(line: dict[str, Any]) -> str:
-    """`line` as JSON, with null in the place of NaN and infinity, which JSON does not have."""
+    """`line` as JSON text; NaN and infinity, which JSON lacks, become null."""
     return json.dumps(_finite(line), allow_nan=False) + "\n"
 
 
@@ -55,8 +59,8 @@ def _finite(value: Any) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; none where the file is missing. A half-written last line, as a killed process
-    leaves it, is no object yet."""
+    """The objects of a JSON-lines file; empty if the file is missing. An incomplete last line, left by a killed
+    process, is ignored."""
     try:
         whole, _, _ = path.read_text().rpartition("\n")
     except FileNotFoundError:
@@ -65,10 +69,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class Tail:
-    """Follows a JSON-lines file that another process writes: each `read` takes only the bytes that are new.
+    """Follows a JSON-lines file that another process writes: each `read` reads only new bytes.
 
-    A half-written last line is left for the next time. A file that was cut back, as a resumed run does, is read
-    again from its start, even where it has grown past the old length since.
+    An incomplete last line is read later. A file that was truncated, as in a resumed run, is read again from its start,
+    even if it has grown past its old length.
     """
 
     def __init__(self, path: Path):
@@ -76,7 +80,7 @@ class Tail:
         self._restart()
 
     def read(self, until: int | None = None) -> list[dict[str, Any]]:
-        """Every whole line so far, or those within the first `until` bytes; none where the file is missing."""
+        """All complete lines so far, or all within the first `until` bytes; empty if the file is missing."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._position - len(self._last))
@@ -100,5 +104,5 @@ class Tail:
             try:
                 self.lines.append(json.loads(line))
             except ValueError:
-                # What a crash left of a line, and was written over.
+                # The rest of a line that was cut off by a crash.
                 continue

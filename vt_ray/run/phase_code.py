@@ -1,6 +1,6 @@
-"""The code that a phase's result rests on: the modules its work imports, compared without comments and docstrings.
+"""The code that a phase's result depends on: all modules that its work imports, without comments and docstrings.
 
-entry modules of a phase --imports of imports, but MACHINERY--> modules --AST--> one digest for each
+entry modules of a phase --imports, recursively, without MACHINERY--> modules --AST--> one digest per module
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ ROOT = PACKAGE.name
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
-# Where the work of each phase begins, within the package. The Ray actors only hand it on. Modules that make and read
-# problems are not among them: a phase is told the digest of the problems themselves.
+# The modules that do the work of each phase; Ray actors only forward it. Modules that make and read problems are not
+# listed, because the digest of the problems themselves is an input of the phase.
 _ANSWERS = ("data.prompts", "engines.vllm.engine", "verify")
 _SFT = ("data.prompts", "spectrum_phase.examples", "spectrum_phase.sft", "engines.training")
 ENTRIES = {
@@ -29,8 +29,8 @@ ENTRIES = {
     "fused": ("spectrum_phase.fusion",),
     "spectrum_scores": (*_ANSWERS, "spectrum_phase.probing", "evaluation.milestones"),
 }
-# Modules and packages that change no result: they move, watch, refuse, store and show. Their imports are not followed.
-# Settings (config, verify.limits) are compared by their values.
+# Modules and packages that cannot change a result: they transfer, monitor, validate, store and display. Their imports
+# are not followed. Settings (config, verify.limits) are compared by value.
 MACHINERY = (
     "actors",
     "config",
@@ -58,12 +58,12 @@ MACHINERY = (
     "verify.limits",
     "verify.mathematics.gold_check",
 )
-# Modules that only show a run; all other modules count as the code that made it.
+# Modules that only display a run. All other modules are part of `code_digest`.
 SHOWN = ("planning.resource_plan", "progress", "report", "tools", "tracking")
 
 
 def phase_code(phase: str) -> dict[str, str]:
-    """The digest of each module that the result of `phase` rests on, by name; of all modules for an unknown phase."""
+    """{module: digest} of the modules that the result of `phase` depends on; all modules for an unknown phase."""
     if phase not in ENTRIES:
         return _digests(_modules_below(PACKAGE))
     found: set[str] = set()
@@ -77,7 +77,7 @@ def phase_code(phase: str) -> dict[str, str]:
 
 
 def code_digest() -> str:
-    """A hash of the package's code without the modules that only show a run: a run notes it at each start."""
+    """A hash of the package's code without the modules that only display a run. Each start of a run records it."""
     return digest(_digests(name for name in _modules_below(PACKAGE) if not _among(name, SHOWN)))
 
 
@@ -94,7 +94,7 @@ def _digests(names: Iterable[str]) -> dict[str, str]:
 
 
 def _modules_below(path: Path) -> list[str]:
-    """The module at `path`, or all modules of the package there."""
+    """The module at `path`, or all modules if it is a package."""
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
     return [_name(file) for file in files]
 
@@ -111,7 +111,7 @@ def _file(name: str) -> Path:
 
 @cache
 def _imports(file: Path) -> tuple[str, ...]:
-    """The modules of this package that `file` imports, anywhere in it, by name within the package."""
+    """The modules of this package that `file` imports, also inside functions; names are relative to the package."""
     return tuple(name for name in _imported(ast.parse(file.read_text())) if _file(name).is_file())
 
 
@@ -120,7 +120,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Import):
             full = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            # `from vt_ray.signal_phase import gate` names a module, `from vt_ray.config import Config` does not.
+            # `from vt_ray.signal_phase import gate` imports a module, `from vt_ray.config import Config` does not.
             full = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
@@ -129,7 +129,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 @cache
 def _digest(file: Path) -> str:
-    """Of the code as Python reads it: comments, docstrings and layout do not count."""
+    """The digest of the syntax tree: comments, docstrings and layout do not change it."""
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:

@@ -1,4 +1,4 @@
-"""What a run has lost and replaced on its way: a line for each in recoveries.jsonl, and an end to hopeless ones."""
+"""Replaced actors: a line for each in recoveries.jsonl, and a limit on losses without progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import RunPaths
 from vt_ray.run.run_folder import newest_commit
 
-# Losses one after the other with no step committed between them: something is wrong that goes on being wrong.
+# More losses than this without a commit between them end the run: the cause is permanent.
 MOST_IN_A_ROW = 10
 
 
@@ -24,15 +24,16 @@ class Recoveries:
         self._in_a_row = 0
         self._commit = newest_commit(root)
 
-    def note(self, lost: str, error: BaseException) -> None:
-        """Tell of a loss that was made good. Raises ClusterError after MOST_IN_A_ROW without a commit between them."""
+    def record(self, lost: str, error: BaseException) -> None:
+        """Record and print that the actor `lost` was replaced. Raises ClusterError after MOST_IN_A_ROW losses without a
+        commit between them."""
         commit = newest_commit(self.root)
         self._in_a_row = 1 if commit != self._commit else self._in_a_row + 1
         self._commit = commit
         self.log.write({"time": time.time(), "lost": lost, "error": type(error).__name__, "commit": commit})
         if self._in_a_row >= MOST_IN_A_ROW:
             raise ClusterError(
-                f"lost {lost}, {self._in_a_row} losses one after the other with no step committed between them: see "
+                f"lost {lost}: {self._in_a_row} actors in a row were lost without a committed step between them. See "
                 f"{RunPaths(self.root).logs}"
             ) from error
-        console.print(f"[yellow]lost {lost}: replaced, the run goes on from {commit or 'its beginning'}[/]")
+        console.print(f"[yellow]lost {lost}: replaced, the run continues from {commit or 'its beginning'}[/]")

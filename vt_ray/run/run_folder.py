@@ -1,8 +1,7 @@
-"""A run's folder: its identity, where things lie in it, and the results it shares with other runs.
+"""RunFolder: the identity of a run, and the phases whose results it shares with other runs.
 
-runs/<run_name>/           run.json config.yaml metrics.jsonl rollouts/ rl/ evaluation/ summary.json report.html logs/
-                           base/ sft/ probe/ fused/  <-- hard links to files in
-runs/phases/<name>-<key>/  finished phases; inputs.json says what each rests on: settings, files, code, the phase before
+runs/<run_name>/           the files of the run (`paths.py`); base/ sft/ probe/ fused/ are hard links to files in
+runs/phases/<name>-<key>/  finished phases; inputs.json records the settings, files, code and previous phase of each
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from vt_ray.config import Config, ConfigError, FileSource, ModelConfig, digest
 from vt_ray.import_path import source_digests
 from vt_ray.progress import console
 from vt_ray.records import Problem
-from vt_ray.run.checkpoint import exists, read_json, set_aside, write_folder, write_json
+from vt_ray.run.checkpoint import exists, read_json, rename_damaged, write_folder, write_json
 from vt_ray.run.identity import config_hash, differing, identity, is_identity, settings
 from vt_ray.run.paths import DONE, INPUTS, RunPaths
 from vt_ray.run.phase_code import code_digest, phase_code
@@ -40,22 +39,25 @@ class RunFolder:
 
     def __init__(self, config: Config):
         self.config = config
-        # Actors may have another working directory, on another node too.
+        # Absolute: actors may have another working directory.
         runs = Path(config.runs_dir).resolve()
         self.root = runs / config.run_name
         self.paths = RunPaths(self.root)
 
     @contextmanager
     def open(self) -> Iterator[RunFolder]:
-        """Create the folder or continue in it. Raises ConfigError where its run has other settings or files, or another
-        process is working in it."""
+        """Create the folder or continue in it.
+
+        Raises ConfigError if the existing run has other settings or input files, or if another process has locked the
+        folder.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         with locked(self.paths.lock, wait=False):
             self._identify()
             yield self
 
     def _identify(self) -> None:
-        """Compare with run.json, or write it; either way this start is noted there."""
+        """Compare the config with run.json, or write run.json; add this start to its list of starts."""
         path = self.paths.run_json
         inputs = input_files(self.config)
         start = {
@@ -67,8 +69,8 @@ class RunFolder:
         }
         if exists(path):
             known = read_json(path)
-            self._refuse_another(known, inputs)
-            self._tell_changes(known["starts"][-1], start)
+            self._refuse_other_run(known, inputs)
+            self._print_changes(known["starts"][-1], start)
         else:
             self._refuse_results_without_identity()
             _write_config(self.config, self.paths.config)
@@ -87,30 +89,30 @@ class RunFolder:
             }
         write_json(path, {**known, "starts": [*known["starts"], start]})
 
-    def _refuse_another(self, known: dict[str, Any], inputs: dict[str, str]) -> None:
+    def _refuse_other_run(self, known: dict[str, Any], inputs: dict[str, str]) -> None:
         if not {"settings", "starts"} <= known.keys():
             raise ConfigError(
                 f"{self.root} was made by an older version of vt_ray, which did not note the settings of a run: its "
-                "results can be read, but it cannot be continued. Give another run_name=..., or continue it with the "
+                "results can be read, but it cannot be continued. Set another run_name=..., or continue it with the "
                 f"version that made it ({known.get('versions', {}).get('vt_ray', 'unknown')})"
             )
         if changed := differing(known["settings"], identity(self.config), self.config):
             raise ConfigError(
-                f"{self.root} belongs to a run with other settings: {'; '.join(changed)}. Set them as they were to "
-                "continue, or give another run_name=..."
+                f"{self.root} belongs to a run with other settings: {'; '.join(changed)}. Restore these settings to "
+                "continue, or set another run_name=..."
             )
         before = known["inputs"]
         files = sorted(path for path in inputs.keys() | before.keys() if inputs.get(path) != before.get(path))
         if files:
             raise ConfigError(
-                f"{files[0]} has changed since the run {self.root} began: give it another run_name=..., or put "
-                "the file back to continue"
+                f"{files[0]} has changed since the run {self.root} began: put the file back to continue, or set "
+                "another run_name=..."
             )
 
-    def _tell_changes(self, last: dict[str, Any], start: dict[str, Any]) -> None:
-        usual = {key: default for key, _, default in settings(self.config)}
+    def _print_changes(self, last: dict[str, Any], start: dict[str, Any]) -> None:
+        defaults = {key: default for key, _, default in settings(self.config)}
         for key in sorted(key for key in last["settings"].keys() | start["settings"].keys() if not is_identity(key)):
-            before, now = (at["settings"].get(key, usual.get(key)) for at in (last, start))
+            before, now = (at["settings"].get(key, defaults.get(key)) for at in (last, start))
             if before != now:
                 console.print(f"{key} was {before} at the last start, is {now}", highlight=False, soft_wrap=True)
         if last["code"] != start["code"]:
@@ -120,49 +122,49 @@ class RunFolder:
         if found := [path.name for path in (self.paths.metrics, self.paths.rl, self.paths.rollouts) if exists(path)]:
             raise ConfigError(
                 f"{self.root} holds {' and '.join(found)} of a run, but its run.json is missing: put a copy of it "
-                "back, or give another run_name=..."
+                "back, or set another run_name=..."
             )
 
     def phase(self, name: str, inputs: dict[str, Any], work: Callable[[Path], None], after: Path | None = None) -> Path:
-        """The folder of a phase's result, made by `work(folder)` unless a run made it before from the same things.
+        """The folder with the phase's result. `work(folder)` makes it, unless a run has made it from equal inputs.
 
-        A result rests on `inputs`, on the code that phase_code() finds for the phase, and on the very result of the
-        phase `after`: a phase that was made again is another input. `work` may find its own earlier, interrupted
-        attempt in the folder. The run gets hard links, so that its folder holds everything and the shared copy can be
-        deleted. Raises OSError where a folder cannot be read, and CheckpointError where its files are torn.
+        A result depends on `inputs`, on the code of the phase (`phase_code`), and on the id of the upstream phase in
+        `after`: redoing the upstream phase invalidates this one. `work` may find its own interrupted attempt in the
+        folder and continue it. The run folder gets hard links to the files, so that the shared copy can be deleted.
+        Raises OSError if a folder cannot be read, and CheckpointError if a file in it is not valid JSON.
         """
         mine = self.root / name
         if exists(mine / DONE):
             return mine
         upstream = read_json(after / DONE)["id"] if after else None
-        rests_on = {"inputs": inputs, "code": phase_code(name), "after": upstream}
-        shared = self._shared_folder(name, rests_on)
+        depends_on = {"inputs": inputs, "code": phase_code(name), "after": upstream}
+        shared = self._shared_folder(name, depends_on)
         shared.mkdir(parents=True, exist_ok=True)
         write_json(self.paths.current_phase, {"phase": name, "folder": shared.name})
         with locked(shared.with_suffix(".lock"), wait=True):
             if not exists(shared / DONE):
-                write_json(shared / INPUTS, rests_on)
+                write_json(shared / INPUTS, depends_on)
                 began = time.monotonic()
                 work(shared)
                 done = {"phase": name, "id": uuid.uuid4().hex, "seconds": time.monotonic() - began}
                 write_json(shared / DONE, done)
         if exists(mine):
-            console.print(f"[yellow]{mine} has no {DONE}: renamed to {set_aside(mine).name}[/]", soft_wrap=True)
+            console.print(f"[yellow]{mine} has no {DONE}: renamed to {rename_damaged(mine).name}[/]", soft_wrap=True)
         write_folder(mine, lambda folder: _link_all(shared, folder))
         return mine
 
-    def _shared_folder(self, name: str, rests_on: dict[str, Any]) -> Path:
-        """The folder under runs/phases/ that rests on the same things, or a new name."""
+    def _shared_folder(self, name: str, depends_on: dict[str, Any]) -> Path:
+        """The folder in runs/phases/ with equal inputs, or the path of a new one."""
         for folder in _phase_folders(self.paths.shared_phases, name):
             known = read_json(folder / INPUTS)
-            same = all(known[key] == rests_on[key] for key in ("code", "after"))
-            if same and not differing(known["inputs"], rests_on["inputs"], self.config):
+            same = all(known[key] == depends_on[key] for key in ("code", "after"))
+            if same and not differing(known["inputs"], depends_on["inputs"], self.config):
                 return folder
-        return self.paths.shared_phases / f"{name}-{digest(rests_on)}"
+        return self.paths.shared_phases / f"{name}-{digest(depends_on)}"
 
 
 def _phase_folders(phases: Path, name: str) -> list[Path]:
-    """The folders of the phase, by name, without those whose work never began."""
+    """The shared folders of the phase, sorted by name, without folders in which no work has started."""
     if not exists(phases):
         return []
     folders = (phases / entry for entry in sorted(os.listdir(phases)) if entry.rpartition("-")[0] == name)
@@ -170,9 +172,9 @@ def _phase_folders(phases: Path, name: str) -> list[Path]:
 
 
 def input_files(config: Config) -> dict[str, str]:
-    """What the run reads from outside, by path: the hash of each problem file, size and time of each model file.
+    """{path: hash of a problem file, or size and time of a model file} of all files that the run reads.
 
-    A file edited between two commands must not pass for the file that a run or a finished phase was made from.
+    A run or a finished phase is not continued after one of its input files was edited.
     """
     data = config.data
     problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
@@ -186,8 +188,10 @@ def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
 
 
 def problems_digest(problems: Iterable[Problem]) -> str:
-    """A hash of the problems themselves, independent of the code that made or read them. A field with its default does
-    not count, so that a new field of Problem leaves the digest as it was."""
+    """A hash of the problems, independent of the code that made or read them.
+
+    Fields with their default value are left out: a new field of Problem does not change the digest of older problems.
+    """
     found = hashlib.sha256()
     for problem in problems:
         values = [(f.name, getattr(problem, f.name), f.default) for f in fields(problem)]
@@ -196,7 +200,7 @@ def problems_digest(problems: Iterable[Problem]) -> str:
 
 
 def model_files(model: ModelConfig) -> dict[str, str]:
-    """Size and time of each file of a local model folder, by path: hashing the weights would take minutes."""
+    """{path: size and time} of each file of a local model folder. Hashing the weights would take minutes."""
     folder = Path(model.path)
     if model.source != "hf" or not folder.is_dir():
         return {}
@@ -206,20 +210,23 @@ def model_files(model: ModelConfig) -> dict[str, str]:
 
 @contextmanager
 def locked(path: Path, wait: bool) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; it is released when the process ends, however it ends."""
+    """Hold an exclusive lock on `path`. The kernel releases it when the process ends, also after SIGKILL.
+
+    Raises ConfigError if another process holds it and `wait` is False.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise ConfigError(
-                f"{path.parent} is in use by another process: wait for it, or choose a run_name"
+                f"{path.parent} is in use by another process: wait for it, or set another run_name=..."
             ) from error
         yield
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds `locked(path)` now."""
+    """Whether a process holds `locked(path)`."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -242,7 +249,7 @@ def _current_phase(run: RunPaths) -> dict[str, str]:
 
 
 def newest_commit(root: Path) -> str:
-    """The newest step that the run `root` has committed, in words such as "math_short step_000012"; "" for none."""
+    """The newest committed step of the run, for example "math_short step_000012"; "" if there is none."""
     run = RunPaths(root)
     current = _current_phase(run)
     shared = run.shared_phases / current["folder"] if current else root
@@ -255,7 +262,7 @@ def newest_commit(root: Path) -> str:
 
 
 def newest_result(root: Path) -> str:
-    """The newest committed step of the run `root`, or else its newest finished phase, in words; "" for neither."""
+    """The newest committed step of the run, else its newest finished phase, as text; "" if there is neither."""
     if step := newest_commit(root):
         return step
     finished = [*root.glob(f"*/{DONE}"), *root.glob("evaluation/*.json")]
@@ -266,7 +273,7 @@ def newest_result(root: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of vt_ray, Python and the packages that matter, as installed."""
+    """The installed versions of vt_ray, Python and the packages of PACKAGES."""
     found = {"vt_ray": __version__, "python": sys.version.split()[0]}
     for package in PACKAGES:
         try:
@@ -287,7 +294,7 @@ def _link_all(shared: Path, folder: Path) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """A hard link where the file system allows one, else a copy."""
+    """A hard link, or a copy if the file system does not support hard links."""
     try:
         os.link(source, target)
     except OSError:

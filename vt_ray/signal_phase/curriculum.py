@@ -15,7 +15,7 @@ from vt_ray.data.problem_sets import of_stage, stage_problems
 from vt_ray.experiment import Experiment
 from vt_ray.interfaces import Generator, Recorder, Tracker, Verifier
 from vt_ray.records import Problem
-from vt_ray.run.checkpoint import exists, newest, of_step, read_json, write_folder, write_json
+from vt_ray.run.checkpoint import commit_of_step, exists, newest, read_json, write_folder, write_json
 from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import StagePaths
 from vt_ray.signal_phase.commit import LEARNER, TRACKER
@@ -129,7 +129,7 @@ def stage_optimizer(optimizer: OptimizerConfig, stage: StageConfig) -> Optimizer
 def _last_commit(stage: StagePaths) -> Path:
     """The last commit of a finished stage. Raises CheckpointError if it is lost: an older commit holds other weights
     and another tracker."""
-    return of_step(stage.checkpoints, read_json(stage.end)["steps"])
+    return commit_of_step(stage.checkpoints, read_json(stage.end)["steps"])
 
 
 def _pool(e: Experiment, actors: StageActors, stage: StageConfig, start: StageStart, is_new: bool) -> list[Problem]:

@@ -47,7 +47,7 @@ class StageHistory:
 
     def add(self, line: dict[str, Any]) -> None:
         self.steps = line["step"]
-        line |= self.skipped.note(line)
+        line |= self.skipped.count(line)
         self.truncated.append(line["truncated_share"])
         if line.get("probe_accuracy") is not None:
             self.probe_accuracy.append(line["probe_accuracy"])
@@ -80,7 +80,7 @@ def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollo
     run.log.write(line)
     if history.ended or line["step"] % run.signal.checkpoint_every == 0:
         commit_step(run, line["step"])
-    history.skipped.refuse_many(f"stage {run.stage.name}: step {line['step']}", line, "signal")
+    history.skipped.raise_if_diverged(f"stage {run.stage.name}: step {line['step']}", line, "signal")
 
 
 def measure_probe_accuracy(run: StageRun, rollout: Rollout) -> dict[str, Any]:

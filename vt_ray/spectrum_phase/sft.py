@@ -15,7 +15,7 @@ from vt_ray.config import SftConfig
 from vt_ray.data.stream import batch_indices
 from vt_ray.interfaces import Cluster, Learner
 from vt_ray.progress import bar
-from vt_ray.run.checkpoint import CheckpointError, commit, exists, newest, step_folders, were_set_aside, write_folder
+from vt_ray.run.checkpoint import CheckpointError, commit, damaged_folders, exists, newest, step_folders, write_folder
 from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import SftPaths, step_name
 from vt_ray.run.skipped_steps import SkippedSteps
@@ -36,15 +36,15 @@ def run_sft(
     with cluster.learner(base, sft.optimizer, sft.steps) as learner:
         start, skipped = _resume(learner, log, paths), SkippedSteps()
         for line in log.lines():
-            skipped.note(line)
+            skipped.count(line)
         with bar("sft", sft.steps, start) as advance:
             for step in range(start, sft.steps):
                 start_time = time.monotonic()
                 chosen = batch_indices(len(examples), sft.batch_size, step, (seed, "sft"))
                 metrics = learner.sft_step(_weighted([examples[i] for i in chosen]))
                 seconds = time.monotonic() - start_time
-                log.write({"phase": "sft", "step": step + 1, **metrics, **skipped.note(metrics), "seconds": seconds})
-                skipped.refuse_many(f"sft: step {step + 1}", metrics, "spectrum.sft")
+                log.write({"phase": "sft", "step": step + 1, **metrics, **skipped.count(metrics), "seconds": seconds})
+                skipped.raise_if_diverged(f"sft: step {step + 1}", metrics, "spectrum.sft")
                 advance(f"loss {metrics['loss']:.3f}  {metrics['tokens'] / seconds:,.0f} tokens/s", 1)
                 if (step + 1) % sft.checkpoint_every == 0 or step + 1 == sft.steps:
                     _save(learner, log, paths, step + 1)
@@ -89,7 +89,7 @@ def _resume(learner: Learner, log: MetricsLog, paths: SftPaths) -> int:
 
 
 def _refuse_lost_state(paths: SftPaths) -> None:
-    if results := [*step_folders(paths.checkpoints), *were_set_aside(paths.states)]:
+    if results := [*step_folders(paths.checkpoints), *damaged_folders(paths.states)]:
         raise CheckpointError(
             f"{paths.states} has no whole checkpoint, but {results[-1]} exists. SFT is not started over: restore a "
             f"copy of the state, or move {paths.folder} away to start SFT over"

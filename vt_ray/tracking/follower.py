@@ -1,11 +1,11 @@
-"""Follows a run's files and hands committed records to the sinks, in a process of its own.
+"""A separate process that reads the run's files and sends committed records to the tracking sinks.
 
 metrics.jsonl, evaluation/ --up to the newest manifest--> numbered records --> TensorBoard, W&B, MLflow
-tracking.json: how many records each sink has, and under which id it knows the run
+tracking.json: the number of records sent to each sink, and the sink's id of the run
 
-The phases know nothing of the follower, and the run never waits for a tracking server. A step is sent once it is
-committed, so that a step that is replayed after a crash was never sent. Records that a sink has missed (switched off
-after a failure, or on for the first time) are sent from the files when the same command is started again.
+The training loop does not know of this process and never waits for a tracking server. Only committed steps are sent: a
+step that is repeated after a crash was not sent before. Records that a sink has missed, because it failed or was not
+configured, are sent from the files when the same command starts again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from vt_ray.run.metrics_log import Tail
 from vt_ray.run.milestone_names import BEFORE_RL, planned, rl_stages
 from vt_ray.run.paths import DONE, RunPaths, SftPaths
 from vt_ray.run.run_folder import locked, working_folder
-from vt_ray.tracking.sinks import About, Record, Sink, flat, open_sink, target
+from vt_ray.tracking.sinks import Record, RunInfo, Sink, flat, open_sink, target
 
 POLL_S = 2.0
 CLOSING_S = 40.0
-# After Ctrl-C or SIGTERM. Lines that are not sent by then are sent when the same command is started again.
+# After Ctrl-C or SIGTERM. Unsent records are sent when the same command starts again.
 INTERRUPTED_S = 5.0
-# Numbers of a line that measure nothing: its place, and the sum that an audit compares.
+# Numbers in a line that are not metrics: the step itself, and the digest for the audit.
 NO_FIGURES = ("step", "consumed_digest")
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
-    """Feed the sinks while the block runs. They get at most CLOSING_S seconds to end after it, INTERRUPTED_S after an
-    interrupt."""
+    """Send records to the sinks while the block runs.
+
+    After the block the sinks have CLOSING_S seconds to finish, or INTERRUPTED_S seconds after an interrupt.
+    """
     if not tracking.sinks:
         yield
         return
@@ -60,7 +62,7 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
-            # Ctrl-C is the run's; the follower ends when its standard input does, however the run ends.
+            # Its own session: Ctrl-C does not reach it. It ends with its standard input, when the run ends.
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)},
         )
@@ -76,7 +78,7 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
         process.stdin.close()
         try:
             if process.wait(closing_s):
-                console.print("[yellow]tracking has failed, the run has not: see logs/tracking.log[/]")
+                console.print("[yellow]tracking has failed (the run has not): see logs/tracking.log[/]")
         except subprocess.TimeoutExpired:
             process.kill()
             console.print(f"[yellow]tracking took longer than {closing_s:g} s to end: see logs/tracking.log[/]")
@@ -88,14 +90,14 @@ def _show(messages: Iterable[str]) -> None:
 
 
 class Follower:
-    """`catch_up` sends each open sink what it lacks of the committed records. A sink that fails is out for good."""
+    """`catch_up` sends the new committed records to each sink. A sink that fails is closed and not used again."""
 
     def __init__(self, root: Path, tracking: TrackingConfig):
         from omegaconf import OmegaConf
 
         self.paths, self.tracking = RunPaths(root), tracking
         self.config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(self.paths.config)))
-        # No hyper-parameter, and an address may hold a password.
+        # Not a hyper-parameter, and an address may contain a password.
         self.config.pop("tracking", None)
         self.finished = False
         self._records = self._until_finished()
@@ -125,8 +127,8 @@ class Follower:
         known = self._known.setdefault(target(name, self.tracking), {"run_id": "", "sent": 0})
         identity = json.loads(self.paths.run_json.read_text())
         tags = {"seed": str(identity["seed"]), "lambda": str(identity["lambda"])}
-        about = About(self.paths.root, identity["run_name"], tags, self.config, known["run_id"])
-        self._sinks[name] = open_sink(name, self.tracking, about)
+        info = RunInfo(self.paths.root, identity["run_name"], tags, self.config, known["run_id"])
+        self._sinks[name] = open_sink(name, self.tracking, info)
         known["run_id"] = self._sinks[name].run_id
         write_json(self._file, self._known)
 
@@ -135,7 +137,7 @@ class Follower:
         due = [(number, record) for number, record in numbered if number >= known["sent"]]
         if due:
             self._sinks[name].send(due)
-            # Noted after it is sent: a crash in between sends the same figures again, never other ones.
+            # Recorded after sending: after a crash in between, the same records are sent again.
             known["sent"] = due[-1][0] + 1
             write_json(self._file, self._known)
 
@@ -143,26 +145,26 @@ class Follower:
         self._sinks[name].close(self.finished)
 
     def _guarded(self, action: Callable[..., None], name: str, *arguments: Any) -> None:
-        """An error of a sink ends that sink alone."""
+        """Run `action`; an error closes this sink only."""
         try:
             action(name, *arguments)
         except Exception as error:
             self._sinks.pop(name, None)
             log.exception("%s", name)
             reason = " ".join(str(error).split())[:200]
-            # A driver that was killed has no ear any more.
+            # The driver, which reads this output, may have been killed.
             with suppress(BrokenPipeError):
                 print(
-                    f"tracking: {name} is switched off ({type(error).__name__}: {reason}); the run goes on, and the "
-                    "same command started again sends what is missing. See logs/tracking.log",
+                    f"tracking: {name} is switched off ({type(error).__name__}: {reason}). The run continues, and "
+                    "the same command started again sends the missing records. See logs/tracking.log",
                     flush=True,
                 )
 
 
 def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Record | None]:
-    """All that the run has committed, in the order it came; None each time there is nothing more yet.
+    """All committed records of the run, in order. Yields None when there is no new record yet.
 
-    SFT counts its own steps, RL steps are counted through all stages, milestones from 0 (base).
+    SFT steps have their own count, RL steps are counted through all stages, and milestones are counted from 0 (base).
     """
     stages = [stage["name"] for stage in rl_stages(config)]
     milestones = planned(config)
@@ -185,7 +187,7 @@ def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Re
 
 
 def _sft(paths: RunPaths) -> Iterator[Record | None]:
-    """From the shared folder while this run or another works in it, then from the run's own."""
+    """Records of the SFT steps: from the shared folder while the SFT runs, then from the run's own folder."""
     step, whole, tail = 0, False, Tail(Path())
     while not whole:
         whole = (paths.sft.folder / DONE).exists()
@@ -211,34 +213,34 @@ def _milestone(paths: RunPaths, name: str, milestones: list[str], k: int) -> Ite
 
 
 def _record(series: str, step: int, values: Mapping[str, Any]) -> Record:
-    """Numbers only, nested ones under `part/name`; of p_c the share of the step's questions at each value."""
+    """A record of the numbers in `values`; nested keys become `part/name`, and p_c becomes a share for each value."""
     numbers = {k: float(v) for k, v in flat(values, "/").items() if isinstance(v, (int, float)) and k not in NO_FIGURES}
     return Record(series, step, numbers | p_c_shares(values.get("p_c_histogram") or []))
 
 
 def p_c_shares(counts: Sequence[int]) -> dict[str, float]:
-    """`p_c/3_of_8`: of the questions with a p_c, the share with 3 right answers of 8. The names sort in their order."""
+    """{`p_c/3_of_8`: share of the step's questions with 3 correct answers of 8}. The names sort by the count."""
     group, questions = len(counts) - 1, sum(counts)
     width = len(str(group))
     return {f"p_c/{right:0{width}}_of_{group}": n / questions for right, n in enumerate(counts) if questions}
 
 
 def _committed_bytes(folder: Path) -> int:
-    """How much of the metrics the newest manifest under `folder` covers."""
+    """The length in bytes of the committed metrics, from the newest manifest in `folder`."""
     try:
         steps = committed(folder)
         return json.loads((steps[-1] / MANIFEST).read_text())["metrics_offset"] if steps else 0
     except (OSError, CheckpointError):
-        # Replaced by a newer one between two looks, or storage that does not answer now: the next look tries again.
+        # The manifest was just replaced by a newer one, or the storage did not answer: the next call tries again.
         return 0
 
 
 def main() -> None:
     root, tracking = Path(sys.argv[1]), TrackingConfig(**json.loads(sys.argv[2]))
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    # Three large libraries are loaded just when the run starts its engines: those come first.
+    # Low priority: large libraries are imported here while the run starts its engines.
     os.nice(10)
-    # Standard output is for the user's screen: what libraries print goes to the log with the rest.
+    # Standard output is shown to the user. The output of libraries goes to the log.
     screen = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     sys.stdout = screen

@@ -1,7 +1,7 @@
-"""TensorBoard, Weights & Biases and MLflow: what each does with a run's numbered records.
+"""The tracking sinks: TensorBoard, Weights & Biases and MLflow.
 
-A sink is opened for a run it may know already, and takes every record once, in order. Records are numbered through
-the whole run; their `step` counts within their series, which is the axis they are drawn over.
+A sink receives every record once, in order; when a run resumes, its sink continues. Records are numbered through the
+whole run. `step` counts within a series and is the x axis of its charts.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 from vt_ray.config import TrackingConfig
 
-# The modules that each sink needs; the extra `tracking` of the package brings them all.
+# The modules that each sink imports. `pip install "vt-ray[tracking]"` installs them all.
 MODULES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
 WANDB_START_S, WANDB_FINISH_S = 30, 20
-MLFLOW_METRICS, MLFLOW_PARAMS = 1000, 100  # the most that one request may carry
+MLFLOW_METRICS, MLFLOW_PARAMS = 1000, 100  # limits of one request
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ Numbered = Sequence[tuple[int, Record]]
 
 
 @dataclass(frozen=True)
-class About:
-    """What a sink is told of the run. `run_id` is the sink's own name for it, "" where it has not seen it yet."""
+class RunInfo:
+    """Name, tags and config of the run. `run_id` is the sink's id of the run, "" before the sink is first opened."""
 
     root: Path
     run_name: str
@@ -46,7 +46,7 @@ class About:
 
 
 class Sink(Protocol):
-    """`run_id` is to be handed back when the sink is opened again for the same run."""
+    """Sends records to one service. `run_id` is passed back when the sink is opened again for the same run."""
 
     run_id: str
 
@@ -55,33 +55,33 @@ class Sink(Protocol):
     def close(self, finished: bool) -> None: ...
 
 
-def open_sink(name: str, tracking: TrackingConfig, about: About) -> Sink:
+def open_sink(name: str, tracking: TrackingConfig, run: RunInfo) -> Sink:
     if name == "tensorboard":
-        return TensorBoardSink(about)
+        return TensorBoardSink(run)
     if name == "wandb":
-        return WandbSink(tracking, about)
-    return MlflowSink(tracking, about)
+        return WandbSink(tracking, run)
+    return MlflowSink(tracking, run)
 
 
 def target(name: str, tracking: TrackingConfig) -> str:
-    """Which place a sink writes to: another one has seen nothing yet."""
+    """Identifies the destination of a sink. A new destination receives all records from the start."""
     details = {"wandb": (tracking.wandb_mode, tracking.project), "mlflow": (tracking.mlflow_uri, tracking.project)}
     return " ".join((name, *details.get(name, ())))
 
 
 class TensorBoardSink:
-    """Event files in the run folder's tensorboard/, one set a process; the config as hyper-parameters."""
+    """Writes event files into tensorboard/ of the run folder, and the config as hyper-parameters."""
 
-    def __init__(self, about: About):
+    def __init__(self, run: RunInfo):
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        self.run_id = about.run_name
-        self._writer = SummaryWriter(str(about.root / "tensorboard"))
-        if not about.run_id:
-            # Not `add_hparams`: it would open a run of its own beside this one.
-            values = {key: str(v) if isinstance(v, list) else v for key, v in flat(about.config, ".").items()}
-            for summary in hparams({**values, **about.tags}, {"eval/pass_at_1/mean": 0.0, "rl/reward_mean": 0.0}):
+        self.run_id = run.run_name
+        self._writer = SummaryWriter(str(run.root / "tensorboard"))
+        if not run.run_id:
+            # Not `add_hparams`, which would create a second run.
+            values = {key: str(v) if isinstance(v, list) else v for key, v in flat(run.config, ".").items()}
+            for summary in hparams({**values, **run.tags}, {"eval/pass_at_1/mean": 0.0, "rl/reward_mean": 0.0}):
                 self._writer._get_file_writer().add_summary(summary)
 
     def send(self, records: Numbered) -> None:
@@ -97,20 +97,20 @@ class TensorBoardSink:
 class WandbSink:
     """One W&B run, continued under its id. Each series is drawn over its own step."""
 
-    def __init__(self, tracking: TrackingConfig, about: About):
+    def __init__(self, tracking: TrackingConfig, run: RunInfo):
         import wandb
 
         mode: Any = tracking.wandb_mode
-        self.run_id = about.run_id or uuid.uuid4().hex[:12]
+        self.run_id = run.run_id or uuid.uuid4().hex[:12]
         self._run = wandb.init(
             project=tracking.project,
-            name=about.run_name,
+            name=run.run_name,
             id=self.run_id,
             resume="allow",
             mode=mode,
-            dir=str(about.root),
-            config=dict(about.config),
-            tags=[f"{key}={value}" for key, value in about.tags.items()],
+            dir=str(run.root),
+            config=dict(run.config),
+            tags=[f"{key}={value}" for key, value in run.tags.items()],
             settings=wandb.Settings(
                 init_timeout=WANDB_START_S, finish_timeout=WANDB_FINISH_S, silent=True, console="off"
             ),
@@ -121,7 +121,7 @@ class WandbSink:
     def send(self, records: Numbered) -> None:
         for number, record in records:
             values = {f"{record.series}/{name}": value for name, value in record.values.items()}
-            # W&B drops a step at or below the last it has: what was sent before a crash is not there twice.
+            # W&B ignores step numbers up to its last one, so that records sent again after a crash are not duplicated.
             self._run.log({**values, f"{record.series}/step": record.step}, step=number)
 
     def close(self, finished: bool) -> None:
@@ -131,25 +131,25 @@ class WandbSink:
 class MlflowSink:
     """One MLflow run in the experiment `project`, continued under its id."""
 
-    def __init__(self, tracking: TrackingConfig, about: About):
-        # A server that does not answer would otherwise be asked for a quarter of an hour.
+    def __init__(self, tracking: TrackingConfig, run: RunInfo):
+        # The default is to retry for 15 minutes if the server does not answer.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(tracking.mlflow_uri or f"sqlite:///{about.root / 'mlflow.db'}")
-        self.run_id = about.run_id or self._create(tracking, about)
+        self._client = MlflowClient(tracking.mlflow_uri or f"sqlite:///{run.root / 'mlflow.db'}")
+        self.run_id = run.run_id or self._create(tracking, run)
         self._client.update_run(self.run_id, status="RUNNING")
 
-    def _create(self, tracking: TrackingConfig, about: About) -> str:
+    def _create(self, tracking: TrackingConfig, run: RunInfo) -> str:
         from mlflow.entities import Param
 
         known = self._client.get_experiment_by_name(tracking.project)
-        # A store of the run's own would otherwise name a folder of artifacts beside the working directory.
-        place = None if tracking.mlflow_uri else (about.root / "mlflow").as_uri()
+        # Without this, artifacts of the run's own database would go into the working directory.
+        place = None if tracking.mlflow_uri else (run.root / "mlflow").as_uri()
         experiment = known.experiment_id if known else self._client.create_experiment(tracking.project, place)
-        run_id = self._client.create_run(experiment, tags=about.tags, run_name=about.run_name).info.run_id
-        params = [Param(key, str(value)) for key, value in flat(about.config, ".").items()]
+        run_id = self._client.create_run(experiment, tags=run.tags, run_name=run.run_name).info.run_id
+        params = [Param(key, str(value)) for key, value in flat(run.config, ".").items()]
         for some in _chunks(params, MLFLOW_PARAMS):
             self._client.log_batch(run_id, params=some)
         return run_id
@@ -171,7 +171,7 @@ class MlflowSink:
 
 
 def flat(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a/b": 1}`; lists stay whole."""
+    """Flattens nested mappings: `{"a": {"b": 1}}` becomes `{"a/b": 1}`. Lists are not changed."""
     out: dict[str, Any] = {}
     for key, value in values.items():
         inner = flat(value, separator) if isinstance(value, Mapping) else {"": value}

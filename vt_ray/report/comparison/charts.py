@@ -1,7 +1,7 @@
-"""Charts of several runs: scores and differences by lambda or by group, over milestones, subdomains and RL steps.
+"""Charts of a comparison: scores and differences by lambda or group, over milestones, subdomains and RL steps.
 
-They are drawn from comparison.json's groups. A group keeps its colour in every chart, the baseline is grey; the page
-says which is which. Scores are drawn in percent, differences in points.
+They are drawn from the groups of comparison.json. A group has the same colour in all charts and the baseline is grey;
+the page has the legend. Scores are in percent, differences in percentage points.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 Group = Mapping[str, Any]
-# An interval with the seeds' own means, and a group with one of its intervals.
+# An interval with the mean of each seed; a Row is a group with one of its intervals.
 Interval = Mapping[str, Any]
 Row = tuple[Group, Interval]
 
 COLOURS = (BLUE, ORANGE, TEAL, ROSE, "#6b5bb5", "#8a6d3b", "#3f9fd6", "#7a2e3a")
 HEIGHT = 300
-# Seeds' dots stand beside their bar, by this share of the axis.
+# Distance of the dots of the seeds from their bar, as a share of the axis.
 SEEDS_BESIDE = 0.02
-# One group's line within a subdomain's row, and what a row needs beside its groups.
+# Height of one group within the row of a subdomain, and of the space between rows.
 LINE_PIXELS, ROW_PIXELS = 15, 18
 
 
 def colours(groups: Sequence[Group], baseline: str) -> dict[str, str]:
-    """By label; grey for the baseline, and again from the first where there are more groups than colours."""
+    """{label: colour}; grey for the baseline. Colours repeat if there are more groups than colours."""
     others = [group["label"] for group in groups if group["label"] != baseline]
     return {baseline: GREY} | {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(others)}
 
@@ -36,9 +36,9 @@ def colours(groups: Sequence[Group], baseline: str) -> dict[str, str]:
 def by_lambda(
     rows: Sequence[Row], lambdas: Sequence[float], title: str, colour: str, difference: bool = False
 ) -> go.Figure:
-    """A score, or its difference from the baseline, against lambda: mean, 95% bar, a dot for each seed beside it.
+    """A score, or its difference from the baseline, against lambda: mean, 95% bar, and a dot for each seed.
 
-    `lambdas` are all that were run, the baseline's too.
+    `lambdas` are the values of all groups, including the baseline.
     """
     import plotly.graph_objects as go
 
@@ -65,7 +65,7 @@ def by_lambda(
 
 
 def by_group(rows: Sequence[Row], title: str, colour_of: Mapping[str, str], difference: bool = False) -> go.Figure:
-    """The same with a row for each group, from the first at the top, seeds below their bar, the label above it."""
+    """The same with a row for each group: the label above its bar, the seeds below it."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -73,7 +73,7 @@ def by_group(rows: Sequence[Row], title: str, colour_of: Mapping[str, str], diff
         colour = colour_of[group["label"]]
         figure.add_trace(_seed_dots([(y + 0.2, _percent(interval))], colour, "y"))
         figure.add_trace(_interval_dot(y, _percent(interval), colour, "", difference))
-        # Within the chart, where a long one costs it no width.
+        # Inside the chart, so that a long label does not reduce its width.
         note = {"text": plain_text(group["label"]), "x": 0, "xref": "paper", "xanchor": "left", "y": y - 0.32}
         figure.add_annotation(**note, showarrow=False, font={"size": 11})
     styled(figure, 80 + 56 * len(rows)).update_layout(showlegend=False)
@@ -85,7 +85,7 @@ def by_group(rows: Sequence[Row], title: str, colour_of: Mapping[str, str], diff
 
 
 def over_milestones(groups: Sequence[Group], key: str, title: str, colour_of: Mapping[str, str]) -> go.Figure:
-    """`key` ("pass_at_1") at every milestone: a line for each group in its 95% band."""
+    """The score `key` (for example "pass_at_1") over the milestones: a line with a 95% band for each group."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -100,7 +100,7 @@ def over_milestones(groups: Sequence[Group], key: str, title: str, colour_of: Ma
 
 
 def over_steps(groups: Sequence[Group], stages: Sequence[Mapping[str, Any]], colour_of: Mapping[str, str]) -> go.Figure:
-    """Training reward over RL steps: the mean of the runs' moving means, in a band from the least to the greatest."""
+    """Training reward over RL steps: the mean over runs, in a band from the lowest run to the highest."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -118,7 +118,7 @@ def over_steps(groups: Sequence[Group], stages: Sequence[Mapping[str, Any]], col
 
 
 def by_subdomain(groups: Sequence[Group], key: str, title: str, colour_of: Mapping[str, str]) -> go.Figure:
-    """The difference of `key` from the baseline in each subdomain (rows), with a 95% bar for each group."""
+    """The difference of `key` from the baseline by subdomain (rows), with a 95% bar for each group."""
     import plotly.graph_objects as go
 
     tables = [(group, group["difference"]["by_subdomain"]) for group in groups]
@@ -156,7 +156,7 @@ def _interval_dot(y: float, interval: Interval, colour: str, name: str, differen
 
 
 def _seed_dots(rows: Sequence[tuple[float, Interval]], colour: str, along: str) -> go.Scatter:
-    """`along` is the axis of the groups; the scores lie on the other."""
+    """`along` is the axis of the groups; the scores are on the other axis."""
     import plotly.graph_objects as go
 
     dots = [(place, mean, seed) for place, interval in rows for seed, mean in interval["by_seed"].items()]
@@ -206,7 +206,7 @@ def _range(interval: Interval) -> list[float]:
 
 
 def _units(difference: bool) -> dict[str, Any]:
-    """Of an axis: signed points, as many digits as they need, or percent."""
+    """The format of an axis: signed percentage points or percent."""
     return {"tickformat": "+.2~f", "nticks": 6} if difference else {"ticksuffix": "%", "nticks": 6}
 
 

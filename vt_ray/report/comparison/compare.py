@@ -1,8 +1,8 @@
-"""comparison.json: what several runs show together, as plain data that the page and the terminal are made from.
+"""comparison.json: the comparison of several runs as plain data, from which the page and the tables are made.
 
     ComparedRuns --group_runs--> groups --two-level bootstrap--> intervals of scores and of differences
 
-Every interval is {mean, low, high, by_seed, num_problems} of `evaluation.statistics.mean_over_seeds`.
+Each interval is {mean, low, high, by_seed, num_problems} from `evaluation.statistics.mean_over_seeds`.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from vt_ray.report.comparison.runs import (
 from vt_ray.report.run_page import curves
 
 Names = dict[Seed, str]
-# Which milestone of a run, and the same of each of several runs.
+# Selects a milestone of a run; a Side is one side of a difference.
 Milestone = Callable[[ComparedRun], str]
 Side = tuple[Sequence[ComparedRun], Milestone]
-# {step, name} of each stage in their order.
+# [{step, name}]: the first step and the name of each stage.
 Stages = Sequence[Mapping[str, Any]]
 
 
 def compare(runs: Sequence[ComparedRun], left_out: Sequence[ComparedRun] = ()) -> dict[str, Any]:
-    """The whole comparison. Raises ComparisonError where `runs` cannot be compared (`refuse_incomparable`)."""
+    """The whole comparison. Raises ComparisonError if the runs cannot be compared (see `refuse_incomparable`)."""
     refuse_incomparable(runs, left_out)
     groups, names = group_runs(runs), seed_names(runs)
     base, stages = baseline(groups, runs), shared_stages(runs)
-    # Runs that were evaluated with different K all have the smaller one.
+    # For runs that were evaluated with different K, the smaller K is used.
     k = min(run.settings["evaluation.k"] for run in runs)
     ks = sorted({1, k})
     return {
@@ -80,7 +80,7 @@ def _group(group: Group, base: Group, names: Names, ks: Sequence[int], stages: S
 
 
 def _differences(group: Group, base: Group, names: Names, ks: Sequence[int]) -> dict[str, Any] | None:
-    """From the baseline, at the end of both, in all and by subdomain; None without a seed in common."""
+    """Differences from the baseline at the last milestone, overall and by subdomain; None without a common seed."""
     if not {run.seed for run in group.runs} & {run.seed for run in base.runs}:
         return None
     before, after = (base.runs, _end), (group.runs, _end)
@@ -92,10 +92,10 @@ def _differences(group: Group, base: Group, names: Names, ks: Sequence[int]) -> 
 
 
 def reward_curve(runs: Sequence[ComparedRun], stages: Stages) -> list[dict[str, float]]:
-    """By RL step: mean, least and greatest of the runs' moving means of the reward.
+    """Mean, minimum and maximum over runs of the moving mean of the reward, for each RL step.
 
-    Steps count through all stages, and each stage from where `stages` has it. Where a gate has ended a stage earlier in
-    one run than in another, the steps it never made are those of the others alone.
+    Steps are counted through all stages, and a stage starts at the step in `stages`. If a gate has ended a stage early
+    in some runs, the later steps contain only the other runs.
     """
     begins = {stage["name"]: stage["step"] for stage in stages}
     steps: dict[int, list[float]] = defaultdict(list)
@@ -130,7 +130,7 @@ def _run(run: ComparedRun, group: Group, names: Names, k: int) -> dict[str, Any]
 
 
 def _cost(runs: Sequence[ComparedRun]) -> dict[str, float]:
-    """Means over the group's runs. The phases before RL may be shared with other runs: what counts is RL's own."""
+    """Mean costs of the group's runs. RL is listed separately, because earlier phases may be shared with other runs."""
     phases = [run.record.summary.get("phases") or {} for run in runs]
     rl = [[phase for name, phase in of_run.items() if name.startswith("rl ")] for of_run in phases]
     return {
@@ -142,8 +142,8 @@ def _cost(runs: Sequence[ComparedRun]) -> dict[str, float]:
 
 
 def shared_stages(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
-    """Where the stages begin, counted in RL steps, each being as long as in the run that was longest in it; none where
-    the runs went through different stages."""
+    """The first step of each stage. A stage has the length of its longest run. Empty if the runs have different
+    stages."""
     found = [[(name, len(lines)) for _, name, lines in curves.by_stage(run.record.rl)] for run in runs]
     if len({tuple(name for name, _ in stages) for stages in found}) != 1:
         return []
@@ -158,13 +158,13 @@ def _means(runs: Sequence[ComparedRun], milestone: Milestone, names: Names, ks: 
 def _changes(
     before: Side, after: Side, names: Names, ks: Sequence[int], subdomain: str | None = None
 ) -> dict[str, Any]:
-    """After - before, in all problems or in those of `subdomain`."""
+    """The difference after - before, over all problems or over those of `subdomain`."""
     sides = {k: (_scores(*before, k, subdomain), _scores(*after, k, subdomain)) for k in ks}
     return {f"pass_at_{k}": _plain(difference_over_seeds(*sides[k]), names) for k in ks}
 
 
 def _scores(runs: Sequence[ComparedRun], milestone: Milestone, k: int, subdomain: str | None = None) -> ScoresBySeed:
-    """Pass@k at a milestone of each run that reached it."""
+    """{seed: {question id: Pass@k}} at a milestone, for the runs that have reached it."""
     return {
         run.seed: {s.question_id: s.pass_at(k) for s in _scored(run, name) if subdomain in (None, s.subdomain)}
         for run in runs

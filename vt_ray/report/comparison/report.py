@@ -1,4 +1,4 @@
-"""comparison.html and comparison.json of several runs, and the same tables on the terminal.
+"""Writes comparison.html and comparison.json of several runs, and prints the tables on the terminal.
 
 run folders --read_runs--> ComparedRuns --compare--> comparison.json --SECTIONS--> comparison.html
 """
@@ -22,15 +22,15 @@ from vt_ray.report.tables import Rows, print_rows
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.paths import RunPaths
 
-# What two intervals and a gain leave of 80 columns for the name of a group.
+# Space for the label of a group in a table of 80 columns.
 LABEL_COLUMNS = 8
 
 
 def write_comparison(roots: Sequence[Path], path: Path) -> dict[str, Any]:
-    """Compare the runs in `roots`; write `path` (.html) and the numbers beside it (.json), and return these.
+    """Compare the runs in `roots`. Writes the page to `path` (.html) and the numbers to the same path with .json.
 
-    Unfinished runs are left out and named in the result's `left_out`. Raises ComparisonError for runs that cannot be
-    compared, ImportError where plotly or jinja2 is not installed.
+    Returns the numbers. Unfinished runs are left out and listed in `left_out`. Raises ComparisonError if the runs
+    cannot be compared, and ImportError if plotly or jinja2 is not installed.
     """
     comparison = compare(*read_runs(roots))
     sections = [section(comparison) for section in SECTIONS]
@@ -41,7 +41,7 @@ def write_comparison(roots: Sequence[Path], path: Path) -> dict[str, Any]:
         headline=say.headline(comparison),
         warnings=say.warnings(comparison),
         sections=sections,
-        # By lambda, Pass@1 and Pass@K have the colours, not the groups.
+        # In charts over lambda, the colours stand for Pass@1 and Pass@K, not for the groups.
         uncoloured=["result"] if comparison["groups"][0]["lambda"] is not None else [],
         colours=colours(comparison["groups"], comparison["baseline"]),
         reports=[(run["name"], _address(Path(run["path"]), path)) for run in comparison["runs"]],
@@ -53,9 +53,9 @@ def write_comparison(roots: Sequence[Path], path: Path) -> dict[str, Any]:
 
 
 def print_comparison(comparison: say.Comparison) -> None:
-    """The two tables of the result, what was found, and what weakens it.
+    """Print the two tables of the result, the findings and the warnings.
 
-    Where a label is too long for a terminal's column, groups are numbered and the labels stand above.
+    If a label is too long for its column, the groups are numbered and the labels are listed first.
     """
     base, short = comparison["baseline"], _short_labels(comparison)
     for label, number in short.items():
@@ -81,5 +81,5 @@ def _relabelled(rows: Rows, short: Mapping[str, str]) -> Rows:
 
 
 def _address(run: Path, page: Path) -> str:
-    """Of the run's report, as the page at `page` links to it."""
+    """The address of the run's report, relative to the page at `page`."""
     return "./" + quote(os.path.relpath(RunPaths(run).report, page.resolve().parent))

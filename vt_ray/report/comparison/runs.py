@@ -1,8 +1,8 @@
-"""Which runs can be compared, and which of them belong together.
+"""Reads the runs of a comparison and groups runs that differ only in their seeds.
 
-    folders --read_runs--> finished ComparedRuns --group_runs--> [Group], runs that differ in their seeds alone
+    folders --read_runs--> finished ComparedRuns --group_runs--> [Group]
 
-Runs pair on equal seeds: (`seed`, `signal.seed`).
+Runs of different groups are paired by their seeds (`seed`, `signal.seed`).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from vt_ray.run.milestone_names import BEFORE_RL, planned
 from vt_ray.run.paths import DONE, RunPaths
 
 CONTROL = "signal.control"
-CONTROLS = {"": "MGPO", "shuffled_rewards": "shuffled rewards", "sft": "SFT goes on"}
+CONTROLS = {"": "MGPO", "shuffled_rewards": "shuffled rewards", "sft": "SFT continued"}
 LAMBDA = "signal.mgpo.lam"
-# What tells runs of one group apart: which run it is, where it lies, its luck, what its hours cost.
+# Settings in which runs of one group may differ: name, path, seeds and prices.
 OF_ONE_RUN = ("run_name", "runs_dir", "dry_run", "seed", "signal.seed", "cluster.currency")
-# More keys than this in a group's label, and it bears the name of its first run instead.
+# If groups differ in more keys than this, the label of a group is the name of its first run.
 LABEL_KEYS = 3
 
 Seed = tuple[int, int]
 
 
 class ComparisonError(ValueError):
-    """Runs that cannot be compared. The message names them and the remedy."""
+    """These runs cannot be compared. The message has the names of the runs and the remedy."""
 
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """`name` is the folder under what all compared runs have in common; `scores` are by milestone, in order."""
+    """One finished run. `name` is its path relative to the common folder of all runs; `scores` are by milestone."""
 
     name: str
     record: RunRecord
@@ -47,7 +47,7 @@ class ComparedRun:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The config by dotted key, without what is a run's own. A key that an older run lacks has its default."""
+        """The config by dotted key, without OF_ONE_RUN. Keys that an older run lacks have their default."""
         defaults = asdict(Config())
         stages = self.config.get("curriculum", {}).get("stages") or []
         defaults["curriculum"]["stages"] = [asdict(StageConfig()) for _ in stages]
@@ -64,17 +64,17 @@ class ComparedRun:
 
     @property
     def start(self) -> str:
-        """What RL started from: the fused model, or the latest before it."""
+        """The milestone that RL starts from: the last one before RL, normally `fused`."""
         return [name for name in BEFORE_RL if name in self.scores][-1]
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end, with scores of every stage of its config."""
+        """Whether the run has a summary and the scores of its last milestone."""
         return bool(self.record.summary) and set(self.scores) >= {"fused", planned(self.config)[-1]}
 
     @property
     def fused(self) -> str | None:
-        """Which fused model RL started from."""
+        """The id of the fused model that RL started from."""
         done = RunPaths(self.record.root).fused / DONE
         return json.loads(done.read_text())["id"] if done.is_file() else None
 
@@ -84,7 +84,7 @@ class ComparedRun:
 
     @property
     def test_files(self) -> list[str]:
-        """Hashes of the files that held-out problems came from, as they were when the run began."""
+        """The hashes of data.test_files when the run started."""
         files = self.config.get("data", {}).get("test_files") or []
         known = self.record.identity.get("inputs") or {}
         return [str(known.get(file["path"], file["path"])) for file in files]
@@ -92,7 +92,7 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs whose configs differ in their seeds alone; `settings` holds the keys in which groups differ."""
+    """Runs whose configs differ only in their seeds. `settings` has the keys in which the groups differ."""
 
     label: str
     settings: Mapping[str, Any]
@@ -100,12 +100,12 @@ class Group:
 
     @property
     def lam(self) -> float | None:
-        """Lambda, where groups differ in nothing else."""
+        """Lambda, if the groups differ only in lambda; else None."""
         return self.settings[LAMBDA] if list(self.settings) == [LAMBDA] else None
 
 
 def read_runs(roots: Iterable[Path]) -> tuple[list[ComparedRun], list[ComparedRun]]:
-    """The finished runs, in the order given, and those left out because they are not."""
+    """(finished runs, unfinished runs), both in the given order."""
     roots = list(roots)
     common = Path(os.path.commonpath([root.resolve().parent for root in roots]))
     runs = [_read(root, str(root.resolve().relative_to(common))) for root in roots]
@@ -117,7 +117,7 @@ def refuse_incomparable(runs: Sequence[ComparedRun], unfinished: Sequence[Compar
     if len(runs) < 2:
         names = ", ".join(run.name for run in unfinished) or "none"
         raise ComparisonError(
-            f"a comparison needs 2 finished runs, there is {len(runs)} (unfinished: {names}): finish them, or give more"
+            f"a comparison needs 2 finished runs, there is {len(runs)} (unfinished: {names}): finish or add runs"
         )
     first = runs[0]
     for run in runs[1:]:
@@ -125,24 +125,24 @@ def refuse_incomparable(runs: Sequence[ComparedRun], unfinished: Sequence[Compar
             raise ComparisonError(
                 f"{first.name} and {run.name} were evaluated on different held-out problems (they share "
                 f"{len(first.held_out & run.held_out)} of {len(first.held_out)} and {len(run.held_out)}): compare "
-                "runs on the same ones. seed=... draws the held-out problems too, signal.seed=... does not"
+                "runs with the same problems. seed=... changes the held-out problems, signal.seed=... does not"
             )
         if run.test_files != first.test_files:
             raise ComparisonError(
                 f"{first.name} and {run.name} were evaluated on different contents of data.test_files: compare runs "
-                "on the same files"
+                "with the same files"
             )
     for group in group_runs(runs):
         for one, two in zip(group.runs, group.runs[1:], strict=False):
             if one.seed == two.seed:
                 raise ComparisonError(
                     f"{one.name} and {two.name} have the same config and the same seeds (seed={one.seed[0]}, "
-                    f"signal.seed={one.seed[1]}): give one of them"
+                    f"signal.seed={one.seed[1]}): pass only one of them"
                 )
 
 
 def group_runs(runs: Sequence[ComparedRun]) -> list[Group]:
-    """In the order given; by lambda where groups differ in nothing else. Within a group by seed."""
+    """The groups in the given order, or by lambda if they differ only in lambda. Runs of a group are sorted by seed."""
     keys = differing_keys(runs)
     found: dict[str, list[ComparedRun]] = {}
     for run in runs:
@@ -155,7 +155,7 @@ def group_runs(runs: Sequence[ComparedRun]) -> list[Group]:
 
 
 def baseline(groups: Sequence[Group], runs: Sequence[ComparedRun]) -> Group:
-    """The group all others are compared with: GRPO in a sweep over lambda, else that of the first run given."""
+    """The group with which all others are compared: GRPO in a sweep over lambda, else the group of the first run."""
     grpo = [group for group in groups if group.lam == 0]
     return (grpo or [group for group in groups if runs[0] in group.runs])[0]
 
@@ -167,7 +167,7 @@ def differing_keys(runs: Sequence[ComparedRun]) -> list[str]:
 
 
 def seed_names(runs: Iterable[ComparedRun]) -> dict[Seed, str]:
-    """What each seed is called: by `seed`, by `signal.seed` or by both, whichever vary."""
+    """{seed: its name}, made of `seed` and `signal.seed` as far as they vary."""
     seeds = sorted({run.seed for run in runs})
     several, several_rl = (len({seed[i] for seed in seeds}) > 1 for i in (0, 1))
     if several_rl and not several:
@@ -176,7 +176,7 @@ def seed_names(runs: Iterable[ComparedRun]) -> dict[Seed, str]:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings, and lists of them, by dotted key; other lists are values."""
+    """Flattens nested mappings and lists of mappings to dotted keys; other lists are values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
@@ -194,7 +194,7 @@ def _read(root: Path, name: str) -> ComparedRun:
     except yaml.YAMLError:
         config = None
     if not isinstance(config, dict):
-        raise ComparisonError(f"{root / 'config.yaml'} is missing or torn: leave this run out")
+        raise ComparisonError(f"{RunPaths(root).config} is missing or damaged: remove this run from the comparison")
     scores = {}
     for milestone in planned(config):
         file = RunPaths(root).scores(milestone)
@@ -213,5 +213,4 @@ def _label(keys: Sequence[str], first: ComparedRun) -> str:
     if list(keys) == [LAMBDA]:
         lam = first.settings[LAMBDA]
         return "GRPO" if lam == 0 else f"λ={lam:g}"
-    # As the command would say it.
     return " ".join(f"{key}={first.settings.get(key)}" for key in keys)

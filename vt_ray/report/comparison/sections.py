@@ -1,4 +1,4 @@
-"""The parts of comparison.html: each takes comparison.json's data and says, draws and lists a part of it."""
+"""The sections of comparison.html. Each function makes one section from the data of comparison.json."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def result_section(comparison: Comparison) -> Section:
     base, keys = comparison["baseline"], pass_keys(comparison)
-    says = [f"Pass@1 with {say.verdict(group, base)}" for group in say.others(comparison)]
+    says = [f"Pass@1 with {say.difference(group, base)}" for group in say.others(comparison)]
     says += [say.findings(comparison, key) for key in keys[1:] if say.others(comparison)]
     listed = [Table("At the end of each run", tables.score_rows(comparison))]
     if compared(comparison):
         says.append(f"Differences are paired by problem and by seed. {say.about_seeds(comparison)}")
         listed.append(Table(f"Paired difference from {base}", tables.difference_rows(comparison)))
-    says.append("Brackets and bars are 95% intervals, faint dots the seeds' own values.")
+    says.append("Brackets and bars are 95% intervals; faint dots are single seeds.")
     return Section("result", "Result", says, _result_figures(comparison), columns=True, tables=listed)
 
 
@@ -48,10 +48,10 @@ def _result_figures(comparison: Comparison) -> list[go.Figure]:
 
 
 def seeds_section(comparison: Comparison) -> Section:
-    title = "Seed by seed"
+    title = "By seed"
     if not compared(comparison):
-        return Section("seeds", title, ["There is no paired difference to take apart."])
-    says = f"Each seed's own difference from {comparison['baseline']}, over the same problems, in points."
+        return Section("seeds", title, ["There is no paired difference."])
+    says = f"The difference of each seed from {comparison['baseline']}, on the same problems, in points."
     listed = [Table(pass_name(key), tables.seed_rows(comparison, key)) for key in pass_keys(comparison)]
     return Section("seeds", title, [says], tables=listed)
 
@@ -60,14 +60,14 @@ def milestones_section(comparison: Comparison) -> Section:
     groups = comparison["groups"]
     colour_of = charts.colours(groups, comparison["baseline"])
     figures = [charts.over_milestones(groups, key, pass_name(key), colour_of) for key in pass_keys(comparison)]
-    says = "Means over seeds and problems in bands of their 95% intervals."
+    says = "Means over seeds and problems; the bands are 95% intervals."
     return Section("milestones", "Over the milestones", [says], figures, columns=True)
 
 
 def subdomains_section(comparison: Comparison) -> Section:
     title, groups, base = "By subdomain", compared(comparison), comparison["baseline"]
     if not groups:
-        return Section("subdomains", title, ["There is no paired difference to take apart."])
+        return Section("subdomains", title, ["There is no paired difference."])
     colour_of, keys = charts.colours(comparison["groups"], base), pass_keys(comparison)
     figures = [charts.by_subdomain(groups, key, f"{pass_name(key)}: difference, points", colour_of) for key in keys]
     listed = [
@@ -76,8 +76,8 @@ def subdomains_section(comparison: Comparison) -> Section:
     ]
     bars = sum(len(group["difference"]["by_subdomain"]) for group in groups)
     says = (
-        f"Difference from {base} in each subdomain, which has only some of the problems. Of the {bars} bars in a chart "
-        "about one in twenty misses zero by chance where nothing differs."
+        f"Difference from {base} in each subdomain, on a part of the problems. Of the {bars} bars in a chart, about "
+        "one in twenty excludes zero by chance even if there is no difference."
     )
     return Section("subdomains", title, [says], figures, columns=True, tables=listed)
 
@@ -85,15 +85,15 @@ def subdomains_section(comparison: Comparison) -> Section:
 def reward_section(comparison: Comparison) -> Section:
     title, groups = "Training reward", comparison["groups"]
     if not any(group["reward"] for group in groups):
-        return Section("reward", title, ["There are no RL steps with a reward."])
+        return Section("reward", title, ["There is no RL step with a reward."])
     says = (
-        "Share of correct rollouts: a moving mean within each stage, averaged over the group's runs, in a band from "
-        "the lowest of them to the highest. These are training problems; what counts is the held-out score."
+        "Share of correct rollouts: the moving mean within each stage, averaged over the runs of the group, in a band "
+        "from the lowest run to the highest. These are training problems; the held-out score is the result."
     )
     if len(comparison["stages"]) > 1:
         says += (
-            " A stage begins at the same place for all runs, after the longest of those before it: where a gate has "
-            "ended it earlier in some runs, the rest of it shows the others alone."
+            " A stage starts at the same step for all runs, after the longest previous stage. If a gate has ended a "
+            "stage early in some runs, its remaining steps show only the other runs."
         )
     colour_of = charts.colours(groups, comparison["baseline"])
     return Section("reward", title, [says], [charts.over_steps(groups, comparison["stages"], colour_of)])
@@ -101,31 +101,32 @@ def reward_section(comparison: Comparison) -> Section:
 
 def cost_section(comparison: Comparison) -> Section:
     says = (
-        "Means over the group's runs. Wall time is what a run's own processes took: a phase that another run had "
-        "finished before is not in it, though its tokens are among those of all phases."
+        "Means over the runs of the group. Wall time is the time of a run's own processes. It does not include phases "
+        "that another run had finished before, but their tokens are counted in the last column."
     )
     return Section("cost", "Cost", [says], tables=[Table("", tables.cost_rows(comparison))])
 
 
 def method_section(comparison: Comparison) -> Section:
     says = [
-        "An interval is a two-level bootstrap: each of 2,000 resamples draws as many problems as there are and, "
-        "independently, one seed fewer than there are (at least one), both with replacement, and takes the mean over "
-        "the drawn; it spans the middle 95% of these means. One seed fewer, since all would understate their spread.",
-        "In simulations with 200 problems and seeds that move a score by 1, 3 and 5 points (standard deviation) it "
-        "held the truth in 99, 96 and 92 of 100 cases with 3 seeds, in 99, 94 and 85 with 2: too wide where seeds "
-        "matter little, too narrow where they matter much.",
+        "The intervals come from a two-level bootstrap. Each of 2,000 resamples draws n of the n problems and, "
+        "independently, s - 1 of the s seeds (at least one), both with replacement, and computes the mean of the drawn "
+        "scores. The interval contains the middle 95% of these means. One seed fewer is drawn because s seeds would "
+        "understate the spread between seeds.",
+        "In simulations with 200 problems and seeds that change a score by 1, 3 and 5 points (standard deviation), the "
+        "interval contained the true value in 99, 96 and 92 of 100 cases with 3 seeds, and in 99, 94 and 85 with 2 "
+        "seeds. It is too wide if seeds matter little, and too narrow if they matter much.",
     ]
     if len(groups := compared(comparison)) > 1:
         says.append(
-            f"{len(groups)} groups are each compared with the baseline at 95%; nothing corrects for their number."
+            f"{len(groups)} groups are compared with the baseline at 95%, without a correction for their number."
         )
     says.append(f"{say.about_starts(comparison['runs'])} {say.about_problems(comparison) if groups else ''}")
     listed = [Table("Runs", tables.run_rows(comparison))]
-    # Fewer are in the groups' labels.
+    # Up to LABEL_KEYS keys are in the labels of the groups.
     if len(comparison["differs_in"]) > LABEL_KEYS:
-        listed.append(Table("What the groups differ in", tables.setting_rows(comparison)))
-    return Section("method", "How they were compared", says, tables=listed)
+        listed.append(Table("Settings in which the groups differ", tables.setting_rows(comparison)))
+    return Section("method", "Method of the comparison", says, tables=listed)
 
 
 SECTIONS: tuple[Callable[[Comparison], Section], ...] = (

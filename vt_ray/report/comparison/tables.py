@@ -9,11 +9,11 @@ from vt_ray.report import formats
 from vt_ray.report.comparison.sentences import Comparison, Group, compared, others, outcome, pass_keys, pass_name
 from vt_ray.report.tables import Rows
 
-OUTCOMES = {"higher": "higher", "lower": "lower", "chance": "not told apart", "unpaired": "no pair"}
+OUTCOMES = {"higher": "higher", "lower": "lower", "chance": "not different", "unpaired": "no pair"}
 
 
 def score_rows(comparison: Comparison) -> Rows:
-    """Each group at its end: seeds, Pass@1, Pass@K, gain in Pass@1 over what RL started from."""
+    """Scores of each group at its last milestone: seeds, Pass@1, Pass@K, gain in Pass@1 over the start of RL."""
     keys = pass_keys(comparison)
     rows = [["group", "seeds", *(f"{pass_name(key)}, %" for key in keys), f"gain over {_start(comparison)}"]]
     for group in comparison["groups"]:
@@ -23,7 +23,7 @@ def score_rows(comparison: Comparison) -> Rows:
 
 
 def difference_rows(comparison: Comparison) -> Rows:
-    """Each group's paired difference from the baseline in points, and whether Pass@1's holds zero."""
+    """Paired difference of each group from the baseline in points, and whether Pass@1 is higher, lower or neither."""
     keys = pass_keys(comparison)
     rows = [["group", "pairs", *(f"{pass_name(key)}, points" for key in keys), "Pass@1 is"]]
     for group in others(comparison):
@@ -35,7 +35,7 @@ def difference_rows(comparison: Comparison) -> Rows:
 
 
 def seed_rows(comparison: Comparison, key: str) -> Rows:
-    """Each seed's own difference from the baseline in points."""
+    """Difference of each seed from the baseline in points."""
     seeds = list(dict.fromkeys(run["seed"] for run in comparison["runs"]))
     rows = [["group", *seeds]]
     for group in compared(comparison):
@@ -45,7 +45,7 @@ def seed_rows(comparison: Comparison, key: str) -> Rows:
 
 
 def subdomain_rows(comparison: Comparison, key: str) -> Rows:
-    """The difference from the baseline in points: a row for each subdomain, a column for each group."""
+    """Difference from the baseline in points: a row for each subdomain, a column for each group."""
     groups = compared(comparison)
     names = sorted({name for group in groups for name in group["difference"]["by_subdomain"]})
     rows = [["subdomain", *(group["label"] for group in groups)]]
@@ -56,7 +56,7 @@ def subdomain_rows(comparison: Comparison, key: str) -> Rows:
 
 
 def cost_rows(comparison: Comparison) -> Rows:
-    """Means over each group's runs."""
+    """Costs of each group, as means over its runs."""
     rows = [["group", "runs", "wall time", "RL time", "RL tokens", "RL tokens/s", "tokens, all phases"]]
     for group in comparison["groups"]:
         cost = group["cost"]
@@ -68,7 +68,7 @@ def cost_rows(comparison: Comparison) -> Rows:
 
 
 def run_rows(comparison: Comparison) -> Rows:
-    """Who each run is, and its own scores with the interval over problems."""
+    """The identity of each run, and its scores with intervals over problems."""
     keys = pass_keys(comparison)
     rows = [["run", "group", "seed", *(pass_name(key) for key in keys), "fused model", "config hash", "code"]]
     for run in comparison["runs"]:
@@ -79,7 +79,7 @@ def run_rows(comparison: Comparison) -> Rows:
 
 
 def setting_rows(comparison: Comparison) -> Rows:
-    """The keys in which groups differ: a row for each key, a column for each group."""
+    """The settings in which the groups differ: a row for each key, a column for each group."""
     groups: Sequence[Group] = comparison["groups"]
     rows = [["key", *(group["label"] for group in groups)]]
     return rows + [[key, *(str(group["settings"][key]) for group in groups)] for key in comparison["differs_in"]]

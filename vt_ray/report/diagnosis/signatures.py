@@ -1,10 +1,9 @@
-"""The failure signatures a user must be told of without asking, each checked and said in one sentence.
+"""Failure signatures: known ways in which a run fails, each checked and reported in one sentence.
 
     summary.json's milestones, RL and SFT metric lines, scores by question --> [Finding(name, seen, sentence), ...]
 
-A signature is seen only where its 95% interval says so: a difference that chance explains is none. Those that the RL
-steps show alone are in step_signs.py. Trends are those of trends.py, changes of a score those of paired.py, on the same
-questions before and after.
+A signature is reported as seen only if its 95% interval excludes chance. The signatures that need only the RL steps are
+in step_signatures.py. Trends come from trends.py; changes of a score come from question_scores.py, paired by question.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from vt_ray.run.milestone_names import SFT
 Change = Mapping[str, float]
 
 CODE = "code"
-# What counts as large: differences of accuracy and of shares, and nats a token.
+# Thresholds, as differences of accuracy.
 CODE_GAP = 0.25
 SFT_GAIN = 0.05
 REWARD_RISE = 0.02
@@ -34,10 +33,13 @@ REWARD_RISE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Milestones as summary.json has them, and what questions make of them where their scores are there.
+    """The scores that the signatures are checked on.
 
-    `held_out` by milestone, `probed` by checkpoint and "fused"; `probe` is probe.json. `stage_subdomains` is what each
-    stage trains on.
+    reached: milestones of summary.json.
+    held_out: {milestone: scores by question} on the test problems.
+    probed: {checkpoint or "fused": scores by question} on the probing problems.
+    probe: probe.json.
+    stage_subdomains: {stage: subdomains that it trains on}.
     """
 
     reached: Sequence[ms.Milestone]
@@ -47,12 +49,12 @@ class Evidence:
     stage_subdomains: Mapping[str, Sequence[str]]
 
     def change(self, before: ms.Milestone, after: ms.Milestone, k: int) -> Change | None:
-        """Of Pass@k, in pairs where the scores are there, else from the two intervals as if of different questions."""
+        """The change of Pass@k: paired by question, or computed from the two intervals if there are no scores."""
         paired = change(self.held_out.get(before["name"]), self.held_out.get(after["name"]), k)
         return paired or _unpaired(ms.score(before, k), ms.score(after, k))
 
     def stage_change(self, stage: str) -> Change | None:
-        """Of Pass@1 over a stage, on the subdomains that it trains on."""
+        """The change of Pass@1 over a stage, on the subdomains that the stage trains on."""
         names = [m["name"] for m in self.reached]
         if stage not in names:
             return None
@@ -71,11 +73,11 @@ def diagnose(
     probe: Mapping[str, Any] | None = None,
     stage_subdomains: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Finding]:
-    """Every signature, in the order of the paper's phases. Missing data gives `seen=None`, never an error.
+    """Check all signatures, in the order of the phases. Missing data gives `seen=None`, not an error.
 
-    The keyword arguments are a `RunRecord`'s; without them scores are compared by their intervals alone.
+    The keyword arguments are the attributes of `RunRecord`. Without them, scores are compared by their intervals.
     """
-    evidence = Evidence(ms.of(summary), held_out or {}, probed or {}, probe or {}, stage_subdomains or {})
+    evidence = Evidence(ms.reached(summary), held_out or {}, probed or {}, probe or {}, stage_subdomains or {})
     return [
         _sft_fits_its_data(evidence, sft_lines),
         _fusion_failed(evidence),
@@ -92,7 +94,7 @@ def _sft_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
     base, last = (ms.named(evidence.reached, m) for m in ("base", "sft_last"))
     moved = evidence.change(base, last, 1) if base and last else None
     if not (found and moved):
-        return Finding(name, None, "Not checked: it needs SFT losses and the scores of base and sft_last.")
+        return Finding(name, None, "Not checked: the SFT losses and the scores of base and sft_last are required.")
     says = (
         f"the SFT loss went from {found[0].first:.3f} to {found[0].last:.3f}, and from base to sft_last held-out "
         f"Pass@1 changed by {formats.points(moved)} points"
@@ -100,24 +102,28 @@ def _sft_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
     if not (found[0].clear and found[0].rise < 0) or moved["low"] > 0:
         return Finding(name, False, f"Not seen: {says}.")
     if moved["high"] >= SFT_GAIN:
-        return Finding(name, None, f"Cannot be told from chance: {says}; more held-out problems would tell.")
-    return Finding(name, True, f"Training loss fell while held-out scores stood still: {says}.")
+        return Finding(name, None, f"Undecided: {says}. More held-out problems would narrow the interval.")
+    return Finding(name, True, f"Training loss fell without a gain in held-out scores: {says}.")
 
 
 def _fusion_failed(evidence: Evidence) -> Finding:
     name = "Fusion lost breadth"
     compared = _fused_and_specialist(evidence) or _fused_and_sft(evidence)
     if compared is None:
-        return Finding(name, None, "Not checked: it needs Pass@K of the fused model and of a specialist.")
+        return Finding(name, None, "Not checked: Pass@K of the fused model and of a specialist is required.")
     moved, says = compared
     if moved["high"] < 0:
-        return Finding(name, True, f"The fused model is narrower: {says}. RL has less to amplify than before fusion.")
+        return Finding(
+            name,
+            True,
+            f"The fused model solves fewer problems: {says}. RL starts from a lower Pass@K than before fusion.",
+        )
     doubt = ", which is within noise" if moved["mean"] < 0 else ""
     return Finding(name, False, f"Not seen: {says}{doubt}.")
 
 
 def _fused_and_specialist(evidence: Evidence) -> tuple[Change, str] | None:
-    """The change of Pass@K from the best specialist to the fused model on the probing problems, and how to say it."""
+    """The change of Pass@K from the best specialist to the fused model on the probing problems, with its sentence."""
     fused, k = evidence.probed.get("fused"), evidence.probe.get("k")
     chosen = set((evidence.probe.get("specialists") or {}).values()) & evidence.probed.keys()
     if not (fused and k and chosen):
@@ -137,7 +143,7 @@ def _fused_and_specialist(evidence: Evidence) -> tuple[Change, str] | None:
 
 
 def _fused_and_sft(evidence: Evidence) -> tuple[Change, str] | None:
-    """The same against the SFT checkpoints that were evaluated, on held-out problems."""
+    """The change of Pass@K from the better evaluated SFT checkpoint to the fused model on the test problems."""
     k = ms.largest_k(evidence.reached)
     fused = ms.named(evidence.reached, "fused")
     sft = [m for m in evidence.reached if m["name"] in SFT and ms.score(m, k)]
@@ -159,7 +165,7 @@ def _spectrum_not_amplified(evidence: Evidence) -> Finding:
     one = evidence.change(start, end, 1) if start and end else None
     many = evidence.change(start, end, k) if start and end else None
     if k == 1 or start is None or end is None or one is None or many is None:
-        return Finding(name, None, "Not checked: it needs Pass@1 and Pass@K before RL and after a stage of it.")
+        return Finding(name, None, "Not checked: Pass@1 and Pass@K before RL and after an RL stage are required.")
     moved = (
         f"from {start['name']} to {end['name']}, Pass@{k} changed by {formats.points(many)} points and Pass@1 by "
         f"{formats.points(one)}"
@@ -175,9 +181,9 @@ def _rl_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
     name = "RL fits its training prompts only"
     checked = [(t, c) for t in trends(lines, "reward_mean") if (c := evidence.stage_change(t.stage))]
     if not checked:
-        return Finding(name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more with its milestone.")
+        return Finding(name, None, f"Not checked: an evaluated stage of at least {MIN_STEPS} steps is required.")
 
-    def said(pairs: Sequence[tuple[Trend, Change]]) -> str:
+    def listed(pairs: Sequence[tuple[Trend, Change]]) -> str:
         return "; ".join(
             f"in {t.stage}, reward went from {formats.percent(t.first)} to {formats.percent(t.last)} and held-out "
             f"Pass@1 changed by {formats.points(c)} points"
@@ -185,20 +191,20 @@ def _rl_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
         )
 
     rose = [(t, c) for t, c in checked if t.clear and t.rise > REWARD_RISE and c["low"] <= 0]
-    # An interval that holds the reward's whole rise says nothing against it.
+    # If the interval contains the rise of the reward, the scores may have followed it.
     bad = [(t, c) for t, c in rose if c["high"] < t.rise]
     if bad:
-        return Finding(name, True, f"Training reward rose and held-out scores did not follow: {said(bad)}.")
+        return Finding(name, True, f"Training reward rose more than the held-out scores: {listed(bad)}.")
     if rose:
-        return Finding(name, None, f"Cannot be told from chance: {said(rose)}; more held-out problems would tell.")
-    return Finding(name, False, f"Not seen: {said(checked)}.")
+        return Finding(name, None, f"Undecided: {listed(rose)}. More held-out problems would narrow the interval.")
+    return Finding(name, False, f"Not seen: {listed(checked)}.")
 
 
 def _code_apart(evidence: Evidence) -> Finding:
     name = "Code and mathematics far apart"
     now = _code_gap(evidence.reached[-1]) if evidence.reached else None
     if now is None:
-        return Finding(name, None, "Not checked: the evaluation does not hold both code and other subdomains.")
+        return Finding(name, None, "Not checked: the evaluation needs code and another subdomain.")
     first, last = evidence.reached[0], evidence.reached[-1]
     gap, says = now
     before = _code_gap(first)
@@ -210,7 +216,7 @@ def _code_apart(evidence: Evidence) -> Finding:
 
 
 def _code_gap(milestone: ms.Milestone) -> tuple[Change, str] | None:
-    """How far the other subdomains' mean Pass@1 is above code's, and how to say it."""
+    """The mean Pass@1 of the other subdomains minus Pass@1 of code, with its sentence."""
     scores = {d: s for d in ms.subdomains([milestone]) if (s := ms.subdomain_score(milestone, d, 1))}
     others = [score for subdomain, score in scores.items() if subdomain != CODE]
     if CODE not in scores or not others:

@@ -1,4 +1,4 @@
-"""The failure signatures that the RL steps show by themselves, without the milestones."""
+"""The failure signatures that need only the metrics of the RL steps, without the milestones."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from vt_ray.report.diagnosis.trends import MIN_STEPS, Trend, student_t_95, trend
 from vt_ray.report.metrics import METRICS, Lines, lookup
 from vt_ray.report.run_page.curves import by_stage
 
-# What counts as large: shares, and nats a token.
+# Thresholds: shares, and nats per token.
 TRUNCATED_RISE = 0.05
 NO_SIGNAL_RISE = 0.10
 KL_FLOOR = 1e-3
 KL_GROWTH = 1.5
 CAPPED_SHARE = 0.05
 CLIPPED_SHARE = 0.20
-# Of fresh completions the importance ratio is 1 but for rounding: even a small share that is cut says something.
+# For fresh completions the importance ratio is 1 up to rounding, so that a small clipped share is a mismatch already.
 MISMATCH_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`seen` is None where it cannot be told: not recorded (yet), or too few questions to tell it from chance."""
+    """The result for one signature. `seen` is None if it is undecided: not recorded, or within chance."""
 
     name: str
     seen: bool | None
@@ -78,7 +78,7 @@ def _climbs(name: str, what: str, lines: Lines, key: str, large: Callable[[Trend
     """Whether the metric `key`, called `what` in the sentence, climbed in a stage by a `large` amount."""
     found, form = trends(lines, key), METRICS[key].format
     if not found:
-        return Finding(name, None, f"Not checked: it needs a stage of {MIN_STEPS} steps or more.")
+        return Finding(name, None, f"Not checked: a stage of at least {MIN_STEPS} steps is required.")
     bad = [t for t in found if t.clear and large(t)]
     moved = "; ".join(f"{t.stage} from {t.first:{form}} to {t.last:{form}}" for t in bad or found)
     if bad:
@@ -87,46 +87,51 @@ def _climbs(name: str, what: str, lines: Lines, key: str, large: Callable[[Trend
 
 
 def _rollouts_too_old(lines: Lines) -> Finding:
-    """Where a token's importance ratio is cut, by its cap or by the clipping, the update takes less from it than it
-    would from a fresh one. That is the price of rollouts that are older than the weights they update."""
+    """Whether many importance ratios of stale rollouts are capped or clipped: these tokens contribute less to the
+    update than tokens of fresh rollouts."""
     name = "Rollouts are too old for the update"
-    cut = _cut_shares(lines)
-    if not cut:
-        return Finding(name, None, "Not checked: how old completions were has not been recorded.")
-    bad = [one for one in cut if one.age > 0 and _lowest_mean(one.shares) > one.large]
-    said = "; ".join(
+    clipped = _clipped_shares(lines)
+    if not clipped:
+        return Finding(name, None, "Not checked: this run has not recorded the staleness of its completions.")
+    bad = [one for one in clipped if one.age > 0 and _lowest_mean(one.shares) > one.large]
+    listed = "; ".join(
         f"{formats.percent(fmean(one.shares))} of the tokens in {one.stage}, whose completions were {one.age:.1f} "
         "weight versions old"
-        for one in bad or cut
+        for one in bad or clipped
     )
     if bad:
-        remedy = "A smaller signal.max_staleness makes them fresher."
-        return Finding(name, True, f"The importance ratio was cut for {said}. {remedy}")
-    return Finding(name, False, f"Not seen: the importance ratio was cut for {said}.")
+        remedy = "Lower signal.max_staleness."
+        return Finding(name, True, f"The importance ratio was capped or clipped for {listed}. {remedy}")
+    return Finding(name, False, f"Not seen: the importance ratio was capped or clipped for {listed}.")
 
 
 def _engine_and_trainer_disagree(lines: Lines) -> Finding:
-    """On-policy, engine and trainer hold the same weights. Tokens whose importance ratio is cut all the same show that
-    the two compute unlike probabilities. The cut falls first on rare tokens."""
+    """Whether importance ratios of on-policy rollouts are capped or clipped. Engine and trainer have the same weights,
+    so that this shows a numerical difference between the two. It affects rare tokens first."""
     name = "Engine and trainer disagree on fresh rollouts"
-    fresh = [one for one in _cut_shares(lines) if one.age == 0]
+    fresh = [one for one in _clipped_shares(lines) if one.age == 0]
     if not fresh:
-        return Finding(name, None, "Not checked: no stage whose completions were all sampled under the newest weights.")
+        return Finding(name, None, "Not checked: a stage with completions of the newest weights only is required.")
     bad = [one for one in fresh if _lowest_mean(one.shares) > MISMATCH_SHARE]
-    said = "; ".join(f"{formats.percent(fmean(one.shares))} of the tokens in {one.stage}" for one in bad or fresh)
+    listed = "; ".join(f"{formats.percent(fmean(one.shares))} of the tokens in {one.stage}" for one in bad or fresh)
     if bad:
         says = (
-            f"The importance ratio was cut for {said}, sampled under the very weights they updated. "
-            "signal.mgpo.importance_cap=2 keeps the clips from acting on this difference; model.dtype=float32 removes "
-            "most of it."
+            f"The importance ratio was capped or clipped for {listed}, although they were sampled with the weights "
+            "that they update. signal.mgpo.importance_cap=2 keeps this difference from triggering the clips; "
+            "model.dtype=float32 removes most of it."
         )
         return Finding(name, True, says)
-    return Finding(name, False, f"Not seen: on fresh rollouts, the importance ratio was cut for {said}.")
+    return Finding(
+        name, False, f"Not seen: on fresh rollouts, the importance ratio was capped or clipped for {listed}."
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """The share of a stage's tokens, step by step, whose importance ratio was cut; above `large` it is much."""
+class _ClippedShare:
+    """The share of tokens with a capped or clipped importance ratio, for each step of a stage.
+
+    `age` is the mean staleness in weight versions; a share above `large` is reported.
+    """
 
     stage: str
     age: float
@@ -134,30 +139,30 @@ class _Cut:
     large: float
 
 
-def _cut_shares(lines: Lines) -> list[_Cut]:
-    """Of each stage whose staleness has been recorded."""
-    return [_cut_share(stage, part) for _, stage, part in by_stage(lines) if _numbers(part, "staleness_mean")]
+def _clipped_shares(lines: Lines) -> list[_ClippedShare]:
+    """The clipped shares of each stage that has recorded its staleness."""
+    return [_clipped_share(stage, part) for _, stage, part in by_stage(lines) if _numbers(part, "staleness_mean")]
 
 
-def _cut_share(stage: str, lines: Lines) -> _Cut:
+def _clipped_share(stage: str, lines: Lines) -> _ClippedShare:
     age = fmean(_numbers(lines, "staleness_mean"))
     if capped := _numbers(lines, "importance_capped_share"):
-        return _Cut(stage, age, capped, CAPPED_SHARE)
-    return _Cut(stage, age, _numbers(lines, "clip_share") or [0.0], CLIPPED_SHARE)
+        return _ClippedShare(stage, age, capped, CAPPED_SHARE)
+    return _ClippedShare(stage, age, _numbers(lines, "clip_share") or [0.0], CLIPPED_SHARE)
 
 
 def _sync_retried(lines: Lines) -> Finding:
-    name = "Weight syncs had to be tried again"
+    name = "Weight syncs were retried"
     tried = [line for line in lines if lookup(line, "sync/retried") is not None]
     if not tried:
-        return Finding(name, None, "Not checked: whether a weight sync was tried again has not been recorded.")
+        return Finding(name, None, "Not checked: this run has not recorded whether weight syncs were retried.")
     again = [line for line in tried if lookup(line, "sync/retried")]
     if not again:
-        return Finding(name, False, f"Not seen: each of {len(tried)} weight syncs held the first time.")
+        return Finding(name, False, f"Not seen: all {len(tried)} weight syncs were right at the first attempt.")
     says = (
         f"In {len(again)} of {len(tried)} steps, first in step {again[0].get('step')} of {again[0].get('stage')}, the "
-        "generators did not hold the trainer's weights until they were sent a second time. Nothing was generated with "
-        "wrong weights, but something on the way damages or delays them: see logs/."
+        "generators had wrong weights after the first transfer and the right ones after the second. No token was "
+        "generated with wrong weights, but the transfer is unreliable: see logs/."
     )
     return Finding(name, True, says)
 
@@ -165,15 +170,15 @@ def _sync_retried(lines: Lines) -> Finding:
 def _updates_skipped(lines: Lines) -> Finding:
     name = "Updates were skipped"
     if not lines:
-        return Finding(name, None, "Not checked: no RL step has been recorded.")
+        return Finding(name, None, "Not checked: there is no RL step yet.")
     skipped = [line for line in lines if line.get("skipped")]
     if not skipped:
-        return Finding(name, False, f"Not seen: each of {len(lines)} steps made its update.")
+        return Finding(name, False, f"Not seen: all {len(lines)} steps made an update.")
     first = skipped[0]
     says = (
-        f"{len(skipped)} of {len(lines)} steps changed no weight, first step {first.get('step')} of "
-        f"{first.get('stage')}: the loss or the norm of its gradients was not finite. Lower signal.optimizer.lr, or "
-        "take model.dtype=float32 where it is bfloat16."
+        f"{len(skipped)} of {len(lines)} steps made no update, first step {first.get('step')} of "
+        f"{first.get('stage')}: the loss or the gradient norm was not finite. Lower signal.optimizer.lr, or set "
+        "model.dtype=float32 if it is bfloat16."
     )
     return Finding(name, True, says)
 
@@ -183,7 +188,7 @@ def _numbers(lines: Lines, key: str) -> list[float]:
 
 
 def _lowest_mean(values: list[float]) -> float:
-    """The lower end of the 95% interval of their mean; below everything where a single value says nothing of it."""
+    """The lower end of the 95% interval of the mean; minus infinity for fewer than 3 values."""
     if len(values) < 3:
         return -float("inf")
     return fmean(values) - student_t_95(len(values) - 1) * sqrt(variance(values) / len(values))

@@ -1,6 +1,6 @@
-"""Whether a metric climbed or fell within a stage, beyond what its scatter from step to step explains.
+"""Trends: whether a metric changed within a stage by more than its scatter between steps.
 
-The next stage has other questions and another context length, so stages are not compared with each other.
+Stages are not compared with each other, because they have different questions and context lengths.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from vt_ray.report import formats
 
-# Two steps in each third: below that a trend has no standard error.
+# Two steps in each third are required for a standard error.
 MIN_STEPS = 6
 # The 97.5% point of the standard normal.
 Z_95 = 1.959963984540054
@@ -21,7 +21,7 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Means over the first and last third of a stage's steps; `clear` where they differ beyond noise."""
+    """The means over the first and the last third of a stage's steps. `clear`: they differ by more than noise."""
 
     stage: str
     first: float
@@ -43,7 +43,10 @@ def trends(lines: Sequence[Mapping[str, Any]], key: str) -> list[Trend]:
 
 
 def student_t_95(freedom: int) -> float:
-    """The 97.5% point of Student's t, by its expansion in 1/freedom: 3% low at 2 degrees, 0.3% at 4."""
+    """The 97.5% point of Student's t for `freedom` degrees of freedom.
+
+    Uses the expansion in 1/freedom; the result is 3% too low for 2 degrees of freedom and 0.3% too low for 4.
+    """
     z, n = Z_95, freedom
     first = (z**3 + z) / (4 * n)
     second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
@@ -52,7 +55,7 @@ def student_t_95(freedom: int) -> float:
 
 
 def _trend(stage: str, values: list[float]) -> Trend:
-    """The two thirds by a t-test at 5%: two steps in each must differ by more than chance would have them."""
+    """Compares the first and the last third with a t-test at 5%."""
     third = len(values) // 3
     first, last = values[:third], values[-third:]
     error = sqrt((variance(first) + variance(last)) / third)

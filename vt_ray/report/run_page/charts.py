@@ -21,7 +21,7 @@ INTERVAL = "[%{customdata[0]:.1%}, %{customdata[1]:.1%}]"
 
 
 def milestone_curves(reached: Sequence[ms.Milestone]) -> go.Figure:
-    """Pass@1 and Pass@K over the milestones in the order they were reached, with their 95% intervals as bands."""
+    """Pass@1 and Pass@K over the milestones in their order, with 95% intervals as bands."""
     import plotly.graph_objects as go
 
     k = ms.largest_k(reached)
@@ -48,7 +48,7 @@ def milestone_curves(reached: Sequence[ms.Milestone]) -> go.Figure:
 
 
 def subdomain_dots(shown: Sequence[ms.Milestone]) -> go.Figure:
-    """Pass@1 with 95% bars in each subdomain: a dot for each of the `shown` milestones, three at most."""
+    """Pass@1 with 95% bars in each subdomain: a dot for each of at most three milestones `shown`."""
     names = ms.subdomains(shown)
     series = []
     for milestone, colour in zip(shown, (GREY, TEAL, BLUE)[-len(shown) :], strict=True):
@@ -60,7 +60,7 @@ def subdomain_dots(shown: Sequence[ms.Milestone]) -> go.Figure:
 
 
 def difference_dots(changes: Sequence[tuple[str, Mapping[str, Mapping[str, float] | None]]]) -> go.Figure:
-    """Paired differences of Pass@1 with 95% bars, a row a subdomain; `changes` is [(what, {subdomain: change})]."""
+    """Paired differences of Pass@1 with 95% bars by subdomain (rows); `changes` is [(name, {subdomain: change})]."""
     names = sorted({name for _, found in changes for name in found})
     colours = (TEAL, BLUE)[-len(changes) :]
     series = [(what, c, [found.get(name) for name in names]) for (what, found), c in zip(changes, colours, strict=True)]
@@ -71,9 +71,9 @@ def difference_dots(changes: Sequence[tuple[str, Mapping[str, Mapping[str, float
 
 
 def probe_heat(probe: Mapping[str, Any], key: str, title: str, framed: bool) -> go.Figure:
-    """Accuracy of each checkpoint (columns) in each subdomain (rows), in [0, 1].
+    """A heat map of the accuracy of each checkpoint (columns) in each subdomain (rows), in [0, 1].
 
-    `key` is "pass_at_k" or "pass_at_1" of probe.json. With `framed`, each subdomain's specialist has a frame.
+    `key` is "pass_at_k" or "pass_at_1" of probe.json. With `framed`, the specialist of each subdomain has a frame.
     """
     import plotly.graph_objects as go
 
@@ -105,7 +105,7 @@ def probe_heat(probe: Mapping[str, Any], key: str, title: str, framed: bool) -> 
 
 
 def step_label(checkpoint: str) -> str:
-    """`step_000120` as `120`; any other name as it is."""
+    """`120` for `step_000120`; other names are returned unchanged."""
     digits = checkpoint.rpartition("_")[2]
     return str(int(digits)) if digits.isdigit() else checkpoint
 
@@ -113,7 +113,7 @@ def step_label(checkpoint: str) -> str:
 def _dot_rows(
     series: Sequence[tuple[str, str, Sequence[Mapping[str, float] | None]]], names: Sequence[str]
 ) -> go.Figure:
-    """A row for each name, from the first at the top; in it a dot with its 95% bar for each (name, colour, scores)."""
+    """A row for each of `names`, with a dot and its 95% bar for each (name, colour, scores) of `series`."""
     import plotly.graph_objects as go
 
     figure = go.Figure()

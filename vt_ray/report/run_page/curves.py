@@ -1,6 +1,6 @@
-"""Curves over training steps, each with a band that says how far to trust it: the SFT loss and the RL metrics.
+"""Curves over training steps with 95% bands: the SFT loss and the RL metrics.
 
-RL steps are counted through all stages in the order they ran; a dotted line marks where a stage begins.
+RL steps are counted through all stages; a dotted line marks the start of a stage.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ RL_CURVES = tuple(
 
 
 def sft_loss(lines: Lines) -> go.Figure:
-    """SFT loss in nats a token over steps."""
+    """The SFT loss in nats per token over steps."""
     import plotly.graph_objects as go
 
     steps, loss = [line.get("step") for line in lines], [line.get("loss") for line in lines]
@@ -61,7 +61,7 @@ def sft_loss(lines: Lines) -> go.Figure:
 
 
 def rl_curve(lines: Lines, metric: Metric) -> go.Figure | None:
-    """One metric over all RL steps, smoothed within each stage; None where no line has a number for it."""
+    """One metric over all RL steps, smoothed within each stage; None if no line has a number for it."""
     import plotly.graph_objects as go
 
     known = [v for line in lines if formats.known(v := lookup(line, metric.key))]
@@ -81,17 +81,19 @@ def rl_curve(lines: Lines, metric: Metric) -> go.Figure | None:
 
 
 def probe_accuracy_curve(lines: Lines, ends: Mapping[str, End]) -> go.Figure | None:
-    """The accuracies that the stages' gates looked at, and where each stage ended; None where no gate looked."""
+    """The probe accuracies of the gates, and the end of each stage; None if no gate has measured."""
     import plotly.graph_objects as go
 
     if not any(formats.known(line.get("probe_accuracy")) for line in lines):
         return None
     figure = styled(go.Figure(), CURVE_HEIGHT).update_layout(showlegend=False)
     for start, stage, stage_lines in by_stage(lines):
-        seen = [(start + i, v) for i, line in enumerate(stage_lines) if formats.known(v := line.get("probe_accuracy"))]
+        measured = [
+            (start + i, v) for i, line in enumerate(stage_lines) if formats.known(v := line.get("probe_accuracy"))
+        ]
         figure.add_scatter(
-            x=[step for step, _ in seen],
-            y=[accuracy for _, accuracy in seen],
+            x=[step for step, _ in measured],
+            y=[accuracy for _, accuracy in measured],
             mode="lines+markers",
             line={"color": BLUE, "width": 2.5},
             hovertemplate=f"{plain_text(stage)}, step %{{x}}: %{{y:.1%}}<extra></extra>",
@@ -108,11 +110,11 @@ def probe_accuracy_curve(lines: Lines, ends: Mapping[str, End]) -> go.Figure | N
             figure.add_annotation(x=at, xanchor="right", showarrow=False, font={"size": 10, "color": ORANGE}, **label)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", nticks=5)
     figure.update_xaxes(range=[0.5, len(lines) + 0.5])
-    return titled(figure, "Held-out accuracy at the gates, and why stages ended")
+    return titled(figure, "Probe accuracy at the gates, and why stages ended")
 
 
 def by_stage(lines: Lines) -> list[tuple[int, str, list[Mapping[str, Any]]]]:
-    """(number of its first step counted through all stages, stage, its lines), in the order they ran."""
+    """[(first step counted through all stages, stage, its lines)] in the order of the stages."""
     out: list[tuple[int, str, list[Mapping[str, Any]]]] = []
     start = 1
     for stage, group in groupby(lines, key=lambda line: str(line.get("stage", ""))):
@@ -123,19 +125,19 @@ def by_stage(lines: Lines) -> list[tuple[int, str, list[Mapping[str, Any]]]]:
 
 
 def smoothed(values: Sequence[Any]) -> Series:
-    """Centred moving mean over about sqrt(n) of n values; values that are not numbers are left out of it.
+    """Centred moving mean over about sqrt(n) of n values; missing values are ignored.
 
-    Towards the ends the window narrows on both sides alike, so that a steep beginning is not flattened.
+    Near the ends the window shrinks on both sides, so that a steep start is not flattened.
     """
     return [sum(window) / len(window) if window else None for window in _windows(values)]
 
 
 def interval_band(values: Sequence[Any]) -> tuple[Series, Series]:
-    """The 95% interval of each moving mean, m -+ 1.96 s / sqrt(n) for n values in its window.
+    """The 95% interval of each moving mean: m -+ 1.96 s / sqrt(n) for n values in its window.
 
-    s, one for all, is how single steps x scatter around their moving means: s^2 is the mean of
-    (x - m)^2 / (1 - 1/n), since m holds x itself. None where no window has two values. Where no value is negative the
-    band is not either.
+    s is the standard deviation of single steps x around their moving means, the same for all steps: s^2 is the mean of
+    (x - m)^2 / (1 - 1/n), where 1/n corrects for m containing x. Returns None values if no window has two values. The
+    band is not negative if no value is.
     """
     windows, means = _windows(values), smoothed(values)
     scatter = [
@@ -154,7 +156,7 @@ def interval_band(values: Sequence[Any]) -> tuple[Series, Series]:
 
 
 def stage_marks(figure: go.Figure, lines: Lines, labelled: bool = True) -> go.Figure:
-    """A dotted line between stages, with the name of the stage that begins there."""
+    """Add a dotted line at the start of each stage after the first, with the name of the stage."""
     for start, stage, _ in by_stage(lines)[1:]:
         figure.add_vline(x=start - 0.5, line={"color": INK, "width": 1, "dash": "dot"})
         if labelled:
@@ -164,14 +166,14 @@ def stage_marks(figure: go.Figure, lines: Lines, labelled: bool = True) -> go.Fi
 
 
 def _windows(values: Sequence[Any]) -> list[list[float]]:
-    """The known values around each place."""
+    """The known values in the window around each position."""
     n = len(values)
     halves = [min(max(1, round(sqrt(n) / 2)), i, n - 1 - i) for i in range(n)]
     return [[v for v in values[i - half : i + half + 1] if formats.known(v)] for i, half in enumerate(halves)]
 
 
 def _traces(steps: Sequence[Any], values: Sequence[Any], low: Series, high: Series) -> list[go.Scatter]:
-    """Band, single steps, moving mean."""
+    """Three traces: band, single steps, moving mean."""
     import plotly.graph_objects as go
 
     # A single step has no line to draw.

@@ -1,4 +1,4 @@
-"""How hard the questions were: p_c over training time, with the weight that MGPO gives to each p_c drawn over it."""
+"""The difficulty chart: a heat map of p_c over training steps, with the MGPO weight of each p_c."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
-    """Share of questions at each p_c over RL steps; over it the weight exp(-lam * D_ME) if `lam` is known.
+    """The share of questions at each p_c over RL steps, and the weight w_ME(p_c) as a line if `lam` is known.
 
-    A stage's histograms have a bin for each p_c = 0, 1/G, ..., 1. The weight has its own axis above. None where no line
-    has a histogram.
+    The histogram of a stage has a bin for each p_c = 0, 1/G, ..., 1. The weight has its own axis at the top. Returns
+    None if no line has a histogram.
     """
     import plotly.graph_objects as go
 
@@ -41,12 +41,12 @@ def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
 
 
 def _weight_over(figure: go.Figure, lam: float) -> go.Figure:
-    """The weight by p_c against an axis of its own above; rings at 0 and 1, where it meets an advantage of zero."""
+    """Add the weight by p_c, with an axis at the top. Rings mark p_c = 0 and 1, where all advantages are zero."""
     p = [i / 100 for i in range(101)]
     weights = [weight(v, lam) for v in p]
     hover = "p_c %{y:.2f}: weight %{x:.3f}<extra></extra>"
     own = {"xaxis": "x2", "hovertemplate": hover}
-    # A white edge keeps the line readable on dark cells.
+    # A white outline makes the line visible on dark cells.
     figure.add_scatter(x=weights, y=p, mode="lines", line={"color": "white", "width": 6}, xaxis="x2", hoverinfo="skip")
     figure.add_scatter(x=weights, y=p, mode="lines", line={"color": ORANGE, "width": 3}, **own)
     ring = {"color": "white", "size": 10, "line": {"color": ORANGE, "width": 2.5}}
@@ -68,7 +68,7 @@ def _weight_over(figure: go.Figure, lam: float) -> go.Figure:
 
 
 def _p_c_shares(start: int, lines: Lines) -> tuple[list[int], list[float], list[list[float | None]]]:
-    """x, y and z of a stage's heat map: z[bin][step] is that bin's share of the step's questions."""
+    """x, y and z of the heat map of a stage: z[bin][step] is the share of the step's questions in the bin."""
     size = max((len(line.get("p_c_histogram") or []) for line in lines), default=0)
     bins = [i / (size - 1) for i in range(size)] if size > 1 else [0.0] * size
     columns: list[list[float | None]] = []

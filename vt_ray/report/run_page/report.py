@@ -1,4 +1,4 @@
-"""report.html: one page that holds all of a run, needs no network, and is read from the run folder alone.
+"""Writes report.html of a run: a self-contained page, made only from the files of the run folder.
 
 run folder --read_run--> RunRecord --SECTIONS--> [Section] --report.html.jinja--> report.html
 """
@@ -18,9 +18,9 @@ from vt_ray.run.paths import RunPaths
 
 
 def write_report(run: Path) -> Path:
-    """Write `run`/report.html from what lies in the folder `run`, and return its path.
+    """Write report.html of the run folder `run` and return its path.
 
-    Raises FileNotFoundError where `run` is no folder, ImportError where plotly or jinja2 is not installed.
+    Raises FileNotFoundError if `run` is not a folder, and ImportError if plotly or jinja2 is not installed.
     """
     record = read_run(run)
     sections = [section(record) for section in SECTIONS]
@@ -30,7 +30,7 @@ def write_report(run: Path) -> Path:
         {section.key: section.figures for section in sections},
         title=f"{name}: vt_ray report",
         name=name,
-        headline=ms.headline(ms.of(record.summary), ms.gain_sentence(record.summary)),
+        headline=ms.headline(ms.reached(record.summary), ms.gain_sentence(record.summary)),
         seen=[finding for section in sections for finding in section.findings if finding.seen],
         sections=sections,
         percent=formats.percent,

@@ -1,4 +1,4 @@
-"""Rollouts to read: the remarkable ones of each stage's last step, and a bounded sample of all steps to search in.
+"""Rollouts for the report: selected rollouts of the last step of each stage, and a sample of all steps for the search.
 
 rollouts/<stage>/step_*.parquet --> stage_samples: best, worst, longest, most surprising, unverified
                                 --> search_sample: up to SEARCH_ROLLOUTS, evenly over stages and steps
@@ -17,27 +17,30 @@ from vt_ray.run.paths import RunPaths
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Both ends of a long answer: its beginning shows the way of working, its end the final answer.
+# Of a long answer, the start (the reasoning) and the end (the final answer) are shown.
 HEAD_CHARACTERS = 2500
 TAIL_CHARACTERS = 1500
 LIGHT = ["stage", "step", "question_id", "subdomain", "finish_reason", "verdict", "reason", "p_c", "advantage"]
 
-# Bounds of what the page carries to be searched in; each file gets its even share of both.
+# Limits of the sample for the search; each file gets an equal share of both.
 SEARCH_ROLLOUTS = 480
 SEARCH_CHARACTERS = 1_000_000
 SEARCH_STEPS_PER_STAGE = 8
 SEARCH_HEAD, SEARCH_TAIL = 1200, 600
 
-# Characters that would act on a screen instead of showing: controls but line feed and tab, marks that turn the
-# direction of writing, and halves of a pair, which no text can hold alone.
-ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Invisible characters that change the display: control characters except line feed and tab, marks of the writing
+# direction, and lone surrogates.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One rollout and why it is shown. `row` has the parquet's columns, `tokens` its length in tokens.
+    """One selected rollout.
 
-    `logprob` is the mean log-probability of its tokens in nats, None where that was not asked for.
+    why: the reason for the selection.
+    tokens: its length in tokens.
+    row: the columns of the rollout file.
+    logprob: mean log-probability of its tokens in nats; None if it was not read.
     """
 
     why: str
@@ -55,12 +58,12 @@ class Sample:
 
 
 def stage_samples(root: Path, stage: str) -> list[Sample]:
-    """From the newest file under rollouts/<stage>; none where there is none or it cannot be read."""
+    """The selected rollouts of the newest file in rollouts/<stage>; empty if there is no readable file."""
     files = _files(root, stage)
     table = _read(files[-1], with_logprobs=True) if files else None
     if table is None:
         return []
-    # Chosen by the light columns alone: the texts of a step can be hundreds of megabytes.
+    # Selected by the small columns only: the texts of a step can have hundreds of megabytes.
     light, tokens = table.select(LIGHT).to_pylist(), _lengths(table)
     logprobs = _mean_logprobs(table)
     chosen = choose(light, tokens, logprobs)
@@ -69,13 +72,13 @@ def stage_samples(root: Path, stage: str) -> list[Sample]:
 
 
 def search_sample(root: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
-    """Rollouts as plain data for the page's search: texts shortened and made visible, in the order of steps."""
+    """Rollouts as plain data for the search of the page: texts are shortened, and steps are in order."""
     files = [file for stage in stages for file in _evenly(_files(root, stage), SEARCH_STEPS_PER_STAGE)]
     return [entry for file in files for entry in _search_entries(file, len(files))]
 
 
 def stages(root: Path, in_order: Sequence[str]) -> list[str]:
-    """Stages that left rollouts: those of `in_order` first, then any others."""
+    """Stages with rollouts: first the stages of `in_order`, then all others."""
     there = sorted(path.name for path in RunPaths(root).rollouts.glob("*") if path.is_dir())
     return [s for s in in_order if s in there] + [s for s in there if s not in in_order]
 
@@ -83,10 +86,10 @@ def stages(root: Path, in_order: Sequence[str]) -> list[str]:
 def choose(
     rows: Sequence[Mapping[str, Any]], tokens: Sequence[int], logprobs: Sequence[float | None]
 ) -> dict[int, str]:
-    """Index of each row to show, with why. A row that is chosen twice is shown once, with both reasons.
+    """{index of a row: reason}. A row that is selected twice has both reasons.
 
-    The best is the correct answer of the largest advantage (the rarest success), the worst the wrong one of the most
-    negative. The most surprising is the correct answer whose tokens the model itself found least likely.
+    best: the correct answer with the largest advantage (the rarest success). worst: the wrong answer with the most
+    negative advantage. most surprising: the correct answer whose tokens had the lowest mean log-probability.
     """
     indices = range(len(rows))
 
@@ -114,7 +117,7 @@ def choose(
 
 
 def shortened(text: Any, head: int = HEAD_CHARACTERS, tail: int = TAIL_CHARACTERS) -> str:
-    """`text` made visible, with the middle left out, and a note of how much, where it is long."""
+    """`text` with visible control characters; the middle of a long text is replaced by a note of its length."""
     whole = str(text or "")
     left_out = len(whole) - head - tail
     if left_out <= 0:
@@ -123,13 +126,13 @@ def shortened(text: Any, head: int = HEAD_CHARACTERS, tail: int = TAIL_CHARACTER
 
 
 def visible(text: str) -> str:
-    """Characters that would act on the screen as the signs that Unicode has for them, or as their number."""
+    """`text` with control characters replaced by their Unicode pictures or code points."""
 
     def sign(found: re.Match[str]) -> str:
         code = ord(found.group())
         return chr(0x2400 + code) if code < 0x20 else f"[U+{code:04X}]"
 
-    return ACTING.sub(sign, text)
+    return CONTROLS.sub(sign, text)
 
 
 def _files(root: Path, stage: str) -> list[Path]:
@@ -137,7 +140,7 @@ def _files(root: Path, stage: str) -> list[Path]:
 
 
 def _evenly(items: Sequence[Any], count: int) -> list[Any]:
-    """`count` of `items` at even distances, the first and the last among them; all where there are fewer."""
+    """`count` items at equal distances, including the first and the last; all items if there are fewer."""
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
@@ -159,7 +162,7 @@ def _search_entries(file: Path, num_files: int) -> Iterator[dict[str, Any]]:
 
 
 def _read(path: Path, with_logprobs: bool) -> pa.Table | None:
-    """None where the file cannot be read."""
+    """The rollouts of a file; None if it cannot be read or lacks a column."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

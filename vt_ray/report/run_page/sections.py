@@ -1,7 +1,7 @@
-"""The parts of report.html: each takes what a run left and says, draws and lists what a reader needs of it.
+"""The sections of report.html about results, costs and identity. Each function makes one section of a RunRecord.
 
-A section whose file is missing keeps its heading and says so in a sentence. Those about training are in
-training_sections.py.
+A section without its file keeps its heading and has a sentence about the missing file. The sections about training are
+in training_sections.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vt_ray.run.stage_ends import steps_of
 
 
 def milestones_section(record: RunRecord) -> Section:
-    reached = ms.of(record.summary)
+    reached = ms.reached(record.summary)
     if not reached:
         return Section("milestones", "Milestones", ["There is no summary.json yet: the run has not been evaluated."])
     header, *rows = score_rows(reached)
@@ -34,17 +34,17 @@ def milestones_section(record: RunRecord) -> Section:
     ]
     says = (
         "Means over held-out problems, with 95% intervals as bands, bars and brackets. "
-        "The change compares the same problems with the milestone before."
+        "The change is measured from the previous milestone on the same problems."
     )
     return Section("milestones", "Milestones", [says], [charts.milestone_curves(reached)], tables=[Table("", table)])
 
 
 def subdomains_section(record: RunRecord) -> Section:
     title = "Accuracy by subdomain, before and after"
-    reached = ms.of(record.summary)
+    reached = ms.reached(record.summary)
     names = ms.subdomains(reached)
     if not names:
-        return Section("subdomains", title, ["No milestone holds scores by subdomain."])
+        return Section("subdomains", title, ["No milestone has scores by subdomain."])
     ends = _before_and_after(reached)
     says = [f"Pass@1 with 95% intervals at {_listed([m['name'] for m in ends])}."]
     figures = [charts.subdomain_dots(ends)]
@@ -56,8 +56,8 @@ def subdomains_section(record: RunRecord) -> Section:
         labelled = [(f"{before} to {after}", found) for (before, after), found in changes.items()]
         figures.append(charts.difference_dots(labelled))
         says.append(
-            "A change is the mean over the same problems, its interval a bootstrap over them; one that crosses zero "
-            "may be chance."
+            "A change is the mean difference over the same problems, with a bootstrap interval over these problems. A "
+            "change whose interval contains zero may be chance."
         )
     tables = [Table("", _subdomain_table(ends, changes, names))]
     tables += [Table("Pass@1 of every milestone, in percent", subdomain_rows(reached), folded=True)]
@@ -65,7 +65,7 @@ def subdomains_section(record: RunRecord) -> Section:
 
 
 def _before_and_after(reached: list[ms.Milestone]) -> list[ms.Milestone]:
-    """The first milestone, the one that RL started from, and the last, each once and in this order."""
+    """The first milestone, the start of RL and the last milestone, in this order and without duplicates."""
     ends = [reached[0], ms.start_of_rl(reached) or reached[0], reached[-1]]
     return list({m["name"]: m for m in ends}.values())
 
@@ -97,16 +97,16 @@ def cost_section(record: RunRecord) -> Section:
     title = "Cost by phase"
     rows = phase_rows(record.summary)
     if not record.summary.get("phases"):
-        return Section("cost", title, ["There is no summary.json yet: the run has not come to its end."])
+        return Section("cost", title, ["There is no summary.json yet: the run has not finished."])
     says = [
-        "Wall time is work at the phase, without start-up; total sums the phases, also those taken over from another "
-        "run; whole run is this run's own clock, start-up included."
+        "The wall time of a phase is its work without start-up. The total is the sum of all phases, including phases "
+        "that another run has finished. The whole run is the time of this run's own processes, with start-up."
     ]
     hardware, prices = record.summary.get("hardware"), record.summary.get("prices") or {}
     if hardware:
         says.append(
-            f"CPU-h are hours of all {hardware['cpu_cores']} CPU cores of the machines the run had, busy or not; GPU-h "
-            f"those of the {hardware['gpus']} GPUs that its actors held all the while, busy or not."
+            f"CPU-h counts all {hardware['cpu_cores']} CPU cores of the machines of the run, and GPU-h all "
+            f"{hardware['gpus']} GPUs that its actors held, whether they were busy or not."
         )
     priced = [(kind, prices.get(f"{kind.lower()}_hour")) for kind in ("CPU", "GPU")]
     known = [f"{price:g} {prices['currency']} for a {kind}-hour" for kind, price in priced if price]
@@ -115,7 +115,7 @@ def cost_section(record: RunRecord) -> Section:
 
 
 def _with_ends(rows: Rows, stages: Sequence[Mapping[str, Any]]) -> Rows:
-    """The phases with how far each stage came and why it ended; as they are where the run has no record of it."""
+    """The rows of the phases with the steps of each stage and the reason for its end, if these are recorded."""
     if not stages:
         return rows
     ends = {f"rl {s['name']}": [steps_of(s["steps"], s["planned_steps"]), s["ended"]] for s in stages}
@@ -123,19 +123,19 @@ def _with_ends(rows: Rows, stages: Sequence[Mapping[str, Any]]) -> Rows:
 
 
 def recoveries_section(record: RunRecord) -> Section:
-    title, lost = "What was lost and replaced", record.recoveries
+    title, lost = "Replaced actors", record.recoveries
     if lost is None:
-        return Section("recoveries", title, ["What was lost on the way has not been recorded by this run."])
+        return Section("recoveries", title, ["This run has not recorded the actors that were lost and replaced."])
     if not lost:
-        return Section("recoveries", title, ["Nothing: no actor was lost on the way."])
+        return Section("recoveries", title, ["No actor was lost."])
     says = (
-        f"{formats.times(len(lost)).capitalize()} an actor was lost and replaced within the run, which went on "
-        "from its newest commit: steps after that one were done anew, and are in the figures once."
+        f"{formats.times(len(lost)).capitalize()} an actor was lost and replaced, and the run continued from its "
+        "newest commit. The steps after this commit were repeated; the figures contain them once."
     )
-    rows = [["lost", "time (UTC)", "error", "went on from"]]
+    rows = [["lost", "time (UTC)", "error", "continued from"]]
     for line in lost:
-        told = [str(line.get("lost")), _clock(line.get("time")), str(line.get("error"))]
-        rows.append([*told, line.get("commit") or "its beginning"])
+        loss = [str(line.get("lost")), _clock(line.get("time")), str(line.get("error"))]
+        rows.append([*loss, line.get("commit") or "its beginning"])
     return Section("recoveries", title, [says], tables=[Table("", rows)])
 
 
@@ -154,8 +154,8 @@ def findings_section(record: RunRecord) -> Section:
         stage_subdomains=record.stage_subdomains,
     )
     seen = sum(f.seen is True for f in found)
-    untold = sum(f.seen is None for f in found)
-    says = f"{seen} of {len(found)} known signs of a failing run were seen; {untold} could not be told."
+    undecided = sum(f.seen is None for f in found)
+    says = f"{seen} of {len(found)} known signs of a failing run were seen; {undecided} are undecided."
     return Section("findings", "Failure signatures", [says], findings=found)
 
 
@@ -169,7 +169,7 @@ def identity_section(record: RunRecord) -> Section:
     )
     facts = [[label, str(value)] for label, key in names if (value := record.known(key)) is not None]
     versions = [[name, str(version)] for name, version in (record.identity.get("versions") or {}).items()]
-    says = [] if record.identity else ["There is no run.json: the folder does not say which run it is."]
+    says = [] if record.identity else ["There is no run.json: the identity of the run is unknown."]
     tables = [Table("", [["what", "value"], *facts])] if facts else []
     tables += [Table("Versions", [["package", "version"], *versions])] if versions else []
     code = [("The command", _command(record))]
@@ -195,10 +195,10 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
 
 
 def _command(record: RunRecord) -> str:
-    """The command that was given, or else one that runs the saved config again under another name."""
+    """The command of the run, or a command that repeats the saved config under another name."""
     given = record.identity.get("command")
     if isinstance(given, list) and given:
-        # Where the console script lay is of no use on another machine.
+        # Without the path of the console script, which differs between machines.
         return shlex.join(["vt-ray", *map(str, given[1:])])
     name = record.known("run_name") or record.root.name
     again = shlex.quote(f"{name}-again")

@@ -1,4 +1,4 @@
-"""Where a step's time went: its parts one after the other, and how busy each actor was meanwhile."""
+"""The charts of a step's time: its parts, and the share of the step that each actor worked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, TEAL, ORANGE, ROSE, GREY)
 ACTOR_PIXELS = 30
-# Rows of a large cluster grow narrower, so that the chart fits a screen.
+# Height limit: with many actors the rows get narrower, so that the chart fits a screen.
 TALLEST = 640
 
 
@@ -44,7 +44,7 @@ def step_time(lines: Lines) -> go.Figure:
 
 
 def busy_means(lines: Lines) -> dict[str, float]:
-    """Each actor's mean busy share over the steps that recorded it, in the order the cluster names them."""
+    """{actor: mean busy share over the steps that recorded it}, in the order of the cluster."""
     shares: dict[str, list[float]] = {}
     for line in lines:
         for actor, share in (line.get("busy") or {}).items():
@@ -54,7 +54,7 @@ def busy_means(lines: Lines) -> dict[str, float]:
 
 
 def utilisation(lines: Lines) -> go.Figure | None:
-    """The share of each RL step that each actor worked, a row an actor; None where no step recorded it."""
+    """A heat map of the busy share, a row for each actor; None if no step has recorded it."""
     import plotly.graph_objects as go
 
     means = busy_means(lines)

@@ -1,4 +1,4 @@
-"""How the completions of the RL steps were verified: seconds by kind, verdicts by stage, reasons, what was lost."""
+"""The section about the verification of RL completions: seconds by kind, verdicts by stage, reasons, losses."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MOST_REASONS = 12
 
 
 def verify_section(rl: Lines) -> Section:
-    """The part of report.html; `rl` are the run's metric lines."""
+    """The section of report.html; `rl` are the lines of the metrics."""
     title = "Verification"
     lines = [line for line in rl if line.get("verify")]
     if not lines:
-        return Section("verify", title, ["How completions were verified has not been recorded by this run."])
+        return Section("verify", title, ["This run has not recorded its verification."])
     says = (
-        f"{sentence(rl)} A completion without a verdict counts nowhere: neither in p_c, nor in an advantage, nor in an "
-        "update. Seconds are medians over steps of each step's percentiles, the last column the slowest step's."
+        f"{sentence(rl)} A completion without a verdict is excluded from p_c, from the advantages and from the update. "
+        "Seconds are percentiles of each step, as the median over all steps; the last column is the slowest step."
     )
     tables = [Table("Seconds of a completion", kind_rows(lines)), Table("Verdicts by stage", stage_rows(lines))]
     tables += [Table("Reasons", reason_rows(lines), folded=True)] if _reasons(lines) else []
@@ -32,7 +32,7 @@ def verify_section(rl: Lines) -> Section:
 
 
 def sentence(rl: Lines) -> str:
-    """The whole in short, "" where nothing is recorded."""
+    """A summary in one sentence; "" if nothing is recorded."""
     records = [line["verify"] for line in rl if line.get("verify")]
     if not records:
         return ""
@@ -71,7 +71,7 @@ def stage_rows(lines: Lines) -> Rows:
 
 
 def reason_rows(lines: Lines) -> Rows:
-    """The most frequent first; a correct answer has none."""
+    """The most frequent reasons first. A correct answer has no reason."""
     whole = _completions([line["verify"] for line in lines])
     found = _reasons(lines).most_common(MOST_REASONS)
     return [["reason", "share"], *([reason, formats.percent(count / whole)] for reason, count in found)]

@@ -1,5 +1,5 @@
-// Two panes to compare: each shows the rollouts of #search-data that hold all the words typed into it.
-// Texts are set as text, never as HTML. `#left=words&right=words` in the page's address fills the boxes.
+// Two search panes side by side: each shows the rollouts of #search-data that contain all of its words.
+// Texts are set as text, never as HTML. `#left=words&right=words` in the address of the page fills the boxes.
 (() => {
   "use strict";
   const SHOWN = 20;

@@ -1,4 +1,4 @@
-"""A run seen from outside while it works: what is done of what there is to do. Reads only what is new."""
+"""The state of a run while it works, read from its folder: `vt-tools watch` shows it. Reads only new lines."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.run_folder import is_locked, working_folder
 from vt_ray.run.stage_ends import early_end, stage_end
 
-# Folders of the spectrum phases in their order, as the watcher is told of them.
+# {folder: name on the screen} of the phases before RL, in order.
 PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spectrum_scores": "evaluate"}
 PACE_STEPS = 10
 
 
 @dataclass(frozen=True)
 class Part:
-    """One bar: `done` of `total` steps, checkpoints or milestones, and the seconds that they took.
+    """One progress bar: `done` of `total` steps, checkpoints or milestones, and the seconds that they took.
 
-    `ended` says why a gate has ended a stage before its last step: what is not done will not come.
+    `ended` is the reason if a gate has ended the stage early; the remaining steps are then not made.
     """
 
     name: str
@@ -41,10 +41,13 @@ class Part:
 
 @dataclass(frozen=True)
 class View:
-    """A run at one moment. `state` is running, finished or stopped; `phase` is what it does, or did last.
+    """A run at one moment.
 
-    `left_s`: seconds to the end of the SFT or of all RL stages, at the pace of the last steps, without evaluations;
-    None where there is no pace yet. `recoveries` are the lines of recoveries.jsonl: what was lost and replaced.
+    state: running, finished or stopped.
+    phase: the current phase, or the last one of a stopped run.
+    left_s: seconds to the end of the SFT or of all RL stages at the rate of the last steps, without evaluations; None
+        if there is no step yet.
+    recoveries: lines of recoveries.jsonl, one for each actor that was replaced.
     """
 
     identity: Mapping[str, Any]
@@ -59,24 +62,24 @@ class View:
 
 
 class LiveRun:
-    """Raises FileNotFoundError where `root` is not the folder of a run."""
+    """Reads a run folder repeatedly. Raises FileNotFoundError if `root` is not a run folder."""
 
     def __init__(self, root: Path):
         from omegaconf import OmegaConf
 
         paths = self.paths = RunPaths(root.resolve())
         if not paths.run_json.is_file():
-            raise FileNotFoundError(f"{root} is no run folder (run.json is not there): give one such as runs/demo")
+            raise FileNotFoundError(f"{root} is not a run folder (it has no run.json): pass a folder such as runs/demo")
         self.identity = json.loads(paths.run_json.read_text())
         self.config: Any = OmegaConf.to_container(OmegaConf.load(paths.config))
         self._rl, self._sft = Tail(paths.metrics), Tail(paths.sft.metrics)
         self._recoveries = Tail(paths.recoveries)
-        # Scores by file: a milestone's are read once.
+        # {file: scores}: each file is read once.
         self._scored: dict[Path, Any] = {}
         self._milestones: Sequence[Mapping[str, Any]] = []
 
     def view(self) -> View:
-        # Before the files: a run that ends in between is seen as running once more.
+        # Before the files: a run that ends in between is shown as running once more.
         running = is_locked(self.paths.lock)
         sft, rl = self._sft_lines(), self._rl.read()
         milestones = self._evaluated()
@@ -91,7 +94,7 @@ class LiveRun:
         return rl_stages(self.config)
 
     def _finished(self, milestones: Sequence[Path]) -> bool:
-        """The report is written last, from a summary of every milestone."""
+        """Whether summary.json, report.html and all milestones exist; the report is written last."""
         written = self.paths.summary.exists() and self.paths.report.exists()
         return written and len(milestones) == len(planned(self.config))
 
@@ -131,7 +134,7 @@ class LiveRun:
         if rl:
             stages = {stage["name"] for stage in self.stages}
             left = sum(part.left for part in parts if part.name in stages)
-            # The stage now, not the one before: its completions are longer or its answers slower to check.
+            # Only the current stage: the time of a step differs between stages.
             recent = [line["seconds"]["total"] for line in _of_stage(rl, rl[-1]["stage"])[-PACE_STEPS:]]
         else:
             left = parts[0].left
@@ -145,7 +148,7 @@ class LiveRun:
         return self._sft.read()
 
     def _evaluated(self) -> list[Path]:
-        """Files of the milestones so far; those before RL lie in a shared folder until the last of them is there."""
+        """The score files so far. Those before RL are in a shared folder until its phase has finished."""
         names = planned(self.config)
         folders = (self.paths.evaluation, self._folder("spectrum_scores"))
         found = [next((f for f in (d / f"{name}.json" for d in folders) if f.exists()), None) for name in names]
@@ -155,7 +158,7 @@ class LiveRun:
         return paths
 
     def _folder(self, phase: str) -> Path:
-        """Where the phase's files lie: in the run once it is done, before that where it is made."""
+        """The folder with the phase's files: the run's own once the phase has finished, else the shared one."""
         mine = self.paths.root / phase
         return mine if (mine / DONE).exists() else working_folder(self.paths, phase) or mine
 

@@ -1,4 +1,4 @@
-"""`vt-tools watch`: a run on the terminal while it works."""
+"""`vt-tools watch`: shows the state of a run on the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from vt_ray.report.watch.run_view import LiveRun, Part, View
 from vt_ray.report.watch.step_panel import BARS, StepPanel
 
 REFRESH_S = 2.0
-# Two curves side by side where both are wide enough to read.
+# Two curves side by side if the terminal is wide enough.
 CURVE_COLUMN, WIDEST_CURVE = 40, 60
 NARROWEST_CURVE = 8
 STATES = {"running": "green", "finished": "bold green", "stopped": "bold red"}
@@ -52,7 +52,7 @@ RL_CURVES = (
 
 
 def watch(root: Path, once: bool, console: Console) -> None:
-    """Show the run until it has finished; with `once` a single frame. Raises FileNotFoundError for no run."""
+    """Show the run until it has finished, or once. Raises FileNotFoundError if `root` is not a run folder."""
     run = LiveRun(root)
     if once:
         console.print(frame(run.view(), console.width))
@@ -67,15 +67,14 @@ def watch(root: Path, once: bool, console: Console) -> None:
 
 
 def frame(view: View, width: int, height: int | None = None) -> RenderableType:
-    """Everything at one moment. Where `height` lines are too few for all, the last curves and the oldest milestones
-    give way."""
+    """The whole screen. If `height` lines are too few, the last curves and the oldest milestones are left out."""
     above: list[RenderableType] = [_head(view), _bars(view.parts, view.phase, width)]
     above += [Padding(StepPanel(view.rl[-1]), (1, 0, 0, 0))] if view.rl else []
     rows = _curves(view, width)
     shown = len(view.milestones)
     if height is not None:
         left = height - len(Console(width=width).render_lines(Group(*above), pad=False))
-        # A blank line above the curves; above the milestones another and their header.
+        # A blank line above the curves; another one and a header above the milestones.
         rows = rows[: max(left - 1 - (3 if shown else 0), 1)]
         shown = min(shown, max(left - (len(rows) + 1 if rows else 0) - 3, 1))
     if rows:
@@ -86,7 +85,7 @@ def frame(view: View, width: int, height: int | None = None) -> RenderableType:
 
 
 def spark(values: Sequence[Any], width: int) -> str:
-    """Means over equal parts of `values` as blocks, lowest to highest; a blank where no number is known."""
+    """A curve of block characters: the means over equal parts of `values`, with a blank for a part without numbers."""
     parts = min(len(values), width)
     cut = [values[i * len(values) // parts : (i + 1) * len(values) // parts] for i in range(parts)]
     known = [[v for v in part if formats.known(v)] for part in cut]
@@ -102,30 +101,30 @@ def _head(view: View) -> Text:
     started = datetime.strptime(identity["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     ago = formats.duration((datetime.now(UTC) - started).total_seconds())
     name = (f"{identity['run_name']}  ", "bold")
-    text = Text.assemble(name, f"seed {identity['seed']}  lambda {identity['lambda']:g}  begun {ago} ago\n")
+    text = Text.assemble(name, f"seed {identity['seed']}  lambda {identity['lambda']:g}  started {ago} ago\n")
     text.append(view.state, STATES[view.state])
     if view.state == "finished":
-        return _recovered(view, text.append(": the table below is in report.html too"))
+        return _recovered(view, text.append(": report.html has the table below too"))
     text.append(f" in {view.phase}" if view.state == "stopped" else f": {view.phase}")
     if view.left_s is not None:
-        text.append(f", steps left for about {formats.duration(view.left_s)} at this pace")
+        text.append(f", about {formats.duration(view.left_s)} of steps left at this rate")
     if view.state == "stopped":
-        text.append("\nnot running: the same command continues it:\n  ").append(_command(identity["command"]), "bold")
+        text.append("\nnot running; this command continues it:\n  ").append(_command(identity["command"]), "bold")
     return _recovered(view, text)
 
 
 def _recovered(view: View, text: Text) -> Text:
-    """What was lost on the way and replaced, the last of it by name."""
+    """Append the number of replaced actors and the name of the last one."""
     if not view.recoveries:
         return text
     last = view.recoveries[-1]
     when = formats.duration(datetime.now(UTC).timestamp() - last["time"])
     text.append(f"\nrecovered {formats.times(len(view.recoveries))}", "yellow")
-    return text.append(f", last {when} ago from the loss of {last['lost']}")
+    return text.append(f", last {when} ago after the loss of {last['lost']}")
 
 
 def _command(argv: Sequence[str]) -> str:
-    """As it is typed: `python -m vt_ray.main` where it was no console script."""
+    """The command line of the run; `python -m vt_ray.main` if it was not started by the console script."""
     script = Path(argv[0]).name
     return shlex.join([*(("python", "-m", "vt_ray.main") if script == "main.py" else (script,)), *argv[1:]])
 
@@ -143,11 +142,10 @@ def _bars(parts: Sequence[Part], phase: str, width: int) -> Table:
 
 
 def _curves(view: View, width: int) -> list[list[Text]]:
-    """Rows of name, curve over all steps so far, newest value: one or two of these side by side."""
+    """Rows of name, curve over all steps and newest value, one or two of them side by side."""
     across = max(1, min(2, width // CURVE_COLUMN))
     room = max(min(width // across - 26, WIDEST_CURVE), NARROWEST_CURVE)
     cells = [_curve(METRICS[key].name, METRICS[key], view.rl, room) for key in RL_CURVES]
-    # The line of an SFT step has a loss too, with fewer digits that matter.
     cells.append(_curve("SFT loss", replace(METRICS["loss"], format=".3f"), view.sft, room))
     found = [cell for cell in cells if cell]
     return [sum(found[i : i + across], []) for i in range(0, len(found), across)]

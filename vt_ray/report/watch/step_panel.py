@@ -1,9 +1,9 @@
-"""One RL step at a glance, for a terminal: below the running bar, and in `vt-tools watch`.
+"""The figures of one RL step on the terminal: below the bar of a stage, and in `vt-tools watch`.
 
     step 8.4 s  ━━━━━━━━━━━━  generate 6.2  verify 0.4  update 1.2  sync 0.4  rest 0.2
     p_c ▅▂▁▃▇    no signal 23.4%    truncated 12.5%    entropy 0.512    ...
 
-A figure that the step's line lacks is left out: lines of older runs have fewer.
+Figures that the line lacks are left out: lines of older runs have fewer figures.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ FIGURES = (
 )
 # Shown only in a step where they are not zero.
 COUNTS = ("skipped_steps", "replaced_groups")
-# Larger groups have their p_c in fewer blocks than bins.
+# The histogram of p_c is reduced to at most this number of blocks between its two ends.
 MOST_INNER_BLOCKS = 12
 CELL = 19
 NARROWEST_SPLIT, WIDEST_SPLIT = 5, 60
 
 
 class StepPanel:
-    """Renders `line`, a step's line of the metrics, in the width that there is."""
+    """Renders a step's line of the metrics in the available width."""
 
     def __init__(self, line: Line):
         self.line = line
@@ -59,9 +59,9 @@ def figures(line: Line) -> list[tuple[str, str]]:
 
 
 def histogram_blocks(counts: Sequence[int]) -> str:
-    """p_c from 0 to 1 as blocks as high as their share of the highest; a dot where there is none.
+    """The histogram of p_c from 0 to 1 as block characters, scaled to the highest bin; a dot for an empty bin.
 
-    Both ends stay alone where bins must be joined: there no answer of a group differs from another.
+    If bins must be joined, the two ends are kept apart: in these groups all answers are wrong, or all are correct.
     """
     inner = counts[1:-1]
     bins = max(-(-len(inner) // MOST_INNER_BLOCKS), 1)
@@ -71,29 +71,29 @@ def histogram_blocks(counts: Sequence[int]) -> str:
 
 
 def time_split(line: Line, width: int) -> Text:
-    """The step's seconds as one bar of coloured parts, and in figures."""
+    """The seconds of the step as a bar of coloured parts, followed by the numbers."""
     seconds = line.get("seconds") or {}
     if not formats.known(seconds.get("total")):
-        return Text("a step without times")
+        return Text("no times recorded for this step")
     digits = 2 if seconds["total"] < 2 else 1 if seconds["total"] < 100 else 0
     text = Text(f"step {seconds['total']:.{digits}f} s  ", no_wrap=True, overflow="ellipsis")
     parts = [(name, colour, seconds[name]) for name, colour in PARTS if formats.known(seconds.get(name))]
     parts = [part for part in parts if part[2] > 0]
-    told = [(f"{name} ", f"{spent:.{digits}f}", colour) for name, colour, spent in parts]
+    labels = [(f"{name} ", f"{spent:.{digits}f}", colour) for name, colour, spent in parts]
     if not seconds.get("verify"):
-        # Pipelined: other actors generate and verify ahead, and this step only waits for them.
-        told = [("waiting " if name == "generate " else name, value, colour) for name, value, colour in told]
-    room = width - text.cell_len - sum(len(name) + len(value) + 2 for name, value, _ in told)
+        # Pipelined: other actors generate and verify ahead, and the step only waits for them.
+        labels = [("waiting " if name == "generate " else name, value, colour) for name, value, colour in labels]
+    room = width - text.cell_len - sum(len(name) + len(value) + 2 for name, value, _ in labels)
     if room >= NARROWEST_SPLIT:
         text.append_text(_split(parts, min(room, WIDEST_SPLIT)))
-    for i, (name, value, colour) in enumerate(told):
+    for i, (name, value, colour) in enumerate(labels):
         text.append("  " if i or room >= NARROWEST_SPLIT else "")
         text.append(name, colour).append(value)
     return text
 
 
 def _split(parts: Sequence[tuple[str, str, float]], width: int) -> Text:
-    """Cells by part, so that together they fill `width` in spite of rounding."""
+    """The bar: `width` characters divided among the parts. Cumulative rounding makes them fill the bar exactly."""
     whole = sum(spent for _, _, spent in parts)
     text, before, drawn = Text(), 0.0, 0
     for _, colour, spent in parts:
@@ -105,7 +105,7 @@ def _split(parts: Sequence[tuple[str, str, float]], width: int) -> Text:
 
 
 def _cells(found: Sequence[tuple[str, str]], width: int) -> Table:
-    """As many beside each other as the width holds, filled row by row."""
+    """The figures in as many columns as fit the width, filled row by row."""
     across = max(1, width // CELL)
     table = Table.grid(padding=0)
     for _ in range(across):
@@ -117,7 +117,7 @@ def _cells(found: Sequence[tuple[str, str]], width: int) -> Table:
 
 
 def _staleness(line: Line) -> str | None:
-    """None where every completion was begun under the weights that it updates, as on-policy."""
+    """Mean and maximum staleness; None if all completions used the newest weights, as in on-policy training."""
     if not line.get("staleness_max"):
         return None
     return f"{line['staleness_mean']:.1f} max {line['staleness_max']}"
