@@ -27,9 +27,10 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     if not config.pluginmanager.hasplugin("xdist"):
         return
-    groups = {item.path: item.path.name for item in items}
+    groups = {}
     for item in items:
-        groups.update({item.path: name for name in SHARED if name in item.fixturenames})
+        shared = [name for name in SHARED if name in item.fixturenames]
+        groups[item.path] = shared[-1] if shared else groups.get(item.path, item.path.name)
     for item in items:
         item.add_marker(pytest.mark.xdist_group(groups[item.path]))
     items.sort(key=lambda item: SHARED.index(groups[item.path]) if groups[item.path] in SHARED else len(SHARED))

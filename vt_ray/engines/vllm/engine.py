@@ -85,9 +85,7 @@ class VllmEngine:
         from vllm import SamplingParams
 
         if not self.proven:
-            raise RuntimeError(
-                "the engine stands still: its weights differ from those of the last load. Load again"
-            )
+            raise RuntimeError("the engine stands still: its weights differ from those of the last load. Load again")
         params = SamplingParams(temperature=1.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         inbox = Inbox()
         self.loop.submit(inbox, [(0, Request(tuple(token_ids), params, FINGERPRINT_PRIORITY))], urgent=True)
