@@ -10,9 +10,29 @@ settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
 STARTS = pytest.StashKey[StartCounter]()
-# Expensive session fixtures. With several processes (`-n`) all files that use one of them run in the same process, and
-# they start first because they take longest.
-SHARED = ("finished_run", "cluster", "coin_runs")
+# Expensive session fixtures, and the files that use them. With several processes (`-n`) all files of a fixture run in
+# the same process. They start first because they take longest.
+SHARED = {
+    "finished_run": {"test_pipeline.py", "test_job_submit.py", "test_two_nodes.py"},
+    "cluster": {
+        "test_export.py",
+        "test_generators.py",
+        "test_nccl_recovery.py",
+        "test_ranks.py",
+        "test_sleep.py",
+        "test_tensor_parallel.py",
+        "test_tracker_recovery.py",
+        "test_verifier_pool.py",
+        "test_verifier_seat.py",
+        "test_weight_sync.py",
+    },
+    "coin_runs": {"test_chaos.py", "test_pipelined_run.py"},
+}
+
+
+def shared_by(file: str) -> str | None:
+    """The expensive session fixture of a test file."""
+    return next((fixture for fixture, files in SHARED.items() if file in files), None)
 
 
 def pytest_configure(config):
@@ -22,18 +42,26 @@ def pytest_configure(config):
         config.stash[STARTS].start()
 
 
-# Before the hook of pytest-xdist, which reads the mark.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    groups = {}
+def pytest_collection_modifyitems(items):
     for item in items:
-        shared = [name for name in SHARED if name in item.fixturenames]
-        groups[item.path] = shared[-1] if shared else groups.get(item.path, item.path.name)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
-    items.sort(key=lambda item: SHARED.index(groups[item.path]) if groups[item.path] in SHARED else len(SHARED))
+        file = item.path.name
+        # In tests/unit these names are parameters.
+        used = SHARED.keys() & set(item.fixturenames) if item.path.parent.name != "unit" else ()
+        assert all(file in SHARED[fixture] for fixture in used), f"add {file} to SHARED in tests/conftest.py: {used}"
+    order = [*SHARED, None]
+    items.sort(key=lambda item: order.index(shared_by(item.path.name)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class BySharedFixture(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = super()._split_scope(nodeid)
+            return shared_by(path.rpartition("/")[2]) or path
+
+    return BySharedFixture(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -17,23 +16,10 @@ from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.config import TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, Verdict
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 HISTORY = TrackerConfig(estimator="history", decay=0.9)
 ADVANTAGES = AdvantageConfig(1.0, "std", 0.2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def some_ray():
-    """The cluster of the other tests if there is one, else a Ray for these."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(address="local", num_cpus=2, object_store_memory=2**28, **quiet)
-    yield
-    ray.shutdown()
 
 
 def batch(dice):

@@ -25,7 +25,7 @@ from vt_ray.planning.placement import ClusterError
 from vt_ray.records import Completion, Problem, Rollouts, Verdict
 from vt_ray.verify.limits import Limits
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 # Ray's workers cannot import this file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -33,19 +33,6 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 LIMITS = Limits(test_timeout_s=1.0, completion_timeout_s=2.0)
 PROBLEM = Problem("q", "algebra", "math", "?", "42")
 IDS, LOGPROBS = np.ones(1, np.int32), np.full(1, -0.1, np.float32)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def some_ray():
-    """The cluster of the other tests if there is one, else a Ray for these."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(address="local", num_cpus=2, object_store_memory=2**28, **quiet)
-    yield
-    ray.shutdown()
 
 
 class ScriptedVerifier(Grader):
