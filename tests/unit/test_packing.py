@@ -16,7 +16,7 @@ from vt_ray.algorithms.logprobs import selected_logprobs
 from vt_ray.algorithms.losses import mgpo_loss
 from vt_ray.algorithms.packing import (
     TrainSequence,
-    deal,
+    balance,
     empty_batch,
     make_row,
     pack,
@@ -216,7 +216,7 @@ def test_sequence_ids_by_hand():
 
 @given(st.lists(st.integers(1, 100), max_size=40), st.integers(1, 5))
 def test_deal_gives_each_index_once_and_balances(sizes, ranks):
-    shares = deal(sizes, ranks)
+    shares = balance(sizes, ranks)
     assert len(shares) == ranks
     assert sorted(i for share in shares for i in share) == list(range(len(sizes)))
     loads = [sum(sizes[i] for i in share) for share in shares]
