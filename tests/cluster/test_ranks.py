@@ -17,7 +17,7 @@ from ray import cloudpickle
 
 from vt_ray.actors.learners import rl_sequences
 from vt_ray.algorithms.aggregation import completion_token_weights
-from vt_ray.algorithms.packing import TrainSequence, deal
+from vt_ray.algorithms.packing import TrainSequence, balance
 from vt_ray.config import AGGREGATIONS, ConfigError, LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.engines.training import TrainingEngine
@@ -125,7 +125,7 @@ def spec(base_model: Path, **learner) -> LearnerSpec:
 
 def unlike(sequences: list[TrainSequence]) -> list[list[TrainSequence]]:
     """Two ranks' shares; the second has fewer rows on purpose and fills up with empty ones."""
-    first, second = deal([len(s) for s in sequences], 2)
+    first, second = balance([len(s) for s in sequences], 2)
     return [[sequences[i] for i in share] for share in (first + second[3:], second[:3])]
 
 

@@ -31,7 +31,7 @@ def test_each_aggregation(aggregation, expected):
     assert completion_token_weights(GROUPS, aggregation, 32) == expected
 
 
-def test_masked_completions_weigh_nothing():
+def test_masked_completions_have_weight_zero():
     cut = group("+-", (2, 4), cut=(True, False), mask_truncated=True)
     assert completion_token_weights([cut], "sequence_mean", 32) == [(0, 1 / 4)]
 
@@ -41,5 +41,5 @@ def test_an_unknown_aggregation_is_refused():
         completion_token_weights(GROUPS, "mean", 32)
 
 
-def test_nothing_valid_weighs_nothing():
+def test_without_a_valid_completion_all_weights_are_zero():
     assert completion_token_weights([GROUPS[1]], "token_mean", 32) == [(0, 0)]

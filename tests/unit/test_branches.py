@@ -1,4 +1,4 @@
-"""Prompts computed once for all their completions: the same log-probabilities and gradients as computed each time."""
+"""A prompt that is computed once for its group gives the same log-probabilities and gradients as separate copies."""
 
 from __future__ import annotations
 

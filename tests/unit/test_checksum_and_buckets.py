@@ -1,4 +1,4 @@
-"""The proof that weights arrived: checksums that notice any change, buckets that lose nothing."""
+"""The proof of a weight sync: checksums change with every byte, buckets keep every tensor."""
 
 import json
 import math
@@ -75,7 +75,7 @@ def test_swapped_words_change_the_checksum_wherever_they_differ(low, high, size,
 
 
 @given(dtypes, st.integers(1, 9), st.integers(1, 20), st.data())
-def test_parts_add_up_to_the_whole_wherever_it_is_cut(dtype, rows, columns, data):
+def test_checksums_of_parts_add_up_to_the_whole_for_any_cut(dtype, rows, columns, data):
     whole = random_tensor((rows, columns), dtype)
     row, column = data.draw(st.integers(0, rows)), data.draw(st.integers(0, columns))
     corners = [((0, 0), whole[:row, :column]), ((0, column), whole[:row, column:])]
@@ -152,7 +152,7 @@ def test_buckets_give_back_every_tensor_of_any_type_and_size(shapes, bucket_byte
         assert sums[name] == checksum(tensor) == checksum(got[name])
 
 
-def test_items_are_dealt_in_order_and_a_large_one_gets_a_bucket_of_its_own():
+def test_buckets_keep_the_order_and_a_large_item_gets_its_own_bucket():
     assert list(in_buckets([8, 400, 4, 12, 16], lambda size: size, 32)) == [[8], [400], [4, 12, 16]]
 
 
@@ -287,6 +287,6 @@ def test_a_load_that_is_refused_is_tried_once_more():
     assert (report.retried, report.num_bytes) == (True, 1280)
 
 
-def test_a_sync_that_nobody_acknowledges_stops_the_run():
+def test_a_sync_without_acknowledgements_stops_the_run():
     with pytest.raises(SyncError, match="version 3: no generator"):
         synced([])

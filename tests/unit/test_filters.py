@@ -1,4 +1,4 @@
-"""Which questions have a signal under the stage's start model."""
+"""The offline filter: questions with a signal under the stage's start model."""
 
 from vt_ray.algorithms.filters import split_by_signal
 from vt_ray.records import GradedGroup, Verdict
@@ -14,13 +14,13 @@ def group(question_id, marks, **options):
     )
 
 
-def test_only_questions_with_some_right_and_some_wrong_are_kept():
+def test_questions_with_correct_and_wrong_completions_are_kept():
     groups = [group("a", "++-"), group("b", "+++"), group("c", "---"), group("d", "???"), group("e", "+?-")]
     kept, dropped = split_by_signal(groups)
     assert kept == ["a", "e"]
     assert dropped == {"b": "always solved", "c": "never solved", "d": "without a verdict"}
 
 
-def test_answers_without_a_verdict_or_masked_count_nowhere():
+def test_invalid_completions_are_not_counted():
     masked = group("m", "+-", cut=(False, True), mask_truncated=True)
     assert split_by_signal([group("a", "++?"), masked]) == ([], {"a": "always solved", "m": "always solved"})

@@ -68,7 +68,7 @@ def test_one_specialist_for_all_is_itself(tmp_path):
     assert fused(tmp_path, dict.fromkeys("abcd", a), [0.25] * 4)["w"].tolist() == constant(0.1)["w"].tolist()
 
 
-def test_other_files_and_every_shard_come_along(tmp_path):
+def test_all_shards_and_companion_files_are_written(tmp_path):
     paths = []
     for i, value in enumerate((1.0, 3.0)):
         path = checkpoint(tmp_path / f"s{i}", {"w": torch.tensor([value])}, "model-1.safetensors", tokenizer="{}")
@@ -97,7 +97,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     "weights", [[1.0], [0.5, 0.6], [1.5, -0.5], [0.5, 0.4], [0.5, 0.25, 0.25], [NAN, 1.0], [1.0, NAN]]
 )
-def test_weights_that_are_no_partition_of_one_are_refused(weights):
+def test_weights_that_do_not_sum_to_one_are_refused(weights):
     with pytest.raises(ConfigError, match=r"fusion.weights.*2 numbers"):
         fusion_weights(weights, ["algebra", "code"])
 
@@ -143,7 +143,7 @@ def tensors_of(seed):
 
 
 def laid_out(folder, tensors, layout):
-    """A model folder with `tensors` in the files that `layout` names, shards with their index."""
+    """A model folder with `tensors` in the files of `layout`; shards have an index."""
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "qwen2", "hidden_size": 2}')
     name, suffix = ("model", "safetensors") if "safetensors" in layout else ("pytorch_model", "bin")
@@ -222,7 +222,7 @@ def test_an_output_layer_that_one_file_stores_twice_is_the_same_model(tmp_path):
 
 
 def test_an_untied_output_layer_is_never_left_out(tmp_path):
-    """Its config says that the layer has weights of its own: without them a loader would draw them at random."""
+    """The config says that the layer is not tied: without its weights a loader would draw them at random."""
     tensors = {"embed_tokens.weight": torch.ones(4, 2), "lm_head.weight": torch.ones(4, 2)}
     untied = checkpoint(tmp_path / "untied", tensors)
     (untied / "config.json").write_text('{"hidden_size": 2, "tie_word_embeddings": false}')
@@ -233,7 +233,7 @@ def test_an_untied_output_layer_is_never_left_out(tmp_path):
 
 
 def spoiled(tmp_path, fault):
-    """Two model folders, the second of which has `fault`."""
+    """Two model folders; the second one has `fault`."""
     a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
     b = tmp_path / "b"
     if fault != "missing":
@@ -292,7 +292,7 @@ def spoiled(tmp_path, fault):
         ("vocabulary", "b has another vocabulary than .*a"),
     ],
 )
-def test_what_cannot_be_averaged_is_one_line_and_leaves_nothing(tmp_path, fault, said):
+def test_models_that_cannot_be_fused_give_one_line_and_no_output(tmp_path, fault, said):
     a, b = spoiled(tmp_path, fault)
     before = {f.name for f in tmp_path.iterdir()}
     result = run(tmp_path / "out", a, b)
@@ -302,7 +302,7 @@ def test_what_cannot_be_averaged_is_one_line_and_leaves_nothing(tmp_path, fault,
     assert {f.name for f in tmp_path.iterdir()} == before
 
 
-def test_an_output_that_holds_something_is_left_alone(tmp_path):
+def test_an_output_that_is_not_empty_is_not_touched(tmp_path):
     a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
     (tmp_path / "out").write_text("mine")
     assert run(tmp_path / "out", a).exit_code == 2

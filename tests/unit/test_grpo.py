@@ -1,4 +1,4 @@
-"""lambda = 0 is GRPO: against one written from its definition alone, in plain Python and autograd, on a small model.
+"""lambda = 0 is GRPO: compared with a GRPO written from its definition, in plain Python and autograd, on a small model.
 
 Nothing of vt_ray is used on the reference's side: rewards in, sequence by sequence, group by group, to the gradient.
 """
@@ -23,7 +23,7 @@ MARKS = ["+--+-", "++++", "-?+-", "----", "+?", "-+", "+++-+--+"]
 
 
 class Model(torch.nn.Module):
-    """The next token from the one before: enough to have a gradient."""
+    """Predicts the next token from the previous token."""
 
     def __init__(self):
         super().__init__()
@@ -84,7 +84,7 @@ def grpo_loss(model, groups, clip=0.2):
 
 
 def our_loss(model, groups, lam):
-    """By the production parts: tracker, aggregation, packing, loss."""
+    """The loss of the production code: tracker, aggregation, packing, loss."""
     graded = [
         GradedGroup(
             f"q{i}",

@@ -25,7 +25,7 @@ def test_cosine_by_hand():
     assert rates("cosine", [0, 2, 3, 6, 9], 7, warmup_steps=0, min_lr_ratio=0.0) == pytest.approx([8, 6, 4, 0, 0])
 
 
-def test_constant_keeps_the_rate_whatever_the_ratio():
+def test_constant_keeps_the_rate_for_any_ratio():
     assert rates("constant", [1, 5, 99], 10, warmup_steps=1, min_lr_ratio=0.0) == [8, 8, 8]
 
 

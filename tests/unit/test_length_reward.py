@@ -1,4 +1,4 @@
-"""Long2Short by hand, and its laws."""
+"""Long2Short: values by hand, and its properties."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ def test_a_group_by_hand():
         ((1, 1, 0, 0), (7, 9, 9, 9), (True, False, True, True)),
     ],
 )
-def test_nothing_changes_where_there_is_nothing_to_compare(rewards, lengths, valid):
+def test_equal_lengths_and_single_correct_completions_change_nothing(rewards, lengths, valid):
     assert long2short(rewards, lengths, valid, 0.2) == rewards
 
 
@@ -32,7 +32,7 @@ def test_no_share_changes_nothing():
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 99_999), st.booleans()), min_size=1, max_size=16))
-def test_laws(rollouts):
+def test_shaped_rewards_keep_their_sum_and_fall_with_length(rollouts):
     rewards, lengths, valid = ([column[i] for column in rollouts] for i in range(3))
     shaped = long2short([float(r) for r in rewards], lengths, valid, 0.2)
     right = [i for i in range(len(rollouts)) if rewards[i] and valid[i]]

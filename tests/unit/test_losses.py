@@ -1,4 +1,4 @@
-"""The losses against float64 references built from the formulas, sequence by sequence and group by group."""
+"""The losses, compared with float64 references that follow the formulas sequence by sequence and group by group."""
 
 import math
 
@@ -16,7 +16,7 @@ CLIPS = MgpoConfig(clip_low=LOW, clip_high=HIGH)
 
 
 def groups_of_sequences(seed=0):
-    """[(advantage, trainer logprobs, rollout logprobs)] for 3 groups of unlike sizes and lengths."""
+    """[(advantage, trainer logprobs, rollout logprobs)] for 3 groups of different sizes and lengths."""
     dice = torch.Generator().manual_seed(seed)
     groups = []
     for size in (4, 2, 3):
@@ -159,8 +159,8 @@ def test_entropy_of_equal_logits_is_the_log_of_their_number():
 
 
 def one_sequence(gaps, advantage, mgpo, **options):
-    """Loss and gradient of one sequence whose tokens the trainer likes `gaps` nats more than the engine did; two tokens
-    of padding with absurd values stand before it."""
+    """Loss, gradient and metrics of one sequence. `gaps` are the trainer's log-probabilities minus the engine's; two
+    padding tokens with absurd values precede the sequence."""
     trainer = torch.tensor([float("nan"), -80.0, *(g - 1.0 for g in gaps)], dtype=torch.float64, requires_grad=True)
     rollout = torch.tensor([0.0, float("nan"), *([-1.0] * len(gaps))], dtype=torch.float64)
     weights = torch.tensor([0.0, 0.0, *([1 / len(gaps)] * len(gaps))], dtype=torch.float64)
@@ -200,14 +200,14 @@ def test_the_dual_clip_by_hand(ratio, advantage, objective, slope, counted):
 
 
 @given(st.floats(-30, 30), st.floats(-5, -0.01), st.floats(1.3, 10), st.sampled_from([0.0, 2.0]))
-def test_the_loss_of_a_punished_token_is_bounded(gap, advantage, bound, cap):
+def test_the_loss_of_a_token_with_a_negative_advantage_is_bounded(gap, advantage, bound, cap):
     loss, slopes, _ = one_sequence([gap], advantage, MgpoConfig(clip_dual=bound, importance_cap=cap))
     assert loss <= bound * max(cap, 1.0) * -advantage * (1 + 1e-12)
     assert abs(slopes[0]) <= bound * max(cap, 1.0) * -advantage * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("advantage", [-1.5, 1.5])
-def test_without_the_dual_clip_the_step_is_the_papers_to_the_bit(advantage):
+def test_without_the_dual_clip_the_loss_equals_the_papers_bit_for_bit(advantage):
     dice = torch.Generator().manual_seed(0)
     trainer, rollout = -3 * torch.rand(2, 500, generator=dice)
     weights, advantages = torch.rand(500, generator=dice), torch.full((500,), advantage)
@@ -252,11 +252,11 @@ def test_a_sequences_ratio_by_hand():
     loss, slopes, metrics = one_sequence([math.log(2), math.log(2)], 3.0, sequence, **ids)
     assert loss == pytest.approx(-3.0 * 1.28)
     assert (slopes, metrics["clipped_tokens"]) == ([0, 0], 2)
-    # The drift from the engine is told by token, whatever the ratio.
+    # The drift from the engine is measured by token for both values of `ratio`.
     assert metrics["logprob_gap_max"] == pytest.approx(math.log(2))
 
 
-def test_sequences_of_several_rows_are_told_apart():
+def test_sequences_of_several_rows_are_separate():
     sequence = MgpoConfig(ratio="sequence", clip_high=0.9)
     gaps = torch.tensor([[0.1, 0.3, -0.1], [0.05, 0.0, 0.2]], dtype=torch.float64)
     ids = torch.tensor([[0, 0, 1], [0, 1, 1]])

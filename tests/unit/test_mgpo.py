@@ -1,4 +1,4 @@
-"""MGPO's weight and advantages against the report's figures and an independent GRPO."""
+"""The MGPO weight and advantages: check values of the report, and an independent GRPO."""
 
 import itertools
 import math
@@ -61,7 +61,7 @@ def test_one_correct_of_four_by_hand():
     assert got == pytest.approx([0.8774 * 3**0.5, *[-0.8774 / 3**0.5] * 3], abs=1e-4)
 
 
-def test_weighting_the_raw_reward_instead_would_change_nothing():
+def test_a_weight_on_the_raw_reward_would_cancel():
     # Why the weight must multiply A: a scaled reward cancels under the division by std, a scaled A does not.
     rewards = [1.0, 0.0, 0.0, 0.0]
     w = weight(0.25, 1.0)
@@ -85,7 +85,7 @@ def test_weight_at_the_ends_is_two_to_the_minus_lambda(lam):
 
 
 @given(st.floats(0, 1))
-def test_lambda_zero_weighs_exactly_one(p):
+def test_lambda_zero_gives_weight_one(p):
     assert weight(p, 0.0) == 1.0
 
 
@@ -147,7 +147,7 @@ def test_a_batch_takes_a_mask_for_each_row():
 
 
 @given(st.lists(binary, min_size=2, max_size=16), lams)
-def test_laws_of_the_advantages(rewards, lam):
+def test_advantages_sum_to_zero_and_have_the_sign_of_the_reward(rewards, lam):
     advantages = group_advantages(rewards, lam)
     assert advantages.sum().item() == pytest.approx(0, abs=1e-9)
     assert (abs(advantages) <= abs(group_advantages(rewards, 0.0)) * (1 + 1e-12)).all()
@@ -212,7 +212,7 @@ def test_one_number_gives_a_float(accuracy):
     assert isinstance(group_accuracy([1.0, 0.0]), float)
 
 
-def test_an_estimators_weight_and_shaped_rewards_take_the_place_of_the_groups_own():
+def test_a_given_weight_and_shaped_rewards_replace_those_of_the_group():
     rewards, shaped = [1.0, 1.0, 0.0, 0.0], [1.2, 0.8, 0.0, 0.0]
     got = group_advantages(rewards, 1.0, group_weight=0.25, shaped_rewards=shaped)
     assert got.tolist() == (0.25 * normalised_advantages(shaped)).tolist()

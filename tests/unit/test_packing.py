@@ -1,4 +1,4 @@
-"""Packed rows equal one sequence a row, in layout, in a real model's log-probabilities and in the gradient."""
+"""Packed rows give the same log-probabilities and gradients of a real model as rows with one sequence each."""
 
 import random
 import struct
@@ -16,7 +16,7 @@ from vt_ray.algorithms.logprobs import selected_logprobs
 from vt_ray.algorithms.losses import mgpo_loss
 from vt_ray.algorithms.packing import (
     TrainSequence,
-    deal,
+    balance,
     empty_batch,
     make_row,
     pack,
@@ -64,7 +64,7 @@ def sequences(count=9, seed=0):
 
 
 def logits_of(model, batch):
-    """As the learner calls it: positions alone tell the sequences apart."""
+    """As the learner calls the model: only positions separate the sequences."""
     return model(input_ids=batch.token_ids, position_ids=batch.position_ids, use_cache=False).logits
 
 
@@ -137,7 +137,7 @@ def test_packed_and_separate_rows_give_the_same_mgpo_loss_and_gradient(model, ro
         torch.testing.assert_close(packed[name], separate[name], rtol=0, atol=1e-5)
 
 
-def test_an_empty_batch_weighs_nothing(model):
+def test_an_empty_batch_has_weight_zero(model):
     loss, grads = gradient(model, [empty_batch()])
     assert loss == 0
     assert all(not g.any() for g in grads.values())
@@ -194,7 +194,7 @@ def test_a_sequence_over_the_budget_gets_a_row_of_its_own():
 
 
 @given(lengths.filter(bool), st.integers(1, 5))
-def test_the_slices_of_a_row_are_the_row_and_what_fills_it_weighs_nothing(shapes, count):
+def test_slices_join_to_the_row_and_padding_has_weight_zero(shapes, count):
     row = make_row([TrainSequence((i,) * p, (i,) * c, 1.0, 2.0, (-0.5,) * c) for i, (p, c) in enumerate(shapes)])
     slices = [slice_of_row(row, i, count) for i in range(count)]
     assert len({len(part.token_ids) for part in slices}) == 1
@@ -215,8 +215,8 @@ def test_sequence_ids_by_hand():
 
 
 @given(st.lists(st.integers(1, 100), max_size=40), st.integers(1, 5))
-def test_deal_gives_each_index_once_and_balances(sizes, ranks):
-    shares = deal(sizes, ranks)
+def test_balance_gives_each_index_once_to_ranks_of_equal_load(sizes, ranks):
+    shares = balance(sizes, ranks)
     assert len(shares) == ranks
     assert sorted(i for share in shares for i in share) == list(range(len(sizes)))
     loads = [sum(sizes[i] for i in share) for share in shares]
@@ -240,7 +240,7 @@ def rollouts(batch):
     return Rollouts(PROBLEM, batch[0].prompt_ids, tuple(completions))
 
 
-def test_leaving_out_what_has_no_gradient_leaves_denominators_and_gradient(model):
+def test_skipping_completions_without_a_gradient_changes_no_denominator_and_no_gradient(model):
     group = rollouts(sequences(6, seed=2))
     advantages = (1.5, 0.0, 0.0, -0.5, 0.0, -1.0)
     # Four groups in the batch, five valid completions in this one: the third has no verdict.
@@ -260,12 +260,12 @@ def test_leaving_out_what_has_no_gradient_leaves_denominators_and_gradient(model
         torch.testing.assert_close(some[name], every[name], rtol=0, atol=1e-6)
 
 
-def test_a_kl_term_pulls_at_every_valid_completion():
+def test_a_kl_term_needs_every_valid_completion():
     assert computed_weights((0.5, 0.0, 0.25), (0.0, 0.0, 0.0), kl_coef=0.01) == (0.5, 0.0, 0.25)
     assert computed_weights((0.5, 0.0, 0.25), (0.0, 0.0, 0.0), kl_coef=0.0) == (0.0, 0.0, 0.0)
 
 
-def test_a_digest_tells_the_question_the_sample_and_every_token_apart():
+def test_a_digest_depends_on_the_question_the_sample_and_every_token():
     same = completion_digest("a/1", 2, (5, 6, 7))
     assert same == completion_digest("a/1", 2, [5, 6, 7]) < 2**32
     others = [("a/1", 3, (5, 6, 7)), ("a/2", 2, (5, 6, 7)), ("a/1", 2, (5, 7, 6)), ("a/1", 2, (5, 6)), ("a/12", 2, ())]

@@ -48,7 +48,7 @@ def test_a_group_without_a_signal_gets_zeros(marks):
     assert got.advantages == (0.0,) * 4
 
 
-def test_p_c_is_of_the_current_group_whatever_was_seen_before():
+def test_p_c_depends_on_the_current_group_only():
     tracker = group_tracker()
     tracker.compute_advantages([group("q", "++++")] * 5, 0, LAMBDA_1)
     assert tracker.compute_advantages([group("q", "+---")], 1, LAMBDA_1) == group_tracker().compute_advantages(
@@ -56,7 +56,7 @@ def test_p_c_is_of_the_current_group_whatever_was_seen_before():
     )
 
 
-def test_groups_are_weighed_in_order():
+def test_results_are_in_the_order_of_the_groups():
     weights = group_tracker().compute_advantages(
         [group("a", "+---"), group("b", "+++-"), group("a", "++--")], 0, LAMBDA_1
     )
@@ -72,7 +72,7 @@ def test_history_counts_verdicts_by_question():
     assert (b.correct, b.valid, b.unverified, b.last_version) == (0, 4, 0, 3)
 
 
-def test_saved_and_loaded_history_goes_on_as_if_never_interrupted(tmp_path):
+def test_a_loaded_history_continues_like_an_uninterrupted_one(tmp_path):
     whole, first = group_tracker(), group_tracker()
     whole.compute_advantages([group("a", "+-?-"), group("b/é", "++--")], 0, LAMBDA_1)
     first.compute_advantages([group("a", "+-?-"), group("b/é", "++--")], 0, LAMBDA_1)
@@ -87,7 +87,7 @@ def test_saved_and_loaded_history_goes_on_as_if_never_interrupted(tmp_path):
     assert second.history == whole.history
 
 
-def test_a_group_without_any_verdict_has_no_accuracy_and_counts_nowhere():
+def test_a_group_without_a_verdict_has_no_accuracy_and_weight_zero():
     lost = group("q", "???")
     (found,) = group_tracker().compute_advantages([lost], 0, LAMBDA_1)
     assert found.accuracy is None
@@ -100,7 +100,7 @@ def remembering(decay=0.5):
 
 
 def test_a_posterior_by_hand():
-    """Version 3: 2 right, 2 wrong. Version 5, each worth a quarter by then: 1 right, 3 wrong. Prior Beta(1, 1)."""
+    """Version 3: 2 correct, 2 wrong; they decay to a quarter. Version 5: 1 correct, 3 wrong. Prior Beta(1, 1)."""
     tracker = remembering()
     tracker.compute_advantages([group("q", "++--")], 3, LAMBDA_1)
     [got] = tracker.compute_advantages([group("q", "+---")], 5, LAMBDA_1)
@@ -112,7 +112,7 @@ def test_a_posterior_by_hand():
     assert [a / got.weight for a in got.advantages] == pytest.approx([3**0.5, *[-(3**-0.5)] * 3], abs=1e-5)
 
 
-def test_a_group_of_an_older_version_counts_as_much_less_as_it_is_older():
+def test_the_order_of_the_calls_does_not_change_the_decay():
     early, late = remembering(), remembering()
     early.note([group("q", "++--")], 1)
     early.note([group("q", "+---")], 3)
@@ -122,8 +122,8 @@ def test_a_group_of_an_older_version_counts_as_much_less_as_it_is_older():
     assert (late.history["q"].right, late.history["q"].wrong) == (1 + 2 / 4, 3 + 2 / 4)
 
 
-def test_a_completion_begun_under_an_older_version_counts_less():
-    """Begun under versions 6 and 8 and weighed at 10 with decay 0.5: 1/16 and 1/4 of an answer."""
+def test_a_completion_decays_from_the_version_of_its_first_token():
+    """First tokens at versions 6 and 8, update at version 10, decay 0.5: counts of 1/16 and 1/4."""
     tracker = remembering()
     begun = replace(group("q", "+-+?"), first_versions=(6, 8, 8, 6))
     [got] = tracker.compute_advantages([begun], 10, LAMBDA_1)
@@ -131,13 +131,13 @@ def test_a_completion_begun_under_an_older_version_counts_less():
     assert (seen.right, seen.wrong, seen.last_version) == (1 / 16 + 1 / 4, 1 / 4, 10)
     assert (seen.correct, seen.valid, seen.unverified) == (2, 3, 1)
     assert got.estimate == pytest.approx((1 + 5 / 16) / (2 + 9 / 16))
-    # The paper's p_c is of the group as it is.
+    # p_c counts the completions of the group without decay.
     assert got.accuracy == pytest.approx(2 / 3)
     tracker.compute_advantages([replace(begun, first_versions=(11, 11, 11, 11))], 11, LAMBDA_1)
     assert tracker.history["q"].right == 5 / 32 + 2
 
 
-def test_what_counts_nowhere_changes_no_posterior():
+def test_unverified_completions_change_no_posterior():
     tracker = remembering()
     tracker.note([group("q", "+-??")], 0)
     assert (tracker.history["q"].right, tracker.history["q"].wrong, tracker.history["q"].unverified) == (1, 1, 2)
@@ -146,7 +146,7 @@ def test_what_counts_nowhere_changes_no_posterior():
 @pytest.mark.parametrize(("right", "wrong"), [(1, 1), (2.5, 4.5), (1, 9), (40, 3), (0.5, 0.5), (900, 100)])
 @pytest.mark.parametrize("lam", [0.5, 1.0, 4.0])
 def test_the_expected_weight_is_the_integral(right, wrong, lam):
-    """Against a plain sum over a million points in p (in t = sqrt p and its like, where a density has a pole)."""
+    """Compared with a sum over a million points of t, p = sin^2 t, which removes the poles of the density in p."""
     t = (np.arange(1_000_000) + 0.5) / 1_000_000 * np.pi / 2
     p, jacobian = np.sin(t) ** 2, np.sin(2 * t)
     density = p ** (right - 1) * (1 - p) ** (wrong - 1) * jacobian
@@ -155,8 +155,8 @@ def test_the_expected_weight_is_the_integral(right, wrong, lam):
 
 
 def test_the_expected_weight_of_a_weak_prior_is_the_integral():
-    """With a prior of 0.01 nearly all belief is that p is 0 or 1: in p and in sqrt p the density has poles, in logit p
-    it is smooth, and so a plain sum over logit p from -4000 to 4000 tells."""
+    """A prior of 0.01 puts nearly all mass at p = 0 and p = 1, where the density in p has poles. The density in logit p
+    is smooth, so the reference is a sum over logit p from -4000 to 4000."""
     x = np.arange(-4_000_000, 4_000_001) / 1000
     log_p, log_q = -np.logaddexp(0, -x), -np.logaddexp(0, x)
     w = np.exp(-2.0 * (np.log(2) + np.exp(log_p) * log_p + np.exp(log_q) * log_q))
@@ -165,21 +165,21 @@ def test_the_expected_weight_of_a_weak_prior_is_the_integral():
         assert expected_weight(right, wrong, 2.0) == pytest.approx((density * w).sum() / density.sum(), abs=1e-6)
 
 
-def test_lambda_zero_weighs_exactly_one_whatever_is_known():
+def test_lambda_zero_gives_weight_one_for_every_posterior():
     for right, wrong in ((1, 1), (3, 900), (1e6, 1e6)):
         assert expected_weight(right, wrong, 0.0) == 1.0
 
 
-def test_much_data_makes_the_expectation_the_weight_of_the_mean():
+def test_with_much_data_the_expectation_is_the_weight_of_the_mean():
     assert expected_weight(1e6, 3e6, 2.0) == pytest.approx(weight(0.25, 2.0), abs=1e-6)
 
 
-def test_a_question_is_expected_by_what_is_left_of_its_past():
+def test_expected_weights_follow_the_decayed_history():
     tracker = remembering()
     tracker.note([group("hard", "--------"), group("even", "++++----")], 0)
     hard, even, new = tracker.expected_weights(["hard", "even", "new"], 0, 2.0)
     assert hard < new < even
-    # After many versions nothing is known any more.
+    # After many versions the posterior is the prior.
     assert tracker.expected_weights(["hard", "new"], 100, 2.0) == pytest.approx([new, new])
 
 
@@ -187,7 +187,7 @@ def test_a_question_is_expected_by_what_is_left_of_its_past():
     st.lists(st.tuples(st.sampled_from("abc"), st.text("+-?", min_size=2, max_size=4), st.integers(0, 9)), max_size=8),
     st.integers(0, 8),
 )
-def test_saved_and_loaded_anywhere_the_same_calls_give_the_same_bits(tmp_path_factory, calls, cut):
+def test_save_and_load_between_calls_change_no_bit(tmp_path_factory, calls, cut):
     whole, broken = remembering(0.9), remembering(0.9)
     path = tmp_path_factory.getbasetemp() / "broken.parquet"
     for i, (question, marks, version) in enumerate(calls):
@@ -195,16 +195,16 @@ def test_saved_and_loaded_anywhere_the_same_calls_give_the_same_bits(tmp_path_fa
             broken.save(path)
             broken = remembering(0.9)
             broken.load(path)
-        told = ([group(question, marks)], version, LAMBDA_1)
-        assert whole.compute_advantages(*told) == broken.compute_advantages(*told)
+        call = ([group(question, marks)], version, LAMBDA_1)
+        assert whole.compute_advantages(*call) == broken.compute_advantages(*call)
     assert whole.history == broken.history
 
 
 def test_long2short_changes_the_advantages_and_not_the_weight():
     lengths = (10, 20, 20, 5)
-    told = GradedGroup("q", "s", tuple(Verdict(STATUS[m]) for m in "+++-"), 1, lengths, (False,) * 4, None)
-    [plain] = group_tracker().compute_advantages([told], 0, LAMBDA_1)
-    [shaped] = group_tracker().compute_advantages([told], 0, AdvantageConfig(1.0, length_reward=0.2))
+    graded = GradedGroup("q", "s", tuple(Verdict(STATUS[m]) for m in "+++-"), 1, lengths, (False,) * 4, None)
+    [plain] = group_tracker().compute_advantages([graded], 0, LAMBDA_1)
+    [shaped] = group_tracker().compute_advantages([graded], 0, AdvantageConfig(1.0, length_reward=0.2))
     assert (shaped.accuracy, shaped.weight) == (plain.accuracy, plain.weight) == (0.75, weight(0.75, 1.0))
     # s = .1, .05, .05: mean 1/15, deviations 1/30, -1/60, -1/60: r' = 1.2, .9, .9, 0.
     rewards = np.array([1.2, 0.9, 0.9, 0.0])

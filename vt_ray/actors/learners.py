@@ -19,7 +19,7 @@ from vt_ray.actors.gpu_sharing import SharedGpu
 from vt_ray.actors.process import begin_process
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.ledger import completion_digest
-from vt_ray.algorithms.packing import TrainSequence, deal
+from vt_ray.algorithms.packing import TrainSequence, balance
 from vt_ray.config import MgpoConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
 from vt_ray.engines.vllm.transfer import Notice
@@ -262,7 +262,7 @@ class RayLearner:
     def _distribute(self, lengths: Sequence[int]) -> list[tuple[ActorHandle, list[int]]]:
         """Returns each rank with the indices of the items that it computes."""
         size = self.sequence_parallel_size
-        shares = deal(lengths, len(self.actors) // size)
+        shares = balance(lengths, len(self.actors) // size)
         return [(actor, shares[rank // size]) for rank, actor in enumerate(self.actors)]
 
     def update(

@@ -176,7 +176,7 @@ def empty_batch() -> Row:
     return stack([make_row([TrainSequence((0,), (0,), 0.0)])], 1)[0]
 
 
-def deal(lengths: Sequence[int], ranks: int) -> list[list[int]]:
+def balance(lengths: Sequence[int], ranks: int) -> list[list[int]]:
     """The indices for each rank: the longest sequence first, each to the rank with the fewest tokens so far."""
     shares: list[list[int]] = [[] for _ in range(ranks)]
     load = [0] * ranks
