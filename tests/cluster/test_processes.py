@@ -14,11 +14,11 @@ PRINT_VISIBLE_GPUS = """
 import os, sys
 from pathlib import Path
 import ray
-from vt_ray.actors.cluster import _start_ray
+from vt_ray.actors.start_ray import start_ray
 from vt_ray.actors.process import begin_process
 from vt_ray.config import ClusterConfig
 
-_start_ray(ClusterConfig(object_store_gb=0.1))
+start_ray(ClusterConfig(object_store_gb=0.1))
 
 @ray.remote(num_cpus=0, num_gpus=0)
 def visible(hidden_by_ray):

@@ -15,7 +15,7 @@ import ray
 import torch
 from ray import cloudpickle
 
-from vt_ray.actors.learners import rl_sequences
+from vt_ray.actors.shards import rl_sequences
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.packing import TrainSequence, balance
 from vt_ray.config import AGGREGATIONS, ConfigError, LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig

@@ -63,8 +63,7 @@ def test_a_generator_that_slept_generates_as_before(cluster, base_model, encoder
         rollouts = ray.get(list(generator.generate(prompts, sampling)))
         return {r.problem.question_id: [c.token_ids.tolist() for c in r.completions] for r in rollouts}
 
-    with cluster.generator(base_model) as sharing:
-        generator = sharing.generator
+    with cluster.generator(base_model) as generator:
         before = generated(generator)
         generator.sleep()
         generator.wake_up()

@@ -68,7 +68,7 @@ def test_summary_has_the_hardware_and_each_step_the_busy_share_of_each_actor(fin
     assert (run / "spectrum_scores" / "fused_on_probe.json").exists()
     for line in metrics(run):
         busy, seconds = line["busy"], line["seconds"]
-        assert set(busy) == {"generator_0", "learner_0", "verifier_0", "verifier_1", "tracker", "recorder"}
+        assert set(busy) == {"generator_0", "learner_0", "verifier_0", "verifier_1", "tracker"}
         assert all(0 <= share <= 1 for share in busy.values())
         # Generating is nearly all that a step waits for in "generate", training in "update".
         assert busy["generator_0"] * seconds["total"] > 0.5 * seconds["generate"]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vt_ray.actors.learners import computed_weights, rl_sequences
+from vt_ray.actors.shards import computed_weights, rl_sequences
 from vt_ray.algorithms.ledger import completion_digest
 from vt_ray.algorithms.logprobs import selected_logprobs
 from vt_ray.algorithms.losses import mgpo_loss

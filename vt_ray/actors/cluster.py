@@ -10,8 +10,6 @@ the run then continues from the newest commit. A dead node ends the run with a C
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -29,19 +27,19 @@ from vt_ray.actors.generator_pool import NODE_CHECK_S, GeneratorPool
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.gpu_sharing import SharedGpu
 from vt_ray.actors.learners import LearnerActor, RayLearner
-from vt_ray.actors.process import own_sigterm_handler
 from vt_ray.actors.recorder import RayRecorder
 from vt_ray.actors.reservation import Reservation
+from vt_ray.actors.start_ray import refuse_too_few_gpus, start_ray
 from vt_ray.actors.tracker import RayTracker, TrackerActor
 from vt_ray.actors.verifier_pool import HANGS_AFTER_S, VerifierPool
 from vt_ray.actors.verifiers import VerifierActor
 from vt_ray.actors.watchdog import Watchdog
 from vt_ray.actors.worker import Worker
-from vt_ray.config import ClusterConfig, Config, ConfigError, OptimizerConfig, TrackerConfig
+from vt_ray.config import Config, OptimizerConfig, TrackerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.interfaces import Hardware
-from vt_ray.planning.placement import ClusterError, asked, gpus_asked, place
+from vt_ray.planning.placement import ClusterError, gpus_asked, place
 from vt_ray.planning.resource_plan import generator_share
 from vt_ray.progress import console
 
@@ -74,9 +72,9 @@ class RayCluster:
 
     def __enter__(self) -> RayCluster:
         cluster = self.config.cluster
-        _start_ray(cluster)
+        start_ray(cluster)
         try:
-            _refuse_too_few_gpus(cluster)
+            refuse_too_few_gpus(cluster)
             self._reservation = Reservation(cluster, place(cluster), lambda text: console.print(text, soft_wrap=True))
             self._verifiers = self._start_verifiers()
             self._start_learners()
@@ -311,30 +309,3 @@ class RayCluster:
 
 def _names(kind: str, count: int) -> list[str]:
     return [f"{kind}_{i}" for i in range(count)]
-
-
-def _start_ray(cluster: ClusterConfig) -> None:
-    # With this setting Ray hides the GPUs from actors that ask for none.
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray gives its workers a low priority: any other process on the machine would stall the training.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if cluster.ray_address is None:
-        arguments |= {"include_dashboard": False, "object_store_memory": int(cluster.object_store_gb * 2**30)}
-        # The actors of one machine share its cores, and the config sets their threads: no actor waits for a free core.
-        arguments["num_cpus"] = max(os.cpu_count() or 1, math.ceil(place(cluster).cpus))
-    # On SIGTERM Ray would otherwise keep its processes for half a minute, to drain services that a run does not have.
-    os.environ.setdefault("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
-    with own_sigterm_handler():
-        ray.init(address=cluster.ray_address or "local", **arguments)
-
-
-def _refuse_too_few_gpus(cluster: ClusterConfig) -> None:
-    """Raises ConfigError. No node can join a Ray that the run started itself, so waiting for GPUs is useless."""
-    there = int(ray.cluster_resources().get("GPU", 0))
-    if cluster.ray_address is None and gpus_asked(cluster) > there:
-        raise ConfigError(
-            f"cluster asks for {asked(cluster)}, but Ray has {there}: lower cluster.num_generators or "
-            "cluster.num_learners, or set cluster.ray_address to a Ray that has more"
-        )

@@ -25,7 +25,7 @@ from vt_ray.actors.gpu_sharing import SharedGpu
 from vt_ray.actors.process import begin_process
 from vt_ray.actors.prompt_queue import PromptQueue
 from vt_ray.data.prefetch import abandoned
-from vt_ray.engines.generation import EngineSpec, GenerationBatch, open_engine
+from vt_ray.engines.generation import EngineSpec, GenerationBatch, GenerationEngine, engine_class
 from vt_ray.engines.weights import SyncError, checkpoint_buckets, compare_checksums, prove
 from vt_ray.interfaces import Acknowledgement, Handle, PromptFeed, Weights
 from vt_ray.records import Prompt, Sampling
@@ -44,7 +44,7 @@ class GeneratorActor:
     def __init__(self, name: str, spec: EngineSpec, log_folder: Path):
         begin_process(log_folder / f"{name}.log")
         self.name = name
-        self.engine = open_engine(spec)
+        self.engine: GenerationEngine = engine_class(spec.engine)(spec)
         self._batches: dict[int, GenerationBatch] = {}
         self._lock = threading.Lock()
 

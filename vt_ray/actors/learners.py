@@ -17,8 +17,8 @@ from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.export import Exported, ExportedWeights, Proof, WeightsGone, export, send
 from vt_ray.actors.gpu_sharing import SharedGpu
 from vt_ray.actors.process import begin_process
+from vt_ray.actors.shards import Share, computed_weights, rl_sequences, tokens_to_compute
 from vt_ray.algorithms.aggregation import completion_token_weights
-from vt_ray.algorithms.ledger import completion_digest
 from vt_ray.algorithms.packing import TrainSequence, balance
 from vt_ray.config import MgpoConfig
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 # Constants of <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-# The token weights and the advantages of one group, each with one value per completion.
-Share = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def keep_freed_memory() -> None:
@@ -194,32 +192,6 @@ class LearnerActor:
         self.sent_at = None
 
 
-def computed_weights(token_weights: Sequence[float], advantages: Sequence[float], kl_coef: float) -> tuple[float, ...]:
-    """Returns the token weights of a group's completions, with 0 for completions without a gradient.
-
-    The gradient is zero if the advantage is 0 and there is no KL term. The learner skips these completions; the
-    denominators in the other token weights still count them.
-    """
-    return tuple(w if kl_coef > 0 or a != 0 else 0.0 for w, a in zip(token_weights, advantages, strict=True))
-
-
-def rl_sequences(rollouts: Sequence[Rollouts], shares: Sequence[Share]) -> tuple[list[TrainSequence], dict[str, float]]:
-    """Returns the completions to compute, and the counts by which an audit recognises them."""
-    sequences, digest = [], 0
-    for group, (token_weights, advantages) in zip(rollouts, shares, strict=True):
-        for c, weight, advantage in zip(group.completions, token_weights, advantages, strict=True):
-            if weight > 0:
-                prompt = group.prompt_token_ids
-                sequences.append(TrainSequence(prompt, c.token_ids, weight, advantage, c.rollout_logprobs))
-                digest += completion_digest(group.problem.question_id, c.sample, c.token_ids)
-    return sequences, {"consumed_digest": digest, "updated_completions": len(sequences)}
-
-
-def _tokens_to_compute(group: GradedGroup, token_weights: Sequence[float]) -> int:
-    lengths = zip(group.completion_tokens, token_weights, strict=True)
-    return sum(group.prompt_tokens + n for n, weight in lengths if weight > 0)
-
-
 class RayLearner:
     """Implements `interfaces.Learner` over one actor per rank. Every call takes `gpu` first.
 
@@ -283,7 +255,7 @@ class RayLearner:
         useful = [i for i, of_group in enumerate(computed) if any(of_group)]
         calls: list[ray.ObjectRef[Any]] = []
         with self._same_order:
-            for actor, share in self._distribute([_tokens_to_compute(groups[i], computed[i]) for i in useful]):
+            for actor, share in self._distribute([tokens_to_compute(groups[i], computed[i]) for i in useful]):
                 mine = [useful[j] for j in share]
                 payload = [(computed[i], advantages[i].advantages) for i in mine]
                 calls.append(actor.update_shard.remote(payload, mgpo, temperature, *[groups[i].rollouts for i in mine]))

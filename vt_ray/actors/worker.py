@@ -98,4 +98,7 @@ class Worker:
     @property
     def why(self) -> str:
         """The last line of the last error, to end an error message with; "" if there is none."""
-        return f". Last error: {str(self.last_error).strip().splitlines()[-1]}" if self.last_error else ""
+        if self.last_error is None:
+            return ""
+        lines = str(self.last_error).strip().splitlines()
+        return f". Last error: {lines[-1] if lines else type(self.last_error).__name__}"

@@ -6,12 +6,12 @@ An engine runs in the process that opens it and uses no Ray. To add one: write a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vt_ray.config import ConfigError
+from vt_ray.import_path import import_callable
 from vt_ray.records import Prompt, Rollouts, Sampling
 
 if TYPE_CHECKING:
@@ -119,14 +119,11 @@ class GenerationEngine(Protocol):
         ...
 
 
-def open_engine(spec: EngineSpec) -> GenerationEngine:
-    """Opens the engine that `spec.engine` names. Raises ConfigError for an unknown name."""
-    path = ENGINES.get(spec.engine, spec.engine)
-    module, _, name = path.partition(":")
-    if not name:
+def engine_class(name: str) -> Callable[[EngineSpec], GenerationEngine]:
+    """The class that `cluster.generation_engine` names. Raises ConfigError if it cannot be imported."""
+    try:
+        return import_callable(ENGINES.get(name, name), ("spec",))
+    except ValueError as error:
         raise ConfigError(
-            f"cluster.generation_engine={spec.engine!r} is not one of {', '.join(ENGINES)}: give one of these, or "
-            "module:Class"
-        )
-    engine: GenerationEngine = getattr(import_module(module), name)(spec)
-    return engine
+            f"cluster.generation_engine={name} is not {', '.join(ENGINES)}, nor the import path of an engine: {error}"
+        ) from error

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigError
+from vt_ray.engines.generation import ENGINES, engine_class
 from vt_ray.planning.placement import asked, gpus_asked, place
-from vt_ray.planning.validate.rules import Problems, at_least, one_of
+from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of
 from vt_ray.tracking.sinks import MODULES
 from vt_ray.verify.kinds import kind_fault
 from vt_ray.verify.limits import BACKENDS, HIGHEST_LIMITS, limit_fault
@@ -154,6 +155,8 @@ def placement(c: Config) -> Problems:
     yield from at_least("cluster.num_nodes", k.num_nodes, 1)
     yield from at_least("cluster.gpus_per_node", k.gpus_per_node, 0)
     yield from one_of("cluster.take_turns", k.take_turns, TAKE_TURNS)
+    if k.generation_engine not in ENGINES:
+        yield from no_error(engine_class, k.generation_engine)
     if k.num_nodes > 1 and not k.gpus_per_node and gpus_asked(k):
         yield f"cluster.num_nodes={k.num_nodes} with cluster.gpus_per_node=0: say how many GPUs a node has, 8 is usual"
     elif min(k.num_nodes, k.num_generators, k.num_learners) > 0:

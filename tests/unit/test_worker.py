@@ -1,0 +1,87 @@
+"""`Worker` without Ray: starts, pauses and counts of one replaceable actor."""
+
+import pytest
+
+from vt_ray.actors import worker as module
+from vt_ray.actors.worker import Worker
+from vt_ray.planning.placement import ClusterError
+
+
+class Clock:
+    """A clock that only `sleep` moves; it also notes the actors that are killed."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.killed = []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    # The real one would start a Ray.
+    monkeypatch.setattr(module.ray, "kill", clock.killed.append)
+    return clock
+
+
+def spawn_after(refusals):
+    """Ray holds the name for the first `refusals` calls."""
+    left = iter(range(refusals))
+
+    def spawn():
+        if next(left, None) is not None:
+            raise ValueError("the name is taken")
+        return object()
+
+    return spawn
+
+
+def test_a_replacement_has_another_id_and_every_start_counts(clock):
+    worker = Worker("generator_0", object)
+    assert worker.start() and worker.running
+    first, actor = worker.id, worker.actor
+    worker.ready = True
+    worker.discard(RuntimeError("killed\nby the kernel"))
+    assert not worker.running and not worker.ready and worker.failures == 1 and clock.killed == [actor]
+    assert worker.why == ". Last error: by the kernel"
+    with pytest.raises(RuntimeError, match="generator_0 has no actor"):
+        worker.actor  # noqa: B018
+    assert worker.start() and worker.id != first and worker.actor is not actor
+    assert worker.starts == 2
+
+
+def test_a_start_waits_for_the_pause_after_a_failure(clock):
+    worker = Worker("verifier_0", object)
+    worker.start()
+    worker.discard(pause_s=4.0)
+    assert not worker.start()
+    clock.sleep(4.0)
+    assert worker.start()
+    worker.discard(is_failure=False)
+    assert worker.failures == 1 and worker.start()
+
+
+def test_a_name_that_ray_still_holds_is_waited_for(clock):
+    worker = Worker("learner_0", spawn_after(5))
+    assert not worker.start()
+    assert worker.start_now() is worker.actor
+    assert worker.starts == 1
+
+
+def test_a_name_that_ray_never_releases_ends_the_wait(clock):
+    with pytest.raises(ClusterError, match="still holds the name learner_0"):
+        Worker("learner_0", spawn_after(10_000)).start_now()
+
+
+def test_an_error_without_text_is_named_by_its_class(clock):
+    worker = Worker("tracker", object)
+    worker.start()
+    assert worker.why == ""
+    worker.discard(TimeoutError())
+    assert worker.why == ". Last error: TimeoutError"
