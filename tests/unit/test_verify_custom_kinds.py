@@ -75,7 +75,7 @@ def test_vt_tools_verify_grades_rows_of_the_kind(tmp_path):
     assert done.exit_code == 0, done.output
     verdicts = [json.loads(line) for line in output.read_text().splitlines()]
     assert [v["verdict"] for v in verdicts] == ["correct", "wrong", "unverified"]
-    assert verdicts[2]["reason"] == "unreadable row: kind 'another' is none of math, choice, code, sorted_list"
+    assert verdicts[2]["reason"] == "unreadable row: kind 'another' is not one of math, choice, code, sorted_list"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_function_that_cannot_be_imported_is_unverified(verifier):
 
 def test_a_kind_that_is_in_no_table_is_unverified(verifier):
     verdict = grade(verifier, "essay", "one")
-    assert verdict.reason == "kind 'essay' is none of math, choice, code, sorted_list, plain, act, lost"
+    assert verdict.reason == "kind 'essay' is not one of math, choice, code, sorted_list, plain, act, lost"
     assert not verdict.retry
 
 

@@ -109,12 +109,12 @@ def test_what_cannot_be_done_is_said(tmp_path):
     rows, out = write(tmp_path / "rows.jsonl", [choice("a")]), tmp_path / "out.jsonl"
     before = rows.read_bytes()
     for arguments, fault in [
-        ((tmp_path / "none.jsonl", "--output", out), "not there"),
-        ((tmp_path, "--output", out), "no file"),
+        ((tmp_path / "none.jsonl", "--output", out), "is missing or not"),
+        ((tmp_path, "--output", out), "not a file"),
         ((rows, "--output", tmp_path / "no" / "out.jsonl"), "cannot be written"),
         ((rows, "--output", tmp_path), "cannot be written"),
         ((rows, "--output", rows), "is the input itself"),
-        ((rows, "--output", out, "--backend", "moat"), "backend 'moat' is none of auto"),
+        ((rows, "--output", out, "--backend", "moat"), "backend 'moat' is not one of auto"),
         ((rows, "--output", out, "--memory-mb", 0), "memory_mb=0"),
         ((rows, "--output", out, "--test-timeout", "inf"), "test_timeout_s=inf"),
         ((rows, "--output", out, "--test-timeout", "1e308"), "test_timeout_s=1e+308"),

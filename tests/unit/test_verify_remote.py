@@ -173,7 +173,7 @@ def test_a_check_test_is_refused_with_the_reason():
         tests = {"type": "check", "test": "check(f)", "entry_point": "f"}
         verdict = grade(RemoteSandbox(url, LIMITS), tests, "def f(): pass").verdict
     assert verdict.status == "unverified"
-    assert verdict.reason.startswith("check tests need a sandbox on this machine: the sandbox server at 127.0.0.1")
+    assert verdict.reason.startswith("check tests need a local sandbox: the sandbox server at 127.0.0.1")
     assert requests == []
 
 
@@ -182,18 +182,18 @@ def test_a_check_test_is_refused_with_the_reason():
     [
         (reply(b"Internal Server Error", 500), "answered 500"),
         (reply(b"{}", 404), "answered 404"),
-        (reply(b"<html>"), "answered nonsense"),
-        (reply(b""), "answered nonsense"),
-        (reply(b"[" * 100_000), "answered nonsense"),
-        (reply([]), "answered nonsense"),
-        (reply({"status": "Success"}), "answered nonsense"),
-        (reply(SUCCESS | {"run_result": None}), "answered nonsense"),
-        (reply(result(status="Odd")), "answered nonsense"),
-        (reply(result(status=["x"])), "answered nonsense"),
-        (reply(result(return_code="0")), "answered nonsense"),
-        (reply(result(return_code=None)), "answered nonsense"),
-        (reply(result(return_code=True)), "answered nonsense"),
-        (reply(result(stdout=["3"])), "answered nonsense"),
+        (reply(b"<html>"), "sent an invalid answer"),
+        (reply(b""), "sent an invalid answer"),
+        (reply(b"[" * 100_000), "sent an invalid answer"),
+        (reply([]), "sent an invalid answer"),
+        (reply({"status": "Success"}), "sent an invalid answer"),
+        (reply(SUCCESS | {"run_result": None}), "sent an invalid answer"),
+        (reply(result(status="Odd")), "sent an invalid answer"),
+        (reply(result(status=["x"])), "sent an invalid answer"),
+        (reply(result(return_code="0")), "sent an invalid answer"),
+        (reply(result(return_code=None)), "sent an invalid answer"),
+        (reply(result(return_code=True)), "sent an invalid answer"),
+        (reply(result(stdout=["3"])), "sent an invalid answer"),
         (reply({"status": "SandboxError", "message": "no\x1b[2J fork"}), r"failed: no\\x1b\[2J fork"),
         (reply(result(stdout="x" * (17 << 20))), "sent more than 16 MiB"),
         (lambda request: None, "cannot be reached"),
@@ -250,5 +250,5 @@ def test_nobody_there():
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://box", "http://"])
 def test_a_url_that_is_none(url):
-    with pytest.raises(ValueError, match="is no server's URL"):
+    with pytest.raises(ValueError, match="is not a server's URL"):
         RemoteSandbox(url, LIMITS)

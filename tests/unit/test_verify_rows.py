@@ -49,8 +49,8 @@ DEEP = b'{"id": "d", "kind": "math", "gold": "3", "response": "", "note": ' + b"
         (b"", 7, "the line is empty"),
         (b" \r\n", 7, "the line is empty"),
         (b"{", 7, "broken JSON at column 2"),
-        (b"[1]", 7, "an object is needed, not list"),
-        (b"3", 7, "an object is needed, not int"),
+        (b"[1]", 7, "expected an object, got list"),
+        (b"3", 7, "expected an object, got int"),
         (b'{"id": "\xff"}', 7, "not UTF-8 at byte 8"),
         (b'{"id": ' + b"9" * 5000 + b"}", 7, "field 'id' has too many digits"),
         (DEEP, 7, "nested too deep"),
@@ -59,12 +59,12 @@ DEEP = b'{"id": "d", "kind": "math", "gold": "3", "response": "", "note": ' + b"
         (without(CODE, "tests"), "p", "field 'tests' is missing"),
         (without(without(MATH, "gold"), "kind"), "m", "field 'kind' is missing"),
         (without(MATH | CODE, "kind"), "p", "field 'kind' is missing"),
-        (MATH | {"kind": "essay"}, "m", "kind 'essay' is none of"),
-        (MATH | {"kind": ["math"]}, "m", "kind ['math'] is none of"),
-        (MATH | {"kind": "\x1b[2J"}, "m", r"kind '\x1b[2J' is none of"),
-        (MATH | {"gold": 3}, "m", "field 'gold' is of type int: text is needed"),
+        (MATH | {"kind": "essay"}, "m", "kind 'essay' is not one of"),
+        (MATH | {"kind": ["math"]}, "m", "kind ['math'] is not one of"),
+        (MATH | {"kind": "\x1b[2J"}, "m", r"kind '\x1b[2J' is not one of"),
+        (MATH | {"gold": 3}, "m", "field 'gold' is of type int: expected text"),
         (MATH | {"response": None}, "m", "field 'response' is of type NoneType"),
-        (CODE | {"tests": [1]}, "p", "field 'tests' is of type list: an object is needed"),
+        (CODE | {"tests": [1]}, "p", "field 'tests' is of type list: expected an object"),
         (MATH | {"id": [1]}, 7, "field 'id' is of type list"),
         (MATH | {"response": "a\ud800"}, "m", "a lone surrogate"),
         (MATH | {"id": "\udfff"}, 7, "a lone surrogate"),
@@ -114,8 +114,8 @@ def test_files_that_cannot_be_read(tmp_path):
     cut = tmp_path / "cut.jsonl.gz"
     cut.write_bytes(gzip.compress(b"one\n" * 1000)[:-12])
     for path, fault in [
-        (tmp_path / "none.jsonl", "not there"),
-        (tmp_path, "no file"),
+        (tmp_path / "none.jsonl", "is missing or not"),
+        (tmp_path, "not a file"),
         (cut, "cannot be read after line"),
     ]:
         with pytest.raises(RowsFileError, match=fault):

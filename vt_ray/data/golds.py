@@ -50,7 +50,7 @@ def gold_text(row: Row, name: str, value: Any) -> str:
         elements = _elements(value)
         if elements is None:
             raise row.error(
-                f"{name}={value!r:.80} begins like a list but is none: expected ['...'], with each backslash doubled"
+                f"{name}={value!r:.80} begins like a list but is not a list: expected ['...'], each backslash doubled"
             )
         value = elements
     if isinstance(value, (list, tuple)):

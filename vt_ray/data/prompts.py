@@ -115,8 +115,8 @@ def refuse_foreign_tokenizer(tokens: int, embedded: int, model: str) -> None:
     """Raises ConfigError if the tokenizer has ids without an embedding in the model."""
     if tokens > embedded:
         raise ConfigError(
-            f"the tokenizer of {model} has {tokens} tokens, its model embeds {embedded}: take the one that belongs "
-            "to the model, or resize the model's embeddings"
+            f"the tokenizer of {model} has {tokens} tokens, its model embeds {embedded}: use the model's own "
+            "tokenizer, or resize the model's embeddings"
         )
 
 

@@ -119,7 +119,7 @@ def choice_verdict(gold: str, text: str) -> Verdict:
     """Compares the letter that a completion chose with the gold letter ("B" or "(B)")."""
     gold_letter = _letter(gold)
     if gold_letter is None:
-        return Verdict("unverified", f"gold unreadable: {gold[:20]!r} is no letter of a choice")
+        return Verdict("unverified", f"gold unreadable: {gold[:20]!r} is not the letter of a choice")
     chosen = extract_choice(text)
     if chosen is None:
         return Verdict("wrong", "no_answer")

@@ -99,4 +99,4 @@ class Verifier:
             return import_object(KINDS[kind].grader)(self._limits)
         if kind in self._limits.kinds:
             return import_object(CUSTOM.grader)(self._limits, kind)
-        raise UnknownKind(f"kind {kind!r} is none of {kind_names(self._limits.kinds)}")
+        raise UnknownKind(f"kind {kind!r} is not one of {kind_names(self._limits.kinds)}")

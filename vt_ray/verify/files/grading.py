@@ -42,7 +42,7 @@ def limits_of(test_timeout_s: float, memory_mb: int, backend: str, kinds: Sequen
         sandbox = SandboxConfig(backend, unsafe=backend == UNSANDBOXED)
     else:
         names = ", ".join((SandboxConfig.backend, *BACKENDS, UNSANDBOXED))
-        raise ValueError(f"backend {backend!r} is none of {names}, nor the URL of a SandboxFusion server")
+        raise ValueError(f"backend {backend!r} is not one of {names}, nor the URL of a SandboxFusion server")
     # All tests together get at least the time of one test.
     completion_timeout_s = max(Limits.completion_timeout_s, test_timeout_s)
     functions = dict(_name_and_path(kind) for kind in kinds)

@@ -54,7 +54,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
     Raises RowsFileError if the file is missing, cannot be opened, or ends early (a damaged .gz).
     """
     if not path.is_file():  # a pipe is refused: the file is read twice, first to count its lines
-        raise RowsFileError(f"{path} is not there, or is no file: check the path")
+        raise RowsFileError(f"{path} is missing or not a file: check the path")
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
@@ -78,7 +78,7 @@ def read_row(line: bytes, number: int, custom_kinds: Collection[str] = ()) -> Ro
     try:
         fields = _fields(line)
         if _SURROGATE_ESCAPE.search(line) and not _is_text(json.dumps(fields, ensure_ascii=False)):
-            raise _Fault("a lone surrogate, which no text holds")
+            raise _Fault("a lone surrogate, which is not valid text")
         return _row(fields, _row_id(fields, number), custom_kinds)
     except _Fault as fault:
         return Row(_row_id(fields, number), fault=f"unreadable row: {fault}")
@@ -100,13 +100,13 @@ def _fields(line: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise _Fault(f"broken JSON at column {error.colno} ({error.msg})") from error
     if not isinstance(fields, dict):
-        raise _Fault(f"an object is needed, not {type(fields).__name__}")
+        raise _Fault(f"expected an object, got {type(fields).__name__}")
     return fields
 
 
 def _row(fields: dict[str, Any], row_id: str | int, custom_kinds: Collection[str]) -> Row:
     if not isinstance(fields.get("id"), str | int | None) or isinstance(fields.get("id"), bool):
-        raise _Fault(f"field 'id' is of type {type(fields['id']).__name__}: text or an integer is needed")
+        raise _Fault(f"field 'id' is of type {type(fields['id']).__name__}: expected text or an integer")
     if isinstance(fields.get("id"), int) and abs(fields["id"]) > _MAX_ID:
         raise _Fault("field 'id' has too many digits")
     kind = _kind(fields, custom_kinds)
@@ -130,7 +130,7 @@ def _kind(fields: dict[str, Any], custom_kinds: Collection[str]) -> str:
             raise _Fault("field 'kind' is missing")
         return kinds[0]
     if not isinstance(kind, str) or not (kind in KINDS or kind in custom_kinds):
-        raise _Fault(f"kind {ascii(kind)[:40]} is none of {kind_names(custom_kinds)}")
+        raise _Fault(f"kind {ascii(kind)[:40]} is not one of {kind_names(custom_kinds)}")
     return kind
 
 
@@ -139,7 +139,7 @@ def _field(fields: dict[str, Any], name: str, kind: type) -> Any:
         raise _Fault(f"field {name!r} is missing")
     if not isinstance(fields[name], kind):
         needed = "an object" if kind is dict else "text"
-        raise _Fault(f"field {name!r} is of type {type(fields[name]).__name__}: {needed} is needed")
+        raise _Fault(f"field {name!r} is of type {type(fields[name]).__name__}: expected {needed}")
     return fields[name]
 
 

@@ -20,8 +20,10 @@ from vt_ray.verify.kinds import kind_entry
 from vt_ray.verify.limits import Limits
 
 
-def grade_file(path: Path, output: Path, limits: Limits, workers: int, show_output: bool, tally: VerdictCounts) -> None:
-    """Grade every row of `path` into `output`. `tally` counts the rows, also if this is interrupted.
+def grade_file(
+    path: Path, output: Path, limits: Limits, workers: int, show_output: bool, counts: VerdictCounts
+) -> None:
+    """Grade every row of `path` into `output`. `counts` counts the rows, also if this is interrupted.
 
     Raises RowsFileError if the input cannot be read or the output cannot be written.
     """
@@ -39,10 +41,10 @@ def grade_file(path: Path, output: Path, limits: Limits, workers: int, show_outp
                 line = json.dumps(_fields(graded, show_output)).encode() + b"\n"
                 while line:  # a partial write happens only if the disk is nearly full
                     line = line[file.write(line) :]
-                tally.add(graded)
-                if kind_entry(graded.kind).needs_sandbox and not tally.backend:
-                    tally.backend, tally.backend_notes = grading.backend()
-                advance(tally.note)
+                counts.add(graded)
+                if kind_entry(graded.kind).needs_sandbox and not counts.backend:
+                    counts.backend, counts.backend_notes = grading.backend()
+                advance(counts.note)
     except OSError as error:
         raise RowsFileError(f"{output} cannot be written: {error.strerror or error}") from error
 

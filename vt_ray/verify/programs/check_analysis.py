@@ -57,7 +57,7 @@ def analyse_check(test: str, entry_point: str) -> CheckAnalysis:
         tree = ast.parse(test)
         missing = sorted(set(_imported(tree)) - sys.stdlib_module_names)
         if missing:
-            raise UnreadableTest(f"it imports {missing[0]}, and a sandbox has the standard library only")
+            raise UnreadableTest(f"it imports {missing[0]}, but a sandbox has only the standard library")
         return _Reader(tree, re.split(r"\W", entry_point)[0]).plan()
     except (SyntaxError, ValueError) as error:
         raise UnreadableTest(str(error)) from error

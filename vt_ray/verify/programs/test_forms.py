@@ -22,29 +22,29 @@ class MalformedTests(Exception):
 def test_requests(tests: Any) -> list[dict[str, Any]]:
     """Returns the sandbox's request for each test: the input, never the expected output. Raises MalformedTests."""
     if not isinstance(tests, dict):
-        raise MalformedTests(f"a dict with a type and cases is needed, not {type(tests).__name__}")
+        raise MalformedTests(f"expected a dict with type and cases, got {type(tests).__name__}")
     kind, cases = tests.get("type"), tests.get("cases")
     if kind == "check":
         return [_check_request(tests)]
     if kind not in ("stdio", "call"):
-        raise MalformedTests(f"type {kind!r} is none of stdio, call and check")
+        raise MalformedTests(f"type {kind!r} is not one of stdio, call, check")
     if not isinstance(cases, list) or not cases:
-        raise MalformedTests("there is no case, and no program passes none")
+        raise MalformedTests("there are no cases: expected at least one")
     tolerance = tests.get("tolerance")
     if tolerance is not None and (type(tolerance) not in (int, float) or not 0 <= tolerance < 1):
         raise MalformedTests(f"tolerance {tolerance!r} is not a number from 0 to 1")
     compare = tests.get("compare", COMPARISONS[0])
     if compare not in COMPARISONS:
-        raise MalformedTests(f"compare {compare!r} is none of {', '.join(COMPARISONS)}")
+        raise MalformedTests(f"compare {compare!r} is not one of {', '.join(COMPARISONS)}")
     return [_stdio_request(case) if kind == "stdio" else _call_request(tests, case) for case in cases]
 
 
 def _check_request(tests: dict[str, Any]) -> dict[str, Any]:
     test, entry_point = tests.get("test"), tests.get("entry_point")
     if not isinstance(test, str) or not test.strip():
-        raise MalformedTests("a check test needs a test, the code that calls the program")
+        raise MalformedTests("a check test needs the field 'test', the code that calls the program")
     if entry_point is not None and not isinstance(entry_point, str):
-        raise MalformedTests(f"entry_point {entry_point!r:.80} is no name")
+        raise MalformedTests(f"entry_point {entry_point!r:.80} is not a name")
     try:
         plan = analyse_check(test, entry_point or "")
     except UnreadableTest as error:
@@ -61,9 +61,9 @@ def _stdio_request(case: Any) -> dict[str, Any]:
 def _call_request(tests: dict[str, Any], case: Any) -> dict[str, Any]:
     function, owner = tests.get("function"), tests.get("class")
     if not isinstance(function, str) or not function.isidentifier():
-        raise MalformedTests(f"function {function!r} is no name")
+        raise MalformedTests(f"function {function!r} is not a name")
     if owner is not None and not (isinstance(owner, str) and owner.isidentifier()):
-        raise MalformedTests(f"class {owner!r} is no name")
+        raise MalformedTests(f"class {owner!r} is not a name")
     if not isinstance(case, dict) or not isinstance(case.get("args"), list) or "expected" not in case:
         raise MalformedTests("a call case needs args, a list, and expected")
     try:

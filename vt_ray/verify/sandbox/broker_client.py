@@ -113,7 +113,7 @@ class BrokerClient:
             _write(broker, _frame(header) + b"".join(payloads), deadline)
             reply = _read_header(broker, deadline)
             if reply["id"] != token:
-                raise ValueError("a reply to no request")
+                raise ValueError("a reply without a request")
             return self._outcome(broker, reply, output_bytes + _STREAM_SLACK_BYTES, deadline)
         except (OSError, EOFError, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.close()

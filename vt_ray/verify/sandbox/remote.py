@@ -64,7 +64,7 @@ class RemoteSandbox:
         """Raises ValueError if `url` is not a server's URL, such as http://localhost:8080."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"remote_url {url!r} is no server's URL: set one such as http://localhost:8080")
+            raise ValueError(f"remote_url {url!r} is not a server's URL: set one such as http://localhost:8080")
         self._limits = limits
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._path = parts.path.rstrip("/") + "/run_code"
@@ -73,7 +73,7 @@ class RemoteSandbox:
     def run(self, request: dict[str, Any], timeout_s: float) -> Outcome:
         """Run a program on one test, as `BrokerClient.run` does. Raises BrokerLost."""
         if request["type"] == "check":
-            raise BrokerLost(f"check tests need a sandbox on this machine: {self._name} runs no two processes for one")
+            raise BrokerLost(f"check tests need a local sandbox: {self._name} cannot run two processes for one test")
         mark = secrets.token_hex(16)
         code = _with_driver(request, mark) if request["type"] == "call" else request["program"]
         try:
@@ -92,7 +92,9 @@ class RemoteSandbox:
         try:
             return self._outcome(json.loads(reply), mark, request.get("output_bytes", self._limits.output_kb << 10))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BrokerLost(f"{self._name} answered nonsense ({type(error).__name__}: {_shown(error)})") from error
+            raise BrokerLost(
+                f"{self._name} sent an invalid answer ({type(error).__name__}: {_shown(error)})"
+            ) from error
 
     def close(self) -> None:
         """There is nothing to close."""

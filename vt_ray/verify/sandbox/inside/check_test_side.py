@@ -212,7 +212,7 @@ class ProgramConnection:
     def _called_back(self, asked: Any) -> dict[str, Any]:
         try:
             if type(asked) is not dict or type(asked.get("test")) is not int or asked["test"] >= len(self._own):
-                raise ValueError("no object of the test's")
+                raise ValueError("not an object of the test")
             if asked.get("do") == "class":
                 return {"value": self.encode(self._class(asked.get("name")))}
             if asked["test"] < 0:
