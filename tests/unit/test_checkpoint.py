@@ -1,4 +1,4 @@
-"""The step commit is whole or not there. A damaged checkpoint is renamed aside, an unreadable checkpoint stays."""
+"""A step commit is complete or absent. A damaged checkpoint is renamed, an unreadable checkpoint is not changed."""
 
 import errno
 import json
@@ -193,7 +193,7 @@ def contents(folder):
 
 
 def fails_once(monkeypatch, code, owner, name, on):
-    """The call of `owner.name` with a path that ends in `on` raises, once."""
+    """Makes the next call of `owner.name` with a path that ends in `on` raise."""
     real, left = getattr(owner, name), [1]
 
     def flaky(path, *arguments, **options):
@@ -328,7 +328,7 @@ def test_a_line_torn_by_a_crash_is_cut_away(tmp_path):
 
 
 def test_metrics_that_lost_lines_stay_readable_after_the_cut(tmp_path):
-    # A machine that lost power may hold the manifest but not the metrics' last page.
+    # After a power loss a machine may have the manifest but not the last page of the metrics.
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log.write({"step": 1})
     there = log.offset + 40

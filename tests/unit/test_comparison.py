@@ -24,13 +24,13 @@ def compared(*roots):
 
 
 def pair(folder, before, after, **changed):
-    """GRPO and lambda = 1, two seeds each; `changed` are arguments of the second group's runs."""
+    """GRPO and lambda = 1 with two seeds each; `changed` are arguments for the runs of the second group."""
     base = [write_run(folder / f"base-{s}", before, 0.0, s) for s in (0, 1)]
     return base + [write_run(folder / f"other-{s}", after, rl_seed=s, **{"lam": 1.0, **changed}) for s in (0, 1)]
 
 
 class Page(HTMLParser):
-    """Opened tags and their attributes, and the text outside scripts and styles."""
+    """Collects tags with their attributes, and the text outside scripts and styles."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -63,9 +63,9 @@ def test_scores_gains_and_differences_by_hand(tmp_path):
     assert mgpo["pass_at_1"]["mean"] == 0.625
     difference = mgpo["difference"]
     assert difference["pass_at_1"]["by_seed"] == {"RL seed 0": 0.25, "RL seed 1": 0.125}
-    # One of two seeds is drawn, and questions do not differ: either seed's difference.
+    # One of two seeds is drawn and all questions are equal: the interval ends at the differences of the two seeds.
     assert [difference["pass_at_1"][key] for key in ("mean", "low", "high")] == [0.1875, 0.125, 0.25]
-    # Every question has a correct answer among 8, with either lambda.
+    # Every question has a correct answer among 8, with both lambdas.
     assert [difference["pass_at_8"][key] for key in ("mean", "low", "high")] == [0.0, 0.0, 0.0]
     assert say.difference(mgpo, "GRPO") == "λ=1: higher than GRPO by +18.8 [+12.5, +25.0] points."
     assert tables.seed_rows(comparison, "pass_at_1") == [["group", "RL seed 0", "RL seed 1"], ["λ=1", "+25.0", "+12.5"]]
@@ -177,13 +177,13 @@ def test_reward_is_the_mean_of_moving_means_between_lowest_and_highest(tmp_path)
     comparison = compared(*runs)
     grpo, mgpo = (group["reward"] for group in comparison["groups"])
     assert grpo[0] == {"step": 1, "mean": 0.25, "low": 0.0, "high": 0.5}
-    # Smoothing stays within a stage: no step between the two levels.
+    # Smoothing stays within a stage: no step is between the two levels.
     assert [point["mean"] for point in mgpo] == [0.25] * 4 + [0.75] * 4
     assert comparison["stages"] == [{"step": 1, "name": "math_short"}, {"step": 5, "name": "code"}]
 
 
 def test_stages_that_ended_at_different_steps_are_compared_stage_by_stage(tmp_path):
-    """The gate of one run ended its first stage after 1 of 3 steps: its second stage is held against the others'."""
+    """A gate ended the first stage of one run after 1 of 3 steps: its second stage is aligned with the other runs."""
     runs = pair(tmp_path, LOW, HIGH)
     for root, first in zip(runs, (1, 3, 2, 2), strict=True):
         lines = [("math_short", 0.25)] * first + [("code", 0.75)] * 2

@@ -14,7 +14,7 @@ from vt_ray.report.run_page.sections import SECTIONS
 
 
 class Page(HTMLParser):
-    """What a browser makes of the page: opened tags, ids, text outside scripts and styles, rows of tables."""
+    """The page as a browser reads it: tags, ids, text outside scripts and styles, rows of tables."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -116,7 +116,7 @@ def test_only_scripts_with_the_pages_mark_run(page):
 
 
 def test_characters_that_act_are_shown(page):
-    # The worst answer of a stage is the attack; the hostile one is in the sample that can be searched.
+    # The worst answer of a stage is the attack; the hostile answer is in the sample for the search.
     hostile = next(r for r in json.loads(page.scripts[1]) if r["question_id"] == "algebra-6")
     assert "\u241b[2J \u2400 [U+202E]right to left" in hostile["text"]
     assert hostile["text"].startswith("</pre></script></textarea><script>document.title='acted'</script>")
@@ -124,7 +124,7 @@ def test_characters_that_act_are_shown(page):
 
 def test_the_search_carries_a_bounded_sample_and_says_so(page):
     rollouts = json.loads(page.scripts[1])
-    # Two files a stage: five of seven and one of one.
+    # Two files per stage: five of seven rollouts and one of one.
     assert len(rollouts) == 3 * (7 + 1)
     assert {r["step"] for r in rollouts} == {1, 12}
     assert "The page contains 24 rollouts" in page.text
@@ -133,7 +133,7 @@ def test_the_search_carries_a_bounded_sample_and_says_so(page):
 
 def test_costs_have_hours_and_money(page):
     assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s", "steps", "ended by"] in page.rows
-    # 900 s of 18 cores and 3 GPUs, at 2 EUR a GPU-hour.
+    # 900 s of 18 cores and 3 GPUs, at 2 EUR per GPU-hour.
     ended = ["12 of 20 steps", "target: probe accuracy 0.812 reached 0.8"]
     assert ["rl math_short", "15 min 00 s", "4.50", "0.750", "1.50", "1,000,000", "1,111", *ended] in page.rows
     assert ["total", "30 min 00 s", "9.00", "1.50", "3.00", "3,000,000", "1,667", "", ""] in page.rows
@@ -175,7 +175,7 @@ def test_an_older_run_has_the_charts_of_what_it_recorded(tmp_path):
 
 
 def test_what_did_not_happen_has_no_chart(tmp_path):
-    """On-policy nothing is stale or capped, and without refill nothing is replaced; clipping is drawn even at zero."""
+    """On-policy: no staleness, no capped ratio, no replaced group; the clipped share is drawn even at zero."""
     root = synthetic_run(tmp_path / "run")
     lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
     still = dict.fromkeys(("staleness_mean", "importance_capped_share", "replaced_groups", "clip_share"), 0)
@@ -194,9 +194,9 @@ def test_a_pipelined_run_says_what_its_times_mean(tmp_path):
 def test_before_and_after_by_subdomain_are_paired(page):
     header = ["subdomain", "base, %", "fused, %", "code, %", "base to code, points", "fused to code, points"]
     found = page.rows[page.rows.index(header) + 1]
-    # Of ten questions four are one answer behind: (6 x 6 + 4 x 5) / 80 after, nothing at first, three less at fused.
+    # Four of ten questions have one correct answer less: (6 x 6 + 4 x 5) / 80 at the end, 0 at first, 3 less at fused.
     assert found[0] == "algebra" and found[4].startswith("+70.0 [+6")
-    # Ten questions that changed alike: 3 of 10 others might not.
+    # Ten questions that changed by the same amount: by the rule of three, 3 of 10 may change differently.
     assert found[5] == "+37.5 [+7.5, +67.5]"
     assert "Pass@1 with 95% intervals at base, fused and code." in page.text
 

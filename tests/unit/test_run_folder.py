@@ -1,4 +1,4 @@
-"""Who a run is, and the phases that runs share."""
+"""The identity of a run, and the phases that runs share."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ def config(tmp_path, name="a", lam=1.0, seed=0):
 
 
 class Work:
-    """Counts its calls, and what it finds and leaves in the folder."""
+    """Counts its calls and records the files that it finds and leaves in the folder."""
 
     def __init__(self, text="result", fails=0):
         self.text, self.fails, self.folders, self.found = text, fails, [], []
@@ -100,7 +100,7 @@ def test_memory_time_and_checkpoints_may_change_and_each_start_is_noted(tmp_path
 
 @dataclass
 class GrownMgpo(MgpoConfig):
-    """Of a later version of the code, with one setting more."""
+    """The config of a later version of the code, with one more setting."""
 
     dual_clip: float = 0.0
 
@@ -311,7 +311,7 @@ INPUTS_OF = (base_inputs, sft_inputs, probe_inputs, fused_inputs, scores_inputs)
 @pytest.mark.parametrize(
     ("key", "value", "first"),
     [
-        # The first phase that the setting changes, by its place in INPUTS_OF; 5: none.
+        # The first phase that the setting changes, as an index of INPUTS_OF; 5: none.
         ("model.hidden_size", 256, 0),
         ("data.train_per_subdomain", 7, 0),
         ("seed", 5, 0),
@@ -415,7 +415,7 @@ def test_a_users_function_edited_since_the_run_began_is_refused(tmp_path, monkey
     with RunFolder(c).open():
         before = fused_inputs(c)
     (tmp_path / f"{module}.py").write_text("def function(*arguments): return 2\n")
-    # The loss is no part of the spectrum phase.
+    # The loss is not used in the spectrum phase.
     assert (fused_inputs(c) == before) == (use == "signal.mgpo.loss")
     with pytest.raises(ConfigError, match=f"{path} has changed"), RunFolder(c).open():
         pass

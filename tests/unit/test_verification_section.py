@@ -1,4 +1,4 @@
-"""What the report says of verification, from two steps and figures worked out by hand."""
+"""The verification section of the report, for two steps with numbers computed by hand."""
 
 from __future__ import annotations
 

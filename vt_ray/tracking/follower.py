@@ -78,7 +78,7 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
         process.stdin.close()
         try:
             if process.wait(closing_s):
-                console.print("[yellow]tracking has failed (the run has not): see logs/tracking.log[/]")
+                console.print("[yellow]tracking has failed, the run has not: see logs/tracking.log[/]")
         except subprocess.TimeoutExpired:
             process.kill()
             console.print(f"[yellow]tracking took longer than {closing_s:g} s to end: see logs/tracking.log[/]")
