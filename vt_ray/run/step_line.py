@@ -97,7 +97,7 @@ class StepLine(TypedDict):
     updated_tokens: int
     updated_completions: int
     consumed_digest: int
-    # Options of the loss: present only where the option is on.
+    # Options of the loss: present only if the option is on.
     importance_capped_share: NotRequired[float]
     reference_kl: NotRequired[float]
     clip_low_share: NotRequired[float]
