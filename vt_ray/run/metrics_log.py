@@ -62,10 +62,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file; empty if the file is missing. An incomplete last line, left by a killed
     process, is ignored."""
     try:
-        whole, _, _ = path.read_text().rpartition("\n")
+        complete, _, _ = path.read_text().rpartition("\n")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+    return [json.loads(line) for line in complete.splitlines() if line.strip()]
 
 
 class Tail:

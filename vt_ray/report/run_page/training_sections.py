@@ -98,9 +98,9 @@ def time_section(record: RunRecord) -> Section:
     if not timed:
         return Section("time", title, ["No RL step has recorded its time."])
     totals = {part: sum(line["seconds"].get(part) or 0 for line in timed) for part in STEP_PARTS}
-    whole = sum(totals.values())
-    shares = ", ".join(f"{part} {formats.percent(totals[part] / whole)}" for part in totals) if whole else "not known"
-    text = [f"An RL step took {formats.duration(whole / len(timed))} on average: {shares}."]
+    total = sum(totals.values())
+    shares = ", ".join(f"{part} {formats.percent(totals[part] / total)}" for part in totals) if total else "not known"
+    text = [f"An RL step took {formats.duration(total / len(timed))} on average: {shares}."]
     if record.pipelined:
         text.append(
             "The run was pipelined (signal.schedule): completions were generated and verified ahead, in parallel with "

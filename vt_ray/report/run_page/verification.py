@@ -72,9 +72,9 @@ def stage_rows(lines: Lines) -> Rows:
 
 def reason_rows(lines: Lines) -> Rows:
     """The most frequent reasons first. A correct answer has no reason."""
-    whole = _completions([line["verify"] for line in lines])
+    total = _completions([line["verify"] for line in lines])
     found = _reasons(lines).most_common(MOST_REASONS)
-    return [["reason", "share"], *([reason, formats.percent(count / whole)] for reason, count in found)]
+    return [["reason", "share"], *([reason, formats.percent(count / total)] for reason, count in found)]
 
 
 def _reasons(lines: Lines) -> Counter[str]:
