@@ -45,7 +45,9 @@ class RunPaths:
         self.rollouts = root / "rollouts"
         self.summary = root / "summary.json"
         self.report = root / "report.html"
+        # The number of records that each tracking sink has received.
         self.tracking = root / "tracking.json"
+        self.tensorboard = root / "tensorboard"
         self.tracking_lock = root / ".tracking.lock"
         self.base = root / "base"
         self.sft = SftPaths(root / "sft")
