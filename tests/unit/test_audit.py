@@ -162,7 +162,7 @@ class Continued(World):
         (lambda rows: [{**row, "question_id": "code/3"} for row in rows[:4]] + rows[4:], "not in the stage's pool"),
     ],
 )
-def test_rollouts_that_were_changed_are_found_out(run, change, said):
+def test_changed_rollouts_are_found(run, change, said):
     rewrite(run, change)
     assert any(said in fault for fault in faults(run)), faults(run)
 
@@ -183,7 +183,7 @@ def metrics(root, change):
         (lambda lines: [*lines, {**lines[0], "stage": "else"}], "unknown stages"),
     ],
 )
-def test_metrics_that_were_changed_are_found_out(run, change, said):
+def test_changed_metrics_are_found(run, change, said):
     metrics(run, change)
     assert any(said in fault for fault in faults(run)), faults(run)
 

@@ -84,7 +84,7 @@ def test_an_error_of_a_writer_on_a_full_disk_is_that_the_disk_is_full(tmp_path, 
     assert full.value.errno == errno.ENOSPC and full.value.filename.endswith("step_000001.partial")
 
 
-def test_an_error_before_anything_is_there_stays_what_it_is(tmp_path):
+def test_an_error_before_the_first_commit_is_not_changed(tmp_path):
     def lost(folder: Path) -> None:
         raise ConnectionAbortedError("the learner is lost")
 
@@ -269,7 +269,7 @@ def test_the_commit_of_a_named_step_is_that_one_or_none(tmp_path):
 
 
 @pytest.mark.parametrize("code", ERRORS)
-def test_what_cannot_be_looked_at_is_not_missing(tmp_path, monkeypatch, code):
+def test_an_unreadable_path_is_not_missing(tmp_path, monkeypatch, code):
     assert not exists(tmp_path / "DONE.json")
     write_json(tmp_path / "DONE.json", {})
     fails_once(monkeypatch, code, Path, "stat", "DONE.json")

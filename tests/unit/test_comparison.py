@@ -117,7 +117,7 @@ def test_other_settings_make_the_label_and_the_first_run_the_baseline(tmp_path):
     assert (comparison["baseline"], comparison["groups"][0]["lambda"]) == (labels[0], None)
 
 
-def test_what_is_a_run_s_own_makes_no_group(tmp_path):
+def test_name_path_and_prices_do_not_separate_groups(tmp_path):
     own = [("seed", 5), ("runs_dir", "/elsewhere"), ("cluster.cpu_hour_price", 0.3), ("cluster.currency", "EUR")]
     runs = [write_run(tmp_path / "a", LOW), write_run(tmp_path / "b", HIGH, changes=own)]
     comparison = compared(*runs)
@@ -252,7 +252,7 @@ def test_an_unfinished_run_is_left_out_and_named(tmp_path):
         compared(runs[0], runs[-1])
 
 
-def test_what_weakens_a_difference_is_warned_of(tmp_path):
+def test_limits_of_a_difference_are_warnings(tmp_path):
     runs = pair(tmp_path, LOW, HIGH, changes=[("evaluation.temperature", 0.6)])
     write_json(runs[2] / "fused" / "DONE.json", {"id": "another"})
     write_json(runs[3] / "run.json", {"code": "changed"})
@@ -283,32 +283,32 @@ def sweep(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(sweep):
+def result(sweep):
     folder = sweep[0].parent
     return CliRunner().invoke(app, ["report", *map(str, sorted(folder.iterdir()))], env={"COLUMNS": "80"})
 
 
-def test_the_command_takes_a_shell_s_star(sweep, told):
-    assert told.exit_code == 0, told.output
+def test_the_command_accepts_a_shell_pattern(sweep, result):
+    assert result.exit_code == 0, result.output
     folder = sweep[0].parent
     for name in ("phases", "comparison.html"):
-        assert f"skipped: {folder / name} is not a run folder" in told.stderr
+        assert f"skipped: {folder / name} is not a run folder" in result.stderr
     assert all((root / "report.html").is_file() for root in sweep)
-    assert f"comparison: {folder / 'comparison.html'}" in told.stdout
+    assert f"comparison: {folder / 'comparison.html'}" in result.stdout
     numbers = json.loads((folder / "comparison.json").read_text())
     assert [len(group["seeds"]) for group in numbers["groups"]] == [3, 3, 3, 3]
     assert [say.outcome(group) for group in numbers["groups"][1:]] == ["chance", "higher", "lower"]
 
 
-def test_the_terminal_s_tables_fit_80_columns(told):
-    lines = told.stdout[told.stdout.index("At the end of each run") :].splitlines()
+def test_the_tables_on_the_terminal_fit_80_columns(result):
+    lines = result.stdout[result.stdout.index("At the end of each run") :].splitlines()
     table = [line for line in lines if line.startswith((" ", "At", "Paired"))]
     assert max(map(len, table)) <= 80
-    assert "…" not in told.stdout
+    assert "…" not in result.stdout
     assert [line.split()[0] for line in table if line.strip().startswith("λ")] == ["λ=0.5", "λ=1", "λ=4"] * 2
 
 
-def test_the_page_holds_every_part_and_fetches_nothing(sweep, told):
+def test_the_page_has_all_sections_and_loads_nothing(sweep, result):
     page = Page((sweep[0].parent / "comparison.html").read_text())
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {"result", "seeds", "milestones", "subdomains", "reward", "cost", "method", "reports"} <= ids

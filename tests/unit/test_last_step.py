@@ -61,7 +61,7 @@ def test_a_pipelined_step_waits_and_verifies_nothing():
     assert "waiting 6.0" in first and "verify" not in first and "generate" not in first
 
 
-def test_an_older_line_shows_what_it_has():
+def test_an_older_line_shows_the_figures_it_has():
     found = dict(figures({"entropy": 0.5, "truncated_share": None, "sync": {"logprob_gap": 1e-6}}))
     assert found == {"entropy": "0.500"}
     assert "no times recorded" in shown({}, 80)

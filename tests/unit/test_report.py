@@ -146,7 +146,7 @@ def test_a_stage_that_its_gate_has_ended_says_so(page):
     assert '"text":"target"' in page.scripts[2]
 
 
-def test_what_was_lost_is_listed(page, tmp_path):
+def test_replaced_actors_are_listed(page, tmp_path):
     assert ["generator_1", "2025-01-02 03:04:05", "ActorDiedError", "math_short step 3"] in page.rows
     root = synthetic_run(tmp_path / "run")
     (root / "recoveries.jsonl").write_text("")
@@ -159,7 +159,7 @@ NEW = ("generated_tokens_per_second", "updated_tokens_per_second", "staleness_me
        "replaced_groups", "probe_accuracy", "clip_share")  # fmt: skip
 
 
-def test_an_older_run_has_the_charts_of_what_it_recorded(tmp_path):
+def test_an_older_run_has_the_charts_of_its_figures(tmp_path):
     root = synthetic_run(tmp_path / "run")
     lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
@@ -174,7 +174,7 @@ def test_an_older_run_has_the_charts_of_what_it_recorded(tmp_path):
     assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s"] in old.rows
 
 
-def test_what_did_not_happen_has_no_chart(tmp_path):
+def test_metrics_that_are_always_zero_have_no_chart(tmp_path):
     """On-policy: no staleness, no capped ratio, no replaced group; the clipped share is drawn even at zero."""
     root = synthetic_run(tmp_path / "run")
     lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
@@ -185,7 +185,7 @@ def test_what_did_not_happen_has_no_chart(tmp_path):
     assert not any(title in calls for title in ("Staleness", "capped importance", "replaced by fresh"))
 
 
-def test_a_pipelined_run_says_what_its_times_mean(tmp_path):
+def test_a_pipelined_run_explains_its_times(tmp_path):
     root = synthetic_run(tmp_path / "run")
     (root / "config.yaml").write_text("signal: {schedule: pipelined}\ncurriculum: {stages: []}\n")
     assert "the time that a step waited for its completions" in Page(write_report(root).read_text()).text
@@ -241,7 +241,7 @@ def test_a_missing_file_drops_its_part(finished, tmp_path, missing):
     assert "samples" in Page(write_report(root).read_text()).ids
 
 
-def test_an_empty_folder_says_what_is_not_there(tmp_path):
+def test_an_empty_folder_names_its_missing_files(tmp_path):
     empty = Page(write_report(tmp_path).read_text())
     assert not empty.charts
     assert len([i for i in empty.ids if i != "identity"]) >= 9

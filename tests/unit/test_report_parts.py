@@ -136,7 +136,7 @@ def test_choice_of_rollouts():
     assert samples.choose([], [], []) == {}
 
 
-def test_what_would_act_on_a_screen_is_shown_as_a_sign():
+def test_control_characters_are_shown_as_signs():
     assert samples.visible("a\x00\x1b[2J\r\n\tb\x7f\x9b") == "a\u2400\u241b[2J\u240d\n\tb[U+007F][U+009B]"
     assert samples.visible("\u202egnp.exe\u2066 \ud83d") == "[U+202E]gnp.exe[U+2066] [U+D83D]"
     assert samples.visible("é 数 \U0001f600 <b>&amp;") == "é 数 \U0001f600 <b>&amp;"
@@ -172,7 +172,7 @@ def test_the_search_keeps_within_its_characters(tmp_path, monkeypatch):
     assert [r["step"] for r in found] == [1, 1, 2, 2]
 
 
-def test_most_surprising_is_told_by_the_mean_of_the_tokens(tmp_path):
+def test_most_surprising_is_the_lowest_mean_logprob(tmp_path):
     write_step(tmp_path, 1, ["a", "b"])
     assert [s.logprob for s in samples.stage_samples(tmp_path, "math")] == [-1.5]
 

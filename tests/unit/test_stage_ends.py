@@ -42,7 +42,7 @@ def test_steps_are_said_of_those_planned():
     assert [steps_of(7, 12), steps_of(12, 12), steps_of(7, None)] == ["7 of 12 steps", "12 steps", "7 steps"]
 
 
-def test_the_summary_tells_what_the_curriculum_wrote(tmp_path):
+def test_the_summary_has_the_stage_ends_of_the_curriculum(tmp_path):
     """No accuracy can rise by more than 1: the first stage ends at its second measurement."""
     gate = GateConfig(eval_every=1, samples=2, plateau_evals=1, plateau_delta=1.0)
     stages = [replace(STAGES[0], steps=5, gate=gate), *STAGES[1:]]

@@ -128,7 +128,7 @@ def test_only_committed_steps_are_sent_each_once_in_the_order_they_came(run, kep
     assert steps(kept.sent)[-1] == ("eval", 5) and kept.sent[-1] is True
 
 
-def test_what_a_record_holds(run, kept):
+def test_a_record_has_the_numbers_of_its_line(run, kept):
     run.sft(1, 5.0)
     run.sft_done()
     run.rl("short", 2, 0.2)
@@ -301,7 +301,7 @@ def test_wandb_continues_one_run_offline(run):
     assert (b"0.72931" in before, b"0.72931" in after) == (True, False)
 
 
-def test_the_process_of_its_own_sends_what_is_there_when_the_run_ends(run):
+def test_the_separate_process_sends_all_records_before_it_ends(run):
     pytest.importorskip("tensorboard", reason="pip install 'vt-ray[tracking]'")
     full(run)
     with following(ONE, run.root):
@@ -339,7 +339,7 @@ def test_flat_names_nested_numbers_by_their_path():
     assert flat({"a": {"b": {"c": 1}, "d": 2}, "e": [1, 2], "f": {}}, "/") == {"a/b/c": 1, "a/d": 2, "e": [1, 2]}
 
 
-def test_a_tail_reads_what_is_new_and_leaves_half_a_line(tmp_path):
+def test_a_tail_reads_new_lines_and_leaves_an_incomplete_line(tmp_path):
     path = tmp_path / "m.jsonl"
     tail = Tail(path)
     assert tail.read() == []

@@ -118,7 +118,7 @@ def test_sft_is_followed_in_the_shared_folder(run):
     assert counts(live.view())["sft"] == (10, 10)
 
 
-def test_rl_is_counted_by_stage_and_what_is_left_goes_by_the_last_steps(run):
+def test_rl_steps_are_counted_by_stage_and_the_remaining_time_follows_the_last_steps(run):
     run.spectrum()
     live = LiveRun(run.root)
     assert (live.view().phase, counts(live.view())["probe"]) == ("short", (3, 3))
@@ -278,7 +278,7 @@ def test_recoveries_are_counted_and_the_last_is_named(run):
     assert "recovered 2 times, last 1 min 30 s ago after the loss of generator_1" in text(live.view())
 
 
-def test_curves_show_what_the_lines_have(run):
+def test_curves_show_the_figures_of_the_lines(run):
     run.spectrum()
     run.rl("short", 1)
     old = text(LiveRun(run.root).view())

@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 METRICS = "metrics.jsonl"
-# In the folder of a phase: written last, and written first.
+# In the folder of a phase: DONE is written last, INPUTS first.
 DONE, INPUTS = "DONE.json", "inputs.json"
 # In spectrum_scores/: the scores of the fused model on the probing problems.
 FUSED_PROBE = "fused_on_probe.json"
