@@ -1,4 +1,4 @@
-"""A run folder as a finished run leaves it, filled with made-up figures, for the tests of what is read from one."""
+"""The folder of a finished run with made-up figures, for the tests of the report and of `vt-tools`."""
 
 import json
 import random
@@ -10,7 +10,7 @@ import yaml
 
 SUBDOMAINS = ["algebra", "calculus", "code", "geometry", "statistics"]
 ATTACK = "<script>alert(1)</script>"
-# Changes the page's title if any of it acts; clears a terminal, turns the writing round and ends strings where it can.
+# Changes the page's title if a browser executes it, clears a terminal, reverses the writing direction, ends strings.
 HOSTILE = (
     "</pre></script></textarea><script>document.title='acted'</script><img src=x onerror=\"document.title='acted'\">"
     "<!--<script>{{ 7*7 }} \x1b[2J \x00 \u202eright to left \u2028 \\u003c ${document.title='acted'} `"
@@ -26,8 +26,10 @@ def passes(one, many):
 
 
 def synthetic_run(root: Path, stages=("math_short", "math_long", "code"), steps=12, seed=0) -> Path:
-    """A run folder as a finished run leaves it, filled with made-up figures: the gate of the first stage has ended it
-    before the 20 steps that were planned, and a generator was lost."""
+    """Write the folder of a finished run with made-up figures.
+
+    A gate has ended the first stage before its 20 planned steps, and a generator was lost and replaced.
+    """
     rng = random.Random(seed)
     root.mkdir(parents=True)
     names = ["base", "sft_last", "sft_best", "fused", *stages]
@@ -52,7 +54,7 @@ def write_json(path: Path, value):
 
 
 def stage_ends(stages, steps):
-    """As summary.json has them."""
+    """The stages as in summary.json."""
     ends = [{"name": stage, "steps": steps, "planned_steps": steps, "ended": "steps"} for stage in stages]
     target = {"planned_steps": 20, "ended": "target: probe accuracy 0.812 reached 0.8"}
     return [{**ends[0], **target}, *ends[1:]] if ends else []
@@ -131,7 +133,7 @@ def write_probe(root):
 
 
 def write_scores(root, names):
-    """Ten questions a subdomain; of eight samples to each, one more is correct from milestone to milestone."""
+    """Ten questions per subdomain with eight samples each; each milestone has one more correct sample."""
     for i, name in enumerate(names):
         write_json(root / "evaluation" / f"{name}.json", {"name": name, "seconds": 9.0, "scores": question_scores(i)})
     for i in range(1, 6):
@@ -192,7 +194,7 @@ def rl_line(stage, step, done, rng):
 
 
 def signal_figures(done):
-    """What lines of older runs lack, of a pipelined stage that gives its gate a probe accuracy in every step."""
+    """Figures of a pipelined stage that lines of older runs lack; the gate measures in every step."""
     return {
         "generated_tokens_per_second": 5200.0 + 400 * done,
         "updated_tokens_per_second": 8100.0,
@@ -207,7 +209,7 @@ def signal_figures(done):
 
 
 def verify_record(rng):
-    """Of 200 completions; one worker in every fourth step is lost over two of them."""
+    """The record of 200 completions; in a quarter of the steps a worker is lost and two completions are retried."""
     lost = int(rng.random() < 0.25)
     spread = {"count": 100, "p50": 0.002, "p95": 0.03 + 0.01 * rng.random(), "p99": 2.0}
     return {

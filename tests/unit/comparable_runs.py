@@ -1,4 +1,4 @@
-"""Run folders to compare, filled with made-up scores: only what a comparison reads of them."""
+"""Run folders with made-up scores, with only the files that a comparison reads."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The auditor over runs of the stand-in loop: no fault in a whole one, the right one in each that was changed."""
+"""The audit of small runs: no fault in a complete run, and the right fault in each changed run."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ STAGES = [StageConfig("math", ["algebra"], 3, 2, 4, 8, refill_rounds=1), StageCo
 
 
 class World(test_loop.World):
-    """Completions of three tokens; the recorder writes the parquet files of a real run, the learner its digest."""
+    """Completions of three tokens. The recorder writes real parquet files, the learner returns its digest."""
 
     def generate(self, prompts, sampling):
         for rollouts in super().generate(prompts, sampling):
@@ -109,7 +109,7 @@ def rewrite(root, change, stage="math", step=2):
 
 
 def first(rows, **values):
-    """Changes the first row that an update has taken."""
+    """Changes the first row with the fate `updated`."""
     index = next(i for i, row in enumerate(rows) if row["fate"] == "updated")
     return [*rows[:index], {**rows[index], **values}, *rows[index + 1 :]]
 
@@ -118,7 +118,7 @@ def test_an_undisturbed_run_is_clean_and_every_completion_counted(whole):
     math, code = audit(whole)
     assert math.faults == code.faults == []
     assert (math.steps, math.ended, code.steps) == (3, "steps", 2)
-    # Refilled groups come on top of the 3 steps x 2 questions x 4 samples.
+    # Refilled groups are added to the 3 steps x 2 questions x 4 samples.
     assert math.fates["replaced"] > 0
     assert math.completions == 24 + math.fates["replaced"]
     assert code.completions == 2 * 3 * 4
@@ -135,7 +135,7 @@ def test_a_run_that_crashed_and_went_on_is_clean(tmp_path, crash_at):
 
 
 class Continued(World):
-    """Versions go on from the steps that are committed."""
+    """The weight versions of a stage continue from the committed steps of the previous stage."""
 
     def __init__(self, root):
         super().__init__()
@@ -162,7 +162,7 @@ class Continued(World):
         (lambda rows: [{**row, "question_id": "code/3"} for row in rows[:4]] + rows[4:], "not in the stage's pool"),
     ],
 )
-def test_rollouts_that_were_changed_are_found_out(run, change, said):
+def test_changed_rollouts_are_found(run, change, said):
     rewrite(run, change)
     assert any(said in fault for fault in faults(run)), faults(run)
 
@@ -183,7 +183,7 @@ def metrics(root, change):
         (lambda lines: [*lines, {**lines[0], "stage": "else"}], "unknown stages"),
     ],
 )
-def test_metrics_that_were_changed_are_found_out(run, change, said):
+def test_changed_metrics_are_found(run, change, said):
     metrics(run, change)
     assert any(said in fault for fault in faults(run)), faults(run)
 

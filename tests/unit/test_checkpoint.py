@@ -1,4 +1,4 @@
-"""The step commit is whole or not there. A damaged checkpoint is renamed aside, an unreadable checkpoint stays."""
+"""A step commit is complete or absent. A damaged checkpoint is renamed, an unreadable checkpoint is not changed."""
 
 import errno
 import json
@@ -84,7 +84,7 @@ def test_an_error_of_a_writer_on_a_full_disk_is_that_the_disk_is_full(tmp_path, 
     assert full.value.errno == errno.ENOSPC and full.value.filename.endswith("step_000001.partial")
 
 
-def test_an_error_before_anything_is_there_stays_what_it_is(tmp_path):
+def test_an_error_before_the_first_commit_is_not_changed(tmp_path):
     def lost(folder: Path) -> None:
         raise ConnectionAbortedError("the learner is lost")
 
@@ -193,7 +193,7 @@ def contents(folder):
 
 
 def fails_once(monkeypatch, code, owner, name, on):
-    """The call of `owner.name` with a path that ends in `on` raises, once."""
+    """Makes the next call of `owner.name` with a path that ends in `on` raise."""
     real, left = getattr(owner, name), [1]
 
     def flaky(path, *arguments, **options):
@@ -269,7 +269,7 @@ def test_the_commit_of_a_named_step_is_that_one_or_none(tmp_path):
 
 
 @pytest.mark.parametrize("code", ERRORS)
-def test_what_cannot_be_looked_at_is_not_missing(tmp_path, monkeypatch, code):
+def test_an_unreadable_path_is_not_missing(tmp_path, monkeypatch, code):
     assert not exists(tmp_path / "DONE.json")
     write_json(tmp_path / "DONE.json", {})
     fails_once(monkeypatch, code, Path, "stat", "DONE.json")
@@ -328,7 +328,7 @@ def test_a_line_torn_by_a_crash_is_cut_away(tmp_path):
 
 
 def test_metrics_that_lost_lines_stay_readable_after_the_cut(tmp_path):
-    # A machine that lost power may hold the manifest but not the metrics' last page.
+    # After a power loss a machine may have the manifest but not the last page of the metrics.
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log.write({"step": 1})
     there = log.offset + 40

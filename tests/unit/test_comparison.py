@@ -24,13 +24,13 @@ def compared(*roots):
 
 
 def pair(folder, before, after, **changed):
-    """GRPO and lambda = 1, two seeds each; `changed` are arguments of the second group's runs."""
+    """GRPO and lambda = 1 with two seeds each; `changed` are arguments for the runs of the second group."""
     base = [write_run(folder / f"base-{s}", before, 0.0, s) for s in (0, 1)]
     return base + [write_run(folder / f"other-{s}", after, rl_seed=s, **{"lam": 1.0, **changed}) for s in (0, 1)]
 
 
 class Page(HTMLParser):
-    """Opened tags and their attributes, and the text outside scripts and styles."""
+    """Collects tags with their attributes, and the text outside scripts and styles."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -63,9 +63,9 @@ def test_scores_gains_and_differences_by_hand(tmp_path):
     assert mgpo["pass_at_1"]["mean"] == 0.625
     difference = mgpo["difference"]
     assert difference["pass_at_1"]["by_seed"] == {"RL seed 0": 0.25, "RL seed 1": 0.125}
-    # One of two seeds is drawn, and questions do not differ: either seed's difference.
+    # One of two seeds is drawn and all questions are equal: the interval ends at the differences of the two seeds.
     assert [difference["pass_at_1"][key] for key in ("mean", "low", "high")] == [0.1875, 0.125, 0.25]
-    # Every question has a correct answer among 8, with either lambda.
+    # Every question has a correct answer among 8, with both lambdas.
     assert [difference["pass_at_8"][key] for key in ("mean", "low", "high")] == [0.0, 0.0, 0.0]
     assert say.difference(mgpo, "GRPO") == "λ=1: higher than GRPO by +18.8 [+12.5, +25.0] points."
     assert tables.seed_rows(comparison, "pass_at_1") == [["group", "RL seed 0", "RL seed 1"], ["λ=1", "+25.0", "+12.5"]]
@@ -117,7 +117,7 @@ def test_other_settings_make_the_label_and_the_first_run_the_baseline(tmp_path):
     assert (comparison["baseline"], comparison["groups"][0]["lambda"]) == (labels[0], None)
 
 
-def test_what_is_a_run_s_own_makes_no_group(tmp_path):
+def test_name_path_and_prices_do_not_separate_groups(tmp_path):
     own = [("seed", 5), ("runs_dir", "/elsewhere"), ("cluster.cpu_hour_price", 0.3), ("cluster.currency", "EUR")]
     runs = [write_run(tmp_path / "a", LOW), write_run(tmp_path / "b", HIGH, changes=own)]
     comparison = compared(*runs)
@@ -177,13 +177,13 @@ def test_reward_is_the_mean_of_moving_means_between_lowest_and_highest(tmp_path)
     comparison = compared(*runs)
     grpo, mgpo = (group["reward"] for group in comparison["groups"])
     assert grpo[0] == {"step": 1, "mean": 0.25, "low": 0.0, "high": 0.5}
-    # Smoothing stays within a stage: no step between the two levels.
+    # Smoothing stays within a stage: no step is between the two levels.
     assert [point["mean"] for point in mgpo] == [0.25] * 4 + [0.75] * 4
     assert comparison["stages"] == [{"step": 1, "name": "math_short"}, {"step": 5, "name": "code"}]
 
 
 def test_stages_that_ended_at_different_steps_are_compared_stage_by_stage(tmp_path):
-    """The gate of one run ended its first stage after 1 of 3 steps: its second stage is held against the others'."""
+    """A gate ended the first stage of one run after 1 of 3 steps: its second stage is aligned with the other runs."""
     runs = pair(tmp_path, LOW, HIGH)
     for root, first in zip(runs, (1, 3, 2, 2), strict=True):
         lines = [("math_short", 0.25)] * first + [("code", 0.75)] * 2
@@ -252,7 +252,7 @@ def test_an_unfinished_run_is_left_out_and_named(tmp_path):
         compared(runs[0], runs[-1])
 
 
-def test_what_weakens_a_difference_is_warned_of(tmp_path):
+def test_limits_of_a_difference_are_warnings(tmp_path):
     runs = pair(tmp_path, LOW, HIGH, changes=[("evaluation.temperature", 0.6)])
     write_json(runs[2] / "fused" / "DONE.json", {"id": "another"})
     write_json(runs[3] / "run.json", {"code": "changed"})
@@ -283,32 +283,32 @@ def sweep(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(sweep):
+def result(sweep):
     folder = sweep[0].parent
     return CliRunner().invoke(app, ["report", *map(str, sorted(folder.iterdir()))], env={"COLUMNS": "80"})
 
 
-def test_the_command_takes_a_shell_s_star(sweep, told):
-    assert told.exit_code == 0, told.output
+def test_the_command_accepts_a_shell_pattern(sweep, result):
+    assert result.exit_code == 0, result.output
     folder = sweep[0].parent
     for name in ("phases", "comparison.html"):
-        assert f"skipped: {folder / name} is not a run folder" in told.stderr
+        assert f"skipped: {folder / name} is not a run folder" in result.stderr
     assert all((root / "report.html").is_file() for root in sweep)
-    assert f"comparison: {folder / 'comparison.html'}" in told.stdout
+    assert f"comparison: {folder / 'comparison.html'}" in result.stdout
     numbers = json.loads((folder / "comparison.json").read_text())
     assert [len(group["seeds"]) for group in numbers["groups"]] == [3, 3, 3, 3]
     assert [say.outcome(group) for group in numbers["groups"][1:]] == ["chance", "higher", "lower"]
 
 
-def test_the_terminal_s_tables_fit_80_columns(told):
-    lines = told.stdout[told.stdout.index("At the end of each run") :].splitlines()
+def test_the_tables_on_the_terminal_fit_80_columns(result):
+    lines = result.stdout[result.stdout.index("At the end of each run") :].splitlines()
     table = [line for line in lines if line.startswith((" ", "At", "Paired"))]
     assert max(map(len, table)) <= 80
-    assert "…" not in told.stdout
+    assert "…" not in result.stdout
     assert [line.split()[0] for line in table if line.strip().startswith("λ")] == ["λ=0.5", "λ=1", "λ=4"] * 2
 
 
-def test_the_page_holds_every_part_and_fetches_nothing(sweep, told):
+def test_the_page_has_all_sections_and_loads_nothing(sweep, result):
     page = Page((sweep[0].parent / "comparison.html").read_text())
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {"result", "seeds", "milestones", "subdomains", "reward", "cost", "method", "reports"} <= ids

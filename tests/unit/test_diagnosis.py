@@ -33,7 +33,7 @@ def healthy():
 
 
 def rl_lines(**metrics):
-    """Lines of one stage; each metric is the list of its values step by step."""
+    """Lines of one stage; each metric is the list of its values by step."""
     steps = max(map(len, metrics.values()))
     return [
         {"phase": "rl", "stage": "math", "step": i + 1, **{key: values[i] for key, values in metrics.items()}}
@@ -67,7 +67,7 @@ def finding(name, summary, rl=(), sft=(), **scores) -> Finding:
 
 
 def answers(*correct, subdomain="algebra"):
-    """Scores by question: of eight answers to each, so many are correct."""
+    """Scores by question; each number is the count of correct answers of eight."""
     return {f"{subdomain}/{i}": QuestionScore(subdomain, c, 8) for i, c in enumerate(correct)}
 
 
@@ -103,7 +103,7 @@ def test_a_rise_of_pass_at_k_within_noise_is_no_sign():
 
 
 def test_scores_by_question_are_compared_in_pairs():
-    """Each of twelve questions gains the same, which two intervals could not tell from chance."""
+    """Each of twelve questions gains the same amount, a gain that two unpaired intervals would not show."""
     summary = healthy()
     summary["milestones"][-1] = milestone("math", 0.43, 0.78)
     before = answers(*[0] * 6, *[8] * 6)
@@ -135,7 +135,7 @@ def test_fused_model_below_the_best_sft_checkpoint():
 
 @pytest.mark.parametrize(("fused", "seen"), [((0,) * 20, True), ((4,) * 20, False), ((4,) * 18 + (0,) * 2, False)])
 def test_fused_model_against_the_best_specialist_on_its_own_problems(fused, seen):
-    """The best specialist is broader than the other and solves each problem once in eight."""
+    """The best specialist solves more problems than the other, and solves each problem once in eight samples."""
     probe = {"k": 8, "specialists": {"algebra": "step_000010", "code": "step_000020"}}
     probed = {
         "step_000010": answers(*[8] * 10, *[0] * 10),
@@ -193,7 +193,7 @@ def test_a_small_gain_after_sft_cannot_be_told_from_chance(last, seen):
 
 @pytest.mark.parametrize(("low", "high", "seen"), [(-0.01, 0.05, True), (0.01, 0.05, False), (-0.01, 0.15, None)])
 def test_reward_rises_and_held_out_scores_do_not_follow(low, high, seen):
-    """Reward rises by 10 points: an interval that holds 0 and 10 tells nothing."""
+    """Reward rises by 10 points: an interval that contains 0 and 10 is undecided."""
     summary = healthy()
     summary["milestones"][-1]["difference"] = {"from": "fused", "mean": 0.02, "low": low, "high": high}
     assert finding("RL fits its training prompts only", summary, steady()).seen is seen
@@ -226,7 +226,7 @@ OLD = "Rollouts are too old for the update"
 
 
 def test_old_rollouts_whose_ratios_are_cut_much():
-    """Mean 8%, standard deviation 1%: its 95% interval over four steps begins at 6.4%."""
+    """Mean 8%, standard deviation 1%: the 95% interval over four steps starts at 6.4%."""
     shares = [0.07, 0.08, 0.08, 0.09]
     found = finding(OLD, {}, rl_lines(importance_capped_share=shares, staleness_mean=[1, 2, 2, 1]))
     assert found.seen
@@ -261,7 +261,7 @@ def test_ratios_that_are_cut_on_policy_show_that_engine_and_trainer_disagree(key
     assert "1.2% of the tokens in math" in found.sentence
     assert "signal.mgpo.importance_cap=2" in found.sentence
     assert finding(DISAGREE, {}, rl_lines(**{key: [0.001] * 4}, staleness_mean=[0] * 4)).seen is False
-    # Of older rollouts the ratio is cut for another reason.
+    # In stale rollouts the ratio is clipped for another reason.
     assert finding(DISAGREE, {}, rl_lines(**{key: shares}, staleness_mean=[1] * 4)).seen is None
 
 
@@ -285,7 +285,7 @@ def test_noise_is_no_climb():
 
 
 def test_two_steps_that_happen_to_agree_are_no_climb():
-    """3.8 standard errors lie between the thirds, but with two steps in each chance does that in one of sixteen."""
+    """The thirds differ by 3.8 standard errors; with two steps in each third, chance does that once in sixteen."""
     values = [0.10, 0.14, 0.2, 0.2, 0.20, 0.23]
     assert finding("Truncation climbs", {}, rl_lines(truncated_share=values)).seen is False
 

@@ -1,4 +1,4 @@
-"""The panel of the last step, in two widths, with what a line has and without what it lacks."""
+"""The panel of the last step, at two widths, with complete and incomplete lines."""
 
 import io
 
@@ -26,12 +26,12 @@ def shown(line, width):
 def test_blocks_are_as_high_as_their_share_of_the_highest():
     assert histogram_blocks([8, 4, 0, 1]) == "█▄·▁"
     assert histogram_blocks([0, 0, 0]) == "···"
-    # One of a thousand is still seen.
+    # One of a thousand is still visible.
     assert histogram_blocks([1, 1000]) == "▁█"
 
 
 def test_large_groups_keep_both_ends_apart():
-    """33 bins: the 31 inner ones by threes."""
+    """33 bins: the 31 inner bins are joined by threes."""
     blocks = histogram_blocks([9, *[1] * 31, 3])
     assert len(blocks) == 2 + 11
     assert (blocks[0], blocks[1], blocks[-2], blocks[-1]) == ("█", "▃", "▁", "▃")
@@ -61,7 +61,7 @@ def test_a_pipelined_step_waits_and_verifies_nothing():
     assert "waiting 6.0" in first and "verify" not in first and "generate" not in first
 
 
-def test_an_older_line_shows_what_it_has():
+def test_an_older_line_shows_the_figures_it_has():
     found = dict(figures({"entropy": 0.5, "truncated_share": None, "sync": {"logprob_gap": 1e-6}}))
     assert found == {"entropy": "0.500"}
     assert "no times recorded" in shown({}, 80)
@@ -78,11 +78,11 @@ def test_rates():
 
 @pytest.mark.parametrize(("loop", "waits"), [(test_loop, False), (test_pipelined, True)])
 def test_a_stage_shows_its_last_step_below_its_bar(monkeypatch, tmp_path, loop, waits):
-    """Through the loops over stand-ins: the lines are those that a step really writes."""
+    """Through the training loop with stand-in actors: the lines have the figures of real steps."""
     screen = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     monkeypatch.setattr(progress, "console", screen)
     monkeypatch.setattr(test_loop, "no_display", stage_bar)
-    # Each note is drawn, however fast the steps are.
+    # Each note is drawn, even if the steps are fast.
     monkeypatch.setattr(progress._Bar, "update", lambda bar, *args, **values: drawn(bar, *args, **values))
     loop.train(tmp_path, loop.World())
     shown = screen.file.getvalue()

@@ -1,4 +1,4 @@
-"""Scores of milestones compared: the gain of the signal phase, by hand-computed numbers."""
+"""The gain of the signal phase over the milestones before it, with numbers computed by hand."""
 
 import json
 
@@ -10,7 +10,7 @@ from vt_ray.run.milestone_names import planned
 
 
 def scores(folder, name, correct):
-    """One problem a count, of 4 samples each; the first half is algebra, the rest code."""
+    """One problem for each count, with 4 samples each; the first half is algebra, the rest is code."""
     half = len(correct) // 2
     rows = [
         {

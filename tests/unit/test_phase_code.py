@@ -1,4 +1,4 @@
-"""Which code a phase rests on, and which edits of it count."""
+"""The code that a phase depends on, and the edits that change its digest."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from vt_ray.run import phase_code as pc
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package of our own in place of vt_ray; write(name, text) changes a module, code(phase) reads it anew."""
+    """A small package in place of vt_ray: write(name, text) changes a module, code(phase) computes the digests."""
     monkeypatch.setattr(pc, "PACKAGE", tmp_path / "vt_ray")
     monkeypatch.setattr(pc, "ENTRIES", {"sft": ("train", "rules")})
     monkeypatch.setattr(pc, "MACHINERY", ("store",))
@@ -79,7 +79,7 @@ def test_machinery_and_what_only_it_imports_does_not_count(package):
     assert package.code() == before
 
 
-# The formula of the paper that each phase must rest on, and what must not make it anew.
+# A module of the paper that each phase must depend on, and a module that must not change it.
 EXPECTED = {
     "base": ({"engines.base_model"}, {"algorithms.losses", "verify.mathematics.exact_numbers", "data.readers"}),
     "sft": (

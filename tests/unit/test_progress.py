@@ -1,4 +1,4 @@
-"""Where the output is no terminal, plain lines: the first, a few on the way, the last."""
+"""Progress without a terminal: plain lines at the start, in between and at the end."""
 
 import io
 import time
@@ -113,7 +113,7 @@ def test_a_panel_stands_below_the_bar_while_it_moves(monkeypatch, width):
         moving = screen.file.getvalue()
     assert moving.index("1/2") < moving.index("figures of the step")
     assert "[note]" in moving
-    # The bar that is over is drawn once more, alone.
+    # The finished bar is drawn once more, without the panel.
     last = screen.file.getvalue()[screen.file.getvalue().rindex("short") :]
     assert "took" in last and "figures" not in last
 

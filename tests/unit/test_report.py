@@ -14,7 +14,7 @@ from vt_ray.report.run_page.sections import SECTIONS
 
 
 class Page(HTMLParser):
-    """What a browser makes of the page: opened tags, ids, text outside scripts and styles, rows of tables."""
+    """The page as a browser reads it: tags, ids, text outside scripts and styles, rows of tables."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -116,7 +116,7 @@ def test_only_scripts_with_the_pages_mark_run(page):
 
 
 def test_characters_that_act_are_shown(page):
-    # The worst answer of a stage is the attack; the hostile one is in the sample that can be searched.
+    # The worst answer of a stage is the attack; the hostile answer is in the sample for the search.
     hostile = next(r for r in json.loads(page.scripts[1]) if r["question_id"] == "algebra-6")
     assert "\u241b[2J \u2400 [U+202E]right to left" in hostile["text"]
     assert hostile["text"].startswith("</pre></script></textarea><script>document.title='acted'</script>")
@@ -124,7 +124,7 @@ def test_characters_that_act_are_shown(page):
 
 def test_the_search_carries_a_bounded_sample_and_says_so(page):
     rollouts = json.loads(page.scripts[1])
-    # Two files a stage: five of seven and one of one.
+    # Two files per stage: five of seven rollouts and one of one.
     assert len(rollouts) == 3 * (7 + 1)
     assert {r["step"] for r in rollouts} == {1, 12}
     assert "The page contains 24 rollouts" in page.text
@@ -133,7 +133,7 @@ def test_the_search_carries_a_bounded_sample_and_says_so(page):
 
 def test_costs_have_hours_and_money(page):
     assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s", "steps", "ended by"] in page.rows
-    # 900 s of 18 cores and 3 GPUs, at 2 EUR a GPU-hour.
+    # 900 s of 18 cores and 3 GPUs, at 2 EUR per GPU-hour.
     ended = ["12 of 20 steps", "target: probe accuracy 0.812 reached 0.8"]
     assert ["rl math_short", "15 min 00 s", "4.50", "0.750", "1.50", "1,000,000", "1,111", *ended] in page.rows
     assert ["total", "30 min 00 s", "9.00", "1.50", "3.00", "3,000,000", "1,667", "", ""] in page.rows
@@ -146,7 +146,7 @@ def test_a_stage_that_its_gate_has_ended_says_so(page):
     assert '"text":"target"' in page.scripts[2]
 
 
-def test_what_was_lost_is_listed(page, tmp_path):
+def test_replaced_actors_are_listed(page, tmp_path):
     assert ["generator_1", "2025-01-02 03:04:05", "ActorDiedError", "math_short step 3"] in page.rows
     root = synthetic_run(tmp_path / "run")
     (root / "recoveries.jsonl").write_text("")
@@ -159,7 +159,7 @@ NEW = ("generated_tokens_per_second", "updated_tokens_per_second", "staleness_me
        "replaced_groups", "probe_accuracy", "clip_share")  # fmt: skip
 
 
-def test_an_older_run_has_the_charts_of_what_it_recorded(tmp_path):
+def test_an_older_run_has_the_charts_of_its_figures(tmp_path):
     root = synthetic_run(tmp_path / "run")
     lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
@@ -174,8 +174,8 @@ def test_an_older_run_has_the_charts_of_what_it_recorded(tmp_path):
     assert ["phase", "wall time", "CPU-h", "GPU-h", "EUR", "tokens", "tokens/s"] in old.rows
 
 
-def test_what_did_not_happen_has_no_chart(tmp_path):
-    """On-policy nothing is stale or capped, and without refill nothing is replaced; clipping is drawn even at zero."""
+def test_metrics_that_are_always_zero_have_no_chart(tmp_path):
+    """On-policy: no staleness, no capped ratio, no replaced group; the clipped share is drawn even at zero."""
     root = synthetic_run(tmp_path / "run")
     lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
     still = dict.fromkeys(("staleness_mean", "importance_capped_share", "replaced_groups", "clip_share"), 0)
@@ -185,7 +185,7 @@ def test_what_did_not_happen_has_no_chart(tmp_path):
     assert not any(title in calls for title in ("Staleness", "capped importance", "replaced by fresh"))
 
 
-def test_a_pipelined_run_says_what_its_times_mean(tmp_path):
+def test_a_pipelined_run_explains_its_times(tmp_path):
     root = synthetic_run(tmp_path / "run")
     (root / "config.yaml").write_text("signal: {schedule: pipelined}\ncurriculum: {stages: []}\n")
     assert "the time that a step waited for its completions" in Page(write_report(root).read_text()).text
@@ -194,9 +194,9 @@ def test_a_pipelined_run_says_what_its_times_mean(tmp_path):
 def test_before_and_after_by_subdomain_are_paired(page):
     header = ["subdomain", "base, %", "fused, %", "code, %", "base to code, points", "fused to code, points"]
     found = page.rows[page.rows.index(header) + 1]
-    # Of ten questions four are one answer behind: (6 x 6 + 4 x 5) / 80 after, nothing at first, three less at fused.
+    # Four of ten questions have one correct answer less: (6 x 6 + 4 x 5) / 80 at the end, 0 at first, 3 less at fused.
     assert found[0] == "algebra" and found[4].startswith("+70.0 [+6")
-    # Ten questions that changed alike: 3 of 10 others might not.
+    # Ten questions that changed by the same amount: by the rule of three, 3 of 10 may change differently.
     assert found[5] == "+37.5 [+7.5, +67.5]"
     assert "Pass@1 with 95% intervals at base, fused and code." in page.text
 
@@ -241,7 +241,7 @@ def test_a_missing_file_drops_its_part(finished, tmp_path, missing):
     assert "samples" in Page(write_report(root).read_text()).ids
 
 
-def test_an_empty_folder_says_what_is_not_there(tmp_path):
+def test_an_empty_folder_names_its_missing_files(tmp_path):
     empty = Page(write_report(tmp_path).read_text())
     assert not empty.charts
     assert len([i for i in empty.ids if i != "identity"]) >= 9

@@ -37,7 +37,7 @@ def test_p_c_heat_holds_shares_by_stage_and_group_size():
     assert (short.x, short.y) == ((1, 2), (0.0, 0.5, 1.0))
     assert [list(row) for row in short.z] == [[0.25, None], [0.5, None], [0.25, None]]
     assert (long.x, long.y) == ((3,), (0.0, 0.25, 0.5, 0.75, 1.0))
-    # The weight lies over the histogram, p_c against p_c, with an axis of its own for its size.
+    # The weight is drawn over the histogram on the same axis of p_c, with its own axis for its value.
     assert (curve.x[50], curve.y[50]) == (1.0, 0.5)
     assert (curve.xaxis, curve.yaxis, figure.layout.xaxis2.overlaying) == ("x2", None, "x")
     assert (rings.x, rings.y) == ((0.5, 0.5), (0, 1))
@@ -49,18 +49,18 @@ def test_smoothing_stays_inside_its_stage_and_skips_gaps():
     assert curves.smoothed([0.0] * 50 + [11.0] + [0.0] * 49)[44:57] == [0.0, *[1.0] * 11, 0.0]
     assert curves.smoothed([None, None, None, 4.0, float("nan")]) == [None, None, 4.0, 4.0, None]
     lines = [{"stage": s, "x": v} for s, v in (("a", 0.0), ("a", 0.0), ("b", 9.0), ("b", 9.0))]
-    # Of each stage: band, single steps, moving mean.
+    # For each stage: band, single steps, moving mean.
     drawn = curves.rl_curve(lines, Metric("x", "X", "x", ".1f")).data
     assert [list(t.y) for t in drawn[2::3]] == [[0.0, 0.0], [9.0, 9.0]]
     assert [list(t.x) for t in drawn[2::3]] == [[1, 2], [3, 4]]
 
 
 def test_band_is_the_interval_of_the_moving_mean():
-    # Windows of 1, 3 and 1; the middle one has mean 2 and misses its own step, 6, by 4: s^2 = 16 / (1 - 1/3) = 24.
+    # Windows of 1, 3 and 1; the middle one has mean 2 and differs from its step, 6, by 4: s^2 = 16 / (1 - 1/3) = 24.
     low, high = curves.interval_band([0.0, 6.0, 0.0])
     half = 1.959964 * math.sqrt(24)
     assert high == pytest.approx([half, 2 + half / math.sqrt(3), half], abs=1e-4)
-    # Nothing negative was seen, so the band ends at 0.
+    # No value is negative, so the band ends at 0.
     assert low == [0.0, 0.0, 0.0]
     assert curves.interval_band([-1.0, 6.0, -1.0])[0][0] < -1
     assert curves.interval_band([5.0]) == ([None], [None])
@@ -104,7 +104,7 @@ def scores_of(**correct):
 def test_change_is_over_the_shared_questions_of_the_subdomains():
     before = scores_of(algebra=[0] * 10, code=[4] * 10, geometry=[1] * 3)
     after = scores_of(algebra=[2] * 10, code=[4] * 9 + [8])
-    # Ten questions that changed alike leave room for 3/10 that do not.
+    # Ten questions with the same change: by the rule of three, 3/10 may change differently.
     assert question_scores.change(before, after, 1, ["algebra"]) == pytest.approx(
         {"mean": 0.25, "low": -0.05, "high": 0.55}
     )
@@ -136,7 +136,7 @@ def test_choice_of_rollouts():
     assert samples.choose([], [], []) == {}
 
 
-def test_what_would_act_on_a_screen_is_shown_as_a_sign():
+def test_control_characters_are_shown_as_signs():
     assert samples.visible("a\x00\x1b[2J\r\n\tb\x7f\x9b") == "a\u2400\u241b[2J\u240d\n\tb[U+007F][U+009B]"
     assert samples.visible("\u202egnp.exe\u2066 \ud83d") == "[U+202E]gnp.exe[U+2066] [U+D83D]"
     assert samples.visible("é 数 \U0001f600 <b>&amp;") == "é 数 \U0001f600 <b>&amp;"
@@ -168,11 +168,11 @@ def test_the_search_keeps_within_its_characters(tmp_path, monkeypatch):
     for step in (1, 2):
         write_step(tmp_path, step, ["a" * 400] * 5)
     found = samples.search_sample(tmp_path, ["math"])
-    # A thousand for each of two files: two answers of 400 with a question of one.
+    # 1,000 characters for each of two files: two answers of 400 with a question of one character.
     assert [r["step"] for r in found] == [1, 1, 2, 2]
 
 
-def test_most_surprising_is_told_by_the_mean_of_the_tokens(tmp_path):
+def test_most_surprising_is_the_lowest_mean_logprob(tmp_path):
     write_step(tmp_path, 1, ["a", "b"])
     assert [s.logprob for s in samples.stage_samples(tmp_path, "math")] == [-1.5]
 

@@ -1,4 +1,4 @@
-"""Who a run is, and the phases that runs share."""
+"""The identity of a run, and the phases that runs share."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ def config(tmp_path, name="a", lam=1.0, seed=0):
 
 
 class Work:
-    """Counts its calls, and what it finds and leaves in the folder."""
+    """Counts its calls and records the files that it finds and leaves in the folder."""
 
     def __init__(self, text="result", fails=0):
         self.text, self.fails, self.folders, self.found = text, fails, [], []
@@ -43,7 +43,7 @@ def result(folder):
     return (folder / "deep" / "result.txt").read_text()
 
 
-def test_a_run_writes_who_it_is(tmp_path):
+def test_a_run_writes_its_identity(tmp_path):
     c = config(tmp_path, lam=0.5, seed=7)
     with RunFolder(c).open() as run:
         assert run.root == tmp_path / "a"
@@ -100,7 +100,7 @@ def test_memory_time_and_checkpoints_may_change_and_each_start_is_noted(tmp_path
 
 @dataclass
 class GrownMgpo(MgpoConfig):
-    """Of a later version of the code, with one setting more."""
+    """The config of a later version of the code, with one more setting."""
 
     dual_clip: float = 0.0
 
@@ -121,7 +121,7 @@ def grown(tmp_path, name="a", dual_clip=0.0):
     return c
 
 
-def test_a_setting_that_is_new_in_the_code_leaves_older_runs_what_they_were(tmp_path):
+def test_a_new_setting_does_not_change_older_runs(tmp_path):
     with RunFolder(config(tmp_path)).open():
         pass
     with RunFolder(grown(tmp_path)).open():
@@ -208,7 +208,7 @@ def test_a_run_with_equal_inputs_takes_the_finished_phase(tmp_path):
 
 
 @pytest.mark.parametrize("other", [("sft", {"lr": 0.2}), ("sft", {"lr": 0.1, "steps": 3}), ("probe", {"lr": 0.1})])
-def test_other_inputs_or_another_phase_are_worked_anew(tmp_path, other):
+def test_other_inputs_or_another_phase_are_worked_again(tmp_path, other):
     work, anew = Work("first"), Work("second")
     with RunFolder(config(tmp_path, "a")).open() as run:
         run.phase("sft", {"lr": 0.1}, work)
@@ -232,7 +232,7 @@ def test_interrupted_work_goes_on_in_the_same_folder(tmp_path):
     assert (folder / "part").read_text() == "part"
 
 
-def test_another_run_finishes_what_the_first_left(tmp_path):
+def test_another_run_finishes_an_interrupted_phase(tmp_path):
     work = Work(fails=1)
     with pytest.raises(RuntimeError), RunFolder(config(tmp_path, "a")).open() as run:
         run.phase("sft", {"x": 1}, work)
@@ -295,7 +295,7 @@ def test_a_local_model_changed_since_is_another_input(tmp_path):
     assert base_inputs(c) != before
 
 
-def test_a_phase_whose_settings_had_another_default_is_made_anew(tmp_path):
+def test_a_phase_whose_settings_had_another_default_is_made_again(tmp_path):
     with RunFolder(config(tmp_path, "a")).open() as run:
         run.phase("sft", {"spectrum.sft.steps": 7, "seed": 0}, Work())
     anew = Work("anew")
@@ -311,7 +311,7 @@ INPUTS_OF = (base_inputs, sft_inputs, probe_inputs, fused_inputs, scores_inputs)
 @pytest.mark.parametrize(
     ("key", "value", "first"),
     [
-        # The first phase that the setting changes, by its place in INPUTS_OF; 5: none.
+        # The first phase that the setting changes, as an index of INPUTS_OF; 5: none.
         ("model.hidden_size", 256, 0),
         ("data.train_per_subdomain", 7, 0),
         ("seed", 5, 0),
@@ -370,7 +370,7 @@ def test_a_folder_that_cannot_be_read_is_neither_repeated_nor_deleted(tmp_path, 
 
 @pytest.mark.parametrize("code", ERRORS)
 @pytest.mark.parametrize(("name", "on"), [("stat", "DONE.json"), ("stat", "inputs.json"), ("read_text", "inputs.json")])
-def test_a_shared_phase_that_cannot_be_read_is_not_made_anew(tmp_path, monkeypatch, code, name, on):
+def test_an_unreadable_shared_phase_is_not_made_again(tmp_path, monkeypatch, code, name, on):
     with RunFolder(config(tmp_path, "a")).open() as run:
         run.phase("sft", {"x": 1}, Work())
     (shared,) = tmp_path.glob("phases/sft-*/")
@@ -397,7 +397,7 @@ def test_a_phase_folder_without_its_done_file_is_kept_aside(tmp_path):
     assert result(tmp_path / "a" / "sft.damaged") == result(tmp_path / "a" / "sft") == "result"
 
 
-def test_problems_are_known_by_what_they_are(tmp_path):
+def test_the_digest_of_problems_depends_on_their_content(tmp_path):
     problems = [Problem("a/1", "algebra", "math", "1 + 1?", "2", solutions=(Solution("direct", "2"),))]
     same = [replace(problems[0], level=1)]
     assert problems_digest(problems) == problems_digest(same) != problems_digest([])
@@ -415,7 +415,7 @@ def test_a_users_function_edited_since_the_run_began_is_refused(tmp_path, monkey
     with RunFolder(c).open():
         before = fused_inputs(c)
     (tmp_path / f"{module}.py").write_text("def function(*arguments): return 2\n")
-    # The loss is no part of the spectrum phase.
+    # The loss is not used in the spectrum phase.
     assert (fused_inputs(c) == before) == (use == "signal.mgpo.loss")
     with pytest.raises(ConfigError, match=f"{path} has changed"), RunFolder(c).open():
         pass

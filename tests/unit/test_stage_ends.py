@@ -1,4 +1,4 @@
-"""How far each stage came and why it ended, from the curriculum's own files and from older ones."""
+"""The steps of each stage and the reason for its end, from new and older run folders."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def test_a_file_that_cannot_be_read_tells_nothing(tmp_path, torn):
     [
         ({}, ""),
         ({"steps": 12, "ended": "steps"}, ""),
-        # A gate that opens after the last planned step has cut nothing short.
+        # A gate that is reached at the last planned step has not ended the stage early.
         ({"steps": 12, "ended": WHY}, ""),
         ({"steps": 7, "ended": WHY}, WHY),
         ({"stage": "short", "weight_version": 7}, ""),
@@ -42,8 +42,8 @@ def test_steps_are_said_of_those_planned():
     assert [steps_of(7, 12), steps_of(12, 12), steps_of(7, None)] == ["7 of 12 steps", "12 steps", "7 steps"]
 
 
-def test_the_summary_tells_what_the_curriculum_wrote(tmp_path):
-    """No accuracy rises by more than 1: the first stage ends at its second evaluation."""
+def test_the_summary_has_the_stage_ends_of_the_curriculum(tmp_path):
+    """No accuracy can rise by more than 1: the first stage ends at its second measurement."""
     gate = GateConfig(eval_every=1, samples=2, plateau_evals=1, plateau_delta=1.0)
     stages = [replace(STAGES[0], steps=5, gate=gate), *STAGES[1:]]
     test_loop.train(tmp_path, test_loop.World(), stages=stages, probe=test_loop.PROBLEMS[:3])
@@ -65,7 +65,7 @@ def test_a_stage_that_has_not_ended_and_an_older_one(tmp_path):
 
 
 def test_held_out_accuracies_stand_at_their_steps_and_ends_are_marked():
-    """Every second step of two stages of four and two; the second has not ended."""
+    """Every second step of two stages of four and two steps; the second stage has not ended."""
     lines = [{"stage": "short", "probe_accuracy": 0.1 * i} if i % 2 == 0 else {"stage": "short"} for i in range(1, 5)]
     lines += [{"stage": "long", "probe_accuracy": None}, {"stage": "long", "probe_accuracy": 0.5}]
     figure = curves.probe_accuracy_curve(lines, {"short": {"steps": 4, "ended": WHY}})

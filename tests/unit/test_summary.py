@@ -78,7 +78,7 @@ def test_money_is_there_where_a_price_is(summary):
     summary["prices"] = {"cpu_hour": 0.25, "gpu_hour": 4.0, "currency": "EUR"}
     header, *rows = phase_rows(summary)
     assert header[4] == "EUR"
-    # 7,384 s of 36 x 0.25 + 9 x 4 = 45 an hour.
+    # 7,384 s at 36 x 0.25 + 9 x 4 = 45 per hour.
     assert [row[4] for row in rows] == ["2.50", "0.03", "2.53", "92.30"]
     summary["prices"]["gpu_hour"] = 0
     assert phase_rows(summary)[1][4] == "0.50"

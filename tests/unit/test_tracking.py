@@ -1,4 +1,4 @@
-"""Sinks with the real libraries, fed from a run folder that grows, is killed and resumed."""
+"""Tracking with the real libraries, on a run folder that grows, is killed and resumed."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ STAGES = [StageConfig("short", ["algebra"], 2), StageConfig("long", ["algebra"],
 
 
 class Run:
-    """Writes what the phases write: lines first, then the manifest that commits them."""
+    """Writes lines first, then the manifest that commits them, like the phases."""
 
     def __init__(self, tmp_path):
         config = Config("r", str(tmp_path), seed=3, curriculum=CurriculumConfig(STAGES))
@@ -65,7 +65,7 @@ class Run:
 
 
 class Kept:
-    """A sink that keeps what it is sent; `fails_at` is the record it cannot take."""
+    """A sink that stores all records; it raises at record `fails_at`."""
 
     sent: list = []
     fails_at = None
@@ -128,7 +128,7 @@ def test_only_committed_steps_are_sent_each_once_in_the_order_they_came(run, kep
     assert steps(kept.sent)[-1] == ("eval", 5) and kept.sent[-1] is True
 
 
-def test_what_a_record_holds(run, kept):
+def test_a_record_has_the_numbers_of_its_line(run, kept):
     run.sft(1, 5.0)
     run.sft_done()
     run.rl("short", 2, 0.2)
@@ -141,7 +141,7 @@ def test_what_a_record_holds(run, kept):
         "p_c/0_of_1": 1 / 3, "p_c/1_of_1": 2 / 3,
     }  # fmt: skip
     short = next(r.values for r in kept.sent if (r.series, r.step) == ("eval", 4))
-    # 3 of 4 samples correct: some pair of two always holds a correct one.
+    # 3 of 4 samples are correct: every pair contains a correct one.
     assert short["pass_at_1/mean"] == short["algebra/pass_at_1"] == 0.75
     assert short["pass_at_2/mean"] == short["algebra/pass_at_2"] == 1.0
     assert short["pass_at_1/low"] < 0.75 < short["pass_at_1/high"]
@@ -159,7 +159,7 @@ def test_the_figures_of_a_step_are_sent_flat_and_its_digest_is_not(run, kept):
     first, second = (r.values for r in kept.sent if r.series == "rl")
     assert (first["staleness_max"], first["sync/seconds"], first["sync/retried"]) == (1.0, 0.2, 1.0)
     assert first["p_c/00_of_10"] == first["p_c/10_of_10"] == 1 / 11
-    # No figure where nothing was measured.
+    # No record without a measurement.
     assert "probe_accuracy" not in first and second["probe_accuracy"] == 0.75
     assert "consumed_digest" not in first and not any(name.startswith("p_c/") for name in second)
 
@@ -201,7 +201,7 @@ def test_a_sink_that_fails_is_switched_off_and_the_others_go_on(run, kept, monke
     assert steps(kept.sent) == [("sft", i) for i in (1, 2, 3, 4)]
     said = capsys.readouterr().out
     assert said.count("wandb is switched off") == 1 and "no route" in said
-    # The next start sends what it has missed.
+    # The next start sends the missing records.
     monkeypatch.setattr(Failing, "fails_at", None)
     Follower(run.root, TrackingConfig(sinks=["wandb"])).catch_up()
     assert steps(Failing.sent) == [("sft", i) for i in (1, 2, 3, 4)]
@@ -230,7 +230,7 @@ def rest(run):
 
 
 def kill_and_resume(run, tracking):
-    """Two followers: the first is gone before step 2 is committed, and never closes its sinks."""
+    """Two followers: the first ends before step 2 is committed and does not close its sinks."""
     full(run)
     first = Follower(run.root, tracking)
     first.catch_up()
@@ -242,7 +242,7 @@ def kill_and_resume(run, tracking):
 
 
 def follow(run, *arguments):
-    """The process that a run starts, whose run has ended already."""
+    """The process that a run starts; its run has ended already."""
     command = [
         sys.executable,
         "-m",
@@ -264,7 +264,7 @@ def test_tensorboard_shows_each_step_once(run):
     events.Reload()
     curve = [(e.step, round(e.value, 4)) for e in events.Scalars("rl/loss")]
     assert curve == [(1, 0.1), (2, 0.2), (3, 0.3)]
-    # A loss that is no number is null in the line, and no point of the curve.
+    # A loss of NaN is null in the line, and is not a point of the curve.
     assert [e.step for e in events.Scalars("sft/loss")] == [1]
     assert [(e.step, e.value) for e in events.Scalars("eval/pass_at_1/mean")][-2:] == [(4, 0.75), (5, 1.0)]
     hparams = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
@@ -296,12 +296,12 @@ def test_wandb_continues_one_run_offline(run):
     files = sorted((run.root / "wandb").glob(f"offline-run-*/run-{run_id}.wandb"))
     before, after = (file.read_bytes() for file in files)
     assert b"eval/pass_at_1/mean" in before and b"lambda=0.5" in before and b"rl/loss" in after
-    # The second part holds only what is new.
+    # The second part has only the new records.
     assert (b"sft/loss" in before, b"sft/loss" in after) == (True, False)
     assert (b"0.72931" in before, b"0.72931" in after) == (True, False)
 
 
-def test_the_process_of_its_own_sends_what_is_there_when_the_run_ends(run):
+def test_the_separate_process_sends_all_records_before_it_ends(run):
     pytest.importorskip("tensorboard", reason="pip install 'vt-ray[tracking]'")
     full(run)
     with following(ONE, run.root):
@@ -339,7 +339,7 @@ def test_flat_names_nested_numbers_by_their_path():
     assert flat({"a": {"b": {"c": 1}, "d": 2}, "e": [1, 2], "f": {}}, "/") == {"a/b/c": 1, "a/d": 2, "e": [1, 2]}
 
 
-def test_a_tail_reads_what_is_new_and_leaves_half_a_line(tmp_path):
+def test_a_tail_reads_new_lines_and_leaves_an_incomplete_line(tmp_path):
     path = tmp_path / "m.jsonl"
     tail = Tail(path)
     assert tail.read() == []

@@ -1,4 +1,4 @@
-"""What the report says of verification, from two steps and figures worked out by hand."""
+"""The verification section of the report, for two steps with numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def test_the_whole_in_a_sentence():
 
 
 def test_a_run_that_recorded_nothing_says_so():
-    (says,) = verify_section([{"stage": "short"}]).says
-    assert "has not recorded its verification" in says
+    (text,) = verify_section([{"stage": "short"}]).text
+    assert "has not recorded its verification" in text

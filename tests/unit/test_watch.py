@@ -1,4 +1,4 @@
-"""`vt-tools watch` on a run folder that grows, is cut back and ends."""
+"""`vt-tools watch` on a run folder that grows, is truncated and ends."""
 
 import io
 import time
@@ -21,7 +21,7 @@ STAGES = [StageConfig("short", ["algebra"], 4), StageConfig("long", ["algebra"],
 
 
 class Run:
-    """A folder written as the phases write it."""
+    """Writes a run folder in the order of the phases."""
 
     def __init__(self, tmp_path, stages=STAGES):
         config = Config("r", str(tmp_path), curriculum=CurriculumConfig(list(stages)))
@@ -46,7 +46,7 @@ class Run:
             log.write({"phase": "sft", "step": step, "loss": loss, "seconds": 2.0})
 
     def spectrum(self):
-        """Everything before RL."""
+        """Write all results of the phases before RL."""
         for phase in ("base", "sft", "probe", "fused", "spectrum_scores"):
             self.begin(phase)
             if phase == "sft":
@@ -118,7 +118,7 @@ def test_sft_is_followed_in_the_shared_folder(run):
     assert counts(live.view())["sft"] == (10, 10)
 
 
-def test_rl_is_counted_by_stage_and_what_is_left_goes_by_the_last_steps(run):
+def test_rl_steps_are_counted_by_stage_and_the_remaining_time_follows_the_last_steps(run):
     run.spectrum()
     live = LiveRun(run.root)
     assert (live.view().phase, counts(live.view())["probe"]) == ("short", (3, 3))
@@ -182,7 +182,7 @@ def test_the_lock_tells_whether_a_process_works_in_the_folder(run, tmp_path):
     assert not is_locked(run.root / ".lock") and not is_locked(tmp_path / "none")
     with run.folder.open():
         assert is_locked(run.root / ".lock")
-        # Looking does not free it.
+        # Testing the lock does not release it.
         assert is_locked(run.root / ".lock")
     assert not is_locked(run.root / ".lock")
 
@@ -228,7 +228,7 @@ def test_a_stage_that_its_gate_has_ended_is_done_and_says_why(run):
     assert (live.view().phase, live.view().left_s) == ("short", 4 * 5.0)
     end(run, "short", 2, "target: probe accuracy 0.810 reached 0.8")
     view = live.view()
-    # Two of the four steps will never come, and the stage after it has not begun.
+    # Two of the four steps are not made, and the next stage has not started.
     assert view.phase == "evaluate short" and counts(view)["short"] == (2, 4)
     assert (view.left_s, counts(view)["long"]) == (2 * 5.0, (0, 2))
     assert "target: probe accuracy 0.810 reached 0.8" in text(view, 120)
@@ -278,7 +278,7 @@ def test_recoveries_are_counted_and_the_last_is_named(run):
     assert "recovered 2 times, last 1 min 30 s ago after the loss of generator_1" in text(live.view())
 
 
-def test_curves_show_what_the_lines_have(run):
+def test_curves_show_the_figures_of_the_lines(run):
     run.spectrum()
     run.rl("short", 1)
     old = text(LiveRun(run.root).view())
@@ -288,7 +288,7 @@ def test_curves_show_what_the_lines_have(run):
     run.rl("short", 3, probe_accuracy=0.5, staleness_mean=0.75, staleness_max=1, sync={"seconds": 0.31})
     run.rl("short", 4, probe_accuracy=None, generated_tokens_per_second=5210.4, sync={"seconds": 0.29})
     new = " ".join(text(LiveRun(run.root).view()).split())
-    # Two steps have a sync's seconds, the first of them the longer; one of four has a probe accuracy.
+    # Two steps have the seconds of a sync, the first is longer; one of four steps has a probe accuracy.
     for shown in ("probe acc ▁ 50.0%", "gen tok/s ▁ 5,210", "sync, s █▁ 0.29", "staleness ▁█ –"):
         assert shown in new
 
@@ -299,7 +299,7 @@ def test_a_frame_keeps_to_the_width_and_height(run, width):
     run.rl("long", 3, float("nan"))
     lines = text(LiveRun(run.root).view(), width, height=18).splitlines()
     assert max(map(len, lines)) <= width and len(lines) <= 18
-    # The newest milestones stay.
+    # The newest milestones are kept.
     assert lines[-1].startswith("long") and not any(line.startswith("base") for line in lines)
     assert any(line.startswith("reward") for line in lines) and not any(line.startswith("SFT loss") for line in lines)
     assert any(line.startswith("base") for line in text(LiveRun(run.root).view(), width).splitlines())
@@ -310,7 +310,7 @@ def test_the_command(run, tmp_path):
     once = CliRunner().invoke(app, ["watch", str(run.root), "--once"])
     assert once.exit_code == 0 and "not running" in once.output and "fused" in once.output
     none = CliRunner().invoke(app, ["watch", str(tmp_path), "--once"])
-    # Without the box around the message, which may break a line anywhere.
+    # Without the box around the message, which may break a line at any place.
     assert none.exit_code == 2 and "isnotarunfolder" in "".join(filter(str.isalnum, none.output))
 
 

@@ -38,7 +38,7 @@ class Section:
     """One section of a page. Empty parts are left out.
 
     key: id of the HTML element.
-    says: paragraphs of text.
+    text: paragraphs.
     columns: whether figures may be placed side by side.
     samples: [(stage, rollouts)].
     search: the rollouts that the search boxes cover, from `samples.search_sample`.
@@ -47,7 +47,7 @@ class Section:
 
     key: str
     title: str
-    says: Sequence[str] = ()
+    text: Sequence[str] = ()
     figures: Sequence[go.Figure] = ()
     columns: bool = False
     tables: Sequence[Table] = ()

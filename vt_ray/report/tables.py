@@ -42,9 +42,9 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         console.print(sentence, markup=False, highlight=False)
     if summary.get("phases"):
         costs = phase_rows(summary)
-        whole = _table("Cost by phase", costs)
+        table = _table("Cost by phase", costs)
         # Without the last column, the rate, which the report has.
-        console.print(whole if _fits(console, whole) else _table("Cost by phase", [row[:-1] for row in costs]))
+        console.print(table if _fits(console, table) else _table("Cost by phase", [row[:-1] for row in costs]))
 
 
 def score_rows(reached: Sequence[ms.Milestone]) -> Rows:

@@ -1,0 +1,1 @@
+"""The files of a run: paths, identity, shared phases, checkpoints, metrics, recoveries, audit."""

@@ -106,10 +106,10 @@ def _replace(partial: Path, folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Delete a folder. It is renamed first, so that a crash leaves a .partial folder and no incomplete step folder."""
-    doomed = folder.with_name(f"{folder.name}.old.partial")
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.replace(folder, doomed)
-    shutil.rmtree(doomed)
+    deleted = folder.with_name(f"{folder.name}.old.partial")
+    shutil.rmtree(deleted, ignore_errors=True)
+    os.replace(folder, deleted)
+    shutil.rmtree(deleted)
 
 
 def step_entries(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class MetricsLog:
     def offset(self) -> int:
         return self.path.stat().st_size
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: Mapping[str, Any]) -> None:
         with self.path.open("a") as file:
             file.write(json_line(line))
             file.flush()
@@ -45,13 +46,13 @@ class MetricsLog:
         return read_lines(self.path)
 
 
-def json_line(line: dict[str, Any]) -> str:
+def json_line(line: Mapping[str, Any]) -> str:
     """`line` as JSON text; NaN and infinity, which JSON lacks, become null."""
     return json.dumps(_finite(line), allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(inner) for inner in value]
@@ -62,10 +63,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file; empty if the file is missing. An incomplete last line, left by a killed
     process, is ignored."""
     try:
-        whole, _, _ = path.read_text().rpartition("\n")
+        complete, _, _ = path.read_text().rpartition("\n")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+    return [json.loads(line) for line in complete.splitlines() if line.strip()]
 
 
 class Tail:

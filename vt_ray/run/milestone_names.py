@@ -7,12 +7,12 @@ from typing import Any
 
 SFT = ("sft_last", "sft_best")
 BEFORE_RL = ("base", *SFT, "fused")
-# The milestone that takes the place of the RL stages where signal.control=sft.
+# The milestone that replaces the RL stages if signal.control=sft.
 SFT_CONTINUED = "sft_continued"
 
 
 def rl_stages(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The RL stages of a run with this config; none where SFT continues in their place."""
+    """The RL stages of a run with this config; empty if SFT continues in their place."""
     if config.get("signal", {}).get("control") == "sft":
         return []
     return config.get("curriculum", {}).get("stages") or []

@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 METRICS = "metrics.jsonl"
-# In the folder of a phase: written last, and written first.
+# In the folder of a phase: DONE is written last, INPUTS first.
 DONE, INPUTS = "DONE.json", "inputs.json"
 # In spectrum_scores/: the scores of the fused model on the probing problems.
 FUSED_PROBE = "fused_on_probe.json"
@@ -45,7 +45,9 @@ class RunPaths:
         self.rollouts = root / "rollouts"
         self.summary = root / "summary.json"
         self.report = root / "report.html"
+        # The number of records that each tracking sink has received.
         self.tracking = root / "tracking.json"
+        self.tensorboard = root / "tensorboard"
         self.tracking_lock = root / ".tracking.lock"
         self.base = root / "base"
         self.sft = SftPaths(root / "sft")

@@ -11,7 +11,7 @@ from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import RunPaths
 from vt_ray.run.run_folder import newest_commit
 
-# More losses than this without a commit between them end the run: the cause is permanent.
+# This number of losses in a row without a commit ends the run, because the cause is permanent.
 MOST_IN_A_ROW = 10
 
 

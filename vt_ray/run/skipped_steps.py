@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from vt_ray.run.step_line import SkippedFigures
+
 MOST_IN_A_ROW = 3
 
 
@@ -30,7 +32,7 @@ class SkippedSteps:
     total: int = 0
     in_a_row: int = 0
 
-    def count(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    def count(self, metrics: Mapping[str, Any]) -> SkippedFigures:
         """Count one step. Returns the figures of its line: `skipped`, and the number of `skipped_steps` so far."""
         skipped = was_skipped(metrics)
         self.total += skipped

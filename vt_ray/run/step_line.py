@@ -54,22 +54,11 @@ class VerifyFigures(TypedDict):
     backend: dict[str, int]
 
 
-class GateCost(TypedDict):
-    """Cost of measuring the probe accuracy after this step."""
+class RolloutFigures(TypedDict):
+    """Figures of all completions of the step, including those that no update used. Shares are in [0, 1]."""
 
-    seconds: float
-    tokens: int
-
-
-class StepLine(TypedDict):
-    """Figures of one RL step. Shares are in [0, 1]; log-probabilities, entropy and KL are in nats per token."""
-
-    phase: str
-    stage: str
-    step: int
-    weight_version: int
-    # All completions of the step, including those that no update used.
     reward_mean: float
+    # The number of questions with 0, 1, ..., G correct answers of G.
     p_c_histogram: list[int]
     no_signal_share: float
     truncated_share: float
@@ -79,12 +68,20 @@ class StepLine(TypedDict):
     completion_tokens_p10: float
     completion_tokens_p90: float
     tokens: int
-    # The batch. Staleness counts weight versions since a completion's first token.
+
+
+class BatchFigures(TypedDict):
+    """Refills of the batch, and staleness: weight versions since the first token of a completion."""
+
     refill_rounds: int
     replaced_groups: int
     staleness_mean: float
     staleness_max: int
-    # The update.
+
+
+class UpdateFigures(TypedDict):
+    """Figures of the learner. Entropy, KL and log-probabilities are in nats per token."""
+
     loss: float
     entropy: float
     clip_share: float
@@ -92,25 +89,58 @@ class StepLine(TypedDict):
     logprob_gap_max: float
     grad_norm: float
     skipped: bool
-    skipped_steps: int
     learning_rate: float
-    updated_tokens: int
-    updated_completions: int
-    consumed_digest: int
-    # Options of the loss: present only where the option is on.
+    updated_tokens: float
+    updated_completions: float
+    consumed_digest: float
+    # Present only if the option of the loss is on.
     importance_capped_share: NotRequired[float]
     reference_kl: NotRequired[float]
     clip_low_share: NotRequired[float]
     clip_high_share: NotRequired[float]
     clip_dual_share: NotRequired[float]
-    # Time and speed. `busy` is the share of the step that each actor worked.
-    seconds: StepSeconds
+
+
+class SpeedFigures(TypedDict):
     tokens_per_second: float
     generated_tokens_per_second: float
     updated_tokens_per_second: float
+
+
+class SkippedFigures(TypedDict):
+    """Whether this step made no update, and the number of such steps of the stage so far."""
+
+    skipped: bool
+    skipped_steps: int
+
+
+class GateCost(TypedDict):
+    """Cost of measuring the probe accuracy after this step."""
+
+    seconds: float
+    tokens: int
+
+
+class GateFigures(TypedDict):
+    """Only in steps at which the gate was due. `probe_accuracy` is None if no completion has a verdict."""
+
+    probe_accuracy: float | None
+    gate: GateCost
+
+
+class StepLine(RolloutFigures, BatchFigures, UpdateFigures, SpeedFigures):
+    """The line of one RL step. The figures of a user's loss add keys `loss_<name>`, which are not listed here."""
+
+    phase: str
+    stage: str
+    step: int
+    weight_version: int
+    seconds: StepSeconds
     sync: SyncFigures
     verify: VerifyFigures
+    # The share of the step that each actor worked.
     busy: dict[str, float]
-    # Only steps at which the stage's gate was due. `probe_accuracy` is None if no completion has a verdict.
+    # Added at the end of the step.
+    skipped_steps: NotRequired[int]
     probe_accuracy: NotRequired[float | None]
     gate: NotRequired[GateCost]

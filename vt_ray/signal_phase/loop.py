@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from vt_ray.records import GradedGroup, Prompt
+from vt_ray.run.step_line import StepLine
 from vt_ray.signal_phase.batch import Generation, gather, in_order, refuse_stale
 from vt_ray.signal_phase.commit import resume
 from vt_ray.signal_phase.pipelined import generate_ahead
@@ -24,7 +25,7 @@ from vt_ray.signal_phase.step_record import StepWatch
 from vt_ray.signal_phase.sync import sync_weights
 
 # display(stage, steps, done) opens the progress display of a stage. It yields show(line, ended) for every step.
-StageDisplay = Callable[[str, int, int], AbstractContextManager[Callable[[dict[str, Any], str], None]]]
+StageDisplay = Callable[[str, int, int], AbstractContextManager[Callable[[StepLine, str], None]]]
 
 
 def run_stage(run: StageRun, display: StageDisplay) -> StageHistory:
@@ -45,7 +46,7 @@ def run_stage(run: StageRun, display: StageDisplay) -> StageHistory:
     return history
 
 
-def mgpo_step(run: StageRun, step: int, generation: Generation) -> dict[str, Any]:
+def mgpo_step(run: StageRun, step: int, generation: Generation) -> StepLine:
     """Generate, verify, compute advantages, update, sync. `step` counts from 0. Returns the line for the metrics."""
     watch = StepWatch(run)
     with watch("generate"):

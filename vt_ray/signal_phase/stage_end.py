@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from vt_ray.algorithms.pass_at_k import mean_accuracy
 from vt_ray.run.skipped_steps import SkippedSteps
 from vt_ray.run.stage_ends import ALL_STEPS
+from vt_ray.run.step_line import GateFigures, StepLine
 from vt_ray.signal_phase import gate
 from vt_ray.signal_phase.batch import Rollout
 from vt_ray.signal_phase.commit import commit_step
@@ -40,17 +41,17 @@ class StageHistory:
         history = StageHistory()
         for line in run.log.lines() if start else []:
             if line["stage"] == run.stage.name:
-                history.add(line)
+                history.add(cast(StepLine, line))
         history.steps = start
         history.decide(run)
         return history
 
-    def add(self, line: dict[str, Any]) -> None:
+    def add(self, line: StepLine) -> None:
         self.steps = line["step"]
-        line |= self.skipped.count(line)
+        line.update(self.skipped.count(line))
         self.truncated.append(line["truncated_share"])
-        if line.get("probe_accuracy") is not None:
-            self.probe_accuracy.append(line["probe_accuracy"])
+        if (accuracy := line.get("probe_accuracy")) is not None:
+            self.probe_accuracy.append(accuracy)
 
     def decide(self, run: StageRun) -> None:
         reason = gate.end_reason(run.stage.gate, self.steps, self.probe_accuracy, self.truncated)
@@ -68,13 +69,13 @@ class StageHistory:
         }
 
 
-def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollout: Rollout) -> None:
+def close_step(run: StageRun, line: StepLine, history: StageHistory, rollout: Rollout) -> None:
     """Probe if the gate asks for it, write the step's line, decide whether the stage ends, and commit.
 
     Raises TrainingDiverged after several steps in a row without an update.
     """
     if gate.due(run.stage.gate, line["step"]):
-        line |= measure_probe_accuracy(run, rollout)
+        line.update(measure_probe_accuracy(run, rollout))
     history.add(line)
     history.decide(run)
     run.log.write(line)
@@ -83,7 +84,7 @@ def close_step(run: StageRun, line: dict[str, Any], history: StageHistory, rollo
     history.skipped.raise_if_diverged(f"stage {run.stage.name}: step {line['step']}", line, "signal")
 
 
-def measure_probe_accuracy(run: StageRun, rollout: Rollout) -> dict[str, Any]:
+def measure_probe_accuracy(run: StageRun, rollout: Rollout) -> GateFigures:
     """Measure the current weights on the stage's probing problems, with the stage's sampling and always the same seeds.
 
     `probe_accuracy` is the mean accuracy, or None if no completion has a verdict. `gate` is the cost in tokens and

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from vt_ray.records import GradedGroup, GroupAdvantages
 from vt_ray.run.skipped_steps import was_skipped
+from vt_ray.run.step_line import BatchFigures, RolloutFigures, SpeedFigures, StepLine, StepSeconds, UpdateFigures
 from vt_ray.signal_phase.batch import Batch
 from vt_ray.signal_phase.stage_run import StageRun
 from vt_ray.signal_phase.sync import SyncReport
@@ -45,7 +46,7 @@ class StepWatch:
         yield
         self.parts[part] = time.monotonic() - start
 
-    def split(self) -> dict[str, float]:
+    def split(self) -> StepSeconds:
         total = time.monotonic() - self.start
         parts = dict(self.parts)
         until_graded = parts.pop("generate")
@@ -55,9 +56,9 @@ class StepWatch:
             generate = min(self.generated_at - self.start, until_graded)
         known = {"generate": generate, "verify": until_graded - generate, **parts}
         known["rest"] = total - sum(v for k, v in known.items() if k != "rest")
-        return {**known, "total": total}
+        return cast(StepSeconds, {**known, "total": total})
 
-    def line(self, step: int, batch: Batch, metrics: Mapping[str, float], sync: SyncReport) -> dict[str, Any]:
+    def line(self, step: int, batch: Batch, metrics: Mapping[str, float], sync: SyncReport) -> StepLine:
         """The step's line in the metrics. `step` counts from 0, the line's `step` from 1."""
         run, seconds = self.run, self.split()
         version = run.first_version + step
@@ -98,7 +99,7 @@ def _prompts_of(batch: Batch) -> list[Any]:
 
 def _rollout_figures(
     groups: Sequence[GradedGroup], advantages: Sequence[GroupAdvantages], group_size: int
-) -> dict[str, Any]:
+) -> RolloutFigures:
     """Figures of all generated completions, including those that the update does not take."""
     lengths = [n for g in groups for n in g.completion_tokens]
     p10, p90 = np.percentile(lengths, (10, 90)).tolist()
@@ -120,7 +121,7 @@ def _rollout_figures(
     }
 
 
-def _batch_figures(batch: Batch, version: int) -> dict[str, Any]:
+def _batch_figures(batch: Batch, version: int) -> BatchFigures:
     """Staleness is in weight versions, and counts from the version of a completion's first (oldest) token."""
     staleness = [version - first for group in batch.groups for first in group.first_versions] or [0]
     return {
@@ -131,8 +132,11 @@ def _batch_figures(batch: Batch, version: int) -> dict[str, Any]:
     }
 
 
-def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
-    """Divides the learner's sums over tokens by the number of updated tokens."""
+def _update_figures(metrics: Mapping[str, float]) -> UpdateFigures:
+    """Divides the learner's sums over tokens by the number of updated tokens.
+
+    The figures of a user's loss are added as `loss_<name>`.
+    """
     updated = max(metrics.get("tokens", 0), 1)
     of_the_loss = metrics.keys() - KNOWN_METRICS
     options = {
@@ -142,7 +146,7 @@ def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
         "clip_high_share": metrics.get("clipped_high_tokens"),
         "clip_dual_share": metrics.get("clipped_dual_tokens"),
     }
-    return {
+    figures = {
         "loss": metrics["loss"],
         "entropy": metrics["entropy"] / updated,
         "clip_share": metrics["clipped_tokens"] / updated,
@@ -157,11 +161,10 @@ def _update_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
         "consumed_digest": metrics["consumed_digest"],
         **{f"loss_{name}": metrics[name] / (1 if name.endswith("_max") else updated) for name in sorted(of_the_loss)},
     }
+    return cast(UpdateFigures, figures)
 
 
-def _speeds(
-    batch: Batch, metrics: Mapping[str, float], seconds: Mapping[str, float], overlap: bool
-) -> dict[str, float]:
+def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: StepSeconds, overlap: bool) -> SpeedFigures:
     """With `overlap`, generators work during the whole step, not only while the step waits for them."""
     tokens = sum(n for g in batch.all_groups for n in g.completion_tokens)
     return {

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from vt_ray.interfaces import VerifierCounts
 from vt_ray.records import GradedGroup, Kind, Verdict
+from vt_ray.run.step_line import KindSeconds, VerifyFigures
 
 
 def verify_record(
     groups: Sequence[GradedGroup], kinds: Sequence[Kind], before: VerifierCounts, after: VerifierCounts
-) -> dict[str, Any]:
+) -> VerifyFigures:
     """`kinds` are the kinds of the problems of `groups`. Shares are of all completions. `backend` counts the verifier
     workers by sandbox backend."""
     verdicts = [v for g in groups for v in g.verdicts]
@@ -30,7 +30,7 @@ def verify_record(
     }
 
 
-def seconds_by_kind(groups: Sequence[GradedGroup], kinds: Sequence[Kind]) -> dict[str, dict[str, float]]:
+def seconds_by_kind(groups: Sequence[GradedGroup], kinds: Sequence[Kind]) -> dict[str, KindSeconds]:
     """{kind: {"count", "p50", "p95", "p99"}} of the verification seconds of a completion.
 
     Completions with 0 seconds are left out: they were truncated and not run, or their worker was lost.
@@ -41,7 +41,7 @@ def seconds_by_kind(groups: Sequence[GradedGroup], kinds: Sequence[Kind]) -> dic
     return {kind: _spread(values) for kind, values in sorted(seconds.items()) if values}
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def _spread(values: Sequence[float]) -> KindSeconds:
     p50, p95, p99 = np.percentile(values, (50, 95, 99)).tolist()
     return {"count": len(values), "p50": p50, "p95": p95, "p99": p99}
 

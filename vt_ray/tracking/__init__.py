@@ -1,0 +1,1 @@
+"""A process that sends committed metrics to TensorBoard, W&B and MLflow."""

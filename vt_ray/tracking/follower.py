@@ -78,7 +78,7 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
         process.stdin.close()
         try:
             if process.wait(closing_s):
-                console.print("[yellow]tracking has failed (the run has not): see logs/tracking.log[/]")
+                console.print("[yellow]tracking has failed, the run has not: see logs/tracking.log[/]")
         except subprocess.TimeoutExpired:
             process.kill()
             console.print(f"[yellow]tracking took longer than {closing_s:g} s to end: see logs/tracking.log[/]")
@@ -188,17 +188,17 @@ def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Re
 
 def _sft(paths: RunPaths) -> Iterator[Record | None]:
     """Records of the SFT steps: from the shared folder while the SFT runs, then from the run's own folder."""
-    step, whole, tail = 0, False, Tail(Path())
-    while not whole:
-        whole = (paths.sft.folder / DONE).exists()
-        shared = None if whole else working_folder(paths, "sft")
+    step, finished, tail = 0, False, Tail(Path())
+    while not finished:
+        finished = (paths.sft.folder / DONE).exists()
+        shared = None if finished else working_folder(paths, "sft")
         sft = SftPaths(shared) if shared else paths.sft
         if tail.path != sft.metrics:
             tail = Tail(sft.metrics)
-        for line in tail.read(None if whole else _committed_bytes(sft.states))[step:]:
+        for line in tail.read(None if finished else _committed_bytes(sft.states))[step:]:
             step += 1
             yield _record("sft", step, line)
-        if not whole:
+        if not finished:
             yield None
 
 

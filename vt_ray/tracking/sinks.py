@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vt_ray.config import TrackingConfig
+from vt_ray.run.paths import RunPaths
 
 # The modules that each sink imports. `pip install "vt-ray[tracking]"` installs them all.
 MODULES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
@@ -77,7 +78,7 @@ class TensorBoardSink:
         from torch.utils.tensorboard.summary import hparams
 
         self.run_id = run.run_name
-        self._writer = SummaryWriter(str(run.root / "tensorboard"))
+        self._writer = SummaryWriter(str(RunPaths(run.root).tensorboard))
         if not run.run_id:
             # Not `add_hparams`, which would create a second run.
             values = {key: str(v) if isinstance(v, list) else v for key, v in flat(run.config, ".").items()}

@@ -113,7 +113,7 @@ def read_runs(roots: Iterable[Path]) -> tuple[list[ComparedRun], list[ComparedRu
 
 
 def refuse_incomparable(runs: Sequence[ComparedRun], unfinished: Sequence[ComparedRun] = ()) -> None:
-    """Raises ComparisonError for fewer than two runs, different held-out problems, one config and seed twice."""
+    """Raises ComparisonError for fewer than two runs, different held-out problems, equal config and seeds."""
     if len(runs) < 2:
         names = ", ".join(run.name for run in unfinished) or "none"
         raise ComparisonError(

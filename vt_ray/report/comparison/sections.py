@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 def result_section(comparison: Comparison) -> Section:
     base, keys = comparison["baseline"], pass_keys(comparison)
-    says = [f"Pass@1 with {say.difference(group, base)}" for group in say.others(comparison)]
-    says += [say.findings(comparison, key) for key in keys[1:] if say.others(comparison)]
+    text = [f"Pass@1 with {say.difference(group, base)}" for group in say.others(comparison)]
+    text += [say.findings(comparison, key) for key in keys[1:] if say.others(comparison)]
     listed = [Table("At the end of each run", tables.score_rows(comparison))]
     if compared(comparison):
-        says.append(f"Differences are paired by problem and by seed. {say.about_seeds(comparison)}")
+        text.append(f"Differences are paired by problem and by seed. {say.about_seeds(comparison)}")
         listed.append(Table(f"Paired difference from {base}", tables.difference_rows(comparison)))
-    says.append("Brackets and bars are 95% intervals; faint dots are single seeds.")
-    return Section("result", "Result", says, _result_figures(comparison), columns=True, tables=listed)
+    text.append("Brackets and bars are 95% intervals; faint dots are single seeds.")
+    return Section("result", "Result", text, _result_figures(comparison), columns=True, tables=listed)
 
 
 def _result_figures(comparison: Comparison) -> list[go.Figure]:
@@ -51,17 +51,17 @@ def seeds_section(comparison: Comparison) -> Section:
     title = "By seed"
     if not compared(comparison):
         return Section("seeds", title, ["There is no paired difference."])
-    says = f"The difference of each seed from {comparison['baseline']}, on the same problems, in points."
+    text = f"The difference of each seed from {comparison['baseline']}, on the same problems, in points."
     listed = [Table(pass_name(key), tables.seed_rows(comparison, key)) for key in pass_keys(comparison)]
-    return Section("seeds", title, [says], tables=listed)
+    return Section("seeds", title, [text], tables=listed)
 
 
 def milestones_section(comparison: Comparison) -> Section:
     groups = comparison["groups"]
     colour_of = charts.colours(groups, comparison["baseline"])
     figures = [charts.over_milestones(groups, key, pass_name(key), colour_of) for key in pass_keys(comparison)]
-    says = "Means over seeds and problems; the bands are 95% intervals."
-    return Section("milestones", "Over the milestones", [says], figures, columns=True)
+    text = "Means over seeds and problems; the bands are 95% intervals."
+    return Section("milestones", "Over the milestones", [text], figures, columns=True)
 
 
 def subdomains_section(comparison: Comparison) -> Section:
@@ -75,40 +75,40 @@ def subdomains_section(comparison: Comparison) -> Section:
         for key in keys
     ]
     bars = sum(len(group["difference"]["by_subdomain"]) for group in groups)
-    says = (
+    text = (
         f"Difference from {base} in each subdomain, on a part of the problems. Of the {bars} bars in a chart, about "
         "one in twenty excludes zero by chance even if there is no difference."
     )
-    return Section("subdomains", title, [says], figures, columns=True, tables=listed)
+    return Section("subdomains", title, [text], figures, columns=True, tables=listed)
 
 
 def reward_section(comparison: Comparison) -> Section:
     title, groups = "Training reward", comparison["groups"]
     if not any(group["reward"] for group in groups):
         return Section("reward", title, ["There is no RL step with a reward."])
-    says = (
+    text = (
         "Share of correct rollouts: the moving mean within each stage, averaged over the runs of the group, in a band "
         "from the lowest run to the highest. These are training problems; the held-out score is the result."
     )
     if len(comparison["stages"]) > 1:
-        says += (
+        text += (
             " A stage starts at the same step for all runs, after the longest previous stage. If a gate has ended a "
             "stage early in some runs, its remaining steps show only the other runs."
         )
     colour_of = charts.colours(groups, comparison["baseline"])
-    return Section("reward", title, [says], [charts.over_steps(groups, comparison["stages"], colour_of)])
+    return Section("reward", title, [text], [charts.over_steps(groups, comparison["stages"], colour_of)])
 
 
 def cost_section(comparison: Comparison) -> Section:
-    says = (
+    text = (
         "Means over the runs of the group. Wall time is the time of a run's own processes. It does not include phases "
         "that another run had finished before, but their tokens are counted in the last column."
     )
-    return Section("cost", "Cost", [says], tables=[Table("", tables.cost_rows(comparison))])
+    return Section("cost", "Cost", [text], tables=[Table("", tables.cost_rows(comparison))])
 
 
 def method_section(comparison: Comparison) -> Section:
-    says = [
+    text = [
         "The intervals come from a two-level bootstrap. Each of 2,000 resamples draws n of the n problems and, "
         "independently, s - 1 of the s seeds (at least one), both with replacement, and computes the mean of the drawn "
         "scores. The interval contains the middle 95% of these means. One seed fewer is drawn because s seeds would "
@@ -118,15 +118,15 @@ def method_section(comparison: Comparison) -> Section:
         "seeds. It is too wide if seeds matter little, and too narrow if they matter much.",
     ]
     if len(groups := compared(comparison)) > 1:
-        says.append(
+        text.append(
             f"{len(groups)} groups are compared with the baseline at 95%, without a correction for their number."
         )
-    says.append(f"{say.about_starts(comparison['runs'])} {say.about_problems(comparison) if groups else ''}")
+    text.append(f"{say.about_starts(comparison['runs'])} {say.about_problems(comparison) if groups else ''}")
     listed = [Table("Runs", tables.run_rows(comparison))]
     # Up to LABEL_KEYS keys are in the labels of the groups.
     if len(comparison["differs_in"]) > LABEL_KEYS:
         listed.append(Table("Settings in which the groups differ", tables.setting_rows(comparison)))
-    return Section("method", "Method of the comparison", says, tables=listed)
+    return Section("method", "Method of the comparison", text, tables=listed)
 
 
 SECTIONS: tuple[Callable[[Comparison], Section], ...] = (

@@ -95,15 +95,15 @@ def _sft_fits_its_data(evidence: Evidence, lines: Lines) -> Finding:
     moved = evidence.change(base, last, 1) if base and last else None
     if not (found and moved):
         return Finding(name, None, "Not checked: the SFT losses and the scores of base and sft_last are required.")
-    says = (
+    sentence = (
         f"the SFT loss went from {found[0].first:.3f} to {found[0].last:.3f}, and from base to sft_last held-out "
         f"Pass@1 changed by {formats.points(moved)} points"
     )
     if not (found[0].clear and found[0].rise < 0) or moved["low"] > 0:
-        return Finding(name, False, f"Not seen: {says}.")
+        return Finding(name, False, f"Not seen: {sentence}.")
     if moved["high"] >= SFT_GAIN:
-        return Finding(name, None, f"Undecided: {says}. More held-out problems would narrow the interval.")
-    return Finding(name, True, f"Training loss fell without a gain in held-out scores: {says}.")
+        return Finding(name, None, f"Undecided: {sentence}. More held-out problems would narrow the interval.")
+    return Finding(name, True, f"Training loss fell without a gain in held-out scores: {sentence}.")
 
 
 def _fusion_failed(evidence: Evidence) -> Finding:
@@ -111,15 +111,15 @@ def _fusion_failed(evidence: Evidence) -> Finding:
     compared = _fused_and_specialist(evidence) or _fused_and_sft(evidence)
     if compared is None:
         return Finding(name, None, "Not checked: Pass@K of the fused model and of a specialist is required.")
-    moved, says = compared
+    moved, sentence = compared
     if moved["high"] < 0:
         return Finding(
             name,
             True,
-            f"The fused model solves fewer problems: {says}. RL starts from a lower Pass@K than before fusion.",
+            f"The fused model solves fewer problems: {sentence}. RL starts from a lower Pass@K than before fusion.",
         )
     doubt = ", which is within noise" if moved["mean"] < 0 else ""
-    return Finding(name, False, f"Not seen: {says}{doubt}.")
+    return Finding(name, False, f"Not seen: {sentence}{doubt}.")
 
 
 def _fused_and_specialist(evidence: Evidence) -> tuple[Change, str] | None:
@@ -134,12 +134,12 @@ def _fused_and_specialist(evidence: Evidence) -> tuple[Change, str] | None:
 
     best = max(sorted(chosen), key=lambda c: breadth(evidence.probed[c]))
     moved = change(evidence.probed[best], fused, k)
-    says = (
+    sentence = (
         f"on the probing problems, Pass@{k} is {formats.percent(breadth(fused))} for the fused model and "
         f"{formats.percent(breadth(evidence.probed[best]))} for the best specialist ({best}), which was chosen on "
         f"these problems: a change of {formats.points(moved)} points"
     )
-    return (moved, says) if moved else None
+    return (moved, sentence) if moved else None
 
 
 def _fused_and_sft(evidence: Evidence) -> tuple[Change, str] | None:
@@ -151,11 +151,11 @@ def _fused_and_sft(evidence: Evidence) -> tuple[Change, str] | None:
         return None
     best = max(sft, key=lambda m: m[f"pass_at_{k}"]["mean"])
     moved = evidence.change(best, fused, k)
-    says = (
+    sentence = (
         f"on held-out problems, Pass@{k} is {formats.interval(ms.score(fused, k))} for the fused model and "
         f"{formats.interval(ms.score(best, k))} for {best['name']}"
     )
-    return (moved, says) if moved else None
+    return (moved, sentence) if moved else None
 
 
 def _spectrum_not_amplified(evidence: Evidence) -> Finding:
@@ -206,13 +206,13 @@ def _code_apart(evidence: Evidence) -> Finding:
     if now is None:
         return Finding(name, None, "Not checked: the evaluation needs code and another subdomain.")
     first, last = evidence.reached[0], evidence.reached[-1]
-    gap, says = now
+    gap, sentence = now
     before = _code_gap(first)
     if before is not None and first is not last:
-        says += f"; at {first['name']} the gap was {100 * abs(before[0]['mean']):.0f} points"
+        sentence += f"; at {first['name']} the gap was {100 * abs(before[0]['mean']):.0f} points"
     if abs(gap["mean"]) >= CODE_GAP and not gap["low"] <= 0 <= gap["high"]:
-        return Finding(name, True, f"A gap of {100 * abs(gap['mean']):.0f} points: {says}.")
-    return Finding(name, False, f"Not seen: {says}.")
+        return Finding(name, True, f"A gap of {100 * abs(gap['mean']):.0f} points: {sentence}.")
+    return Finding(name, False, f"Not seen: {sentence}.")
 
 
 def _code_gap(milestone: ms.Milestone) -> tuple[Change, str] | None:
@@ -224,11 +224,11 @@ def _code_gap(milestone: ms.Milestone) -> tuple[Change, str] | None:
     mean = fmean(s["mean"] for s in others)
     half = hypot(*(_half(s) for s in others)) / len(others)
     gap = _unpaired(scores[CODE], {"mean": mean, "low": mean - half, "high": mean + half})
-    says = (
+    sentence = (
         f"at milestone {milestone['name']}, Pass@1 is {formats.percent(scores[CODE]['mean'])} in code and "
         f"{formats.percent(mean)} on average in the other subdomains"
     )
-    return (gap, says) if gap else None
+    return (gap, sentence) if gap else None
 
 
 def _unpaired(before: Change | None, after: Change | None) -> Change | None:

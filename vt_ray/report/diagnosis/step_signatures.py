@@ -115,12 +115,12 @@ def _engine_and_trainer_disagree(lines: Lines) -> Finding:
     bad = [one for one in fresh if _lowest_mean(one.shares) > MISMATCH_SHARE]
     listed = "; ".join(f"{formats.percent(fmean(one.shares))} of the tokens in {one.stage}" for one in bad or fresh)
     if bad:
-        says = (
+        sentence = (
             f"The importance ratio was capped or clipped for {listed}, although they were sampled with the weights "
             "that they update. signal.mgpo.importance_cap=2 keeps this difference from triggering the clips; "
             "model.dtype=float32 removes most of it."
         )
-        return Finding(name, True, says)
+        return Finding(name, True, sentence)
     return Finding(
         name, False, f"Not seen: on fresh rollouts, the importance ratio was capped or clipped for {listed}."
     )
@@ -159,12 +159,12 @@ def _sync_retried(lines: Lines) -> Finding:
     again = [line for line in tried if lookup(line, "sync/retried")]
     if not again:
         return Finding(name, False, f"Not seen: all {len(tried)} weight syncs were right at the first attempt.")
-    says = (
+    sentence = (
         f"In {len(again)} of {len(tried)} steps, first in step {again[0].get('step')} of {again[0].get('stage')}, the "
         "generators had wrong weights after the first transfer and the right ones after the second. No token was "
         "generated with wrong weights, but the transfer is unreliable: see logs/."
     )
-    return Finding(name, True, says)
+    return Finding(name, True, sentence)
 
 
 def _updates_skipped(lines: Lines) -> Finding:
@@ -175,12 +175,12 @@ def _updates_skipped(lines: Lines) -> Finding:
     if not skipped:
         return Finding(name, False, f"Not seen: all {len(lines)} steps made an update.")
     first = skipped[0]
-    says = (
+    sentence = (
         f"{len(skipped)} of {len(lines)} steps made no update, first step {first.get('step')} of "
         f"{first.get('stage')}: the loss or the gradient norm was not finite. Lower signal.optimizer.lr, or set "
         "model.dtype=float32 if it is bfloat16."
     )
-    return Finding(name, True, says)
+    return Finding(name, True, sentence)
 
 
 def _numbers(lines: Lines, key: str) -> list[float]:

@@ -79,8 +79,8 @@ def search_sample(root: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
 
 def stages(root: Path, in_order: Sequence[str]) -> list[str]:
     """Stages with rollouts: first the stages of `in_order`, then all others."""
-    there = sorted(path.name for path in RunPaths(root).rollouts.glob("*") if path.is_dir())
-    return [s for s in in_order if s in there] + [s for s in there if s not in in_order]
+    found = sorted(path.name for path in RunPaths(root).rollouts.glob("*") if path.is_dir())
+    return [s for s in in_order if s in found] + [s for s in found if s not in in_order]
 
 
 def choose(

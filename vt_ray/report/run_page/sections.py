@@ -32,11 +32,11 @@ def milestones_section(record: RunRecord) -> Section:
         [*header, "truncated", "without verdict"],
         *(row + extra for row, extra in zip(rows, more, strict=True)),
     ]
-    says = (
+    text = (
         "Means over held-out problems, with 95% intervals as bands, bars and brackets. "
         "The change is measured from the previous milestone on the same problems."
     )
-    return Section("milestones", "Milestones", [says], [charts.milestone_curves(reached)], tables=[Table("", table)])
+    return Section("milestones", "Milestones", [text], [charts.milestone_curves(reached)], tables=[Table("", table)])
 
 
 def subdomains_section(record: RunRecord) -> Section:
@@ -46,7 +46,7 @@ def subdomains_section(record: RunRecord) -> Section:
     if not names:
         return Section("subdomains", title, ["No milestone has scores by subdomain."])
     ends = _before_and_after(reached)
-    says = [f"Pass@1 with 95% intervals at {_listed([m['name'] for m in ends])}."]
+    text = [f"Pass@1 with 95% intervals at {_listed([m['name'] for m in ends])}."]
     figures = [charts.subdomain_dots(ends)]
     changes = {
         (before["name"], ends[-1]["name"]): {d: _subdomain_change(record, before, ends[-1], d) for d in names}
@@ -55,13 +55,13 @@ def subdomains_section(record: RunRecord) -> Section:
     if any(found for by_subdomain in changes.values() for found in by_subdomain.values()):
         labelled = [(f"{before} to {after}", found) for (before, after), found in changes.items()]
         figures.append(charts.difference_dots(labelled))
-        says.append(
+        text.append(
             "A change is the mean difference over the same problems, with a bootstrap interval over these problems. A "
             "change whose interval contains zero may be chance."
         )
     tables = [Table("", _subdomain_table(ends, changes, names))]
     tables += [Table("Pass@1 of every milestone, in percent", subdomain_rows(reached), folded=True)]
-    return Section("subdomains", title, says, figures, columns=True, tables=tables)
+    return Section("subdomains", title, text, figures, columns=True, tables=tables)
 
 
 def _before_and_after(reached: list[ms.Milestone]) -> list[ms.Milestone]:
@@ -98,20 +98,20 @@ def cost_section(record: RunRecord) -> Section:
     rows = phase_rows(record.summary)
     if not record.summary.get("phases"):
         return Section("cost", title, ["There is no summary.json yet: the run has not finished."])
-    says = [
+    text = [
         "The wall time of a phase is its work without start-up. The total is the sum of all phases, including phases "
         "that another run has finished. The whole run is the time of this run's own processes, with start-up."
     ]
     hardware, prices = record.summary.get("hardware"), record.summary.get("prices") or {}
     if hardware:
-        says.append(
+        text.append(
             f"CPU-h counts all {hardware['cpu_cores']} CPU cores of the machines of the run, and GPU-h all "
             f"{hardware['gpus']} GPUs that its actors held, whether they were busy or not."
         )
     priced = [(kind, prices.get(f"{kind.lower()}_hour")) for kind in ("CPU", "GPU")]
     known = [f"{price:g} {prices['currency']} for a {kind}-hour" for kind, price in priced if price]
-    says += [f"Prices: {' and '.join(known)}."] if known else []
-    return Section("cost", title, says, tables=[Table("", _with_ends(rows, record.summary.get("stages") or []))])
+    text += [f"Prices: {' and '.join(known)}."] if known else []
+    return Section("cost", title, text, tables=[Table("", _with_ends(rows, record.summary.get("stages") or []))])
 
 
 def _with_ends(rows: Rows, stages: Sequence[Mapping[str, Any]]) -> Rows:
@@ -128,7 +128,7 @@ def recoveries_section(record: RunRecord) -> Section:
         return Section("recoveries", title, ["This run has not recorded the actors that were lost and replaced."])
     if not lost:
         return Section("recoveries", title, ["No actor was lost."])
-    says = (
+    text = (
         f"{formats.times(len(lost)).capitalize()} an actor was lost and replaced, and the run continued from its "
         "newest commit. The steps after this commit were repeated; the figures contain them once."
     )
@@ -136,7 +136,7 @@ def recoveries_section(record: RunRecord) -> Section:
     for line in lost:
         loss = [str(line.get("lost")), _clock(line.get("time")), str(line.get("error"))]
         rows.append([*loss, line.get("commit") or "its beginning"])
-    return Section("recoveries", title, [says], tables=[Table("", rows)])
+    return Section("recoveries", title, [text], tables=[Table("", rows)])
 
 
 def _clock(seconds: Any) -> str:
@@ -155,8 +155,8 @@ def findings_section(record: RunRecord) -> Section:
     )
     seen = sum(f.seen is True for f in found)
     undecided = sum(f.seen is None for f in found)
-    says = f"{seen} of {len(found)} known signs of a failing run were seen; {undecided} are undecided."
-    return Section("findings", "Failure signatures", [says], findings=found)
+    text = f"{seen} of {len(found)} known signs of a failing run were seen; {undecided} are undecided."
+    return Section("findings", "Failure signatures", [text], findings=found)
 
 
 def identity_section(record: RunRecord) -> Section:
@@ -169,12 +169,12 @@ def identity_section(record: RunRecord) -> Section:
     )
     facts = [[label, str(value)] for label, key in names if (value := record.known(key)) is not None]
     versions = [[name, str(version)] for name, version in (record.identity.get("versions") or {}).items()]
-    says = [] if record.identity else ["There is no run.json: the identity of the run is unknown."]
+    text = [] if record.identity else ["There is no run.json: the identity of the run is unknown."]
     tables = [Table("", [["what", "value"], *facts])] if facts else []
     tables += [Table("Versions", [["package", "version"], *versions])] if versions else []
     code = [("The command", _command(record))]
     code += [("The resolved config", record.config)] if record.config else []
-    return Section("identity", "How to reproduce this run", says, tables=tables, code=code)
+    return Section("identity", "How to reproduce this run", text, tables=tables, code=code)
 
 
 SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (

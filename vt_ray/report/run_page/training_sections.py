@@ -18,11 +18,11 @@ def sft_section(record: RunRecord) -> Section:
         return Section("sft", title, ["There is no sft/metrics.jsonl: this run has no SFT steps to show."])
     seconds = sum(line.get("seconds") or 0 for line in record.sft)
     tokens = sum(line.get("tokens") or 0 for line in record.sft)
-    says = (
+    text = (
         f"{formats.thousands(len(record.sft))} steps, {formats.thousands(tokens)} tokens in "
         f"{formats.duration(seconds)} ({formats.rate(tokens, seconds)} tokens/s). {BANDS}"
     )
-    return Section("sft", title, [says], [curves.sft_loss(record.sft)])
+    return Section("sft", title, [text], [curves.sft_loss(record.sft)])
 
 
 def probe_section(record: RunRecord) -> Section:
@@ -32,11 +32,11 @@ def probe_section(record: RunRecord) -> Section:
         return Section("probe", title, ["There is no probe/probe.json: the checkpoints have not been probed."])
     k = probe.get("k", "K")
     chosen = ", ".join(f"{d} {charts.step_label(c)}" for d, c in (probe.get("specialists") or {}).items())
-    says = f"The framed checkpoint of each subdomain is its specialist, with the best Pass@{k}: {chosen or 'none yet'}."
+    text = f"The framed checkpoint of each subdomain is its specialist, with the best Pass@{k}: {chosen or 'none yet'}."
     figures = [charts.probe_heat(probe, "pass_at_k", f"Pass@{k}", framed=True)]
     if probe.get("pass_at_1") and k != 1:
         figures.append(charts.probe_heat(probe, "pass_at_1", "Pass@1", framed=False))
-    return Section("probe", title, [says], figures, columns=True)
+    return Section("probe", title, [text], figures, columns=True)
 
 
 def rl_section(record: RunRecord) -> Section:
@@ -46,19 +46,19 @@ def rl_section(record: RunRecord) -> Section:
     done = [f"{stage} ({_steps(record, stage, len(lines))})" for _, stage, lines in curves.by_stage(record.rl)]
     spread = any(formats.known(line.get("completion_tokens_p10")) for line in record.rl)
     lengths = " For the completion length, the band contains the middle 80% of a step's rollouts." if spread else ""
-    says = [f"Stages in order: {', '.join(done)}. {BANDS}{lengths}"]
+    text = [f"Stages in order: {', '.join(done)}. {BANDS}{lengths}"]
     syncs = [line.get("sync") or {} for line in record.rl]
     gaps = [sync["logprob_gap"] for sync in syncs if formats.known(sync.get("logprob_gap"))]
     if gaps:
-        says.append(
+        text.append(
             "After each update, the log-probabilities of generators and trainer were compared on a fixed text: the "
             f"largest difference was {max(gaps):.2g} nats."
         )
     if retried := sum(bool(sync.get("retried")) for sync in syncs):
-        says.append(f"{retried} of {len(syncs)} weight syncs needed a second attempt.")
+        text.append(f"{retried} of {len(syncs)} weight syncs needed a second attempt.")
     drawn = [curves.rl_curve(record.rl, curve) for curve in curves.RL_CURVES]
     drawn.insert(1, curves.probe_accuracy_curve(record.rl, record.ends))
-    return Section("rl", title, says, [f for f in drawn if f is not None], columns=True)
+    return Section("rl", title, text, [f for f in drawn if f is not None], columns=True)
 
 
 def _steps(record: RunRecord, stage: str, steps: int) -> str:
@@ -75,17 +75,17 @@ def difficulty_section(record: RunRecord) -> Section:
     figure = difficulty.p_c_heat(record.rl, lam)
     if figure is None:
         return Section("difficulty", title, ["No RL step has recorded the p_c of its questions."])
-    says = ["p_c is the share of correct rollouts of a question. A darker cell has more of the step's questions."]
+    text = ["p_c is the share of correct rollouts of a question. A darker cell has more of the step's questions."]
     if lam is not None:
-        says.append(
+        text.append(
             f"The line is the weight exp(-lambda * KL(p_c || 0.5)) of a question in MGPO for lambda = {lam:g}; its "
             "axis is at the top. If all rollouts are wrong (p_c = 0) or all are correct (p_c = 1), the formula gives "
             f"{difficulty.weight(0, lam):.2g} (0 ln 0 = 0), but all advantages are zero: these questions (rings) do "
             "not change the model."
         )
         own = [f"{s['lam']:g} in {name}" for name, s in record.planned.items() if formats.known(s.get("lam"))]
-        says += [f"Stages with their own lambda: {', '.join(own)}."] if own else []
-    return Section("difficulty", title, says, [figure])
+        text += [f"Stages with their own lambda: {', '.join(own)}."] if own else []
+    return Section("difficulty", title, text, [figure])
 
 
 def verify_section(record: RunRecord) -> Section:
@@ -98,25 +98,25 @@ def time_section(record: RunRecord) -> Section:
     if not timed:
         return Section("time", title, ["No RL step has recorded its time."])
     totals = {part: sum(line["seconds"].get(part) or 0 for line in timed) for part in STEP_PARTS}
-    whole = sum(totals.values())
-    shares = ", ".join(f"{part} {formats.percent(totals[part] / whole)}" for part in totals) if whole else "not known"
-    says = [f"An RL step took {formats.duration(whole / len(timed))} on average: {shares}."]
+    total = sum(totals.values())
+    shares = ", ".join(f"{part} {formats.percent(totals[part] / total)}" for part in totals) if total else "not known"
+    text = [f"An RL step took {formats.duration(total / len(timed))} on average: {shares}."]
     if record.pipelined:
-        says.append(
+        text.append(
             "The run was pipelined (signal.schedule): completions were generated and verified ahead, in parallel with "
             "the updates. Here, generate is the time that a step waited for its completions, and verify is zero."
         )
     figures = [step_time.step_time(record.rl)]
     busy = step_time.utilisation(record.rl)
     if busy is None:
-        says.append("This run has not recorded the busy share of its actors.")
+        text.append("This run has not recorded the busy share of its actors.")
     else:
         figures.append(busy)
-        says.append(
+        text.append(
             "The busy share is the part of a step's time in which an actor works; otherwise it waits for other actors. "
             "The percentage beside a name is the mean over all steps. A darker cell is a busier step."
         )
-    return Section("time", title, says, figures)
+    return Section("time", title, text, figures)
 
 
 def samples_section(record: RunRecord) -> Section:
@@ -125,8 +125,8 @@ def samples_section(record: RunRecord) -> Section:
     found = [(stage, chosen) for stage in stages if (chosen := samples.stage_samples(record.root, stage))]
     if not found:
         return Section("samples", title, ["There are no rollout files: no RL step has been committed."])
-    says = (
+    text = (
         "From the last step of each stage. best: the correct answer with the largest advantage. worst: the wrong "
         "answer with the most negative advantage. most surprising: the correct answer with the lowest probability."
     )
-    return Section("samples", title, [says], samples=found, search=samples.search_sample(record.root, stages))
+    return Section("samples", title, [text], samples=found, search=samples.search_sample(record.root, stages))

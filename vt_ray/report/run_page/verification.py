@@ -22,13 +22,13 @@ def verify_section(rl: Lines) -> Section:
     lines = [line for line in rl if line.get("verify")]
     if not lines:
         return Section("verify", title, ["This run has not recorded its verification."])
-    says = (
+    text = (
         f"{sentence(rl)} A completion without a verdict is excluded from p_c, from the advantages and from the update. "
         "Seconds are percentiles of each step, as the median over all steps; the last column is the slowest step."
     )
     tables = [Table("Seconds of a completion", kind_rows(lines)), Table("Verdicts by stage", stage_rows(lines))]
     tables += [Table("Reasons", reason_rows(lines), folded=True)] if _reasons(lines) else []
-    return Section("verify", title, [says], tables=tables)
+    return Section("verify", title, [text], tables=tables)
 
 
 def sentence(rl: Lines) -> str:
@@ -72,9 +72,9 @@ def stage_rows(lines: Lines) -> Rows:
 
 def reason_rows(lines: Lines) -> Rows:
     """The most frequent reasons first. A correct answer has no reason."""
-    whole = _completions([line["verify"] for line in lines])
+    total = _completions([line["verify"] for line in lines])
     found = _reasons(lines).most_common(MOST_REASONS)
-    return [["reason", "share"], *([reason, formats.percent(count / whole)] for reason, count in found)]
+    return [["reason", "share"], *([reason, formats.percent(count / total)] for reason, count in found)]
 
 
 def _reasons(lines: Lines) -> Counter[str]:

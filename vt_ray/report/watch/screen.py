@@ -90,8 +90,8 @@ def spark(values: Sequence[Any], width: int) -> str:
     cut = [values[i * len(values) // parts : (i + 1) * len(values) // parts] for i in range(parts)]
     known = [[v for v in part if formats.known(v)] for part in cut]
     means = [sum(part) / len(part) if part else None for part in known]
-    there = [mean for mean in means if mean is not None]
-    low, high = min(there, default=0.0), max(there, default=0.0)
+    numbers = [mean for mean in means if mean is not None]
+    low, high = min(numbers, default=0.0), max(numbers, default=0.0)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(" " if mean is None else BARS[round((mean - low) * scale)] for mean in means)
 

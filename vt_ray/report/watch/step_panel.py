@@ -94,13 +94,13 @@ def time_split(line: Line, width: int) -> Text:
 
 def _split(parts: Sequence[tuple[str, str, float]], width: int) -> Text:
     """The bar: `width` characters divided among the parts. Cumulative rounding makes them fill the bar exactly."""
-    whole = sum(spent for _, _, spent in parts)
+    total = sum(spent for _, _, spent in parts)
     text, before, drawn = Text(), 0.0, 0
     for _, colour, spent in parts:
         before += spent
-        upto = round(width * before / whole)
-        text.append("━" * (upto - drawn), colour)
-        drawn = upto
+        end = round(width * before / total)
+        text.append("━" * (end - drawn), colour)
+        drawn = end
     return text
 
 
