@@ -27,11 +27,12 @@ from vt_ray.report.run_summary import write_summary
 from vt_ray.report.tables import print_table
 from vt_ray.report.watch.stage_bar import stage_bar
 from vt_ray.run.identity import identity
+from vt_ray.run.inputs import model_files, problem_files, problems_digest
 from vt_ray.run.metrics_log import read_lines
 from vt_ray.run.milestone_names import SFT_CONTINUED
 from vt_ray.run.paths import FUSED_PROBE, ProbePaths, SftPaths
 from vt_ray.run.recoveries import Recoveries
-from vt_ray.run.run_folder import RunFolder, model_files, problem_files, problems_digest
+from vt_ray.run.run_folder import RunFolder
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
 from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights

@@ -14,7 +14,8 @@ from vt_ray.progress import console
 from vt_ray.records import Problem, Solution
 from vt_ray.run.checkpoint import CheckpointError
 from vt_ray.run.identity import config_hash, identity
-from vt_ray.run.run_folder import RunFolder, problems_digest
+from vt_ray.run.inputs import problems_digest
+from vt_ray.run.run_folder import RunFolder
 
 
 def config(tmp_path, name="a", lam=1.0, seed=0):

@@ -13,7 +13,7 @@ from vt_ray.pipeline import probe_inputs
 from vt_ray.planning.validate.machine import verify as faults_of_verify
 from vt_ray.records import Problem
 from vt_ray.run.identity import config_hash, identity
-from vt_ray.run.run_folder import input_files
+from vt_ray.run.inputs import input_files
 from vt_ray.tools import app
 from vt_ray.verify.kinds import KINDS, kind_entry
 from vt_ray.verify.limits import Limits

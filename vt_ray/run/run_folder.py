@@ -7,27 +7,25 @@ runs/phases/<name>-<key>/  finished phases; inputs.json records the settings, fi
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from vt_ray import __version__
-from vt_ray.config import Config, ConfigError, FileSource, ModelConfig, digest
-from vt_ray.import_path import source_digests
+from vt_ray.config import Config, ConfigError, digest
 from vt_ray.progress import console
-from vt_ray.records import Problem
 from vt_ray.run.checkpoint import exists, read_json, rename_damaged, write_folder, write_json
 from vt_ray.run.identity import config_hash, differing, identity, is_identity, settings
+from vt_ray.run.inputs import input_files
 from vt_ray.run.paths import DONE, INPUTS, RunPaths
 from vt_ray.run.phase_code import code_digest, phase_code
 
@@ -169,43 +167,6 @@ def _phase_folders(phases: Path, name: str) -> list[Path]:
         return []
     folders = (phases / entry for entry in sorted(os.listdir(phases)) if entry.rpartition("-")[0] == name)
     return [folder for folder in folders if folder.suffix == "" and exists(folder / INPUTS)]
-
-
-def input_files(config: Config) -> dict[str, str]:
-    """{path: hash of a problem file, or size and time of a model file} of all files that the run reads.
-
-    A run or a finished phase is not continued after one of its input files was edited.
-    """
-    data = config.data
-    problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
-    functions = [config.spectrum.fusion.method, config.signal.mgpo.loss, *config.verify.kinds.values()]
-    return problems | model_files(config.model) | source_digests(functions)
-
-
-def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
-    """The SHA-256 of each file's content, by path."""
-    return {source.path: hashlib.sha256(Path(source.path).read_bytes()).hexdigest() for source in sources}
-
-
-def problems_digest(problems: Iterable[Problem]) -> str:
-    """A hash of the problems, independent of the code that made or read them.
-
-    Fields with their default value are left out: a new field of Problem does not change the digest of older problems.
-    """
-    found = hashlib.sha256()
-    for problem in problems:
-        values = [(f.name, getattr(problem, f.name), f.default) for f in fields(problem)]
-        found.update(repr([(name, value) for name, value, default in values if value != default]).encode())
-    return found.hexdigest()[:12]
-
-
-def model_files(model: ModelConfig) -> dict[str, str]:
-    """{path: size and time} of each file of a local model folder. Hashing the weights would take minutes."""
-    folder = Path(model.path)
-    if model.source != "hf" or not folder.is_dir():
-        return {}
-    stats = {str(file): file.stat() for file in sorted(folder.iterdir()) if file.is_file()}
-    return {path: f"{stat.st_size} bytes, {stat.st_mtime_ns}" for path, stat in stats.items()}
 
 
 @contextmanager

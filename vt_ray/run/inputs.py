@@ -1,0 +1,49 @@
+"""The inputs of a run and of its phases: hashes of problems, files and user functions, sizes and times of model files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+
+from vt_ray.config import Config, FileSource, ModelConfig
+from vt_ray.import_path import source_digests
+from vt_ray.records import Problem
+
+
+def input_files(config: Config) -> dict[str, str]:
+    """{path: hash of a problem file, or size and time of a model file} of all files that the run reads.
+
+    A run or a finished phase is not continued after one of its input files was edited.
+    """
+    data = config.data
+    problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
+    functions = [config.spectrum.fusion.method, config.signal.mgpo.loss, *config.verify.kinds.values()]
+    return problems | model_files(config.model) | source_digests(functions)
+
+
+def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
+    """The SHA-256 of each file's content, by path."""
+    return {source.path: hashlib.sha256(Path(source.path).read_bytes()).hexdigest() for source in sources}
+
+
+def problems_digest(problems: Iterable[Problem]) -> str:
+    """A hash of the problems, independent of the code that made or read them.
+
+    Fields with their default value are left out: a new field of Problem does not change the digest of older problems.
+    """
+    found = hashlib.sha256()
+    for problem in problems:
+        values = [(f.name, getattr(problem, f.name), f.default) for f in fields(problem)]
+        found.update(repr([(name, value) for name, value, default in values if value != default]).encode())
+    return found.hexdigest()[:12]
+
+
+def model_files(model: ModelConfig) -> dict[str, str]:
+    """{path: size and time} of each file of a local model folder. Hashing the weights would take minutes."""
+    folder = Path(model.path)
+    if model.source != "hf" or not folder.is_dir():
+        return {}
+    stats = {str(file): file.stat() for file in sorted(folder.iterdir()) if file.is_file()}
+    return {path: f"{stat.st_size} bytes, {stat.st_mtime_ns}" for path, stat in stats.items()}
