@@ -1,4 +1,4 @@
-"""The inputs of a run and of its phases: hashes of problems, files and user functions, sizes and times of model files."""
+"""Digests of the inputs of a run: problems, problem files, user functions, and model files by size and time."""
 
 from __future__ import annotations
 
