@@ -136,6 +136,11 @@ BAD = [
     ("signal.mgpo.loss", "ppo", "signal.mgpo.loss='ppo' must be one of mgpo, or"),
     ("signal.mgpo.loss", "no_such_module:loss", "install its package on every machine"),
     ("spectrum.fusion.method", "ties", "spectrum.fusion.method='ties' must be one of weights, or"),
+    (
+        "cluster.generation_engine",
+        "sglang",
+        "cluster.generation_engine=sglang is not vllm, nor the import path of an engine",
+    ),
     ("signal.mgpo.kl_coef", -0.1, "signal.mgpo.kl_coef=-0.1"),
     ("signal.mgpo.importance_cap", -1.0, "signal.mgpo.importance_cap=-1.0"),
     ("signal.schedule", "async", "must be one of on_policy, pipelined"),

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs/examples"))
 from transformers_engine import TransformersBatch, TransformersEngine
 
 from vt_ray.engines.base_model import prepare_base_model
-from vt_ray.engines.generation import EngineSpec, GenerationBatch, GenerationEngine, open_engine
+from vt_ray.engines.generation import EngineSpec, GenerationBatch, GenerationEngine, engine_class
 from vt_ray.engines.weights import checkpoint_buckets, pack_bucket
 from vt_ray.records import Problem, Prompt, Sampling
 
@@ -35,7 +35,7 @@ def engine(base_model):
     spec = EngineSpec(
         str(base_model), "float32", 64, 4, 0, 1, 1, 0.5, 1, 0, engine="transformers_engine:TransformersEngine"
     )
-    engine = open_engine(spec)
+    engine = engine_class(spec.engine)(spec)
     assert isinstance(engine, TransformersEngine)
     return engine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -58,3 +59,19 @@ def test_a_section_followed_literally(folder, title):
         done = subprocess.run(shell, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "dry_run=true" not in commands or "nothing was started" in done.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1600)
+def test_a_whole_run_with_the_rule_the_loss_and_the_engine_of_the_page(folder):
+    for name, text in FILE.findall(PAGE):
+        (folder / name).write_text(text)
+    settings = ["spectrum.fusion.method=my_rules:median", "signal.mgpo.loss=my_losses:policy_gradient"]
+    settings.append("cluster.generation_engine=transformers_engine:TransformersEngine")
+    command = ["vt-ray", "experiment=tiny", f"runs_dir={folder}", *settings]
+    found = {**environment(folder), "PYTHONPATH": str(folder)}
+    done = subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(json.loads((folder / "tiny/summary.json").read_text())["milestones"]) == 7
+    lines = [json.loads(line) for line in (folder / "tiny/metrics.jsonl").read_text().splitlines()]
+    assert all(line["loss_surprise"] > 0 and line["clip_share"] == 0 for line in lines)
