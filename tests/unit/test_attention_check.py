@@ -1,4 +1,4 @@
-"""The learner refuses a model that its rows do not reproduce, and takes every other: small ones with random weights."""
+"""The learner refuses models whose log-probabilities its rows do not reproduce. Small models with random weights."""
 
 from __future__ import annotations
 
@@ -71,17 +71,17 @@ def test_attention_models_pass_packed_and_with_shared_prompts(kind, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", WINDOWED)
-def test_a_sliding_window_passes_under_sdpa_and_is_refused_where_it_would_be_left_out(kind, dtype):
+def test_a_sliding_window_passes_under_sdpa_and_is_refused_under_an_attention_that_ignores_it(kind, dtype):
     check(network(kind, "sdpa", dtype, **WINDOWED[kind]), dtype)
     with pytest.raises(ConfigError, match=r"\(a/folder\).* nats .*take model.attention=sdpa and learner.share_prompts"):
         check(network(kind, SHARED_PROMPTS, dtype, **WINDOWED[kind]), dtype, share_prompts=True)
 
 
-def test_a_window_that_no_sequence_can_pass_is_no_reason_to_refuse():
+def test_a_window_longer_than_the_context_is_not_refused():
     check(network("mistral", SHARED_PROMPTS, sliding_window=256), share_prompts=True)
 
 
-def test_a_window_too_long_to_be_tried_is_refused_under_an_attention_of_our_own():
+def test_a_window_too_long_to_check_is_refused_under_vt_rays_own_attention():
     long = {"sliding_window": 5000, "max_position_embeddings": 8192}
     with pytest.raises(ConfigError, match="attends within 5000 tokens, more than the 4096"):
         check(network("mistral", SHARED_PROMPTS, **long), share_prompts=True)
@@ -89,14 +89,14 @@ def test_a_window_too_long_to_be_tried_is_refused_under_an_attention_of_our_own(
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", LEAKING)
-def test_a_model_whose_packed_sequences_leak_is_refused_and_taken_unpacked(kind, dtype):
-    """The leak of lfm2 is smaller than what bfloat16 rounds."""
+def test_a_model_whose_packed_sequences_leak_is_refused_and_accepted_unpacked(kind, dtype):
+    """The leak of lfm2 is smaller than the rounding of bfloat16."""
     with pytest.raises(ConfigError, match=r"leak into each other; take learner.row_tokens=1"):
         check(network(kind, "sdpa", dtype, **LEAKING[kind]), dtype)
     check(network(kind, "sdpa", dtype, **LEAKING[kind]), dtype, row_tokens=1)
 
 
-def test_sinks_and_softcaps_that_would_be_left_out_are_refused():
+def test_ignored_sinks_and_softcaps_are_refused():
     with pytest.raises(ConfigError, match="no attention of the learner computes this architecture"):
         check(network("gemma2", "sdpa", final_logit_softcapping=None, attn_logit_softcapping=0.05))
     with pytest.raises(ConfigError, match="differ by"):

@@ -22,7 +22,7 @@ def policy(attention: str) -> Policy:
 
 
 def answers(model: Policy, rows: list[Row]) -> dict[float, torch.Tensor]:
-    """Log-probabilities of each completion, by its advantage, which names it; their weighted sum is taken backward."""
+    """The log-probabilities of each completion, by its advantage (unique here). Runs a backward pass, too."""
     found, total = {}, torch.zeros(())
     for batch in stack(rows, 1):
         logprobs, _ = model(batch.token_ids, batch.position_ids, batch.targets, batch.token_weights > 0, 0.7)
@@ -34,7 +34,7 @@ def answers(model: Policy, rows: list[Row]) -> dict[float, torch.Tensor]:
 
 
 def groups(dice: list[tuple[int, list[int]]]) -> list[TrainSequence]:
-    """(prompt's length, lengths of its completions) -> sequences with advantages 1, 2, .. of random tokens."""
+    """(length of the prompt, lengths of its completions) -> sequences of random tokens with advantages 1, 2, ..."""
     random, made = torch.Generator().manual_seed(3), []
 
     def tokens(count: int) -> tuple[int, ...]:

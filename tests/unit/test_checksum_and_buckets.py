@@ -58,14 +58,14 @@ def test_the_checksum_is_the_sum_of_its_words_times_odd_numbers():
     first = 5 * 1 - (1 << 40) * 3 + 7 * 5
     second = 0 * 1 - (1 << 8) * 3 + 0 * 5
     assert checksum(words) == first % 2**64 + (second % 2**64) * 2**64
-    # Bytes are filled up to words: 2 to the power of 8, 1, and nothing.
+    # Bytes are padded to words: 2 to the power of 8, 1, and none.
     assert checksum(torch.tensor([0, 1], dtype=torch.uint8)) == 256
     assert checksum(torch.empty(0)) == 0
 
 
 @given(st.integers(0, 62), st.integers(0, 62), st.integers(2, 70_000), st.data())
-def test_swapped_words_change_the_checksum_wherever_they_differ(low, high, size, data):
-    """The sign bits of two elements of one word, say: an odd factor alone would lose such a difference."""
+def test_swapped_words_change_the_checksum(low, high, size, data):
+    """For example the sign bits of two elements of one word, which an odd factor alone would not notice."""
     words = torch.zeros(size, dtype=torch.int64)
     i, j = data.draw(st.lists(st.integers(0, size - 1), min_size=2, max_size=2, unique=True))
     words[i] = (1 << low) | -(1 << high) if low != high else -(1 << low)
@@ -156,13 +156,13 @@ def test_buckets_keep_the_order_and_a_large_item_gets_its_own_bucket():
     assert list(in_buckets([8, 400, 4, 12, 16], lambda size: size, 32)) == [[8], [400], [4, 12, 16]]
 
 
-def test_transposed_parameters_travel_in_row_order():
+def test_transposed_parameters_are_sent_in_row_order():
     matrix = torch.arange(6.0).view(2, 3).t()
     [(_, got)] = open_bucket(pack_bucket([(("w",), matrix)]))
     assert got.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-def test_a_tied_tensor_travels_once_and_arrives_under_both_names():
+def test_a_tied_tensor_is_sent_once_and_arrives_under_both_names():
     bucket = pack_bucket([(("embedding", "lm_head"), torch.arange(4.0)), (("norm",), torch.ones(2))])
     assert bucket.num_bytes == 16 + 8
     got = dict(open_bucket(bucket))
@@ -223,7 +223,7 @@ class Learner:
 
 
 class Generators:
-    """Answers each load with the next list of acknowledgements, the last one for ever."""
+    """Answers each load with the next list of acknowledgements, and repeats the last one."""
 
     def __init__(self, *answers):
         self.answers = answers
@@ -257,7 +257,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("wrong", "named"), WRONG)
-def test_one_generator_that_holds_something_else_twice_stops_the_run(wrong, named):
+def test_a_generator_that_fails_its_proof_twice_stops_the_run(wrong, named):
     bad = replace(HELD, holder="generator 1", **wrong)
     for acknowledgements in ([HELD, bad], [bad, HELD]):
         learner = Learner()
@@ -267,15 +267,15 @@ def test_one_generator_that_holds_something_else_twice_stops_the_run(wrong, name
 
 
 @pytest.mark.parametrize(("wrong", "named"), WRONG)
-def test_a_failure_that_a_new_export_heals_is_reported(wrong, named):
+def test_a_failure_that_a_new_export_repairs_is_reported(wrong, named):
     learner = Learner()
     report = synced([HELD, replace(HELD, **wrong)], [HELD, HELD], learner=learner)
     assert (report.retried, report.num_bytes, learner.exports) == (True, 1280, 2)
     assert report.logprob_gap == pytest.approx(0.005)
 
 
-def test_a_load_that_is_refused_is_tried_once_more():
-    """As where the one that took a lost generator's place does not hold what was sent."""
+def test_a_refused_load_is_tried_once_more():
+    """For example a replacement whose weights differ from those that were sent."""
 
     class Refusing(Generators):
         def load(self, weights, fingerprint):

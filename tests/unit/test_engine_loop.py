@@ -1,4 +1,4 @@
-"""The thread that steps an engine: shared by callers, interrupted between steps, and honest when it fails."""
+"""The thread that steps an engine: callers share it, work runs between steps, and its errors reach every caller."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from vt_ray.engines.vllm.engine_loop import EngineLoop, Inbox
 
 
 class Countdown:
-    """An engine whose requests are numbers of steps; the output of one is the steps it has seen."""
+    """A request is a number of steps; its output is the list of steps in which it ran."""
 
     def __init__(self, fails_at=None):
         self.left, self.seen, self.steps, self.fails_at = {}, {}, 0, fails_at
@@ -55,7 +55,7 @@ def loop(engine):
     loop.close()
 
 
-def test_callers_share_steps_and_each_gets_its_own(engine, loop):
+def test_callers_share_steps_and_each_gets_its_own_outputs(engine, loop):
     mine, yours = Inbox(), Inbox()
     engine.go.clear()
     loop.submit(mine, [("a", 2), ("b", 1)])
@@ -66,7 +66,7 @@ def test_callers_share_steps_and_each_gets_its_own(engine, loop):
     assert len(engine.threads) == 1
 
 
-def test_no_more_are_in_the_engine_than_there_is_room_for_but_urgent_ones_do_not_wait(engine, loop):
+def test_the_engine_holds_at_most_room_requests_and_urgent_ones_do_not_wait(engine, loop):
     inbox, urgent = Inbox(), Inbox()
     engine.go.clear()
     loop.submit(inbox, [(i, 50) for i in range(6)])
@@ -77,7 +77,7 @@ def test_no_more_are_in_the_engine_than_there_is_room_for_but_urgent_ones_do_not
     assert engine.most == 4
 
 
-def test_work_is_done_between_two_steps_and_nothing_in_flight_is_lost(engine, loop):
+def test_work_runs_between_two_steps_and_requests_in_flight_continue(engine, loop):
     inbox = Inbox()
     engine.go.clear()
     loop.submit(inbox, [("long", 100)])
@@ -93,11 +93,11 @@ def test_work_is_done_between_two_steps_and_nothing_in_flight_is_lost(engine, lo
     assert len(inbox.get().output) == 100
 
 
-def test_work_that_asks_for_work_is_not_waited_for_by_itself(loop):
+def test_work_may_ask_for_work(loop):
     assert loop.between_steps(lambda: loop.between_steps(lambda: 7)) == 7
 
 
-def test_an_error_in_a_piece_of_work_is_its_callers_alone(loop):
+def test_an_error_of_work_is_raised_in_its_caller_only(loop):
     with pytest.raises(ZeroDivisionError):
         loop.between_steps(lambda: 1 // 0)
     inbox = Inbox()
@@ -105,7 +105,7 @@ def test_an_error_in_a_piece_of_work_is_its_callers_alone(loop):
     assert inbox.get().key == "a"
 
 
-def test_a_request_that_the_engine_refuses_is_its_callers_alone(loop):
+def test_a_refused_request_raises_in_its_caller_only(loop):
     bad, good = Inbox(), Inbox()
     loop.submit(bad, [("bad", 0)])
     loop.submit(good, [("good", 3)])
@@ -114,7 +114,7 @@ def test_a_request_that_the_engine_refuses_is_its_callers_alone(loop):
     assert good.get().key == "good"
 
 
-def test_when_the_engine_breaks_every_caller_hears_of_it():
+def test_an_error_of_the_engine_is_raised_in_every_caller():
     engine = Countdown(fails_at=3)
     loop, inboxes = EngineLoop(engine, room=1), [Inbox(), Inbox()]
     engine.go.clear()
@@ -130,7 +130,7 @@ def test_when_the_engine_breaks_every_caller_hears_of_it():
         loop.submit(inboxes[0], [("late", 1)])
 
 
-def test_what_is_withdrawn_leaves_the_engine_and_the_queue(engine, loop):
+def test_withdrawn_requests_leave_the_engine_and_the_queue(engine, loop):
     mine, yours = Inbox(), Inbox()
     engine.go.clear()
     loop.submit(mine, [(i, 10**9) for i in range(5)])
@@ -144,7 +144,7 @@ def test_what_is_withdrawn_leaves_the_engine_and_the_queue(engine, loop):
     assert loop.in_flight == 0
 
 
-def test_while_it_is_paused_requests_wait(engine, loop):
+def test_requests_wait_during_a_pause(engine, loop):
     inbox = Inbox()
 
     def pause(paused):
@@ -158,7 +158,7 @@ def test_while_it_is_paused_requests_wait(engine, loop):
     assert len(inbox.get().output) == 5
 
 
-def test_it_says_how_long_it_has_been_at_one_piece_of_work(engine, loop):
+def test_stuck_seconds_are_the_age_of_the_current_work(engine, loop):
     assert loop.stuck_seconds() == 0
     engine.go.clear()
     inbox = Inbox()
@@ -176,7 +176,7 @@ def test_it_says_how_long_it_has_been_at_one_piece_of_work(engine, loop):
         time.sleep(0.01)
 
 
-def test_seconds_are_counted_only_while_it_works(engine, loop):
+def test_busy_seconds_count_only_work(engine, loop):
     time.sleep(0.5)
     idle, began = loop.busy_seconds, time.monotonic()
     loop.between_steps(lambda: time.sleep(0.1))

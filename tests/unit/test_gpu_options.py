@@ -1,4 +1,4 @@
-"""What vt_ray hands to GPU kernels and to vLLM on a GPU, as far as a CPU can show it."""
+"""The arguments for GPU kernels and for vLLM on a GPU, as far as a CPU can test them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vt_ray.engines.vllm.engine import _engine_arguments
 
 
 @pytest.mark.parametrize("kernel_has_the_argument", [False, True], ids=["torch 2.11", "torch 2.13"])
-def test_varlen_attention_is_told_of_grouped_heads_only_where_it_asks(monkeypatch, kernel_has_the_argument):
+def test_varlen_attention_gets_the_argument_for_grouped_heads_only_if_it_has_one(monkeypatch, kernel_has_the_argument):
     import torch.nn.attention.varlen as varlen_module
 
     from vt_ray.engines.varlen import attention

@@ -1,4 +1,4 @@
-"""Whether the two sides of one GPU take turns, from the plan's estimate of memory."""
+"""The plan's estimate of memory decides whether generator and learner alternate on one GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARAMETERS = {1024: 0.596e9, 1536: 1.544e9}
 
 
 def model_folder(folder, shape):
-    """A folder with a model's shape and a file of its size that takes no space."""
+    """A folder with a model's config and a sparse file of its size."""
     (folder / "config.json").write_text(json.dumps({**shape, "dtype": "bfloat16"}))
     with (folder / "model.safetensors").open("wb") as file:
         file.truncate(int(2 * PARAMETERS[shape["hidden_size"]]))
@@ -53,7 +53,7 @@ def test_the_estimate_covers_what_was_measured_on_an_h200(tmp_path, shape, measu
     assert 0.98 * measured_gb < estimate < 1.5 * measured_gb
 
 
-def test_a_1_5b_model_stays_awake_on_80_gb_beside_a_generator_with_what_is_left(tmp_path):
+def test_a_1_5b_model_and_a_generator_with_the_remaining_memory_both_stay_awake_on_80_gb(tmp_path):
     folder = model_folder(tmp_path, QWEN2_1_5B)
     c = config(tokens=32768, recompute=True, gpu_memory_utilization=0.75)
     turns, share = generator_share(c, folder, gpu_gb=85.0)
@@ -64,7 +64,7 @@ def test_a_1_5b_model_stays_awake_on_80_gb_beside_a_generator_with_what_is_left(
     assert generator_share(c, folder, gpu_gb=500.0) == (False, 0.75)
 
 
-def test_it_takes_turns_on_40_gb(tmp_path):
+def test_the_sides_alternate_on_40_gb(tmp_path):
     c = config(tokens=32768, recompute=True, gpu_memory_utilization=0.75)
     assert generator_share(c, model_folder(tmp_path, QWEN2_1_5B), gpu_gb=42.0) == (True, 0.75)
 
@@ -79,7 +79,7 @@ def test_the_copy_for_the_sync_and_a_reference_are_counted(tmp_path):
     assert awake_learner_gb(with_ipc, folder) - awake_learner_gb(without, folder) == pytest.approx(2 * copy_gb)
 
 
-def test_the_user_decides_where_it_is_said(tmp_path):
+def test_take_turns_overrides_the_estimate(tmp_path):
     folder = model_folder(tmp_path, QWEN2_1_5B)
     assert generator_share(config(take_turns="always"), folder, gpu_gb=500.0) == (True, 0.85)
     turns, share = generator_share(config(4096, recompute=True, take_turns="never"), folder, gpu_gb=48.0)
@@ -88,7 +88,7 @@ def test_the_user_decides_where_it_is_said(tmp_path):
         generator_share(config(take_turns="never"), folder, gpu_gb=24.0)
 
 
-def test_without_a_gpu_turns_are_rehearsed_and_without_sharing_there_are_none(tmp_path):
+def test_the_sides_alternate_without_a_gpu_but_not_without_colocate(tmp_path):
     rehearsal = Config(cluster=ClusterConfig(colocate=True))
     assert generator_share(rehearsal, tmp_path, gpu_gb=0) == (True, 0.85)
     assert generator_share(Config(), tmp_path, gpu_gb=80) == (False, 0.85)

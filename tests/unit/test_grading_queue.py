@@ -1,4 +1,4 @@
-"""Who verifies what next: every completion is answered exactly once, whatever is lost; long ones hold nothing back."""
+"""Every completion gets exactly one verdict, even if workers die, and long completions delay no others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def answer(group, verdicts):
 
 
 def opened(completions, mean_s=0.1, truncated=(), done=()):
-    """A queue with one group, whose first answer, by worker 0, was of the samples `done`."""
+    """A queue with one group. Worker 0 has opened it and graded the samples `done`."""
     costs = Costs()
     costs.note("code", mean_s)
     queue = GradingQueue(costs)
@@ -50,9 +50,9 @@ def waiting(queue, worker=0, workers=(0,)):
 # --- sizes ---
 
 
-def test_a_chunk_holds_what_takes_a_quarter_of_a_second():
+def test_a_chunk_takes_a_quarter_of_a_second():
     costs = Costs()
-    assert costs.chunk_size("code") == 1  # nothing is known yet
+    assert costs.chunk_size("code") == 1  # not measured yet
     costs.note("code", 0.02)
     costs.note("code", 0.04)
     assert costs.means["code"] == pytest.approx(0.03)
@@ -64,7 +64,7 @@ def test_a_chunk_holds_what_takes_a_quarter_of_a_second():
     assert costs.chunk_size("choice") == 1
 
 
-def test_a_mean_follows_what_is_measured_of_late():
+def test_a_mean_follows_recent_measurements():
     costs = Costs()
     for _ in range(1000):
         costs.note("code", 1.0)
@@ -75,13 +75,13 @@ def test_a_mean_follows_what_is_measured_of_late():
 
 
 def test_the_rest_of_an_opened_group_is_split_by_cost():
-    # 0.1 s each: two to a chunk.
+    # 0.1 s each: two per chunk.
     queue, graded = opened(6, done=[0])
     assert graded is None
     assert [chunk.samples for chunk in waiting(queue)] == [(1, 2), (3, 4), (5,)]
 
 
-def test_truncated_completions_are_wrong_and_are_never_dealt():
+def test_truncated_completions_are_wrong_and_never_in_a_chunk():
     queue, graded = opened(3, truncated=[0, 2])
     assert graded is None
     (chunk,) = waiting(queue)
@@ -93,7 +93,7 @@ def test_truncated_completions_are_wrong_and_are_never_dealt():
     assert queue.open_groups == 0
 
 
-def test_a_group_that_is_truncated_altogether_is_done_once_it_is_opened():
+def test_a_group_of_truncated_completions_is_complete_when_it_is_opened():
     _, graded = opened(2, truncated=[0, 1])
     assert [v.reason for v in graded.verdicts] == ["truncated"] * 2
 
@@ -101,24 +101,24 @@ def test_a_group_that_is_truncated_altogether_is_done_once_it_is_opened():
 # --- losses ---
 
 
-def test_a_lost_chunk_is_tried_again_one_by_one_elsewhere():
+def test_the_chunk_of_a_dead_worker_is_tried_one_by_one_on_others():
     queue, _ = opened(4, mean_s=0.01)
     (chunk,) = waiting(queue)
     assert chunk.samples == (0, 1, 2, 3)
     assert queue.worker_died(chunk, 0) is None
     assert queue.retries == 4
-    assert queue.next_chunk(0, [0, 1]) is None  # it was lost with worker 0, and there is another
+    assert queue.next_chunk(0, [0, 1]) is None  # worker 0 died with it, and there is another worker
     assert [c.samples for c in waiting(queue, 1, [0, 1])] == [(0,), (1,), (2,), (3,)]
 
 
-def test_the_only_worker_tries_again_what_failed_on_it():
+def test_a_single_worker_tries_its_failed_chunk_again():
     queue, _ = opened(1)
     (chunk,) = waiting(queue)
     queue.worker_died(chunk, 0)
     assert len(waiting(queue, 0, [0])) == 1
 
 
-def test_a_poisonous_completion_is_unverified_and_takes_no_neighbour_with_it():
+def test_a_completion_that_kills_workers_is_unverified_and_its_neighbours_are_verified():
     queue, _ = opened(3, mean_s=0.01)
     graded, workers = None, count(1)
     while graded is None:
@@ -131,7 +131,7 @@ def test_a_poisonous_completion_is_unverified_and_takes_no_neighbour_with_it():
     assert graded.verdicts == (RIGHT, Verdict("unverified", "worker lost"), RIGHT)
 
 
-def test_a_group_whose_opening_is_lost_is_looked_at_before_anything_in_it_is_run():
+def test_a_group_that_killed_a_worker_when_opened_is_opened_again_without_running_a_completion():
     queue = GradingQueue(Costs())
     queue.add("handle")
     queue.worker_died(queue.next_chunk(0, [0, 1]), 0)
@@ -142,7 +142,7 @@ def test_a_group_whose_opening_is_lost_is_looked_at_before_anything_in_it_is_run
     assert [c.samples for c in waiting(queue, 2, [2])] == [(0,), (1,)]
 
 
-def test_a_group_that_nobody_can_open_ends_the_run():
+def test_a_group_that_no_worker_can_open_ends_the_run():
     queue = GradingQueue(Costs())
     queue.add("handle")
     for worker in range(MAX_TRIES - 1):
@@ -154,7 +154,7 @@ def test_a_group_that_nobody_can_open_ends_the_run():
 # --- unverified ---
 
 
-def test_the_workers_own_failure_is_tried_elsewhere_a_bounded_number_of_times():
+def test_a_failure_of_the_worker_is_tried_on_others_a_limited_number_of_times():
     queue, _ = opened(1)
     (chunk,) = waiting(queue)
     for worker in range(MAX_TRIES - 1):
@@ -166,7 +166,7 @@ def test_the_workers_own_failure_is_tried_elsewhere_a_bounded_number_of_times():
     assert queue.retries == MAX_TRIES - 1
 
 
-def test_a_second_worker_that_can_is_believed():
+def test_the_verdict_of_a_second_worker_counts():
     queue, _ = opened(2, mean_s=0.01)
     (chunk,) = waiting(queue)
     queue.record(chunk, 0, answer(outline(2), {0: NO_SANDBOX, 1: WRONG}))
@@ -175,14 +175,14 @@ def test_a_second_worker_that_can_is_believed():
     assert queue.record(again, 1, answer(outline(2), {0: RIGHT})).verdicts == (RIGHT, WRONG)
 
 
-def test_the_problems_fault_is_tried_nowhere_else():
+def test_a_fault_of_the_problem_is_not_tried_again():
     queue, _ = opened(1)
     (chunk,) = waiting(queue)
     assert queue.record(chunk, 0, answer(outline(1), {0: BAD_TESTS})).verdicts == (BAD_TESTS,)
     assert queue.retries == 0
 
 
-def test_no_completion_can_be_answered_twice():
+def test_a_second_verdict_for_a_completion_is_an_error():
     queue, _ = opened(2, mean_s=1.0)
     (first, _) = waiting(queue)
     queue.record(first, 0, answer(outline(2), {0: RIGHT}))
@@ -191,7 +191,7 @@ def test_no_completion_can_be_answered_twice():
 
 
 def random_answer(rng, samples):
-    """None if the worker is lost, else verdicts for the first samples that it was asked for."""
+    """None if the worker dies, else verdicts for the first of its samples."""
     if rng.randrange(4) == 0:
         return None
     done = rng.randint(1, len(samples)) if samples else 0
@@ -201,7 +201,7 @@ def random_answer(rng, samples):
 # One seed for each example: a thousand draws of Hypothesis for each would take a hundred times as long.
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32))
-def test_every_completion_is_answered_exactly_once_whatever_is_lost(seed):
+def test_every_completion_gets_exactly_one_verdict_if_any_workers_die(seed):
     rng = random.Random(seed)
     groups = [[rng.random() < 0.5 for _ in range(rng.randint(1, 6))] for _ in range(rng.randint(0, 5))]
     pending, graded, tries = list(enumerate(groups)), [], Counter()
@@ -245,7 +245,7 @@ def test_every_completion_is_answered_exactly_once_whatever_is_lost(seed):
 
 
 def simulate(jobs, workers):
-    """When each group was done, by a made-up clock: `jobs` are the seconds of each group's completions."""
+    """The time at which each group was complete, by a simulated clock. `jobs` are the seconds of each completion."""
     queue, done, events, idle, left = GradingQueue(Costs()), {}, [], list(range(workers)), list(enumerate(jobs))
     now = 0.0
     while True:
@@ -268,7 +268,7 @@ def simulate(jobs, workers):
 
 
 def work(queue, chunk: Chunk):
-    """As a worker does: one completion after the other until CHUNK_S have passed."""
+    """Works like a worker: one completion after the other until CHUNK_S have passed."""
     _, seconds = queue.handle(chunk)
     samples = range(len(seconds)) if chunk.samples is None else chunk.samples
     spent, verdicts = 0.0, {}
@@ -280,25 +280,25 @@ def work(queue, chunk: Chunk):
     return spent, verdicts
 
 
-def test_one_long_job_holds_back_nothing_but_its_own_group():
+def test_a_long_job_delays_only_its_own_group():
     short = [0.01] * 8
     jobs = [[100.0, *short[1:]], *([short] * 50)]
     done = simulate(jobs, workers=2)
     assert done.pop(0) == pytest.approx(100.0, abs=0.5)
-    # 50 groups of 0.08 s, and 7 short ones of the first, by the one worker that is left: 4.07 s.
+    # The other worker takes 4.07 s for 50 groups of 0.08 s and the 7 short completions of the first group.
     assert max(done.values()) == pytest.approx(4.07, abs=0.3)
 
 
 def test_the_neighbours_of_a_long_job_do_not_wait_for_it():
-    """Cheap so far, so all eight go out in one chunk, and the second takes 50 s: the rest is dealt to others."""
+    """All eight were estimated as cheap and are in one chunk; the second takes 50 s: the others go to other workers."""
     jobs = [[0.001] * 8] * 20 + [[0.001, 50.0] + [10.0] * 6]
     done = simulate(jobs, workers=7)
-    # Without that they would have been done after 110 s.
+    # Without a new chunk they would take 110 s.
     assert done[20] == pytest.approx(60.0, abs=1.0)
 
 
-def test_work_is_shared_by_seconds_not_by_number():
+def test_work_is_divided_by_seconds_not_by_number():
     """One group of eight slow completions on four workers: two rounds, not eight."""
     done = simulate([[1.0] * 8], workers=4)
-    # The first is alone: nothing is known of the group before.
+    # The first chunk has one completion: the kind has not been measured.
     assert done[0] == pytest.approx(3.0, abs=0.1)

@@ -1,4 +1,4 @@
-"""A learner's state is loaded only by as many ranks and by the ZeRO stage that wrote it."""
+"""A learner's state is loaded only with the number of ranks and the ZeRO stage that wrote it."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from vt_ray.engines.training import TrainingEngine
 
 
 class Engine(TrainingEngine):
-    """One of `ranks`, with DeepSpeed's part left out."""
+    """One of `ranks`, without DeepSpeed."""
 
     rank = world_size = 0
 

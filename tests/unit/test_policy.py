@@ -1,4 +1,4 @@
-"""Log-probabilities in chunks equal those of the whole logits, in value, entropy and gradient."""
+"""Chunked log-probabilities equal those of the full logits: values, entropies and gradients."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_chunks_equal_the_whole(tokens, chunk_tokens, with_bias, seed):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_no_token_at_all_has_a_gradient_of_zero():
+def test_without_tokens_the_gradient_is_zero():
     hidden, weight, _, targets, _ = head(0)
     logprobs, entropies = chunked_logprobs(hidden, weight, None, targets, 1.0, 4)
     logprobs.sum().backward()
@@ -80,7 +80,7 @@ def batch():
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_policy_answers_as_its_network_where_it_is_asked(network, checkpointing):
+def test_a_policy_equals_its_network_at_the_chosen_tokens(network, checkpointing):
     ids, positions, targets, chosen = batch()
     logits = network(input_ids=ids, position_ids=positions, use_cache=False).logits
     whole = selected_logprobs(logits, targets, TEMPERATURE)
@@ -95,7 +95,7 @@ def test_a_policy_answers_as_its_network_where_it_is_asked(network, checkpointin
     logprobs.sum().backward()
     torch.testing.assert_close(logprobs, torch.where(chosen, whole, 0.0), rtol=0, atol=1e-5)
     torch.testing.assert_close(entropies, torch.where(chosen, entropy(logits, TEMPERATURE), 0.0), rtol=0, atol=1e-5)
-    # Tied: the embedding gets the gradients of both its uses.
+    # The embedding is tied: it gets the gradients of both uses.
     for name, parameter in policy.network.named_parameters():
         torch.testing.assert_close(parameter.grad, wanted[name], rtol=0, atol=1e-5)
     assert list(policy.network.state_dict()) == names
@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(network, tmp_path):
         load_policy(spec(tmp_path / "nowhere"))
 
 
-def test_tensors_that_are_not_there_are_named_instead_of_drawn_at_random(network, tmp_path):
+def test_missing_tensors_are_named_and_not_initialised_at_random(network, tmp_path):
     from safetensors.torch import load_file, save_file
 
     network.save_pretrained(tmp_path)
@@ -148,7 +148,7 @@ def test_a_token_beyond_the_vocabulary_is_refused_with_both_numbers(network):
         refuse_unknown_tokens(network, 61, "here")
 
 
-def test_a_model_that_changes_its_logits_behind_the_head_is_refused(network):
+def test_a_model_that_changes_its_logits_after_the_head_is_refused(network):
     network.config.final_logit_softcapping = 30.0
     with pytest.raises(ConfigError, match="final_logit_softcapping"):
         Policy(network, 5)

@@ -1,4 +1,4 @@
-"""Prompts dealt to generators: each group comes exactly once, whoever is lost and whenever."""
+"""Prompts are assigned to generators so that each group arrives exactly once, even if generators die."""
 
 import random
 
@@ -16,12 +16,12 @@ def prompts(count, samples=1, first=0):
     return [Prompt(PROBLEM, (1,), tuple(range(samples)), step=first + i) for i in range(count)]
 
 
-def steps(dealt):
-    """Of each generator, which prompts it was given."""
-    return {generator: [prompt.step for _, prompt in given] for generator, given in dealt.items()}
+def steps(assigned):
+    """The steps of the prompts that each generator got."""
+    return {generator: [prompt.step for _, prompt in given] for generator, given in assigned.items()}
 
 
-def test_the_least_loaded_comes_first_and_nobody_gets_more_than_half_as_much_again_as_it_runs():
+def test_the_least_loaded_generator_is_first_and_no_generator_gets_more_than_1_5_times_its_room():
     queue = PromptQueue(room=8)
     queue.add(prompts(20, samples=2))
     assert steps(queue.assign([0, 1])) == {0: [0, 2, 4, 6, 8, 10], 1: [1, 3, 5, 7, 9, 11]}
@@ -29,7 +29,7 @@ def test_the_least_loaded_comes_first_and_nobody_gets_more_than_half_as_much_aga
     assert queue.assign([0, 1]) == {}
 
 
-def test_a_generator_is_given_more_in_chunks_before_it_runs_dry():
+def test_a_generator_gets_the_next_chunk_before_it_is_idle():
     queue = PromptQueue(room=8)
     queue.add(prompts(20))
     held = [ticket for ticket, _ in queue.assign([0])[0]]
@@ -41,13 +41,13 @@ def test_a_generator_is_given_more_in_chunks_before_it_runs_dry():
     assert steps(queue.assign([0])) == {0: [12, 13]}
 
 
-def test_a_group_larger_than_the_room_is_dealt_all_the_same():
+def test_a_group_larger_than_the_room_is_assigned():
     queue = PromptQueue(room=4)
     queue.add(prompts(2, samples=64))
     assert steps(queue.assign([0])) == {0: [0]}
 
 
-def test_what_a_lost_generator_has_not_delivered_is_dealt_again_first():
+def test_the_open_prompts_of_a_dead_generator_are_assigned_again_first():
     queue = PromptQueue(room=2)
     queue.add(prompts(6))
     first = queue.assign([0])[0]
@@ -57,7 +57,7 @@ def test_what_a_lost_generator_has_not_delivered_is_dealt_again_first():
     assert steps(queue.assign([7])) == {7: [0, 2, 3]}
 
 
-def test_what_a_generator_does_not_have_it_cannot_deliver():
+def test_a_generator_cannot_deliver_a_prompt_that_it_does_not_hold():
     queue = PromptQueue(room=2)
     queue.add(prompts(1))
     ((ticket, _),) = queue.assign([0])[0]
@@ -67,7 +67,7 @@ def test_what_a_generator_does_not_have_it_cannot_deliver():
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(1, 12), st.integers(0, 2**32))
-def test_every_group_comes_exactly_once_whatever_is_lost(sizes, room, seed):
+def test_every_group_arrives_exactly_once_if_any_generators_die(sizes, room, seed):
     chance, queue = random.Random(seed), PromptQueue(room)
     living, spawned = [0, 1, 2], 3
     held, done, admitted = {}, [], 0
@@ -75,8 +75,8 @@ def test_every_group_comes_exactly_once_whatever_is_lost(sizes, room, seed):
         if admitted < len(sizes) and chance.random() < 0.5:
             queue.add(prompts(1, sizes[admitted], first=admitted))
             admitted += 1
-        for generator, dealt in queue.assign(living).items():
-            held.setdefault(generator, {}).update(dealt)
+        for generator, assigned in queue.assign(living).items():
+            held.setdefault(generator, {}).update(assigned)
         busy = [generator for generator in held if held[generator]]
         if busy and chance.random() < 0.1:
             lost = chance.choice(busy)
