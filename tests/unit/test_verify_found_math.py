@@ -1,4 +1,4 @@
-"""Answers that were once graded wrong: every row is graded, and only the rows that are listed may still be misjudged.
+"""Answers that an earlier version misjudged. Every row is graded; only the listed rows may still be misjudged.
 
 `math_public.jsonl` holds rows made from public bug reports of other graders, `math_attack.jsonl` rows that were
 written to mislead this one, `math_more.jsonl` further rows of both kinds. `math_misjudged.jsonl`
