@@ -1,4 +1,4 @@
-"""What is read from the text of a `check` test before any program runs."""
+"""Analysis of the text of a `check` test before any program runs."""
 
 from __future__ import annotations
 

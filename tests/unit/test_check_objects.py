@@ -1,4 +1,4 @@
-"""`check` tests: objects of the program's and of the test's that meet through the channel."""
+"""`check` tests: objects of the program and of the test that are used through the channel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def verifier():
 
 @pytest.fixture(scope="module")
 def hasty_verifier():
-    """For programs that never end: each of them costs the whole time limit."""
+    """A verifier with short limits, for programs that never end."""
     with Verifier(Limits(test_timeout_s=2.0)) as one:
         yield one
 
@@ -37,7 +37,7 @@ def check(test: str, entry_point: str | None) -> dict:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
 def test_objects_of_both_sides(verifier, hasty_verifier, row):
-    """Operators, iteration, callbacks, exceptions, changes in place; and lies about each of them."""
+    """Operators, iteration, callbacks, exceptions, changes in place; and programs that falsify each of them."""
     verifier = hasty_verifier if "while True: yield" in row["response"] else verifier
     assert verifier.verify(problem(row["tests"]), row["response"]).status in row["expect"]
 

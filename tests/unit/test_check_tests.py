@@ -1,4 +1,4 @@
-"""`check` tests: the test's code and the candidate in two processes. What a candidate may do, and may not."""
+"""`check` tests: the test's code and the program in two processes, and the limits of the program."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_broken_json_is_refused_as_ever(text):
 
 
 def test_the_limit_of_this_process_stays(verifier):
-    """It guards other code: only the processes of programs go without."""
+    """The limit protects other code: only the processes of programs have none."""
     assert grade(verifier, {"type": "stdio", "cases": [{"input": "", "output": DIGITS}]}, "print(10**5000 + 7)").status
     with pytest.raises(ValueError, match="4300 digits"):
         int(DIGITS)

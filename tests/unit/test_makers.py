@@ -1,4 +1,4 @@
-"""The made problems: exact, in disjoint splits, and solved in three styles that hold what they say.
+"""The made problems: exact answers, disjoint splits, and correct solutions in three styles.
 
 Answers are recomputed from the question's text alone, by other means than the makers use.
 """
@@ -33,7 +33,7 @@ def whole_split(subdomain: str, split: str = "test") -> list[Problem]:
 
 
 def evaluate(expression: str, **names: int | Fraction) -> Fraction:
-    """`3x^2-x` and the like, exactly."""
+    """Evaluates a polynomial such as `3x^2-x` exactly."""
     text = re.sub(r"(?<=[\d)])(?=[xy(])", "*", expression).replace("^", "**")
     return Fraction(eval(re.sub(r"\d+", r"F(\g<0>)", text), {"F": Fraction, **names}))
 
@@ -133,7 +133,7 @@ def test_bad_arguments_are_named(arguments: tuple, named: str) -> None:
 
 
 def root(line: Callable[[int], Fraction]) -> Fraction:
-    """Where a straight line meets zero, from two of its points."""
+    """Returns the zero of a straight line from two of its points."""
     return -line(0) / (line(1) - line(0))
 
 
@@ -249,7 +249,7 @@ def test_most_answers_are_small(subdomain: str) -> None:
 
 
 def false_equations(text: str) -> tuple[list[str], int]:
-    """The numeric equations in a text that are false, and how many there are at all."""
+    """Returns the false numeric equations in a text, and the number of all equations."""
     false, seen = [], 0
     for word in text.split():
         sides = [side for side in word.rstrip(":,").split("=") if re.fullmatch(r"[\d+*/()^-]*\d[\d+*/()^-]*", side)]
@@ -325,7 +325,7 @@ def test_every_program_passes_its_tests() -> None:
 
 
 def list_oracle(question: str) -> Callable[[list[int]], object]:
-    """What a list question asks, read from its words."""
+    """Returns the expected result of a list question, computed from its words."""
     found = re.search(
         r"(sum|list|count|largest|smallest) of (?:([\dx*+-]+) for )?the (.*?)(?: \(0 if none\))?\.$", question
     )

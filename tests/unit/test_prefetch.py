@@ -1,4 +1,4 @@
-"""An iterator read by a thread: in order, bounded, with its errors, and let go when nobody takes any more."""
+"""Prefetcher: order, bounded length, errors of the iterator, and the end when the consumer stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three sets of problems: disjoint by question, made ones and the user's files together."""
+"""The three problem sets: disjoint by question, from made problems and the user's files."""
 
 import json
 from collections import Counter
@@ -135,7 +135,7 @@ def test_training_problems_without_solutions_of_the_styles_are_refused():
 
 
 class LettersTokenizer:
-    """One token a letter."""
+    """One token per letter."""
 
     def apply_chat_template(self, messages, add_generation_prompt, return_dict):
         return [ord(letter) for message in messages for letter in message["content"]]

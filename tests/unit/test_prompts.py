@@ -1,4 +1,4 @@
-"""Problems as token ids, with a tokenizer of one id a character."""
+"""Problems as token ids, with a tokenizer of one id per character."""
 
 import itertools
 from dataclasses import replace

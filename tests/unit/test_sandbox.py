@@ -1,4 +1,4 @@
-"""The sandbox's walls: each known way through as a test, for every backend that this machine can put up."""
+"""The sandbox: each known way to escape is a test, for every backend that works on this machine."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def verifier(request):
 
 @pytest.fixture(scope="module")
 def walled():
-    """The backend that this machine takes by itself."""
+    """The backend that "auto" chooses on this machine."""
     with Verifier(limits()) as one:
         yield one
 

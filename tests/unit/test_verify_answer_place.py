@@ -1,4 +1,4 @@
-"""Which part of a completion is the answer: thoughts, boxes, what stands around them, closing sentences."""
+"""Extraction of the final answer: thinking, boxes, text around boxes, and sentences "the answer is ..."."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gold answers of GSM8K and MATH, in the writings of a model, and against each other. No cluster."""
+"""The gold answers of GSM8K and MATH in the spellings of a model, and compared with each other. No cluster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def verifier():
 
 
 def golds(name: str) -> list[str]:
-    """The different answers of one file, without the few that are empty."""
+    """The distinct answers of one file, without the few empty ones."""
     text = (DATA / name).read_text(encoding="utf-8")
     if name.endswith(".jsonl"):
         answers = [json.loads(line)["answer"].partition("####")[2].strip() for line in text.splitlines()]
@@ -47,7 +47,7 @@ def in_dollars(gold: str) -> str:
 
 
 def large(gold: str) -> str:
-    """Displayed fractions, and brackets that grow."""
+    """Display fractions, and brackets with \\left and \\right."""
     gold = gold.replace(r"\frac", r"\dfrac")
     if r"\left" not in gold and gold.count("(") == gold.count(")") and not re.search(r"[\[\]]", gold):
         gold = gold.replace("(", r"\left(").replace(")", r"\right)")
@@ -55,14 +55,14 @@ def large(gold: str) -> str:
 
 
 def shortened(gold: str) -> str:
-    """Without the unit behind a number, an integer as a decimal, and a full stop in the box."""
+    """The answer without its unit, an integer as a decimal, and a full stop in the box."""
     number = re.sub(r"(?<=[\d}])\s*\\text\{[^{}]*\}(\^\{?\d\}?)?$", "", gold)
     number = number if re.fullmatch(r"[\d.,/{}]*|\\frac\{\d+\}\{\d+\}", number) else gold
     return f"$\\boxed{{{number}.0}}$" if re.fullmatch(r"-?\d+", number) else f"$\\boxed{{{number}.}}$"
 
 
 def in_a_sentence(gold: str) -> str:
-    """No box, and thousands in groups."""
+    """The answer without a box, and with grouped thousands."""
     if re.fullmatch(r"-?[1-9]\d{3,}", gold):
         gold = f"{int(gold):,}"
     return f"**Answer:** The final answer is \\({gold}\\). I hope it is correct."
@@ -80,7 +80,7 @@ def test_every_gold_is_correct_however_it_is_written(verifier, name, writing):
 
 
 def value(gold: str) -> str | Fraction:
-    """What it comes to, read far more coarsely than by the verifier: no units, signs of money, degrees or spaces."""
+    """A coarse normal form: without units, currencies, degrees and spaces."""
     bare = re.sub(r"\\(text|mbox)\{[^{}]*\}(\^\{?\d\}?)?|\^\{?\\circ\}?|\\[$!,;: ]|\$|\s|\\(left|right)|\.$", "", gold)
     bare = re.sub(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}", r"\1/\2", bare).replace(",", "")
     try:

@@ -1,4 +1,4 @@
-"""Multiple choice: which letter a completion settled on."""
+"""Multiple choice: the letter that a completion chose."""
 
 from __future__ import annotations
 

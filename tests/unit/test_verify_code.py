@@ -1,4 +1,4 @@
-"""Code verdicts: programs run in children of a broker, their output is judged here. No cluster, no GPU."""
+"""Verdicts on programs: they run in children of a broker, and their output is compared here. No cluster, no GPU."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_program_without_a_fence_is_no_answer(verifier):
 
 
 def test_as_much_as_is_expected_may_be_written(verifier):
-    """Above the limit of 64 KiB; a program that writes more than twice as much is stopped as ever."""
+    """The expected output exceeds the limit of 64 KiB; a program with more than twice this output is stopped."""
     tests = {"type": "stdio", "cases": [{"input": "", "output": "123456789\n" * 50_000}]}
     assert grade(verifier, tests, "print('123456789\\n' * 50_000)").status == "correct"
     assert grade(verifier, tests, "while True: print('123456789')").reason == "output_limit"

@@ -1,4 +1,4 @@
-"""`vt-tools verify`: a file of rows in, a file of verdicts out, in order, whatever the rows hold."""
+"""`vt-tools verify`: a file of rows in, a file of verdicts out, in order, for any content of the rows."""
 
 import gzip
 import json
@@ -184,7 +184,7 @@ def test_an_interrupt_leaves_whole_lines_and_a_count(tmp_path):
 
 
 class FakeVerifier:
-    """Answers what the row's response says: a reason to fail with, or seconds to take."""
+    """Does what the row's response says: fails with a reason, or takes some seconds."""
 
     made: list["FakeVerifier"] = []
     backend, backend_notes = "fake", ("a stand-in",)

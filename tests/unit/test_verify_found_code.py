@@ -1,4 +1,4 @@
-"""Code answers that were once graded wrongly, or that tried to be: each row says which verdicts are right."""
+"""Programs that an earlier version misjudged, or that try to deceive: each row states the right verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that were once graded wrong: every row is graded, and only the rows that are listed may still be misjudged.
+"""Answers that an earlier version misjudged. Every row is graded; only the listed rows may still be misjudged.
 
 `math_public.jsonl` holds rows made from public bug reports of other graders, `math_attack.jsonl` rows that were
 written to mislead this one, `math_more.jsonl` further rows of both kinds. `math_misjudged.jsonl`
@@ -29,7 +29,7 @@ LISTED = {row["id"]: row["reason"] for row in read_rows("math_misjudged.jsonl")}
 
 @pytest.fixture(scope="module")
 def verdicts() -> dict[str, list[tuple[dict, str]]]:
-    """For each file, its rows with their status. One verifier, so one child process, grades them all."""
+    """For each file, its rows with their status. One verifier, with one child process, grades all rows."""
     graded = {}
     with Verifier(Limits()) as verifier:
         for name in NAMES:
@@ -46,7 +46,7 @@ def verdicts() -> dict[str, list[tuple[dict, str]]]:
 
 
 def misjudged(graded: list[tuple[dict, str]], expected: str) -> list[tuple[str, str, str, str]]:
-    """(id, gold, response, status) of the rows with another status than `expected` that are not listed."""
+    """Returns (id, gold, response, status) of the unlisted rows whose status is not `expected`."""
     return [
         (row["id"], row["gold"], row["response"], status)
         for row, status in graded

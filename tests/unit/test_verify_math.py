@@ -1,4 +1,4 @@
-"""Math verdicts: extraction, exact arithmetic, shapes, algebra in a child that may hang. No cluster."""
+"""Math verdicts: extraction, exact arithmetic, forms, and algebra in a child process. No cluster."""
 
 from __future__ import annotations
 

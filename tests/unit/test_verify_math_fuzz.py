@@ -1,4 +1,4 @@
-r"""Math answers made at random from pieces of LaTeX, and by changing golds: no error, no `unverified`, nothing slow.
+r"""Random math answers from pieces of LaTeX and from changed gold answers: no error, no `unverified`, nothing slow.
 
 Time is the CPU time of this process, since the wall clock also counts what other processes of the machine do.
 """
@@ -48,7 +48,7 @@ GOLD = st.sampled_from(GOLDS)
 
 @st.composite
 def changed(draw: st.DrawFn) -> tuple[str, str]:
-    """A gold, and the same with up to four changes: a stretch of it left out, doubled, or replaced by a piece."""
+    """A gold answer, and the same with up to four changes: a part left out, doubled, or replaced by a piece."""
     gold = draw(GOLD)
     text = gold
     for _ in range(draw(st.integers(0, 4))):
@@ -66,7 +66,7 @@ def verifier():
 
 @pytest.fixture(scope="module")
 def readable(verifier):
-    """Whether a gold can be compared with a number, which is asked once for each."""
+    """Whether a gold answer can be compared with a number; cached."""
     known: dict[str, bool] = {}
 
     def ask(gold: str) -> bool:

@@ -1,4 +1,4 @@
-"""Hundreds of pairs of a gold answer and a completion, class by class: which are the same? No cluster."""
+"""Hundreds of pairs of a gold answer and a completion, by class, with their verdicts. No cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two processes that do algebra: bombs end within their deadline, and a warm spare takes over. No cluster."""
+"""The child process for algebra and its spare: deadlines, replacement after a kill, and clean ends. No cluster."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def grade(verifier: Verifier, gold: str, answer: str) -> Verdict:
 
 
 def pids(verifier: Verifier) -> tuple[int, int]:
-    """Of the child at work and of the spare, both of them ready."""
+    """Returns the process ids of the child and of its spare, both ready."""
     grade(verifier, *ROOT)
     child = verifier.grader("math")._child
     worker, spare = child._worker, child._spare
@@ -122,7 +122,7 @@ def test_a_killed_child_is_replaced_by_the_spare_and_the_next_spare_starts_behin
 
 
 def test_an_answer_that_ends_the_child_twice_is_wrong_and_not_unverified(verifier, monkeypatch):
-    """No input is known that ends the child so; the kill stands for a crash in a library's C code."""
+    """The kill represents a crash in a library's C code; no input that causes one is known."""
     real = ChildProcess.ask
 
     def crashing(self, line):

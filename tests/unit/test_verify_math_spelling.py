@@ -1,4 +1,4 @@
-r"""One answer in many spellings, and answers that only look alike: powers, roots, sets, matrices, names, words."""
+r"""Equal answers in many spellings, and different answers that look alike: powers, roots, sets, matrices, words."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def verifier():
 
 
 def statuses(verifier: Verifier, lines: str) -> dict[str, str]:
-    """The status of each pair of a table, by "gold @ answer"."""
+    """Returns the status of each pair of a table, by "gold @ answer"."""
     found = {}
     for line in lines.strip().splitlines():
         gold, *answers = line.split(" @ ")

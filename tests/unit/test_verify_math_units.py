@@ -1,4 +1,4 @@
-r"""Units and percentages of an answer: which words leave a number the same number? No cluster, no child process."""
+r"""Units and percentages: the words that do not change a number. No cluster, no child process."""
 
 from __future__ import annotations
 

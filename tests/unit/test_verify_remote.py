@@ -1,4 +1,4 @@
-"""Programs on a SandboxFusion server: a small stand-in that really runs them, and servers that misbehave."""
+"""Programs on a SandboxFusion server: a small local server that runs them, and servers with faults."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ SUCCESS = {"status": "Success", "message": "", "run_result": FINISHED}
 
 
 def run_as_the_server_does(request):
-    """The reply of /run_code: statuses, captured streams of at most 1 MiB, text that is no UTF-8 replaced."""
+    """The reply of /run_code: statuses, captured streams of at most 1 MiB, invalid UTF-8 replaced."""
     assert request["language"] == "python"
     command, given, timeout_s = [sys.executable, "-I", "-c", request["code"]], request["stdin"], request["run_timeout"]
     try:
@@ -41,7 +41,7 @@ def result(**changes):
 
 @contextmanager
 def server(answer):
-    """`answer(request)` gives (status, body bytes), or None to say nothing and hang up. Yields url and requests."""
+    """`answer(request)` returns (status, body bytes), or None to hang up. Yields the url and the requests."""
     requests = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A line of a file to grade, read: every line gives one row, and a fault stays with its own."""
+"""Reading a file to grade: every line gives one row, and a fault concerns only its own row."""
 
 import gzip
 import json
