@@ -1,5 +1,9 @@
 """Settings and hooks for all tests."""
 
+import re
+from functools import cache
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 from starts import StartCounter
@@ -10,29 +14,20 @@ settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
 STARTS = pytest.StashKey[StartCounter]()
-# Expensive session fixtures, and the files that use them. With several processes (`-n`) all files of a fixture run in
-# the same process. They start first because they take longest.
+# Expensive session fixtures, and the pattern in the text of a file that uses one. With several processes (`-n`) all
+# files of a fixture run in the same process. They start first because they take longest.
 SHARED = {
-    "finished_run": {"test_pipeline.py", "test_job_submit.py", "test_two_nodes.py"},
-    "cluster": {
-        "test_export.py",
-        "test_generators.py",
-        "test_nccl_recovery.py",
-        "test_ranks.py",
-        "test_sleep.py",
-        "test_tensor_parallel.py",
-        "test_tracker_recovery.py",
-        "test_verifier_pool.py",
-        "test_verifier_seat.py",
-        "test_weight_sync.py",
-    },
-    "coin_runs": {"test_chaos.py", "test_pipelined_run.py"},
+    "finished_run": r"\bfinished_run\b",
+    "cluster": r"def \w+\((.*, )?(cluster|one_rank|two_ranks)\b|usefixtures\(\"cluster\"\)",
+    "coin_runs": r"\bcoin_runs\b",
 }
 
 
-def shared_by(file: str) -> str | None:
-    """The expensive session fixture of a test file."""
-    return next((fixture for fixture, files in SHARED.items() if file in files), None)
+@cache
+def shared_by(path: Path) -> str | None:
+    """The expensive session fixture of a test file. In tests/unit these names are parameters."""
+    text = "" if path.parent.name == "unit" else path.read_text()
+    return next((fixture for fixture, pattern in SHARED.items() if re.search(pattern, text)), None)
 
 
 def pytest_configure(config):
@@ -43,13 +38,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        file = item.path.name
-        # In tests/unit these names are parameters.
-        used = SHARED.keys() & set(item.fixturenames) if item.path.parent.name != "unit" else ()
-        assert all(file in SHARED[fixture] for fixture in used), f"add {file} to SHARED in tests/conftest.py: {used}"
     order = [*SHARED, None]
-    items.sort(key=lambda item: order.index(shared_by(item.path.name)))
+    items.sort(key=lambda item: order.index(shared_by(item.path)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -59,7 +49,7 @@ def pytest_xdist_make_scheduler(config, log):
     class BySharedFixture(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = super()._split_scope(nodeid)
-            return shared_by(path.rpartition("/")[2]) or path
+            return shared_by(config.rootpath / path) or path
 
     return BySharedFixture(config, log)
 
