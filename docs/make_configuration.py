@@ -32,7 +32,7 @@ cannot work are refused before anything starts. `null` means not set; `[]` marks
 A run that continues must have the settings that it began with, except for these keys and sections, which may change at
 each start: {changeable}.
 
-In the text, "the report" is arXiv 2511.06221, and "n.s." (not stated) marks a value that the report does not give.
+In the text, "the paper" is arXiv 2511.06221, and "n.s." (not stated) marks a value that the paper does not give.
 """
 
 

@@ -4,7 +4,7 @@
 
 This file is the only home of defaults. The YAML files under conf/ state only values that differ from these.
 The `#` lines above a field give its meaning, unit, allowed values and the reason for the default;
-docs/make_configuration.py prints them as docs/configuration.md. "n.s." (not stated) marks a value that the report
+docs/make_configuration.py prints them as docs/configuration.md. "n.s." (not stated) marks a value that the paper
 arXiv 2511.06221 does not give. The module imports no heavy library, so `vt-ray --cfg job` and `dry_run=true` are fast.
 """
 
@@ -97,7 +97,7 @@ class DataConfig:
     probe_files: list[FileSource] = field(default_factory=list)
     # Files of held-out problems, with the keys of train_files[].
     test_files: list[FileSource] = field(default_factory=list)
-    # Text after each math question, before the chat template. The report's suffix is in section 4; the presets for
+    # Text after each math question, before the chat template. The paper's suffix is in section 4; the presets for
     # pretrained models set it. Default: a scratch model learns the answer format from SFT.
     math_suffix: str = ""
     # Text after each code question, before the chat template.
@@ -230,7 +230,7 @@ class LearnerConfig:
 class SftConfig:
     """Supervised fine-tuning, one trajectory (arXiv 2511.06221, section 3.3).
 
-    Learning rate and epochs are n.s.; the optimizer's defaults are those of the 3B report (arXiv 2606.16140).
+    Learning rate and epochs are n.s.; the optimizer's defaults are those of the 3B paper (arXiv 2606.16140).
     """
 
     # Optimizer steps, at least 1.
@@ -268,10 +268,10 @@ class ProbeConfig:
 class FusionConfig:
     """Fusion of the specialists into one model (section 3.3)."""
 
-    # The rule that makes one tensor from the specialists' tensors. "weights": their weighted average (the report), or
+    # The rule that makes one tensor from the specialists' tensors. "weights": their weighted average (the paper), or
     # an import path "package.module:function" (docs/extending.md).
     method: str = "weights"
-    # One weight for each subdomain, in alphabetical order; the sum must be 1. Empty: the report's 1/N.
+    # One weight for each subdomain, in alphabetical order; the sum must be 1. Empty: the paper's 1/N.
     weights: list[float] = field(default_factory=list)
 
 
@@ -291,7 +291,7 @@ ADVANTAGE_NORMS = ("std", "none")
 
 @dataclass
 class MgpoConfig:
-    """The objective (section 3.4). `clip_dual` and, in bfloat16, `importance_cap` are additions to the report's."""
+    """The objective (section 3.4). `clip_dual` and, in bfloat16, `importance_cap` are additions to the paper's."""
 
     # Strength lambda of the weight exp(-lambda * KL(p_c || 0.5)), at least 0. 0 is exactly GRPO.
     lam: float = 1.0
@@ -299,16 +299,16 @@ class MgpoConfig:
     clip_low: float = 0.2
     # The importance ratio is clipped above at 1 + clip_high, above 0. n.s.; 0.28 is DAPO's.
     clip_high: float = 0.2
-    # Dual clip: bounds the loss of a token with a negative advantage to clip_dual * |advantage|. 0 (off, the report) or
+    # Dual clip: bounds the loss of a token with a negative advantage to clip_dual * |advantage|. 0 (off, the paper) or
     # above 1 + clip_high. Without a bound, a few rare tokens of wrong answers can dominate a step.
     clip_dual: float = 3.0
-    # Importance ratio of each "token" (the report) or of the whole "sequence" (GSPO; needs clips below 0.01, such as
+    # Importance ratio of each "token" (the paper) or of the whole "sequence" (GSPO; needs clips below 0.01, such as
     # clip_low=3e-4 clip_high=4e-4).
     ratio: str = "token"
-    # Mean over tokens: "sequence_mean" of each sequence first (the report), "token_mean" over all tokens (DAPO), or
+    # Mean over tokens: "sequence_mean" of each sequence first (the paper), "token_mean" over all tokens (DAPO), or
     # "fixed_length", a division by the length limit (Dr. GRPO).
     aggregation: str = "sequence_mean"
-    # Division of advantages by the standard deviation of the group's rewards: "std" (the report) or "none".
+    # Division of advantages by the standard deviation of the group's rewards: "std" (the paper) or "none".
     advantage_norm: str = "std"
     # Weight of the KL divergence to the stage's start model (k3 estimator), at least 0. 0: no KL term.
     kl_coef: float = 0.0
@@ -316,7 +316,7 @@ class MgpoConfig:
     # token's loss (truncated importance sampling). 0: off, and the clips act on that ratio. null: 2 for bfloat16, whose
     # rounding would otherwise be clipped, and 0 for float32.
     importance_cap: float | None = None
-    # The loss function. "mgpo": the report's, with the options above, or an import path "package.module:function"
+    # The loss function. "mgpo": the paper's, with the options above, or an import path "package.module:function"
     # (docs/extending.md).
     loss: str = "mgpo"
 
@@ -328,7 +328,7 @@ ESTIMATORS = ("group", "history")
 class TrackerConfig:
     """The estimate of each question's accuracy p_c, from which its MGPO weight w_ME follows."""
 
-    # "group": p_c of the current group alone (the report). "history": mean of w_ME over a Beta posterior of all
+    # "group": p_c of the current group alone (the paper). "history": mean of w_ME over a Beta posterior of all
     # verdicts of the question.
     estimator: str = "group"
     # history: factor on every count for each weight version since, in (0, 1]. 0.9 halves a count in 7 versions.
@@ -471,19 +471,19 @@ class CurriculumConfig:
 class EvaluationConfig:
     """Held-out problems at every milestone: Pass@1 as a mean over samples, Pass@K unbiased (section 4)."""
 
-    # Completions of each math problem, at least `k`. The report takes 64.
+    # Completions of each math problem, at least `k`. The paper takes 64.
     samples: int = 8
-    # Completions of each code problem, at least `k`. The report takes 8.
+    # Completions of each code problem, at least `k`. The paper takes 8.
     code_samples: int = 8
     # The K of Pass@K, in 1..min(samples, code_samples).
     k: int = 8
     # Sampling temperature of math problems, above 0.
     temperature: float = 1.0
-    # Sampling temperature of code problems, above 0. The report takes 0.6.
+    # Sampling temperature of code problems, above 0. The paper takes 0.6.
     code_temperature: float = 1.0
-    # Nucleus sampling, in (0, 1]. The report takes 0.95.
+    # Nucleus sampling, in (0, 1]. The paper takes 0.95.
     top_p: float = 1.0
-    # Longest completion in tokens, at least 1. The report takes 40,960.
+    # Longest completion in tokens, at least 1. The paper takes 40,960.
     max_new_tokens: int = 128
 
 

@@ -1,4 +1,4 @@
-"""The MGPO weight and advantages: check values of the report, and an independent GRPO."""
+"""The MGPO weight and advantages: check values of the paper, and an independent GRPO."""
 
 import itertools
 import math

@@ -116,7 +116,7 @@ def signal(c: Config) -> Problems:
 
 
 def _loss(value: str) -> None:
-    # The import loads torch, so only a loss other than the report's pays for it.
+    # The import loads torch, so only a loss other than the paper's pays for it.
     from vt_ray.algorithms.losses import named_loss
 
     named_loss(value)
