@@ -173,7 +173,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         ) from error
     except (EOFError, OSError, zlib.error) as error:
         raise ProblemFileError(
-            f"{path}, after row {number}: cannot be read on ({_first_line(error)}): copy it again"
+            f"{path}, after row {number}: the rest cannot be read ({_first_line(error)}): copy it again"
         ) from error
 
 

@@ -141,7 +141,7 @@ def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
         for problem in problems:
             if problem.question_id in sources:
                 raise ConfigError(
-                    f"question id {problem.question_id} stands in {sources[problem.question_id]} and in "
+                    f"question id {problem.question_id} is in {sources[problem.question_id]} and in "
                     f"{problem.source}: ids must be unique over all files: rename a file or give its rows ids"
                 )
             sources[problem.question_id] = problem.source
