@@ -38,6 +38,8 @@ def act_on_text(text: str, fields: dict) -> object:
         "half": lambda: 0.5,
         "one": lambda: 1.0,
         "zero": lambda: 0,
+        "later": lambda: Verdict("unverified", "no answer from the server", retry=True),
+        "half a character": lambda: Verdict("wrong", "\ud83d"),
     }
     return actions[text]()
 
