@@ -196,9 +196,11 @@ def sft_inputs(config: Config) -> dict:
 
 
 def probe_inputs(config: Config) -> dict:
-    own = identity(config, "data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify")
+    engine = config.cluster.generation_engine
+    names = ("data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify", "cluster.generation_engine")
     files = {"probe_files": problem_files(config.data.probe_files)}
-    return {**sft_inputs(config), **own, **files, **code_of(*config.verify.kinds.values())}
+    code = code_of(*config.verify.kinds.values(), engine)
+    return {**sft_inputs(config), **identity(config, *names), **files, **code}
 
 
 def fused_inputs(config: Config) -> dict:

@@ -125,6 +125,10 @@ def test_a_function_may_ask_for_another_try(verifier):
     assert (verdict.status, verdict.reason, verdict.retry) == ("unverified", "no answer from the server", True)
 
 
+def test_a_function_that_forks_replies_once(verifier):
+    assert [grade(verifier, "act", text).status for text in ("fork", "zero", "one")] == ["correct", "wrong", "correct"]
+
+
 def test_half_a_surrogate_pair_in_a_reason_is_replaced(verifier):
     # Arrow cannot write it, so one such verdict would end the run.
     assert grade(verifier, "act", "half a character").reason == "?"

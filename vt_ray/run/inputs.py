@@ -19,8 +19,8 @@ def input_files(config: Config) -> dict[str, str]:
     """
     data = config.data
     problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
-    functions = [config.spectrum.fusion.method, config.signal.mgpo.loss, *config.verify.kinds.values()]
-    return problems | model_files(config.model) | source_digests(functions)
+    one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
+    return problems | model_files(config.model) | source_digests([*one, *config.verify.kinds.values()])
 
 
 def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
