@@ -74,7 +74,12 @@ class Row:
     def question_id(self) -> str:
         """Returns the row's `unique_id`, else the file name and the row number."""
         given = self.fields.get("unique_id")
-        return str(given) if given not in (None, "") else f"{self.path.name.split('.')[0]}/{self.number}"
+        return str(given) if given not in (None, "") else f"{self.stem}/{self.number}"
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its extensions."""
+        return self.path.name.split(".")[0]
 
 
 def read_rows(path: Path) -> Iterator[Row]:

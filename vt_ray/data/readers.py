@@ -171,8 +171,8 @@ def _refuse_collapsed(path: Path, read: ReadProblems) -> None:
     if len(answers) >= _COLLAPSED_ANSWERS and 2 * len(questions) < len(answers):
         names = ", ".join(read.layouts)
         raise ProblemFileError(
-            f"{path}: its {read.rows:,} rows have {len(questions):,} different questions but {len(answers):,} different "
-            f"answers, read as layout {names}: the question stands in another field; name it, for example "
+            f"{path}: its {read.rows:,} rows have {len(questions):,} different questions but {len(answers):,} "
+            f"different answers, read as layout {names}: the question stands in another field; name it, for example "
             "fields: {question: q, answer: a} beside the path"
         )
 

@@ -21,6 +21,8 @@ from vt_ray.records import Problem
 
 SUBDOMAIN = "choice"
 _LETTER = re.compile(r"\s*\(?([A-J])\)?\s*")
+_OPTION = re.compile(r"^[ \t]*\(?([A-J])[.):][ \t]*", re.MULTILINE)
+_INLINE_OPTION = re.compile(r"(?:\\(?:textbf|text|mathrm|mathbf)\{)?\(([A-J])\)\}?\\?")
 _ADAPTER_ANSWER = re.compile(r"(answer|solution|ending|option)(\d+)")
 
 
@@ -49,24 +51,28 @@ def shuffled(problem: Problem, seed: int) -> Problem:
     return replace(problem, options=tuple(options), answer=ascii_uppercase[options.index(right)])
 
 
-def options_in_text(text: str) -> tuple[str, ...]:
-    """Returns the options A, B, ... that begin lines of a text, such as "A. red" or "(B) blue"; () for fewer than 2."""
+def options_in_text(text: str, inline: bool = False) -> tuple[str, ...]:
+    r"""Returns the options A, B, ... of a text; () for fewer than 2.
+
+    They begin lines, as "A. red" or "(B) blue". With `inline` they may stand in one line: "\textbf{(A)}\ 1 \qquad".
+    """
     starts: list[re.Match[str]] = []
-    for match in re.finditer(r"^[ \t]*\(?([A-J])[.):][ \t]*", text, re.MULTILINE):
+    for match in (_INLINE_OPTION if inline else _OPTION).finditer(text):
         if match[1] == "A":
             starts = [match]
         elif starts and match[1] == ascii_uppercase[len(starts)]:
             starts.append(match)
+    if len(starts) < 2:
+        return ()
     ends = [match.start() for match in starts[1:]] + [len(text)]
     found = [text[match.end() : end].strip() for match, end in zip(starts, ends, strict=True)]
-    if found:
-        found[-1] = found[-1].split("\n\n")[0].strip()
-    return tuple(found) if len(found) > 1 else ()
+    found[-1] = found[-1].split("\n\n")[0].strip()
+    return tuple(found)
 
 
 def in_text(row: Row, question: str, gold: Any, system: str = "", question_id: str = "") -> Problem:
     """Returns a question whose text holds its options already."""
-    options = options_in_text(question)
+    options = options_in_text(question) or options_in_text(question, inline=True)
     letter = _LETTER.fullmatch(row.gold("the right option", gold))
     if letter is None or ascii_uppercase.index(letter[1]) >= len(options):
         raise row.error(
@@ -180,12 +186,12 @@ def _chat_has_options(fields: Mapping[str, Any], gold: Any) -> bool:
 
 
 def _is_question(fields: Mapping[str, Any]) -> bool:
-    """Whether a row without a kind of its own has its options in the question, or is a multiple choice of NuminaMath."""
+    """Whether the options stand in the question of a row without a kind of its own."""
     if {"kind", "question_id", "subdomain", "options", "choices"} & fields.keys():
         return False
-    if "problem" in fields and fields.get("question_type") != "MCQ":
-        return False
-    return any(_has_options(name)(fields) for name in ("question", "problem", "input"))
+    if "problem" in fields:
+        return fields.get("question_type") == "MCQ" and _is_letter(fields.get("answer"))
+    return any(_has_options(name)(fields) for name in ("question", "input"))
 
 
 def _read_adapter(row: Row) -> Problem:

@@ -27,12 +27,11 @@ def _read_mbpp(row: Row) -> Problem:
     question = row.text("text" if "text" in row.fields else "prompt")
     imports = row.fields.get("test_imports") or []
     setup = "\n".join([*imports, str(row.fields.get("test_setup_code") or "")])
-    own = own_id(row, "task_id")
     return code_problem(
         row,
         f"{question}\n\nYour code should pass these tests:\n\n" + "\n".join(lines),
         assertions(lines, setup),
-        own and f"mbpp/{own}",
+        own_id(row, "task_id"),
         solutions=programs(str(row.fields.get("code") or "").replace("\r\n", "\n")),
     )
 

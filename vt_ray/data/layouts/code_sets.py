@@ -130,12 +130,11 @@ def _read_apps(row: Row) -> Problem:
     tests = normal_tests(row, parsed_tests(row, row.fields["input_output"], "input_output"), str(starter or ""))
     if tests.get("type") == "stdio":
         refuse_special_judge(row, question)
-    own = own_id(row, "problem_id", "id")
     return code_problem(
         row,
         question_with_starter(question, starter),
         with_limits(tests, row.fields.get("time_limit"), row.fields.get("memory_limit")),
-        own and f"apps/{own}",
+        own_id(row, "problem_id", "id"),
         solutions=programs(row.fields.get("solutions")),
         level=_level(row),
     )

@@ -51,13 +51,13 @@ class RowLeftOut(Exception):
 def identified(layout: Layout, row: Row, problem: Problem) -> Problem:
     """Returns the problem with its id, file and row number.
 
-    An id that is only a number gets the layout's name in front, because ids are unique over all files of a run.
+    An id that is only a number gets the file's name in front, because ids are unique over all files of a run.
     """
     own = problem.question_id
     if not own:
         own = row.question_id() if layout.numbered else question_hash(problem)
     elif own.isdecimal() and not layout.numbered:
-        own = f"{layout.name}/{own}"
+        own = f"{row.stem}/{own}"
     return replace(problem, question_id=own, source=str(row.path), row=row.number)
 
 

@@ -201,7 +201,8 @@ def _read_roll(row: Row) -> Problem:
 
 def _is_text_prompt(fields: Mapping[str, Any], answer: str) -> bool:
     prompt = fields.get("prompt")
-    return answer in fields and "reward_model" not in fields and isinstance(prompt, str) and prompt.lstrip()[:1] != "["
+    is_text = isinstance(prompt, str) and not re.match(r"\s*\[\s*\{", prompt)
+    return is_text and answer in fields and "reward_model" not in fields
 
 
 def _has_short(question: str, answer: str, *others: str) -> Any:
@@ -265,6 +266,13 @@ LAYOUTS = (
         read=_read_olympiad_bench,
     ),
     Layout(
+        name="s1k",
+        about="s1K: the answer in `solution`, beside its traces",
+        url="https://huggingface.co/datasets/simplescaling/s1K",
+        matches=lambda fields: "cot_type" in fields and _has_short("question", "solution")(fields),
+        read=_question_and_answer("question", "solution"),
+    ),
+    Layout(
         name="math_500",
         about="MATH-500 and OlymMATH as on the hub",
         url="https://huggingface.co/datasets/HuggingFaceH4/MATH-500",
@@ -296,14 +304,14 @@ LAYOUTS = (
     ),
     Layout(
         name="question_answer",
-        about="a question with a short answer: AIME 2025 of OpenCompass, LIMO",
+        about="a question with a short answer: AIME 2025 of OpenCompass, AIME 2026 and HMMT of CPT, LIMO",
         url="https://huggingface.co/datasets/opencompass/AIME2025",
         matches=lambda fields: (
             "####" not in str(fields.get("answer"))
             and _has_short("question", "answer")(fields)
             and not is_blank(fields["answer"])
         ),
-        read=_question_and_answer("question", "answer", "id", "uuid", solution="solution"),
+        read=_question_and_answer("question", "answer", "question_id", "id", "uuid", solution="solution"),
     ),
     Layout(
         name="gsm8k",

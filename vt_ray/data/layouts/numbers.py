@@ -30,9 +30,8 @@ def with_unit(number: str, unit: str) -> str:
 def _read_scibench(row: Row) -> Problem:
     number = row.gold("answer_number", row.value("answer_number"))
     unit = row.fields.get("unit")
-    source, own = own_id(row, "source"), own_id(row, "problemid")
     return Problem(
-        question_id=f"scibench/{source}/{own}" if source and own else "",
+        question_id="",  # two questions may have the same `problemid`
         subdomain=SUBDOMAIN,
         kind="math",
         question=row.text("problem_text"),

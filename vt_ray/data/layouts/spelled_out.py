@@ -20,7 +20,8 @@ NAMES = ("question", "answer", "id", "subdomain", "level", "solution", "system",
 def spelled_out_layout(fields: Mapping[str, str]) -> Layout:
     """Returns the layout whose fields are named here. Dots reach into objects: "reward_model.ground_truth".
 
-    With `tests` the rows are code, with `options` a choice, else math. Raises ValueError for an unknown or missing name.
+    With `tests` the rows are code, with `options` a choice, else math. Raises ValueError for an unknown or missing
+    name.
     """
     unknown = sorted(fields.keys() - set(NAMES))
     if unknown:

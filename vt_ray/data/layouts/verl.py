@@ -60,6 +60,11 @@ def _is_dapo(fields: Mapping[str, Any]) -> bool:
     return "reward_model" in fields and (fields.get("data_source") == "math_dapo" or bool(_raw_problem(fields)))
 
 
+def _is_verl(fields: Mapping[str, Any]) -> bool:
+    chat = "prompt" in fields and not isinstance(fields["prompt"], str)
+    return "reward_model" in fields or (chat and "final_answer" not in fields)
+
+
 LAYOUTS = (
     Layout(
         name="dapo",
@@ -72,9 +77,7 @@ LAYOUTS = (
         name="verl",
         about="verl, rllm, Skywork-OR1, Eurus-2-RL math, DeepScaleR and GSM8K as verl's parquet",
         url="https://verl.readthedocs.io/en/latest/preparation/prepare_data.html",
-        matches=lambda fields: (
-            "reward_model" in fields or ("prompt" in fields and not isinstance(fields["prompt"], str))
-        ),
+        matches=_is_verl,
         read=_read,
         numbered=True,
     ),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from vt_ray.data.layouts.layout import DEFAULT_SUBDOMAIN, Layout
 from vt_ray.data.problem_rows import Row, type_name
@@ -67,11 +68,17 @@ def _level(row: Row) -> int:
     return level
 
 
+def _is_ours(fields: Mapping[str, Any]) -> bool:
+    """Whether a row has `kind` or `subdomain`, or an id alone. A public row may have an id, a question and an answer."""
+    alone = "question_id" in fields and not {"question", "answer"} <= fields.keys()
+    return alone or bool({"kind", "subdomain"} & fields.keys())
+
+
 VT_RAY = Layout(
     name="vt_ray",
     about="the fields of `Problem`: question_id, kind, question, answer",
     url="https://arxiv.org/abs/2511.06221",
-    matches=lambda fields: bool({"question_id", "kind", "subdomain"} & fields.keys()),
+    matches=_is_ours,
     read=_read,
     numbered=True,
 )

@@ -2,7 +2,7 @@ r"""Removes the sentences that data sets put around a question.
 
 "Solve the following ... $Answer. 1+1? Remember to put ..."  --without_wrapper-->  "1+1?"
 
-They ask for a form of the answer, and `data.math_suffix` and `data.code_suffix` ask for the form that the verifier reads.
+They ask for a form of the answer. `data.math_suffix` and `data.code_suffix` ask for the form that the verifier reads.
 """
 
 from __future__ import annotations
