@@ -69,7 +69,7 @@ def _level(row: Row) -> int:
 
 
 def _is_ours(fields: Mapping[str, Any]) -> bool:
-    """Whether a row has `kind` or `subdomain`, or an id alone. A public row may have an id, a question and an answer."""
+    """Whether a row has `kind` or `subdomain`, or `question_id` without the question and answer of a public row."""
     alone = "question_id" in fields and not {"question", "answer"} <= fields.keys()
     return alone or bool({"kind", "subdomain"} & fields.keys())
 
