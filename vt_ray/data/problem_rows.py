@@ -23,6 +23,10 @@ class ProblemFileError(ValueError):
     """A problem file that cannot be used. The message names file, row, fault and the expected form."""
 
 
+class MissingGoldError(ProblemFileError):
+    """A row without a gold answer. With `drop_unanswered` it is left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row. `number` counts from 1; in a .jsonl file it is the line number."""
@@ -33,6 +37,9 @@ class Row:
 
     def error(self, fault: str) -> ProblemFileError:
         return ProblemFileError(f"{self.path}, row {self.number}: {fault}")
+
+    def missing_gold(self, fault: str) -> MissingGoldError:
+        return MissingGoldError(f"{self.path}, row {self.number}: {fault}")
 
     def value(self, name: str) -> Any:
         """Returns a required field. Raises ProblemFileError if it is missing."""
@@ -61,13 +68,18 @@ class Row:
         return text
 
     def gold(self, name: str, value: Any) -> str:
-        """Returns the gold answer `value` of the field `name` as text. Raises ProblemFileError if there is none."""
+        """Returns the gold answer `value` of the field `name` as text. Raises MissingGoldError if there is none."""
         return gold_text(self, name, value)
 
     def question_id(self) -> str:
         """Returns the row's `unique_id`, else the file name and the row number."""
         given = self.fields.get("unique_id")
-        return str(given) if given not in (None, "") else f"{self.path.name.split('.')[0]}/{self.number}"
+        return str(given) if given not in (None, "") else f"{self.stem}/{self.number}"
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its extensions."""
+        return self.path.name.split(".")[0]
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -78,6 +90,8 @@ def read_rows(path: Path) -> Iterator[Row]:
     if path.stat().st_size == 0:
         raise ProblemFileError(f"{path}: the file is empty: expected at least one row")
     for number, fields in reader(path):
+        if isinstance(fields, list) and fields and all(isinstance(message, dict) for message in fields):
+            fields = {"conversations": fields}  # a row of Open-Reasoner-Zero is a bare chat
         if not isinstance(fields, dict):
             raise ProblemFileError(
                 f"{path}, row {number}: the row is of type {type(fields).__name__}: expected an object"
@@ -191,3 +205,8 @@ def _json_line(path: Path, number: int, line: str) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def type_name(value: Any) -> str:
+    """Returns the type of a field's value, for a message."""
+    return "missing" if value is None else f"of type {type(value).__name__}"

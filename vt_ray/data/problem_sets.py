@@ -129,7 +129,15 @@ def _read(sources: list[FileSource], custom_kinds: Collection[str]) -> list[Prob
     return [
         problem
         for source in sources
-        for problem in read_problems(source.path, source.subdomain, source.drop_unanswered, custom_kinds)
+        for problem in read_problems(
+            source.path,
+            source.subdomain,
+            source.drop_unanswered,
+            custom_kinds,
+            source.layout,
+            source.fields,
+            source.option_seed,
+        )
     ]
 
 
