@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vt_ray.data.traces.reasoning import answered, split_reasoning
-from vt_ray.data.traces.trace import Fields, Message, Trace, TraceLayout, text_of
+from vt_ray.data.traces.trace import Fields, Message, Trace, TraceError, TraceLayout, text_of
 
 
 def _pair(question: str, response: str, reasoning: str = "") -> Callable[[Fields], list[Trace]]:
@@ -17,6 +17,31 @@ def _pair(question: str, response: str, reasoning: str = "") -> Callable[[Fields
         return [answered([Message("user", text_of(fields, question))], text_of(fields, response), thought)]
 
     return read
+
+
+def spelled_out(names: Mapping[str, str]) -> TraceLayout:
+    """Returns the layout of a file whose fields are named in the setting `fields`: {part: field}.
+
+    Parts are question, response, reasoning, system and correct; the first two are required.
+    """
+
+    def read(fields: Fields) -> list[Trace]:
+        system = [Message("system", text_of(fields, names["system"]))] if "system" in names else []
+        asked = [*system, Message("user", text_of(fields, names["question"]))]
+        thought = text_of(fields, names["reasoning"]) if "reasoning" in names else ""
+        correct = _flag(fields, names["correct"]) if "correct" in names else None
+        return [answered(asked, text_of(fields, names["response"]), thought, correct=correct)]
+
+    return TraceLayout("fields", "", _has(*names.values()), read)
+
+
+def _flag(fields: Fields, name: str) -> bool | None:
+    """Returns a flag that is a boolean, 0 or 1, or text as in a CSV file. null and "" are no flag."""
+    flags = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "none": None, "": None}
+    written = str(fields[name]).strip().lower()
+    if written not in flags:
+        raise TraceError(f"field {name!r} is {fields[name]!r:.40}: expected true or false")
+    return flags[written]
 
 
 def _has(*names: str) -> Callable[[Fields], bool]:
@@ -49,6 +74,9 @@ def _alpaca(fields: Fields) -> list[Trace]:
 def _has_reasoning(fields: Fields) -> bool:
     return isinstance(fields["answer"], str) and bool(split_reasoning(fields["answer"])[0])
 
+
+# The parts that the setting `fields` may name.
+PARTS = ("question", "response", "reasoning", "system", "correct")
 
 LAYOUTS = (
     TraceLayout(

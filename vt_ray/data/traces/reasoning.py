@@ -17,6 +17,7 @@ CUT, MALFORMED, EMPTY = "cut off", "malformed reasoning", "empty response"
 _REASONING = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
 _RESPONSE = (("<answer>", "</answer>"), ("<|begin_of_solution|>", "<|end_of_solution|>"))
 _TAG = re.compile("|".join(re.escape(tag) for pair in _REASONING for tag in pair))
+_OPEN = re.compile(r"<think>(\s*)\Z")
 # A system message that asks for these tags would contradict the one form.
 _FOREIGN = "<|begin_of_thought|>"
 
@@ -42,6 +43,19 @@ def split_reasoning(text: str) -> tuple[str, str, str]:
         return reasoning.strip(), response, "" if response else EMPTY
     response = _unwrapped(text.strip())
     return "", response, "" if response else EMPTY
+
+
+def completion_text(trace: Trace, prompt_end: str) -> str:
+    """Returns what SFT learns after a prompt that ends with `prompt_end`.
+
+    Some chat templates open the reasoning in the generation prompt. The completion then begins inside it, so that the
+    tag is not doubled; a trace without reasoning closes it at once.
+    """
+    opened = _OPEN.search(prompt_end)
+    if not opened:
+        return trace.text
+    newline = "" if opened[1] else "\n"
+    return f"{newline}{trace.reasoning}\n</think>\n\n{trace.response}"
 
 
 def answered(messages: Sequence[Message], text: str, reasoning: str = "", **known: Any) -> Trace:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+# The style of all traces in spectrum.sft.styles.
+TRACE_STYLE = "trace"
+
 Fields = Mapping[str, Any]
 Role = Literal["system", "user", "assistant"]
 
