@@ -81,7 +81,7 @@ PARTS = ("question", "response", "reasoning", "system", "correct")
 LAYOUTS = (
     TraceLayout(
         "openthoughts_metadata",
-        "https://huggingface.co/datasets/open-thoughts/OpenThoughts-114k (metadata)",
+        "https://huggingface.co/datasets/open-thoughts/OpenThoughts-114k/viewer/metadata",
         _has("problem", "deepseek_reasoning", "deepseek_solution"),
         _pair("problem", "deepseek_solution", "deepseek_reasoning"),
     ),
