@@ -171,6 +171,7 @@ def test_every_layout_has_a_row_above_and_a_row_in_the_document():
         {"question": Q, "answer": "3 + 4 = 7\n#### 7"},  # GSM8K
         {"problem": Q, "solution": "By hand.", "answer": "7"},  # MATH
         {"messages": CHAT[:1], "ground_truth": "7"},  # a prompt of RL
+        {"conversations": [SHARE_GPT[0], {"from": "assistant", "ground_truth": {"value": "7"}}]},  # Open-Reasoner-Zero
         {"prompt": CHAT[:1], "reward_model": {"ground_truth": "7"}},  # verl
         {
             "query": Q,

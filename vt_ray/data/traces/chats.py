@@ -77,8 +77,11 @@ def _is_chat(value: Any) -> bool:
 
 
 def _is_answered(value: Any) -> bool:
-    """Whether a chat has a turn of the assistant. Prompts of RL are chats without one."""
-    return _is_chat(value) and any(_ROLES.get(turn.get("role", turn.get("from"))) == "assistant" for turn in value)
+    """Whether a chat has a turn of the assistant with a text. Prompts of RL are chats without one."""
+    return _is_chat(value) and any(
+        _ROLES.get(turn.get("role", turn.get("from"))) == "assistant" and {"content", "value"} & turn.keys()
+        for turn in value
+    )
 
 
 def _is_prompt_with(fields: Fields, name: str) -> bool:
