@@ -120,11 +120,12 @@ def test_a_file_that_cannot_be_used_is_an_error_with_its_row(tmp_path, rows, mes
         load_problem_sets(config, 0)
 
 
-def test_a_trace_of_a_held_out_question_is_refused(tmp_path):
+@pytest.mark.parametrize("suffix", ["", " Put it in a box."])
+def test_a_trace_of_a_held_out_question_is_refused(tmp_path, suffix):
     question = load_problem_sets(data(), 0).test[0].question
     chat = [{"role": "user", "content": question.upper()}, {"role": "assistant", "content": "A"}]
     later = [{"role": "user", "content": "b"}, {"role": "assistant", "content": "B"}]
-    config = data(trace_files=[TraceSource(write(tmp_path / "a.jsonl", {"messages": [*chat, *later]}))])
+    config = data(trace_files=[TraceSource(write(tmp_path / "a.jsonl", {"messages": [*chat, *later]}), suffix=suffix)])
     with pytest.raises(ConfigError, match=r"a.jsonl, row 1: the question of the trace is also .* of the test set"):
         load_problem_sets(config, 0)
 

@@ -74,7 +74,7 @@ def survey_traces(sources: Sequence[TraceSource], taken: Mapping[str, str]) -> T
                 if reason := drop_reason(trace, source):
                     counted.dropped[reason] += 1
                     continue
-                _refuse_taken(trace, taken)
+                _refuse_taken(trace, source.suffix, taken)
                 found.update(repr(astuple(replace(trace, source="", row=0))).encode())
         if not counted.chosen:
             raise ProblemFileError(f"{counted}: no trace remains to learn from; remove the file from data.trace_files")
@@ -134,9 +134,10 @@ def _placed(trace: Trace, row: Row, suffix: str) -> Trace:
     return replace(trace, messages=(*trace.messages[:-1], asked), source=str(row.path), row=row.number)
 
 
-def _refuse_taken(trace: Trace, taken: Mapping[str, str]) -> None:
+def _refuse_taken(trace: Trace, suffix: str, taken: Mapping[str, str]) -> None:
     for message in trace.messages:
-        if message.role == "user" and (name := taken.get(question_words(message.content))):
+        asked = question_words(message.content.removesuffix(suffix))
+        if message.role == "user" and (name := taken.get(asked)):
             raise ProblemFileError(
                 f"{trace.place}: the question of the trace is also {name}: delete it from one of them"
             )

@@ -39,7 +39,7 @@ class Trace:
     `reasoning` has no tags and is "" if there is none; `response` is the text after it.
     `correct` is the flag of the row, None without a flag.
     `finish_reason` is "stop", "length" (cut off) or "" (unknown).
-    `fault` says why no one should learn from this trace, for example "malformed reasoning"; "" for a usable trace.
+    `fault` is the reason why SFT leaves the trace out, such as "malformed reasoning"; "" for a usable trace.
     `source` is the file, and `row` its row there, from 1.
     """
 
