@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from vt_ray.config import Config, FileSource, ModelConfig
+from vt_ray.config import Config, FileSource, ModelConfig, TraceSource
 from vt_ray.import_path import source_digests
 from vt_ray.records import Problem
 
@@ -18,12 +18,12 @@ def input_files(config: Config) -> dict[str, str]:
     A run or a finished phase is not continued after one of its input files was edited.
     """
     data = config.data
-    problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
+    problems = problem_files([*data.train_files, *data.probe_files, *data.test_files, *data.trace_files])
     one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
     return problems | model_files(config.model) | source_digests([*one, *config.verify.kinds.values()])
 
 
-def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
+def problem_files(sources: Iterable[FileSource | TraceSource]) -> dict[str, str]:
     """The SHA-256 of each file's content, by path."""
     return {source.path: hashlib.sha256(Path(source.path).read_bytes()).hexdigest() for source in sources}
 

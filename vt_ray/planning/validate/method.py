@@ -15,8 +15,12 @@ from vt_ray.config import (
     SCHEDULES_OF_STEPS,
     Config,
     MgpoConfig,
+    TraceSource,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
+from vt_ray.data.traces.columns import PARTS
+from vt_ray.data.traces.table import TRACE_LAYOUTS
+from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of, optimizer, pass_at_k, sampling
 from vt_ray.spectrum_phase.fusion import fusion_rule, fusion_weights
 
@@ -49,7 +53,22 @@ def data(c: Config) -> Problems:
         for source in files:
             if not Path(source.path).is_file():
                 yield f"data.{split}_files: {source.path!r} is no file: give a .parquet, .json or .jsonl file"
+    for traces in d.trace_files:
+        yield from _traces(traces)
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
+
+
+def _traces(source: TraceSource) -> Problems:
+    if not Path(source.path).is_file():
+        yield f"data.trace_files: {source.path!r} is no file: give a .parquet, .json or .jsonl file"
+    if source.layout:
+        yield from one_of("data.trace_files[].layout", source.layout, tuple(TRACE_LAYOUTS))
+    if source.layout and source.fields:
+        yield f"data.trace_files: {source.path!r} has both layout and fields: give one of them"
+    for part in source.fields:
+        yield from one_of("data.trace_files[].fields", part, PARTS)
+    if source.fields and not {"question", "response"} <= source.fields.keys():
+        yield f"data.trace_files[].fields={dict(source.fields)} must name at least question and response"
 
 
 def spectrum(c: Config) -> Problems:
@@ -57,8 +76,9 @@ def spectrum(c: Config) -> Problems:
     for name in ("steps", "batch_size", "checkpoint_every", "max_tokens"):
         yield from at_least(f"spectrum.sft.{name}", getattr(sft, name), 1)
     if c.data.train_per_subdomain and not c.data.train_files:
+        known = (*STYLES, TRACE_STYLE) if c.data.trace_files else STYLES
         for style in sft.styles:
-            yield from one_of("spectrum.sft.styles", style, STYLES)
+            yield from one_of("spectrum.sft.styles", style, known)
     yield from optimizer("spectrum.sft.optimizer", sft.optimizer)
     yield from pass_at_k("spectrum.probe", probe.k, probe.samples)
     yield from sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)
