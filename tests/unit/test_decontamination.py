@@ -145,20 +145,20 @@ def test_hashes_and_words_count_the_same_words():
 
 def test_the_hash_of_a_text_does_not_depend_on_its_batch():
     texts = questions(30, 3)
-    together = hash_texts(texts).whole().tolist()
-    assert together == [hash_texts([said]).whole()[0] for said in texts]
+    together = hash_texts(texts).whole().hashes.tolist()
+    assert together == [hash_texts([said]).whole().hashes[0] for said in texts]
     assert len(set(together)) == 30
 
 
 def test_ngrams_do_not_cross_texts():
-    found = {n: owners.tolist() for n, _, owners in hash_texts(["a b c", "d", "e f"]).ngrams(3)}
+    found = {n: grams.inside()[1].tolist() for n, grams in hash_texts(["a b c", "d", "e f"]).ngrams(3)}
     assert found == {1: [0, 0, 0, 1, 2, 2], 2: [0, 0, 2], 3: [0]}
 
 
 def test_an_index_counts_different_hashes_of_each_pair():
     first, second = hash_texts(["a b a b a b c"]), hash_texts(["a b a b", "c c", "d"])
-    (_, known, owners), (_, asked, texts) = (next(hashed.ngrams(1)) for hashed in (first, second))
-    assert HashIndex(known, owners).shared(asked, texts).tolist() == [[0, 0, 2], [1, 0, 1]]
+    (_, known), (_, asked) = next(first.ngrams(1)), next(second.ngrams(1))
+    assert HashIndex(*known.inside()).shared(asked).tolist() == [[0, 0, 2], [1, 0, 1]]
 
 
 def test_nine_shared_words_are_clean_and_ten_are_contaminated():

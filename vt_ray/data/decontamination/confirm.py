@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 from vt_ray.data.decontamination.text import sentence_tokens, tokens, words
@@ -13,26 +14,29 @@ LEAST_TOKENS = 4
 def shared_words(training: str, evaluation: str, ngram: int) -> str:
     """Returns the longest run of words that both texts contain, "" if it has fewer than `ngram` words."""
     ours, places = words(training), _places(evaluation, ngram)
-    best, start = 0, 0
+    best, start, last = 0, 0, -1
     runs: dict[int, int] = {}
-    for place in range(len(ours) - ngram + 1):
-        # runs[p]: words of the run that ends with the n-gram at `place` here and at p in the evaluation text.
-        found = places.get(tuple(ours[place : place + ngram]), ())
-        runs = {p: runs.get(p - 1, ngram - 1) + 1 for p in found}
-        longest = max(runs.values(), default=0)
-        if longest > best:
-            best, start = longest, place + ngram - longest
+    for place, gram in enumerate(_grams(ours, ngram)):
+        if gram in places:
+            # runs[p]: words of the run that ends with the n-gram at `place` here and at p in the evaluation text.
+            runs = {p: (runs.get(p - 1, ngram - 1) if last == place - 1 else ngram - 1) + 1 for p in places[gram]}
+            last, longest = place, max(runs.values())
+            if longest > best:
+                best, start = longest, place + ngram - longest
     return " ".join(ours[start : start + best])
 
 
 @lru_cache(maxsize=4096)
 def _places(text: str, ngram: int) -> dict[tuple[str, ...], list[int]]:
     """Returns {n-gram of words: its places in the text}."""
-    said = words(text)
     places: dict[tuple[str, ...], list[int]] = {}
-    for place in range(len(said) - ngram + 1):
-        places.setdefault(tuple(said[place : place + ngram]), []).append(place)
+    for place, gram in enumerate(_grams(words(text), ngram)):
+        places.setdefault(gram, []).append(place)
     return places
+
+
+def _grams(said: list[str], ngram: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(said[start:] for start in range(ngram)), strict=False)
 
 
 def contains_question(training: str, evaluation: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vt_ray.data.decontamination.word_hashes import Hashes
+from vt_ray.data.decontamination.word_hashes import Grams, Hashes
 
 # Slots of the bit table for each hash: about 1 of 16 other hashes passes it and needs a binary search.
 _SLOTS_PER_HASH = 16
@@ -24,10 +24,13 @@ class HashIndex:
         self._table = np.zeros(1 << bits, bool)
         self._table[self._hashes >> self._shift] = True
 
-    def shared(self, hashes: Hashes, texts: NDArray[np.int64]) -> NDArray[np.int64]:
+    def shared(self, grams: Grams) -> NDArray[np.int64]:
         """Returns [(training text, evaluation text, number of different hashes that both contain), ...], [P, 3]."""
-        possible = self._table[hashes >> self._shift]
-        hashes, texts = hashes[possible], texts[possible]
+        possible = np.flatnonzero(self._table[grams.hashes >> self._shift])
+        possible = possible[grams.first[possible] == grams.last[possible]]
+        if len(possible) == 0:
+            return np.zeros((0, 3), np.int64)
+        hashes, texts = grams.hashes[possible], grams.first[possible]
         first = np.searchsorted(self._hashes, hashes, "left")
         counts = np.searchsorted(self._hashes, hashes, "right") - first
         if counts.sum() == 0:

@@ -71,7 +71,7 @@ class Matcher:
             self._blind_ngrams, self._blind_sizes = self._gram_index(blind)
             self._blind_by_whole = blind.lengths() < options.ngram + BLIND_MARGIN
             wanted = np.flatnonzero(self._blind_by_whole & (blind.lengths() >= LEAST_BLIND_WORDS) & self._first)
-            self._blind_short = HashIndex(blind.whole()[wanted], wanted)
+            self._blind_short = HashIndex(blind.whole().hashes[wanted], wanted)
         if self._near:
             self._near_index = NearIndex(options.near_threshold)
             for text, sketch in sketches(hashed):
@@ -93,12 +93,12 @@ class Matcher:
         return [self._with_words(match, texts[match.text]) for match in self._best(found)]
 
     def _exact(self, hashed: HashedTexts, texts: Sequence[str]) -> Iterator[Match]:
-        for n, hashes, owners in hashed.ngrams(self.options.ngram):
+        for n, grams in hashed.ngrams(self.options.ngram):
             if n == self.options.ngram:
-                for text, question, shared in self._ngrams.shared(hashes, owners).tolist():
+                for text, question, shared in self._ngrams.shared(grams).tolist():
                     yield Match(text, question, "ngram", min(1.0, shared / self._sizes[question]))
             elif n in self._short:
-                for text, question, _ in self._short[n].shared(hashes, owners).tolist():
+                for text, question, _ in self._short[n].shared(grams).tolist():
                     if confirm.contains_question(texts[text], self.questions[question].text):
                         yield Match(text, question, "short_text", 1.0)
 
@@ -109,13 +109,12 @@ class Matcher:
 
     def _number_blind(self, hashed: HashedTexts, texts: Sequence[str]) -> Iterator[Match]:
         blind = hashed.number_blind()
-        for n, hashes, owners in blind.ngrams(self.options.ngram):
-            if n == self.options.ngram:
-                for text, question, shared in self._blind_ngrams.shared(hashes, owners).tolist():
-                    score = min(1.0, shared / self._blind_sizes[question])
-                    if score >= self.options.number_blind_share and not self._blind_by_whole[question]:
-                        yield Match(text, question, "number_blind", score)
-        for text, question, _ in self._blind_short.shared(blind.whole(), np.arange(blind.count)).tolist():
+        *_, (_, grams) = blind.ngrams(self.options.ngram)
+        for text, question, shared in self._blind_ngrams.shared(grams).tolist():
+            score = min(1.0, shared / self._blind_sizes[question])
+            if score >= self.options.number_blind_share and not self._blind_by_whole[question]:
+                yield Match(text, question, "number_blind", score)
+        for text, question, _ in self._blind_short.shared(blind.whole()).tolist():
             if confirm.are_renamed(texts[text], self.questions[question].text):
                 yield Match(text, question, "number_blind", 1.0)
 
@@ -142,9 +141,8 @@ class Matcher:
 
     def _gram_index(self, hashed: HashedTexts) -> tuple[HashIndex, list[int]]:
         """Returns the index of the n-grams, and the number of different n-grams of each question."""
-        *_, (n, hashes, owners) = hashed.ngrams(self.options.ngram)
-        if n < self.options.ngram:
-            hashes, owners = hashes[:0], owners[:0]
+        *_, (_, grams) = hashed.ngrams(self.options.ngram)
+        hashes, owners = grams.inside()
         new = self._first[owners]
         hashes, owners, removed = without_boilerplate(
             hashes[new], owners[new], self._file, BOILERPLATE_TEXTS, BOILERPLATE_SHARE
@@ -155,7 +153,8 @@ class Matcher:
     def _short_index(self, hashed: HashedTexts) -> dict[int, HashIndex]:
         """Returns {n: index of the questions of n words} for questions that are shorter than an n-gram."""
         lengths, index = hashed.lengths(), {}
-        for n, hashes, owners in hashed.ngrams(self.options.ngram - 1):
+        for n, grams in hashed.ngrams(self.options.ngram - 1):
+            hashes, owners = grams.inside()
             whole = (lengths[owners] == n) & self._first[owners]
             if whole.any():
                 index[n] = HashIndex(hashes[whole], owners[whole])
@@ -166,7 +165,7 @@ def _first_copies(hashed: HashedTexts, files: Sequence[int]) -> NDArray[np.bool_
     """Whether each question is the first of its copies in its file: the others are not indexed."""
     seen: set[tuple[int, int]] = set()
     first = np.zeros(hashed.count, bool)
-    for text, key in enumerate(zip(files, hashed.whole().tolist(), strict=True)):
+    for text, key in enumerate(zip(files, hashed.whole().hashes.tolist(), strict=True)):
         first[text] = key not in seen
         seen.add(key)
     return first

@@ -69,10 +69,9 @@ def sketches(texts: HashedTexts) -> Iterator[tuple[int, Sketch]]:
     """Yields (text, its Sketch) for each text with at least LEAST_SHINGLES shingles."""
     from datasketch import MinHash
 
-    shingles, owners = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    for n, hashes, text_of_hash in texts.ngrams(SHINGLE_WORDS):
-        if n == SHINGLE_WORDS:
-            shingles, owners = hashes >> np.uint64(32), text_of_hash  # MinHash permutes 32-bit values
+    *_, (_, grams) = texts.ngrams(SHINGLE_WORDS)
+    shingles, owners = grams.inside()
+    shingles >>= np.uint64(32)  # MinHash permutes 32-bit values
     bounds = np.searchsorted(owners, np.arange(texts.count + 1))
     parts = [frozenset(shingles[a:b].tolist()) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
     wanted = [(text, part) for text, part in enumerate(parts) if len(part) >= LEAST_SHINGLES]

@@ -35,6 +35,7 @@ WRAPPERS = (
     "Solve the following math problem.",
 )
 
+_COMMON_WORDS = ("following", "problem", "present", "solve", "answer")
 _LETTERS = r"[^\W\d_]+"
 # Ideographs and kana have no spaces between words: each character is a word.
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
@@ -49,10 +50,11 @@ _LATEX = re.compile(
 
 
 def _wrapper_pattern(wrapper: str) -> tuple[str, re.Pattern[str]]:
-    """Returns (the longest word of the wrapper, its pattern): the pattern is applied only where the word occurs."""
+    """Returns (the longest rare word of the wrapper, its pattern): the pattern is applied only where the word is."""
     found = _WORD.findall(wrapper.lower())
     gap = rf"[^\w{SEPARATOR}]+"
-    return max(found, key=len), re.compile(gap.join(found) + rf"[^\w{SEPARATOR}\\$(]*")
+    rare = max((word for word in found if word not in _COMMON_WORDS), key=len)
+    return rare, re.compile(gap.join(found) + rf"[^\w{SEPARATOR}\\$(]*")
 
 
 _WRAPPER_PATTERNS = [_wrapper_pattern(wrapper) for wrapper in WRAPPERS]

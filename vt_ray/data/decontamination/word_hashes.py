@@ -38,6 +38,20 @@ _CLASSES = _byte_classes()
 
 
 @dataclass(frozen=True)
+class Grams:
+    """Hashes [G] of runs of words. A run from text `first[g]` to another text `last[g]` is none: `inside` omits it."""
+
+    hashes: Hashes
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    def inside(self) -> tuple[Hashes, NDArray[np.int64]]:
+        """Returns (hashes, text of each hash) of the runs that are in one text."""
+        kept = self.first == self.last
+        return self.hashes[kept], self.first[kept]
+
+
+@dataclass(frozen=True)
 class HashedTexts:
     """The words of T texts. `hashes` [W], `text_of_word` [W] (from 0, ascending), `count` = T."""
 
@@ -58,26 +72,24 @@ class HashedTexts:
         hashes = np.where(self.is_number, _NUMBER, self.hashes)[kept]
         return HashedTexts(hashes, self.text_of_word[kept], self.is_number[kept], self.count)
 
-    def ngrams(self, longest: int) -> Iterator[tuple[int, Hashes, NDArray[np.int64]]]:
-        """Yields (n, hash of each n-gram, text of each n-gram) for n = 1 ... `longest`."""
+    def ngrams(self, longest: int) -> Iterator[tuple[int, Grams]]:
+        """Yields (n, the n-grams that start at each word) for n = 1 ... `longest`."""
         total = self.hashes
         for n in range(1, longest + 1):
             if n > 1:
                 total = total[:-1] * _WORD + self.hashes[n - 1 :]
-            inside = self.text_of_word[: len(total)] == self.text_of_word[n - 1 :]
-            yield n, _mixed(total[inside]), self.text_of_word[: len(total)][inside]
-            if len(total) == 0:
-                return
+            yield n, Grams(total, self.text_of_word[: len(total)], self.text_of_word[n - 1 :])
 
-    def whole(self) -> Hashes:
-        """Returns one hash for each whole text, [T]. Texts without a word have the hash 0."""
+    def whole(self) -> Grams:
+        """Returns one hash for each whole text, [T]."""
         first = np.searchsorted(self.text_of_word, np.arange(self.count + 1))
         position = np.arange(len(self.hashes)) - first[self.text_of_word]
         powers = _powers(int(_WORD), int(position.max(initial=0)) + 1)
         sums = np.zeros(len(self.hashes) + 1, np.uint64)
         np.cumsum(self.hashes * powers[position], out=sums[1:])
         lengths = (first[1:] - first[:-1]).astype(np.uint64)
-        return _mixed(sums[first[1:]] - sums[first[:-1]]) + lengths
+        texts = np.arange(self.count)
+        return Grams(_mixed(sums[first[1:]] - sums[first[:-1]]) + lengths, texts, texts)
 
 
 def hash_texts(texts: Sequence[str]) -> HashedTexts:
