@@ -121,6 +121,12 @@ def unlike(count):
     ]
 
 
+@pytest.mark.parametrize("wrapper", [wrapper for wrappers in text.WRAPPERS.values() for wrapper in wrappers])
+def test_each_wrapper_is_removed(wrapper):
+    for written_so in (f"{wrapper} Find $x$.", f"Find $x$. {wrapper.upper()}", f"Find $x$.\n{wrapper}\n"):
+        assert text.words(written_so) == ["find", "x"]
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

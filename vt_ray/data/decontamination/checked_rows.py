@@ -18,7 +18,7 @@ from vt_ray.data.decontamination.matcher import Match, Matcher
 from vt_ray.data.decontamination.options import DecontaminationOptions
 from vt_ray.data.decontamination.rows import Question, read_questions
 
-BATCH_ROWS = 500
+BATCH_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,27 +15,35 @@ from collections.abc import Sequence
 # Separates texts in one buffer.
 SEPARATOR = "\x00"
 
-# Sentences that data sets put around a question. Case, punctuation and spaces may differ.
-WRAPPERS = (
-    r"Let's think step by step and output the final answer within \boxed{}.",
-    r"Please reason step by step, and put your final answer within \boxed{}.",
-    "Let's think step by step and output the final answer after",
-    'Remember to put your answer on its own line after "Answer:".',
-    "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
-    "$Answer (without quotes) where $Answer is the answer to the problem.",
-    r"Present the answer in LaTeX format: \boxed{Your answer}",
-    "Answer the following multiple choice question. The last line of your response should be of the following format: "
-    "'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. Think step by step before answering.",
-    "Please solve the programming task below using a self-contained code snippet in a markdown code block.",
-    "Solve the following coding problem using the programming language python:",
-    "Write Python code to solve the problem. Present the code in ```python Your code ``` at the end.",
-    "You are an expert Python programmer. You will be given a question (problem specification) and will generate a "
-    "correct Python program that matches the specification and passes all tests.",
-    "Solve the following math problem efficiently and clearly.",
-    "Solve the following math problem.",
-)
+# Sentences that data sets put around a question, below some words of each. A sentence is looked for only where these
+# words are; otherwise its case, punctuation and spaces may differ.
+WRAPPERS = {
+    "by step": (
+        r"Let's think step by step and output the final answer within \boxed{}.",
+        r"Please reason step by step, and put your final answer within \boxed{}.",
+        "Let's think step by step and output the final answer after",
+        "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
+        "$Answer (without quotes) where $Answer is the answer to the problem.",
+        "Answer the following multiple choice question. The last line of your response should be of the following "
+        "format: 'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. Think step by step before answering.",
+    ),
+    "own line": ('Remember to put your answer on its own line after "Answer:".',),
+    "latex": (r"Present the answer in LaTeX format: \boxed{Your answer}",),
+    "math problem": (
+        "Solve the following math problem efficiently and clearly.",
+        "Solve the following math problem.",
+    ),
+    "markdown": (
+        "Please solve the programming task below using a self-contained code snippet in a markdown code block.",
+    ),
+    "python": (
+        "Solve the following coding problem using the programming language python:",
+        "Write Python code to solve the problem. Present the code in ```python Your code ``` at the end.",
+        "You are an expert Python programmer. You will be given a question (problem specification) and will generate a "
+        "correct Python program that matches the specification and passes all tests.",
+    ),
+}
 
-_COMMON_WORDS = ("following", "problem", "present", "solve", "answer")
 _LETTERS = r"[^\W\d_]+"
 # Ideographs and kana have no spaces between words: each character is a word.
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
@@ -49,23 +57,21 @@ _LATEX = re.compile(
 )
 
 
-def _wrapper_pattern(wrapper: str) -> tuple[str, re.Pattern[str]]:
-    """Returns (the longest rare word of the wrapper, its pattern): the pattern is applied only where the word is."""
-    found = _WORD.findall(wrapper.lower())
+def _wrapper_pattern(wrapper: str) -> re.Pattern[str]:
     gap = rf"[^\w{SEPARATOR}]+"
-    rare = max((word for word in found if word not in _COMMON_WORDS), key=len)
-    return rare, re.compile(gap.join(found) + rf"[^\w{SEPARATOR}\\$(]*")
+    return re.compile(gap.join(_WORD.findall(wrapper.lower())) + rf"[^\w{SEPARATOR}\\$(]*")
 
 
-_WRAPPER_PATTERNS = [_wrapper_pattern(wrapper) for wrapper in WRAPPERS]
+_WRAPPER_PATTERNS = {said: [_wrapper_pattern(wrapper) for wrapper in wrappers] for said, wrappers in WRAPPERS.items()}
 
 
 def clean(texts: Sequence[str]) -> list[str]:
     """Returns the texts in lower case, without wrappers and LaTeX spacing commands; punctuation is kept."""
     buffer = SEPARATOR.join(text if _is_plain(text) else _unified(text) for text in texts).lower()
-    for word, pattern in _WRAPPER_PATTERNS:
-        if word in buffer:
-            buffer = pattern.sub(" ", buffer)
+    for said, patterns in _WRAPPER_PATTERNS.items():
+        if said in buffer:
+            for pattern in patterns:
+                buffer = pattern.sub(" ", buffer)
     if "\\" in buffer:
         buffer = _LATEX.sub(lambda found: "\\" if found[0][1:] in ("d", "t") else " ", buffer)
     return buffer.split(SEPARATOR)

@@ -102,12 +102,14 @@ def hash_texts(texts: Sequence[str]) -> HashedTexts:
     bounds = np.flatnonzero(edges) if len(buffer) else np.zeros(1, np.int64)
     starts, ends = bounds[:-1], bounds[1:]
     kind = classes[starts]
-    starts, ends, kind = starts[kind > 0], ends[kind > 0], kind[kind > 0]
+    is_word = np.flatnonzero(kind)
+    starts, ends, kind = starts[is_word], ends[is_word], kind[is_word]
     sums = np.zeros(len(buffer) + 1, np.uint64)
     np.cumsum(buffer * _powers(_CHARACTER, len(buffer)), out=sums[1:])
     inverse = _powers(pow(_CHARACTER, -1, 2**64), len(buffer))
     hashes = _mixed((sums[ends] - sums[starts]) * inverse[starts])
-    text_of_word = np.searchsorted(np.flatnonzero(buffer == 0), starts)
+    first = np.searchsorted(starts, np.flatnonzero(buffer == 0))
+    text_of_word = np.repeat(np.arange(len(texts)), np.diff(first, prepend=0, append=len(starts)))
     return HashedTexts(hashes, text_of_word, kind == _DIGIT_CLASS, len(texts))
 
 
