@@ -52,20 +52,26 @@ def checked_rows_on_ray(
 
     All nodes must see the files under the same paths. Uses the running cluster, or starts one on this machine.
     """
-    import ray
-    import ray.data
-
+    try:
+        import ray
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise ValueError(f"Ray Data is not installed ({error}): pip install 'ray[data]', or use one core") from error
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
     ray.data.DataContext.get_current().execution_options.preserve_order = True
-    # One checker for each core; Ray Data leaves one core for the tasks that read the files.
-    checkers = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
+    # A core less than there are: the tasks that read the files need some. On one core they share it.
+    cores = ray.cluster_resources().get("CPU", 1)
+    checkers = max(1, int(cores) - 1)
     # A row of the dataset is a whole batch, as JSON text, so that batches keep their limits.
     checked = (
         ray.data.from_items([{"path": str(path)} for path in paths], override_num_blocks=len(paths))
-        .map_batches(_RowReader(question_field), batch_size=1)
+        .map_batches(_RowReader(question_field).batches, batch_size=1, num_cpus=0.5)
         .map_batches(
             RayChecker,
             fn_constructor_args=(ray.put(list(questions)), options),
             batch_size=1,
+            num_cpus=1 if cores >= 2 else 0.5,
             concurrency=(1, checkers),
         )
     )
@@ -79,7 +85,7 @@ class _RowReader:
     def __init__(self, question_field: str):
         self._field = question_field
 
-    def __call__(self, files: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
+    def batches(self, files: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
         for path in files["path"]:
             for batch in _batches(Path(str(path)), self._field):
                 yield {"rows": [json.dumps([asdict(row) for row in batch])]}
