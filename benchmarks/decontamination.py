@@ -148,7 +148,7 @@ def outcomes(matcher: Matcher, options: DecontaminationOptions, texts: Sequence[
     return [("drop" in found, bool(found)) for found in actions]
 
 
-def large(texts: Sequence[str], evaluation: Sequence[Path], rows: int) -> dict[str, float]:
+def large(texts: Sequence[str], evaluation: Sequence[str], rows: int) -> dict[str, float]:
     """Returns seconds and peak memory of `vt-tools decontaminate` on a file of `rows` different rows."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.jsonl"
@@ -158,7 +158,7 @@ def large(texts: Sequence[str], evaluation: Sequence[Path], rows: int) -> dict[s
         command = [sys.executable, "-m", "vt_ray.tools", "decontaminate", "--train", str(path), "--output", folder]
         start = time.monotonic()
         passes = ["--near-duplicates", "off"]
-        subprocess.run([*command, *passes, "--eval", *map(str, evaluation)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, *passes, "--eval", *evaluation], check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {"rows": rows, "seconds": round(seconds, 1), "peak_mb": round(peak)}
@@ -175,8 +175,8 @@ def made_texts(split: str, count: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, nargs="*", default=[])
-    parser.add_argument("--eval", type=Path, nargs="*", default=[])
+    parser.add_argument("--train", nargs="*", default=[])
+    parser.add_argument("--eval", nargs="*", default=[])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--large", type=int, default=0, help="rows of the large file; needs --eval")
     options = parser.parse_args()

@@ -243,8 +243,8 @@ class _ManyValues(TyperCommand):
 
 @app.command(cls=_ManyValues)
 def decontaminate(
-    train: Annotated[list[Path], typer.Option(help="training files")],
-    eval_: Annotated[list[Path], typer.Option("--eval", help="evaluation files")],
+    train: Annotated[list[str], typer.Option(help="training files")],
+    eval_: Annotated[list[str], typer.Option("--eval", help="evaluation files")],
     output: Annotated[Path, typer.Option(help="folder for kept.jsonl, dropped.jsonl and the reports")],
     ngram: Annotated[int, typer.Option(help="words in a row that a contaminated row shares with a question")] = 10,
     ngram_share: Annotated[float, typer.Option(help="rows with a lower share of a question are reported")] = 0.0,

@@ -271,15 +271,15 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 def test_the_question_of_a_row_is_found(tmp_path, row):
-    (question,) = read_all([written(tmp_path / "rows.jsonl", [row])])
+    (question,) = read_all([str(written(tmp_path / "rows.jsonl", [row]))])
     assert question.text == "Q?"
 
 
 def test_a_row_without_a_question_names_its_fields_and_the_remedy(tmp_path):
     path = written(tmp_path / "rows.jsonl", [{"q": "Q?", "a": "1"}])
     with pytest.raises(ProblemFileError, match=r"row 1: no question in the fields \['a', 'q'\]: name .* with --field"):
-        read_all([path])
-    assert read_all([path], "q")[0].text == "Q?"
+        read_all([str(path)])
+    assert read_all([str(path)], "q")[0].text == "Q?"
 
 
 def written(path, rows):
@@ -304,7 +304,7 @@ def files(tmp_path):
 
 def test_the_outputs_hold_each_training_row_once(files, tmp_path):
     train, evaluation = files
-    report = decontaminate([train], [evaluation], tmp_path / "out", NO_NEAR)
+    report = decontaminate([str(train)], [str(evaluation)], tmp_path / "out", NO_NEAR)
     kept, dropped, reported = (lines(tmp_path / "out" / f"{name}.jsonl") for name in ("kept", "dropped", "reported"))
     rows = lines(train)
     assert kept == rows[1:7] + rows[8:]
@@ -323,7 +323,7 @@ def test_the_outputs_hold_each_training_row_once(files, tmp_path):
 
 def test_the_policy_report_keeps_all_rows(files, tmp_path):
     options = DecontaminationOptions(policy="report", near_duplicates="off", duplicates="drop")
-    report = decontaminate([files[0]], [files[1]], tmp_path / "out", options)
+    report = decontaminate([str(files[0])], [str(files[1])], tmp_path / "out", options)
     assert lines(tmp_path / "out" / "kept.jsonl") == lines(files[0])
     assert (report["dropped"], report["reported"]) == (0, 4)
 
@@ -332,13 +332,15 @@ def test_rows_with_a_small_share_of_a_question_are_reported(tmp_path):
     evaluation = questions(1, 1)
     train = written(tmp_path / "t.jsonl", [{"problem": "Once. " + " ".join(evaluation[0].split()[:14])}])
     options = DecontaminationOptions(near_duplicates="off", ngram_share=0.5)
-    report = decontaminate([train], [written(tmp_path / "e.jsonl", [{"problem": evaluation[0]}])], tmp_path, options)
+    report = decontaminate(
+        [str(train)], [str(written(tmp_path / "e.jsonl", [{"problem": evaluation[0]}]))], tmp_path, options
+    )
     assert (report["dropped"], report["reported"]) == (0, 1)
 
 
 def test_texts_with_a_canary_are_in_no_report(files, tmp_path):
     evaluation = written(tmp_path / "secret.jsonl", [{**row, "Canary String": "x"} for row in lines(files[1])])
-    report = decontaminate([files[0]], [evaluation], tmp_path / "out", NO_NEAR)
+    report = decontaminate([str(files[0])], [str(evaluation)], tmp_path / "out", NO_NEAR)
     assert report["dropped"] == 2
     secret = text.words(lines(files[1])[3]["question"])[3:9]
     assert " ".join(secret) not in " ".join(text.words(json.dumps(report)))

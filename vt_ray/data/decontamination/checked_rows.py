@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from vt_ray.data.decontamination.matcher import Match, Matcher
@@ -30,10 +29,10 @@ class CheckedRow:
     matches: list[Match] = field(default_factory=list)
 
 
-def checked_rows(paths: Sequence[Path], matcher: Matcher, question_field: str = "") -> Iterator[list[CheckedRow]]:
+def checked_rows(sources: Sequence[str], matcher: Matcher, question_field: str = "") -> Iterator[list[CheckedRow]]:
     """Yields batches of checked rows, on one core. Raises ProblemFileError."""
-    for path in paths:
-        for batch in _batches(path, question_field):
+    for source in sources:
+        for batch in _batches(source, question_field):
             yield check_batch(batch, matcher)
 
 
@@ -46,7 +45,7 @@ def check_batch(rows: Sequence[CheckedRow], matcher: Matcher) -> list[CheckedRow
 
 
 def checked_rows_on_ray(
-    paths: Sequence[Path], questions: Sequence[Question], options: DecontaminationOptions, question_field: str = ""
+    sources: Sequence[str], questions: Sequence[Question], options: DecontaminationOptions, question_field: str = ""
 ) -> Iterator[list[CheckedRow]]:
     """Yields the same batches as `checked_rows`, with Ray Data: one task reads a file, any number check its batches.
 
@@ -65,7 +64,7 @@ def checked_rows_on_ray(
     checkers = max(1, int(cores) - 1)
     # A row of the dataset is a whole batch, as JSON text, so that batches keep their limits.
     checked = (
-        ray.data.from_items([{"path": str(path)} for path in paths], override_num_blocks=len(paths))
+        ray.data.from_items([{"source": source} for source in sources], override_num_blocks=len(sources))
         .map_batches(_RowReader(question_field).batches, batch_size=1, num_cpus=0.5)
         .map_batches(
             RayChecker,
@@ -86,8 +85,8 @@ class _RowReader:
         self._field = question_field
 
     def batches(self, files: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
-        for path in files["path"]:
-            for batch in _batches(Path(str(path)), self._field):
+        for source in files["source"]:
+            for batch in _batches(str(source), self._field):
                 yield {"rows": [json.dumps([asdict(row) for row in batch])]}
 
 
@@ -107,10 +106,10 @@ class RayChecker:
         return {"rows": checked}
 
 
-def _batches(path: Path, question_field: str) -> Iterator[tuple[CheckedRow, ...]]:
+def _batches(source: str, question_field: str) -> Iterator[tuple[CheckedRow, ...]]:
     rows = (
         CheckedRow(question, json.dumps(row.fields, default=str))
-        for row, question in read_questions(path, question_field)
+        for row, question in read_questions(source, question_field)
     )
     while batch := tuple(islice(rows, BATCH_ROWS)):
         yield batch

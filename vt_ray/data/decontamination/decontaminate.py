@@ -21,10 +21,10 @@ from typing import Any
 
 from vt_ray.data.decontamination.checked_rows import CheckedRow, checked_rows, checked_rows_on_ray
 from vt_ray.data.decontamination.copies import Copies, Copy
-from vt_ray.data.decontamination.leakage import Leakage, TrainingCounts
+from vt_ray.data.decontamination.leakage import Leakage
 from vt_ray.data.decontamination.matcher import REASONS, Match, Matcher
 from vt_ray.data.decontamination.options import DecontaminationOptions
-from vt_ray.data.decontamination.rows import Question, read_all
+from vt_ray.data.decontamination.rows import Question, read_all, refuse_repeated
 
 KEPT, DROPPED, REPORTED, REPORT = "kept.jsonl", "dropped.jsonl", "reported.jsonl", "report.json"
 _STRENGTH = (*REASONS, "duplicate", "near_copy")
@@ -32,8 +32,8 @@ _WITHHELD = "(withheld)"
 
 
 def decontaminate(
-    training: Sequence[Path],
-    evaluation: Sequence[Path],
+    training: Sequence[str],
+    evaluation: Sequence[str],
     output: Path,
     options: DecontaminationOptions,
     field: str = "",
@@ -51,13 +51,13 @@ def decontaminate(
     """
     start = time.monotonic()
     questions = read_all(evaluation, field)
-    _refuse_repeated(training)
+    refuse_repeated(training)
     matcher = Matcher(questions, options)
     batches = (
         checked_rows_on_ray(training, questions, options, field) if on_ray else checked_rows(training, matcher, field)
     )
     counts = Counter(question.file for question in questions)
-    leakage = Leakage({str(path): TrainingCounts() for path in training}, dict(counts))
+    leakage = Leakage(dict(counts))
     output.mkdir(parents=True, exist_ok=True)
     _write_rows(batches, _Findings(questions, options), leakage, output, advance)
     report = {
@@ -143,9 +143,3 @@ def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
-
-
-def _refuse_repeated(paths: Sequence[Path]) -> None:
-    for path, count in Counter(path.resolve() for path in paths).items():
-        if count > 1:
-            raise ValueError(f"{path} is listed {count} times: list it once")

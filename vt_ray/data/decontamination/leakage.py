@@ -53,14 +53,16 @@ class Cell:
 
 @dataclass
 class Leakage:
-    training: dict[str, TrainingCounts]
+    """`evaluation`: the number of rows of each evaluation file."""
+
     evaluation: dict[str, int]
+    training: dict[str, TrainingCounts] = field(default_factory=dict)
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
     copies: Counter[str] = field(default_factory=Counter)
 
     def add(self, file: str, text: str, findings: list[dict[str, Any]], dropped: bool) -> None:
         """Counts one training row. `findings` have the keys of a line of dropped.jsonl."""
-        counts = self.training[file]
+        counts = self.training.setdefault(file, TrainingCounts())
         counts.rows += 1
         counts.dropped += dropped
         counts.reported += bool(findings) and not dropped

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vt_ray.data.json_text import loads
-from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.data.problem_rows import Row, read_rows
 
 # In order of preference. LeetCodeDataset and HumanEval have a `prompt` beside or instead of the statement.
 QUESTION_FIELDS = (
@@ -44,19 +45,23 @@ def question_of(row: Row, field: str = "") -> Question:
     raise row.error(f"no question in the fields {sorted(row.fields)}: name the field of the question with --field")
 
 
-def read_questions(path: Path, field: str = "") -> Iterator[tuple[Row, Question]]:
-    """Yields each row of a file with its question. Raises ProblemFileError."""
-    for row in read_rows(path):
+def read_questions(source: str, field: str = "") -> Iterator[tuple[Row, Question]]:
+    """Yields each row of a source with its question. Raises ProblemFileError."""
+    for row in read_rows(Path(source)):
         yield row, question_of(row, field)
 
 
-def read_all(paths: Sequence[Path], field: str = "") -> list[Question]:
-    """Returns the questions of all files. Raises ProblemFileError, also for two files of one name."""
-    names = [str(path) for path in paths]
-    for path in paths:
-        if names.count(str(path)) > 1:
-            raise ProblemFileError(f"{path} is listed twice: list it once")
-    return [question for path in paths for _, question in read_questions(path, field)]
+def read_all(sources: Sequence[str], field: str = "") -> list[Question]:
+    """Returns the questions of all sources. Raises ProblemFileError, ValueError for a source that is listed twice."""
+    refuse_repeated(sources)
+    return [question for source in sources for _, question in read_questions(source, field)]
+
+
+def refuse_repeated(sources: Sequence[str]) -> None:
+    """Raises ValueError if a source is listed twice."""
+    for source, count in Counter(sources).items():
+        if count > 1:
+            raise ValueError(f"{source} is listed {count} times: list it once")
 
 
 def _text(value: Any) -> str:
@@ -83,4 +88,4 @@ def _chat(text: str) -> Any:
 
 def _is_withheld(row: Row) -> bool:
     """Whether the row is of GPQA or has a canary: such text must not appear in reports."""
-    return "gpqa" in str(row.path.name).lower() or any("canary" in name.lower() for name in row.fields)
+    return "gpqa" in str(row.path).rpartition("/")[2].lower() or any("canary" in name.lower() for name in row.fields)
