@@ -279,7 +279,7 @@ def decontaminate(
             near_copies=near_copies,
         )
         found = run(train, eval_, output, options, field, on_ray=ray)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     write_leakage_page(output / "leakage.html", found)
     print_rows("Leakage", pair_rows(found))
