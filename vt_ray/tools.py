@@ -264,8 +264,7 @@ def decontaminate(
     """
     from vt_ray.data.decontamination.decontaminate import decontaminate as run
     from vt_ray.data.decontamination.options import DecontaminationOptions
-    from vt_ray.report.leakage_page import headline, pair_rows, write_leakage_page
-    from vt_ray.report.tables import print_rows
+    from vt_ray.report.leakage_page import headline, pair_lines, write_leakage_page
 
     try:
         options = DecontaminationOptions(
@@ -282,8 +281,8 @@ def decontaminate(
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     write_leakage_page(output / "leakage.html", found)
-    print_rows("Leakage", pair_rows(found))
-    typer.echo(headline(found))
+    for line in [*pair_lines(found), headline(found)]:
+        typer.echo(line)
     typer.echo(f"decontaminated: {output}")
 
 

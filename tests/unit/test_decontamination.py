@@ -14,6 +14,7 @@ from vt_ray.data.decontamination.confirm import are_renamed, contains_question, 
 from vt_ray.data.decontamination.copies import Copies
 from vt_ray.data.decontamination.decontaminate import decontaminate
 from vt_ray.data.decontamination.hash_index import HashIndex
+from vt_ray.data.decontamination.leakage import Cell
 from vt_ray.data.decontamination.matcher import Matcher
 from vt_ray.data.decontamination.options import DecontaminationOptions
 from vt_ray.data.decontamination.rows import Question, read_all
@@ -291,6 +292,15 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_a_cell_keeps_the_strongest_examples_of_dropped_and_of_kept_rows():
+    cell = Cell()
+    for score in range(20):
+        finding = {"reason": "ngram", "score": score / 20, "evaluation_row": score}
+        cell.add([finding], dropped=score % 2 == 0, text="t")
+    assert [round(example["score"] * 20) for example in cell.examples] == [18, 16, 14, 12, 10, 19, 17, 15, 13, 11]
+    assert (cell.rows, cell.kept_rows, cell.strong_rows) == (20, 10, 10)
+
+
 @pytest.fixture
 def files(tmp_path):
     """Evaluation questions 1 to 10; training rows: two of them, a renamed twin, a copy of a clean row, clean rows."""
@@ -354,6 +364,9 @@ def test_the_command_takes_several_files_and_writes_the_page(files, tmp_path):
     done = CliRunner().invoke(app, ["decontaminate", *map(str, arguments), "--near-duplicates", "off"])
     assert done.exit_code == 0, done.output
     assert "2 of 13 training rows were dropped, 2 were kept and reported" in done.output
+    assert (
+        "train.jsonl x" in done.output and "3 (33.33%) rows match, 3 strongly; 3 of 11 questions found" in done.output
+    )
     page = (tmp_path / "out" / "leakage.html").read_text()
     assert "3\u00a0(33.33%)" in page and "more.jsonl" in page and "number-blind" in page
     names = {"kept.jsonl", "dropped.jsonl", "reported.jsonl", "report.json", "leakage.html"}

@@ -80,6 +80,16 @@ def pair_rows(report: Mapping[str, Any]) -> Rows:
     return rows
 
 
+def pair_lines(report: Mapping[str, Any]) -> list[str]:
+    """Returns a line of text for each training file and evaluation file with matches."""
+    _, *pairs = pair_rows(report)
+    return [
+        f"{training} x {evaluation}: {rows} rows match, {strong} strongly; {questions} questions found; "
+        + ", ".join(f"{name} {n}" for name, n in zip(REASON_NAMES.values(), counts, strict=True) if n != "0")
+        for training, evaluation, rows, strong, _, questions, *counts in pairs
+    ]
+
+
 def short_name(file: str) -> str:
     """Returns the name of a file with its folder."""
     return "/".join(Path(file).parts[-2:])

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-# Examples of a cell of the matrix: of dropped and of kept rows.
+# The strongest examples of a cell of the matrix: so many dropped rows and so many kept rows.
 EXAMPLES = 5
 EXAMPLE_CHARACTERS = 600
 # A row is a strong match from this score on: half of the question's n-grams.
@@ -47,8 +47,12 @@ class Cell:
         self.strong_rows += max(finding["score"] for finding in findings) >= STRONG
         self.reasons.update({finding["reason"] for finding in findings})
         self.evaluation_rows |= {finding["evaluation_row"] for finding in findings}
-        if sum(example["dropped"] == dropped for example in self.examples) < EXAMPLES:
-            self.examples.append({**findings[0], "dropped": dropped, "training_text": text[:EXAMPLE_CHARACTERS]})
+        best = max(findings, key=lambda finding: finding["score"])
+        self.examples.append({**best, "dropped": dropped, "training_text": text[:EXAMPLE_CHARACTERS]})
+        self.examples.sort(key=lambda example: (not example["dropped"], -example["score"]))
+        alike = [example for example in self.examples if example["dropped"] == dropped]
+        if len(alike) > EXAMPLES:
+            self.examples.remove(alike[-1])
 
 
 @dataclass
