@@ -134,6 +134,17 @@ def test_as_much_as_is_expected_may_be_written(verifier):
     assert grade(verifier, tests, "while True: print('123456789')").reason == "output_limit"
 
 
+def test_a_problems_own_limits_replace_the_verifiers():
+    sleeper = "import time\ntime.sleep(1.5)\n" + GOOD_SUM
+    with Verifier(Limits(test_timeout_s=1.0, completion_timeout_s=1.0, memory_mb=256)) as verifier:
+        assert grade(verifier, SUM, sleeper).reason == "timeout"
+        assert grade(verifier, SUM | {"time_limit_s": 20}, sleeper).status == "correct"
+        eater = "x = bytearray(300 << 20)\n" + GOOD_SUM
+        assert grade(verifier, SUM | {"time_limit_s": 20}, eater).reason == "memory"
+        assert grade(verifier, SUM | {"time_limit_s": 20, "memory_mb": 1024}, eater).status == "correct"
+        assert grade(verifier, SUM | {"memory_mb": "much"}, GOOD_SUM).reason.startswith("malformed tests: memory_mb")
+
+
 def test_all_tests_share_one_deadline():
     slow = {"type": "stdio", "cases": [{"input": "1 2\n", "output": "3\n"}] * 50}
     with Verifier(Limits(test_timeout_s=0.5, completion_timeout_s=1.0)) as verifier:
