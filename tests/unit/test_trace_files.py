@@ -181,7 +181,7 @@ def test_in_several_turns_the_loss_is_on_the_assistant_alone(tmp_path):
 def test_longer_traces_are_counted_by_file(tmp_path, capsys):
     path = write(tmp_path / "a.jsonl", openr1("a", "A"), openr1("b", "B" * 300))
     assert len(encoded(tmp_path, TraceSource(path))) == 1
-    assert "1 of 2 solutions and traces are longer than spectrum.sft.max_tokens=200" in capsys.readouterr().out
+    assert "1 of 2 traces and solutions are longer than spectrum.sft.max_tokens=200" in capsys.readouterr().out
     record = json.loads((tmp_path / "e" / "examples.json").read_text())
     assert record["left_out_of"] == {path: 1}
 

@@ -91,7 +91,7 @@ def _left_out(record: dict[str, Any]) -> str:
     files = record.get("left_out_of", {})
     of_files = "".join(f"; {count:,} of {path}" for path, count in files.items() if count)
     return (
-        f"{record['left_out']:,} of {record['solutions']:,} solutions{' and traces' if files else ''} are longer than "
+        f"{record['left_out']:,} of {record['solutions']:,}{' traces and' if files else ''} solutions are longer than "
         f"spectrum.sft.max_tokens={record['max_tokens']} (the longest has {record['longest']:,} tokens with its prompt"
         f"{of_files})"
     )
