@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
 from vt_ray.data.makers import make_problems
 from vt_ray.data.readers import read_problems
+from vt_ray.data.sources.names import with_files
 from vt_ray.progress import console
 from vt_ray.records import Problem
 
@@ -96,12 +97,13 @@ def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Prob
 
 def of_stage(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems of the stage's subdomains, levels and sources."""
+    sources = with_files(stage.sources)
     return [
         p
         for p in problems
         if (not stage.subdomains or p.subdomain in stage.subdomains)
         and (not stage.levels or p.level in stage.levels)
-        and (not stage.sources or p.source in stage.sources)
+        and (not sources or p.source in sources)
     ]
 
 
@@ -129,7 +131,9 @@ def _read(sources: list[FileSource], custom_kinds: Collection[str]) -> list[Prob
     return [
         problem
         for source in sources
-        for problem in read_problems(source.path, source.subdomain, source.drop_unanswered, custom_kinds)
+        for problem in read_problems(
+            source.path, source.subdomain, source.drop_unanswered, custom_kinds, encoding=source.encoding
+        )
     ]
 
 

@@ -67,32 +67,40 @@ _MATH_TYPES = {
 
 
 def read_problems(
-    path: str | Path, subdomain: str | None = None, drop_unanswered: bool = False, custom_kinds: Collection[str] = ()
+    path: str | Path,
+    subdomain: str | None = None,
+    drop_unanswered: bool = False,
+    custom_kinds: Collection[str] = (),
+    encoding: str = "",
 ) -> list[Problem]:
-    """Read the problems of a .parquet, .json, .jsonl or .jsonl.gz file. `custom_kinds` are the names in verify.kinds.
+    """Reads the problems of a source: a file, a folder, a glob or a hub name, see `vt_ray.data.sources`.
+
+    `custom_kinds` are the names in verify.kinds. `encoding` is that of .csv files; "" detects it.
 
     `subdomain` overrides the subdomains of the rows; rows without one belong to "math". With `drop_unanswered`, rows
     without a gold answer or with an unreadable one are left out. Otherwise a missing gold answer is an error, and so
     are unreadable ones in more than 5% of the rows; fewer are printed. Raises ProblemFileError with the file, the row
     (from 1), the fault and the expected form.
     """
-    path = Path(path)
     problems: list[Problem] = []
-    rows_by_id: dict[str, int] = {}
-    for row in read_rows(path):
+    firsts: dict[str, Problem] = {}
+    for row in read_rows(path, encoding):
         if drop_unanswered and not _is_custom(row, custom_kinds) and _unanswered(row):
             continue
         problem = replace(_problem(row, subdomain, custom_kinds), row=row.number)
-        first = rows_by_id.setdefault(problem.question_id, row.number)
-        if first != row.number:
-            raise row.error(f"question_id {problem.question_id!r} is already that of row {first}: make them differ")
+        first = firsts.setdefault(problem.question_id, problem)
+        if first is not problem:
+            place = "" if first.source == problem.source else f" of {first.source}"
+            raise row.error(
+                f"question_id {problem.question_id!r} is already that of row {first.row}{place}: make them differ"
+            )
         problems.append(problem)
     if not problems:
         raise ProblemFileError(f"{path}: no problem in it: expected at least one row with a question and an answer")
     return _with_readable_golds(path, problems, drop_unanswered)
 
 
-def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> list[Problem]:
+def _with_readable_golds(path: str | Path, problems: list[Problem], drop: bool) -> list[Problem]:
     """Returns the problems. Prints unreadable gold answers, and leaves their rows out if `drop` is True."""
     try:
         found = list(_with_unreadable_golds(problems))
@@ -100,12 +108,14 @@ def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> lis
         raise ProblemFileError(f"{path}: {error}") from error
     if not found:
         return problems
-    named = ", ".join(f"row {p.row}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS])
+    named = ", ".join(
+        f"{f'row {p.row}' if p.source == str(path) else p.place}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS]
+    )
     more = f" and {len(found) - _NAMED_ROWS} more" if len(found) > _NAMED_ROWS else ""
     said = f"{path}: the verifier cannot read {len(found)} of {len(problems)} gold answers ({named}{more})"
     remedy = "correct them, or read the file with drop_unanswered=True, which leaves these rows out"
-    unreadable = {p.row for p in found}
-    kept = [p for p in problems if p.row not in unreadable] if drop else problems
+    unreadable = {p.question_id for p in found}
+    kept = [p for p in problems if p.question_id not in unreadable] if drop else problems
     if not kept or (not drop and len(found) > _MAX_UNREADABLE * len(problems)):
         raise ProblemFileError(f"{said}: {remedy}")
     outcome = "these rows are left out" if drop else f"each answer to them will be unverified; {remedy}"

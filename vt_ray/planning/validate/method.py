@@ -17,6 +17,8 @@ from vt_ray.config import (
     MgpoConfig,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
+from vt_ray.data.sources.errors import ProblemFileError
+from vt_ray.data.sources.names import parts
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of, optimizer, pass_at_k, sampling
 from vt_ray.spectrum_phase.fusion import fusion_rule, fusion_weights
 
@@ -47,9 +49,19 @@ def data(c: Config) -> Problems:
         if count == 0 and not files:
             yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
         for source in files:
-            if not Path(source.path).is_file():
-                yield f"data.{split}_files: {source.path!r} is no file: give a .parquet, .json or .jsonl file"
+            yield from _source(split, source.path)
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
+
+
+def _source(split: str, path: str) -> Problems:
+    try:
+        files = [part for part in parts(path) if isinstance(part, Path)]
+    except ProblemFileError as error:
+        yield f"data.{split}_files: {error}"
+        return
+    for file in files:
+        if not file.is_file():
+            yield f"data.{split}_files: {path!r} is no file: give a file, a folder, a glob or hf://owner/name"
 
 
 def spectrum(c: Config) -> Problems:
