@@ -73,6 +73,13 @@ class FileSource:
     # Leave out rows without a gold answer that the verifier can read. false names up to 5% of such rows, and refuses a
     # file with more.
     drop_unanswered: bool = False
+    # Layout of all rows, a name of docs/data.md. Empty: each row's fields decide.
+    layout: str = ""
+    # The layout spelled out: {question: q, answer: a, id: uuid}. Keys: question, answer, id, subdomain, level,
+    # solution, system, options, tests; values: fields of the file, with dots into objects. Empty: as `layout` says.
+    fields: dict[str, str] = field(default_factory=dict)
+    # Seed of the order of options where the file has the right one first (GPQA).
+    option_seed: int = 0
 
 
 @dataclass

@@ -34,6 +34,7 @@ class Problem:
     `source` is "builtin" for the made problems, else the file it was read from, and `row` its row there, from 1.
     `system` is the system message of its chat, "" for none.
     `fields` are all fields of its row, for a kind of the setting verify.kinds; None for other kinds.
+    `options` are the texts of the options A, B, ... of a choice, which stand in the question too; () for none.
     """
 
     question_id: str
@@ -48,6 +49,7 @@ class Problem:
     row: int = 0
     system: str = ""
     fields: dict[str, Any] | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:

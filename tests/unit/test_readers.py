@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from vt_ray.data.readers import ANSWER_SUFFIX, ProblemFileError, read_problems
+from vt_ray.data.layouts.wrappers import ANSWER_SUFFIX
+from vt_ray.data.readers import ProblemFileError, read_problems
 from vt_ray.records import Problem, Solution
 from vt_ray.verify.mathematics.gold_check import unreadable_golds
 

@@ -38,11 +38,11 @@ def is_blank(value: Any) -> bool:
 def gold_text(row: Row, name: str, value: Any) -> str:
     """Returns the gold answer `value` of the field `name` as text. All elements of a list are parts of the answer.
 
-    Raises ProblemFileError if there is no answer, or if it cannot be written as text.
+    Raises MissingGoldError if there is no answer, ProblemFileError if it cannot be written as text.
     """
     if is_blank(value):
         found = "is empty" if not isinstance(value, str) or not value.strip() else f"is {value.strip()!r:.40}"
-        raise row.error(
+        raise row.missing_gold(
             f"field {name!r} {found}: expected the gold answer; fill it in, delete the row, or read the file with "
             "drop_unanswered=True"
         )
@@ -66,13 +66,13 @@ def _text(row: Row, name: str, value: Any) -> str:
     if isinstance(value, float | Decimal):
         return f"{Decimal(str(value)).normalize():f}"  # never 5e-05, which reads as 5e - 05
     text = row.encodable(name, str(value).strip())
-    boxes = _boxes(text)
-    if not all(boxes):
+    found = boxes(text)
+    if not all(found):
         raise row.error(f"field {name!r} holds a box without an answer ({text!r:.80}): expected \\boxed{{answer}}")
-    return ", ".join(dict.fromkeys(boxes)) if boxes else text
+    return ", ".join(dict.fromkeys(found)) if found else text
 
 
-def _boxes(text: str) -> list[str]:
+def boxes(text: str) -> list[str]:
     """Returns the content of each innermost box, in order; "" for a box that never closes."""
     found: list[str] = []
     end = 0
@@ -88,7 +88,7 @@ def _boxes(text: str) -> list[str]:
             depth += {"{": 1, "}": -1}.get(text[end], 0) * (text[end - 1] != "\\")
             end += 1
         content = "" if depth else text[match.end() : end - 1].strip()
-        found += _boxes(content) or [content]
+        found += boxes(content) or [content]
     return found
 
 

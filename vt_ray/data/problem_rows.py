@@ -19,6 +19,10 @@ from vt_ray.data.sources.names import parts
 __all__ = ["ProblemFileError", "Row", "read_rows"]
 
 
+class MissingGoldError(ProblemFileError):
+    """A row without a gold answer. With `drop_unanswered` it is left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row. `number` counts from 1; in a .jsonl file it is the line number."""
@@ -29,6 +33,9 @@ class Row:
 
     def error(self, fault: str) -> ProblemFileError:
         return ProblemFileError(f"{self.path}, row {self.number}: {fault}")
+
+    def missing_gold(self, fault: str) -> MissingGoldError:
+        return MissingGoldError(f"{self.path}, row {self.number}: {fault}")
 
     def value(self, name: str) -> Any:
         """Returns a required field. Raises ProblemFileError if it is missing."""
@@ -57,13 +64,18 @@ class Row:
         return text
 
     def gold(self, name: str, value: Any) -> str:
-        """Returns the gold answer `value` of the field `name` as text. Raises ProblemFileError if there is none."""
+        """Returns the gold answer `value` of the field `name` as text. Raises MissingGoldError if there is none."""
         return gold_text(self, name, value)
 
     def question_id(self) -> str:
         """Returns the row's `unique_id`, else the file name and the row number."""
         given = self.fields.get("unique_id")
-        return str(given) if given not in (None, "") else f"{self.path.name.split('.')[0]}/{self.number}"
+        return str(given) if given not in (None, "") else f"{self.stem}/{self.number}"
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its extensions."""
+        return self.path.name.split(".")[0]
 
 
 def read_rows(source: str | Path, encoding: str = "") -> Iterator[Row]:
@@ -74,8 +86,15 @@ def read_rows(source: str | Path, encoding: str = "") -> Iterator[Row]:
     for part in parts(source):
         rows = batch_rows(part, hub_batches(part)) if isinstance(part, HubSource) else file_rows(part, encoding)
         for number, fields in rows:
+            if isinstance(fields, list) and fields and all(isinstance(message, dict) for message in fields):
+                fields = {"conversations": fields}  # a row of Open-Reasoner-Zero is a bare chat
             if not isinstance(fields, dict):
                 raise ProblemFileError(
                     f"{part}, row {number}: the row is of type {type(fields).__name__}: expected an object"
                 )
             yield Row(part, number, fields)
+
+
+def type_name(value: Any) -> str:
+    """Returns the type of a field's value, for a message."""
+    return "missing" if value is None else f"of type {type(value).__name__}"

@@ -132,7 +132,14 @@ def _read(sources: list[FileSource], custom_kinds: Collection[str]) -> list[Prob
         problem
         for source in sources
         for problem in read_problems(
-            source.path, source.subdomain, source.drop_unanswered, custom_kinds, encoding=source.encoding
+            source.path,
+            source.subdomain,
+            source.drop_unanswered,
+            custom_kinds,
+            source.layout,
+            source.fields,
+            source.option_seed,
+            source.encoding,
         )
     ]
 

@@ -1,69 +1,54 @@
 r"""Reads the user's own problems from a file into `Problem` records.
 
-    path --> problem_rows.read_rows --> (row number, fields) --> the layout's adapter --> Problem
+    path --> problem_rows.read_rows --> (row number, fields) --> its layout --> Problem --copies merged--> problems
 
-| layout | known by | answer |
-|---|---|---|
-| ours | `question_id`, `kind` or `subdomain` | `answer` |
-| verl / rllm | `prompt` or `reward_model` | `reward_model.ground_truth` |
-| MATH, Minerva | `problem` | `answer` |
-| GSM8K | `question` | the text after `####` at the end of `answer` |
-| code: see `code_readers` | `tests`, or `test` and `entry_point` | the tests |
-
+`layouts.table` lists the layouts. A row's layout is found by its fields, named, or spelled out field by field.
 `golds.gold_text` writes each answer as text. All elements of a list are parts of the answer.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
 
-from vt_ray.data.code_readers import code_problem, is_code
-from vt_ray.data.golds import is_blank
-from vt_ray.data.json_text import loads
-from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.data.layouts.choice import shuffled, with_listed_options
+from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified, normalised
+from vt_ray.data.layouts.spelled_out import spelled_out_layout
+from vt_ray.data.layouts.table import layout_by_name, layout_of
+from vt_ray.data.layouts.vt_ray_rows import VT_RAY, custom_problem
+from vt_ray.data.problem_rows import MissingGoldError, ProblemFileError, Row, read_rows
 from vt_ray.import_path import import_object
 from vt_ray.progress import bar, console
-from vt_ray.records import Problem, Solution
-from vt_ray.verify.kinds import KINDS, ProblemKind, kind_entry, kind_names
+from vt_ray.records import Problem
+from vt_ray.verify.kinds import kind_entry
 
-__all__ = ["ProblemFileError", "read_problems"]
+__all__ = ["ProblemFileError", "ReadProblems", "read_problem_rows", "read_problems"]
 
-# Sentences of data sets around a question that ask for a form of the answer: verl's MATH, Qwen, DAPO, verl's GSM8K.
-# They are removed, because `data.math_suffix` asks for the form that the verifier reads.
-ANSWER_SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."
-_SUFFIXES = (
-    ANSWER_SUFFIX,
-    r"Please reason step by step, and put your final answer within \boxed{}.",
-    'Remember to put your answer on its own line after "Answer:".',
-)
-_PREFIXES = (
-    "Solve the following math problem step by step. The last line of your response should be of the form Answer: "
-    "$Answer (without quotes) where $Answer is the answer to the problem.",
-)
-_HASH_SUFFIX = re.compile(
-    r"""(?:Let's think step by step and )?(?:output|put|give|write) the final answer after """
-    r"""[`'"\\]*\#{4}[`'"\\]*\.?\s*$""",
-    re.IGNORECASE,
-)
-# Another request for the form "#### 42": the verifier reads boxes.
-_HASH_FORMAT = re.compile(r"""\b(?:after|behind|following|with|by|as|format|form)\b[\s:`'"]*\#{4}""")
 # A larger share means that the layout was misread, or that its answers cannot be graded here.
 _MAX_UNREADABLE = 0.05
 _NAMED_ROWS = 5
 MANY_GOLDS = 2_000
-DEFAULT_SUBDOMAIN = "math"
+# At least so many different answers, and less than one question for two of them: the question was misread.
+_COLLAPSED_ANSWERS = 20
+_REMEDY = "delete one of the two rows, or correct its answer"
 
-_OUR_FIELDS = ("question_id", "kind", "subdomain")
-_MATH_TYPES = {
-    "prealgebra": "algebra",
-    "intermediate algebra": "algebra",
-    "counting & probability": "statistics",
-}
+
+@dataclass
+class ReadProblems:
+    """The problems of one file, and what became of its rows.
+
+    `left_out` counts rows by the reason, `layouts` by the layout. `conflict` is the first row that repeats a question
+    with another answer.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    rows: int = 0
+    copies: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    layouts: Counter[str] = field(default_factory=Counter)
+    conflict: ProblemFileError | None = None
 
 
 def read_problems(
@@ -71,6 +56,9 @@ def read_problems(
     subdomain: str | None = None,
     drop_unanswered: bool = False,
     custom_kinds: Collection[str] = (),
+    layout: str = "",
+    fields: Mapping[str, str] | None = None,
+    option_seed: int = 0,
     encoding: str = "",
 ) -> list[Problem]:
     """Reads the problems of a source: a file, a folder, a glob or a hub name, see `vt_ray.data.sources`.
@@ -79,25 +67,130 @@ def read_problems(
 
     `subdomain` overrides the subdomains of the rows; rows without one belong to "math". With `drop_unanswered`, rows
     without a gold answer or with an unreadable one are left out. Otherwise a missing gold answer is an error, and so
-    are unreadable ones in more than 5% of the rows; fewer are printed. Raises ProblemFileError with the file, the row
-    (from 1), the fault and the expected form.
+    are unreadable ones in more than 5% of the rows; fewer are printed. `layout` names the layout of all rows, and
+    `fields` spells it out; without both, each row's fields decide. `option_seed` shuffles options whose right one is
+    always first. Raises ProblemFileError with the file, the row (from 1), the fault and the expected form.
     """
-    problems: list[Problem] = []
-    firsts: dict[str, Problem] = {}
-    for row in read_rows(path, encoding):
-        if drop_unanswered and not _is_custom(row, custom_kinds) and _unanswered(row):
+    try:
+        chosen = spelled_out_layout(fields) if fields else layout_by_name(layout) if layout else None
+    except ValueError as error:
+        raise ProblemFileError(f"{path}: {error}") from error
+    read = read_problem_rows(read_rows(path, encoding), subdomain, drop_unanswered, custom_kinds, chosen, option_seed)
+    if not read.problems:
+        reasons = "; ".join(f"{count} left out: {reason}" for reason, count in read.left_out.items())
+        raise ProblemFileError(
+            f"{path}: no problem in it: expected at least one row with a question and an answer"
+            + (f" ({reasons})" if reasons else "")
+        )
+    _refuse_collapsed(path, read)
+    if read.conflict:
+        raise read.conflict
+    _print_left_out(path, read)
+    return _with_readable_golds(path, read.problems, drop_unanswered)
+
+
+def read_problem_rows(
+    rows: Iterable[Row],
+    subdomain: str | None = None,
+    drop_unanswered: bool = False,
+    custom_kinds: Collection[str] = (),
+    chosen: Layout | None = None,
+    option_seed: int = 0,
+) -> ReadProblems:
+    """Returns the problems of these rows, as `read_problems` does, without the checks of the whole file."""
+    read = ReadProblems()
+    by_id: dict[str, Problem] = {}
+    by_question: dict[str, Problem] = {}
+    for row in rows:
+        read.rows += 1
+        layout = chosen or _layout(row, custom_kinds)
+        read.layouts[layout.name] += 1
+        try:
+            problem = _problem(row, layout, custom_kinds, option_seed)
+        except MissingGoldError:
+            if not drop_unanswered:
+                raise
+            read.left_out["no gold answer"] += 1
             continue
-        problem = replace(_problem(row, subdomain, custom_kinds), row=row.number)
-        first = firsts.setdefault(problem.question_id, problem)
-        if first is not problem:
-            place = "" if first.source == problem.source else f" of {first.source}"
-            raise row.error(
-                f"question_id {problem.question_id!r} is already that of row {first.row}{place}: make them differ"
-            )
-        problems.append(problem)
-    if not problems:
-        raise ProblemFileError(f"{path}: no problem in it: expected at least one row with a question and an answer")
-    return _with_readable_golds(path, problems, drop_unanswered)
+        except RowLeftOut as reason:
+            read.left_out[str(reason)] += 1
+            continue
+        if subdomain:
+            problem = replace(problem, subdomain=subdomain)
+        if not layout.numbered:
+            text = normalised(f"{problem.system} {problem.question}")
+            first = by_question.setdefault(text, problem)
+            if first is not problem and (first.answer, first.tests) == (problem.answer, problem.tests):
+                read.copies += 1
+                continue
+            if first is not problem:
+                read.conflict = read.conflict or row.error(
+                    f"the question of row {first.row} with another answer: {_REMEDY}"
+                )
+                read.problems.append(problem)
+                continue
+        _refuse_repeated_id(row, problem, by_id)
+        read.problems.append(problem)
+    return read
+
+
+def _layout(row: Row, custom_kinds: Collection[str]) -> Layout:
+    if _is_custom(row, custom_kinds):
+        return VT_RAY
+    if layout := layout_of(row.fields):
+        return layout
+    raise row.error(
+        f"no known layout has the fields {sorted(row.fields)}: expected question_id, kind, question, answer; "
+        "or prompt, reward_model; or problem, answer; or question, answer ending in '#### N'; or a layout of "
+        "docs/data.md; or name the fields, for example fields: {question: q, answer: a} beside the path"
+    )
+
+
+def _is_custom(row: Row, custom_kinds: Collection[str]) -> bool:
+    kind = row.fields.get("kind")
+    return isinstance(kind, str) and kind in custom_kinds
+
+
+def _problem(row: Row, layout: Layout, custom_kinds: Collection[str], option_seed: int) -> Problem:
+    if layout is VT_RAY and _is_custom(row, custom_kinds):
+        return identified(layout, row, custom_problem(row))
+    problem = identified(layout, row, layout.read(row))
+    return with_listed_options(shuffled(problem, option_seed)) if layout.right_option_first else problem
+
+
+def _refuse_repeated_id(row: Row, problem: Problem, by_id: dict[str, Problem]) -> None:
+    first = by_id.setdefault(problem.question_id, problem)
+    if first is not problem:
+        place = "" if first.source == problem.source else f" of {first.source}"
+        raise row.error(
+            f"question_id {problem.question_id!r} is already that of row {first.row}{place}: make them differ, or "
+            "delete one row"
+        )
+
+
+def _refuse_collapsed(path: str | Path, read: ReadProblems) -> None:
+    """Raises ProblemFileError if many rows with different answers have the same few questions."""
+    questions = {normalised(f"{p.system} {p.question}") for p in read.problems}
+    answers = {(p.answer, repr(p.tests)) for p in read.problems}
+    if len(answers) >= _COLLAPSED_ANSWERS and 2 * len(questions) < len(answers):
+        names = ", ".join(read.layouts)
+        raise ProblemFileError(
+            f"{path}: its {read.rows:,} rows have {len(questions):,} different questions but {len(answers):,} "
+            f"different answers, read as layout {names}: the question stands in another field; name it, for example "
+            "fields: {question: q, answer: a} beside the path"
+        )
+
+
+def _print_left_out(path: str | Path, read: ReadProblems) -> None:
+    for reason, count in read.left_out.items():
+        console.print(f"{path}: {count:,} of {read.rows:,} rows left out: {reason}", markup=False, highlight=False)
+    if read.copies:
+        console.print(
+            f"{path}: {read.copies:,} of {read.rows:,} rows repeat a question and are merged: "
+            f"{len(read.problems):,} questions",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _with_readable_golds(path: str | Path, problems: list[Problem], drop: bool) -> list[Problem]:
@@ -140,200 +233,3 @@ def _with_progress(golds: Collection[str]) -> Iterator[str]:
         for gold in golds:
             yield gold
             advance("", 1)
-
-
-def _problem(row: Row, subdomain: str | None, custom_kinds: Collection[str]) -> Problem:
-    """Returns the problem of a row, whose layout is recognised by its fields."""
-    names = set(row.fields)
-    if _is_custom(row, custom_kinds):
-        return _from_custom(row, subdomain)
-    if is_code(row):
-        return code_problem(row, subdomain)
-    if names & set(_OUR_FIELDS):
-        return _from_ours(row, subdomain, custom_kinds)
-    if names & {"prompt", "reward_model"}:
-        return _from_verl(row, subdomain)
-    if "problem" in names:
-        return _from_math(row, subdomain)
-    if "question" in names:
-        return _from_gsm8k(row, subdomain)
-    raise row.error(
-        f"no known layout has the fields {sorted(names)}: expected question_id, kind, question, answer; "
-        "or prompt, reward_model; or problem, answer; or question, answer ending in '#### N'"
-    )
-
-
-def _is_custom(row: Row, custom_kinds: Collection[str]) -> bool:
-    kind = row.fields.get("kind")
-    return isinstance(kind, str) and kind in custom_kinds
-
-
-def _from_custom(row: Row, subdomain: str | None) -> Problem:
-    """A row of a kind in verify.kinds: the user's function gets all its fields, so `answer` is optional."""
-    try:
-        json.dumps(row.fields)
-    except (TypeError, ValueError) as error:
-        raise row.error(f"its fields are not JSON ({error}): write dates and the like as text") from error
-    answer = row.fields.get("answer")
-    return replace(_our_problem(row, subdomain, answer if isinstance(answer, str) else ""), fields=row.fields)
-
-
-def _from_ours(row: Row, subdomain: str | None, custom_kinds: Collection[str]) -> Problem:
-    kind = row.text("kind")
-    if kind not in KINDS:
-        raise row.error(f"kind={kind!r}: expected {kind_names(custom_kinds)}, or a name in the setting verify.kinds")
-    return _our_problem(row, subdomain, _our_answer(row, KINDS[kind]))
-
-
-def _our_problem(row: Row, subdomain: str | None, answer: str) -> Problem:
-    """Returns the problem of a row with the fields of `Problem`. `source` is always the file."""
-    return Problem(
-        question_id=row.text("question_id"),
-        subdomain=subdomain or (row.text("subdomain") if "subdomain" in row.fields else DEFAULT_SUBDOMAIN),
-        kind=row.text("kind"),
-        question=row.text("question"),
-        answer=answer,
-        solutions=tuple(_our_solutions(row)),
-        level=_our_level(row),
-        source=str(row.path),
-        system=row.text("system") if row.fields.get("system") else "",
-    )
-
-
-def _our_answer(row: Row, kind: ProblemKind) -> str:
-    answer = row.gold("answer", row.value("answer"))
-    if kind.gold_pattern and not re.fullmatch(kind.gold_pattern, answer):
-        raise row.error(f"answer={answer!r:.40} of a {row.text('kind')} problem: expected {kind.gold_form}")
-    return answer
-
-
-def _our_solutions(row: Row) -> Iterator[Solution]:
-    found = row.fields.get("solutions") or ()
-    if not isinstance(found, (list, tuple)):
-        raise row.error(f"'solutions' is {_type_name(found)}: expected a list of {{'style', 'text'}}")
-    for solution in found:
-        if not isinstance(solution, dict) or not all(isinstance(solution.get(n), str) for n in ("style", "text")):
-            raise row.error(f"a solution is {solution!r:.80}: expected {{'style': text, 'text': text}}")
-        yield Solution(solution["style"], solution["text"])
-
-
-def _our_level(row: Row) -> int:
-    level = row.fields.get("level", 1)
-    if isinstance(level, bool) or not isinstance(level, int):
-        raise row.error(f"level={level!r}: expected a whole number")
-    return level
-
-
-def _from_verl(row: Row, subdomain: str | None) -> Problem:
-    reward = row.fields.get("reward_model")
-    if not isinstance(reward, dict) or "ground_truth" not in reward:
-        found = sorted(reward) if isinstance(reward, dict) else _type_name(reward)
-        raise row.error(f"'reward_model' is {found}: expected {{'ground_truth': answer}}")
-    ability = row.fields.get("ability")
-    system, question = _messages(row)
-    return Problem(
-        question_id=row.question_id(),
-        subdomain=subdomain or (ability.lower() if isinstance(ability, str) and ability else DEFAULT_SUBDOMAIN),
-        kind="math",
-        question=question,
-        answer=row.gold("reward_model.ground_truth", reward["ground_truth"]),
-        source=str(row.path),
-        system=system,
-    )
-
-
-def _messages(row: Row) -> tuple[str, str]:
-    """Returns the chat's system message ("" without one) and its user message without the data set's suffix."""
-    expected = "expected a chat list with one message of role 'user' (or that list as a JSON string)"
-    chat = row.fields.get("prompt")
-    if isinstance(chat, str):
-        try:
-            chat = loads(chat)
-        except ValueError as error:
-            raise row.error(f"'prompt' is text but not JSON ({error}): {expected}") from None
-    if not isinstance(chat, list) or not all(isinstance(message, dict) for message in chat):
-        raise row.error(f"'prompt' is {_type_name(chat)}: {expected}")
-    roles = [message.get("role") for message in chat]
-    known = roles.count("user") + roles.count("system") == len(roles)
-    if not known or roles.count("user") != 1 or roles.count("system") > 1:
-        raise row.error(f"'prompt' has messages of roles {roles}: {expected}, and at most one of role 'system'")
-    said = {message["role"]: message.get("content") for message in chat}
-    if not all(isinstance(content, str) for content in said.values()):
-        raise row.error(f"a message in 'prompt' is not text: {expected}")
-    question = _without_answer_format(row.encodable("prompt", said["user"]))
-    if not question:
-        raise row.error("the user message in 'prompt' is empty: expected a question")
-    if _HASH_FORMAT.search(question):
-        raise row.error(
-            f"the user message asks for the answer behind '####' ({question[-80:]!r}), which the verifier does not "
-            "read: take this sentence out of 'prompt'; data.math_suffix asks for a box"
-        )
-    return row.encodable("prompt", said.get("system", "").strip()), question
-
-
-def _without_answer_format(message: str) -> str:
-    """Removes the data set's sentences around the question that ask for a form of the answer."""
-    message = message.strip()
-    for prefix in _PREFIXES:
-        message = message.removeprefix(prefix).strip()
-    for suffix in _SUFFIXES:
-        message = message.removesuffix(suffix).strip()
-    return _HASH_SUFFIX.sub("", message).strip()
-
-
-def _from_math(row: Row, subdomain: str | None) -> Problem:
-    """Returns a problem of MATH, or of Minerva, whose answer is a list written as text."""
-    kind = row.fields.get("type")
-    name = kind.strip().lower() if isinstance(kind, str) else ""
-    solution = row.fields.get("solution")
-    return Problem(
-        question_id=row.question_id(),
-        subdomain=subdomain or _MATH_TYPES.get(name, name) or DEFAULT_SUBDOMAIN,
-        kind="math",
-        question=row.text("problem"),
-        answer=row.gold("answer", row.value("answer")),
-        solutions=(Solution("reference", solution),) if isinstance(solution, str) and solution.strip() else (),
-        level=_difficulty(row),
-        source=str(row.path),
-    )
-
-
-def _difficulty(row: Row) -> int:
-    """Returns MATH's difficulty from 1 to 5. The few rows with 0 are unrated and count as 1."""
-    difficulty = row.fields.get("difficulty")
-    rated = isinstance(difficulty, (int, float)) and not isinstance(difficulty, bool) and difficulty >= 1
-    return int(cast(float, difficulty)) if rated else 1
-
-
-def _from_gsm8k(row: Row, subdomain: str | None) -> Problem:
-    answer = row.text("answer")
-    working, mark, gold = answer.rpartition("####")
-    if not mark:
-        raise row.error(f"answer ends in {answer[-30:]!r}: expected the working, then '#### N'")
-    number = row.gold("answer", gold).replace(",", "")
-    # <<48/2=24>> are calculator annotations, not part of the solution's text.
-    prose = re.sub(r"<<[^<>]*>>", "", working).strip()
-    return Problem(
-        question_id=row.question_id(),
-        subdomain=subdomain or DEFAULT_SUBDOMAIN,
-        kind="math",
-        question=row.text("question"),
-        answer=number,
-        solutions=(Solution("reference", f"{prose}\n\\boxed{{{number}}}"),) if prose else (),
-        source=str(row.path),
-    )
-
-
-def _unanswered(row: Row) -> bool:
-    """Whether the field of the gold answer exists but is empty. A missing field is a fault of the layout."""
-    reward = row.fields.get("reward_model")
-    if isinstance(reward, dict):
-        return "ground_truth" in reward and is_blank(reward["ground_truth"])
-    if "problem" in row.fields:
-        return "answer" in row.fields and is_blank(row.fields["answer"])
-    answer = row.fields.get("answer")
-    return "answer" in row.fields and is_blank(answer.rpartition("####")[2] if isinstance(answer, str) else answer)
-
-
-def _type_name(value: Any) -> str:
-    return "missing" if value is None else f"of type {type(value).__name__}"

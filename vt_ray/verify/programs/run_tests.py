@@ -12,6 +12,7 @@ solution fails them. The behaviour of a program makes it correct or wrong, never
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from vt_ray.records import Problem, Verdict
@@ -37,7 +38,8 @@ def grade_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> Gr
     program = extract_program(text)
     if program is None:
         return GradingResult(Verdict("wrong", "no_answer"))
-    deadline = time.monotonic() + limits.completion_timeout_s
+    limits = _own_limits(tests, limits)
+    deadline = time.monotonic() + max(limits.completion_timeout_s, limits.test_timeout_s)
     result = GradingResult(Verdict("correct"))
     cases = [None] if tests["type"] == "check" else tests["cases"]
     for request, case in zip(requests, cases, strict=True):
@@ -45,8 +47,8 @@ def grade_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> Gr
         if left_s <= 0:
             return GradingResult(Verdict("wrong", "timeout"))
         try:
-            sizes = {"program": program, "output_bytes": _output_bytes(tests, case, limits)}
-            outcome = sandbox.run(request | sizes, min(limits.test_timeout_s, left_s))
+            sizes = {"output_bytes": _output_bytes(tests, case, limits), "memory_mb": limits.memory_mb}
+            outcome = sandbox.run(request | sizes | {"program": program}, min(limits.test_timeout_s, left_s))
         except BrokerLost as error:
             return GradingResult(Verdict("unverified", str(error), retry=True))
         failure = _failure(outcome, tests, case)
@@ -79,12 +81,23 @@ def _check_of_solution(problem: Problem, text: str, sandbox: Sandbox, limits: Li
     program = extract_program(text)
     if program is None:
         return None
-    request, sizes = test_requests(problem.tests)[0], {"output_bytes": limits.output_kb << 10}
+    request = test_requests(problem.tests)[0]
+    limits = _own_limits(problem.tests or {}, limits)
+    sizes = {"output_bytes": limits.output_kb << 10, "memory_mb": limits.memory_mb}
     outcome = sandbox.run(request | sizes | {"program": program}, limits.test_timeout_s)
     if outcome.stopped:
         return None
     failed = _report(outcome).get("failed", "ended")
     return None if _report(outcome).get("passed") is True or failed == "ended" else str(failed)
+
+
+def _own_limits(tests: dict[str, Any], limits: Limits) -> Limits:
+    """Returns the limits with the problem's own seconds, and its own memory if that is more.
+
+    The sandbox limits the address space, which exceeds the memory that a problem's limit means.
+    """
+    seconds = tests.get("time_limit_s", limits.test_timeout_s)
+    return replace(limits, test_timeout_s=seconds, memory_mb=int(max(tests.get("memory_mb", 0), limits.memory_mb)))
 
 
 def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:

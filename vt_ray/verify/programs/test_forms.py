@@ -3,6 +3,8 @@
 {"type": "stdio", "cases": [{"input", "output"}, ...], "tolerance"?, "compare"?: "lines" | "decimal"}
 {"type": "call", "function", "class"?, "cases": [{"args", "expected"}, ...], "tolerance"?}
 {"type": "check", "test": code that calls the program, "entry_point"?}
+
+Each form may state the problem's own limits, `time_limit_s` (seconds of one test) and `memory_mb`.
 """
 
 from __future__ import annotations
@@ -10,9 +12,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from vt_ray.verify.limits import HIGHEST_LIMITS, limit_fault
 from vt_ray.verify.programs.check_analysis import UnreadableTest, analyse_check
 from vt_ray.verify.programs.compare_outputs import COMPARISONS
 from vt_ray.verify.programs.long_integer_json import dumps
+
+# A limit that the tests of a problem may state, and the verifier's limit that it replaces.
+OWN_LIMITS = {"time_limit_s": "test_timeout_s", "memory_mb": "memory_mb"}
 
 
 class MalformedTests(Exception):
@@ -24,6 +30,10 @@ def test_requests(tests: Any) -> list[dict[str, Any]]:
     if not isinstance(tests, dict):
         raise MalformedTests(f"expected a dict with type and cases, got {type(tests).__name__}")
     kind, cases = tests.get("type"), tests.get("cases")
+    for name, limit in OWN_LIMITS.items():
+        value = tests.get(name, 1)
+        if type(value) not in (int, float) or limit_fault(limit, value):
+            raise MalformedTests(f"{name} {value!r} is not a number above 0 and at most {HIGHEST_LIMITS[limit]}")
     if kind == "check":
         return [_check_request(tests)]
     if kind not in ("stdio", "call"):

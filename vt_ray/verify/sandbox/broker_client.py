@@ -90,8 +90,8 @@ class BrokerClient:
         """Run a program on one test, for at most `timeout_s` seconds.
 
         `request` has `type`, `program`, and `input` (stdio), `function`, `args` (JSON) and `class` (call), or `test`
-        and `entry_point` (check); `output_bytes` overrides the configured output limit. Raises BrokerLost; the next
-        call starts a new broker.
+        and `entry_point` (check); `output_bytes` and `memory_mb` override the configured limits. Raises BrokerLost;
+        the next call starts a new broker.
         """
         token = secrets.token_hex(16)
         payloads = _payloads(request)
@@ -100,7 +100,7 @@ class BrokerClient:
             "id": token,
             "type": request["type"],
             "timeout_s": timeout_s,
-            "memory_mb": self._limits.memory_mb,
+            "memory_mb": request.get("memory_mb", self._limits.memory_mb),
             "output_bytes": output_bytes,
             "payloads": [len(payload) for payload in payloads],
         }

@@ -86,7 +86,7 @@ class RemoteSandbox:
             "stdin": request.get("input", ""),
             "run_timeout": timeout_s,
             "compile_timeout": timeout_s,
-            "memory_limit_MB": math.ceil(self._limits.memory_mb),
+            "memory_limit_MB": math.ceil(request.get("memory_mb", self._limits.memory_mb)),
         }
         reply = self._reply(json.dumps(body).encode(), time.monotonic() + timeout_s + _QUEUE_S)
         try:

@@ -1,0 +1,85 @@
+"""A layout: how the rows of one public data set become problems.
+
+    row --Layout.matches--> layout --Layout.read--> Problem without file and row number --identified--> Problem
+
+Each module of this package holds the layouts of one family in its tuple LAYOUTS, and `table` joins these tuples. To add
+a layout, add one entry to such a tuple.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vt_ray.data.problem_rows import Row
+from vt_ray.records import Problem
+
+DEFAULT_SUBDOMAIN = "math"
+_WORDS = re.compile(r"[^\W_]+|[-+*/^=<>]")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One layout of problem rows.
+
+    `name` is the value of `data.train_files[].layout`. `about` names the data sets, and `url` is their public source.
+    `matches` decides by the fields of one row; the first match in the table is taken.
+    `read` returns the row's Problem; it may leave `question_id` empty. It raises ProblemFileError for a row that it
+    cannot read, and RowLeftOut for a row that no program can grade.
+    `numbered` layouts identify a row by `unique_id`, else by file and row number, and keep copies of a question: they
+    are older than the others, and existing runs depend on these ids. The other layouts take the row's own id, else a
+    hash of the question, and merge copies.
+    """
+
+    name: str
+    about: str
+    url: str
+    matches: Callable[[Mapping[str, Any]], bool]
+    read: Callable[[Row], Problem]
+    numbered: bool = False
+    # The rows have the right option first: the reader shuffles the options by a seed and lists them in the question.
+    right_option_first: bool = False
+
+
+class RowLeftOut(Exception):
+    """A row whose answers cannot be graded, such as a problem with a special judge. The message is the reason."""
+
+
+def identified(layout: Layout, row: Row, problem: Problem) -> Problem:
+    """Returns the problem with its id, file and row number.
+
+    An id that is only a number gets the file's name in front, because ids are unique over all files of a run.
+    """
+    own = problem.question_id
+    if not own:
+        own = row.question_id() if layout.numbered else question_hash(problem)
+    elif own.isdecimal() and not layout.numbered:
+        own = f"{row.stem}/{own}"
+    return replace(problem, question_id=own, source=str(row.path), row=row.number)
+
+
+def question_hash(problem: Problem) -> str:
+    """Returns 16 hex digits of the question's normalised text, with its options."""
+    return hashlib.sha256(normalised(problem.question).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def normalised(text: str) -> str:
+    """Returns the words, digits and operators of a text in lower case, with one blank between them."""
+    return " ".join(_WORDS.findall(text.lower()))
+
+
+def own_id(row: Row, *names: str) -> str:
+    """Returns the row's id from the first of these fields that is filled, else ""."""
+    for name in names:
+        value = row.fields.get(name)
+        if type(value) in (int, str) and str(value).strip():
+            return str(value).strip()
+    return ""
+
+
+def has(*names: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Returns a test whether a row has all these fields."""
+    return lambda fields: all(name in fields for name in names)
