@@ -1,4 +1,4 @@
-"""Time that generation stands still for a weight sync, and the share of vLLM in it.
+"""Time for which generation pauses during a weight sync, and the share of vLLM in it.
 
     python benchmarks/weight_sync.py [--model smollm2_135m] [--generators 2] [--learners 1] [--repeats 5] [--no-step]
                                      [OVERRIDE ...]     such as cluster=node_8gpu model.path=/models/Qwen2.5-Math-1.5B
@@ -90,7 +90,7 @@ def measured(cluster, config, model: Path, problems: list, arguments: argparse.N
 
 
 def stalls(learner, generator, fingerprint: list[int], sync, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measures the whole of `sync_weights`, during which generation stands still."""
+    """Measures the whole of `sync_weights`, during which generation is paused."""
     from existing_actors import generator_from
 
     from vt_ray.signal_phase.sync import sync_weights

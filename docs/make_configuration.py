@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.config import Config
-from vt_ray.run.identity import NOT_IDENTITY
+from vt_ray.run.identity import IDENTITY_EXCEPTIONS, NOT_IDENTITY
 
 PAGE = Path(__file__).with_name("configuration.md")
 INTRODUCTION = """\
@@ -30,7 +30,7 @@ Set a key on the command line (`vt-ray signal.mgpo.lam=0`) or in a YAML file bel
 cannot work are refused before anything starts. `null` means not set; `[]` marks a key of each member of a list.
 
 A run that continues must have the settings that it began with, except for these keys and sections, which may change at
-each start: {changeable}.
+each start: {changeable}; but not {fixed}.
 
 In the text, "the paper" is arXiv 2511.06221, and "n.s." (not stated) marks a value that the paper does not give.
 """
@@ -39,7 +39,8 @@ In the text, "the paper" is arXiv 2511.06221, and "n.s." (not stated) marks a va
 def page() -> str:
     """The whole page as Markdown."""
     changeable = ", ".join(f"`{name}`" for name in NOT_IDENTITY)
-    return INTRODUCTION.format(changeable=changeable) + "".join(
+    fixed = ", ".join(f"`{name}`" for name in IDENTITY_EXCEPTIONS)
+    return INTRODUCTION.format(changeable=changeable, fixed=fixed) + "".join(
         f"\n{section}" for section in _sections(Config, Config, "")
     )
 

@@ -83,6 +83,26 @@ class FileSource:
 
 
 @dataclass
+class TraceSource:
+    """One file of SFT traces: responses of a model, mostly with its reasoning (docs/data.md).
+
+    Traces over `spectrum.sft.max_tokens`, and traces that are cut off, are left out and counted.
+    """
+
+    # A file, a folder, a glob or a data set of the hub, as in train_files[].
+    path: str = ""
+    # Name of the layout of its rows (docs/data.md). Empty: the layout with the fields of the first row.
+    layout: str = ""
+    # The fields of a file without a known layout: {question: NAME, response: NAME}, and where the file has them
+    # `reasoning`, `system` and `correct`. Replaces `layout`.
+    fields: dict[str, str] = field(default_factory=dict)
+    # true also learns from traces that the file marks as wrong.
+    keep_wrong: bool = False
+    # Text after the question. ${data.math_suffix} asks as in RL.
+    suffix: str = ""
+
+
+@dataclass
 class DataConfig:
     """The problems of the three sets: training (SFT and RL), probing (Pass@K of the spectrum phase, gates) and test.
 
@@ -107,6 +127,8 @@ class DataConfig:
     probe_files: list[FileSource] = field(default_factory=list)
     # Files of held-out problems, with the keys of train_files[].
     test_files: list[FileSource] = field(default_factory=list)
+    # Files of SFT traces. SFT learns from them if spectrum.sft.styles is empty or names "trace".
+    trace_files: list[TraceSource] = field(default_factory=list)
     # Text after each math question, before the chat template. The paper's suffix is in section 4; the presets for
     # pretrained models set it. Default: a scratch model learns the answer format from SFT.
     math_suffix: str = ""
@@ -251,7 +273,8 @@ class SftConfig:
     checkpoint_every: int = 120
     # Longest question and solution together, in tokens. Longer solutions are left out and counted.
     max_tokens: int = 256
-    # Styles of the solutions to learn. Generated problems have direct, steps and checked. Empty: all.
+    # Styles of the solutions to learn. Generated problems have direct, steps and checked, and "trace" names the traces
+    # of data.trace_files. Empty: all.
     styles: list[str] = field(default_factory=lambda: ["direct", "steps", "checked"])
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=5e-5, min_lr_ratio=1.6e-3, warmup_steps=20)

@@ -110,6 +110,7 @@ def launch(config: Config) -> None:
     from vt_ray.planning.resource_plan import print_plan
     from vt_ray.planning.validate import validate
     from vt_ray.planning.validate.machine import refuse_missing_gpus, refuse_unusable_folders
+    from vt_ray.progress import console
     from vt_ray.run.run_folder import RunFolder
 
     validate(config)
@@ -120,7 +121,9 @@ def launch(config: Config) -> None:
         problems = fitting(problems, PromptEncoder(tokenizer, config.data))
     for stage in config.curriculum.stages:
         stage_problems(stage, problems.train)
-    refuse_without_solutions(problems.train, config.spectrum.sft.styles)
+    refuse_without_solutions(problems.train, config.spectrum.sft.styles, bool(config.data.trace_files))
+    for counts in problems.traces.counts:
+        console.print(str(counts), markup=False, highlight=False, soft_wrap=True)
     if config.dry_run:
         print_plan(config, problems)
         return
@@ -128,8 +131,6 @@ def launch(config: Config) -> None:
     refuse_unusable_folders(config)
     confinement = _confinement(config, problems)
     with RunFolder(config).open() as run:
-        from vt_ray.progress import console
-
         console.print(
             f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}", soft_wrap=True
         )

@@ -106,14 +106,14 @@ def load_encoder(config: Config, base: Path) -> PromptEncoder:
 
 
 def train_sft(e: Experiment) -> Path:
-    """SFT on the worked solutions: a folder with one trajectory of checkpoints."""
+    """SFT on the worked solutions and the traces: a folder with one trajectory of checkpoints."""
     config, sft = e.config, e.config.spectrum.sft
 
     def work(folder: Path) -> None:
-        examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples)
+        examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples, e.problems.traces)
         run_sft(e.cluster, e.base, examples, sft, config.seed, folder)
 
-    inputs = {**sft_inputs(config), "problems": problems_digest(e.problems.train)}
+    inputs = {**sft_inputs(config), "problems": problems_digest(e.problems.train), **traces_digest(e.problems)}
     return e.run.phase("sft", inputs, work, after=e.base)
 
 
@@ -172,12 +172,12 @@ def continue_sft(e: Experiment, fused: Path) -> str:
     sft = replace(first, steps=steps, checkpoint_every=steps, optimizer=rate)
 
     def work(folder: Path) -> None:
-        examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples)
+        examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples, e.problems.traces)
         # seed + 1: the examples come in another order than in the first SFT.
         run_sft(e.cluster, fused, examples, sft, config.seed + 1, folder)
 
     own = {**identity(config, "signal.control_sft_steps"), "problems": problems_digest(e.problems.train)}
-    folder = e.run.phase(SFT_CONTINUED, {**sft_inputs(config), **own}, work, after=fused)
+    folder = e.run.phase(SFT_CONTINUED, {**sft_inputs(config), **own, **traces_digest(e.problems)}, work, after=fused)
     with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
         generator.load_checkpoint(sft_checkpoints(folder)[-1], 1)
         evaluate(e, SFT_CONTINUED, generator, verifier, e.run.paths.evaluation)
@@ -186,19 +186,23 @@ def continue_sft(e: Experiment, fused: Path) -> str:
 
 def base_inputs(config: Config) -> dict:
     """The settings and files of the base model. Its scratch tokenizer is trained on the training problems."""
-    data = {k: v for k, v in identity(config, "data").items() if not k.startswith(("data.probe_", "data.test_"))}
+    others = ("data.probe_", "data.test_", "data.trace_")
+    data = {k: v for k, v in identity(config, "data").items() if not k.startswith(others)}
     files = problem_files(config.data.train_files) | model_files(config.model)
     return {**identity(config, "seed", "model"), **data, "files": files}
 
 
 def sft_inputs(config: Config) -> dict:
-    return {**base_inputs(config), **identity(config, "spectrum.sft")}
+    traces = identity(config, "data.trace_files") if config.data.trace_files else {}
+    return {**base_inputs(config), **identity(config, "spectrum.sft"), **traces}
 
 
 def probe_inputs(config: Config) -> dict:
-    own = identity(config, "data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify")
+    engine = config.cluster.generation_engine
+    names = ("data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify", "cluster.generation_engine")
     files = {"probe_files": problem_files(config.data.probe_files)}
-    return {**sft_inputs(config), **own, **files, **code_of(*config.verify.kinds.values())}
+    code = code_of(*config.verify.kinds.values(), engine)
+    return {**sft_inputs(config), **identity(config, *names), **files, **code}
 
 
 def fused_inputs(config: Config) -> dict:
@@ -209,6 +213,10 @@ def fused_inputs(config: Config) -> dict:
 def scores_inputs(config: Config) -> dict:
     own = identity(config, "data.test_per_subdomain", "data.test_files", "evaluation")
     return {**fused_inputs(config), **own, "test_files": problem_files(config.data.test_files)}
+
+
+def traces_digest(problems: ProblemSets) -> dict[str, str]:
+    return {"traces": problems.traces.digest} if problems.traces.sources else {}
 
 
 def code_of(*values: str) -> dict[str, str]:

@@ -186,7 +186,7 @@ def verify(
         str, typer.Option(help="the sandbox backend for programs, or the URL of a server")
     ] = SandboxConfig.backend,
     kind: Annotated[
-        list[str] | None, typer.Option(help="a kind of your own, name=package.module:function; may be repeated")
+        list[str] | None, typer.Option(help="a custom kind of problems, name=package.module:function; may be repeated")
     ] = None,
 ) -> None:
     """Grade the answers in a file, without a run. A row that cannot be read or graded is unverified, with a reason.

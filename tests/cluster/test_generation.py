@@ -116,7 +116,7 @@ def test_a_load_that_fails_midway_samples_nothing_until_the_next_load(engine, ve
 
     with pytest.raises(ConnectionError, match="the learner is gone"):
         engine.load_weights(lost(), 1)
-    with pytest.raises(RuntimeError, match="stands still"):
+    with pytest.raises(RuntimeError, match="the engine is paused"):
         engine.token_logprobs(FINGERPRINT)
     sent = {e.name: e.checksum for bucket in new for e in bucket.entries}
     # The failed load may have left vLLM in a state that needs a second load.

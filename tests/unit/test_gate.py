@@ -2,12 +2,16 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import test_loop
 
 from vt_ray.config import GateConfig, StageConfig
+from vt_ray.report.run_record import read_run
+from vt_ray.run.metrics_log import MetricsLog, Tail
 from vt_ray.signal_phase.gate import due, end_reason
+from vt_ray.signal_phase.stage_end import StageHistory
 
 STAGE = StageConfig("math", ["algebra"], 6, 2, 4, 8)
 
@@ -64,3 +68,15 @@ def test_a_crash_does_not_change_the_step_of_the_gate(tmp_path, crash_at):
     except ConnectionAbortedError:
         test_loop.train(tmp_path / "crashed", test_loop.World(), stages=[gated], probe=probe)
     assert stage_end(tmp_path / "crashed") == stage_end(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["probe_accuracy", "held_out"])
+def test_a_resumed_gate_counts_the_probes_of_an_older_run(tmp_path, name):
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    for step, accuracy in enumerate([0.5, None, 0.4], start=1):
+        log.write({"phase": "rl", "stage": STAGE.name, "step": step, "truncated_share": 0.0, name: accuracy})
+    gated = replace(STAGE, steps=9, gate=GateConfig(eval_every=1, plateau_evals=1))
+    history = StageHistory.read(SimpleNamespace(stage=gated, log=log), 3)
+    assert history.probe_accuracy == [0.5, 0.4] and history.ended.startswith("plateau")
+    assert [line["probe_accuracy"] for line in read_run(tmp_path).rl] == [0.5, None, 0.4]
+    assert [line["probe_accuracy"] for line in Tail(log.path).read()] == [0.5, None, 0.4]

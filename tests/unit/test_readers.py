@@ -432,7 +432,7 @@ def test_a_file_without_rows(tmp_path: Path, name: str) -> None:
         ("mine.parquet", "not a whole parquet file"),
         ("mine.json", "line 1: broken JSON .*one list of objects"),
         ("mine.jsonl", "row 40: broken JSON at column"),
-        ("mine.jsonl.gz", "after row .*cannot be read on"),
+        ("mine.jsonl.gz", "after row .*the rest cannot be read"),
     ],
 )
 def test_a_truncated_file(tmp_path: Path, name: str, fault: str) -> None:

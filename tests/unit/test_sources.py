@@ -75,7 +75,7 @@ def test_each_format_gives_the_same_rows_in_each_compression(tmp_path: Path, ext
 def test_a_truncated_compressed_file(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ProblemFileError, match=f"{name}, after row .*cannot be read on.*copy it again"):
+    with pytest.raises(ProblemFileError, match=f"{name}, after row .*the rest cannot be read.*copy it again"):
         fields(path)
 
 

@@ -120,6 +120,20 @@ def test_a_failure_of_the_function_is_unverified_and_the_next_completion_is_grad
     assert grade(verifier, "act", "one").status == "correct"
 
 
+def test_a_function_may_ask_for_another_try(verifier):
+    verdict = grade(verifier, "act", "later")
+    assert (verdict.status, verdict.reason, verdict.retry) == ("unverified", "no answer from the server", True)
+
+
+def test_a_function_that_forks_replies_once(verifier):
+    assert [grade(verifier, "act", text).status for text in ("fork", "zero", "one")] == ["correct", "wrong", "correct"]
+
+
+def test_half_a_surrogate_pair_in_a_reason_is_replaced(verifier):
+    # Arrow cannot write it, so one such verdict would end the run.
+    assert grade(verifier, "act", "half a character").reason == "?"
+
+
 def test_a_function_that_cannot_be_imported_is_unverified(verifier):
     verdict = grade(verifier, "lost", "one")
     assert verdict.status == "unverified"

@@ -1,10 +1,16 @@
-"""`Worker` without Ray: starts, pauses and counts of one replaceable actor."""
+"""`Worker` without Ray: starts, pauses and counts of one replaceable actor; the limits that a pool is given."""
+
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from vt_ray.actors import worker as module
+from vt_ray.actors.cluster import RayCluster
 from vt_ray.actors.worker import Worker
+from vt_ray.config import Config
 from vt_ray.planning.placement import ClusterError
+from vt_ray.verify.limits import Limits
 
 
 class Clock:
@@ -85,3 +91,12 @@ def test_an_error_without_text_is_named_by_its_class(clock):
     assert worker.why == ""
     worker.discard(TimeoutError())
     assert worker.why == ". Last error: TimeoutError"
+
+
+def test_a_verifier_that_waits_for_a_slow_function_does_not_hang(monkeypatch, tmp_path):
+    monkeypatch.setattr("vt_ray.actors.cluster.VerifierPool", lambda *arguments: arguments)
+    limits = Limits(function_timeout_s=3600, kinds={"essay": "judge:ask"})
+    cluster = RayCluster(replace(Config(), verify=limits), tmp_path)
+    cluster._reservation = SimpleNamespace(refuse_lost_nodes=None)
+    *_, hangs_after_s = cluster._start_verifiers()
+    assert hangs_after_s > 3600 + limits.completion_timeout_s

@@ -222,7 +222,7 @@ class RayCluster:
             lambda name: self._spawn(VerifierActor, name, name, limits, self.log_folder),
             self._reservation.refuse_lost_nodes,
             cluster.startup_timeout_s,
-            HANGS_AFTER_S + limits.completion_timeout_s + limits.math_timeout_s,
+            HANGS_AFTER_S + limits.longest_completion_s,
         )
 
     def _start_generators(self, spec: EngineSpec) -> RayGenerator:

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
 from vt_ray.actors.reservation import Reservation
 from vt_ray.planning.placement import ClusterError
@@ -62,6 +62,9 @@ def find_dead(error: BaseException, reservation: Reservation, actors: Mapping[st
             break
         time.sleep(1)
     names = tuple(dead or unreachable)
+    if not names and isinstance(error, WorkerCrashedError):
+        # Ray has repeated the task that writes rollouts, the only task of a run, and its process died each time.
+        names = ("the process that writes rollouts",)
     return DeadActors(actors=names) if names else None
 
 

@@ -134,7 +134,7 @@ class GeneratorActor:
 
 
 class RayGenerator:
-    """Implements `interfaces.Generator` over one or more actors, each of which runs `room` sequences at a time.
+    """Implements `interfaces.Generator` over one or more actors, each with room for `room` sequences at a time.
 
     `generate` and `load` may be called from different threads at the same time. Every call takes `gpu` first. A
     replacement must prove the newest weights: their checksums and, within `logprob_tolerance`, their log-probabilities.

@@ -59,7 +59,7 @@ def _of_columns(tensor: torch.Tensor, pitch: int, start: int) -> int:
 
 
 def _of_bytes(flat: torch.Tensor, start: int) -> int:
-    """The checksum of contiguous bytes, the first of which is byte `start` of the larger tensor."""
+    """The checksum of contiguous bytes, from byte `start` of the larger tensor."""
     before = start % WORD
     if before or flat.numel() % WORD or flat.data_ptr() % WORD or flat.storage_offset() % WORD:
         padded = flat.new_zeros(-(-(before + flat.numel()) // WORD) * WORD)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
 from vt_ray.data.makers import make_problems
+from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import read_problems
 from vt_ray.data.sources.names import with_files
+from vt_ray.data.traces.files import NO_TRACES, TraceFiles, survey_traces
+from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.progress import console
 from vt_ray.records import Problem
 
@@ -24,15 +26,17 @@ NAMED_PROMPTS = 5
 
 @dataclass(frozen=True)
 class ProblemSets:
-    """`train` is for SFT and RL, `probe` for the choice of specialists and the gates, `test` for evaluation only."""
+    """`train` is for SFT and RL, `probe` for the choice of specialists and the gates, `test` for evaluation only.
+    `traces` are files of further examples for SFT."""
 
     train: list[Problem]
     probe: list[Problem]
     test: list[Problem]
+    traces: TraceFiles = NO_TRACES
 
 
 def load_problem_sets(data: DataConfig, seed: int, custom_kinds: Collection[str] = ()) -> ProblemSets:
-    """Make and read all problems. `custom_kinds` are the names in the setting verify.kinds.
+    """Make and read all problems, and survey the traces. `custom_kinds` are the names in the setting verify.kinds.
 
     Raises ConfigError for a file that cannot be read, with its row, for more problems than can be made, and for a
     question that is in two of the sets.
@@ -45,10 +49,11 @@ def load_problem_sets(data: DataConfig, seed: int, custom_kinds: Collection[str]
     files = {"train": data.train_files, "probe": data.probe_files, "test": data.test_files}
     try:
         sets = {split: _made(data, split, counts[split], seed) + _read(files[split], custom_kinds) for split in counts}
+        traces = survey_traces(data.trace_files, _taken(sets)) if data.trace_files else NO_TRACES
     except ValueError as error:
         raise ConfigError(str(error)) from error
     _refuse_overlap(sets)
-    return ProblemSets(**sets)
+    return ProblemSets(**sets, traces=traces)
 
 
 def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
@@ -78,7 +83,7 @@ def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
         if not left:
             raise ConfigError(f"{said}: data.drop_overlong=true leaves no problem in the {split} set: raise the limit")
     console.print(f"{said}: left out (data.drop_overlong=true)", markup=False, highlight=False, soft_wrap=True)
-    return ProblemSets(**kept)
+    return ProblemSets(**kept, traces=sets.traces)
 
 
 def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
@@ -107,9 +112,17 @@ def of_stage(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def refuse_without_solutions(problems: Sequence[Problem], styles: Sequence[str]) -> None:
-    """Raises ConfigError if the training problems have no worked solution, for SFT, in one of these styles."""
-    there = {s.style for p in problems for s in p.solutions}
+def refuse_without_solutions(problems: Sequence[Problem], styles: Sequence[str], traces: bool = False) -> None:
+    """Raises ConfigError if SFT has nothing to learn from: no worked solution in one of these styles, and no traces.
+
+    `traces` says whether the run has files of traces; styles without "trace" would leave them out.
+    """
+    if traces and styles and TRACE_STYLE not in styles:
+        raise ConfigError(
+            f"spectrum.sft.styles={list(styles)} leaves out the traces of data.trace_files: add {TRACE_STYLE!r} to it, "
+            "or leave it empty for all"
+        )
+    there = {s.style for p in problems for s in p.solutions} | ({TRACE_STYLE} if traces else set())
     if not (there & set(styles) if styles else there):
         raise ConfigError(
             f"spectrum.sft.styles={list(styles)}: the training problems have solutions of styles {sorted(there)}; name "
@@ -144,6 +157,15 @@ def _read(sources: list[FileSource], custom_kinds: Collection[str]) -> list[Prob
     ]
 
 
+def _taken(sets: dict[str, list[Problem]]) -> dict[str, str]:
+    """{words of a question: its name in a message} of the probing and the held-out problems."""
+    return {
+        question_words(p.question): f"{p.question_id} of the {split} set"
+        for split in ("probe", "test")
+        for p in sets[split]
+    }
+
+
 def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
     """Raises ConfigError if two sets share a question, even with different ids, or if two questions share an id."""
     home: dict[str, tuple[str, str]] = {}
@@ -152,11 +174,11 @@ def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
         for problem in problems:
             if problem.question_id in sources:
                 raise ConfigError(
-                    f"question id {problem.question_id} stands in {sources[problem.question_id]} and in "
+                    f"question id {problem.question_id} is in {sources[problem.question_id]} and in "
                     f"{problem.source}: ids must be unique over all files: rename a file or give its rows ids"
                 )
             sources[problem.question_id] = problem.source
-            words = " ".join(re.findall(r"[^\W_]+|[-+*/^=<>]", problem.question.lower()))
+            words = question_words(problem.question)
             other, question_id = home.setdefault(words, (split, problem.question_id))
             if other != split:
                 raise ConfigError(

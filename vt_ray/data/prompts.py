@@ -1,6 +1,6 @@
 """Problems as token ids: the chat template, the answer suffix, and the seeds of each question.
 
-Problem + suffix --chat template--> prompt ids          Solution --> completion ids + EOS
+Problem + suffix --chat template--> prompt ids          Solution or Trace --> completion ids + EOS
 
 `problem_sets.fitting` finds prompts over `data.max_prompt_tokens` before the run starts.
 """
@@ -16,11 +16,15 @@ import numpy as np
 
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, DataConfig
+from vt_ray.data.traces.reasoning import completion_text
+from vt_ray.data.traces.trace import Trace
 from vt_ray.records import Problem, Prompt
 from vt_ray.verify.kinds import kind_entry
 
 # Characters of solutions per tokenizer call: a tokenizer keeps about 150 bytes for each token of a call.
 CHUNK_CHARS = 500_000
+# Enough tokens of a generation prompt to see whether it opens the reasoning, also if each byte is a token.
+PROMPT_END_TOKENS = 16
 
 
 class PromptEncoder:
@@ -61,7 +65,9 @@ class PromptEncoder:
 
     def _templated(self, content: str, system: str = "") -> list[int]:
         messages = [{"role": "system", "content": system}] if system else []
-        messages.append({"role": "user", "content": content})
+        return self._messages_ids([*messages, {"role": "user", "content": content}])
+
+    def _messages_ids(self, messages: list[dict[str, str]]) -> list[int]:
         return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
 
     def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any], step: int = 0) -> list[Prompt]:
@@ -101,6 +107,35 @@ class PromptEncoder:
             completion = np.array([*ids, self.tokenizer.eos_token_id], np.int32)
             yield TrainSequence(prompts[problem.question_id], completion, 0.0)
 
+    def traces(self, traces: Iterable[Trace]) -> Iterator[TrainSequence]:
+        """Yields each trace as a training sequence with its EOS token, on which generation stops.
+
+        The prompt may have more tokens than `data.max_prompt_tokens`. Raises ConfigError for a response that holds the
+        EOS token itself, because a model that learns it stops there.
+        """
+        for chunk in _chunks(traces):
+            texts = self._text_ids([completion_text(trace, self._prompt_end) for trace in chunk])
+            for trace, ids in zip(chunk, texts, strict=True):
+                if self.tokenizer.eos_token_id in ids:
+                    raise ConfigError(
+                        f"{trace.place}: the response holds {self.tokenizer.eos_token!r}, the token that ends a "
+                        "response: delete it from the text"
+                    )
+                completion = np.array([*ids, self.tokenizer.eos_token_id], np.int32)
+                yield TrainSequence(tuple(self._messages_ids(self._messages(trace))), completion, 0.0)
+
+    def _messages(self, trace: Trace) -> list[dict[str, str]]:
+        messages = [{"role": m.role, "content": m.content} for m in trace.messages]
+        if messages[0]["role"] != "system" or self._takes_system_messages:
+            return messages
+        system, first, *rest = messages
+        return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+    @cached_property
+    def _prompt_end(self) -> str:
+        """The last characters of every prompt."""
+        return self.tokenizer.decode(self._templated("x")[-PROMPT_END_TOKENS:])
+
     def fingerprint(self, problem: Problem, length: int) -> list[int]:
         """Returns the first `length` ids of a problem with its solution: the text for comparing log-probabilities."""
         solution = problem.solutions[0].text if problem.solutions else problem.answer
@@ -109,6 +144,20 @@ class PromptEncoder:
     def _text_ids(self, text: Any) -> Any:
         """Returns the ids of one text, or of each text of a list."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _chunks(traces: Iterable[Trace]) -> Iterator[list[Trace]]:
+    """Yields lists of traces with about CHUNK_CHARS characters in their responses."""
+    chunk: list[Trace] = []
+    chars = 0
+    for trace in traces:
+        chunk.append(trace)
+        chars += len(trace.text)
+        if chars >= CHUNK_CHARS:
+            yield chunk
+            chunk, chars = [], 0
+    if chunk:
+        yield chunk
 
 
 def refuse_foreign_tokenizer(tokens: int, embedded: int, model: str) -> None:

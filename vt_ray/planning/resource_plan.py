@@ -148,10 +148,13 @@ def actor_plan(config: Config) -> list[ActorPlan]:
     size = parameters(config)
     weights = size * BYTES[config.model.dtype] / k.tensor_parallel_size / 1e9 if size else float("nan")
     learner = learner_bytes(size, config) / 1e9 if size else float("nan")
+    engine = {"vllm": "vLLM"}.get(k.generation_engine, k.generation_engine)
     cache = f"weights + {k.gpu_memory_utilization:.0%} of the GPU" if k.gpus_per_generator else "weights + KV cache"
     kv = 0 if k.gpus_per_generator else k.kv_cache_gb
     return [
-        ActorPlan("generator (vLLM)", k.num_generators, k.cpus_per_actor, k.gpus_per_generator, weights + kv, cache),
+        ActorPlan(
+            f"generator ({engine})", k.num_generators, k.cpus_per_actor, k.gpus_per_generator, weights + kv, cache
+        ),
         ActorPlan(
             f"learner (DeepSpeed ZeRO-{config.learner.zero_stage})",
             k.num_learners,
@@ -205,7 +208,7 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
     phases = [
         PhasePlan("sft", sft.steps, sft.steps * sft.batch_size * sft.max_tokens, f"{checkpoints} checkpoints"),
         PhasePlan("probe", checkpoints, checkpoints * per_model, pass_at_k),
-        PhasePlan("fuse", 1, 0, f"{len({p.subdomain for p in problems.probe})} specialists"),
+        PhasePlan("fuse", 1, 0, f"subdomains: {len({p.subdomain for p in problems.probe})}"),
         PhasePlan("probe fused", 1, per_model, pass_at_k),
     ]
     if config.signal.control == "sft":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.report.question_scores import Scores, question_scores
+from vt_ray.run.metrics_log import parse_line
 from vt_ray.run.paths import RunPaths
 from vt_ray.run.stage_ends import End, stage_end
 
@@ -124,6 +125,6 @@ def _read_lines(path: Path, phase: str) -> list[dict[str, Any]]:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_line(text)
     except json.JSONDecodeError:
         return None

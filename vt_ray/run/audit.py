@@ -185,7 +185,7 @@ class _Stage:
             self._fault(f"step {step}: {fault}")
 
     def _question_faults(self, step: int, found: Mapping[str, Rows]) -> Iterator[str]:
-        """The questions are exactly those that the seeds draw for this step."""
+        """Checks that the questions are exactly the seeds' draw for this step."""
         replaced = [q for q, rows in found.items() if any(row["fate"] == "replaced" for row in rows)]
         kept = len(found) - len(replaced)
         batch = min(self.stage.prompts_per_step, len(self.pool))

@@ -29,6 +29,8 @@ NOT_IDENTITY = (
     "signal.sync",
     "verify.sandbox",
 )
+# Settings below a name of NOT_IDENTITY that change the samples all the same.
+IDENTITY_EXCEPTIONS = ("cluster.generation_engine",)
 
 
 def settings(config: Config) -> Iterator[tuple[str, Any, Any]]:
@@ -56,7 +58,7 @@ def _settings(section: Any, defaults: Any, prefix: str) -> Iterator[tuple[str, A
 def is_identity(key: str) -> bool:
     """Whether the setting is part of a run's identity."""
     plain = ".".join(part for part in key.split(".") if not part.isdigit())
-    return not any(f"{plain}.".startswith(f"{name}.") for name in NOT_IDENTITY)
+    return plain in IDENTITY_EXCEPTIONS or not any(f"{plain}.".startswith(f"{name}.") for name in NOT_IDENTITY)
 
 
 def identity(config: Config, *names: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from vt_ray.config import Config, FileSource, ModelConfig
+from vt_ray.config import Config, FileSource, ModelConfig, TraceSource
 from vt_ray.data.sources.hub import HubSource, commit
 from vt_ray.data.sources.names import parts
 from vt_ray.import_path import source_digests
@@ -20,12 +20,12 @@ def input_files(config: Config) -> dict[str, str]:
     A run or a finished phase is not continued after one of its input files was edited.
     """
     data = config.data
-    problems = problem_files([*data.train_files, *data.probe_files, *data.test_files])
-    functions = [config.spectrum.fusion.method, config.signal.mgpo.loss, *config.verify.kinds.values()]
-    return problems | model_files(config.model) | source_digests(functions)
+    problems = problem_files([*data.train_files, *data.probe_files, *data.test_files, *data.trace_files])
+    one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
+    return problems | model_files(config.model) | source_digests([*one, *config.verify.kinds.values()])
 
 
-def problem_files(sources: Iterable[FileSource]) -> dict[str, str]:
+def problem_files(sources: Iterable[FileSource | TraceSource]) -> dict[str, str]:
     """The SHA-256 of each file's content, by path, and the commit of each data set of the hub, by name."""
     return {str(part): _digest(part) for source in sources for part in parts(source.path)}
 

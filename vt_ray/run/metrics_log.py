@@ -66,7 +66,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         complete, _, _ = path.read_text().rpartition("\n")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in complete.splitlines() if line.strip()]
+    return [parse_line(line) for line in complete.splitlines() if line.strip()]
+
+
+def parse_line(text: str | bytes) -> Any:
+    """One line of the file. Older runs call the probe accuracy `held_out`; a resumed gate needs these values too."""
+    line = json.loads(text)
+    if isinstance(line, dict) and "held_out" in line:
+        line["probe_accuracy"] = line.pop("held_out")
+    return line
 
 
 class Tail:
@@ -103,7 +111,7 @@ class Tail:
                 return
             self._position, self._last = self._position + len(line), line
             try:
-                self.lines.append(json.loads(line))
+                self.lines.append(parse_line(line))
             except ValueError:
                 # The rest of a line that was cut off by a crash.
                 continue

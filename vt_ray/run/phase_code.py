@@ -18,7 +18,7 @@ ROOT = PACKAGE.name
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 # The modules that do the work of each phase; Ray actors only forward it. Modules that make and read problems are not
-# listed, because the digest of the problems themselves is an input of the phase.
+# listed, because the digest of the problems themselves is an input of the phase; likewise for traces.
 _ANSWERS = ("data.prompts", "engines.vllm.engine", "verify")
 _SFT = ("data.prompts", "spectrum_phase.examples", "spectrum_phase.sft", "engines.training")
 ENTRIES = {
@@ -35,6 +35,7 @@ MACHINERY = (
     "actors",
     "config",
     "data.prefetch",
+    "data.traces.files",
     "engines.attention_check",
     "engines.vllm.held_weights",
     "engines.vllm.transfer",

@@ -55,7 +55,7 @@ class VerifyFigures(TypedDict):
 
 
 class RolloutFigures(TypedDict):
-    """Figures of all completions of the step, including those that no update used. Shares are in [0, 1]."""
+    """Figures of all completions of the step, including completions that no update used. Shares are in [0, 1]."""
 
     reward_mean: float
     # The number of questions with 0, 1, ..., G correct answers of G.

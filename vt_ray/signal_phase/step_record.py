@@ -100,7 +100,7 @@ def _prompts_of(batch: Batch) -> list[Any]:
 def _rollout_figures(
     groups: Sequence[GradedGroup], advantages: Sequence[GroupAdvantages], group_size: int
 ) -> RolloutFigures:
-    """Figures of all generated completions, including those that the update does not take."""
+    """Figures of all generated completions, including completions that the update does not take."""
     lengths = [n for g in groups for n in g.completion_tokens]
     p10, p90 = np.percentile(lengths, (10, 90)).tolist()
     verdicts = [v for g in groups for v in g.verdicts]

@@ -1,6 +1,6 @@
 """The SFT examples: encoded once into the folder of the phase, then read from there batch by batch.
 
-    problems --encoder, chunk by chunk--> examples/tokens.int32, ends.npy, examples.json --memory map--> TrainSequence
+    problems, traces --encoder, by chunks--> examples/tokens.int32, ends.npy, examples.json --map--> TrainSequence
 
 The driver's memory holds 16 bytes for each example. The tokens, 4 bytes each, stay in the file.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, SftConfig
 from vt_ray.data.prompts import PromptEncoder
+from vt_ray.data.traces.files import NO_TRACES, TraceFiles, chosen_traces
 from vt_ray.progress import bar, console
 from vt_ray.records import Problem
 from vt_ray.run.checkpoint import write_folder, write_json
@@ -55,14 +56,21 @@ class Examples(Sequence[TrainSequence]):
         return TrainSequence(tuple(self._tokens[start:middle].tolist()), np.array(self._tokens[middle:end]), 0.0)
 
 
-def encoded_examples(encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, folder: Path) -> Examples:
-    """The worked solutions of `problems` in `sft.styles` that have at most `sft.max_tokens` tokens with their prompts.
+def encoded_examples(
+    encoder: PromptEncoder,
+    problems: Sequence[Problem],
+    sft: SftConfig,
+    folder: Path,
+    traces: TraceFiles = NO_TRACES,
+) -> Examples:
+    """The worked solutions of `problems` in `sft.styles`, then the traces, that have at most `sft.max_tokens` tokens
+    with their prompts.
 
-    They are encoded into `folder`, unless an earlier attempt has finished this. Longer solutions are left out, and
-    counted in `folder`/examples.json and on the screen. Raises ConfigError if no solution is left.
+    They are encoded into `folder`, unless an earlier attempt has finished this. Longer ones are left out, and counted
+    in `folder`/examples.json and on the screen. Raises ConfigError if none is left.
     """
     if not _is_whole(folder):
-        write_folder(folder, partial(_encode, encoder, problems, sft))
+        write_folder(folder, partial(_encode, encoder, problems, sft, traces))
     record = json.loads((folder / RECORD).read_text())
     if record["left_out"]:
         console.print(
@@ -80,9 +88,12 @@ def encoded_examples(encoder: PromptEncoder, problems: Sequence[Problem], sft: S
 
 
 def _left_out(record: dict[str, Any]) -> str:
+    files = record.get("left_out_of", {})
+    of_files = "".join(f"; {count:,} of {path}" for path, count in files.items() if count)
     return (
-        f"{record['left_out']:,} of {record['solutions']:,} solutions are longer than spectrum.sft.max_tokens="
-        f"{record['max_tokens']} (the longest has {record['longest']:,} tokens with its prompt)"
+        f"{record['left_out']:,} of {record['solutions']:,} solutions{' and traces' if files else ''} are longer than "
+        f"spectrum.sft.max_tokens={record['max_tokens']} (the longest has {record['longest']:,} tokens with its prompt"
+        f"{of_files})"
     )
 
 
@@ -96,18 +107,23 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _encode(encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, folder: Path) -> None:
+def _encode(
+    encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, traces: TraceFiles, folder: Path
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     ends = array("q")
     written = solutions = longest = 0
-    with (folder / TOKENS).open("wb") as tokens, _bar_if_long(problems, sft.styles) as advance:
-        for sequence in encoder.solutions(problems, sft.styles):
+    left_out_of = {source.path: 0 for source in traces.sources}
+    with (folder / TOKENS).open("wb") as tokens, _bar_if_long(problems, sft.styles, traces) as advance:
+        for path, sequence in _sequences(encoder, problems, sft, traces):
             solutions, longest = solutions + 1, max(longest, len(sequence))
             if len(sequence) <= sft.max_tokens:
                 for ids in (sequence.prompt_ids, sequence.completion_ids):
                     tokens.write(np.asarray(ids, TOKEN).tobytes())
                 ends.extend((written + len(sequence.prompt_ids), written + len(sequence)))
                 written += len(sequence)
+            elif path:
+                left_out_of[path] += 1
             advance(f"{written:,} tokens")
     np.save(folder / ENDS, np.frombuffer(ends, np.int64).reshape(-1, 2) if ends else np.zeros((0, 2), np.int64))
     record = {
@@ -118,14 +134,25 @@ def _encode(encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig,
         "max_tokens": sft.max_tokens,
         "tokens": written,
     }
-    write_json(folder / RECORD, record)
+    write_json(folder / RECORD, record | ({"left_out_of": left_out_of} if traces.sources else {}))
+
+
+def _sequences(
+    encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, traces: TraceFiles
+) -> Iterator[tuple[str, TrainSequence]]:
+    """Yields each example with the path of its file of traces, "" for a worked solution."""
+    yield from (("", sequence) for sequence in encoder.solutions(problems, sft.styles))
+    for source in traces.sources:
+        yield from ((source.path, sequence) for sequence in encoder.traces(chosen_traces(source)))
 
 
 @contextmanager
-def _bar_if_long(problems: Sequence[Problem], styles: Sequence[str]) -> Iterator[Callable[[str], None]]:
+def _bar_if_long(
+    problems: Sequence[Problem], styles: Sequence[str], traces: TraceFiles
+) -> Iterator[Callable[[str], None]]:
     lengths = [len(s.text) for p in problems for s in p.solutions if not styles or s.style in styles]
-    if sum(lengths) < BAR_FROM_CHARS:
+    if sum(lengths) < BAR_FROM_CHARS and not traces.sources:
         yield lambda note: None
         return
-    with bar("encode solutions", len(lengths)) as advance:
+    with bar("encode examples", len(lengths) + sum(counted.chosen for counted in traces.counts)) as advance:
         yield advance

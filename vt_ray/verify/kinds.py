@@ -1,4 +1,4 @@
-"""The kinds of problems, in one table. All that differs between two kinds stands in their entries.
+"""The kinds of problems, in one table. Their entries hold all differences between two kinds.
 
     problem.kind --KINDS--> ProblemKind: grader, prompt suffix, evaluation settings, checks of the gold answer
                  --verify.kinds (a user's function)--> CUSTOM

@@ -67,6 +67,11 @@ class Limits:
     kinds: dict[str, str] = field(default_factory=dict)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
 
+    @property
+    def longest_completion_s(self) -> float:
+        """Seconds that one completion of any kind may take, without the start of child processes."""
+        return self.completion_timeout_s + self.math_timeout_s + self.function_timeout_s
+
     def __post_init__(self) -> None:
         """Raises ValueError if a limit is out of range."""
         for name in HIGHEST_LIMITS:

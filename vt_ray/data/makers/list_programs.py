@@ -49,7 +49,7 @@ class _Gather:
     value: Callable[[list[int]], Any]
 
 
-# In `call`, @ stands for the values; in `loop`, for one value. `loop` is (start, step, returned expression).
+# In `call`, @ is replaced by the values; in `loop`, by one value. `loop` is (start, step, returned expression).
 _GATHER = {
     "sum": _Gather("sum of", "", "sum(@)", ("t = 0", "t += @", "t"), sum),
     "list": _Gather("list of", "", "[@]", ("out = []", "out.append(@)", "out"), list),

@@ -54,7 +54,7 @@ def file_rows(path: Path, encoding: str = "") -> Rows:
             yield number, fields
     except (EOFError, OSError, zlib.error) as error:
         raise ProblemFileError(
-            f"{path}, after row {number}: cannot be read on ({first_line(error)}): copy it again"
+            f"{path}, after row {number}: the rest cannot be read ({first_line(error)}): copy it again"
         ) from error
 
 

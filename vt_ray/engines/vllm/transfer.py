@@ -35,7 +35,7 @@ def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> tu
     """Loads the arrivals one by one. Returns the checksums read back from the engine, and whether they equal those in
     the buckets. A notice contains no checksums.
 
-    `place` is the number of this engine among the generators, all of which get the same notice.
+    `place` is the number of this engine among the generators. All generators get the same notice.
     """
     names: list[str] = []
     sent: dict[str, int] = {}

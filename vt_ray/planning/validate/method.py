@@ -15,10 +15,14 @@ from vt_ray.config import (
     SCHEDULES_OF_STEPS,
     Config,
     MgpoConfig,
+    TraceSource,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
 from vt_ray.data.sources.errors import ProblemFileError
 from vt_ray.data.sources.names import parts
+from vt_ray.data.traces.columns import PARTS
+from vt_ray.data.traces.table import TRACE_LAYOUTS
+from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of, optimizer, pass_at_k, sampling
 from vt_ray.spectrum_phase.fusion import fusion_rule, fusion_weights
 
@@ -50,18 +54,32 @@ def data(c: Config) -> Problems:
             yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
         for source in files:
             yield from _source(split, source.path)
+    for traces in d.trace_files:
+        yield from _traces(traces)
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
 
 
-def _source(split: str, path: str) -> Problems:
+def _source(name: str, path: str) -> Problems:
     try:
         files = [part for part in parts(path) if isinstance(part, Path)]
     except ProblemFileError as error:
-        yield f"data.{split}_files: {error}"
+        yield f"data.{name}_files: {error}"
         return
     for file in files:
         if not file.is_file():
-            yield f"data.{split}_files: {path!r} is no file: give a file, a folder, a glob or hf://owner/name"
+            yield f"data.{name}_files: {path!r} is no file: give a file, a folder, a glob or hf://owner/name"
+
+
+def _traces(source: TraceSource) -> Problems:
+    yield from _source("trace", source.path)
+    if source.layout:
+        yield from one_of("data.trace_files[].layout", source.layout, tuple(TRACE_LAYOUTS))
+    if source.layout and source.fields:
+        yield f"data.trace_files: {source.path!r} has both layout and fields: give one of them"
+    for part in source.fields:
+        yield from one_of("data.trace_files[].fields", part, PARTS)
+    if source.fields and not {"question", "response"} <= source.fields.keys():
+        yield f"data.trace_files[].fields={dict(source.fields)} must name at least question and response"
 
 
 def spectrum(c: Config) -> Problems:
@@ -69,8 +87,9 @@ def spectrum(c: Config) -> Problems:
     for name in ("steps", "batch_size", "checkpoint_every", "max_tokens"):
         yield from at_least(f"spectrum.sft.{name}", getattr(sft, name), 1)
     if c.data.train_per_subdomain and not c.data.train_files:
+        known = (*STYLES, TRACE_STYLE) if c.data.trace_files else STYLES
         for style in sft.styles:
-            yield from one_of("spectrum.sft.styles", style, STYLES)
+            yield from one_of("spectrum.sft.styles", style, known)
     yield from optimizer("spectrum.sft.optimizer", sft.optimizer)
     yield from pass_at_k("spectrum.probe", probe.k, probe.samples)
     yield from sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)

@@ -41,7 +41,7 @@ def write_comparison(roots: Sequence[Path], path: Path) -> dict[str, Any]:
         headline=say.headline(comparison),
         warnings=say.warnings(comparison),
         sections=sections,
-        # In charts over lambda, the colours stand for Pass@1 and Pass@K, not for the groups.
+        # In charts over lambda, the colours show Pass@1 and Pass@K, not the groups.
         uncoloured=["result"] if comparison["groups"][0]["lambda"] is not None else [],
         colours=colours(comparison["groups"], comparison["baseline"]),
         reports=[(run["name"], _address(Path(run["path"]), path)) for run in comparison["runs"]],

@@ -1,6 +1,6 @@
 """The killable process that calls a user's grading function. Started by `custom.grader`, never imported by it.
 
-{"text": "... <completion> ...", "fields": {...}}  -->  {"outcome": "verdict", "status", "reason"}
+{"text": "... <completion> ...", "fields": {...}}  -->  {"outcome": "verdict", "status", "reason", "retry"}
                                                         | {"outcome": "returned", "reason": the type}
                                                         | {"outcome": "timeout" | "memory" | "crash"}
 """
@@ -23,9 +23,10 @@ def _load() -> Answer:
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         result = function(request["text"], request["fields"])
         if isinstance(result, Verdict) and result.status in get_args(Status):
-            return {"outcome": "verdict", "status": result.status, "reason": str(result.reason)[:_REASON_CHARS]}
+            reason = str(result.reason)[:_REASON_CHARS]
+            return {"outcome": "verdict", "status": result.status, "reason": reason, "retry": bool(result.retry)}
         if not isinstance(result, Verdict) and result in (0, 1):  # True, 1.0 and numpy.True_ are equal to 1
-            return {"outcome": "verdict", "status": "correct" if result else "wrong", "reason": ""}
+            return {"outcome": "verdict", "status": "correct" if result else "wrong", "reason": "", "retry": False}
         return {"outcome": "returned", "reason": f"{result!r}"[:_REASON_CHARS]}
 
     return answer

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.process import ChildProcess
@@ -30,8 +31,10 @@ class FunctionGrader:
         """The function's verdict on the completion `text`. Raises ChildLost if no child process starts."""
         request = {"text": text, "fields": problem.fields or {}}
         reply = self._child.ask(json.dumps(request).encode() + b"\n")
+        # Half of a surrogate pair cannot be written to the rollout file.
+        reply["reason"] = str(reply.get("reason", "")).encode("utf-8", "replace").decode()
         if reply["outcome"] == "verdict":
-            return GradingResult(Verdict(reply["status"], reply["reason"]))
+            return GradingResult(Verdict(reply["status"], reply["reason"], retry=reply["retry"]))
         return GradingResult(Verdict("unverified", self._failure(reply)))
 
     def close(self) -> None:
@@ -48,7 +51,7 @@ class FunctionGrader:
             os.environ,
         )
 
-    def _failure(self, reply: dict[str, str]) -> str:
+    def _failure(self, reply: dict[str, Any]) -> str:
         """Why there is no verdict. Metrics group reasons by the words before the colon."""
         if reply["outcome"] == "timeout":
             return f"the function timed out: verify.function_timeout_s={self._limits.function_timeout_s:g}"

@@ -2,7 +2,7 @@ r"""Reads the form of an answer from its text: a number with a unit, a set, a pa
 
     latex --normalise--> text --first reader that recognises it--> Form; its parts are read in the same way
 
-Pure, and linear in the text for each level of brackets, of which there are at most `_MAX_DEPTH`.
+Pure. The time is linear in the text for each level of brackets, and there are at most `_MAX_DEPTH` levels.
 """
 
 from __future__ import annotations

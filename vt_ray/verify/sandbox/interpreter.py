@@ -26,8 +26,8 @@ class NoInterpreter(Exception):
 def find_interpreter(configured: str) -> str:
     """Returns the configured interpreter; for "" the interpreter of this process, else the system's.
 
-    Raises NoInterpreter. Started by root, a broker runs as a user without files, who cannot read an interpreter below a
-    home folder of mode 0700.
+    Raises NoInterpreter. Started by root, a broker runs as a user without files. That user cannot read an interpreter
+    below a home folder of mode 0700.
     """
     if configured:
         candidates = [configured]
