@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from vt_ray.run.paths import RunPaths
 from vt_ray.verify.limits import Limits, SandboxConfig
@@ -274,6 +275,69 @@ def _token_count(name: str) -> Callable[[str], int]:
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"--tokenizer {name}: no tokenizer there ({str(error).splitlines()[0]})") from error
     return lambda text: len(encode(text, add_special_tokens=False)["input_ids"])
+
+
+class _ManyValues(TyperCommand):
+    """A command whose options --train and --eval accept several values: `--train A B` is `--train A --train B`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        expanded: list[str] = []
+        option, values = "", 0
+        for arg in args:
+            if arg.startswith("-"):
+                option, values = arg, 0
+            else:
+                values += 1
+                if values > 1 and option in ("--train", "--eval"):
+                    expanded.append(option)
+            expanded.append(arg)
+        return super().parse_args(ctx, expanded)
+
+
+@app.command(cls=_ManyValues)
+def decontaminate(
+    train: Annotated[list[Path], typer.Option(help="training files")],
+    eval_: Annotated[list[Path], typer.Option("--eval", help="evaluation files")],
+    output: Annotated[Path, typer.Option(help="folder for kept.jsonl, dropped.jsonl and the reports")],
+    ngram: Annotated[int, typer.Option(help="words in a row that a contaminated row shares with a question")] = 10,
+    ngram_share: Annotated[float, typer.Option(help="rows with a lower share of a question are reported")] = 0.0,
+    policy: Annotated[str, typer.Option(help="drop, or report: keep all rows")] = "drop",
+    near_duplicates: Annotated[str, typer.Option(help="rows similar to a question: drop, report or off")] = "drop",
+    near_threshold: Annotated[float, typer.Option(help="least Jaccard similarity of a near duplicate")] = 0.7,
+    number_blind: Annotated[str, typer.Option(help="questions with other numbers: drop, report or off")] = "report",
+    duplicates: Annotated[str, typer.Option(help="copies within the training rows: drop, report or off")] = "report",
+    near_copies: Annotated[str, typer.Option(help="near copies within them: drop, report or off")] = "off",
+    field: Annotated[str, typer.Option(help="the question's field; default: found by its usual names")] = "",
+    ray: Annotated[bool, typer.Option("--ray", help="check the rows with Ray Data on all cores or nodes")] = False,
+) -> None:
+    """Remove training rows that contain an evaluation question (arXiv 2511.06221, section 3.5: 10-grams of words).
+
+    Case, punctuation, LaTeX spacing and known wrappers do not count. Writes kept.jsonl, dropped.jsonl, reported.jsonl
+    (kept, but something was found), report.json and leakage.html.
+    """
+    from vt_ray.data.decontamination.decontaminate import decontaminate as run
+    from vt_ray.data.decontamination.options import DecontaminationOptions
+    from vt_ray.report.leakage_page import headline, pair_rows, write_leakage_page
+    from vt_ray.report.tables import print_rows
+
+    try:
+        options = DecontaminationOptions(
+            ngram=ngram,
+            policy=policy,
+            ngram_share=ngram_share,
+            near_duplicates=near_duplicates,
+            near_threshold=near_threshold,
+            number_blind=number_blind,
+            duplicates=duplicates,
+            near_copies=near_copies,
+        )
+        found = run(train, eval_, output, options, field, on_ray=ray)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    write_leakage_page(output / "leakage.html", found)
+    print_rows("Leakage", pair_rows(found))
+    typer.echo(headline(found))
+    typer.echo(f"decontaminated: {output}")
 
 
 def main() -> None:

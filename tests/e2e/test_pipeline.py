@@ -182,7 +182,7 @@ def test_the_sft_control_continues_from_the_shared_fused_model(finished_run):
     assert len((control / "sft_continued/metrics.jsonl").read_text().splitlines()) == 3
     assert not (control / "metrics.jsonl").exists()
     assert summary["phases"]["sft_continued"]["tokens"] > 0
-    for command, word in ((["watch", "--once", control], "finished"), (["report", run, control], "SFT goes on")):
+    for command, word in ((["watch", "--once", control], "finished"), (["report", run, control], "SFT continued")):
         shown = subprocess.run([sys.executable, "-m", "vt_ray.tools", *command], capture_output=True, text=True)
         assert shown.returncode == 0 and word in shown.stdout, shown.stdout + shown.stderr
 

@@ -33,8 +33,10 @@ def verifier():
 
 
 def assert_alive_and_right(verifier):
-    assert grade(verifier, SUM, GOOD_SUM).status == "correct"
-    assert grade(verifier, ADD, GOOD_ADD).status == "correct"
+    """Two good programs are correct. A time-out is tried again: on a busy machine a start may take LIMITS' 0.7 s."""
+    for tests, program in ((SUM, GOOD_SUM), (ADD, GOOD_ADD)):
+        verdicts = (grade(verifier, tests, program) for _ in range(5))
+        assert next(verdict.status for verdict in verdicts if verdict.reason != "timeout") == "correct"
 
 
 # --- the corpus ---

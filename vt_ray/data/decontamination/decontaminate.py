@@ -1,0 +1,151 @@
+"""Decontaminates training files against evaluation files (arXiv 2511.06221, section 3.5) and writes the outcome.
+
+    training rows --checked_rows--> matches --+--> kept.jsonl, dropped.jsonl, reported.jsonl
+    training rows --Copies--> copies ---------+--> report.json
+
+kept.jsonl has the rows as they were. A line of dropped.jsonl, and of reported.jsonl (rows that were kept although
+something was found), has the row under "training", the strongest finding, and the others under "more".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vt_ray.data.decontamination.checked_rows import CheckedRow, checked_rows, checked_rows_on_ray
+from vt_ray.data.decontamination.copies import Copies, Copy
+from vt_ray.data.decontamination.leakage import Leakage, TrainingCounts
+from vt_ray.data.decontamination.matcher import REASONS, Match, Matcher
+from vt_ray.data.decontamination.options import DecontaminationOptions
+from vt_ray.data.decontamination.rows import Question, read_all
+
+KEPT, DROPPED, REPORTED, REPORT = "kept.jsonl", "dropped.jsonl", "reported.jsonl", "report.json"
+_STRENGTH = (*REASONS, "duplicate", "near_copy")
+_WITHHELD = "(withheld)"
+
+
+def decontaminate(
+    training: Sequence[Path],
+    evaluation: Sequence[Path],
+    output: Path,
+    options: DecontaminationOptions,
+    field: str = "",
+    on_ray: bool = False,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> dict[str, Any]:
+    """Returns the content of report.json after all files are written to the folder `output`.
+
+    field: name of the field of the question; "" finds it by the names of the public layouts.
+    on_ray: check the rows with Ray Data instead of on one core.
+    advance: is called with the number of rows after each batch.
+
+    Raises ProblemFileError for a file that cannot be read, ValueError for options that cannot be used. Each file
+    gets its name when all are complete, so that an interrupted run leaves no partial result.
+    """
+    start = time.monotonic()
+    questions = read_all(evaluation, field)
+    _refuse_repeated(training)
+    matcher = Matcher(questions, options)
+    batches = (
+        checked_rows_on_ray(training, questions, options, field) if on_ray else checked_rows(training, matcher, field)
+    )
+    counts = Counter(question.file for question in questions)
+    leakage = Leakage({str(path): TrainingCounts() for path in training}, dict(counts))
+    output.mkdir(parents=True, exist_ok=True)
+    _write_rows(batches, _Findings(questions, options), leakage, output, advance)
+    report = {
+        "options": asdict(options),
+        "seconds": round(time.monotonic() - start, 3),
+        **leakage.as_json(),
+        "boilerplate_ngrams": matcher.boilerplate,
+    }
+    _replace(output / REPORT, json.dumps(report, indent=1) + "\n")
+    return report
+
+
+class _Findings:
+    """The findings of each row: matches with evaluation questions and copies of earlier rows."""
+
+    def __init__(self, questions: Sequence[Question], options: DecontaminationOptions):
+        self._questions, self._options = questions, options
+        self._copies = Copies(options)
+
+    def of_batch(self, rows: Sequence[CheckedRow]) -> list[list[dict[str, Any]]]:
+        """Returns the findings of each row, the strongest first: those that drop, then in the order of the reasons."""
+        copies = self._copies.of_batch(
+            [row.question.text for row in rows], [(row.question.file, row.question.row) for row in rows]
+        )
+        return [self._sorted(row, copy) for row, copy in zip(rows, copies, strict=True)]
+
+    def _sorted(self, row: CheckedRow, copy: Copy | None) -> list[dict[str, Any]]:
+        found = [self._match(row, match) for match in row.matches]
+        if copy:
+            found.append(
+                {"reason": copy.reason, "score": copy.score, "training_file": copy.file, "training_row": copy.row}
+            )
+        return sorted(found, key=lambda f: (not self.drops(f), _STRENGTH.index(f["reason"]), -f["score"]))
+
+    def drops(self, finding: dict[str, Any]) -> bool:
+        return self._options.action(finding["reason"], finding["score"]) == "drop"
+
+    def _match(self, row: CheckedRow, match: Match) -> dict[str, Any]:
+        question = self._questions[match.question]
+        return {
+            "reason": match.reason,
+            "score": round(match.score, 3),
+            "evaluation_file": question.file,
+            "evaluation_row": question.row,
+            "other_evaluation_rows": match.others,
+            "shared_words": _WITHHELD if question.withheld or row.question.withheld else match.shared,
+        }
+
+
+def _write_rows(
+    batches: Iterable[list[CheckedRow]],
+    findings: _Findings,
+    leakage: Leakage,
+    output: Path,
+    advance: Callable[[int], None],
+) -> None:
+    names = (KEPT, DROPPED, REPORTED)
+    with ExitStack() as stack:
+        kept, dropped, reported = (
+            stack.enter_context(open(output / f"{name}.partial", "w", encoding="utf-8")) for name in names
+        )
+        for rows in batches:
+            for row, found in zip(rows, findings.of_batch(rows), strict=True):
+                drop = bool(found) and findings.drops(found[0])
+                hidden = any(finding.get("shared_words") == _WITHHELD for finding in found)
+                text = _WITHHELD if hidden or row.question.withheld else row.question.text
+                leakage.add(row.question.file, text, found, drop)
+                if not drop:
+                    kept.write(row.line + "\n")
+                if found:
+                    (dropped if drop else reported).write(_finding_line(row, found) + "\n")
+            advance(len(rows))
+    for name in names:
+        os.replace(output / f"{name}.partial", output / name)
+
+
+def _finding_line(row: CheckedRow, found: Sequence[dict[str, Any]]) -> str:
+    place = {"file": row.question.file, "row": row.question.row}
+    return json.dumps({**place, **found[0], "more": found[1:], "training": json.loads(row.line)})
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _refuse_repeated(paths: Sequence[Path]) -> None:
+    for path, count in Counter(path.resolve() for path in paths).items():
+        if count > 1:
+            raise ValueError(f"{path} is listed {count} times: list it once")

@@ -1,0 +1,86 @@
+"""The question of a row of any public layout, and whether its text may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vt_ray.data.json_text import loads
+from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+
+# In order of preference. LeetCodeDataset and HumanEval have a `prompt` beside or instead of the statement.
+QUESTION_FIELDS = (
+    *("question", "Question", "problem", "questions", "problem_text", "problem_description", "question_content"),
+    *("quiz", "description", "query", "instruction", "prompt", "messages", "conversations", "input", "text"),
+)
+_TEXT_KEYS = ("content", "value", "stem")
+_USERS = ("user", "human")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The question of one row. `withheld`: its authors ask that its text is not published."""
+
+    file: str
+    row: int
+    text: str
+    withheld: bool = False
+
+
+def question_of(row: Row, field: str = "") -> Question:
+    """Returns the question of a row: of the named field, else of the first field in QUESTION_FIELDS that has text.
+
+    Raises ProblemFileError if the row has none.
+    """
+    names = [field] if field else [name for name in QUESTION_FIELDS if name in row.fields]
+    for name in names:
+        text = _text(row.fields.get(name))
+        if text:
+            if name == "instruction" and (more := _text(row.fields.get("input"))):
+                text = f"{text}\n{more}"
+            return Question(str(row.path), row.number, row.encodable(name, text), _is_withheld(row))
+    raise row.error(f"no question in the fields {sorted(row.fields)}: name the field of the question with --field")
+
+
+def read_questions(path: Path, field: str = "") -> Iterator[tuple[Row, Question]]:
+    """Yields each row of a file with its question. Raises ProblemFileError."""
+    for row in read_rows(path):
+        yield row, question_of(row, field)
+
+
+def read_all(paths: Sequence[Path], field: str = "") -> list[Question]:
+    """Returns the questions of all files. Raises ProblemFileError, also for two files of one name."""
+    names = [str(path) for path in paths]
+    for path in paths:
+        if names.count(str(path)) > 1:
+            raise ProblemFileError(f"{path} is listed twice: list it once")
+    return [question for path in paths for _, question in read_questions(path, field)]
+
+
+def _text(value: Any) -> str:
+    """Returns the text of a field: text, a chat (list or JSON text; its first user message), or an object with text."""
+    if isinstance(value, str):
+        stripped = value.strip()
+        if stripped.startswith("[{") and (chat := _chat(stripped)) is not None:
+            return _text(chat)
+        return stripped
+    if isinstance(value, dict):
+        return next((_text(value[key]) for key in _TEXT_KEYS if value.get(key)), "")
+    if isinstance(value, (list, tuple)) and all(isinstance(part, dict) for part in value):
+        said = [part for part in value if part.get("role", part.get("from")) in _USERS]
+        return _text(said[0]) if said else ""
+    return ""
+
+
+def _chat(text: str) -> Any:
+    try:
+        return loads(text)
+    except ValueError:
+        return None
+
+
+def _is_withheld(row: Row) -> bool:
+    """Whether the row is of GPQA or has a canary: such text must not appear in reports."""
+    return "gpqa" in str(row.path.name).lower() or any("canary" in name.lower() for name in row.fields)
