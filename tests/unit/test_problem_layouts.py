@@ -70,6 +70,7 @@ def test_fields_spell_out_a_layout(tmp_path: Path) -> None:
         ({"fields": {"question": "q"}}, "expected at least question and answer"),
         ({"fields": {"question": "q", "reply": "a"}}, "'reply': expected names among question, answer"),
         ({"fields": {"question": "q", "answer": "a.b"}}, "row 1: field 'a.b' is missing.*correct it in fields"),
+        ({"layout": "math", "fields": {"question": "q", "answer": "a"}}, "are both set: give one"),
         ({"layout": "mbbp"}, "layout='mbbp': expected one of .*mbpp"),
         ({"layout": "mbpp"}, "row 1: field 'test_list' is missing"),
     ],
@@ -155,6 +156,12 @@ def test_options_are_shuffled_by_the_seed(tmp_path: Path) -> None:
 def test_faults_of_options_are_named(tmp_path: Path, row: dict[str, Any], fault: str) -> None:
     with pytest.raises(ProblemFileError, match=f"row 1: .*{fault}"):
         read(tmp_path, row)
+
+
+def test_a_letter_that_names_no_option_is_a_math_answer(tmp_path: Path) -> None:
+    points = "A. is a point\nB. is another\nWhich point is missing?"
+    (problem,) = read(tmp_path, {"prompt": points, "ground_truth": "D", "id": "1", "tag": "points"})
+    assert (problem.kind, problem.answer) == ("math", "D")
 
 
 def test_options_begin_lines_and_follow_the_alphabet() -> None:

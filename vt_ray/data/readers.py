@@ -71,6 +71,8 @@ def read_problems(
     `fields` spells it out; without both, each row's fields decide. `option_seed` shuffles options whose right one is
     always first. Raises ProblemFileError with the file, the row (from 1), the fault and the expected form.
     """
+    if fields and layout:
+        raise ProblemFileError(f"{path}: layout={layout!r} and fields={dict(fields)} are both set: give one of them")
     try:
         chosen = spelled_out_layout(fields) if fields else layout_by_name(layout) if layout else None
     except ValueError as error:
@@ -142,7 +144,8 @@ def _layout(row: Row, custom_kinds: Collection[str]) -> Layout:
     raise row.error(
         f"no known layout has the fields {sorted(row.fields)}: expected question_id, kind, question, answer; "
         "or prompt, reward_model; or problem, answer; or question, answer ending in '#### N'; or a layout of "
-        "docs/data.md; or name the fields, for example fields: {question: q, answer: a} beside the path"
+        "docs/data.md; or name the fields, for example fields: {question: q, answer: a} beside the path; SFT traces "
+        "belong to data.trace_files"
     )
 
 

@@ -85,6 +85,12 @@ def _is_letter(gold: Any) -> bool:
     return isinstance(gold, str) and _LETTER.fullmatch(gold) is not None
 
 
+def _names_option(gold: Any, text: Any) -> bool:
+    """Whether the gold answer is the letter of an option that the text holds."""
+    letter = _LETTER.fullmatch(gold) if isinstance(gold, str) and isinstance(text, str) else None
+    return letter is not None and ascii_uppercase.index(letter[1]) < len(options_in_text(text))
+
+
 def _labelled(row: Row, question: str, choices: Any, *ids: str) -> Problem:
     """Returns a question with choices {"text": [...], "label": [...]} or [{"text", "label"}, ...] and `answerKey`."""
     if isinstance(choices, dict):
@@ -172,8 +178,7 @@ def _read_question(row: Row) -> Problem:
 
 def _has_options(name: str) -> Callable[[Mapping[str, Any]], bool]:
     def matches(fields: Mapping[str, Any]) -> bool:
-        text = fields.get(name)
-        return isinstance(text, str) and _is_letter(ground_truth_or_answer(fields)) and bool(options_in_text(text))
+        return _names_option(ground_truth_or_answer(fields), fields.get(name))
 
     return matches
 
@@ -182,7 +187,7 @@ def _chat_has_options(fields: Mapping[str, Any], gold: Any) -> bool:
     chat = fields.get("prompt")
     messages = [m for m in chat if isinstance(m, dict)] if isinstance(chat, list) else []
     texts = [m.get("content", m.get("value")) for m in messages]
-    return _is_letter(gold) and any(isinstance(text, str) and options_in_text(text) for text in texts)
+    return any(_names_option(gold, text) for text in texts)
 
 
 def _is_question(fields: Mapping[str, Any]) -> bool:
