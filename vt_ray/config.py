@@ -61,10 +61,13 @@ class ModelConfig:
 
 @dataclass
 class FileSource:
-    """One file of problems of the user's own."""
+    """One source of problems of the user's own."""
 
-    # A .parquet, .json, .jsonl or .jsonl.gz file.
+    # A file (.parquet, .json, .jsonl, .csv, each also .gz or .zst), a folder of such files, a glob, or a data set of
+    # the Hugging Face Hub: hf://owner/name?split=train&subset=main&revision=COMMIT.
     path: str = ""
+    # Encoding of .csv files, such as cp1252. Empty: detected; a guess is printed.
+    encoding: str = ""
     # Subdomain of all rows. null takes the subdomain that each row names, or "math" for a row without a name.
     subdomain: str | None = None
     # Leave out rows without a gold answer that the verifier can read. false names up to 5% of such rows, and refuses a
@@ -86,7 +89,7 @@ class TraceSource:
     Traces over `spectrum.sft.max_tokens`, and traces that are cut off, are left out and counted.
     """
 
-    # A .parquet, .json, .jsonl or .jsonl.gz file.
+    # A file, a folder, a glob or a data set of the hub, as in train_files[].
     path: str = ""
     # Name of the layout of its rows (docs/data.md). Empty: the layout with the fields of the first row.
     layout: str = ""
@@ -467,7 +470,7 @@ class StageConfig:
     top_p: float = 1.0
     # Difficulty levels of its training problems. Empty: all.
     levels: list[int] = field(default_factory=list)
-    # Paths of the files (data.train_files) of its training problems. Empty: all.
+    # Sources of its training problems: paths of data.train_files, or of files in them. Empty: all.
     sources: list[str] = field(default_factory=list)
     # Replaces signal.mgpo.lam in this stage.
     lam: float | None = None

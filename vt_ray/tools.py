@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -222,6 +223,58 @@ def verify(
         if tally.rows:
             tally.print(Console(highlight=False))
     typer.echo(f"verdicts: {output}")
+
+
+@app.command()
+def data(
+    sources: Annotated[
+        list[str], typer.Argument(help="files, folders, globs in quotes, or hf://owner/name?split=train")
+    ],
+    show: Annotated[int, typer.Option(min=0, help="examples of each source")] = 3,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="write the counts here, one JSON line a source")
+    ] = None,
+    tokenizer: Annotated[str, typer.Option(help="model folder or hub name: lengths in tokens, not characters")] = "",
+    encoding: Annotated[str, typer.Option(help="encoding of .csv files; empty: detected")] = "",
+) -> None:
+    """Show what is in sources of problems or SFT traces: layout, questions, kinds, lengths, and what would be dropped.
+
+    The verifier checks the first 2,000 gold answers. Exits with 1 if a source cannot be read; the others are shown.
+    """
+    from rich.console import Console
+
+    from vt_ray.data.contents import contents
+    from vt_ray.data.problem_rows import ProblemFileError
+    from vt_ray.report.contents_table import print_contents
+
+    length = _token_count(tokenizer) if tokenizer else len
+    console, lines = Console(highlight=False), []
+    failed = False
+    for source in sources:
+        try:
+            found = contents(source, show, encoding, length)
+        except ProblemFileError as error:
+            typer.echo(f"error: {error}", err=True)
+            lines.append({"path": source, "error": str(error)})
+            failed = True
+            continue
+        lines.append(found.as_json())
+        print_contents(found, console, "tokens" if tokenizer else "characters")
+    if json_file:
+        json_file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _token_count(name: str) -> Callable[[str], int]:
+    """Returns a function that counts the tokens of a text."""
+    from transformers import AutoTokenizer
+
+    try:
+        encode = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"--tokenizer {name}: no tokenizer there ({str(error).splitlines()[0]})") from error
+    return lambda text: len(encode(text, add_special_tokens=False)["input_ids"])
 
 
 class _ManyValues(TyperCommand):

@@ -407,8 +407,8 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_an_unknown_extension(tmp_path: Path) -> None:
-    with pytest.raises(ProblemFileError, match=r"unknown extension '.csv': expected .parquet, .json"):
-        read_problems(tmp_path / "mine.csv")
+    with pytest.raises(ProblemFileError, match=r"unknown extension '.xlsx': expected .parquet, .json"):
+        read_problems(tmp_path / "mine.xlsx")
 
 
 @pytest.mark.parametrize("name", ["mine.json", "mine.jsonl", "mine.jsonl.gz", "mine.parquet"])

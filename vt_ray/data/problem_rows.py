@@ -1,26 +1,22 @@
-"""The rows of a problem file of any format, each with its file and number.
+"""The rows of a source of problems or traces, each with its file and number.
 
-.parquet | .json | .jsonl | .jsonl.gz --> Row(path, number, fields)
+file | folder | glob | hf://owner/name  --read_rows-->  Row(path, number, fields)
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vt_ray.data.golds import gold_text
-from vt_ray.data.json_text import UnusableJson, giant_integer_row, loads
+from vt_ray.data.sources.errors import ProblemFileError
+from vt_ray.data.sources.formats import batch_rows, file_rows
+from vt_ray.data.sources.hub import HubSource, hub_batches
+from vt_ray.data.sources.names import parts
 
-_PARQUET_ROWS = 1024
-
-
-class ProblemFileError(ValueError):
-    """A problem file that cannot be used. The message names file, row, fault and the expected form."""
+__all__ = ["ProblemFileError", "Row", "read_rows"]
 
 
 class MissingGoldError(ProblemFileError):
@@ -31,7 +27,7 @@ class MissingGoldError(ProblemFileError):
 class Row:
     """One row. `number` counts from 1; in a .jsonl file it is the line number."""
 
-    path: Path
+    path: Path | HubSource
     number: int
     fields: dict[str, Any]
 
@@ -82,129 +78,21 @@ class Row:
         return self.path.name.split(".")[0]
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file. Raises ProblemFileError if the file is missing, empty or broken."""
-    reader = _reader(path)
-    if not path.is_file():
-        raise ProblemFileError(f"{path}: no such file: check the path")
-    if path.stat().st_size == 0:
-        raise ProblemFileError(f"{path}: the file is empty: expected at least one row")
-    for number, fields in reader(path):
-        if isinstance(fields, list) and fields and all(isinstance(message, dict) for message in fields):
-            fields = {"conversations": fields}  # a row of Open-Reasoner-Zero is a bare chat
-        if not isinstance(fields, dict):
-            raise ProblemFileError(
-                f"{path}, row {number}: the row is of type {type(fields).__name__}: expected an object"
-            )
-        yield Row(path, number, fields)
+def read_rows(source: str | Path, encoding: str = "") -> Iterator[Row]:
+    """Yields the rows of all files of a source: a file, a folder, a glob, or a hub name (`vt_ray.data.sources`).
 
-
-def _reader(path: Path) -> Callable[[Path], Iterator[tuple[int, Any]]]:
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        return _json_lines
-    readers = {".parquet": _parquet_rows, ".json": _json_rows}
-    if path.suffix not in readers:
-        raise ProblemFileError(
-            f"{path}: unknown extension {path.suffix!r}: expected .parquet, .json, .jsonl, .jsonl.gz"
-        )
-    return readers[path.suffix]
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError as error:
-        raise ProblemFileError(f"{path}: reading parquet needs pyarrow: pip install pyarrow") from error
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            types = {name: file.schema_arrow.field(name).type for name in file.schema_arrow.names}
-            for batch in file.iter_batches(_PARQUET_ROWS):
-                for index in range(batch.num_rows):
-                    number += 1
-                    (fields,) = batch.slice(index, 1).to_pylist()
-                    yield number, {name: _shortest(value, types[name]) for name, value in fields.items()}
-    except UnicodeDecodeError as error:
-        raise ProblemFileError(
-            f"{path}, row {number}: not UTF-8 text ({error.reason}): correct or delete the row"
-        ) from error
-    except (pa.ArrowException, OSError) as error:
-        raise ProblemFileError(f"{path}: not a whole parquet file ({_first_line(error)}): copy it again") from error
-
-
-def _shortest(value: Any, kind: Any) -> Any:
-    """Returns `value` of the arrow type `kind`. Floats of 32 or 16 bits get their shortest digits: 0.1 instead of
-    0.10000000149."""
-    import numpy as np
-    import pyarrow as pa
-
-    if value is None:
-        return None
-    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        return float(str((np.float32 if pa.types.is_float32(kind) else np.float16)(value)))
-    if pa.types.is_struct(kind):
-        return {name: _shortest(part, kind.field(name).type) for name, part in value.items()}
-    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type):
-        return [_shortest(part, kind.value_type) for part in value]
-    return value
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = loads(text)
-    except UnicodeDecodeError as error:
-        raise ProblemFileError(f"{path}: not UTF-8 text ({error.reason}): save it as UTF-8") from error
-    except OSError as error:
-        raise ProblemFileError(f"{path}: cannot be read ({_first_line(error)})") from error
-    except json.JSONDecodeError as error:
-        raise ProblemFileError(
-            f"{path}, line {error.lineno}: broken JSON ({error.msg}): expected one list of objects; "
-            "a file with one object a line is named .jsonl"
-        ) from error
-    except UnusableJson as error:
-        row = None if isinstance(error.__cause__, RecursionError) else giant_integer_row(text)
-        raise ProblemFileError(f"{path}, row {row}: {error}" if row else f"{path}: {error}") from error
-    if not isinstance(rows, list):
-        raise ProblemFileError(f"{path}: holds one {type(rows).__name__}: expected a list of objects")
-    yield from enumerate(rows, start=1)
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    try:
-        with opened(path, "rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                # Decoded line by line, so that an error names its row: text mode decodes larger parts.
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                if text.strip():
-                    yield number, _json_line(path, number, text)
-    except UnicodeDecodeError as error:
-        raise ProblemFileError(
-            f"{path}, row {number}: not UTF-8 text ({error.reason}): save the file as UTF-8, or delete the row"
-        ) from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise ProblemFileError(
-            f"{path}, after row {number}: the rest cannot be read ({_first_line(error)}): copy it again"
-        ) from error
-
-
-def _json_line(path: Path, number: int, line: str) -> Any:
-    try:
-        return loads(line)
-    except json.JSONDecodeError as error:
-        raise ProblemFileError(
-            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): expected one object a line; "
-            "correct or delete the row"
-        ) from error
-    except UnusableJson as error:
-        raise ProblemFileError(f"{path}, row {number}: {error}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+    `encoding` is that of .csv files; "" detects it. Raises ProblemFileError if a file is missing, empty or broken.
+    """
+    for part in parts(source):
+        rows = batch_rows(part, hub_batches(part)) if isinstance(part, HubSource) else file_rows(part, encoding)
+        for number, fields in rows:
+            if isinstance(fields, list) and fields and all(isinstance(message, dict) for message in fields):
+                fields = {"conversations": fields}  # a row of Open-Reasoner-Zero is a bare chat
+            if not isinstance(fields, dict):
+                raise ProblemFileError(
+                    f"{part}, row {number}: the row is of type {type(fields).__name__}: expected an object"
+                )
+            yield Row(part, number, fields)
 
 
 def type_name(value: Any) -> str:

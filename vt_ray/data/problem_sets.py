@@ -10,6 +10,7 @@ from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
 from vt_ray.data.makers import make_problems
 from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import read_problems
+from vt_ray.data.sources.names import with_files
 from vt_ray.data.traces.files import NO_TRACES, TraceFiles, survey_traces
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.progress import console
@@ -101,12 +102,13 @@ def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Prob
 
 def of_stage(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems of the stage's subdomains, levels and sources."""
+    sources = with_files(stage.sources)
     return [
         p
         for p in problems
         if (not stage.subdomains or p.subdomain in stage.subdomains)
         and (not stage.levels or p.level in stage.levels)
-        and (not stage.sources or p.source in stage.sources)
+        and (not sources or p.source in sources)
     ]
 
 
@@ -150,6 +152,7 @@ def _read(sources: list[FileSource], custom_kinds: Collection[str]) -> list[Prob
             source.layout,
             source.fields,
             source.option_seed,
+            source.encoding,
         )
     ]
 

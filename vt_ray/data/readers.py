@@ -59,8 +59,11 @@ def read_problems(
     layout: str = "",
     fields: Mapping[str, str] | None = None,
     option_seed: int = 0,
+    encoding: str = "",
 ) -> list[Problem]:
-    """Read the problems of a file. `custom_kinds` are the names in verify.kinds.
+    """Reads the problems of a source: a file, a folder, a glob or a hub name, see `vt_ray.data.sources`.
+
+    `custom_kinds` are the names in verify.kinds. `encoding` is that of .csv files; "" detects it.
 
     `subdomain` overrides the subdomains of the rows; rows without one belong to "math". With `drop_unanswered`, rows
     without a gold answer or with an unreadable one are left out. Otherwise a missing gold answer is an error, and so
@@ -68,14 +71,13 @@ def read_problems(
     `fields` spells it out; without both, each row's fields decide. `option_seed` shuffles options whose right one is
     always first. Raises ProblemFileError with the file, the row (from 1), the fault and the expected form.
     """
-    path = Path(path)
     if fields and layout:
         raise ProblemFileError(f"{path}: layout={layout!r} and fields={dict(fields)} are both set: give one of them")
     try:
         chosen = spelled_out_layout(fields) if fields else layout_by_name(layout) if layout else None
     except ValueError as error:
         raise ProblemFileError(f"{path}: {error}") from error
-    read = read_problem_rows(read_rows(path), subdomain, drop_unanswered, custom_kinds, chosen, option_seed)
+    read = read_problem_rows(read_rows(path, encoding), subdomain, drop_unanswered, custom_kinds, chosen, option_seed)
     if not read.problems:
         reasons = "; ".join(f"{count} left out: {reason}" for reason, count in read.left_out.items())
         raise ProblemFileError(
@@ -99,7 +101,7 @@ def read_problem_rows(
 ) -> ReadProblems:
     """Returns the problems of these rows, as `read_problems` does, without the checks of the whole file."""
     read = ReadProblems()
-    rows_by_id: dict[str, int] = {}
+    by_id: dict[str, Problem] = {}
     by_question: dict[str, Problem] = {}
     for row in rows:
         read.rows += 1
@@ -129,7 +131,7 @@ def read_problem_rows(
                 )
                 read.problems.append(problem)
                 continue
-        _refuse_repeated_id(row, problem, rows_by_id)
+        _refuse_repeated_id(row, problem, by_id)
         read.problems.append(problem)
     return read
 
@@ -159,15 +161,17 @@ def _problem(row: Row, layout: Layout, custom_kinds: Collection[str], option_see
     return with_listed_options(shuffled(problem, option_seed)) if layout.right_option_first else problem
 
 
-def _refuse_repeated_id(row: Row, problem: Problem, rows_by_id: dict[str, int]) -> None:
-    first = rows_by_id.setdefault(problem.question_id, row.number)
-    if first != row.number:
+def _refuse_repeated_id(row: Row, problem: Problem, by_id: dict[str, Problem]) -> None:
+    first = by_id.setdefault(problem.question_id, problem)
+    if first is not problem:
+        place = "" if first.source == problem.source else f" of {first.source}"
         raise row.error(
-            f"question_id {problem.question_id!r} is already that of row {first}: make them differ, or delete one row"
+            f"question_id {problem.question_id!r} is already that of row {first.row}{place}: make them differ, or "
+            "delete one row"
         )
 
 
-def _refuse_collapsed(path: Path, read: ReadProblems) -> None:
+def _refuse_collapsed(path: str | Path, read: ReadProblems) -> None:
     """Raises ProblemFileError if many rows with different answers have the same few questions."""
     questions = {normalised(f"{p.system} {p.question}") for p in read.problems}
     answers = {(p.answer, repr(p.tests)) for p in read.problems}
@@ -180,7 +184,7 @@ def _refuse_collapsed(path: Path, read: ReadProblems) -> None:
         )
 
 
-def _print_left_out(path: Path, read: ReadProblems) -> None:
+def _print_left_out(path: str | Path, read: ReadProblems) -> None:
     for reason, count in read.left_out.items():
         console.print(f"{path}: {count:,} of {read.rows:,} rows left out: {reason}", markup=False, highlight=False)
     if read.copies:
@@ -192,7 +196,7 @@ def _print_left_out(path: Path, read: ReadProblems) -> None:
         )
 
 
-def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> list[Problem]:
+def _with_readable_golds(path: str | Path, problems: list[Problem], drop: bool) -> list[Problem]:
     """Returns the problems. Prints unreadable gold answers, and leaves their rows out if `drop` is True."""
     try:
         found = list(_with_unreadable_golds(problems))
@@ -200,12 +204,14 @@ def _with_readable_golds(path: Path, problems: list[Problem], drop: bool) -> lis
         raise ProblemFileError(f"{path}: {error}") from error
     if not found:
         return problems
-    named = ", ".join(f"row {p.row}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS])
+    named = ", ".join(
+        f"{f'row {p.row}' if p.source == str(path) else p.place}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS]
+    )
     more = f" and {len(found) - _NAMED_ROWS} more" if len(found) > _NAMED_ROWS else ""
     said = f"{path}: the verifier cannot read {len(found)} of {len(problems)} gold answers ({named}{more})"
     remedy = "correct them, or read the file with drop_unanswered=True, which leaves these rows out"
-    unreadable = {p.row for p in found}
-    kept = [p for p in problems if p.row not in unreadable] if drop else problems
+    unreadable = {p.question_id for p in found}
+    kept = [p for p in problems if p.question_id not in unreadable] if drop else problems
     if not kept or (not drop and len(found) > _MAX_UNREADABLE * len(problems)):
         raise ProblemFileError(f"{said}: {remedy}")
     outcome = "these rows are left out" if drop else f"each answer to them will be unverified; {remedy}"

@@ -8,6 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from vt_ray.config import Config, FileSource, ModelConfig, TraceSource
+from vt_ray.data.sources.hub import HubSource, commit
+from vt_ray.data.sources.names import parts
 from vt_ray.import_path import source_digests
 from vt_ray.records import Problem
 
@@ -24,8 +26,15 @@ def input_files(config: Config) -> dict[str, str]:
 
 
 def problem_files(sources: Iterable[FileSource | TraceSource]) -> dict[str, str]:
-    """The SHA-256 of each file's content, by path."""
-    return {source.path: hashlib.sha256(Path(source.path).read_bytes()).hexdigest() for source in sources}
+    """The SHA-256 of each file's content, by path, and the commit of each data set of the hub, by name."""
+    return {str(part): _digest(part) for source in sources for part in parts(source.path)}
+
+
+def _digest(part: Path | HubSource) -> str:
+    if isinstance(part, HubSource):
+        return commit(part)
+    with part.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def problems_digest(problems: Iterable[Problem]) -> str:

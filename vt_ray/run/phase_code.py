@@ -60,7 +60,7 @@ MACHINERY = (
     "verify.mathematics.gold_check",
 )
 # Modules that only display a run. All other modules are part of `code_digest`.
-SHOWN = ("planning.resource_plan", "progress", "report", "tools", "tracking")
+SHOWN = ("data.contents", "planning.resource_plan", "progress", "report", "tools", "tracking")
 
 
 def phase_code(phase: str) -> dict[str, str]:

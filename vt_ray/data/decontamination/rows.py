@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vt_ray.data.json_text import loads
@@ -47,7 +46,7 @@ def question_of(row: Row, field: str = "") -> Question:
 
 def read_questions(source: str, field: str = "") -> Iterator[tuple[Row, Question]]:
     """Yields each row of a source with its question. Raises ProblemFileError."""
-    for row in read_rows(Path(source)):
+    for row in read_rows(source):
         yield row, question_of(row, field)
 
 

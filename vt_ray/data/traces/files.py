@@ -12,7 +12,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from pathlib import Path
 
 from vt_ray.config import TraceSource
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
@@ -100,7 +99,7 @@ def read_trace_rows(source: TraceSource) -> Iterator[tuple[str, list[Trace]]]:
     All rows of a file have one layout. Raises ProblemFileError with file, row and remedy for any other row.
     """
     layout = _named_layout(source)
-    for row in read_rows(Path(source.path)):
+    for row in read_rows(source.path):
         layout = layout or _detected(row)
         if not layout.matches(row.fields):
             raise row.error(

@@ -18,6 +18,8 @@ from vt_ray.config import (
     TraceSource,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
+from vt_ray.data.sources.errors import ProblemFileError
+from vt_ray.data.sources.names import parts
 from vt_ray.data.traces.columns import PARTS
 from vt_ray.data.traces.table import TRACE_LAYOUTS
 from vt_ray.data.traces.trace import TRACE_STYLE
@@ -51,16 +53,25 @@ def data(c: Config) -> Problems:
         if count == 0 and not files:
             yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
         for source in files:
-            if not Path(source.path).is_file():
-                yield f"data.{split}_files: {source.path!r} is no file: give a .parquet, .json or .jsonl file"
+            yield from _source(split, source.path)
     for traces in d.trace_files:
         yield from _traces(traces)
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
 
 
+def _source(name: str, path: str) -> Problems:
+    try:
+        files = [part for part in parts(path) if isinstance(part, Path)]
+    except ProblemFileError as error:
+        yield f"data.{name}_files: {error}"
+        return
+    for file in files:
+        if not file.is_file():
+            yield f"data.{name}_files: {path!r} is no file: give a file, a folder, a glob or hf://owner/name"
+
+
 def _traces(source: TraceSource) -> Problems:
-    if not Path(source.path).is_file():
-        yield f"data.trace_files: {source.path!r} is no file: give a .parquet, .json or .jsonl file"
+    yield from _source("trace", source.path)
     if source.layout:
         yield from one_of("data.trace_files[].layout", source.layout, tuple(TRACE_LAYOUTS))
     if source.layout and source.fields:

@@ -1,0 +1,154 @@
+"""`vt-tools data`: what is in a source of problems or traces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vt_ray.data.contents import OTHER_REASONS, UNREADABLE_GOLD, contents
+from vt_ray.tools import app
+
+MATH = {"problem": "What is $2+3$?", "answer": "5", "type": "Algebra", "difficulty": 2}
+CODE = {
+    "question": "Return x squared.",
+    "tests": {"type": "call", "function": "square", "cases": [{"args": [3], "expected": 9}]},
+}
+CHOICE = {
+    "id": "q1",
+    "question": "Which is even?",
+    "choices": {"text": ["3", "4"], "label": ["A", "B"]},
+    "answerKey": "B",
+}
+GENERATIONS = {
+    "problem": "What is 1+1?",
+    "answer": "2",
+    "generations": ["<think>One and one.</think>\\boxed{2}", "<think>Three?</think>\\boxed{3}"],
+    "correctness_math_verify": [True, False],
+}
+CHAT = {
+    "messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "<think>Greet.</think>Hello."}]
+}
+
+
+def write(path: Path, *rows: dict) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_problems_are_counted_by_their_questions(tmp_path: Path) -> None:
+    other = {**MATH, "problem": "What is $2 + 4$?", "answer": "6"}
+    path = write(tmp_path / "a.jsonl", MATH, MATH, other, {**other, "answer": "7"})
+    found = contents(str(path))
+    assert (found.layout, found.rows, found.questions) == ("math", 4, 2)
+    assert (found.copies, found.conflicts, found.traces) == (2, 1, 0)
+    assert (found.kinds, found.subdomains, found.levels) == ({"math": 2}, {"algebra": 2}, {2: 2})
+    assert (found.dropped, found.golds_checked) == ({}, 2)
+
+
+def test_examples_of_each_kind(tmp_path: Path) -> None:
+    found = contents(str(write(tmp_path / "a.jsonl", MATH, CODE, CHOICE)))
+    math, code, choice = found.examples
+    assert math == {
+        "kind": "math",
+        "question": "What is $2+3$?",
+        "gold": "5",
+        "options": [],
+        "tests": None,
+        "traces": [],
+    }
+    assert (code["kind"], code["gold"]) == ("code", None)
+    assert code["tests"] == {"type": "call", "function": "square", "cases": 1}
+    assert (choice["kind"], choice["gold"], choice["options"]) == ("choice", "B", ["3", "4"])
+    assert len(contents(str(tmp_path), examples=1).examples) == 1
+
+
+def test_traces_are_counted_and_the_wrong_ones_are_dropped(tmp_path: Path) -> None:
+    found = contents(str(write(tmp_path / "a.jsonl", GENERATIONS, CHAT)))
+    assert (found.rows, found.questions, found.traces) == (2, 2, 3)
+    assert (found.trace_layouts, found.kinds) == ({"openr1": 1, "messages": 1}, {"math": 1})
+    assert found.dropped == {"marked as wrong": 1}
+    generations, chat = found.examples
+    assert generations["traces"] == ["<think>\nOne and one.\n</think>\n\n\\boxed{2}"]
+    assert (chat["kind"], chat["question"], chat["gold"]) == ("trace", "Hi?", None)
+
+
+def test_several_rows_of_traces_of_one_question_are_no_copies(tmp_path: Path) -> None:
+    found = contents(str(write(tmp_path / "a.jsonl", CHAT, CHAT)))
+    assert (found.questions, found.traces, found.copies) == (1, 2, 0)
+
+
+def test_a_row_that_cannot_be_used_is_counted_with_its_fault(tmp_path: Path) -> None:
+    rows = [
+        MATH,
+        {**MATH, "answer": ""},
+        {"who": "knows"},
+        {**MATH, "problem": "x?", "answer": "\\frac{"},
+        {"problem": 3},
+    ]
+    found = contents(str(write(tmp_path / "a.jsonl", *rows)))
+    reasons = list(found.dropped)
+    assert (found.rows, found.questions, found.dropped.total()) == (5, 2, 4)
+    assert reasons[0] == "no gold answer"
+    assert reasons[1].startswith("no known layout has the fields ['who']")
+    assert "'problem'" in reasons[2]
+    assert reasons[3] == UNREADABLE_GOLD
+
+
+def test_the_reasons_of_a_bad_file_are_bounded(tmp_path: Path) -> None:
+    rows = [{f"field{i}": 1} for i in range(40)]
+    found = contents(str(write(tmp_path / "a.jsonl", *rows)))
+    assert len(found.dropped) == 21
+    assert found.dropped[OTHER_REASONS] == 20
+
+
+def test_lengths_are_those_of_the_given_function(tmp_path: Path) -> None:
+    rows = [{**MATH, "problem": "word " * count} for count in range(1, 101)]
+    found = contents(str(write(tmp_path / "a.jsonl", *rows)), length=lambda text: len(text.split()))
+    assert found.as_json()["question_lengths"] == {"median": 50, "p95": 95, "max": 100}
+
+
+def test_the_command_writes_one_line_of_json_a_source(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.jsonl", MATH), write(tmp_path / "b.jsonl", CHAT)
+    output = tmp_path / "out.jsonl"
+    done = CliRunner().invoke(app, ["data", str(first), str(second), "--json", str(output), "--show", "1"])
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    names = {"path", "layout", "rows", "questions", "kinds", "traces", "dropped", "examples"}
+    assert all(names <= line.keys() for line in lines)
+    assert [(line["path"], line["layout"], line["rows"]) for line in lines] == [
+        (str(first), "math", 1),
+        (str(second), "messages", 1),
+    ]
+    assert "What is $2+3$?" in done.output
+    assert "trace 1: <think> Greet. </think> Hello." in done.output
+
+
+def test_a_source_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    good = write(tmp_path / "a.jsonl", MATH)
+    done = CliRunner().invoke(app, ["data", str(tmp_path / "none.json"), str(good), "--json", str(output)])
+    assert done.exit_code == 1
+    assert "none.json: no such file" in done.output
+    refused, read = map(json.loads, output.read_text().splitlines())
+    assert "no such file" in refused["error"]
+    assert read["rows"] == 1
+
+
+PUBLIC = Path(__file__).resolve().parents[3] / "shared" / "data" / "layouts"
+
+
+@pytest.mark.skipif(not PUBLIC.is_dir(), reason=f"the public layouts are not at {PUBLIC}")
+@pytest.mark.parametrize(
+    ("name", "layout", "questions", "traces"),
+    [
+        ("dapo_math_17k.parquet", "dapo", 2, 0),
+        ("openr1_math_220k.parquet", "openr1", 3, 6),
+        ("gpqa_diamond.csv", "gpqa", 1, 0),
+    ],
+)
+def test_public_files(name: str, layout: str, questions: int, traces: int) -> None:
+    found = contents(str(PUBLIC / name), examples=0)
+    assert (found.layout, found.questions, found.traces) == (layout, questions, traces)

@@ -1,0 +1,220 @@
+"""What is in a source of problems or SFT traces, before any run reads it.
+
+rows --layouts, traces--> Contents: layout, questions, kinds, traces, lengths, gold answers, and what is left out
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from vt_ray.config import TraceSource
+from vt_ray.data.layouts.layout import normalised
+from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.data.readers import MANY_GOLDS, read_problem_rows
+from vt_ray.data.traces.files import drop_reason
+from vt_ray.data.traces.table import detect_trace_layout
+from vt_ray.data.traces.trace import Trace, TraceError
+from vt_ray.import_path import import_object
+from vt_ray.records import Problem
+from vt_ray.verify.kinds import kind_entry
+
+# Messages about rows hold values of these rows: more reasons than these are counted together.
+_MOST_REASONS = 20
+_LONGEST_REASON = 160
+OTHER_REASONS = "other faults"
+UNREADABLE_GOLD = "the verifier cannot read the gold answer"
+
+
+@dataclass
+class Contents:
+    """The counts of one source.
+
+    `questions` is the number of distinct questions; `copies` of the other rows repeat one of them, and `conflicts` of
+    them with another answer. `kinds`, `subdomains` and `levels` count distinct questions. `traces` counts all traces,
+    `dropped` rows and traces that a run would leave out or refuse, by reason. The first gold answers are checked by
+    the verifier: `golds_checked` of them, without copies. Lengths are in characters, or in tokens with a tokenizer.
+    """
+
+    path: str
+    layouts: Counter[str] = field(default_factory=Counter)
+    trace_layouts: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    questions: int = 0
+    copies: int = 0
+    conflicts: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    subdomains: Counter[str] = field(default_factory=Counter)
+    levels: Counter[int] = field(default_factory=Counter)
+    traces: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    golds_checked: int = 0
+    question_lengths: array[int] = field(default_factory=lambda: array("L"))
+    trace_lengths: array[int] = field(default_factory=lambda: array("L"))
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def layout(self) -> str:
+        """The most frequent layout of traces, else of problems; "" if no row has a known layout."""
+        return most_frequent(self.trace_layouts or self.layouts)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "layout": self.layout,
+            "problem_layout": most_frequent(self.layouts),
+            "trace_layout": most_frequent(self.trace_layouts),
+            "rows": self.rows,
+            "questions": self.questions,
+            "copies": self.copies,
+            "conflicts": self.conflicts,
+            "kinds": self.kinds,
+            "subdomains": self.subdomains,
+            "levels": self.levels,
+            "traces": self.traces,
+            "dropped": self.dropped,
+            "golds_checked": self.golds_checked,
+            "question_lengths": quantiles(self.question_lengths),
+            "trace_lengths": quantiles(self.trace_lengths),
+            "examples": self.examples,
+        }
+
+
+def contents(source: str, examples: int = 3, encoding: str = "", length: Callable[[str], int] = len) -> Contents:
+    """Reads a source once, row by row, and returns its counts and its first examples.
+
+    `length` is the length of a text. A row that cannot be read is counted with its fault. Raises ProblemFileError for
+    a source that cannot be read.
+    """
+    found = Contents(source)
+    answers: dict[bytes, bytes] = {}
+    golds: dict[str, Counter[str]] = {}
+    for row in read_rows(source, encoding):
+        found.rows += 1
+        traces, trace_fault = _traces(found, row)
+        problem, problem_fault = _problem(found, row)
+        # A row with traces may have no problem of its own, for example a chat.
+        if fault := trace_fault or (problem_fault if not traces else ""):
+            _drop(found, fault)
+        if not problem and not traces:
+            continue
+        is_new = _count_question(found, answers, problem, traces[0] if traces else None, length)
+        kept = [trace for trace in traces if not _drop_trace(found, trace, length)]
+        if is_new and problem:
+            _count_problem(found, problem, golds)
+        if is_new and len(found.examples) < examples:
+            found.examples.append(_example(problem, kept, traces))
+    found.questions = len(answers)
+    _check_golds(found, golds)
+    return found
+
+
+def most_frequent(counts: Counter[str]) -> str:
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def quantiles(lengths: array[int]) -> dict[str, int]:
+    """Returns the median, the 95% quantile and the maximum of lengths; {} without lengths."""
+    ordered = sorted(lengths)
+    if not ordered:
+        return {}
+    last = len(ordered) - 1
+    return {"median": ordered[last // 2], "p95": ordered[int(0.95 * last)], "max": ordered[last]}
+
+
+def _problem(found: Contents, row: Row) -> tuple[Problem | None, str]:
+    """Returns the problem of a row and the fault of a row without one."""
+    try:
+        read = read_problem_rows([row], drop_unanswered=True)
+    except ProblemFileError as error:
+        return None, str(error).removeprefix(f"{row.path}, row {row.number}: ")
+    found.layouts.update(read.layouts)
+    return (read.problems[0], "") if read.problems else (None, next(iter(read.left_out)))
+
+
+def _traces(found: Contents, row: Row) -> tuple[list[Trace], str]:
+    """Returns the traces of a row, and the fault of a row with a layout of traces that cannot be read."""
+    layout = detect_trace_layout(row.fields)
+    if not layout:
+        return [], ""
+    try:
+        traces = layout.read(row.fields)
+    except TraceError as error:
+        return [], str(error)
+    found.trace_layouts[layout.name] += 1
+    found.traces += len(traces)
+    return traces, ""
+
+
+def _drop(found: Contents, reason: str) -> None:
+    reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+    known = reason in found.dropped or len(found.dropped) < _MOST_REASONS
+    found.dropped[reason if known else OTHER_REASONS] += 1
+
+
+def _drop_trace(found: Contents, trace: Trace, length: Callable[[str], int]) -> bool:
+    found.trace_lengths.append(length(trace.text))
+    if reason := drop_reason(trace, TraceSource()):
+        _drop(found, reason)
+    return bool(reason)
+
+
+def _count_question(
+    found: Contents,
+    answers: dict[bytes, bytes],
+    problem: Problem | None,
+    trace: Trace | None,
+    length: Callable[[str], int],
+) -> bool:
+    """Returns whether the question is new. Rows with traces of one question are no copies: they stay several."""
+    question = f"{problem.system} {problem.question}" if problem else trace.question if trace else ""
+    answer = _short_hash(repr((problem.answer, problem.tests))) if problem else b""
+    first = answers.setdefault(_short_hash(normalised(question)), answer)
+    if first is answer:
+        found.question_lengths.append(length(problem.question if problem else question))
+        return True
+    if problem:
+        found.copies += 1
+        found.conflicts += first != answer
+    return False
+
+
+def _count_problem(found: Contents, problem: Problem, golds: dict[str, Counter[str]]) -> None:
+    found.kinds[problem.kind] += 1
+    found.subdomains[problem.subdomain] += 1
+    found.levels[problem.level] += 1
+    if kind_entry(problem.kind).unreadable_golds and found.golds_checked < MANY_GOLDS:
+        golds.setdefault(problem.kind, Counter())[problem.answer] += 1
+        found.golds_checked += 1
+
+
+def _check_golds(found: Contents, golds: dict[str, Counter[str]]) -> None:
+    for kind, counts in golds.items():
+        unreadable = import_object(kind_entry(kind).unreadable_golds)(counts)
+        if number := sum(counts[gold] for gold in unreadable):
+            found.dropped[UNREADABLE_GOLD] += number
+
+
+def _example(problem: Problem | None, kept: list[Trace], traces: list[Trace]) -> dict[str, Any]:
+    return {
+        "kind": problem.kind if problem else "trace",
+        "question": problem.question if problem else traces[0].question,
+        "gold": (problem.answer or None) if problem else None,
+        "options": list(problem.options) if problem else [],
+        "tests": _test_form(problem.tests) if problem and problem.tests else None,
+        "traces": [trace.text for trace in kept],
+    }
+
+
+def _test_form(tests: dict[str, Any]) -> dict[str, Any]:
+    """Returns the form of a program's tests without their values."""
+    form = {name: tests[name] for name in ("type", "function", "class", "entry_point") if name in tests}
+    return form | ({"cases": len(tests["cases"])} if "cases" in tests else {})
+
+
+def _short_hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).digest()
