@@ -18,7 +18,7 @@ from typing import Any
 from vt_ray.config import Config, StageConfig
 from vt_ray.evaluation.sampling import Score
 from vt_ray.report.run_record import RunRecord, read_run
-from vt_ray.run.milestone_names import BEFORE_RL, planned
+from vt_ray.run.milestone_names import BEFORE_RL, before_rl, planned
 from vt_ray.run.paths import DONE, RunPaths
 
 CONTROL = "signal.control"
@@ -69,8 +69,9 @@ class ComparedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has a summary and the scores of its last milestone."""
-        return bool(self.record.summary) and set(self.scores) >= {"fused", planned(self.config)[-1]}
+        """Whether the run has a summary and the scores of the start of RL and of its last milestone."""
+        ends = {before_rl(self.config)[-1], planned(self.config)[-1]}
+        return bool(self.record.summary) and set(self.scores) >= ends
 
     @property
     def fused(self) -> str | None:
