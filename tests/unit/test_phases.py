@@ -158,7 +158,11 @@ def test_given_checkpoints_are_probed_and_fused(tmp_path, monkeypatch, phases):
     config = settings(tmp_path, phases=phases, **{"spectrum.checkpoints": given(tmp_path, 5, 6)})
     world, paths, summary = run(config, monkeypatch)
     ends = {"fuse": ["fused"], "rl": ["math"]}
-    assert [m["name"] for m in summary["milestones"]] == ["base", "sft_best", *sum((ends.get(p, []) for p in phases), [])]
+    assert [m["name"] for m in summary["milestones"]] == [
+        "base",
+        "sft_best",
+        *sum((ends.get(p, []) for p in phases), []),
+    ]
     assert [path.stem for path in paths.probe.all_scores()] == ["model-5", "model-6"]
     table = json.loads(paths.probe.table.read_text())
     best = int(table["best_pass_at_1"].removeprefix("model-"))
