@@ -121,7 +121,8 @@ def launch(config: Config) -> dict[str, Any] | None:
 
     validate(config)
     if config.spectrum.checkpoints:
-        refuse_unusable_checkpoints(config.spectrum.checkpoints, Path(config.model.path), config.model.dtype)
+        base = Path(config.model.path) if config.model.source == "hf" else None
+        refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
     problems = load_problem_sets(config.data, config.seed, config.verify.kinds)
     # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
     continued = RunFolder(config).paths.base.is_dir()

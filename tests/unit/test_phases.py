@@ -228,32 +228,46 @@ def test_the_first_checkpoint_is_the_base_model_of_a_run_without_one():
     validate(composed(*doors))
 
 
-def refusal(paths, base="", dtype="float32"):
+def refusal(paths, base=None, dtype="float32"):
     with pytest.raises(ConfigError) as refused:
-        refuse_unusable_checkpoints([str(path) for path in paths], base or paths[0], dtype)
+        refuse_unusable_checkpoints([str(path) for path in paths], base, dtype)
     return str(refused.value)
 
 
+def made(folder, dtype=torch.float32, token="a", **shape):
+    """A folder that passes as a small Qwen2: its config, tokenizer and two tensors."""
+    config = {"model_type": "qwen2", "hidden_size": 64, "num_hidden_layers": 2, **shape}
+    tokenizer = json.dumps({"model": {"vocab": {token: 0}}})
+    return checkpoint(folder, constant(1.0, dtype), tokenizer=tokenizer, config=json.dumps(config))
+
+
+def test_checkpoints_of_one_kind_are_taken(tmp_path):
+    one, two = made(tmp_path / "one"), made(tmp_path / "two")
+    # 151936 is the default of Qwen2, which other versions of transformers write or leave out.
+    base = made(tmp_path / "base", vocab_size=151936)
+    for known in (None, tmp_path / "nowhere", base):
+        refuse_unusable_checkpoints([str(one), str(two)], known, "float32")
+
+
 def test_checkpoints_of_several_kinds_are_refused(tmp_path):
-    tokens = '{"model": {"vocab": {"a": 0}}}'
-    a = checkpoint(tmp_path / "a", constant(1.0), tokenizer=tokens)
-    b = checkpoint(tmp_path / "b", constant(2.0), tokenizer=tokens)
-    refuse_unusable_checkpoints([str(a), str(b)], tmp_path / "nowhere", "float32")
-    wide = checkpoint(tmp_path / "wide", constant(2.0), tokenizer=tokens, config='{"hidden_size": 4}')
-    assert "hidden_size is 4, not 2: give checkpoints of one model" in refusal([a, wide])
-    other = checkpoint(tmp_path / "other", constant(2.0), tokenizer='{"model": {"vocab": {"b": 0}}}')
-    assert "another vocabulary" in refusal([a, other])
-    assert "another vocabulary" in refusal([a, b], base=other)
-    half = checkpoint(tmp_path / "half", constant(2.0, torch.bfloat16), tokenizer=tokens)
-    assert "holds bfloat16, model.dtype=float32" in refusal([half])
-    torch.save(constant(1.0), checkpoint(tmp_path / "old", {}, tokenizer=tokens) / "pytorch_model.bin")
-    (tmp_path / "old" / "model.safetensors").unlink()
-    assert "save it with save_pretrained" in refusal([tmp_path / "old"])
+    one, two = made(tmp_path / "one"), made(tmp_path / "two")
+    wide, other = made(tmp_path / "wide", hidden_size=128), made(tmp_path / "other", token="b")
+    assert "hidden_size is 128, not 64: give checkpoints of one model" in refusal([one, wide])
+    assert "another vocabulary" in refusal([one, other])
+    assert "another vocabulary" in refusal([one, two], base=other)
+    assert "holds bfloat16, model.dtype=float32" in refusal([made(tmp_path / "half", torch.bfloat16)])
+    assert "cannot be read" in refusal([one, made(tmp_path / "unknown", model_type="no_such_model")])
+
+
+def test_checkpoint_folders_that_cannot_be_used_are_refused(tmp_path):
+    one, old = made(tmp_path / "one"), made(tmp_path / "old")
+    torch.save(constant(1.0), old / "pytorch_model.bin")
+    (old / "model.safetensors").unlink()
+    assert "save it with save_pretrained" in refusal([old])
     assert "does not exist" in refusal([tmp_path / "missing"])
     (tmp_path / "more").mkdir()
-    same = checkpoint(tmp_path / "more" / "a", constant(1.0), tokenizer=tokens)
-    assert "the folder name 'a' must be unique" in refusal([a, same])
-    assert "none of" in refusal([checkpoint(tmp_path / "probe", constant(1.0))])
+    assert "the folder name 'one' must be unique" in refusal([one, made(tmp_path / "more/one")])
+    assert "none of" in refusal([made(tmp_path / "probe")])
 
 
 def test_a_job_returns_the_last_pass_at_1(monkeypatch):

@@ -39,13 +39,13 @@ def saved(root):
 
 def held_out(root):
     """{step: line's held-out figures}."""
-    return {line["step"]: line["held_out"] for line in test_loop.metrics(root) if "held_out" in line}
+    return {line["step"]: line["evaluation"] for line in test_loop.metrics(root) if "evaluation" in line}
 
 
 def test_nothing_is_saved_or_evaluated_by_default(tmp_path):
     train(tmp_path)
     assert not saved(tmp_path) and not held_out(tmp_path)
-    assert not (tmp_path / "rl/math/models").exists() and not (tmp_path / "rl/math/held_out").exists()
+    assert not (tmp_path / "rl/math/models").exists() and not (tmp_path / "rl/math/evaluation").exists()
 
 
 def test_a_saved_model_has_the_weights_of_its_step(tmp_path):
@@ -88,7 +88,10 @@ def test_held_out_scores_are_measured_with_the_weights_of_their_step(tmp_path):
         step: of_step[step] % 9 / 8 for step in (3, 6)
     }
     assert all((figures["seconds"], figures["tokens"]) == (1.5, 9) for figures in found.values())
-    assert sorted(path.name for path in tmp_path.glob("rl/math/held_out/*")) == ["step_000003.json", "step_000006.json"]
+    assert sorted(path.name for path in tmp_path.glob("rl/math/evaluation/*")) == [
+        "step_000003.json",
+        "step_000006.json",
+    ]
 
 
 def test_held_out_scores_do_not_change_the_training(tmp_path):
@@ -113,13 +116,13 @@ def test_models_and_scores_of_steps_that_run_again_are_deleted(tmp_path):
     world.update, made = _crash_after(world.update, 4), tmp_path / "rl/math"
     with suppress(ConnectionAbortedError):
         train(tmp_path, world, replace(STAGE, gate=GateConfig()), **options)
-    assert set(saved(tmp_path)) == {3, 4} and len(list(made.glob("held_out/*"))) == 4
+    assert set(saved(tmp_path)) == {3, 4} and len(list(made.glob("evaluation/*"))) == 4
     (made / "models/step_000001.partial").mkdir()
     world = World()
     world.update = _crash_after(world.update, 0)
     with suppress(ConnectionAbortedError):
         train(tmp_path, world, replace(STAGE, gate=GateConfig()), **options)
-    assert not list(made.glob("models/*")) and not list(made.glob("held_out/*"))
+    assert not list(made.glob("models/*")) and not list(made.glob("evaluation/*"))
 
 
 def _crash_after(update, count):
@@ -138,8 +141,8 @@ def test_the_curve_the_costs_and_the_trackers_have_the_held_out_scores(tmp_path)
     lines = test_loop.metrics(tmp_path)
     (trace,) = held_out_curve(lines).data
     assert list(trace.x) == [3, 6] and list(trace.y) == [f["pass_at_1"] for f in held_out(tmp_path).values()]
-    assert held_out_curve([line for line in lines if "held_out" not in line]) is None
-    assert as_text(lines[2], "held_out/pass_at_1") == f"{lines[2]['held_out']['pass_at_1']:.1%}"
-    assert "held_out/pass_at_1" in flat(lines[2], "/") and "held_out/pass_at_1" not in flat(lines[1], "/")
+    assert held_out_curve([line for line in lines if "evaluation" not in line]) is None
+    assert as_text(lines[2], "evaluation/pass_at_1") == f"{lines[2]['evaluation']['pass_at_1']:.1%}"
+    assert "evaluation/pass_at_1" in flat(lines[2], "/") and "evaluation/pass_at_1" not in flat(lines[1], "/")
     tokens = sum(line["tokens"] + line.get("gate", {}).get("tokens", 0) for line in lines)
     assert stage_costs(tmp_path)["rl math"]["tokens"] == tokens + 2 * 9

@@ -88,7 +88,7 @@ def stage_costs(root: Path) -> dict[str, dict[str, float]]:
     for line in read_lines(run.metrics):
         of_stage = pairs.setdefault(line["stage"], _filter(run.stage(line["stage"]).filter))
         of_stage.append((line["seconds"]["total"], line["tokens"]))
-        of_stage += [(cost["seconds"], cost["tokens"]) for key in ("gate", "held_out") if (cost := line.get(key))]
+        of_stage += [(cost["seconds"], cost["tokens"]) for key in ("gate", "evaluation") if (cost := line.get(key))]
     return {f"rl {stage}": _cost(of_stage) for stage, of_stage in pairs.items()}
 
 

@@ -2,7 +2,7 @@
 
 runs/<run_name>/            RunPaths: run.json, config.yaml, metrics.jsonl, summary.json, report.html, ...
   evaluation/<milestone>.json
-  rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, models/, held_out/, model/, stage.json
+  rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, models/, evaluation/, model/, stage.json
   rollouts/<stage>/         StagePaths.rollouts: step_000012.parquet
   sft/                      SftPaths: metrics.jsonl, state/, checkpoints/, examples/
   probe/                    ProbePaths: step_000012.json, probe.json
@@ -77,7 +77,7 @@ class StagePaths:
         # Saved within the stage every signal.save_hf_every steps: step_000012, Hugging Face folders.
         self.saved_models = self.folder / "models"
         # Held-out scores within the stage every signal.evaluate_every steps: step_000012.json.
-        self.held_out = self.folder / "held_out"
+        self.evaluation = self.folder / "evaluation"
         # Written when the stage has ended: its steps, and why it ended.
         self.end = self.folder / "stage.json"
         self.rollouts = run.rollouts / name

@@ -128,7 +128,7 @@ class GateFigures(TypedDict):
     gate: GateCost
 
 
-class HeldOutFigures(TypedDict):
+class EvaluationFigures(TypedDict):
     """Only in steps at which signal.evaluate_every was due: Pass@1 with its 95% interval, and the cost."""
 
     pass_at_1: float
@@ -154,4 +154,4 @@ class StepLine(RolloutFigures, BatchFigures, UpdateFigures, SpeedFigures):
     skipped_steps: NotRequired[int]
     probe_accuracy: NotRequired[float | None]
     gate: NotRequired[GateCost]
-    held_out: NotRequired[HeldOutFigures]
+    evaluation: NotRequired[EvaluationFigures]

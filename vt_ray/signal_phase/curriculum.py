@@ -19,7 +19,7 @@ from vt_ray.records import Problem
 from vt_ray.run.checkpoint import commit_of_step, exists, newest, read_json, write_folder, write_json
 from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import StagePaths, step_name
-from vt_ray.run.step_line import HeldOutFigures
+from vt_ray.run.step_line import EvaluationFigures
 from vt_ray.signal_phase.commit import LEARNER, TRACKER
 from vt_ray.signal_phase.loop import StageDisplay, run_stage
 from vt_ray.signal_phase.offline_filter import filtered, measure_pool
@@ -103,9 +103,9 @@ def open_stage(
     pool = _pool(e, actors, stage, start, is_new)
     optimizer = stage_optimizer(signal.optimizer, stage)
 
-    def evaluate_step(step: int) -> HeldOutFigures:
-        evaluate(e, step_name(step), actors.generator, actors.verifier, paths.held_out)
-        return held_out_figures(paths.held_out / f"{step_name(step)}.json")
+    def evaluate_step(step: int) -> EvaluationFigures:
+        evaluate(e, step_name(step), actors.generator, actors.verifier, paths.evaluation)
+        return evaluation_figures(paths.evaluation / f"{step_name(step)}.json")
 
     with e.cluster.learner(start.model, optimizer, stage.steps, signal.mgpo.kl_coef > 0) as learner:
         if is_new and start.previous and stage.optimizer_state == "keep":
@@ -131,7 +131,7 @@ def open_stage(
         )
 
 
-def held_out_figures(scores: Path) -> HeldOutFigures:
+def evaluation_figures(scores: Path) -> EvaluationFigures:
     """Pass@1 and its cost from a file of held-out scores."""
     record, (summary,) = read_json(scores), milestone_summaries([scores], 1)
     passed = summary["pass_at_1"]

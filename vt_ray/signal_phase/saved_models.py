@@ -36,7 +36,7 @@ def kept_steps(saved: Sequence[int], accuracies: Mapping[int, float], keep: int)
 
 def drop_after(run: StageRun, step: int) -> None:
     """Delete the models and held-out scores of steps after `step`, and incomplete folders: these steps run again."""
-    for entry in [*step_entries(run.paths.saved_models), *step_entries(run.paths.held_out)]:
+    for entry in [*step_entries(run.paths.saved_models), *step_entries(run.paths.evaluation)]:
         if entry.is_dir() and (entry.suffix or entry.name > step_name(step)):
             shutil.rmtree(entry)
         elif not entry.is_dir() and (entry.suffix != ".json" or entry.stem > step_name(step)):

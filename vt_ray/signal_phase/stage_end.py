@@ -81,7 +81,7 @@ def close_step(run: StageRun, line: StepLine, history: StageHistory, rollout: Ro
     if gate.due(run.stage.gate, line["step"]):
         line.update(measure_probe_accuracy(run, rollout))
     if run.signal.evaluate_every and line["step"] % run.signal.evaluate_every == 0:
-        line["held_out"] = run.evaluate(line["step"])
+        line["evaluation"] = run.evaluate(line["step"])
     history.add(line)
     history.decide(run)
     run.log.write(line)

@@ -13,7 +13,7 @@ from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
 from vt_ray.records import AdvantageConfig, Problem, Prompt, Sampling
 from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import StagePaths
-from vt_ray.run.step_line import HeldOutFigures
+from vt_ray.run.step_line import EvaluationFigures
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StageRun:
     tracker: Tracker
     learner: Learner
     recorder: Recorder
-    evaluate: Callable[[int], HeldOutFigures]
+    evaluate: Callable[[int], EvaluationFigures]
     busy_seconds: Callable[[], dict[str, float]]
     log: MetricsLog
     paths: StagePaths

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vt_ray.config import ConfigError
 from vt_ray.spectrum_phase.model_folder import ModelFolder, ModelFolderError
 
 # Names that other files of the folder probe/ or other models of the report have.
 TAKEN = {"DONE", "inputs", "probe", "fused"}
-# Keys of config.json that set the shapes of the tensors.
-_SHAPE = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "tie_word_embeddings")
+# Models with other values here have other tensors, or compute another function of them.
+_KIND = (
+    *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "tie_word_embeddings"),
+)
 
 
-def refuse_unusable_checkpoints(checkpoints: Sequence[str], base: Path, dtype: str) -> None:
+def refuse_unusable_checkpoints(checkpoints: Sequence[str], base: Path | None, dtype: str) -> None:
     """Raises ConfigError unless each checkpoint is a safetensors folder of one architecture, tokenizer and `dtype`.
 
-    The checkpoints are also compared with the model in `base`, if this is a folder.
+    The checkpoints are also compared with the model in the folder `base`, if there is one.
     """
     names = [Path(path).name for path in checkpoints]
     for name in names:
@@ -31,10 +35,11 @@ def refuse_unusable_checkpoints(checkpoints: Sequence[str], base: Path, dtype: s
             )
     try:
         models = [ModelFolder(Path(path)) for path in checkpoints]
-        first = ModelFolder(base) if base.is_dir() else models[0]
         for model in models:
             _refuse_format(model, dtype)
-            _refuse_other_kind(first, model)
+        first, *others = [ModelFolder(base), *models] if base and base.is_dir() else models
+        for other in others:
+            _refuse_other_kind(first, other)
     except ModelFolderError as error:
         raise ConfigError(f"spectrum.checkpoints: {error}") from error
 
@@ -51,11 +56,23 @@ def _refuse_format(model: ModelFolder, dtype: str) -> None:
 
 
 def _refuse_other_kind(first: ModelFolder, other: ModelFolder) -> None:
-    for key in (*first.architecture, *_SHAPE):
-        if first.config.get(key) != other.config.get(key):
+    known, found = _kind(first), _kind(other)
+    for key in _KIND:
+        if known[key] != found[key]:
             raise ModelFolderError(
-                f"{other.path} has another architecture than {first.path}: {key} is {other.config.get(key)}, not "
-                f"{first.config.get(key)}: give checkpoints of one model"
+                f"{other.path} has another architecture than {first.path}: {key} is {found[key]}, not {known[key]}: "
+                "give checkpoints of one model"
             )
-    if first.vocabulary != other.vocabulary:
+    if None not in (first.vocabulary, other.vocabulary) and first.vocabulary != other.vocabulary:
         raise ModelFolderError(f"{other.path} has another vocabulary than {first.path}: give models of one tokenizer")
+
+
+def _kind(model: ModelFolder) -> dict[str, Any]:
+    """The values of _KIND. transformers adds the values that config.json leaves out because they are defaults."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(model.path).to_dict()
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"{model.path}/config.json cannot be read ({error}): give a causal LM") from error
+    return {key: config.get(key) for key in _KIND}

@@ -84,12 +84,12 @@ def held_out_curve(lines: Lines) -> go.Figure | None:
     """Pass@1 on the held-out problems within the stages, with 95% bars; None if no step has measured it."""
     import plotly.graph_objects as go
 
-    metric = METRICS["held_out/pass_at_1"]
-    if not any(line.get("held_out") for line in lines):
+    metric = METRICS["evaluation/pass_at_1"]
+    if not any(line.get("evaluation") for line in lines):
         return None
     figure = styled(go.Figure(), CURVE_HEIGHT).update_layout(showlegend=False)
     for start, stage, stage_lines in by_stage(lines):
-        measured = [(start + i, found) for i, line in enumerate(stage_lines) if (found := line.get("held_out"))]
+        measured = [(start + i, found) for i, line in enumerate(stage_lines) if (found := line.get("evaluation"))]
         intervals = [{"mean": found["pass_at_1"], "low": found["low"], "high": found["high"]} for _, found in measured]
         figure.add_scatter(
             x=[step for step, _ in measured],
