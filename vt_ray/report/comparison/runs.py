@@ -75,8 +75,10 @@ class ComparedRun:
 
     @property
     def fused(self) -> str | None:
-        """The id of the fused model that RL started from."""
-        done = RunPaths(self.record.root).fused / DONE
+        """The id of the phase that made the start of RL, normally of the fused model."""
+        paths = RunPaths(self.record.root)
+        folders = {"base": paths.base, "sft_last": paths.sft.folder, "sft_best": paths.probe.folder}
+        done = folders.get(before_rl(self.config)[-1], paths.fused) / DONE
         return json.loads(done.read_text())["id"] if done.is_file() else None
 
     @property
