@@ -315,6 +315,9 @@ class SpectrumConfig:
     sft: SftConfig = field(default_factory=SftConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    # Hugging Face folders to probe and fuse instead of SFT checkpoints, with unique folder names. Needs `phases` with
+    # probe and without sft. With model.source=scratch the first one is also the base model.
+    checkpoints: list[str] = field(default_factory=list)
 
 
 RATIOS = ("token", "sequence")
@@ -415,6 +418,14 @@ class SignalConfig:
     checkpoint_every: int = 1
     # Checkpoints of a stage that stay on disk, at least 1. The second one serves if the newest is damaged.
     keep_checkpoints: int = 2
+    # Steps between two evaluations of the held-out problems within a stage, with the settings in `evaluation`. 0: none.
+    # Needs schedule=on_policy: the pipelined schedule verifies its own completions all the time.
+    evaluate_every: int = 0
+    # Steps between two saves of the weights as a Hugging Face folder, rl/<stage>/models/step_000012. 0: none.
+    save_hf_every: int = 0
+    # Saved models of a stage that stay on disk, at least 1: the newest ones. The saved model with the best probe
+    # accuracy of the gate stays too, so take a multiple of the gate's eval_every for `save_hf_every`.
+    keep_hf: int = 2
 
 
 @dataclass
@@ -541,6 +552,10 @@ class TrackingConfig:
 MAX_NAME_BYTES = 200
 
 
+# The phases in the order of the paper.
+PHASES = ("sft", "probe", "fuse", "rl")
+
+
 @dataclass
 class Config:
     """A whole run."""
@@ -553,6 +568,9 @@ class Config:
     seed: int = 0
     # true checks the settings, prints the plan and starts nothing.
     dry_run: bool = False
+    # Phases of the run, any of sft, probe, fuse, rl, in this order; fuse needs probe. RL starts from the newest model
+    # before it: fused, best by probing, last of SFT, or the base model. []: evaluates the base model.
+    phases: list[str] = field(default_factory=lambda: list(PHASES))
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -566,11 +584,13 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        """Set the two values that follow `model.dtype` if they are not given.
+        """Set the base model if only checkpoints are given, and the two values that follow `model.dtype`.
 
         Two bfloat16 implementations of one model differ by rounding: 0.04 nats a token between vLLM and the learner
         (SmolLM2-135M on a CPU).
         """
+        if self.spectrum.checkpoints and self.model.source == "scratch":
+            self.model.source, self.model.path = "hf", self.spectrum.checkpoints[0]
         low_precision = self.model.dtype == "bfloat16"
         if self.signal.mgpo.importance_cap is None:
             self.signal.mgpo.importance_cap = 2.0 if low_precision else 0.0
@@ -579,9 +599,12 @@ class Config:
 
     @property
     def context_tokens(self) -> int:
-        """Tokens of the longest prompt and completion of any phase: the context that an engine must hold."""
-        new = [self.spectrum.probe.max_new_tokens, self.evaluation.max_new_tokens]
-        new += [stage.max_new_tokens for stage in self.curriculum.stages]
+        """Tokens of the longest prompt and completion of the run's phases: the context that an engine must hold."""
+        new = [self.evaluation.max_new_tokens]
+        if "probe" in self.phases:
+            new.append(self.spectrum.probe.max_new_tokens)
+        if "rl" in self.phases:
+            new += [stage.max_new_tokens for stage in self.curriculum.stages]
         return self.data.max_prompt_tokens + max(new)
 
     @property

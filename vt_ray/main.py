@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -53,13 +53,15 @@ class RunError(RuntimeError):
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def hydra_main(composed: DictConfig) -> None:
+def hydra_main(composed: DictConfig) -> float | None:
+    """Returns Pass@1 of the last milestone, the objective of Hydra's optimising sweepers; None after dry_run."""
     config = None
     try:
         config = to_config(composed)
         _name_sweep_member(config)
         _interrupt_on_sigterm(config)
-        launch(config)
+        summary = launch(config)
+        return summary["milestones"][-1]["pass_at_1"]["mean"] if summary else None
     except (ConfigError, ClusterError, RunError, CheckpointError, OSError) as error:
         # One line instead of Hydra's traceback. A sweep ends here too: its later members are not started.
         sys.exit(f"error: {error}")
@@ -102,8 +104,11 @@ def interruption_message(config: Config | None) -> str:
     return f"interrupted: the same command continues after {committed}, which is committed"
 
 
-def launch(config: Config) -> None:
-    """Check the settings, then print the plan (`dry_run=true`) or run the pipeline on a Ray cluster."""
+def launch(config: Config) -> dict[str, Any] | None:
+    """Check the settings, then print the plan (`dry_run=true`) or run the pipeline on a Ray cluster.
+
+    Returns the summary of the run, None after `dry_run`.
+    """
     from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.engines.base_model import tokenizer_at_hand
@@ -112,21 +117,26 @@ def launch(config: Config) -> None:
     from vt_ray.planning.validate.machine import refuse_missing_gpus, refuse_unusable_folders
     from vt_ray.progress import console
     from vt_ray.run.run_folder import RunFolder
+    from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
 
     validate(config)
+    if config.spectrum.checkpoints:
+        base = Path(config.model.path) if config.model.source == "hf" else None
+        refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
     problems = load_problem_sets(config.data, config.seed, config.verify.kinds)
     # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
     continued = RunFolder(config).paths.base.is_dir()
     if not continued and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
         problems = fitting(problems, PromptEncoder(tokenizer, config.data))
-    for stage in config.curriculum.stages:
+    for stage in config.curriculum.stages if "rl" in config.phases else []:
         stage_problems(stage, problems.train)
-    refuse_without_solutions(problems.train, config.spectrum.sft.styles, bool(config.data.trace_files))
+    if "sft" in config.phases or (config.signal.control == "sft" and "rl" in config.phases):
+        refuse_without_solutions(problems.train, config.spectrum.sft.styles, bool(config.data.trace_files))
     for counts in problems.traces.counts:
         console.print(str(counts), markup=False, highlight=False, soft_wrap=True)
     if config.dry_run:
         print_plan(config, problems)
-        return
+        return None
     refuse_missing_gpus(config)
     refuse_unusable_folders(config)
     confinement = _confinement(config, problems)
@@ -141,8 +151,9 @@ def launch(config: Config) -> None:
             from vt_ray.tracking.follower import following
 
             with RayCluster(config, run.paths.logs) as cluster, following(config.tracking, run.root):
-                run_pipeline(config, cluster, run, problems)
+                summary = run_pipeline(config, cluster, run, problems)
         console.print(f"report: {run.paths.report}", soft_wrap=True)
+    return summary
 
 
 def _confinement(config: Config, problems: ProblemSets) -> str:

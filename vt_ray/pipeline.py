@@ -1,5 +1,7 @@
 """The paper as straight-line code: base -> SFT -> probe -> fuse -> MGPO stages, evaluated at every milestone.
 
+A run has the phases in the setting `phases`. Without SFT, probing takes `spectrum.checkpoints`; RL starts from the
+newest model before it.
 Each phase is identified by the settings, files and code that its result depends on. A finished phase is not repeated,
 and runs that differ only in lambda share one SFT and one fused model.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from vt_ray.report.run_summary import write_summary
 from vt_ray.report.tables import print_table
 from vt_ray.report.watch.stage_bar import stage_bar
 from vt_ray.run.identity import identity
-from vt_ray.run.inputs import model_files, problem_files, problems_digest
+from vt_ray.run.inputs import checkpoint_files, model_files, problem_files, problems_digest
 from vt_ray.run.metrics_log import read_lines
 from vt_ray.run.milestone_names import SFT_CONTINUED
 from vt_ray.run.paths import FUSED_PROBE, ProbePaths, SftPaths
@@ -36,6 +39,7 @@ from vt_ray.run.run_folder import RunFolder
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
 from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights
+from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
 from vt_ray.spectrum_phase.probing import probe_fused, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
 
@@ -66,19 +70,29 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
 def run_phases(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> list[str]:
     """base -> SFT -> probe -> fuse -> MGPO stages. Returns the names of the milestones, in order."""
     experiment = prepare(config, cluster, run, problems)
-    sft = train_sft(experiment)
-    probe = probe_checkpoints(experiment, sft)
-    fused = fuse_specialists(experiment, sft, probe)
-    milestones = {"base": experiment.base, **sft_milestones(sft, probe), "fused": fused}
+    milestones, checkpoints = {"base": experiment.base}, given_checkpoints(config)
+    if "sft" in config.phases:
+        checkpoints = train_sft(experiment)
+        milestones["sft_last"] = checkpoints[-1]
+    if "probe" in config.phases:
+        probe = probe_checkpoints(experiment, checkpoints)
+        milestones["sft_best"] = named(checkpoints, probe["best_pass_at_1"])
+    if "fuse" in config.phases:
+        milestones["fused"] = fuse_specialists(experiment, checkpoints, probe)
     evaluate_spectrum(experiment, milestones)
+    if "rl" not in config.phases:
+        return [*milestones]
+    start = [*milestones.values()][-1]
     if config.signal.control == "sft":
-        return [*milestones, continue_sft(experiment, fused)]
-    return [*milestones, *run_curriculum(experiment, fused, evaluate, stage_bar)]
+        return [*milestones, continue_sft(experiment, start)]
+    return [*milestones, *run_curriculum(experiment, start, evaluate, stage_bar)]
 
 
 def prepare(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> Experiment:
     """Make the base model and leave out problems whose prompts are too long for it."""
     base = prepare_base(config, run, problems)
+    if config.spectrum.checkpoints:
+        refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
     encoder = load_encoder(config, base)
     return Experiment(config, cluster, run, fitting(problems, encoder), base, encoder)
 
@@ -105,8 +119,23 @@ def load_encoder(config: Config, base: Path) -> PromptEncoder:
     return PromptEncoder(tokenizer, config.data)
 
 
-def train_sft(e: Experiment) -> Path:
-    """SFT on the worked solutions and the traces: a folder with one trajectory of checkpoints."""
+def given_checkpoints(config: Config) -> list[Path]:
+    return [Path(path).absolute() for path in config.spectrum.checkpoints]
+
+
+def named(checkpoints: Sequence[Path], name: str) -> Path:
+    """The checkpoint with this name: the probe table has the names only."""
+    return next(checkpoint for checkpoint in checkpoints if checkpoint.name == name)
+
+
+def newest_phase(e: Experiment, *phases: str) -> Path:
+    """The folder of the last of these phases that the run has, else of the base model: later phases rest on it."""
+    folders = {"sft": e.run.paths.sft.folder, "probe": e.run.paths.probe.folder, "fuse": e.run.paths.fused}
+    return [e.base, *(folders[phase] for phase in phases if phase in e.config.phases)][-1]
+
+
+def train_sft(e: Experiment) -> list[Path]:
+    """SFT on the worked solutions and the traces: the checkpoints of one trajectory, oldest first."""
     config, sft = e.config, e.config.spectrum.sft
 
     def work(folder: Path) -> None:
@@ -114,20 +143,21 @@ def train_sft(e: Experiment) -> Path:
         run_sft(e.cluster, e.base, examples, sft, config.seed, folder)
 
     inputs = {**sft_inputs(config), "problems": problems_digest(e.problems.train), **traces_digest(e.problems)}
-    return e.run.phase("sft", inputs, work, after=e.base)
+    return sft_checkpoints(e.run.phase("sft", inputs, work, after=e.base))
 
 
-def probe_checkpoints(e: Experiment, sft: Path) -> dict:
-    """Pass@K of every SFT checkpoint on the probing sets, and the best checkpoint of each subdomain (probe.json)."""
+def probe_checkpoints(e: Experiment, checkpoints: Sequence[Path]) -> dict:
+    """Pass@K of every checkpoint on the probing sets, and the best checkpoint of each subdomain (probe.json)."""
     inputs = {**probe_inputs(e.config), "problems": problems_digest(e.problems.probe)}
-    folder = e.run.phase("probe", inputs, lambda folder: run_probe(e, sft_checkpoints(sft), folder), after=sft)
+    after = newest_phase(e, "sft")
+    folder = e.run.phase("probe", inputs, lambda folder: run_probe(e, checkpoints, folder), after)
     return json.loads(ProbePaths(folder).table.read_text())
 
 
-def fuse_specialists(e: Experiment, sft: Path, probe: dict) -> Path:
+def fuse_specialists(e: Experiment, checkpoints: Sequence[Path], probe: dict) -> Path:
     """The specialists as one model, by the rule of the config: a Hugging Face folder."""
     fusion = e.config.spectrum.fusion
-    specialists = {d: SftPaths(sft).checkpoints / name for d, name in probe["specialists"].items()}
+    specialists = {d: named(checkpoints, name) for d, name in probe["specialists"].items()}
     weights = fusion_weights(fusion.weights, list(specialists))
     base = None if fusion.method == "weights" else e.base
 
@@ -137,14 +167,8 @@ def fuse_specialists(e: Experiment, sft: Path, probe: dict) -> Path:
     return e.run.phase("fused", fused_inputs(e.config), work, after=e.run.paths.probe.folder)
 
 
-def sft_milestones(sft: Path, probe: dict) -> dict[str, Path]:
-    """The last SFT checkpoint, and the best one by Pass@1 on the probing sets."""
-    checkpoints = sft_checkpoints(sft)
-    return {"sft_last": checkpoints[-1], "sft_best": SftPaths(sft).checkpoints / probe["best_pass_at_1"]}
-
-
 def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
-    """Test scores of the models up to the fused one. Runs with equal inputs share them."""
+    """Test scores of the models before RL. Runs with equal inputs share them."""
 
     def work(folder: Path) -> None:
         with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
@@ -155,14 +179,14 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
                     probe_fused(e, generator, verifier, folder / FUSED_PROBE)
 
     inputs = {**scores_inputs(e.config), "problems": problems_digest(e.problems.test)}
-    scores = e.run.phase("spectrum_scores", inputs, work, after=milestones["fused"])
+    scores = e.run.phase("spectrum_scores", inputs, work, after=newest_phase(e, "sft", "probe", "fuse"))
     e.run.paths.evaluation.mkdir(exist_ok=True)
     for name in milestones:
         shutil.copy2(scores / f"{name}.json", e.run.paths.evaluation)
 
 
-def continue_sft(e: Experiment, fused: Path) -> str:
-    """The control in place of the stages: more SFT of the fused model, at the learning rate that SFT ended with.
+def continue_sft(e: Experiment, start: Path) -> str:
+    """The control in place of the stages: more SFT of the start model, at the learning rate that SFT ended with.
 
     Returns the name of its milestone.
     """
@@ -174,10 +198,11 @@ def continue_sft(e: Experiment, fused: Path) -> str:
     def work(folder: Path) -> None:
         examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples, e.problems.traces)
         # seed + 1: the examples come in another order than in the first SFT.
-        run_sft(e.cluster, fused, examples, sft, config.seed + 1, folder)
+        run_sft(e.cluster, start, examples, sft, config.seed + 1, folder)
 
     own = {**identity(config, "signal.control_sft_steps"), "problems": problems_digest(e.problems.train)}
-    folder = e.run.phase(SFT_CONTINUED, {**sft_inputs(config), **own, **traces_digest(e.problems)}, work, after=fused)
+    after = newest_phase(e, "sft", "probe", "fuse")
+    folder = e.run.phase(SFT_CONTINUED, {**sft_inputs(config), **own, **traces_digest(e.problems)}, work, after)
     with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
         generator.load_checkpoint(sft_checkpoints(folder)[-1], 1)
         evaluate(e, SFT_CONTINUED, generator, verifier, e.run.paths.evaluation)
@@ -201,8 +226,9 @@ def probe_inputs(config: Config) -> dict:
     engine = config.cluster.generation_engine
     names = ("data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify", "cluster.generation_engine")
     files = {"probe_files": problem_files(config.data.probe_files)}
+    given = {**identity(config, "spectrum.checkpoints"), **checkpoint_files(config)}
     code = code_of(*config.verify.kinds.values(), engine)
-    return {**sft_inputs(config), **identity(config, *names), **files, **code}
+    return {**sft_inputs(config), **identity(config, *names), **files, **given, **code}
 
 
 def fused_inputs(config: Config) -> dict:
@@ -212,6 +238,8 @@ def fused_inputs(config: Config) -> dict:
 
 def scores_inputs(config: Config) -> dict:
     own = identity(config, "data.test_per_subdomain", "data.test_files", "evaluation")
+    # With or without RL, the models before RL are the same.
+    own["phases"] = [phase for phase in config.phases if phase != "rl"] + ["rl"]
     return {**fused_inputs(config), **own, "test_files": problem_files(config.data.test_files)}
 
 

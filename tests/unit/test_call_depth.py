@@ -45,10 +45,10 @@ def test_four_frames_lie_between_the_pipeline_and_the_update(tmp_path, monkeypat
     encoder = PromptEncoder(test_loop.Tokenizer(), config.data)
     experiment = Experiment(config, Cluster(), run, problems, tmp_path, encoder)
     monkeypatch.setattr(pipeline, "prepare", lambda *arguments: experiment)
-    for phase in ("train_sft", "probe_checkpoints", "fuse_specialists"):
-        monkeypatch.setattr(pipeline, phase, lambda *arguments: tmp_path)
+    monkeypatch.setattr(pipeline, "train_sft", lambda *arguments: [tmp_path])
+    monkeypatch.setattr(pipeline, "probe_checkpoints", lambda *arguments: {"best_pass_at_1": tmp_path.name})
+    monkeypatch.setattr(pipeline, "fuse_specialists", lambda *arguments: tmp_path)
     for output in ("evaluate", "evaluate_spectrum", "write_summary", "print_table", "write_report"):
         monkeypatch.setattr(pipeline, output, lambda *arguments: None)
-    monkeypatch.setattr(pipeline, "sft_milestones", lambda *arguments: {})
     pipeline.run_pipeline(config, experiment.cluster, run, problems)
     assert found == [["run_pipeline", "run_phases", "run_curriculum", "run_stage", "mgpo_step"]] * 2

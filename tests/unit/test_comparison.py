@@ -258,10 +258,10 @@ def test_limits_of_a_difference_are_warnings(tmp_path):
     write_json(runs[3] / "run.json", {"code": "changed"})
     comparison = compared(*runs)
     starts, code, evaluated = say.warnings(comparison)
-    assert "different fused models" in starts
+    assert "different start models" in starts
     assert "different versions of the code" in code
     assert evaluated.endswith("evaluation.temperature.")
-    assert say.about_starts(comparison["runs"]) == "There are 2 different fused models."
+    assert say.about_starts(comparison["runs"]) == "There are 2 different start models."
     assert "With 2 seeds" in say.about_seeds(comparison)
 
 
@@ -314,7 +314,7 @@ def test_the_page_has_all_sections_and_loads_nothing(sweep, result):
     assert {"result", "seeds", "milestones", "subdomains", "reward", "cost", "method", "reports"} <= ids
     assert {f"chart-result-{i}" for i in range(4)} | {"chart-reward-0", "chart-subdomains-1"} <= ids
     assert "Pass@1 with λ=0.5: no clear difference from GRPO" in page.text
-    assert "All runs start from the same fused model." in page.text
+    assert "All runs start from the same start model." in page.text
     for tag, attributes in page.tags:
         assert "src" not in attributes and tag not in {"link", "iframe", "img", "base", "object"}
         assert re.match(r"#|\./[^:]*/report\.html$", attributes.get("href", "#"))

@@ -377,7 +377,7 @@ def other(value):
 # Settings that are part of a run's identity. All other settings are in vt_ray.run.identity.NOT_IDENTITY, because their
 # values change neither the objective nor the data nor the order of chance. A section stands for all its settings.
 DECIDED_KEYS = """
-seed data tracker curriculum.stages evaluation spectrum.fusion
+seed phases data tracker curriculum.stages evaluation spectrum.fusion spectrum.checkpoints
 model.source model.path model.dtype model.rope_theta model.max_position_embeddings model.vocab_size model.hidden_size
 model.intermediate_size model.num_layers model.num_heads
 spectrum.sft.steps spectrum.sft.batch_size spectrum.sft.checkpoint_every spectrum.sft.max_tokens spectrum.sft.styles

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vt_ray.config import Config, ConfigError, StageConfig
 from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.planning.placement import Bundle, place
 from vt_ray.run.identity import config_hash
+from vt_ray.run.milestone_names import planned
 from vt_ray.verify.kinds import kind_entry
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -200,26 +201,30 @@ def _bundle_rows(bundle: Bundle, first_gpu: int) -> list[tuple[str, str, str]]:
 
 
 def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
-    """Every phase with its steps and its largest number of tokens."""
+    """Every phase of the run with its steps and its largest number of tokens."""
     sft, probe, e = config.spectrum.sft, config.spectrum.probe, config.evaluation
-    checkpoints = -(-sft.steps // sft.checkpoint_every)
+    checkpoints = len(config.spectrum.checkpoints) or -(-sft.steps // sft.checkpoint_every)
     per_model = len(problems.probe) * probe.samples * probe.max_new_tokens
     pass_at_k = f"Pass@{probe.k} of {probe.samples} samples"
-    phases = [
-        PhasePlan("sft", sft.steps, sft.steps * sft.batch_size * sft.max_tokens, f"{checkpoints} checkpoints"),
-        PhasePlan("probe", checkpoints, checkpoints * per_model, pass_at_k),
-        PhasePlan("fuse", 1, 0, f"subdomains: {len({p.subdomain for p in problems.probe})}"),
-        PhasePlan("probe fused", 1, per_model, pass_at_k),
-    ]
-    if config.signal.control == "sft":
-        steps, after = config.signal.control_sft_steps, 1
+    phases = []
+    if "sft" in config.phases:
+        tokens = sft.steps * sft.batch_size * sft.max_tokens
+        phases.append(PhasePlan("sft", sft.steps, tokens, f"{checkpoints} checkpoints"))
+    if "probe" in config.phases:
+        phases.append(PhasePlan("probe", checkpoints, checkpoints * per_model, pass_at_k))
+    if "fuse" in config.phases:
+        phases.append(PhasePlan("fuse", 1, 0, f"subdomains: {len({p.subdomain for p in problems.probe})}"))
+        phases.append(PhasePlan("probe fused", 1, per_model, pass_at_k))
+    evaluations = len(planned(asdict(config)))
+    if "rl" in config.phases and config.signal.control == "sft":
+        steps = config.signal.control_sft_steps
         phases.append(PhasePlan("sft continued", steps, steps * sft.batch_size * sft.max_tokens, "in place of RL"))
-    else:
-        after = len(config.curriculum.stages)
+    elif "rl" in config.phases:
         phases += [phase for stage in config.curriculum.stages for phase in _stage_plan(stage, problems)]
-    milestones = 4 + after
-    held_out = milestones * sum(getattr(e, kind_entry(p.kind).evaluation[0]) for p in problems.test)
-    phases.append(PhasePlan("evaluate", milestones, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
+        if every := config.signal.evaluate_every:
+            evaluations += sum(stage.steps // every for stage in config.curriculum.stages)
+    held_out = evaluations * sum(getattr(e, kind_entry(p.kind).evaluation[0]) for p in problems.test)
+    phases.append(PhasePlan("evaluate", evaluations, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
     return phases
 
 

@@ -48,6 +48,7 @@ _METRICS = (
     Metric("loss", "Loss", "loss", ".4f"),
     Metric("reward_mean", "Reward: share of correct rollouts", "reward", ".3f", ".0%"),
     Metric("probe_accuracy", "Probe accuracy at the gates", "probe acc", ".1%", ".0%", sparse=True),
+    Metric("evaluation/pass_at_1", "Pass@1 on the held-out problems", "held-out", ".1%", ".0%", sparse=True),
     Metric("no_signal_share", "Share of groups without a signal", "no signal", ".1%", ".0%"),
     Metric("truncated_share", "Share of truncated rollouts", "truncated", ".1%", ".0%"),
     Metric("entropy", "Entropy, nats a token", "entropy", ".3f"),

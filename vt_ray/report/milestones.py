@@ -49,14 +49,17 @@ def subdomains(milestones: Sequence[Milestone]) -> list[str]:
 
 
 def gain_sentence(summary: Mapping[str, Any]) -> str:
-    """The gain of the signal phase over the better of sft_best and fused; "" if it is not known."""
+    """The gain of the signal phase over its start, or the better of sft_best and fused; "" if it is not known."""
     gain = summary.get("gain")
     if not gain:
         return ""
     sure = not gain["low"] <= 0 <= gain["high"]
     parts = ", ".join(f"{d} {100 * part['mean']:+.1f}" for d, part in gain["by_subdomain"].items() if part)
+    names = {m["name"] for m in reached(summary)}
+    only = names and not {"sft_best", "fused"} <= names
+    start = gain["from"] if only else f"{gain['from']}, the better of sft_best and fused"
     return (
-        f"{gain['to']} against {gain['from']}, the better of sft_best and fused: {formats.points(gain)} points of "
+        f"{gain['to']} against {start}: {formats.points(gain)} points of "
         f"Pass@1{'' if sure else ', which is within noise'} ({parts})."
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vt_ray.config import PHASES
 from vt_ray.report.question_scores import Scores, question_scores
 from vt_ray.run.metrics_log import parse_line
 from vt_ray.run.paths import RunPaths
@@ -25,6 +26,7 @@ class RunRecord:
     probed: {checkpoint or "fused": scores by question} on the probing problems.
     planned: {stage: settings} of the RL stages in the config.
     ends: {stage: stage.json} of the stages that have ended.
+    phases: the phases of the run.
     recoveries: lines of recoveries.jsonl; None for an older run without this file.
     """
 
@@ -39,6 +41,7 @@ class RunRecord:
     probed: Mapping[str, Scores] = field(default_factory=dict)
     planned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pipelined: bool = False
+    phases: Sequence[str] = PHASES
     ends: Mapping[str, End] = field(default_factory=dict)
     recoveries: Sequence[Mapping[str, Any]] | None = None
 
@@ -66,7 +69,7 @@ def read_run(root: Path) -> RunRecord:
         raise FileNotFoundError(f"{root} is not a folder: pass the folder of a run, runs/<run_name>")
     paths = RunPaths(root)
     config = _read_text(paths.config)
-    signal, planned = _signal(config)
+    signal, planned, phases = _settings(config)
     return RunRecord(
         root=root,
         identity=_read_object(paths.run_json),
@@ -79,6 +82,7 @@ def read_run(root: Path) -> RunRecord:
         probed=_read_scores(paths.probe.all_scores()) | _read_scores([paths.fused_probe], "fused"),
         planned=planned,
         pipelined=signal.get("schedule") == "pipelined",
+        phases=phases,
         ends={name: end for name in planned if (end := stage_end(root, name))},
         recoveries=_read_recoveries(paths.recoveries),
     )
@@ -90,15 +94,17 @@ def _read_scores(files: Iterable[Path], name: str = "") -> dict[str, Scores]:
     return {model: scores for model, scores in found.items() if scores}
 
 
-def _signal(config: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """The settings of the signal phase and {stage: settings}; both empty if the config cannot be read."""
+def _settings(config: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Sequence[str]]:
+    """The settings of the signal phase, {stage: settings}, and the phases: empty, empty and all if the config cannot be
+    read."""
     import yaml
 
     try:
         read = yaml.safe_load(config)
-        return read.get("signal") or {}, {stage["name"]: stage for stage in read["curriculum"]["stages"]}
+        stages = {stage["name"]: stage for stage in read["curriculum"]["stages"]}
+        return read.get("signal") or {}, stages, read.get("phases", PHASES)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return {}, {}
+        return {}, {}, PHASES
 
 
 def _read_recoveries(path: Path) -> list[dict[str, Any]] | None:

@@ -14,11 +14,12 @@ from vt_ray.interfaces import Hardware
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.identity import config_hash
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.run.milestone_names import SFT_CONTINUED
+from vt_ray.run.milestone_names import BEFORE_RL, SFT_CONTINUED
 from vt_ray.run.paths import DONE, RunPaths, SftPaths
 from vt_ray.run.stage_ends import ALL_STEPS, stage_end
 
-# The gain of the signal phase is measured from the better of these two milestones.
+# The gain of the signal phase is measured from the better of these two milestones, or from the only one that the run
+# has. A run with neither starts RL from the last milestone before RL.
 STARTS = ("sft_best", "fused")
 
 
@@ -38,7 +39,7 @@ def write_summary(
         "lambda": config.signal.mgpo.lam,
         "config_hash": config_hash(config),
         "milestones": milestone_summaries(paths, config.evaluation.k),
-        "gain": gain_over_best([path for path in paths if path.stem in STARTS], paths[-1]),
+        "gain": gain_of_rl(paths),
         "phases": phase_costs(run, paths),
         "stages": stages_run(root, config),
         "recoveries": len(read_lines(run.recoveries)),
@@ -54,16 +55,25 @@ def write_summary(
     return summary
 
 
+def gain_of_rl(scores: Sequence[Path]) -> dict[str, Any] | None:
+    """The gain of the last milestone over the best start of RL; None if the run has no milestone after RL."""
+    before = [path for path in scores if path.stem in BEFORE_RL]
+    if before[-1] == scores[-1]:
+        return None
+    return gain_over_best([path for path in before if path.stem in STARTS] or before[-1:], scores[-1])
+
+
 def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[str, float]]:
     """{phase: seconds of work, and tokens trained on or generated}, without start-up time."""
     probes = [*run.probe.all_scores(), run.fused_probe]
-    phases = {
-        "base": _cost([(_seconds(run.base), 0)]),
-        "sft": _sft_cost(run.sft),
-        "probe": _cost(_measured(path) for path in probes if path.exists()),
-        "fuse": _cost([(_seconds(run.fused), 0)]),
-        **stage_costs(run.root),
-    }
+    phases = {"base": _cost([(_seconds(run.base), 0)])}
+    if run.sft.folder.exists():
+        phases["sft"] = _sft_cost(run.sft)
+    if run.probe.folder.exists():
+        phases["probe"] = _cost(_measured(path) for path in probes if path.exists())
+    if run.fused.exists():
+        phases["fuse"] = _cost([(_seconds(run.fused), 0)])
+    phases |= stage_costs(run.root)
     continued = SftPaths(run.root / SFT_CONTINUED)
     if continued.folder.exists():
         phases[SFT_CONTINUED] = _sft_cost(continued)
@@ -72,14 +82,13 @@ def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[st
 
 
 def stage_costs(root: Path) -> dict[str, dict[str, float]]:
-    """Seconds and tokens of each RL stage: its filter, its steps and its gate's measurements."""
+    """Seconds and tokens of each RL stage: its filter, its steps, and the measurements between its steps."""
     pairs: dict[str, list[tuple[float, int]]] = {}
     run = RunPaths(root)
     for line in read_lines(run.metrics):
         of_stage = pairs.setdefault(line["stage"], _filter(run.stage(line["stage"]).filter))
         of_stage.append((line["seconds"]["total"], line["tokens"]))
-        if gate := line.get("gate"):
-            of_stage.append((gate["seconds"], gate["tokens"]))
+        of_stage += [(cost["seconds"], cost["tokens"]) for key in ("gate", "evaluation") if (cost := line.get(key))]
     return {f"rl {stage}": _cost(of_stage) for stage, of_stage in pairs.items()}
 
 

@@ -61,7 +61,7 @@ def _prune(folder: Path, keep: int) -> None:
     """Delete the oldest commits. The new commit is complete, so an error here is printed and does not end the run."""
     try:
         for old in committed(folder)[:-keep]:
-            _remove(old)
+            remove_folder(old)
     except (OSError, CheckpointError) as error:
         _print(f"[yellow]older checkpoints are kept for now: {error}[/]")
 
@@ -100,11 +100,11 @@ def _report_full_disk(folder: Path) -> Iterator[None]:
 
 def _replace(partial: Path, folder: Path) -> None:
     if exists(folder):
-        _remove(folder)
+        remove_folder(folder)
     os.replace(partial, folder)
 
 
-def _remove(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Delete a folder. It is renamed first, so that a crash leaves a .partial folder and no incomplete step folder."""
     deleted = folder.with_name(f"{folder.name}.old.partial")
     shutil.rmtree(deleted, ignore_errors=True)

@@ -26,6 +26,9 @@ NOT_IDENTITY = (
     "model.parameters_b",
     "signal.checkpoint_every",
     "signal.keep_checkpoints",
+    "signal.evaluate_every",
+    "signal.save_hf_every",
+    "signal.keep_hf",
     "signal.sync",
     "verify.sandbox",
 )

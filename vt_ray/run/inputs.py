@@ -21,8 +21,9 @@ def input_files(config: Config) -> dict[str, str]:
     """
     data = config.data
     problems = problem_files([*data.train_files, *data.probe_files, *data.test_files, *data.trace_files])
+    models = model_files(config.model) | checkpoint_files(config)
     one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
-    return problems | model_files(config.model) | source_digests([*one, *config.verify.kinds.values()])
+    return problems | models | source_digests([*one, *config.verify.kinds.values()])
 
 
 def problem_files(sources: Iterable[FileSource | TraceSource]) -> dict[str, str]:
@@ -51,8 +52,16 @@ def problems_digest(problems: Iterable[Problem]) -> str:
 
 def model_files(model: ModelConfig) -> dict[str, str]:
     """{path: size and time} of each file of a local model folder. Hashing the weights would take minutes."""
-    folder = Path(model.path)
-    if model.source != "hf" or not folder.is_dir():
+    return _folder_files(Path(model.path)) if model.source == "hf" else {}
+
+
+def checkpoint_files(config: Config) -> dict[str, str]:
+    """{path: size and time} of each file of the folders in `spectrum.checkpoints`."""
+    return {path: stat for folder in config.spectrum.checkpoints for path, stat in _folder_files(Path(folder)).items()}
+
+
+def _folder_files(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
         return {}
     stats = {str(file): file.stat() for file in sorted(folder.iterdir()) if file.is_file()}
     return {path: f"{stat.st_size} bytes, {stat.st_mtime_ns}" for path, stat in stats.items()}

@@ -2,7 +2,7 @@
 
 runs/<run_name>/            RunPaths: run.json, config.yaml, metrics.jsonl, summary.json, report.html, ...
   evaluation/<milestone>.json
-  rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, model/, stage.json
+  rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, models/, evaluation/, model/, stage.json
   rollouts/<stage>/         StagePaths.rollouts: step_000012.parquet
   sft/                      SftPaths: metrics.jsonl, state/, checkpoints/, examples/
   probe/                    ProbePaths: step_000012.json, probe.json
@@ -74,6 +74,10 @@ class StagePaths:
         self.filter = self.folder / "filter"
         self.checkpoints = self.folder / "checkpoints"
         self.model = self.folder / "model"
+        # Saved within the stage every signal.save_hf_every steps: step_000012, Hugging Face folders.
+        self.saved_models = self.folder / "models"
+        # Held-out scores within the stage every signal.evaluate_every steps: step_000012.json.
+        self.evaluation = self.folder / "evaluation"
         # Written when the stage has ended: its steps, and why it ended.
         self.end = self.folder / "stage.json"
         self.rollouts = run.rollouts / name
@@ -110,5 +114,5 @@ class ProbePaths:
         return self.folder / f"{checkpoint}.json"
 
     def all_scores(self) -> list[Path]:
-        """The scores of the checkpoints so far, in the order of the steps."""
-        return sorted(self.folder.glob("step_*.json"))
+        """The scores of the checkpoints so far, sorted by name: SFT checkpoints in the order of the steps."""
+        return sorted(file for file in self.folder.glob("*.json") if file.name not in (self.table.name, DONE, INPUTS))

@@ -50,6 +50,7 @@ MACHINERY = (
     "progress",
     "report",
     "run",
+    "spectrum_phase.given_checkpoints",
     "tools",
     "tracking",
     "verify.files.grading",

@@ -128,6 +128,16 @@ class GateFigures(TypedDict):
     gate: GateCost
 
 
+class EvaluationFigures(TypedDict):
+    """Only in steps at which signal.evaluate_every was due: Pass@1 with its 95% interval, and the cost."""
+
+    pass_at_1: float
+    low: float
+    high: float
+    seconds: float
+    tokens: int
+
+
 class StepLine(RolloutFigures, BatchFigures, UpdateFigures, SpeedFigures):
     """The line of one RL step. The figures of a user's loss add keys `loss_<name>`, which are not listed here."""
 
@@ -144,3 +154,4 @@ class StepLine(RolloutFigures, BatchFigures, UpdateFigures, SpeedFigures):
     skipped_steps: NotRequired[int]
     probe_accuracy: NotRequired[float | None]
     gate: NotRequired[GateCost]
+    evaluation: NotRequired[EvaluationFigures]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vt_ray.run.checkpoint import CheckpointError, commit, newest, step_entries
 from vt_ray.run.paths import step_name
+from vt_ray.signal_phase.saved_models import drop_after
 from vt_ray.signal_phase.stage_run import StageRun
 
 TRACKER = "tracker.parquet"
@@ -34,8 +35,8 @@ def commit_step(run: StageRun, done: int) -> None:
 
 
 def resume(run: StageRun) -> int:
-    """Load the newest commit and return its number of steps. Later metrics and rollouts are deleted: their steps run
-    again.
+    """Load the newest commit and return its number of steps. Later metrics, rollouts, saved models and held-out scores
+    are deleted: their steps run again.
 
     Raises CheckpointError if the stage has metrics or rollouts but no commit is left, because it would start over.
     """
@@ -54,6 +55,7 @@ def resume(run: StageRun) -> int:
     for file in step_entries(run.paths.rollouts):
         if file.suffix != ".parquet" or file.stem > step_name(done):
             file.unlink()
+    drop_after(run, done)
     return done
 
 

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from vt_ray.config import OptimizerConfig, StageConfig
 from vt_ray.data.problem_sets import of_stage, stage_problems
+from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.experiment import Experiment
 from vt_ray.interfaces import Generator, Recorder, Tracker, Verifier
 from vt_ray.records import Problem
 from vt_ray.run.checkpoint import commit_of_step, exists, newest, read_json, write_folder, write_json
 from vt_ray.run.metrics_log import MetricsLog
-from vt_ray.run.paths import StagePaths
+from vt_ray.run.paths import StagePaths, step_name
+from vt_ray.run.step_line import EvaluationFigures
 from vt_ray.signal_phase.commit import LEARNER, TRACKER
 from vt_ray.signal_phase.loop import StageDisplay, run_stage
 from vt_ray.signal_phase.offline_filter import filtered, measure_pool
@@ -64,7 +66,7 @@ def run_curriculum(e: Experiment, start_model: Path, evaluate: Evaluate, display
         for stage in stages:
             paths = e.run.paths.stage(stage.name)
             if not exists(paths.end):
-                with open_stage(e, actors, stage, start) as run:
+                with open_stage(e, actors, stage, start, evaluate) as run:
                     end = run_stage(run, display)
                     write_folder(paths.model, run.learner.save_hf)
                 write_json(paths.end, end.record(stage.name, start.version))
@@ -86,7 +88,9 @@ def open_actors(e: Experiment) -> Iterator[StageActors]:
 
 
 @contextmanager
-def open_stage(e: Experiment, actors: StageActors, stage: StageConfig, start: StageStart) -> Iterator[StageRun]:
+def open_stage(
+    e: Experiment, actors: StageActors, stage: StageConfig, start: StageStart, evaluate: Evaluate
+) -> Iterator[StageRun]:
     """Open the learner and everything else that the stage needs.
 
     A stage without a commit takes the tracker, and on request the optimizer state, of the previous stage. A stage with
@@ -98,6 +102,11 @@ def open_stage(e: Experiment, actors: StageActors, stage: StageConfig, start: St
         actors.tracker.load(_last_commit(start.previous) / TRACKER)
     pool = _pool(e, actors, stage, start, is_new)
     optimizer = stage_optimizer(signal.optimizer, stage)
+
+    def evaluate_step(step: int) -> EvaluationFigures:
+        evaluate(e, step_name(step), actors.generator, actors.verifier, paths.evaluation)
+        return evaluation_figures(paths.evaluation / f"{step_name(step)}.json")
+
     with e.cluster.learner(start.model, optimizer, stage.steps, signal.mgpo.kl_coef > 0) as learner:
         if is_new and start.previous and stage.optimizer_state == "keep":
             learner.load_state(_last_commit(start.previous) / LEARNER, restart_schedule=True)
@@ -115,10 +124,25 @@ def open_stage(e: Experiment, actors: StageActors, stage: StageConfig, start: St
             tracker=actors.tracker,
             learner=learner,
             recorder=actors.recorder,
+            evaluate=evaluate_step,
             busy_seconds=e.cluster.busy_seconds,
             log=MetricsLog(e.run.paths.metrics),
             paths=paths,
         )
+
+
+def evaluation_figures(scores: Path) -> EvaluationFigures:
+    """Pass@1 and its cost from a file of held-out scores."""
+    record, (summary,) = read_json(scores), milestone_summaries([scores], 1)
+    passed = summary["pass_at_1"]
+    tokens = sum(score["tokens"] for score in record["scores"])
+    return {
+        "pass_at_1": passed["mean"],
+        "low": passed["low"],
+        "high": passed["high"],
+        "seconds": record["seconds"],
+        "tokens": tokens,
+    }
 
 
 def stage_optimizer(optimizer: OptimizerConfig, stage: StageConfig) -> OptimizerConfig:

@@ -1,4 +1,4 @@
-"""The end of each step: the gate's probe, the line in the metrics, the decision to go on, the commit."""
+"""The end of each step: probe and evaluation, the line in the metrics, the end of the stage, saved model, commit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vt_ray.run.step_line import GateFigures, StepLine
 from vt_ray.signal_phase import gate
 from vt_ray.signal_phase.batch import Rollout
 from vt_ray.signal_phase.commit import commit_step
+from vt_ray.signal_phase.saved_models import save_model
 from vt_ray.signal_phase.stage_run import StageRun
 
 # The step number of the prompts of the gate, which belong to no step of the stage.
@@ -24,6 +25,7 @@ GATE_STEP = -1
 class StageHistory:
     """The progress of a stage: the number of `steps` done, and the probe accuracies and truncated shares so far.
 
+    `accuracy_of_step` has the same probe accuracies by step.
     `ended` is the reason for the stage's end, "" before it. `unused` are questions by step (from 0) that were generated
     ahead for steps that the stage did not reach. `skipped` counts the steps that made no update.
     """
@@ -31,6 +33,7 @@ class StageHistory:
     steps: int = 0
     ended: str = ""
     probe_accuracy: list[float] = field(default_factory=list)
+    accuracy_of_step: dict[int, float] = field(default_factory=dict)
     truncated: list[float] = field(default_factory=list)
     unused: dict[int, list[str]] = field(default_factory=dict)
     skipped: SkippedSteps = field(default_factory=SkippedSteps)
@@ -52,6 +55,7 @@ class StageHistory:
         self.truncated.append(line["truncated_share"])
         if (accuracy := line.get("probe_accuracy")) is not None:
             self.probe_accuracy.append(accuracy)
+            self.accuracy_of_step[self.steps] = accuracy
 
     def decide(self, run: StageRun) -> None:
         reason = gate.end_reason(run.stage.gate, self.steps, self.probe_accuracy, self.truncated)
@@ -70,15 +74,18 @@ class StageHistory:
 
 
 def close_step(run: StageRun, line: StepLine, history: StageHistory, rollout: Rollout) -> None:
-    """Probe if the gate asks for it, write the step's line, decide whether the stage ends, and commit.
+    """Probe and evaluate if it is due, write the step's line, decide whether the stage ends, save and commit.
 
     Raises TrainingDiverged after several steps in a row without an update.
     """
     if gate.due(run.stage.gate, line["step"]):
         line.update(measure_probe_accuracy(run, rollout))
+    if run.signal.evaluate_every and line["step"] % run.signal.evaluate_every == 0:
+        line["evaluation"] = run.evaluate(line["step"])
     history.add(line)
     history.decide(run)
     run.log.write(line)
+    save_model(run, line["step"], history.accuracy_of_step)
     if history.ended or line["step"] % run.signal.checkpoint_every == 0:
         commit_step(run, line["step"])
     history.skipped.raise_if_diverged(f"stage {run.stage.name}: step {line['step']}", line, "signal")

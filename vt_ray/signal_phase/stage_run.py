@@ -13,6 +13,7 @@ from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
 from vt_ray.records import AdvantageConfig, Problem, Prompt, Sampling
 from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import StagePaths
+from vt_ray.run.step_line import EvaluationFigures
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class StageRun:
 
     `first_version` is the weight version that the stage starts from. `problems` is its pool after the filter, and its
     gate measures the accuracy on `probe_problems`. Both sides of a weight sync must agree on the log-probabilities of
-    the token ids in `fingerprint`. `busy_seconds` returns the working seconds of each actor (`Cluster.busy_seconds`).
+    the token ids in `fingerprint`. `evaluate` measures the current weights on the held-out problems after the given
+    number of steps. `busy_seconds` returns the working seconds of each actor (`Cluster.busy_seconds`).
     """
 
     stage: StageConfig
@@ -37,6 +39,7 @@ class StageRun:
     tracker: Tracker
     learner: Learner
     recorder: Recorder
+    evaluate: Callable[[int], EvaluationFigures]
     busy_seconds: Callable[[], dict[str, float]]
     log: MetricsLog
     paths: StagePaths

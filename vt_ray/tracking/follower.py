@@ -29,7 +29,7 @@ from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
 from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed, write_json
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.milestone_names import BEFORE_RL, planned, rl_stages
+from vt_ray.run.milestone_names import SFT_CONTINUED, before_rl, phases, planned, rl_stages
 from vt_ray.run.paths import DONE, RunPaths, SftPaths
 from vt_ray.run.run_folder import locked, working_folder
 from vt_ray.tracking.sinks import Record, RunInfo, Sink, flat, open_sink, target
@@ -168,8 +168,9 @@ def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Re
     """
     stages = [stage["name"] for stage in rl_stages(config)]
     milestones = planned(config)
-    yield from _sft(paths)
-    for name in BEFORE_RL:
+    if "sft" in phases(config):
+        yield from _sft(paths)
+    for name in before_rl(config):
         yield from _milestone(paths, name, milestones, config["evaluation"]["k"])
     tail, step = Tail(paths.metrics), 0
     for number, stage in enumerate(stages, 1):
@@ -182,8 +183,8 @@ def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Re
             if not evaluated:
                 yield None
         yield from _milestone(paths, stage, milestones, config["evaluation"]["k"])
-    if not stages:
-        yield from _milestone(paths, milestones[-1], milestones, config["evaluation"]["k"])
+    if milestones[-1] == SFT_CONTINUED:
+        yield from _milestone(paths, SFT_CONTINUED, milestones, config["evaluation"]["k"])
 
 
 def _sft(paths: RunPaths) -> Iterator[Record | None]:

@@ -9,6 +9,8 @@ from vt_ray.planning.validate.rules import Problems, at_least, one_of, sampling
 
 
 def curriculum(c: Config) -> Problems:
+    if "rl" not in c.phases:
+        return
     stages = c.curriculum.stages
     if not stages:
         yield "curriculum.stages is empty: give at least one stage"

@@ -11,6 +11,7 @@ from vt_ray.config import (
     CONTROLS,
     ESTIMATORS,
     MAX_NAME_BYTES,
+    PHASES,
     RATIOS,
     SCHEDULES_OF_STEPS,
     Config,
@@ -28,6 +29,8 @@ from vt_ray.spectrum_phase.fusion import fusion_rule, fusion_weights
 
 # With ratio=sequence, noise of 0.3 nats a token moved no sequence's ratio by this much: a larger clip never acts.
 LARGEST_SEQUENCE_CLIP = 0.01
+# What reads each problem set: phases, the tokenizer of a scratch model, gates, and the evaluation of every run.
+USED_BY = {"train": {"sft", "rl", "scratch"}, "probe": {"probe", "gate"}, "test": {"evaluation"}}
 
 
 def run(c: Config) -> Problems:
@@ -47,10 +50,12 @@ def data(c: Config) -> Problems:
         yield "data.levels is empty: give at least one of 1, 2, 3"
     for level in d.levels:
         yield from one_of("data.levels", level, LEVELS)
+    gates = ["gate" for stage in c.curriculum.stages if "rl" in c.phases and stage.gate.eval_every]
+    used = {split for split, users in USED_BY.items() if users & {*c.phases, *gates, c.model.source, "evaluation"}}
     for split in ("train", "probe", "test"):
         count, files = getattr(d, f"{split}_per_subdomain"), getattr(d, f"{split}_files")
         yield from at_least(f"data.{split}_per_subdomain", count, 0)
-        if count == 0 and not files:
+        if count == 0 and not files and split in used:
             yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
         for source in files:
             yield from _source(split, source.path)
@@ -84,6 +89,7 @@ def _traces(source: TraceSource) -> Problems:
 
 def spectrum(c: Config) -> Problems:
     sft, probe = c.spectrum.sft, c.spectrum.probe
+    yield from _phases(c)
     for name in ("steps", "batch_size", "checkpoint_every", "max_tokens"):
         yield from at_least(f"spectrum.sft.{name}", getattr(sft, name), 1)
     if c.data.train_per_subdomain and not c.data.train_files:
@@ -96,6 +102,27 @@ def spectrum(c: Config) -> Problems:
     yield from no_error(fusion_rule, c.spectrum.fusion.method)
     if c.spectrum.fusion.weights and not c.data.probe_files:
         yield from no_error(fusion_weights, c.spectrum.fusion.weights, sorted(c.data.subdomains))
+
+
+def _phases(c: Config) -> Problems:
+    for phase in c.phases:
+        yield from one_of("phases", phase, PHASES)
+    if {*c.phases} <= {*PHASES} and c.phases != [phase for phase in PHASES if phase in c.phases]:
+        yield f"phases={c.phases} must be in the order of the pipeline, each once: {', '.join(PHASES)}"
+    if "fuse" in c.phases and "probe" not in c.phases:
+        yield f"phases={c.phases}: fuse needs the specialists that probe chooses: add probe, or use `vt-tools fuse`"
+    given = c.spectrum.checkpoints
+    if given and "sft" in c.phases:
+        yield f"spectrum.checkpoints={given} with phases={c.phases}: SFT makes the checkpoints; leave out one of both"
+    elif given and "probe" not in c.phases:
+        yield (
+            f"spectrum.checkpoints={given} with phases={c.phases}: only probe uses them; add it, or give RL its start "
+            "with model=hf model.path=..."
+        )
+    elif "probe" in c.phases and not given and "sft" not in c.phases:
+        yield f"phases={c.phases}: probe needs checkpoints: give spectrum.checkpoints=[...] or add sft"
+    elif c.phases == ["rl"] and c.model.source == "scratch":
+        yield f"phases={c.phases}: RL would start from random weights: set model=hf model.path=... or add sft"
 
 
 def signal(c: Config) -> Problems:
@@ -140,6 +167,14 @@ def signal(c: Config) -> Problems:
     yield from optimizer("signal.optimizer", s.optimizer)
     yield from at_least("signal.checkpoint_every", s.checkpoint_every, 1)
     yield from at_least("signal.keep_checkpoints", s.keep_checkpoints, 1)
+    yield from at_least("signal.evaluate_every", s.evaluate_every, 0)
+    if s.evaluate_every > 0 and s.schedule == "pipelined":
+        yield (
+            f"signal.evaluate_every={s.evaluate_every} with signal.schedule=pipelined: the verifiers are never free "
+            "between two steps; set it to 0, or take signal.schedule=on_policy"
+        )
+    yield from at_least("signal.save_hf_every", s.save_hf_every, 0)
+    yield from at_least("signal.keep_hf", s.keep_hf, 1)
     yield from at_least("signal.sync.fingerprint_tokens", s.sync.fingerprint_tokens, 2)
     yield from at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
     if not s.sync.logprob_tolerance > 0:

@@ -18,7 +18,7 @@ from typing import Any
 from vt_ray.config import Config, StageConfig
 from vt_ray.evaluation.sampling import Score
 from vt_ray.report.run_record import RunRecord, read_run
-from vt_ray.run.milestone_names import BEFORE_RL, planned
+from vt_ray.run.milestone_names import BEFORE_RL, before_rl, planned
 from vt_ray.run.paths import DONE, RunPaths
 
 CONTROL = "signal.control"
@@ -69,13 +69,16 @@ class ComparedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has a summary and the scores of its last milestone."""
-        return bool(self.record.summary) and set(self.scores) >= {"fused", planned(self.config)[-1]}
+        """Whether the run has a summary and the scores of the start of RL and of its last milestone."""
+        ends = {before_rl(self.config)[-1], planned(self.config)[-1]}
+        return bool(self.record.summary) and set(self.scores) >= ends
 
     @property
     def fused(self) -> str | None:
-        """The id of the fused model that RL started from."""
-        done = RunPaths(self.record.root).fused / DONE
+        """The id of the phase that made the start of RL, normally of the fused model."""
+        paths = RunPaths(self.record.root)
+        folders = {"base": paths.base, "sft_last": paths.sft.folder, "sft_best": paths.probe.folder}
+        done = folders.get(before_rl(self.config)[-1], paths.fused) / DONE
         return json.loads(done.read_text())["id"] if done.is_file() else None
 
     @property

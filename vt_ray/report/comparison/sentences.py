@@ -88,7 +88,7 @@ def warnings(comparison: Comparison) -> list[str]:
         found.append(f"The run {run['run']} is not finished ({reached}) and is left out.")
     if _starts_within_seeds(runs) > 1:
         found.append(
-            "Runs of one seed start from different fused models: their differences include effects of SFT and fusion."
+            "Runs of one seed start from different start models: their differences include effects of SFT and fusion."
         )
     if len({run["code"] for run in runs}) > 1:
         found.append("The runs were made by different versions of the code: see the table of runs.")
@@ -108,14 +108,14 @@ def about_seeds(comparison: Comparison) -> str:
 
 
 def about_starts(runs: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence about the fused models from which the runs start."""
+    """A sentence about the models from which the runs start."""
     models = {run["fused"] for run in runs}
     if None in models:
-        return "Some runs have no record of the fused model from which they started."
+        return "Some runs have no record of the model from which they started."
     if len(models) == 1:
-        return "All runs start from the same fused model."
-    same = "Runs of one seed start from the same fused model; there" if _starts_within_seeds(runs) == 1 else "There"
-    return f"{same} are {len(models)} different fused models."
+        return "All runs start from the same start model."
+    same = "Runs of one seed start from the same start model; there" if _starts_within_seeds(runs) == 1 else "There"
+    return f"{same} are {len(models)} different start models."
 
 
 def about_problems(comparison: Comparison) -> str:
@@ -130,5 +130,5 @@ def about_problems(comparison: Comparison) -> str:
 
 
 def _starts_within_seeds(runs: Sequence[Mapping[str, Any]]) -> int:
-    """The largest number of fused models from which runs of one seed start."""
+    """The largest number of models from which runs of one seed start."""
     return max(len({run["fused"] for run in runs if run["seed"] == seed}) for seed in {run["seed"] for run in runs})

@@ -70,7 +70,7 @@ def cost_rows(comparison: Comparison) -> Rows:
 def run_rows(comparison: Comparison) -> Rows:
     """The identity of each run, and its scores with intervals over problems."""
     keys = pass_keys(comparison)
-    rows = [["run", "group", "seed", *(pass_name(key) for key in keys), "fused model", "config hash", "code"]]
+    rows = [["run", "group", "seed", *(pass_name(key) for key in keys), "start model", "config hash", "code"]]
     for run in comparison["runs"]:
         scores = [formats.interval(run[key]) for key in keys]
         identity = [str(run[key] or formats.UNKNOWN)[:12] for key in ("fused", "config_hash", "code")]

@@ -106,7 +106,7 @@ def probe_heat(probe: Mapping[str, Any], key: str, title: str, framed: bool) -> 
 
 def step_label(checkpoint: str) -> str:
     """`120` for `step_000120`; other names are returned unchanged."""
-    digits = checkpoint.rpartition("_")[2]
+    digits = checkpoint.removeprefix("step_")
     return str(int(digits)) if digits.isdigit() else checkpoint
 
 

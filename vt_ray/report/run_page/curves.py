@@ -11,7 +11,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.report import formats
-from vt_ray.report.chart_style import BLUE, GREY, INK, ORANGE, band, plain_text, styled, titled
+from vt_ray.report.chart_style import BLUE, GREY, INK, ORANGE, TEAL, band, error_bars, plain_text, styled, titled
 from vt_ray.report.diagnosis.trends import Z_95
 from vt_ray.report.metrics import METRICS, Lines, Metric, lookup
 from vt_ray.run.stage_ends import End, in_short
@@ -76,6 +76,29 @@ def rl_curve(lines: Lines, metric: Metric) -> go.Figure | None:
         edges = (smoothed(low), smoothed(high)) if measured else interval_band(values)
         figure.add_traces(_traces(steps, values, *edges))
     styled(figure, CURVE_HEIGHT)
+    figure.update_yaxes(tickformat=metric.axis, rangemode="tozero", nticks=5)
+    return titled(stage_marks(figure, lines), metric.title)
+
+
+def held_out_curve(lines: Lines) -> go.Figure | None:
+    """Pass@1 on the held-out problems within the stages, with 95% bars; None if no step has measured it."""
+    import plotly.graph_objects as go
+
+    metric = METRICS["evaluation/pass_at_1"]
+    if not any(line.get("evaluation") for line in lines):
+        return None
+    figure = styled(go.Figure(), CURVE_HEIGHT).update_layout(showlegend=False)
+    for start, stage, stage_lines in by_stage(lines):
+        measured = [(start + i, found) for i, line in enumerate(stage_lines) if (found := line.get("evaluation"))]
+        intervals = [{"mean": found["pass_at_1"], "low": found["low"], "high": found["high"]} for _, found in measured]
+        figure.add_scatter(
+            x=[step for step, _ in measured],
+            y=[interval["mean"] for interval in intervals],
+            error_y=error_bars(intervals, TEAL),
+            mode="lines+markers",
+            line={"color": TEAL, "width": 2.5},
+            hovertemplate=f"{plain_text(stage)}, step %{{x}}: %{{y:.1%}}<extra></extra>",
+        )
     figure.update_yaxes(tickformat=metric.axis, rangemode="tozero", nticks=5)
     return titled(stage_marks(figure, lines), metric.title)
 

@@ -192,6 +192,16 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     training_sections.samples_section,
     identity_section,
 )
+# The phase that a section is about; the report of a run without this phase has no such section.
+PHASE_OF: dict[Callable[[RunRecord], Section], str] = {
+    training_sections.sft_section: "sft",
+    training_sections.probe_section: "probe",
+    training_sections.rl_section: "rl",
+    training_sections.difficulty_section: "rl",
+    training_sections.verify_section: "rl",
+    training_sections.time_section: "rl",
+    training_sections.samples_section: "rl",
+}
 
 
 def _command(record: RunRecord) -> str:

@@ -57,7 +57,7 @@ def rl_section(record: RunRecord) -> Section:
     if retried := sum(bool(sync.get("retried")) for sync in syncs):
         text.append(f"{retried} of {len(syncs)} weight syncs needed a second attempt.")
     drawn = [curves.rl_curve(record.rl, curve) for curve in curves.RL_CURVES]
-    drawn.insert(1, curves.probe_accuracy_curve(record.rl, record.ends))
+    drawn[1:1] = [curves.probe_accuracy_curve(record.rl, record.ends), curves.held_out_curve(record.rl)]
     return Section("rl", title, text, [f for f in drawn if f is not None], columns=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.report.metrics import Lines
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.milestone_names import planned, rl_stages
+from vt_ray.run.milestone_names import MADE_BY, phases, planned, rl_stages
 from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.run_folder import is_locked, working_folder
 from vt_ray.run.stage_ends import early_end, stage_end
@@ -102,7 +102,8 @@ class LiveRun:
         if not self.paths.current_phase.exists():
             return "start-up"
         for folder, name in PHASES.items():
-            if not (self.paths.root / folder / DONE).exists():
+            left_out = name in MADE_BY and name not in phases(self.config)
+            if not left_out and not (self.paths.root / folder / DONE).exists():
                 return name
         by_name = {part.name: part for part in parts}
         for stage in self.stages:
@@ -115,13 +116,15 @@ class LiveRun:
         return "report" if self.paths.scores(last).exists() else last
 
     def _parts(self, sft: Lines, rl: Lines, milestones: Sequence[Path]) -> list[Part]:
-        sft_plan = self.config["spectrum"]["sft"]
-        checkpoints = -(-sft_plan["steps"] // sft_plan["checkpoint_every"])
+        plan = self.config["spectrum"]
+        given = plan.get("checkpoints") or []
+        checkpoints = len(given) or -(-plan["sft"]["steps"] // plan["sft"]["checkpoint_every"])
         probed = [self._read(path) for path in ProbePaths(self._folder("probe")).all_scores()]
-        parts = [
-            Part("sft", len(sft), sft_plan["steps"], sum(line["seconds"] for line in sft)),
+        spectrum = [
+            Part("sft", len(sft), plan["sft"]["steps"], sum(line["seconds"] for line in sft)),
             Part("probe", len(probed), checkpoints, sum(p["seconds"] for p in probed)),
         ]
+        parts = [part for part in spectrum if part.name in phases(self.config)]
         for stage in self.stages:
             lines = _of_stage(rl, stage["name"])
             seconds = sum(line["seconds"]["total"] for line in lines)
@@ -137,7 +140,7 @@ class LiveRun:
             # Only the current stage: the time of a step differs between stages.
             recent = [line["seconds"]["total"] for line in _of_stage(rl, rl[-1]["stage"])[-PACE_STEPS:]]
         else:
-            left = parts[0].left
+            left = sum(part.left for part in parts if part.name == "sft")
             recent = [line["seconds"] for line in sft[-PACE_STEPS:]]
         return left * sum(recent) / len(recent) if recent and left else None
 

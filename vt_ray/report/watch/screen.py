@@ -34,6 +34,7 @@ STATES = {"running": "green", "finished": "bold green", "stopped": "bold red"}
 RL_CURVES = (
     "reward_mean",
     "probe_accuracy",
+    "evaluation/pass_at_1",
     "no_signal_share",
     "truncated_share",
     "entropy",

@@ -30,6 +30,7 @@ FIGURES = (
     "reference_kl",
     "replaced_groups",
     "probe_accuracy",
+    "evaluation/pass_at_1",
     "sync/seconds",
 )
 # Shown only in a step where they are not zero.
