@@ -299,6 +299,15 @@ def test_a_malformed_hub_name(name: str) -> None:
         list(read_rows(name))
 
 
+def test_a_local_folder_of_the_same_name_is_refused(
+    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner/name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProblemFileError, match="the folder owner/name here hides the data set of the hub"):
+        list(read_rows(f"hf://owner/name?revision={COMMIT}"))
+
+
 def test_without_the_package_datasets_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ProblemFileError, match=r"pip install 'vt-ray\[hub\]'"):
@@ -310,5 +319,5 @@ def test_the_package_itself_reads_a_folder_in_place_of_the_hub(tmp_path: Path, m
     pytest.importorskip("datasets")
     write(tmp_path / "owner/name/data/train-00000-of-00001.parquet")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(hub, "_refuse_folder", lambda source: None)
     assert fields(f"hf://owner/name?revision={COMMIT}") == ROWS

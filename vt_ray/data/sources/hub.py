@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -78,6 +79,7 @@ def hub_batches(source: HubSource) -> Iterator[pa.RecordBatch]:
         import datasets
     except ModuleNotFoundError as error:
         raise ProblemFileError(f"{source}: hub names need the package datasets: pip install 'vt-ray[hub]'") from error
+    _refuse_folder(source)
     revision, subset = commit(source), source.subset or None
     try:
         split = source.split or _only_split(
@@ -90,6 +92,14 @@ def hub_batches(source: HubSource) -> Iterator[pa.RecordBatch]:
         raise _unreachable(source, error) from error
     for table in rows.with_format("arrow").iter(_ROWS):
         yield from table.to_batches()
+
+
+def _refuse_folder(source: HubSource) -> None:
+    """`datasets` would read a local folder of the same name, and the run would record a commit of the hub."""
+    if Path(source.repository).exists():
+        raise ProblemFileError(
+            f"{source}: the folder {source.repository} here hides the data set of the hub: rename it, or give its path"
+        )
 
 
 def _only_split(source: HubSource, splits: list[Any]) -> str:
