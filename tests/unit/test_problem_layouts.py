@@ -193,6 +193,14 @@ def test_a_problem_that_cannot_be_graded_is_left_out_and_counted(
         read(tmp_path, row)
 
 
+def test_an_import_that_only_the_program_needs_is_left_out_of_its_test(tmp_path: Path) -> None:
+    row = {"task_id": "s", "prompt": "import math\nfrom sortedcontainers import SortedList", "entry_point": "f"}
+    (problem,) = read(tmp_path, {**row, "test": "def check(f):\n    assert f(1) == 1"})
+    assert problem.tests is not None and problem.tests["test"].startswith("import math\n\n")
+    with pytest.raises(ProblemFileError, match="row 1: .*it imports sortedcontainers"):
+        read(tmp_path, {**row, "test": "def check(f):\n    assert f(1) == SortedList([1])"})
+
+
 LCB = next(case["row"] for case in CASES if case["layout"] == "live_code_bench")
 
 

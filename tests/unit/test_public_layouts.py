@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.data.problem_rows import ProblemFileError, read_rows
 from vt_ray.data.readers import read_problem_rows
 
 PUBLIC = Path(__file__).resolve().parents[3] / "shared" / "data" / "layouts"
@@ -27,6 +25,7 @@ READ: dict[str, tuple[str, int, int, dict[str, Any]]] = {
     "amc23.jsonl": ("math", 3, 3, {"kind": "math", "answer": "27"}),
     "apps.parquet": ("apps", 3, 1, {"kind": "code", "question": SQUARE, "tests": SQUARES, "question_id": "apps/0"}),
     "arc_hf.parquet": ("arc", 3, 1, {"kind": "choice", "answer": "B", "options": ("a", "b", "c", "d")}),
+    "bbh_date.json": ("text_choice", 250, 250, {"kind": "choice", "answer": "B", "options": 6}),
     "big_math_rl.parquet": ("math", 3, 3, TWO),
     "code_contests_hf.parquet": (
         "code_contests",
@@ -125,7 +124,6 @@ TRACES = "no known layout has the fields"
 REFUSED = {
     "alpaca.jsonl": TRACES,
     "am_r1_distilled.jsonl": TRACES,
-    "bbh_date.json": "holds one dict: expected a list of objects",
     "light_r1_sft.json": TRACES,
     "logic_rl_kk.parquet": "row 1: field 'reward_model.ground_truth' is of type dict",
     "numina_1_5.parquet": "row 2: field 'answer' is 'proof': .*drop_unanswered",
@@ -138,13 +136,6 @@ REFUSED = {
 }
 
 
-def rows(path: Path) -> Iterator[Row]:
-    if path.suffix != ".csv":
-        return read_rows(path)
-    with path.open(newline="", encoding="utf-8") as lines:
-        return iter([Row(path, number, fields) for number, fields in enumerate(csv.DictReader(lines), start=1)])
-
-
 def test_each_file_is_listed() -> None:
     there = {path.name for path in PUBLIC.iterdir() if path.suffix not in (".md", ".zst")}
     assert there - set(READ) - set(REFUSED) == set()
@@ -153,7 +144,7 @@ def test_each_file_is_listed() -> None:
 @pytest.mark.parametrize("name", READ)
 def test_a_public_file_is_read_right(name: str) -> None:
     layout, count, questions, expected = READ[name]
-    read = read_problem_rows(rows(PUBLIC / name))
+    read = read_problem_rows(read_rows(PUBLIC / name))
     assert read.conflict is None
     assert (dict(read.layouts), read.rows) == ({layout: count}, count)
     assert len({(p.question, p.system) for p in read.problems}) == questions or layout == "code"
@@ -175,9 +166,9 @@ def found(problem: Any, field: str, value: Any) -> Any:
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_public_file_without_gradable_problems_is_refused(name: str) -> None:
     with pytest.raises(ProblemFileError, match=f"{name}.*{REFUSED[name]}"):
-        read_problem_rows(rows(PUBLIC / name))
+        read_problem_rows(read_rows(PUBLIC / name))
 
 
 def test_a_public_file_keeps_its_good_rows_on_demand() -> None:
-    read = read_problem_rows(rows(PUBLIC / "numina_1_5.parquet"), drop_unanswered=True)
+    read = read_problem_rows(read_rows(PUBLIC / "numina_1_5.parquet"), drop_unanswered=True)
     assert [p.row for p in read.problems] == [1] and read.left_out == {"no gold answer": 2}

@@ -8,6 +8,7 @@ import binascii
 import io
 import pickle
 import re
+import sys
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -80,7 +81,7 @@ def _tests(row: Row) -> dict[str, Any]:
     fields = row.fields
     if "test" in fields and "entry_point" in fields:
         entry_point = row.text("entry_point")
-        helpers = _helpers(row.text("prompt"), entry_point)
+        helpers = _helpers(row.text("prompt"), entry_point, row.text("test"))
         return {"type": "check", "entry_point": entry_point, "test": f"{helpers}\n\n{row.text('test')}"}
     starter = str(fields.get("starter_code") or "")
     tests = normal_tests(row, parsed_tests(row, fields.get("tests")), starter, _function_name(fields))
@@ -99,13 +100,27 @@ def _function_name(fields: Mapping[str, Any]) -> str:
     return str(metadata.get("func_name") or "") if isinstance(metadata, dict) else ""
 
 
-def _helpers(prompt: str, entry_point: str) -> str:
-    """Returns the other functions of the prompt. A test gets its own copy of a helper, not the candidate's."""
+def _helpers(prompt: str, entry_point: str, test: str) -> str:
+    """Returns the other functions of the prompt. A test gets its own copy of a helper, not the candidate's.
+
+    Imports of packages that the sandbox does not have are left out if neither the helpers nor the test need them.
+    """
     try:
-        body = ast.parse(prompt).body
+        body = [node for node in ast.parse(prompt).body if getattr(node, "name", "") != entry_point]
+        parsed_test = ast.parse(test)
     except SyntaxError:
         return ""
-    return "\n".join(ast.unparse(node) for node in body if getattr(node, "name", "") != entry_point)
+    used = {n.id for part in (*body, parsed_test) for n in ast.walk(part) if isinstance(n, ast.Name)}
+    return "\n".join(ast.unparse(node) for node in body if not _is_idle_import(node, used))
+
+
+def _is_idle_import(node: ast.stmt, used: set[str]) -> bool:
+    """Whether a statement imports a package outside the standard library without use of its names."""
+    if not isinstance(node, (ast.Import, ast.ImportFrom)):
+        return False
+    modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    names = {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    return not used & names and any(module.split(".")[0] not in sys.stdlib_module_names for module in modules)
 
 
 def _solutions(row: Row) -> list[Solution]:

@@ -10,6 +10,7 @@ from vt_ray.data.layouts import (
     choice,
     code_asserts,
     code_sets,
+    math_chats,
     math_problems,
     numbers,
     verl,
@@ -27,6 +28,7 @@ PROBLEM_LAYOUTS: tuple[Layout, ...] = (
     *code_sets.LAYOUTS,
     *vt_ray_rows.LAYOUTS,
     *verl.LAYOUTS,
+    *math_chats.LAYOUTS,
     *math_problems.LAYOUTS,
 )
 
