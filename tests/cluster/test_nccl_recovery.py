@@ -149,13 +149,17 @@ class Parts:
         return self.learner.actors[0].step.remote(seconds)
 
     def kill(self, name: str) -> None:
+        self.generator.pool.report_death(self.kill_unnoticed(name), None)
+
+    def kill_unnoticed(self, name: str) -> int:
+        """Waits until the actor is dead, without a call of the pool. Returns the id of its worker."""
         worker = next(worker for worker in self.generator.pool.ready_workers() if worker.name == name)
         ray.kill(worker.actor)
         with pytest.raises(RayActorError):
             # The actor may answer once more: ray.kill returns before the process ends.
             while True:
                 ray.get(worker.actor.ready.remote())
-        self.generator.pool.report_death(worker.id, None)
+        return worker.id
 
     def loads(self) -> dict[str, list]:
         return self.generator.pool.ask_all(lambda actor: actor.loads.remote())
@@ -200,7 +204,7 @@ def test_a_replacement_loads_buckets_and_the_next_sync_opens_a_new_group(parts, 
 def test_a_generator_lost_unnoticed_before_a_sync_is_no_member_of_its_group(parts):
     """The generator dies during the learner's step, and no call has noticed it before the sync."""
     parts.sync(1)
-    ray.kill(parts.generator.pool.ready_workers()[1].actor)
+    parts.kill_unnoticed("generator_1")
     ray.get(parts.step())
     parts.sync(2)
     assert parts.loads() == {"generator_0": [("nccl group 1", 0), ("bucket", 1)], "generator_1": [("bucket", 1)]}
