@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tiny_run import ONE_STEP, run_tiny
+
+pytestmark = pytest.mark.slow
 
 
 def test_checkpoints_of_another_run_are_probed_and_fused_and_start_rl(finished_run, tmp_path):
