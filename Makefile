@@ -33,7 +33,7 @@ controls: $(READY) ## compare RL with its controls: shuffled rewards, and more S
 test: $(READY) lint ## lint, types and all tests but the nightly ones (about 15 minutes on 2 cores)
 	$(PYTEST) -m "not nightly and not gpu"
 
-test-quick: $(READY) lint ## without Ray and the engines (about 2 minutes)
+test-quick: $(READY) lint ## without Ray and the engines (about 4 minutes)
 	$(PYTEST) -m "not slow and not nightly and not gpu"
 
 test-all: $(READY) lint ## the nightly tests too
