@@ -23,7 +23,7 @@ PATTERNS = {
 
 
 class StartCounter(threading.Thread):
-    """Reads /proc four times a second. A process belongs to this session if it inherits the session's mark."""
+    """Reads /proc four times a second. A process belongs to this round of tests if it inherits the round's mark."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True, name="start-counter")

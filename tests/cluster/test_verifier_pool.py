@@ -194,6 +194,6 @@ def test_rollouts_are_not_read_without_bound_while_the_verifiers_are_far_behind(
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.5)
-        # The open groups, two at the worker, and one that the reader has not handed over yet.
+        # The open groups, two groups at the worker, and one group that the reader has not delivered yet.
         assert len(read) <= MAX_OPEN_GROUPS + 4
         graded.close()

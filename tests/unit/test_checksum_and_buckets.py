@@ -275,7 +275,7 @@ def test_a_failure_that_a_new_export_repairs_is_reported(wrong, named):
 
 
 def test_a_refused_load_is_tried_once_more():
-    """For example a replacement whose weights differ from those that were sent."""
+    """For example, the weights of a replacement differ from the weights that were sent."""
 
     class Refusing(Generators):
         def load(self, weights, fingerprint):

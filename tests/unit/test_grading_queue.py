@@ -214,7 +214,7 @@ def test_every_completion_gets_exactly_one_verdict_if_any_workers_die(seed):
             if worker not in at_work and (chunk := queue.next_chunk(worker, workers)):
                 at_work[worker] = chunk
         if not at_work:
-            assert pending, "nobody works and nothing will come"
+            assert pending, "no worker is busy and no group is left"
             continue
         worker = rng.choice(sorted(at_work))
         chunk = at_work.pop(worker)

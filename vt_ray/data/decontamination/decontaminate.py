@@ -78,7 +78,7 @@ class _Findings:
         self._copies = Copies(options)
 
     def of_batch(self, rows: Sequence[CheckedRow]) -> list[list[dict[str, Any]]]:
-        """Returns the findings of each row, the strongest first: those that drop, then in the order of the reasons."""
+        """Returns the findings of each row, strongest first: a finding that drops the row, then by reason."""
         copies = self._copies.of_batch(
             [row.question.text for row in rows], [(row.question.file, row.question.row) for row in rows]
         )

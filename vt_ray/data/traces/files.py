@@ -94,7 +94,7 @@ def drop_reason(trace: Trace, source: TraceSource) -> str:
 
 
 def read_trace_rows(source: TraceSource) -> Iterator[tuple[str, list[Trace]]]:
-    """Yields the name of the layout and the traces of each row, also those that SFT leaves out.
+    """Yields the name of the layout and the traces of each row, also the traces that SFT leaves out.
 
     All rows of a file have one layout. Raises ProblemFileError with file, row and remedy for any other row.
     """
