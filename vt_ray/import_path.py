@@ -51,9 +51,11 @@ def import_object(path: str) -> Any:
 
 
 def source_digests(values: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of the module file of each import path among `values`; other values are skipped.
+    """The SHA-256 of the module file of each import path among `values`; other values, and modules that are built into
+    Python and have no file, are skipped.
 
     A run with another version of a user's function is another run.
     """
     modules = {value: importlib.import_module(value.partition(":")[0]) for value in values if ":" in value}
-    return {value: hashlib.sha256(Path(inspect.getfile(m)).read_bytes()).hexdigest() for value, m in modules.items()}
+    files = {value: m.__file__ for value, m in modules.items() if getattr(m, "__file__", None)}
+    return {value: hashlib.sha256(Path(file).read_bytes()).hexdigest() for value, file in files.items() if file}
