@@ -275,7 +275,8 @@ def test_lost_weights_of_a_replacement_are_reported(generator, tmp_path):
 def test_a_killed_or_stopped_engine_is_replaced_and_completions_stay_the_same(
     cluster, base_model, encoder, problems, how
 ):
-    sent, sampling = encoder.prompts(problems.train[:40], 4, ("killed",)), Sampling(1.0, 1.0, 0, 48)
+    # Three waves of 256 sequences (cluster.max_num_seqs): after the first group the engine has work for seconds.
+    sent, sampling = encoder.prompts(problems.train[:40], 20, ("killed",)), Sampling(1.0, 1.0, 0, 48)
 
     def completions_by_question(groups):
         return sorted((r.problem.question_id, [c.token_ids.tolist() for c in r.completions]) for r in groups)
