@@ -59,47 +59,57 @@ class ModelConfig:
     parameters_b: float = 0.0
 
 
+USES = ("sft", "rl", "probe", "test")
+BAD_ROW_RULES = ("error", "skip")
+OVERLONG_RULES = ("", "error", "drop", "truncate")
+
+
 @dataclass
-class FileSource:
-    """One source of problems of the user's own."""
+class DataSource:
+    """One source of the user's own rows: problems, SFT traces, or rows that are both (docs/data.md)."""
 
     # A file (.parquet, .json, .jsonl, .csv, each also .gz or .zst), a folder of such files, a glob, or a data set of
     # the Hugging Face Hub: hf://owner/name?split=train&subset=main&revision=COMMIT.
     path: str = ""
+    # What the rows are for: "sft" (their traces, else their worked solutions), "rl" (their questions and answers),
+    # "probe" and "test". Required in data.sources. Empty in a short form: sft and rl in train_files, probe in
+    # probe_files, test in test_files, sft in trace_files. train_files also take "sft" or "rl" alone.
+    use: list[str] = field(default_factory=list)
+    # Layout of all rows, a name of docs/data.md. Empty: each row's fields decide; for traces, those of the first row.
+    layout: str = ""
+    # The layout spelled out: {question: q, answer: a, id: uuid}. Keys of problems: question, answer, id, subdomain,
+    # level, solution, system, options, tests; of traces: question, response, reasoning, system, correct. Values: fields
+    # of the file, with dots into objects. Empty: as `layout` says.
+    fields: dict[str, str] = field(default_factory=dict)
     # Encoding of .csv files, such as cp1252. Empty: detected; a guess is printed.
     encoding: str = ""
     # Subdomain of all rows. null takes the subdomain that each row names, or "math" for a row without a name.
     subdomain: str | None = None
+    # Seed of the order of options where the file has the right one first (GPQA).
+    option_seed: int = 0
+    # Only rows with these metadata: {level: [4, 5], source: aime, difficulty: {min: 0.2, max: 0.8}}. A value, a list of
+    # values, or a range with min, max or both; the text of values is compared without case. Empty: all rows.
+    where: dict[str, Any] = field(default_factory=dict)
+    # Most rows that are used, after `where`: the first ones. 0: all.
+    max_rows: int = 0
+    # Share in a mixture with the other sources of the same use: of the SFT examples, and of the RL questions. Above 0.
+    # null in all sources: each row once. null beside a source with a weight: an error.
+    weight: float | None = None
     # Leave out rows without a gold answer that the verifier can read. false names up to 5% of such rows, and refuses a
     # file with more.
     drop_unanswered: bool = False
-    # Layout of all rows, a name of docs/data.md. Empty: each row's fields decide.
-    layout: str = ""
-    # The layout spelled out: {question: q, answer: a, id: uuid}. Keys: question, answer, id, subdomain, level,
-    # solution, system, options, tests; values: fields of the file, with dots into objects. Empty: as `layout` says.
-    fields: dict[str, str] = field(default_factory=dict)
-    # Seed of the order of options where the file has the right one first (GPQA).
-    option_seed: int = 0
-
-
-@dataclass
-class TraceSource:
-    """One file of SFT traces: responses of a model, mostly with its reasoning (docs/data.md).
-
-    Traces over `spectrum.sft.max_tokens`, and traces that are cut off, are left out and counted.
-    """
-
-    # A file, a folder, a glob or a data set of the hub, as in train_files[].
-    path: str = ""
-    # Name of the layout of its rows (docs/data.md). Empty: the layout with the fields of the first row.
-    layout: str = ""
-    # The fields of a file without a known layout: {question: NAME, response: NAME}, and where the file has them
-    # `reasoning`, `system` and `correct`. Replaces `layout`.
-    fields: dict[str, str] = field(default_factory=dict)
     # true also learns from traces that the file marks as wrong.
     keep_wrong: bool = False
-    # Text after the question. ${data.math_suffix} asks as in RL.
+    # Text after the question of each trace. ${data.math_suffix} asks as in RL.
     suffix: str = ""
+    # A row that cannot be read: "error" refuses the run, "skip" leaves the row out and lists it in data/bad_rows.jsonl.
+    on_bad_row: str = "error"
+    # Largest share of bad rows with on_bad_row=skip, in [0, 1]. More are an error: the layout is probably misread.
+    max_bad_share: float = 0.05
+    # A prompt over data.max_prompt_tokens, or a trace or worked solution over spectrum.sft.max_tokens: "error" refuses
+    # the run, "drop" leaves it out, "truncate" cuts the end of a trace. Empty: prompts as data.drop_overlong says,
+    # traces and worked solutions are left out. All are counted.
+    on_overlong: str = ""
 
 
 @dataclass
@@ -121,14 +131,16 @@ class DataConfig:
     probe_per_subdomain: int = 32
     # Generated held-out problems in each subdomain. 0 uses files only.
     test_per_subdomain: int = 40
-    # Files of training problems.
-    train_files: list[FileSource] = field(default_factory=list)
-    # Files of probing problems, with the keys of train_files[].
-    probe_files: list[FileSource] = field(default_factory=list)
-    # Files of held-out problems, with the keys of train_files[].
-    test_files: list[FileSource] = field(default_factory=list)
-    # Files of SFT traces. SFT learns from them if spectrum.sft.styles is empty or names "trace".
-    trace_files: list[TraceSource] = field(default_factory=list)
+    # Sources of rows, each with its `use`. The four lists below are short forms of it, with the same keys.
+    sources: list[DataSource] = field(default_factory=list)
+    # Sources of training problems: use [sft, rl].
+    train_files: list[DataSource] = field(default_factory=list)
+    # Sources of probing problems: use [probe].
+    probe_files: list[DataSource] = field(default_factory=list)
+    # Sources of held-out problems: use [test].
+    test_files: list[DataSource] = field(default_factory=list)
+    # Sources of SFT traces: use [sft]. SFT learns from traces if spectrum.sft.styles is empty or names "trace".
+    trace_files: list[DataSource] = field(default_factory=list)
     # Text after each math question, before the chat template. The paper's suffix is in section 4; the presets for
     # pretrained models set it. Default: a scratch model learns the answer format from SFT.
     math_suffix: str = ""
@@ -136,7 +148,8 @@ class DataConfig:
     code_suffix: str = ""
     # Longest prompt in tokens, chat template included; at least 8. The default fits the generated problems.
     max_prompt_tokens: int = 160
-    # true leaves out longer prompts and names them on the screen. false refuses the run.
+    # true leaves out longer prompts and names them on the screen. false refuses the run. A source may say otherwise in
+    # its `on_overlong`.
     drop_overlong: bool = False
 
 
@@ -267,6 +280,8 @@ class SftConfig:
 
     # Optimizer steps, at least 1.
     steps: int = 600
+    # Passes over the examples, above 0; the last one may be a part. Replaces `steps`. null: as `steps` says.
+    epochs: float | None = None
     # Worked solutions in one step, at least 1.
     batch_size: int = 64
     # Steps between two checkpoints. Each checkpoint is probed and may become a specialist.

@@ -35,6 +35,8 @@ class Problem:
     `system` is the system message of its chat, "" for none.
     `fields` are all fields of its row, for a kind of the setting verify.kinds; None for other kinds.
     `options` are the texts of the options A, B, ... of a choice, which stand in the question too; () for none.
+    `meta` holds the short values of its row that are not the question, the answer, a solution or the tests, by field
+    name: source, difficulty, solve rate, date, licence; None for a made problem.
     """
 
     question_id: str
@@ -50,6 +52,7 @@ class Problem:
     system: str = ""
     fields: dict[str, Any] | None = None
     options: tuple[str, ...] = ()
+    meta: dict[str, Any] | None = None
 
     @property
     def place(self) -> str:

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vt_ray.config import Config, ConfigError, CurriculumConfig, DataConfig, FileSource, StageConfig, to_config
+from vt_ray.config import Config, ConfigError, CurriculumConfig, DataConfig, DataSource, StageConfig, to_config
 from vt_ray.main import CONF, member_name, varied
 from vt_ray.planning.validate import validate
 from vt_ray.planning.validate.machine import refuse_missing_gpus
@@ -380,8 +380,8 @@ DECIDED_KEYS = """
 seed phases data tracker curriculum.stages evaluation spectrum.fusion spectrum.checkpoints
 model.source model.path model.dtype model.rope_theta model.max_position_embeddings model.vocab_size model.hidden_size
 model.intermediate_size model.num_layers model.num_heads
-spectrum.sft.steps spectrum.sft.batch_size spectrum.sft.checkpoint_every spectrum.sft.max_tokens spectrum.sft.styles
-spectrum.sft.optimizer spectrum.probe
+spectrum.sft.steps spectrum.sft.epochs spectrum.sft.batch_size spectrum.sft.checkpoint_every
+spectrum.sft.max_tokens spectrum.sft.styles spectrum.sft.optimizer spectrum.probe
 signal.schedule signal.max_staleness signal.seed signal.control signal.control_sft_steps signal.optimizer signal.mgpo
 verify.test_timeout_s verify.completion_timeout_s verify.memory_mb verify.output_kb verify.math_timeout_s
 verify.function_timeout_s verify.kinds cluster.generation_engine
@@ -400,7 +400,7 @@ def test_every_setting_is_listed_as_identity_or_as_not_identity(good):
 
 
 def test_the_hash_covers_every_value_of_a_runs_identity(good):
-    good.data.train_files = [FileSource("mine.jsonl")]
+    good.data.train_files = [DataSource("mine.jsonl")]
     for key, value, _ in settings(good):
         if key not in ("curriculum.stages", "data.train_files"):
             same = config_hash(changed(good, **{key: other(value)})) == config_hash(good)

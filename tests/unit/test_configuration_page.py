@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vt_ray import config
-from vt_ray.config import Config, CurriculumConfig, DataConfig, FileSource, StageConfig, TraceSource
+from vt_ray.config import Config, CurriculumConfig, DataConfig, DataSource, StageConfig
 from vt_ray.run.identity import settings
 from vt_ray.verify.limits import BACKENDS
 
@@ -34,8 +34,8 @@ def test_the_page_is_up_to_date(make_configuration):
 
 
 def test_every_setting_has_a_row_with_a_meaning(rows):
-    """A stage and files are given, so that the keys of list members are settings too."""
-    data = DataConfig(train_files=[FileSource()], trace_files=[TraceSource()])
+    """A stage and a source are given, so that the keys of list members are settings too."""
+    data = DataConfig(sources=[DataSource()])
     one_of_each = Config(data=data, curriculum=CurriculumConfig([StageConfig()]))
     keys = {key.replace(".0", "[]") for key, _, _ in settings(one_of_each)}
     assert keys == set(rows)

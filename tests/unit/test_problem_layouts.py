@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vt_ray.config import Config, FileSource
+from vt_ray.config import Config, DataSource
 from vt_ray.data.layouts.choice import options_in_text
 from vt_ray.data.layouts.table import PROBLEM_LAYOUTS, detect_layout, layout_by_name
 from vt_ray.data.problem_rows import ProblemFileError
@@ -84,7 +84,7 @@ def test_the_settings_of_a_file_choose_its_layout(tmp_path: Path) -> None:
     config = Config()
     config.data.train_per_subdomain = config.data.probe_per_subdomain = config.data.test_per_subdomain = 0
     path = str(write(tmp_path / "rows.jsonl", [{"q": "1+1?", "a": "2"}]))
-    config.data.train_files = [FileSource(path, fields={"question": "q", "answer": "a"})]
+    config.data.train_files = [DataSource(path, fields={"question": "q", "answer": "a"})]
     (problem,) = load_problem_sets(config.data, 0).train
     assert (problem.question, problem.answer) == ("1+1?", "2")
 

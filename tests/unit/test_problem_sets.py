@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
+from vt_ray.config import ConfigError, DataConfig, DataSource, StageConfig
 from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
 from vt_ray.data.prompts import PromptEncoder
 
@@ -31,7 +31,7 @@ def write(path, *questions):
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return FileSource(path=str(path))
+    return DataSource(path=str(path))
 
 
 def test_made_problems_count_by_subdomain_and_share_no_question():

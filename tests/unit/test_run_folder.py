@@ -8,7 +8,7 @@ import pytest
 from test_checkpoint import ERRORS, contents, fails_once
 from test_config import changed
 
-from vt_ray.config import Config, ConfigError, FileSource, MgpoConfig, SignalConfig
+from vt_ray.config import Config, ConfigError, DataSource, MgpoConfig, SignalConfig
 from vt_ray.pipeline import base_inputs, fused_inputs, probe_inputs, scores_inputs, sft_inputs
 from vt_ray.progress import console
 from vt_ray.records import Problem, Solution
@@ -273,7 +273,7 @@ def test_a_problem_file_edited_since_the_run_began_is_refused(tmp_path):
     file = tmp_path / "mine.jsonl"
     file.write_text("one")
     c = config(tmp_path)
-    c.data.train_files = [FileSource(path=str(file))]
+    c.data.train_files = [DataSource(path=str(file))]
     with RunFolder(c).open():
         before = base_inputs(c)
     file.write_text("two")
@@ -345,7 +345,7 @@ def test_a_phase_rests_on_the_contents_of_its_own_files(tmp_path, split):
     c = config(tmp_path)
     file = tmp_path / f"{split}.jsonl"
     file.write_text("one")
-    setattr(c.data, f"{split}_files", [FileSource(path=str(file))])
+    setattr(c.data, f"{split}_files", [DataSource(path=str(file))])
     before = [inputs(c) for inputs in INPUTS_OF]
     file.write_text("two")
     first = {"train": 0, "probe": 2, "test": 4}[split]

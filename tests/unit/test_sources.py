@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vt_ray.config import Config, FileSource, StageConfig
+from vt_ray.config import Config, DataSource, StageConfig
 from vt_ray.data.json_text import stream_list
 from vt_ray.data.problem_rows import ProblemFileError, read_rows
 from vt_ray.data.problem_sets import of_stage
@@ -214,10 +214,10 @@ def test_the_settings_and_the_record_of_a_run_know_folders(tmp_path: Path) -> No
     for index in range(2):
         write(tmp_path / f"train/{index}.jsonl", [ROWS[index]])
     config = Config()
-    config.data.train_files = [FileSource(str(tmp_path / "train"))]
+    config.data.train_files = [DataSource(str(tmp_path / "train"))]
     assert list(check_data(config)) == []
     assert len(problem_files(config.data.train_files)) == 2
-    config.data.train_files = [FileSource(str(tmp_path / "train/*.csv"))]
+    config.data.train_files = [DataSource(str(tmp_path / "train/*.csv"))]
     assert [message.partition(": ")[2] for message in check_data(config)] == [
         f"{tmp_path}/train/*.csv: no data file in it: expected .parquet, .json, .jsonl, .csv, "
         "each also with .gz or .zst"
@@ -259,7 +259,7 @@ def test_a_hub_name_is_read_at_its_commit(loader: Loader) -> None:
     assert [row.fields for row in rows] == [{**row, "rate": 0.1} for row in ROWS]
     problems = read_problems(name)
     assert (problems[2].question_id, problems[2].source, problems[2].row) == ("name/3", name, 3)
-    assert problem_files([FileSource(name)]) == {name: COMMIT}
+    assert problem_files([DataSource(name)]) == {name: COMMIT}
 
 
 def test_the_newest_commit_is_read_and_recorded_without_a_revision(
@@ -276,7 +276,7 @@ def test_the_newest_commit_is_read_and_recorded_without_a_revision(
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     hub.commit.cache_clear()
     assert len(list(read_rows("hf://owner/name"))) == 5
-    assert problem_files([FileSource("hf://owner/name")]) == {"hf://owner/name": COMMIT}
+    assert problem_files([DataSource("hf://owner/name")]) == {"hf://owner/name": COMMIT}
     assert loader.calls == [("owner/name", None, "train", COMMIT)]
     assert asked == [("owner/name", None)]
     hub.commit.cache_clear()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vt_ray.config import Config, ConfigError, DataConfig, SftConfig, TraceSource
+from vt_ray.config import Config, ConfigError, DataConfig, DataSource, SftConfig
 from vt_ray.data.problem_rows import ProblemFileError
 from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions
 from vt_ray.data.prompts import PromptEncoder
@@ -68,7 +68,7 @@ def data(**changes):
 
 
 def test_several_traces_of_a_question_stay_several_and_others_are_counted_by_reason(tmp_path):
-    source = TraceSource(sample(tmp_path))
+    source = DataSource(sample(tmp_path))
     assert texts(chosen_traces(source)) == ["<think>\nr\n</think>\n\nA", "C"]
     (counts,) = survey_traces([source], {}).counts
     assert (counts.rows, counts.traces, counts.chosen) == (2, 5, 2)
@@ -82,10 +82,10 @@ def test_several_traces_of_a_question_stay_several_and_others_are_counted_by_rea
 
 def test_the_digest_follows_the_chosen_traces_alone(tmp_path):
     path = sample(tmp_path)
-    digests = {survey_traces([TraceSource(path, **more)], {}).digest for more in ({}, {"layout": "openr1"})}
+    digests = {survey_traces([DataSource(path, **more)], {}).digest for more in ({}, {"layout": "openr1"})}
     assert len(digests) == 1
     digests |= {
-        survey_traces([TraceSource(path, **more)], {}).digest for more in ({"keep_wrong": True}, {"suffix": "!"})
+        survey_traces([DataSource(path, **more)], {}).digest for more in ({"keep_wrong": True}, {"suffix": "!"})
     }
     assert len(digests) == 3
 
@@ -94,16 +94,16 @@ def test_named_fields_replace_a_layout(tmp_path):
     row = {"q": "a", "r1": "A", "think": "r", "ok": "False", "sys": "S", "solution": "by hand"}
     path = write(tmp_path / "mine.jsonl", row, {**row, "ok": 1})
     fields = {"question": "q", "response": "r1", "reasoning": "think", "correct": "ok", "system": "sys"}
-    (trace,) = chosen_traces(TraceSource(path, fields=fields))
+    (trace,) = chosen_traces(DataSource(path, fields=fields))
     assert trace.text == "<think>\nr\n</think>\n\nA" and (trace.correct, trace.row) == (True, 2)
     assert [m.content for m in trace.messages] == ["S", "a"]
     with pytest.raises(ProblemFileError, match=r"row 1: no layout of traces has the fields \['ok'.*fields: \{question"):
-        list(chosen_traces(TraceSource(path)))
+        list(chosen_traces(DataSource(path)))
 
 
 def test_a_suffix_follows_the_question(tmp_path):
     path = write(tmp_path / "a.jsonl", {"prompt": "a", "completion": "A"})
-    assert next(chosen_traces(TraceSource(path, suffix=" Box it."))).question == "a Box it."
+    assert next(chosen_traces(DataSource(path, suffix=" Box it."))).question == "a Box it."
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_suffix_follows_the_question(tmp_path):
     ],
 )
 def test_a_file_that_cannot_be_used_is_an_error_with_its_row(tmp_path, rows, message):
-    config = data(trace_files=[TraceSource(write(tmp_path / "a.jsonl", *rows))])
+    config = data(trace_files=[DataSource(write(tmp_path / "a.jsonl", *rows))])
     with pytest.raises(ConfigError, match=message):
         load_problem_sets(config, 0)
 
@@ -125,13 +125,13 @@ def test_a_trace_of_a_held_out_question_is_refused(tmp_path, suffix):
     question = load_problem_sets(data(), 0).test[0].question
     chat = [{"role": "user", "content": question.upper()}, {"role": "assistant", "content": "A"}]
     later = [{"role": "user", "content": "b"}, {"role": "assistant", "content": "B"}]
-    config = data(trace_files=[TraceSource(write(tmp_path / "a.jsonl", {"messages": [*chat, *later]}), suffix=suffix)])
+    config = data(trace_files=[DataSource(write(tmp_path / "a.jsonl", {"messages": [*chat, *later]}), suffix=suffix)])
     with pytest.raises(ConfigError, match=r"a.jsonl, row 1: the question of the trace is also .* of the test set"):
         load_problem_sets(config, 0)
 
 
 def test_traces_stay_with_the_problems_that_fit(tmp_path):
-    config = data(trace_files=[TraceSource(sample(tmp_path))], drop_overlong=True)
+    config = data(trace_files=[DataSource(sample(tmp_path))], drop_overlong=True)
     sets = load_problem_sets(config, 0)
     longest = sorted(len(encoder().chat_ids(p)) for p in sets.train)[-1]
     config.max_prompt_tokens = longest - 1
@@ -162,7 +162,7 @@ def encoded(tmp_path, source, opened="", max_tokens=200):
 )
 def test_sft_learns_the_response_after_the_generation_prompt(tmp_path, opened, reasoned, plain):
     end = chr(EOS)
-    assert encoded(tmp_path, TraceSource(sample(tmp_path)), opened) == [
+    assert encoded(tmp_path, DataSource(sample(tmp_path)), opened) == [
         (f"<user:a><assistant:{opened}", reasoned + end),
         (f"<user:b><assistant:{opened}", plain + end),
     ]
@@ -171,7 +171,7 @@ def test_sft_learns_the_response_after_the_generation_prompt(tmp_path, opened, r
 def test_in_several_turns_the_loss_is_on_the_assistant_alone(tmp_path):
     chat = [("system", "S"), ("user", "a"), ("assistant", "<think>r</think>A"), ("user", "b"), ("assistant", "B")]
     rows = {"messages": [{"role": role, "content": content} for role, content in chat]}
-    found = encoded(tmp_path, TraceSource(write(tmp_path / "a.jsonl", rows)))
+    found = encoded(tmp_path, DataSource(write(tmp_path / "a.jsonl", rows)))
     assert found == [
         ("<system:S><user:a><assistant:", f"<think>\nr\n</think>\n\nA{chr(EOS)}"),
         ("<system:S><user:a><assistant:A><user:b><assistant:", f"B{chr(EOS)}"),
@@ -180,7 +180,7 @@ def test_in_several_turns_the_loss_is_on_the_assistant_alone(tmp_path):
 
 def test_longer_traces_are_counted_by_file(tmp_path, capsys):
     path = write(tmp_path / "a.jsonl", openr1("a", "A"), openr1("b", "B" * 300))
-    assert len(encoded(tmp_path, TraceSource(path))) == 1
+    assert len(encoded(tmp_path, DataSource(path))) == 1
     assert "1 of 2 traces and solutions are longer than spectrum.sft.max_tokens=200" in capsys.readouterr().out
     record = json.loads((tmp_path / "e" / "examples.json").read_text())
     assert record["left_out_of"] == {path: 1}
@@ -189,12 +189,12 @@ def test_longer_traces_are_counted_by_file(tmp_path, capsys):
 def test_a_response_with_the_end_token_inside_is_refused(tmp_path):
     path = write(tmp_path / "a.jsonl", openr1("a", f"A{chr(EOS)}B"))
     with pytest.raises(ConfigError, match=r"a.jsonl, row 1: the response holds '\\x03'.*delete it"):
-        encoded(tmp_path, TraceSource(path))
+        encoded(tmp_path, DataSource(path))
 
 
 def test_files_and_settings_of_traces_are_inputs_of_sft_but_not_of_the_base_model(tmp_path):
     without, given = Config(), Config()
-    given.data.trace_files = [TraceSource(sample(tmp_path))]
+    given.data.trace_files = [DataSource(sample(tmp_path))]
     assert base_inputs(given) == base_inputs(without)
     assert not any("trace" in key for key in sft_inputs(without))
     assert sft_inputs(given)["data.trace_files.0.path"] == given.data.trace_files[0].path
@@ -207,11 +207,11 @@ def test_files_and_settings_of_traces_are_inputs_of_sft_but_not_of_the_base_mode
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (TraceSource("no.jsonl"), "data.trace_files: 'no.jsonl' is no file"),
-        (TraceSource(__file__, layout="mine"), "data.trace_files.*layout='mine' must be one of"),
-        (TraceSource(__file__, layout="s1k", fields={"question": "q", "response": "r"}), "both layout and fields"),
-        (TraceSource(__file__, fields={"question": "q", "response": "r", "gold": "g"}), "fields='gold' must be one of"),
-        (TraceSource(__file__, fields={"question": "q"}), "must name at least question and response"),
+        (DataSource("no.jsonl"), "data.trace_files: 'no.jsonl' is no file"),
+        (DataSource(__file__, layout="mine"), "data.trace_files.*layout='mine' must be one of"),
+        (DataSource(__file__, layout="s1k", fields={"question": "q", "response": "r"}), "both layout and fields"),
+        (DataSource(__file__, fields={"question": "q", "response": "r", "gold": "g"}), "fields='gold' must be one of"),
+        (DataSource(__file__, fields={"question": "q"}), "must name at least question and response"),
     ],
 )
 def test_a_source_that_cannot_work_is_refused_before_reading(source, message):

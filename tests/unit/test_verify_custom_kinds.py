@@ -6,7 +6,7 @@ import pytest
 from code_problems import is_running
 from typer.testing import CliRunner
 
-from vt_ray.config import Config, FileSource
+from vt_ray.config import Config, DataSource
 from vt_ray.data.problem_sets import load_problem_sets
 from vt_ray.data.readers import ProblemFileError, read_problems
 from vt_ray.pipeline import probe_inputs
@@ -205,7 +205,7 @@ def test_a_row_of_a_kind_that_is_not_in_the_setting_is_refused(tmp_path):
 def test_the_setting_reaches_the_files_of_a_run(tmp_path):
     config = Config(verify=Limits(kinds=SORTED))
     config.data.train_per_subdomain = config.data.probe_per_subdomain = config.data.test_per_subdomain = 0
-    config.data.train_files = [FileSource(str(write(tmp_path / "mine.jsonl", ROW)))]
+    config.data.train_files = [DataSource(str(write(tmp_path / "mine.jsonl", ROW)))]
     assert load_problem_sets(config.data, 0, config.verify.kinds).train[0].fields == ROW
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vt_ray.config import TraceSource
+from vt_ray.config import DataSource
 from vt_ray.data.layouts.layout import normalised
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
 from vt_ray.data.readers import MANY_GOLDS, read_problem_rows
@@ -158,7 +158,7 @@ def _drop(found: Contents, reason: str) -> None:
 
 def _drop_trace(found: Contents, trace: Trace, length: Callable[[str], int]) -> bool:
     found.trace_lengths.append(length(trace.text))
-    if reason := drop_reason(trace, TraceSource()):
+    if reason := drop_reason(trace, DataSource()):
         _drop(found, reason)
     return bool(reason)
 

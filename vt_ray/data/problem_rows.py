@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.data.golds import gold_text
-from vt_ray.data.sources.errors import ProblemFileError
+from vt_ray.data.sources.errors import ProblemFileError, RowError
 from vt_ray.data.sources.formats import batch_rows, file_rows
 from vt_ray.data.sources.hub import HubSource, hub_batches
 from vt_ray.data.sources.names import parts
 
-__all__ = ["ProblemFileError", "Row", "read_rows"]
+__all__ = ["ProblemFileError", "Row", "RowError", "read_rows"]
 
 
-class MissingGoldError(ProblemFileError):
+class MissingGoldError(RowError):
     """A row without a gold answer. With `drop_unanswered` it is left out."""
 
 
@@ -31,11 +31,11 @@ class Row:
     number: int
     fields: dict[str, Any]
 
-    def error(self, fault: str) -> ProblemFileError:
-        return ProblemFileError(f"{self.path}, row {self.number}: {fault}")
+    def error(self, fault: str) -> RowError:
+        return RowError(self.path, self.number, fault)
 
     def missing_gold(self, fault: str) -> MissingGoldError:
-        return MissingGoldError(f"{self.path}, row {self.number}: {fault}")
+        return MissingGoldError(self.path, self.number, fault)
 
     def value(self, name: str) -> Any:
         """Returns a required field. Raises ProblemFileError if it is missing."""
@@ -89,9 +89,7 @@ def read_rows(source: str | Path, encoding: str = "") -> Iterator[Row]:
             if isinstance(fields, list) and fields and all(isinstance(message, dict) for message in fields):
                 fields = {"conversations": fields}  # a row of Open-Reasoner-Zero is a bare chat
             if not isinstance(fields, dict):
-                raise ProblemFileError(
-                    f"{part}, row {number}: the row is of type {type(fields).__name__}: expected an object"
-                )
+                raise RowError(part, number, f"the row is of type {type(fields).__name__}: expected an object")
             yield Row(part, number, fields)
 
 

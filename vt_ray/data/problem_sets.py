@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vt_ray.config import ConfigError, DataConfig, FileSource, StageConfig
+from vt_ray.config import ConfigError, DataConfig, DataSource, StageConfig
 from vt_ray.data.makers import make_problems
 from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import read_problems
@@ -140,7 +140,7 @@ def _made(data: DataConfig, split: str, count: int, seed: int) -> list[Problem]:
     ]
 
 
-def _read(sources: list[FileSource], custom_kinds: Collection[str]) -> list[Problem]:
+def _read(sources: list[DataSource], custom_kinds: Collection[str]) -> list[Problem]:
     return [
         problem
         for source in sources

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from vt_ray.config import Config, FileSource, ModelConfig, TraceSource
+from vt_ray.config import Config, DataSource, ModelConfig
 from vt_ray.data.sources.hub import HubSource, commit
 from vt_ray.data.sources.names import parts
 from vt_ray.import_path import source_digests
@@ -26,7 +26,7 @@ def input_files(config: Config) -> dict[str, str]:
     return problems | models | source_digests([*one, *config.verify.kinds.values()])
 
 
-def problem_files(sources: Iterable[FileSource | TraceSource]) -> dict[str, str]:
+def problem_files(sources: Iterable[DataSource]) -> dict[str, str]:
     """The SHA-256 of each file's content, by path, and the commit of each data set of the hub, by name."""
     return {str(part): _digest(part) for source in sources for part in parts(source.path)}
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
-from vt_ray.config import TraceSource
+from vt_ray.config import DataSource
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
 from vt_ray.data.question_words import question_words
 from vt_ray.data.traces.columns import spelled_out
@@ -50,7 +50,7 @@ class TraceCounts:
 class TraceFiles:
     """The sources of a run's traces. `digest` hashes the chosen traces, independent of the code that read them."""
 
-    sources: tuple[TraceSource, ...] = ()
+    sources: tuple[DataSource, ...] = ()
     counts: tuple[TraceCounts, ...] = ()
     digest: str = ""
 
@@ -58,7 +58,7 @@ class TraceFiles:
 NO_TRACES = TraceFiles()
 
 
-def survey_traces(sources: Sequence[TraceSource], taken: Mapping[str, str]) -> TraceFiles:
+def survey_traces(sources: Sequence[DataSource], taken: Mapping[str, str]) -> TraceFiles:
     """Read all traces once: count them, and compare their questions with those of the probing and held-out problems.
 
     `taken` is {words of a question: its name in a message}. Raises ProblemFileError for a row that cannot be read, for
@@ -81,19 +81,19 @@ def survey_traces(sources: Sequence[TraceSource], taken: Mapping[str, str]) -> T
     return TraceFiles(tuple(sources), tuple(counts), found.hexdigest()[:12] if sources else "")
 
 
-def chosen_traces(source: TraceSource) -> Iterator[Trace]:
+def chosen_traces(source: DataSource) -> Iterator[Trace]:
     """Yields the traces of a source that SFT learns from, in order."""
     return (trace for _, traces in read_trace_rows(source) for trace in traces if not drop_reason(trace, source))
 
 
-def drop_reason(trace: Trace, source: TraceSource) -> str:
+def drop_reason(trace: Trace, source: DataSource) -> str:
     """Returns why SFT does not learn from a trace, "" if it does."""
     if trace.correct is False and not source.keep_wrong:
         return WRONG
     return trace.fault or (CUT if trace.finish_reason == "length" else "")
 
 
-def read_trace_rows(source: TraceSource) -> Iterator[tuple[str, list[Trace]]]:
+def read_trace_rows(source: DataSource) -> Iterator[tuple[str, list[Trace]]]:
     """Yields the name of the layout and the traces of each row, also the traces that SFT leaves out.
 
     All rows of a file have one layout. Raises ProblemFileError with file, row and remedy for any other row.
@@ -113,7 +113,7 @@ def read_trace_rows(source: TraceSource) -> Iterator[tuple[str, list[Trace]]]:
         yield layout.name, [_placed(trace, row, source.suffix) for trace in traces]
 
 
-def _named_layout(source: TraceSource) -> TraceLayout | None:
+def _named_layout(source: DataSource) -> TraceLayout | None:
     if source.fields:
         return spelled_out(source.fields)
     return TRACE_LAYOUTS[source.layout] if source.layout else None

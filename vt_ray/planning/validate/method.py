@@ -15,8 +15,8 @@ from vt_ray.config import (
     RATIOS,
     SCHEDULES_OF_STEPS,
     Config,
+    DataSource,
     MgpoConfig,
-    TraceSource,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
 from vt_ray.data.sources.errors import ProblemFileError
@@ -75,7 +75,7 @@ def _source(name: str, path: str) -> Problems:
             yield f"data.{name}_files: {path!r} is no file: give a file, a folder, a glob or hf://owner/name"
 
 
-def _traces(source: TraceSource) -> Problems:
+def _traces(source: DataSource) -> Problems:
     yield from _source("trace", source.path)
     if source.layout:
         yield from one_of("data.trace_files[].layout", source.layout, tuple(TRACE_LAYOUTS))
