@@ -35,6 +35,7 @@ class Problem:
     `system` is the system message of its chat, "" for none.
     `fields` are all fields of its row, for a kind of the setting verify.kinds; None for other kinds.
     `options` are the texts of the options A, B, ... of a choice, which stand in the question too; () for none.
+    `reasoning_open` is True if the prompt ends with `<think>`: its completions begin inside the reasoning.
     """
 
     question_id: str
@@ -50,6 +51,7 @@ class Problem:
     system: str = ""
     fields: dict[str, Any] | None = None
     options: tuple[str, ...] = ()
+    reasoning_open: bool = False
 
     @property
     def place(self) -> str:
