@@ -16,6 +16,8 @@ from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.traces.trace import Message, Trace
 from vt_ray.engines.base_model import prepare_base_model, tokenizer_at_hand
 from vt_ray.records import Problem, Solution
+from vt_ray.run.inputs import model_files
+from vt_ray.spectrum_phase.fusion import fuse, take_tokenizer
 
 SMALL = {"hidden_size": 32, "num_layers": 1, "num_heads": 1, "intermediate_size": 32}
 CORPUS = ["What is 1+1? The answer is 2.", "<think>\nadd\n</think>\n\nok"]
@@ -217,6 +219,26 @@ def test_a_models_weights_do_not_depend_on_the_template(own, tmp_path):
 
 def test_control_tokens_are_found_once_each():
     assert control_tokens(template_text("think")) == ["<|im_start|>", "<|im_end|>"]
+
+
+def test_a_model_fused_from_checkpoints_of_the_user_has_the_template_of_the_run(own, tmp_path):
+    path = jinja(tmp_path, roles("<|endoftext|>"))
+    mine = base(tmp_path / "mine", source="hf", path=str(own), chat_template=path)
+    fuse({"algebra": own}, [1.0], tmp_path / "fused")
+    take_tokenizer(mine, tmp_path / "fused")
+    fused = AutoTokenizer.from_pretrained(tmp_path / "fused")
+    assert (fused.chat_template, fused.eos_token) == (roles("<|endoftext|>"), "<|endoftext|>")
+    assert GenerationConfig.from_pretrained(tmp_path / "fused").eos_token_id[0] == fused.eos_token_id
+
+
+def test_an_edited_template_is_another_input_of_the_run(tmp_path):
+    path = jinja(tmp_path, roles("<|end|>"))
+    model = ModelConfig(chat_template=path)
+    before = model_files(model)
+    assert before == model_files(model) and [*before] == [path]
+    jinja(tmp_path, roles("<|endoftext|>"))
+    assert model_files(model) != before
+    assert model_files(ModelConfig()) == {} and [*model_files(ModelConfig(chat_template="think"))] == ["think"]
 
 
 # --- another form for a benchmark -------------------------------------------------------------------------------------
