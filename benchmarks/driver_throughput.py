@@ -96,6 +96,9 @@ class Characters:
     def apply_chat_template(self, messages, add_generation_prompt, return_dict):
         return list(messages[0]["content"].encode())
 
+    def decode(self, ids):
+        return bytes(ids).decode(errors="replace")
+
 
 def measured(arguments: argparse.Namespace, generators: int, steps: int, prompts: int) -> ClockedLog:
     """Runs one stage of `steps` steps with `prompts` questions each, and returns its log."""

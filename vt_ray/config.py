@@ -34,6 +34,10 @@ class ModelConfig:
     source: str = "scratch"
     # Folder or hub name of a Hugging Face causal LM with a chat template. Required for source=hf, else unused.
     path: str = ""
+    # Chat template of the model that the run makes and saves: "qwen_plain" (ChatML without a default system message,
+    # as the paper), "think" (the same with an open `<think>`), or a Jinja file. Its end of a response becomes the EOS
+    # token. Empty keeps the model's own.
+    chat_template: str = ""
     # Data type of the weights in learner and engine: "float32" or "bfloat16". In float32 both sides agree to 1e-3 nats.
     dtype: str = "float32"
     # Attention of the learner: "sdpa" (any device), "torch_varlen" (PyTorch's kernels for packed rows) or
@@ -141,6 +145,9 @@ class DataConfig:
     test_files: list[DataSource] = field(default_factory=list)
     # Sources of SFT traces: use [sft]. SFT learns from traces if spectrum.sft.styles is empty or names "trace".
     trace_files: list[DataSource] = field(default_factory=list)
+    # System message of all prompts and traces. A row with a system message keeps its own. If the chat template has no
+    # place for it, it stands before the question.
+    system: str = ""
     # Text after each math question, before the chat template. The paper's suffix is in section 4; the presets for
     # pretrained models set it. Default: a scratch model learns the answer format from SFT.
     math_suffix: str = ""

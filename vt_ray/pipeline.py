@@ -38,7 +38,7 @@ from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
-from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights
+from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights, take_tokenizer
 from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
 from vt_ray.spectrum_phase.probing import probe_fused, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
@@ -163,6 +163,8 @@ def fuse_specialists(e: Experiment, checkpoints: Sequence[Path], probe: dict) ->
 
     def work(folder: Path) -> None:
         fuse(specialists, weights, folder, fusion_rule(fusion.method), base)
+        if e.config.model.chat_template:  # checkpoints of the user have templates of their own
+            take_tokenizer(e.base, folder)
 
     return e.run.phase("fused", fused_inputs(e.config), work, after=e.run.paths.probe.folder)
 

@@ -37,6 +37,7 @@ class Problem:
     `options` are the texts of the options A, B, ... of a choice, which stand in the question too; () for none.
     `meta` holds the short values of its row that are not the question, the answer, a solution or the tests, by field
     name: source, difficulty, solve rate, date, licence; None for a made problem.
+    `reasoning_open` is True if the prompt ends with `<think>`: its completions begin inside the reasoning.
     """
 
     question_id: str
@@ -53,6 +54,7 @@ class Problem:
     fields: dict[str, Any] | None = None
     options: tuple[str, ...] = ()
     meta: dict[str, Any] | None = None
+    reasoning_open: bool = False
 
     @property
     def place(self) -> str:

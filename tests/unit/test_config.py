@@ -378,7 +378,8 @@ def other(value):
 # values change neither the objective nor the data nor the order of chance. A section stands for all its settings.
 DECIDED_KEYS = """
 seed phases data tracker curriculum.stages evaluation spectrum.fusion spectrum.checkpoints
-model.source model.path model.dtype model.rope_theta model.max_position_embeddings model.vocab_size model.hidden_size
+model.source model.path model.chat_template model.dtype model.rope_theta model.max_position_embeddings
+model.vocab_size model.hidden_size
 model.intermediate_size model.num_layers model.num_heads
 spectrum.sft.steps spectrum.sft.epochs spectrum.sft.batch_size spectrum.sft.checkpoint_every
 spectrum.sft.max_tokens spectrum.sft.styles spectrum.sft.optimizer spectrum.probe

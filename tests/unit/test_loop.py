@@ -66,6 +66,9 @@ class Tokenizer:
         time.sleep(self.seconds)
         return [ord(c) for m in messages for c in m["content"]]
 
+    def decode(self, ids):
+        return "".join(map(chr, ids))
+
 
 class RecordedTracker(AccuracyTracker):
     compute_advantages, save, load = (

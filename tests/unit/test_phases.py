@@ -195,6 +195,10 @@ HF = {"model.source": "hf", "model.path": "org/model"}
         ({"phases": ["sft", "fuse"]}, "fuse needs the specialists that probe chooses"),
         ({"spectrum.checkpoints": ["A"]}, "SFT makes the checkpoints; leave out one of both"),
         ({"phases": ["rl"], "spectrum.checkpoints": ["A"], **HF}, "only probe uses them"),
+        (
+            {"phases": ["probe", "rl"], "spectrum.checkpoints": ["A"], "model.chat_template": "think", **HF},
+            "with the template of the best checkpoint: add fuse",
+        ),
         ({"signal.evaluate_every": -1}, "signal.evaluate_every=-1 must be at least 0"),
         ({"signal.evaluate_every": 5, "signal.schedule": "pipelined"}, "take signal.schedule=on_policy"),
         ({"signal.save_hf_every": -1}, "signal.save_hf_every=-1 must be at least 0"),

@@ -28,6 +28,9 @@ class CharacterTokenizer:
         assert not return_dict
         return [i for m in messages for i in self("<" + m["content"] + ">", add_special_tokens=False)["input_ids"]]
 
+    def decode(self, ids):
+        return "".join(map(chr, ids))
+
 
 def problem(question_id="algebra/1", question="1+1?", kind="math", solutions=()):
     return Problem(question_id, "algebra", kind, question, "2", solutions=solutions)

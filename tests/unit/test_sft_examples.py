@@ -35,6 +35,9 @@ class LettersTokenizer:
     def apply_chat_template(self, messages, add_generation_prompt, return_dict):
         return [ord(letter) for letter in f"<{messages[-1]['content']}>"]
 
+    def decode(self, ids):
+        return "".join(map(chr, ids))
+
 
 def problem(i, *texts):
     styles = ("direct", "steps", "checked")

@@ -59,6 +59,29 @@ def test_thoughts_are_not_graded(verifier, thoughts):
     assert not is_correct(verifier, "7", "<think> The answer is 7. \\boxed{7}")
 
 
+@pytest.mark.parametrize(
+    ("text", "correct"),
+    [
+        ("It is \\boxed{7}.", False),
+        ("It is \\boxed{7}.\n</think>\n\nIt is \\boxed{8}.", False),
+        ("It is \\boxed{8}.\n</think>\n\nIt is \\boxed{7}.", True),
+        ("<think>\nIt is \\boxed{8}.\n</think>\n\nIt is \\boxed{7}.", True),
+        ("It is \\boxed{7}.\n</think>", False),
+        ("", False),
+    ],
+)
+def test_a_completion_that_begins_inside_the_reasoning_is_graded_after_it(verifier, text, correct):
+    """Its prompt ends with <think>, which is not part of the completion."""
+    problem = Problem("q", "m", "math", "?", answer="7", reasoning_open=True)
+    assert verifier.verify(problem, text).status == ("correct" if correct else "wrong")
+    tests = {"type": "stdio", "cases": [{"input": "", "output": "1"}]}
+    program = Problem("q", "code", "code", "?", tests=tests, reasoning_open=True)
+    assert verifier.verify(program, "```python\nprint(1)\n```").status == "wrong"
+    choice = Problem("q", "c", "choice", "?", answer="B", reasoning_open=True)
+    assert verifier.verify(choice, "The answer is B.").status == "wrong"
+    assert verifier.verify(choice, "A?</think>The answer is B.").status == "correct"
+
+
 def test_a_program_among_the_thoughts_is_not_run():
     thoughts = "<think>\n```python\nprint(1)\n```\n"
     assert extract_program(thoughts + "</think>\n```python\nprint(2)\n```") == "print(2)\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, DataConfig
-from vt_ray.data.traces.reasoning import completion_text
+from vt_ray.data.chat_templates import end_token, template_text
+from vt_ray.data.traces.reasoning import completion_text, opens_reasoning, solution_text
 from vt_ray.data.traces.trace import Trace
 from vt_ray.records import Problem, Prompt
 from vt_ray.verify.kinds import kind_entry
@@ -27,12 +29,54 @@ CHUNK_CHARS = 500_000
 PROMPT_END_TOKENS = 16
 
 
-class PromptEncoder:
-    """`tokenizer` is a Hugging Face tokenizer with a chat template and an EOS token."""
+@dataclass(frozen=True)
+class PromptFormat:
+    """The text around a question.
 
-    def __init__(self, tokenizer: Any, data: DataConfig):
+    `system` is the system message of prompts without their own. `suffix` follows each question; None takes the suffix
+    of the problem's kind in DataConfig. `chat_template` is a Jinja text; "" takes the tokenizer's own.
+    """
+
+    system: str = ""
+    suffix: str | None = None
+    chat_template: str = ""
+
+
+class PromptEncoder:
+    """`tokenizer` is a Hugging Face tokenizer with a chat template and an EOS token. Without `form`, prompts have the
+    form that `data` gives."""
+
+    def __init__(self, tokenizer: Any, data: DataConfig, form: PromptFormat | None = None):
         self.tokenizer = tokenizer
         self.data = data
+        self.form = form or PromptFormat(data.system)
+
+    def with_format(
+        self, *, system: str | None = None, suffix: str | None = None, chat_template: str | None = None
+    ) -> PromptEncoder:
+        """Returns an encoder for prompts of another form, such as those of a benchmark. None keeps a part as it is.
+
+        `chat_template` is a built-in name or a file, as `model.chat_template`. Raises ConfigError if it cannot be used,
+        or if it ends a response with another token than the model does.
+        """
+        changes: dict[str, str] = {}
+        if system is not None:
+            changes["system"] = system
+        if suffix is not None:
+            changes["suffix"] = suffix
+        if chat_template is not None:
+            changes["chat_template"] = self._fitting_template(chat_template)
+        return PromptEncoder(self.tokenizer, self.data, replace(self.form, **changes))
+
+    def _fitting_template(self, name: str) -> str:
+        text = template_text(name)
+        end = end_token(self.tokenizer, text, name)
+        if end != self.tokenizer.eos_token:
+            raise ConfigError(
+                f"chat_template={name!r} ends a response with {end}, generation with this model stops on "
+                f"{self.tokenizer.eos_token}: set model.chat_template={name} too, which makes {end} the EOS token"
+            )
+        return text
 
     def prompt_ids(self, problem: Problem) -> tuple[int, ...]:
         """Raises ConfigError for a prompt over `data.max_prompt_tokens`."""
@@ -46,13 +90,18 @@ class PromptEncoder:
 
     def chat_ids(self, problem: Problem) -> list[int]:
         """Returns the chat of the problem up to the beginning of the answer. Does not check its length."""
-        suffix = kind_entry(problem.kind).prompt_suffix
-        content = problem.question + (getattr(self.data, suffix) if suffix else "")
-        if not problem.system:
+        content, system = problem.question + self._suffix(problem.kind), problem.system or self.form.system
+        if not system:
             return self._templated(content)
         if self._takes_system_messages:
-            return self._templated(content, problem.system)
-        return self._templated(f"{problem.system}\n\n{content}")
+            return self._templated(content, system)
+        return self._templated(f"{system}\n\n{content}")
+
+    def _suffix(self, kind: str) -> str:
+        if self.form.suffix is not None:
+            return self.form.suffix
+        name = kind_entry(kind).prompt_suffix
+        return getattr(self.data, name) if name else ""
 
     @cached_property
     def _takes_system_messages(self) -> bool:
@@ -68,13 +117,16 @@ class PromptEncoder:
         return self._messages_ids([*messages, {"role": "user", "content": content}])
 
     def _messages_ids(self, messages: list[dict[str, str]]) -> list[int]:
-        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        own = {"chat_template": self.form.chat_template} if self.form.chat_template else {}
+        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **own)
 
     def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any], step: int = 0) -> list[Prompt]:
         """Returns one Prompt per problem, with `samples` seeds.
 
         A seed depends only on `key`, question and sample, so that it is the same on every worker.
         """
+        if self._opens_reasoning:
+            problems = [replace(p, reasoning_open=True) for p in problems]
         return [
             Prompt(p, self.prompt_ids(p), tuple(sample_seed(*key, p.question_id, i) for i in range(samples)), step)
             for p in problems
@@ -102,7 +154,7 @@ class PromptEncoder:
         if not chunk:
             return
         prompts = {p.question_id: self.prompt_ids(p) for p, _ in chunk}
-        texts = self._text_ids([text for _, text in chunk])
+        texts = self._text_ids([solution_text(text, self._prompt_end, p.place) for p, text in chunk])
         for (problem, _), ids in zip(chunk, texts, strict=True):
             completion = np.array([*ids, self.tokenizer.eos_token_id], np.int32)
             yield TrainSequence(prompts[problem.question_id], completion, 0.0)
@@ -126,6 +178,8 @@ class PromptEncoder:
 
     def _messages(self, trace: Trace) -> list[dict[str, str]]:
         messages = [{"role": m.role, "content": m.content} for m in trace.messages]
+        if messages[0]["role"] != "system" and self.form.system:
+            messages = [{"role": "system", "content": self.form.system}, *messages]
         if messages[0]["role"] != "system" or self._takes_system_messages:
             return messages
         system, first, *rest = messages
@@ -135,6 +189,10 @@ class PromptEncoder:
     def _prompt_end(self) -> str:
         """The last characters of every prompt."""
         return self.tokenizer.decode(self._templated("x")[-PROMPT_END_TOKENS:])
+
+    @cached_property
+    def _opens_reasoning(self) -> bool:
+        return opens_reasoning(self._prompt_end)
 
     def fingerprint(self, problem: Problem, length: int) -> list[int]:
         """Returns the first `length` ids of a problem with its solution: the text for comparing log-probabilities."""

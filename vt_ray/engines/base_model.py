@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.config import ConfigError, ModelConfig
+from vt_ray.data.chat_templates import control_tokens, template_text, use_template
 from vt_ray.engines.generation_config import readable, savable
 
 # transformers adds the first one to every Qwen2 tokenizer.
@@ -36,6 +37,9 @@ def prepare_base_model(
     """
     makers = {"scratch": _scratch, "smollm2": _smollm2, "hf": _hugging_face}
     tokenizer, network = makers[model.source](model, corpus, seed)
+    if model.chat_template:
+        use_template(tokenizer, model.chat_template)
+        _stop_on(network, tokenizer.eos_token_id)
     if len(tokenizer) > network.config.vocab_size:
         raise ConfigError(
             f"the tokenizer has {len(tokenizer)} tokens but the model's vocabulary {network.config.vocab_size}: "
@@ -48,6 +52,14 @@ def prepare_base_model(
     tokenizer.save_pretrained(folder)
     network.generation_config = savable(network.generation_config, model.path or model.source)
     network.save_pretrained(folder)
+
+
+def _stop_on(network: Any, eos_token_id: int) -> None:
+    """Makes `eos_token_id` the EOS token in the configs of the model, on which a server stops."""
+    network.config.eos_token_id = eos_token_id
+    before = network.generation_config.eos_token_id
+    others = before if isinstance(before, list) else [before]
+    network.generation_config.eos_token_id = [eos_token_id, *(i for i in others if i not in (eos_token_id, None))]
 
 
 def refuse_short_context(context_tokens: int, max_position_embeddings: int, name: str) -> None:
@@ -93,9 +105,12 @@ def _train_tokenizer(model: ModelConfig, corpus: Iterable[str]):
     bpe.normalizer = Qwen2Tokenizer().backend_tokenizer.normalizer
     bpe.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     bpe.decoder = decoders.ByteLevel()
+    special = [PAD, USER, ASSISTANT, END]
+    if model.chat_template:
+        special += [token for token in control_tokens(template_text(model.chat_template)) if token not in special]
     trainer = trainers.BpeTrainer(
         vocab_size=model.vocab_size,
-        special_tokens=[PAD, USER, ASSISTANT, END],
+        special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -135,13 +150,18 @@ def tokenizer_at_hand(model: ModelConfig, download: bool) -> Any | None:
         tokenizer = AutoTokenizer.from_pretrained(model.path)
     except Exception as error:  # damaged tokenizer files raise many classes of errors
         raise _unloadable(model, error) from error
+    if model.chat_template:
+        use_template(tokenizer, model.chat_template)
     _refuse_without_chat(tokenizer, model)
     return tokenizer
 
 
 def _refuse_without_chat(tokenizer: Any, model: ModelConfig) -> None:
     if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
-        raise ConfigError(f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template")
+        raise ConfigError(
+            f"{model.path or model.source}: the tokenizer needs an EOS token and a chat template: the latter is set by "
+            "model.chat_template"
+        )
 
 
 def _refuse_incomplete_folder(path: str) -> None:

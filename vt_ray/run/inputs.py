@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from vt_ray.config import Config, DataSource, ModelConfig
+from vt_ray.config import Config, DataSource, ModelConfig, digest
+from vt_ray.data.chat_templates import template_text
 from vt_ray.data.sources.hub import HubSource, commit
 from vt_ray.data.sources.names import parts
 from vt_ray.import_path import source_digests
@@ -51,8 +52,13 @@ def problems_digest(problems: Iterable[Problem]) -> str:
 
 
 def model_files(model: ModelConfig) -> dict[str, str]:
-    """{path: size and time} of each file of a local model folder. Hashing the weights would take minutes."""
-    return _folder_files(Path(model.path)) if model.source == "hf" else {}
+    """{path: size and time} of each file of a local model folder, and the digest of a chat template by its name.
+
+    Hashing the weights would take minutes.
+    """
+    files = _folder_files(Path(model.path)) if model.source == "hf" else {}
+    name = model.chat_template
+    return files | {name: digest(template_text(name))} if name else files
 
 
 def checkpoint_files(config: Config) -> dict[str, str]:

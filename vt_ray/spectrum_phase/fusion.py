@@ -97,6 +97,13 @@ def fuse(
     write_json(folder / "fusion.json", sources)
 
 
+def take_tokenizer(base: Path, folder: Path) -> None:
+    """Replaces tokenizer, chat template and generation_config.json of the model in `folder` by those of `base`."""
+    for file in ModelFolder(base).companions():
+        if file.name != "config.json":
+            shutil.copy2(file, folder / file.name)
+
+
 def _common_names(models: Sequence[ModelFolder]) -> list[str]:
     """The names of the tensors that all models have, in the order of the first model.
 

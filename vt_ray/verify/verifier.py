@@ -17,6 +17,7 @@ from typing import Protocol
 from vt_ray.import_path import import_object
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.standby import ChildLost
+from vt_ray.verify.extraction.final_text import whole_response
 from vt_ray.verify.grading_result import GradingResult
 from vt_ray.verify.kinds import CUSTOM, KINDS, kind_names
 from vt_ray.verify.limits import Limits
@@ -62,7 +63,7 @@ class Verifier:
         """As `verify`, with the end of the program's output."""
         begin = time.monotonic()
         try:
-            result = self.grader(problem.kind).grade(problem, text)
+            result = self.grader(problem.kind).grade(problem, whole_response(problem, text))
         except ChildLost as error:
             result = GradingResult(Verdict("unverified", str(error), retry=True))
         except (NoSandbox, UnknownKind) as error:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from vt_ray.config import ConfigError
 from vt_ray.data.traces.trace import Message, Trace
 
 CUT, MALFORMED, EMPTY = "cut off", "malformed reasoning", "empty response"
@@ -45,17 +46,38 @@ def split_reasoning(text: str) -> tuple[str, str, str]:
     return "", response, "" if response else EMPTY
 
 
+def opens_reasoning(prompt_end: str) -> bool:
+    """Whether a prompt that ends with `prompt_end` opens the reasoning, as some chat templates do."""
+    return bool(_OPEN.search(prompt_end))
+
+
 def completion_text(trace: Trace, prompt_end: str) -> str:
     """Returns what SFT learns after a prompt that ends with `prompt_end`.
 
-    Some chat templates open the reasoning in the generation prompt. The completion then begins inside it, so that the
-    tag is not doubled; a trace without reasoning closes it at once.
+    After a prompt that opens the reasoning, the completion begins inside it, so that the tag is not doubled; a trace
+    without reasoning closes it at once.
     """
     opened = _OPEN.search(prompt_end)
     if not opened:
         return trace.text
     newline = "" if opened[1] else "\n"
     return f"{newline}{trace.reasoning}\n</think>\n\n{trace.response}"
+
+
+def solution_text(text: str, prompt_end: str, place: str) -> str:
+    """As `completion_text`, for the worked solution `text` of the problem at `place`.
+
+    Raises ConfigError if the prompt opens the reasoning and the solution has reasoning tags that do not match.
+    """
+    if not opens_reasoning(prompt_end):
+        return text
+    reasoning, response, fault = split_reasoning(text)
+    if fault in (CUT, MALFORMED):
+        raise ConfigError(
+            f"{place}: the worked solution has {fault} ({text[:40]!r}...): the chat template opens <think>, so that a "
+            "solution needs one reasoning part or none; correct the solution"
+        )
+    return completion_text(Trace((), reasoning, response), prompt_end)
 
 
 def answered(messages: Sequence[Message], text: str, reasoning: str = "", **known: Any) -> Trace:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigError
+from vt_ray.data.chat_templates import template_text
 from vt_ray.engines.generation import ENGINES, engine_class
 from vt_ray.planning.placement import asked, gpus_asked, place
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of
@@ -80,6 +81,9 @@ def model(c: Config) -> Problems:
     yield from one_of("model.attention", m.attention, ATTENTIONS)
     if m.source == "hf" and not m.path:
         yield "model.path is empty: give the folder or hub name, model=hf model.path=..."
+    if m.chat_template:
+        yield from no_error(template_text, m.chat_template)
+        yield from _template_of_checkpoints(c)
     if m.attention in ATTENTIONS[1:] and (m.dtype != "bfloat16" or not c.cluster.gpus_per_learner):
         yield f"model.attention={m.attention} needs model.dtype=bfloat16 and a GPU: take model.attention=sdpa"
     if m.attention in ATTENTIONS[1:] and c.learner.rows_per_batch > 1:
@@ -99,6 +103,15 @@ def model(c: Config) -> Problems:
         )
     if m.source == "scratch":
         yield from _scratch_shape(c)
+
+
+def _template_of_checkpoints(c: Config) -> Problems:
+    if c.spectrum.checkpoints and "rl" in c.phases and "fuse" not in c.phases:
+        yield (
+            f"model.chat_template={c.model.chat_template} with spectrum.checkpoints and phases={c.phases}: RL would "
+            "save models with the template of the best checkpoint: add fuse, or give RL its start with model=hf "
+            "model.path=..."
+        )
 
 
 def _scratch_shape(c: Config) -> Problems:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from vt_ray.records import Problem
+
 _OPENING, _CLOSING = "<think>", "</think>"
 
 
@@ -18,3 +20,11 @@ def final_text(completion: str) -> str | None:
     if opened > closed:
         return None
     return completion if closed < 0 else completion[closed + len(_CLOSING) :]
+
+
+def whole_response(problem: Problem, completion: str) -> str:
+    """Returns the response with the `<think>` that stands at the end of its prompt, if it stands there.
+
+    Without it, a completion that ends before `</think>` would be graded by a box inside its reasoning.
+    """
+    return _OPENING + completion if problem.reasoning_open else completion
