@@ -129,6 +129,12 @@ class DataConfig:
     test_files: list[FileSource] = field(default_factory=list)
     # Files of SFT traces. SFT learns from them if spectrum.sft.styles is empty or names "trace".
     trace_files: list[TraceSource] = field(default_factory=list)
+    # New names of the subdomains in files: {Prealgebra: algebra, geometry: geometry}; case does not count. A subdomain
+    # that is neither a key nor a value is refused with its name. Empty: all keep their names.
+    subdomain_map: dict[str, str] = field(default_factory=dict)
+    # A file {question id or hash: subdomain} of `vt-tools classify`. It replaces the subdomains of the problems in it,
+    # before `subdomain_map`. Empty: none.
+    subdomain_file: str = ""
     # Text after each math question, before the chat template. The paper's suffix is in section 4; the presets for
     # pretrained models set it. Default: a scratch model learns the answer format from SFT.
     math_suffix: str = ""
