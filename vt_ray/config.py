@@ -148,6 +148,12 @@ class DataConfig:
     # System message of all prompts and traces. A row with a system message keeps its own. If the chat template has no
     # place for it, it stands before the question.
     system: str = ""
+    # New names of the subdomains in files: {Prealgebra: algebra, geometry: geometry}; case does not count. A subdomain
+    # that is neither a key nor a value is refused with its name. Empty: all keep their names.
+    subdomain_map: dict[str, str] = field(default_factory=dict)
+    # A file {question id or hash: subdomain} of `vt-tools classify`. It replaces the subdomains of the problems in it,
+    # before `subdomain_map`. Empty: none.
+    subdomain_file: str = ""
     # Text after each math question, before the chat template. The paper's suffix is in section 4; the presets for
     # pretrained models set it. Default: a scratch model learns the answer format from SFT.
     math_suffix: str = ""

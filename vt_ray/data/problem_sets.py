@@ -11,6 +11,7 @@ from vt_ray.data.makers import make_problems
 from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import read_problems
 from vt_ray.data.sources.names import with_files
+from vt_ray.data.subdomains import with_subdomains
 from vt_ray.data.traces.files import NO_TRACES, TraceFiles, survey_traces
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.progress import console
@@ -49,6 +50,7 @@ def load_problem_sets(data: DataConfig, seed: int, custom_kinds: Collection[str]
     files = {"train": data.train_files, "probe": data.probe_files, "test": data.test_files}
     try:
         sets = {split: _made(data, split, counts[split], seed) + _read(files[split], custom_kinds) for split in counts}
+        sets = with_subdomains(sets, data)
         traces = survey_traces(data.trace_files, _taken(sets)) if data.trace_files else NO_TRACES
     except ValueError as error:
         raise ConfigError(str(error)) from error

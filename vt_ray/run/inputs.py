@@ -22,6 +22,7 @@ def input_files(config: Config) -> dict[str, str]:
     """
     data = config.data
     problems = problem_files([*data.train_files, *data.probe_files, *data.test_files, *data.trace_files])
+    problems |= {data.subdomain_file: _digest(Path(data.subdomain_file))} if data.subdomain_file else {}
     models = model_files(config.model) | checkpoint_files(config)
     one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
     return problems | models | source_digests([*one, *config.verify.kinds.values()])

@@ -61,6 +61,8 @@ def data(c: Config) -> Problems:
             yield from _source(split, source.path)
     for traces in d.trace_files:
         yield from _traces(traces)
+    if d.subdomain_file and not Path(d.subdomain_file).is_file():
+        yield f"data.subdomain_file={d.subdomain_file!r} is no file: make it with vt-tools classify"
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
 
 
