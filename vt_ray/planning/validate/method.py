@@ -9,6 +9,7 @@ from vt_ray.config import (
     ADVANTAGE_NORMS,
     AGGREGATIONS,
     CONTROLS,
+    DECONTAMINATE,
     ESTIMATORS,
     MAX_NAME_BYTES,
     PHASES,
@@ -62,6 +63,7 @@ def data(c: Config) -> Problems:
     for traces in d.trace_files:
         yield from _traces(traces)
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
+    yield from one_of("data.decontaminate", d.decontaminate, DECONTAMINATE)
 
 
 def _source(name: str, path: str) -> Problems:
