@@ -22,6 +22,7 @@ class ConfigError(ValueError):
     """A setting that cannot work. The message gives the value, the limit and the remedy."""
 
 
+DECONTAMINATE = ("drop", "report", "off")
 ATTENTIONS = ("sdpa", "torch_varlen", "flash_attention_2")
 
 
@@ -154,6 +155,9 @@ class DataConfig:
     # A file {question id or hash: subdomain} of `vt-tools classify`. It replaces the subdomains of the problems in it,
     # before `subdomain_map`. Empty: none.
     subdomain_file: str = ""
+    # Training rows that contain a probing or test question (docs/decontamination.md): "drop" leaves them out, "report"
+    # keeps and counts them, "off" compares no phrases and refuses a run of which two sets share a whole question.
+    decontaminate: str = "drop"
     # Text after each math question, before the chat template. The paper's suffix is in section 4; the presets for
     # pretrained models set it. Default: a scratch model learns the answer format from SFT.
     math_suffix: str = ""
@@ -164,6 +168,10 @@ class DataConfig:
     # true leaves out longer prompts and names them on the screen. false refuses the run. A source may say otherwise in
     # its `on_overlong`.
     drop_overlong: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decontaminate == "False":  # YAML reads a bare `off` as false
+            self.decontaminate = "off"
 
 
 TAKE_TURNS = ("auto", "always", "never")

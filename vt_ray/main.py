@@ -109,6 +109,7 @@ def launch(config: Config) -> dict[str, Any] | None:
 
     Returns the summary of the run, None after `dry_run`.
     """
+    from vt_ray.data.decontamination.run_check import read_known
     from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.engines.base_model import tokenizer_at_hand
@@ -116,6 +117,8 @@ def launch(config: Config) -> dict[str, Any] | None:
     from vt_ray.planning.validate import validate
     from vt_ray.planning.validate.machine import refuse_missing_gpus, refuse_unusable_folders
     from vt_ray.progress import console
+    from vt_ray.report.leakage_page import run_lines, write_leakage
+    from vt_ray.run.inputs import inputs_digest
     from vt_ray.run.run_folder import RunFolder
     from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
 
@@ -123,7 +126,8 @@ def launch(config: Config) -> dict[str, Any] | None:
     if config.spectrum.checkpoints:
         base = Path(config.model.path) if config.model.source == "hf" else None
         refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
-    problems = load_problem_sets(config.data, config.seed, config.verify.kinds)
+    known = read_known(RunFolder(config).paths.decontamination, lambda: inputs_digest(config))
+    problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known)
     # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
     continued = RunFolder(config).paths.base.is_dir()
     if not continued and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
@@ -134,6 +138,8 @@ def launch(config: Config) -> dict[str, Any] | None:
         refuse_without_solutions(problems.train, config.spectrum.sft.styles, bool(config.data.trace_files))
     for counts in problems.traces.counts:
         console.print(str(counts), markup=False, highlight=False, soft_wrap=True)
+    for line in run_lines(problems.leakage):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if config.dry_run:
         print_plan(config, problems)
         return None
@@ -141,6 +147,8 @@ def launch(config: Config) -> dict[str, Any] | None:
     refuse_unusable_folders(config)
     confinement = _confinement(config, problems)
     with RunFolder(config).open() as run:
+        if problems.leakage and not known:
+            write_leakage(run.paths, inputs_digest(config), problems.leakage)
         console.print(
             f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}", soft_wrap=True
         )

@@ -83,7 +83,7 @@ def test_a_question_in_two_sets_is_refused_with_both_ids(tmp_path, one, other, c
         f"{other}_files": [write(tmp_path / "other.jsonl", copy)],
     }
     with pytest.raises(ConfigError) as refused:
-        load_problem_sets(data(**files), 0)
+        load_problem_sets(data(**files, decontaminate="off"), 0)
     for part in ("one-1", "other-0", one, other):
         assert part in str(refused.value)
 
@@ -91,7 +91,7 @@ def test_a_question_in_two_sets_is_refused_with_both_ids(tmp_path, one, other, c
 def test_a_made_question_in_a_file_is_refused(tmp_path):
     made = load_problem_sets(data(), 0).test[0]
     with pytest.raises(ConfigError) as refused:
-        load_problem_sets(data(train_files=[write(tmp_path / "leak.jsonl", made.question)]), 0)
+        load_problem_sets(data(train_files=[write(tmp_path / "leak.jsonl", made.question)], decontaminate="off"), 0)
     assert made.question_id in str(refused.value)
     assert "leak-0" in str(refused.value)
 

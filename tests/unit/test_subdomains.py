@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vt_ray.config import Config, ConfigError, DataConfig, FileSource
+from vt_ray.config import Config, ConfigError, DataConfig, DataSource
 from vt_ray.data.layouts.layout import question_hash
 from vt_ray.data.problem_sets import load_problem_sets
 from vt_ray.planning.validate import validate
@@ -21,7 +21,7 @@ def train(tmp_path):
     ]
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return FileSource(path=str(path))
+    return DataSource(path=str(path))
 
 
 def subdomains_of(train, **changes):

@@ -125,7 +125,8 @@ def test_a_trace_of_a_held_out_question_is_refused(tmp_path, suffix):
     question = load_problem_sets(data(), 0).test[0].question
     chat = [{"role": "user", "content": question.upper()}, {"role": "assistant", "content": "A"}]
     later = [{"role": "user", "content": "b"}, {"role": "assistant", "content": "B"}]
-    config = data(trace_files=[DataSource(write(tmp_path / "a.jsonl", {"messages": [*chat, *later]}), suffix=suffix)])
+    sources = [DataSource(write(tmp_path / "a.jsonl", {"messages": [*chat, *later]}), suffix=suffix)]
+    config = data(trace_files=sources, decontaminate="off")
     with pytest.raises(ConfigError, match=r"a.jsonl, row 1: the question of the trace is also .* of the test set"):
         load_problem_sets(config, 0)
 

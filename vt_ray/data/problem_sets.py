@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vt_ray.config import ConfigError, DataConfig, DataSource, StageConfig
+from vt_ray.data.decontamination.run_check import RunCheck, RunLeakage, problem_questions
 from vt_ray.data.makers import make_problems
 from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import read_problems
@@ -28,19 +29,23 @@ NAMED_PROMPTS = 5
 @dataclass(frozen=True)
 class ProblemSets:
     """`train` is for SFT and RL, `probe` for the choice of specialists and the gates, `test` for evaluation only.
-    `traces` are files of further examples for SFT."""
+    `traces` are files of further examples for SFT. `leakage` is what decontamination found, None if it is off."""
 
     train: list[Problem]
     probe: list[Problem]
     test: list[Problem]
     traces: TraceFiles = NO_TRACES
+    leakage: RunLeakage | None = field(default=None, compare=False)
 
 
-def load_problem_sets(data: DataConfig, seed: int, custom_kinds: Collection[str] = ()) -> ProblemSets:
-    """Make and read all problems, and survey the traces. `custom_kinds` are the names in the setting verify.kinds.
+def load_problem_sets(
+    data: DataConfig, seed: int, custom_kinds: Collection[str] = (), known: RunLeakage | None = None
+) -> ProblemSets:
+    """Make and read all problems, survey the traces, and decontaminate both.
 
-    Raises ConfigError for a file that cannot be read, with its row, for more problems than can be made, and for a
-    question that is in two of the sets.
+    `custom_kinds` are the names in the setting verify.kinds. `known` is the result of an earlier decontamination of
+    the same inputs. Raises ConfigError for a file that cannot be read, with its row, for more problems than can be
+    made, for a question that is in both the probing and the test set, and for a training set of which nothing is left.
     """
     counts = {
         "train": data.train_per_subdomain,
@@ -51,11 +56,31 @@ def load_problem_sets(data: DataConfig, seed: int, custom_kinds: Collection[str]
     try:
         sets = {split: _made(data, split, counts[split], seed) + _read(files[split], custom_kinds) for split in counts}
         sets = with_subdomains(sets, data)
-        traces = survey_traces(data.trace_files, _taken(sets)) if data.trace_files else NO_TRACES
+        check = _check(data.decontaminate, sets, known)
+        if check:
+            sets["train"] = _decontaminated(sets["train"], check, bool(data.trace_files))
+        taken = {} if check else _taken(sets)
+        traces = survey_traces(data.trace_files, taken, check) if data.trace_files else NO_TRACES
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    _refuse_overlap(sets)
-    return ProblemSets(**sets, traces=traces)
+    _refuse_overlap(sets, data.decontaminate)
+    return ProblemSets(**sets, traces=traces, leakage=check.result() if check else None)
+
+
+def _check(policy: str, sets: Mapping[str, Sequence[Problem]], known: RunLeakage | None) -> RunCheck | None:
+    return None if policy == "off" else RunCheck({name: sets[name] for name in ("probe", "test")}, policy, known)
+
+
+def _decontaminated(train: list[Problem], check: RunCheck, has_traces: bool) -> list[Problem]:
+    """Returns the training problems without those that the check leaves out. Raises ConfigError if none is left."""
+    drops = check.drops(problem_questions(train, "train"))
+    kept = [problem for problem, drop in zip(train, drops, strict=True) if not drop]
+    if train and not kept and not has_traces:
+        raise ConfigError(
+            f"data.decontaminate=drop leaves no training problem: each of the {len(train):,} contains a probing or "
+            "test question: give other files, or set data.decontaminate=report and look at the matches"
+        )
+    return kept
 
 
 def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
@@ -85,7 +110,7 @@ def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
         if not left:
             raise ConfigError(f"{said}: data.drop_overlong=true leaves no problem in the {split} set: raise the limit")
     console.print(f"{said}: left out (data.drop_overlong=true)", markup=False, highlight=False, soft_wrap=True)
-    return ProblemSets(**kept, traces=sets.traces)
+    return ProblemSets(**kept, traces=sets.traces, leakage=sets.leakage)
 
 
 def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
@@ -168,22 +193,29 @@ def _taken(sets: dict[str, list[Problem]]) -> dict[str, str]:
     }
 
 
-def _refuse_overlap(sets: dict[str, list[Problem]]) -> None:
-    """Raises ConfigError if two sets share a question, even with different ids, or if two questions share an id."""
+def _refuse_overlap(sets: dict[str, list[Problem]], decontaminate: str) -> None:
+    """Raises ConfigError if two sets share a question, even with different ids, or if two questions share an id.
+
+    With data.decontaminate=report, training problems may repeat a question of the other sets: they are reported.
+    """
     home: dict[str, tuple[str, str]] = {}
     sources: dict[str, str] = {}
     for split, problems in sets.items():
         for problem in problems:
+            words = question_words(problem.question)
+            other, question_id = home.setdefault(words, (split, problem.question_id))
+            if other == "train" != split and decontaminate == "report":
+                home[words] = (split, problem.question_id)
+                continue
+            if other != split:
+                raise ConfigError(
+                    f"question {problem.question_id} of the {split} set is also {question_id} of the {other} set: "
+                    "remove it from one of the files"
+                    + (", or set data.decontaminate=drop, which leaves it out of training" if other == "train" else "")
+                )
             if problem.question_id in sources:
                 raise ConfigError(
                     f"question id {problem.question_id} is in {sources[problem.question_id]} and in "
                     f"{problem.source}: ids must be unique over all files: rename a file or give its rows ids"
                 )
             sources[problem.question_id] = problem.source
-            words = question_words(problem.question)
-            other, question_id = home.setdefault(words, (split, problem.question_id))
-            if other != split:
-                raise ConfigError(
-                    f"question {problem.question_id} of the {split} set is also {question_id} of the {other} set: "
-                    "remove it from one of the files"
-                )

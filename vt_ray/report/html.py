@@ -99,7 +99,9 @@ def render(template: str, figures: Mapping[str, Sequence[go.Figure]], **context:
         undefined=jinja2.StrictUndefined,
     )
     charts = {key: [Chart(f"chart-{key}-{i}", f) for i, f in enumerate(drawn)] for key, drawn in figures.items()}
-    plotly, nonce = Markup(get_plotlyjs()), secrets.token_urlsafe(16)
+    # The library has 4.8 MB: a page without a chart does not contain it.
+    plotly = Markup(get_plotlyjs()) if any(charts.values()) else ""
+    nonce = secrets.token_urlsafe(16)
     return environment.get_template(template).render(**context, charts=charts, plotly=plotly, nonce=nonce)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vt_ray.data.decontamination.run_check import RunLeakage, is_generated
 from vt_ray.report.html import Table, render, write_page
 from vt_ray.report.tables import Rows
+from vt_ray.run.checkpoint import write_json
+from vt_ray.run.paths import RunPaths
 
 REASON_NAMES = {
     "ngram": "n-gram",
@@ -36,6 +40,39 @@ def write_leakage_page(path: Path, report: Mapping[str, Any]) -> None:
         names=REASON_NAMES,
     )
     write_page(path, page)
+
+
+def write_leakage(paths: RunPaths, inputs: str, leakage: RunLeakage) -> None:
+    """Writes what the decontamination of a run found. `inputs`: the digest of all that the run reads."""
+    dropped: dict[str, list[int]] = {}
+    for file, row in sorted(leakage.dropped):
+        dropped.setdefault(file, []).append(row)
+    paths.decontamination.parent.mkdir(exist_ok=True)
+    paths.contaminated.write_text("".join(json.dumps(line) + "\n" for line in leakage.lines), encoding="utf-8")
+    write_leakage_page(paths.leakage, leakage.report)
+    # The last one: a start that was interrupted before it checks again.
+    write_json(paths.decontamination, {"inputs": inputs, "report": leakage.report, "dropped_rows": dropped})
+
+
+def run_lines(leakage: RunLeakage | None) -> list[str]:
+    """The lines on the screen of a run: a headline, and a line for each training and evaluation file with matches.
+
+    A run with generated problems alone has none: they are disjoint by construction.
+    """
+    if leakage is None:
+        return []
+    pairs = pair_lines(leakage.report)
+    generated = all(is_generated(entry["file"]) for entry in leakage.report["training"])
+    return [] if generated and not pairs else [run_headline(leakage.report), *pairs]
+
+
+def run_headline(report: Mapping[str, Any]) -> str:
+    policy = report["options"]["policy"]
+    found = report["dropped"] + report["reported"]
+    if not found:
+        return f"decontamination: none of {report['rows']:,} training rows contains a probing or test question"
+    outcome = f"{report['dropped']:,} are left out, {report['reported']:,} are kept (data.decontaminate={policy})"
+    return f"decontamination: {found:,} of {report['rows']:,} training rows match a probing or test question; {outcome}"
 
 
 def headline(report: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ from vt_ray.data.sources.hub import HubSource, commit
 from vt_ray.data.sources.names import parts
 from vt_ray.import_path import source_digests
 from vt_ray.records import Problem
+from vt_ray.run.identity import identity
+from vt_ray.run.phase_code import code_digest
 
 
 def input_files(config: Config) -> dict[str, str]:
@@ -26,6 +28,11 @@ def input_files(config: Config) -> dict[str, str]:
     models = model_files(config.model) | checkpoint_files(config)
     one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
     return problems | models | source_digests([*one, *config.verify.kinds.values()])
+
+
+def inputs_digest(config: Config) -> str:
+    """A hash of all that the run reads and of the code that reads it: equal hashes give equal problem sets."""
+    return digest({"settings": identity(config), "files": input_files(config), "code": code_digest()})
 
 
 def problem_files(sources: Iterable[DataSource]) -> dict[str, str]:

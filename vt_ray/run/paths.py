@@ -1,6 +1,7 @@
 """The names of all files that a run writes. Other modules take these names from here.
 
 runs/<run_name>/            RunPaths: run.json, config.yaml, metrics.jsonl, summary.json, report.html, ...
+  data/                     decontamination.json, contaminated.jsonl, leakage.html
   evaluation/<milestone>.json
   rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, models/, evaluation/, model/, stage.json
   rollouts/<stage>/         StagePaths.rollouts: step_000012.parquet
@@ -38,6 +39,10 @@ class RunPaths:
         self.current_phase = root / "phase.json"
         self.shared_phases = root.parent / "phases"
         self.logs = root / "logs"
+        # The counts of the decontamination, the findings of each row, and the page with both.
+        self.decontamination = root / "data" / "decontamination.json"
+        self.contaminated = root / "data" / "contaminated.jsonl"
+        self.leakage = root / "data" / "leakage.html"
         self.metrics = root / METRICS
         self.recoveries = root / "recoveries.jsonl"
         self.evaluation = root / "evaluation"

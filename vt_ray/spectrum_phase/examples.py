@@ -143,7 +143,7 @@ def _sequences(
     """Yields each example with the path of its file of traces, "" for a worked solution."""
     yield from (("", sequence) for sequence in encoder.solutions(problems, sft.styles))
     for source in traces.sources:
-        yield from ((source.path, sequence) for sequence in encoder.traces(chosen_traces(source)))
+        yield from ((source.path, sequence) for sequence in encoder.traces(chosen_traces(source, traces.contaminated)))
 
 
 @contextmanager

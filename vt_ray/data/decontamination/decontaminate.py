@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.data.decontamination.checked_rows import CheckedRow, checked_rows, checked_rows_on_ray
-from vt_ray.data.decontamination.copies import Copies, Copy
+from vt_ray.data.decontamination.findings import Findings, shown_text
 from vt_ray.data.decontamination.leakage import Leakage
-from vt_ray.data.decontamination.matcher import REASONS, Match, Matcher
+from vt_ray.data.decontamination.matcher import Matcher
 from vt_ray.data.decontamination.options import DecontaminationOptions
-from vt_ray.data.decontamination.rows import Question, read_all, refuse_repeated
+from vt_ray.data.decontamination.rows import read_all, refuse_repeated
 
 KEPT, DROPPED, REPORTED, REPORT = "kept.jsonl", "dropped.jsonl", "reported.jsonl", "report.json"
-_STRENGTH = (*REASONS, "duplicate", "near_copy")
-_WITHHELD = "(withheld)"
 
 
 def decontaminate(
@@ -59,7 +57,7 @@ def decontaminate(
     counts = Counter(question.file for question in questions)
     leakage = Leakage(dict(counts))
     output.mkdir(parents=True, exist_ok=True)
-    _write_rows(batches, _Findings(questions, options), leakage, output, advance)
+    _write_rows(batches, Findings(questions, options), leakage, output, advance)
     report = {
         "options": asdict(options),
         "seconds": round(time.monotonic() - start, 3),
@@ -70,46 +68,9 @@ def decontaminate(
     return report
 
 
-class _Findings:
-    """The findings of each row: matches with evaluation questions and copies of earlier rows."""
-
-    def __init__(self, questions: Sequence[Question], options: DecontaminationOptions):
-        self._questions, self._options = questions, options
-        self._copies = Copies(options)
-
-    def of_batch(self, rows: Sequence[CheckedRow]) -> list[list[dict[str, Any]]]:
-        """Returns the findings of each row, strongest first: a finding that drops the row, then by reason."""
-        copies = self._copies.of_batch(
-            [row.question.text for row in rows], [(row.question.file, row.question.row) for row in rows]
-        )
-        return [self._sorted(row, copy) for row, copy in zip(rows, copies, strict=True)]
-
-    def _sorted(self, row: CheckedRow, copy: Copy | None) -> list[dict[str, Any]]:
-        found = [self._match(row, match) for match in row.matches]
-        if copy:
-            found.append(
-                {"reason": copy.reason, "score": copy.score, "training_file": copy.file, "training_row": copy.row}
-            )
-        return sorted(found, key=lambda f: (not self.drops(f), _STRENGTH.index(f["reason"]), -f["score"]))
-
-    def drops(self, finding: dict[str, Any]) -> bool:
-        return self._options.action(finding["reason"], finding["score"]) == "drop"
-
-    def _match(self, row: CheckedRow, match: Match) -> dict[str, Any]:
-        question = self._questions[match.question]
-        return {
-            "reason": match.reason,
-            "score": round(match.score, 3),
-            "evaluation_file": question.file,
-            "evaluation_row": question.row,
-            "other_evaluation_rows": match.others,
-            "shared_words": _WITHHELD if question.withheld or row.question.withheld else match.shared,
-        }
-
-
 def _write_rows(
     batches: Iterable[list[CheckedRow]],
-    findings: _Findings,
+    findings: Findings,
     leakage: Leakage,
     output: Path,
     advance: Callable[[int], None],
@@ -122,9 +83,7 @@ def _write_rows(
         for rows in batches:
             for row, found in zip(rows, findings.of_batch(rows), strict=True):
                 drop = bool(found) and findings.drops(found[0])
-                hidden = any(finding.get("shared_words") == _WITHHELD for finding in found)
-                text = _WITHHELD if hidden or row.question.withheld else row.question.text
-                leakage.add(row.question.file, text, found, drop)
+                leakage.add(row.question.file, shown_text(row.question, found), found, drop)
                 if not drop:
                     kept.write(row.line + "\n")
                 if found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,9 @@ def question_of(row: Row, field: str = "") -> Question:
         if text:
             if name == "instruction" and (more := _text(row.fields.get("input"))):
                 text = f"{text}\n{more}"
-            return Question(str(row.path), row.number, row.encodable(name, text), _is_withheld(row))
+            return Question(
+                str(row.path), row.number, row.encodable(name, text), is_withheld(str(row.path), row.fields)
+            )
     raise row.error(f"no question in the fields {sorted(row.fields)}: name the field of the question with --field")
 
 
@@ -85,6 +87,6 @@ def _chat(text: str) -> Any:
         return None
 
 
-def _is_withheld(row: Row) -> bool:
-    """Whether the row is of GPQA or has a canary: such text must not appear in reports."""
-    return "gpqa" in str(row.path).rpartition("/")[2].lower() or any("canary" in name.lower() for name in row.fields)
+def is_withheld(source: str, names: Iterable[str]) -> bool:
+    """Whether a row of this source and these fields is of GPQA or has a canary: its text must not appear in reports."""
+    return "gpqa" in source.rpartition("/")[2].lower() or any("canary" in name.lower() for name in names)

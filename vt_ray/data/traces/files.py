@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from itertools import islice
 
 from vt_ray.config import DataSource
+from vt_ray.data.decontamination.run_check import RunCheck, trace_question
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
 from vt_ray.data.question_words import question_words
 from vt_ray.data.traces.columns import spelled_out
@@ -22,6 +24,10 @@ from vt_ray.data.traces.table import TRACE_LAYOUTS, detect_trace_layout
 from vt_ray.data.traces.trace import Message, Trace, TraceError, TraceLayout
 
 WRONG = "marked as wrong"
+CONTAMINATED = "contains a probing or test question"
+# Rows that are read and checked together: their traces are in memory.
+_BATCH_ROWS = 200
+Places = frozenset[tuple[str, int]]
 
 
 @dataclass
@@ -48,46 +54,72 @@ class TraceCounts:
 
 @dataclass(frozen=True)
 class TraceFiles:
-    """The sources of a run's traces. `digest` hashes the chosen traces, independent of the code that read them."""
+    """The sources of a run's traces. `digest` hashes the chosen traces, independent of the code that read them.
+
+    `contaminated`: (file, row) of the rows that decontamination leaves out.
+    """
 
     sources: tuple[DataSource, ...] = ()
     counts: tuple[TraceCounts, ...] = ()
     digest: str = ""
+    contaminated: Places = frozenset()
 
 
 NO_TRACES = TraceFiles()
 
 
-def survey_traces(sources: Sequence[DataSource], taken: Mapping[str, str]) -> TraceFiles:
-    """Read all traces once: count them, and compare their questions with those of the probing and held-out problems.
+def survey_traces(sources: Sequence[DataSource], taken: Mapping[str, str], check: RunCheck | None = None) -> TraceFiles:
+    """Read all traces once: count them, and check their questions for those of the probing and held-out problems.
 
-    `taken` is {words of a question: its name in a message}. Raises ProblemFileError for a row that cannot be read, for
-    a file of which no trace is chosen, and for a question in `taken`.
+    `check` finds the rows to leave out. Without it, `taken` is {words of a question: its name in a message}, and a
+    question in it is an error. Raises ProblemFileError for a row that cannot be read, for a file of which no trace is
+    chosen, and for a question in `taken`.
     """
     counts, found = [], hashlib.sha256()
+    contaminated: set[tuple[str, int]] = set()
     for source in sources:
         counted = TraceCounts(source.path)
-        for layout, traces in read_trace_rows(source):
-            counted.layout, counted.rows, counted.traces = layout, counted.rows + 1, counted.traces + len(traces)
-            for trace in traces:
-                if reason := drop_reason(trace, source):
-                    counted.dropped[reason] += 1
-                    continue
-                _refuse_taken(trace, source.suffix, taken)
-                found.update(repr(astuple(replace(trace, source="", row=0))).encode())
+        rows = read_trace_rows(source)
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            contaminated |= _contaminated(batch, source.suffix, check)
+            for layout, traces in batch:
+                counted.layout, counted.rows, counted.traces = layout, counted.rows + 1, counted.traces + len(traces)
+                for trace in traces:
+                    if reason := drop_reason(trace, source, contaminated):
+                        counted.dropped[reason] += 1
+                        continue
+                    _refuse_taken(trace, source.suffix, taken)
+                    found.update(repr(astuple(replace(trace, source="", row=0))).encode())
         if not counted.chosen:
             raise ProblemFileError(f"{counted}: no trace remains to learn from; remove the file from data.trace_files")
         counts.append(counted)
-    return TraceFiles(tuple(sources), tuple(counts), found.hexdigest()[:12] if sources else "")
+    digest = found.hexdigest()[:12] if sources else ""
+    return TraceFiles(tuple(sources), tuple(counts), digest, frozenset(contaminated))
 
 
-def chosen_traces(source: DataSource) -> Iterator[Trace]:
+def _contaminated(rows: Sequence[tuple[str, list[Trace]]], suffix: str, check: RunCheck | None) -> set[tuple[str, int]]:
+    """(file, row) of the rows that the check leaves out."""
+    if not check:
+        return set()
+    asked = [traces for _, traces in rows if traces]
+    drops = check.drops([trace_question(traces, suffix) for traces in asked])
+    return {(traces[0].source, traces[0].row) for traces, drop in zip(asked, drops, strict=True) if drop}
+
+
+def chosen_traces(source: DataSource, contaminated: Places = frozenset()) -> Iterator[Trace]:
     """Yields the traces of a source that SFT learns from, in order."""
-    return (trace for _, traces in read_trace_rows(source) for trace in traces if not drop_reason(trace, source))
+    return (
+        trace
+        for _, traces in read_trace_rows(source)
+        for trace in traces
+        if not drop_reason(trace, source, contaminated)
+    )
 
 
-def drop_reason(trace: Trace, source: DataSource) -> str:
+def drop_reason(trace: Trace, source: DataSource, contaminated: Collection[tuple[str, int]] = ()) -> str:
     """Returns why SFT does not learn from a trace, "" if it does."""
+    if (trace.source, trace.row) in contaminated:
+        return CONTAMINATED
     if trace.correct is False and not source.keep_wrong:
         return WRONG
     return trace.fault or (CUT if trace.finish_reason == "length" else "")

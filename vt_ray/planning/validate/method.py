@@ -9,6 +9,7 @@ from vt_ray.config import (
     ADVANTAGE_NORMS,
     AGGREGATIONS,
     CONTROLS,
+    DECONTAMINATE,
     ESTIMATORS,
     MAX_NAME_BYTES,
     PHASES,
@@ -64,6 +65,7 @@ def data(c: Config) -> Problems:
     if d.subdomain_file and not Path(d.subdomain_file).is_file():
         yield f"data.subdomain_file={d.subdomain_file!r} is no file: make it with vt-tools classify"
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
+    yield from one_of("data.decontaminate", d.decontaminate, DECONTAMINATE)
 
 
 def _source(name: str, path: str) -> Problems:
