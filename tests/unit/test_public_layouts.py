@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from vt_ray.config import DataSource
 from vt_ray.data.problem_rows import ProblemFileError, read_rows
 from vt_ray.data.readers import read_problem_rows
 
@@ -170,5 +171,5 @@ def test_a_public_file_without_gradable_problems_is_refused(name: str) -> None:
 
 
 def test_a_public_file_keeps_its_good_rows_on_demand() -> None:
-    read = read_problem_rows(read_rows(PUBLIC / "numina_1_5.parquet"), drop_unanswered=True)
+    read = read_problem_rows(read_rows(PUBLIC / "numina_1_5.parquet"), DataSource(drop_unanswered=True))
     assert [p.row for p in read.problems] == [1] and read.left_out == {"no gold answer": 2}

@@ -15,7 +15,7 @@ from typing import Any
 from vt_ray.config import DataSource
 from vt_ray.data.layouts.layout import normalised
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
-from vt_ray.data.readers import MANY_GOLDS, read_problem_rows
+from vt_ray.data.readers import MANY_GOLDS, UNREADABLE_GOLD, read_problem_rows
 from vt_ray.data.traces.files import drop_reason
 from vt_ray.data.traces.table import detect_trace_layout
 from vt_ray.data.traces.trace import Trace, TraceError
@@ -27,7 +27,6 @@ from vt_ray.verify.kinds import kind_entry
 _MOST_REASONS = 20
 _LONGEST_REASON = 160
 OTHER_REASONS = "other faults"
-UNREADABLE_GOLD = "the verifier cannot read the gold answer"
 
 
 @dataclass
@@ -129,7 +128,7 @@ def quantiles(lengths: array[int]) -> dict[str, int]:
 def _problem(found: Contents, row: Row) -> tuple[Problem | None, str]:
     """Returns the problem of a row and the fault of a row without one."""
     try:
-        read = read_problem_rows([row], drop_unanswered=True)
+        read = read_problem_rows([row], DataSource(drop_unanswered=True))
     except ProblemFileError as error:
         return None, str(error).removeprefix(f"{row.path}, row {row.number}: ")
     found.layouts.update(read.layouts)

@@ -5,7 +5,7 @@ file | folder | glob | hf://owner/name  --read_rows-->  Row(path, number, fields
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,19 +78,27 @@ class Row:
         return self.path.name.split(".")[0]
 
 
-def read_rows(source: str | Path, encoding: str = "") -> Iterator[Row]:
+def read_rows(
+    source: str | Path, encoding: str = "", on_bad_row: Callable[[RowError], None] | None = None
+) -> Iterator[Row]:
     """Yields the rows of all files of a source: a file, a folder, a glob, or a hub name (`vt_ray.data.sources`).
 
-    `encoding` is that of .csv files; "" detects it. Raises ProblemFileError if a file is missing, empty or broken.
+    `encoding` is that of .csv files; "" detects it. A row that cannot be read is given to `on_bad_row`, or raised as a
+    RowError without it. Raises ProblemFileError if a file is missing, empty or broken.
     """
     for part in parts(source):
         rows = batch_rows(part, hub_batches(part)) if isinstance(part, HubSource) else file_rows(part, encoding)
         for number, fields in rows:
             if isinstance(fields, list) and fields and all(isinstance(message, dict) for message in fields):
                 fields = {"conversations": fields}  # a row of Open-Reasoner-Zero is a bare chat
-            if not isinstance(fields, dict):
-                raise RowError(part, number, f"the row is of type {type(fields).__name__}: expected an object")
-            yield Row(part, number, fields)
+            if not isinstance(fields, dict | RowError):
+                fields = RowError(part, number, f"the row is of type {type(fields).__name__}: expected an object")
+            if not isinstance(fields, RowError):
+                yield Row(part, number, fields)
+            elif on_bad_row:
+                on_bad_row(fields)
+            else:
+                raise fields
 
 
 def type_name(value: Any) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vt_ray.config import ConfigError, DataConfig, DataSource, StageConfig
 from vt_ray.data.decontamination.run_check import RunCheck, RunLeakage, problem_questions
 from vt_ray.data.makers import make_problems
 from vt_ray.data.question_words import question_words
-from vt_ray.data.readers import read_problems
+from vt_ray.data.readers import ReadProblems, read_source
+from vt_ray.data.roles import Role, roles
+from vt_ray.data.source_report import OVERLONG, SourceReport, report_of, source_report, without
 from vt_ray.data.sources.names import with_files
 from vt_ray.data.subdomains import with_subdomains
-from vt_ray.data.traces.files import NO_TRACES, TraceFiles, survey_traces
+from vt_ray.data.traces.files import CONTAMINATED, NO_TRACES, TraceFiles, survey_traces
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.progress import console
 from vt_ray.records import Problem
@@ -22,20 +24,30 @@ if TYPE_CHECKING:
     from vt_ray.data.prompts import PromptEncoder
 
 SPLITS = ("train", "probe", "test")
+SFT_ONLY = "sft_only"
 # An error names at most this many overlong prompts, and counts all.
 NAMED_PROMPTS = 5
 
 
 @dataclass(frozen=True)
 class ProblemSets:
-    """`train` is for SFT and RL, `probe` for the choice of specialists and the gates, `test` for evaluation only.
-    `traces` are files of further examples for SFT. `leakage` is what decontamination found, None if it is off."""
+    """`train` is for RL, and SFT learns from its solutions. `probe` is for the choice of specialists and the gates,
+    `test` for evaluation only. `traces` are further examples for SFT, and `sft_only` are problems whose solutions SFT
+    learns and RL does not see. `sources` says what became of the rows of each source, and `leakage` what decontamination found,
+    None if it is off."""
 
     train: list[Problem]
     probe: list[Problem]
     test: list[Problem]
     traces: TraceFiles = NO_TRACES
+    sft_only: Sequence[Problem] = ()
+    sources: Sequence[SourceReport] = ()
     leakage: RunLeakage | None = field(default=None, compare=False)
+
+    @property
+    def solved(self) -> list[Problem]:
+        """The problems whose worked solutions SFT learns: a problem for RL alone has none."""
+        return [*self.train, *self.sft_only]
 
 
 def load_problem_sets(
@@ -44,27 +56,48 @@ def load_problem_sets(
     """Make and read all problems, survey the traces, and decontaminate both.
 
     `custom_kinds` are the names in the setting verify.kinds. `known` is the result of an earlier decontamination of
-    the same inputs. Raises ConfigError for a file that cannot be read, with its row, for more problems than can be
+    the same inputs. Raises ConfigError for a source that cannot be read, with its row, for more problems than can be
     made, for a question that is in both the probing and the test set, and for a training set of which nothing is left.
     """
-    counts = {
-        "train": data.train_per_subdomain,
-        "probe": data.probe_per_subdomain,
-        "test": data.test_per_subdomain,
-    }
-    files = {"train": data.train_files, "probe": data.probe_files, "test": data.test_files}
     try:
-        sets = {split: _made(data, split, counts[split], seed) + _read(files[split], custom_kinds) for split in counts}
+        found = roles(data)
+        reads = [_read(role, custom_kinds) for role in found]
+        sets = {split: [*_made(data, split, seed), *_of_split(split, found, reads)] for split in (*SPLITS, SFT_ONLY)}
         sets = with_subdomains(sets, data)
+        with_traces = [role.source for role in found if role.traces]
         check = _check(data.decontaminate, sets, known)
-        if check:
-            sets["train"] = _decontaminated(sets["train"], check, bool(data.trace_files))
+        read_train = {split: sets[split] for split in ("train", SFT_ONLY)}
+        for split, problems in read_train.items() if check else ():
+            sets[split] = _decontaminated(problems, check, bool(with_traces))
         taken = {} if check else _taken(sets)
-        traces = survey_traces(data.trace_files, taken, check) if data.trace_files else NO_TRACES
+        traces = survey_traces(with_traces, taken, check) if with_traces else NO_TRACES
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    sft_only = sets.pop(SFT_ONLY)
     _refuse_overlap(sets, data.decontaminate)
-    return ProblemSets(**sets, traces=traces, leakage=check.result() if check else None)
+    if sft_only:
+        _refuse_overlap({**sets, "train": sft_only}, data.decontaminate)
+    counts = iter(traces.counts)
+    reports = [
+        source_report(role.source, read, next(counts) if role.traces else None)
+        for role, read in zip(found, reads, strict=True)
+    ]
+    for split, problems in read_train.items():
+        kept = {id(problem) for problem in (sft_only if split == SFT_ONLY else sets["train"])}
+        reports = without(reports, "train", [p for p in problems if id(p) not in kept], CONTAMINATED)
+    return ProblemSets(
+        **sets, traces=traces, sft_only=sft_only, sources=reports, leakage=check.result() if check else None
+    )
+
+
+def _of_split(split: str, found: Sequence[Role], reads: Sequence[ReadProblems]) -> Iterator[Problem]:
+    """The problems of files for a set, without the solutions that SFT must not learn."""
+    for role, read in zip(found, reads, strict=True):
+        uses = role.problem_uses
+        if split == "train" and "rl" in uses:
+            yield from read.problems if "sft" in uses else (replace(p, solutions=()) for p in read.problems)
+        elif split in uses or (split == SFT_ONLY and "sft" in uses and "rl" not in uses):
+            yield from read.problems
 
 
 def _check(policy: str, sets: Mapping[str, Sequence[Problem]], known: RunLeakage | None) -> RunCheck | None:
@@ -83,34 +116,64 @@ def _decontaminated(train: list[Problem], check: RunCheck, has_traces: bool) -> 
     return kept
 
 
+def _read(role: Role, custom_kinds: Collection[str]) -> ReadProblems:
+    return read_source(role.source, custom_kinds) if role.problem_uses else ReadProblems()
+
+
 def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
     """Returns the problems whose prompts have at most `data.max_prompt_tokens`.
 
-    Raises ConfigError with the number of longer prompts and their files and rows. With `data.drop_overlong`, it prints
-    them and leaves them out instead, but raises ConfigError if a set would be empty.
+    Raises ConfigError with the number of longer prompts and their files and rows. A source with `on_overlong: drop`, or
+    without a rule if `data.drop_overlong` is True, leaves them out instead: they are printed and counted in
+    `sets.sources`. Raises ConfigError if a set would be empty.
     """
-    limit, drop = encoder.data.max_prompt_tokens, encoder.data.drop_overlong
-    problems = [p for split in SPLITS for p in getattr(sets, split)]
-    lengths = [len(encoder.chat_ids(p)) for p in problems]
-    long = sorted(((n, p) for n, p in zip(lengths, problems, strict=True) if n > limit), key=lambda found: -found[0])
+    limit = encoder.data.max_prompt_tokens
+    problems = {split: [*getattr(sets, split)] for split in (*SPLITS, SFT_ONLY)}
+    long: list[tuple[int, Problem, int]] = []
+    for split, of_split in problems.items():
+        for problem in of_split:
+            if (tokens := len(encoder.chat_ids(problem))) > limit:
+                long.append(
+                    (tokens, problem, report_of(sets.sources, "train" if split == SFT_ONLY else split, problem))
+                )
     if not long:
         return sets
-    longest = long[0][0]
-    others = "".join(f"; {p.place}: {n:,}" for n, p in long[1:NAMED_PROMPTS])
-    more = f" and {len(long) - NAMED_PROMPTS} more" if len(long) > NAMED_PROMPTS else ""
-    said = (
-        f"{len(long):,} of {len(problems):,} prompts are longer than data.max_prompt_tokens={limit}; the longest has "
-        f"{longest:,} tokens ({long[0][1].place}{others}{more})"
-    )
-    if not drop:
-        raise ConfigError(f"{said}: raise it to {longest} or set data.drop_overlong=true, which leaves them out")
-    gone = {p.question_id for _, p in long}
-    kept = {split: [p for p in getattr(sets, split) if p.question_id not in gone] for split in SPLITS}
-    for split, left in kept.items():
-        if not left:
+    long.sort(key=lambda found: -found[0])
+    rules = [encoder.data.drop_overlong, *(_drops(report.source, encoder.data) for report in sets.sources)]
+    refused = [found for found in long if not rules[found[2] + 1]]
+    total = sum(map(len, problems.values()))
+    if refused:
+        said = _overlong(refused, total, limit)
+        raise ConfigError(f"{said}: raise it to {refused[0][0]} or set data.drop_overlong=true, which leaves them out")
+    said = _overlong(long, total, limit)
+    gone = {p.question_id for _, p, _ in long}
+    kept = {split: [p for p in of_split if p.question_id not in gone] for split, of_split in problems.items()}
+    for split in SPLITS:
+        if problems[split] and not kept[split]:
             raise ConfigError(f"{said}: data.drop_overlong=true leaves no problem in the {split} set: raise the limit")
     console.print(f"{said}: left out (data.drop_overlong=true)", markup=False, highlight=False, soft_wrap=True)
-    return ProblemSets(**kept, traces=sets.traces, leakage=sets.leakage)
+    reports = sets.sources
+    for split in problems:
+        gone_of_split = [p for p in problems[split] if p.question_id in gone]
+        reports = without(reports, "train" if split == SFT_ONLY else split, gone_of_split, OVERLONG)
+    return ProblemSets(
+        kept["train"], kept["probe"], kept["test"], sets.traces, kept[SFT_ONLY], reports, leakage=sets.leakage
+    )
+
+
+def _drops(source: DataSource, data: DataConfig) -> bool:
+    """Whether a prompt over the limit is left out. Prompts cannot be truncated."""
+    return source.on_overlong == "drop" or (source.on_overlong != "error" and data.drop_overlong)
+
+
+def _overlong(long: Sequence[tuple[int, Problem, int]], total: int, limit: int) -> str:
+    longest, first, _ = long[0]
+    others = "".join(f"; {p.place}: {n:,}" for n, p, _ in long[1:NAMED_PROMPTS])
+    more = f" and {len(long) - NAMED_PROMPTS} more" if len(long) > NAMED_PROMPTS else ""
+    return (
+        f"{len(long):,} of {total:,} prompts are longer than data.max_prompt_tokens={limit}; the longest has "
+        f"{longest:,} tokens ({first.place}{others}{more})"
+    )
 
 
 def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
@@ -157,30 +220,12 @@ def refuse_without_solutions(problems: Sequence[Problem], styles: Sequence[str],
         )
 
 
-def _made(data: DataConfig, split: str, count: int, seed: int) -> list[Problem]:
-    if count == 0:
-        return []
+def _made(data: DataConfig, split: str, seed: int) -> list[Problem]:
+    count = 0 if split == SFT_ONLY else getattr(data, f"{split}_per_subdomain")
     return [
         problem
-        for subdomain in data.subdomains
+        for subdomain in (data.subdomains if count else ())
         for problem in make_problems(subdomain, split, count, seed, data.levels, data.families)
-    ]
-
-
-def _read(sources: list[DataSource], custom_kinds: Collection[str]) -> list[Problem]:
-    return [
-        problem
-        for source in sources
-        for problem in read_problems(
-            source.path,
-            source.subdomain,
-            source.drop_unanswered,
-            custom_kinds,
-            source.layout,
-            source.fields,
-            source.option_seed,
-            source.encoding,
-        )
     ]
 
 

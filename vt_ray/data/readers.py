@@ -9,22 +9,27 @@ r"""Reads the user's own problems from a file into `Problem` records.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from vt_ray.config import DataSource
+from vt_ray.data.bad_rows import refuse_many_bad
 from vt_ray.data.layouts.choice import shuffled, with_listed_options
 from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified, normalised
 from vt_ray.data.layouts.spelled_out import spelled_out_layout
 from vt_ray.data.layouts.table import layout_by_name, layout_of
 from vt_ray.data.layouts.vt_ray_rows import VT_RAY, custom_problem
-from vt_ray.data.problem_rows import MissingGoldError, ProblemFileError, Row, read_rows
+from vt_ray.data.metadata import NOT_WHERE, Ranges, known_names, matches, may_match, refuse_unknown_names, row_meta
+from vt_ray.data.problem_rows import MissingGoldError, ProblemFileError, Row, RowError, read_rows
+from vt_ray.data.traces.table import TRACE_LAYOUTS
 from vt_ray.import_path import import_object
 from vt_ray.progress import bar, console
 from vt_ray.records import Problem
 from vt_ray.verify.kinds import kind_entry
 
-__all__ = ["ProblemFileError", "ReadProblems", "read_problem_rows", "read_problems"]
+__all__ = ["ProblemFileError", "ReadProblems", "read_problem_rows", "read_problems", "read_source"]
 
 # A larger share means that the layout was misread, or that its answers cannot be graded here.
 _MAX_UNREADABLE = 0.05
@@ -32,15 +37,20 @@ _NAMED_ROWS = 5
 MANY_GOLDS = 2_000
 # At least so many different answers, and less than one question for two of them: the question was misread.
 _COLLAPSED_ANSWERS = 20
+NO_GOLD = "no gold answer"
+UNREADABLE_GOLD = "the verifier cannot read the gold answer"
+# The parts of `fields` that only traces have.
+TRACE_PARTS = ("response", "reasoning", "correct")
 _REMEDY = "delete one of the two rows, or correct its answer"
 
 
 @dataclass
 class ReadProblems:
-    """The problems of one file, and what became of its rows.
+    """The problems of one source, and what became of its rows.
 
-    `left_out` counts rows by the reason, `layouts` by the layout. `conflict` is the first row that repeats a question
-    with another answer.
+    `left_out` counts rows by the reason, `layouts` by the layout. `bad` are the rows that `on_bad_row: skip` leaves
+    out. `conflicts` are problems that repeat a question with another answer, each with its error. `metadata` has the
+    ranges of the problems' metadata, and `names` all names that `where` may have.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -48,92 +58,132 @@ class ReadProblems:
     copies: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     layouts: Counter[str] = field(default_factory=Counter)
-    conflict: ProblemFileError | None = None
+    bad: list[RowError] = field(default_factory=list)
+    conflicts: list[tuple[Problem, RowError]] = field(default_factory=list)
+    metadata: Ranges = field(default_factory=Ranges)
+    names: set[str] = field(default_factory=set)
 
 
-def read_problems(
-    path: str | Path,
-    subdomain: str | None = None,
-    drop_unanswered: bool = False,
-    custom_kinds: Collection[str] = (),
-    layout: str = "",
-    fields: Mapping[str, str] | None = None,
-    option_seed: int = 0,
-    encoding: str = "",
-) -> list[Problem]:
+def read_problems(path: str | Path, custom_kinds: Collection[str] = (), **keys: Any) -> list[Problem]:
+    """Reads the problems of the source `path` as `read_source` does. `keys` are further keys of DataSource."""
+    return read_source(DataSource(str(path), **keys), custom_kinds).problems
+
+
+def read_source(source: DataSource, custom_kinds: Collection[str] = ()) -> ReadProblems:
     """Reads the problems of a source: a file, a folder, a glob or a hub name, see `vt_ray.data.sources`.
 
-    `custom_kinds` are the names in verify.kinds. `encoding` is that of .csv files; "" detects it.
-
-    `subdomain` overrides the subdomains of the rows; rows without one belong to "math". With `drop_unanswered`, rows
-    without a gold answer or with an unreadable one are left out. Otherwise a missing gold answer is an error, and so
-    are unreadable ones in more than 5% of the rows; fewer are printed. `layout` names the layout of all rows, and
-    `fields` spells it out; without both, each row's fields decide. `option_seed` shuffles options whose right one is
-    always first. Raises ProblemFileError with the file, the row (from 1), the fault and the expected form.
+    `custom_kinds` are the names in verify.kinds; `DataSource` documents the keys. A missing gold answer is an error of
+    its row without `drop_unanswered`, and so are unreadable ones in more than 5% of the rows; fewer are printed.
+    Raises RowError with the file, the row (from 1), the fault and the expected form, if `on_bad_row` is "error", and
+    ProblemFileError for a source that cannot be used as a whole.
     """
-    if fields and layout:
-        raise ProblemFileError(f"{path}: layout={layout!r} and fields={dict(fields)} are both set: give one of them")
-    try:
-        chosen = spelled_out_layout(fields) if fields else layout_by_name(layout) if layout else None
-    except ValueError as error:
-        raise ProblemFileError(f"{path}: {error}") from error
-    read = read_problem_rows(read_rows(path, encoding), subdomain, drop_unanswered, custom_kinds, chosen, option_seed)
+    bad: list[RowError] = []
+    rows = read_rows(source.path, source.encoding, bad.append if source.on_bad_row == "skip" else None)
+    read = read_problem_rows(rows, source, custom_kinds, _chosen_layout(source))
+    read.bad += bad
+    read.rows += len(bad)
+    refuse_unknown_names(source.path, source.where, read.names)
+    if read.problems:
+        _refuse_collapsed(source.path, read)
+    _settle_conflicts(source, read)
+    if read.problems:
+        _check_golds(source, read)
+    refuse_many_bad(source, read.bad, read.rows)
     if not read.problems:
         reasons = "; ".join(f"{count} left out: {reason}" for reason, count in read.left_out.items())
         raise ProblemFileError(
-            f"{path}: no problem in it: expected at least one row with a question and an answer"
+            f"{source.path}: no problem in it: expected at least one row with a question and an answer"
             + (f" ({reasons})" if reasons else "")
         )
-    _refuse_collapsed(path, read)
-    if read.conflict:
-        raise read.conflict
-    _print_left_out(path, read)
-    return _with_readable_golds(path, read.problems, drop_unanswered)
+    _print_left_out(source, read)
+    for problem in read.problems:
+        read.metadata.add(problem.meta or {})
+    return read
 
 
 def read_problem_rows(
     rows: Iterable[Row],
-    subdomain: str | None = None,
-    drop_unanswered: bool = False,
+    source: DataSource = DataSource(),  # noqa: B008 - nobody writes to it
     custom_kinds: Collection[str] = (),
     chosen: Layout | None = None,
-    option_seed: int = 0,
 ) -> ReadProblems:
-    """Returns the problems of these rows, as `read_problems` does, without the checks of the whole file."""
+    """Returns the problems of these rows, as `read_source` does, without the checks of the whole file."""
     read = ReadProblems()
     by_id: dict[str, Problem] = {}
     by_question: dict[str, Problem] = {}
     for row in rows:
+        if source.max_rows and len(read.problems) == source.max_rows:
+            break
         read.rows += 1
-        layout = chosen or _layout(row, custom_kinds)
-        read.layouts[layout.name] += 1
         try:
-            problem = _problem(row, layout, custom_kinds, option_seed)
-        except MissingGoldError:
-            if not drop_unanswered:
-                raise
-            read.left_out["no gold answer"] += 1
-            continue
+            layout = chosen or _layout(row, custom_kinds)
+            read.layouts[layout.name] += 1
+            problem = _wanted_problem(row, layout, source, custom_kinds, read.names)
+            if layout.numbered or _is_new(row, problem, by_question, read):
+                _refuse_repeated_id(row, problem, by_id)
+                read.problems.append(problem)
         except RowLeftOut as reason:
             read.left_out[str(reason)] += 1
-            continue
-        if subdomain:
-            problem = replace(problem, subdomain=subdomain)
-        if not layout.numbered:
-            text = normalised(f"{problem.system} {problem.question}")
-            first = by_question.setdefault(text, problem)
-            if first is not problem and (first.answer, first.tests) == (problem.answer, problem.tests):
-                read.copies += 1
-                continue
-            if first is not problem:
-                read.conflict = read.conflict or row.error(
-                    f"the question of row {first.row} with another answer: {_REMEDY}"
-                )
-                read.problems.append(problem)
-                continue
-        _refuse_repeated_id(row, problem, by_id)
-        read.problems.append(problem)
+        except RowError as error:
+            if source.drop_unanswered and isinstance(error, MissingGoldError):
+                read.left_out[NO_GOLD] += 1
+            elif source.on_bad_row == "skip":
+                read.bad.append(error)
+            else:
+                raise
     return read
+
+
+def _wanted_problem(
+    row: Row, layout: Layout, source: DataSource, custom_kinds: Collection[str], names: set[str]
+) -> Problem:
+    """Returns the row's problem, with its metadata. Raises RowLeftOut if it does not match `where`."""
+    texts = [name for part, name in source.fields.items() if part not in ("id", "level", "subdomain")]
+    meta = row_meta(row.fields, texts)
+    names |= meta.keys()
+    if not may_match(source.where, meta):
+        raise RowLeftOut(NOT_WHERE)
+    problem = _problem(row, layout, custom_kinds, source.option_seed)
+    problem = replace(problem, subdomain=source.subdomain or problem.subdomain, meta=meta or None)
+    names |= known_names(meta, problem)
+    if not matches(source.where, meta, problem):
+        raise RowLeftOut(NOT_WHERE)
+    return problem
+
+
+def _is_new(row: Row, problem: Problem, by_question: dict[str, Problem], read: ReadProblems) -> bool:
+    """Whether no earlier row has the question. Counts a copy; notes a conflict if the answers differ."""
+    first = by_question.setdefault(normalised(f"{problem.system} {problem.question}"), problem)
+    if first is problem:
+        return True
+    if (first.answer, first.tests) == (problem.answer, problem.tests):
+        read.copies += 1
+    else:
+        fault = f"the question of row {first.row} with another answer: {_REMEDY}"
+        read.conflicts.append((problem, row.error(fault)))
+    return False
+
+
+def _chosen_layout(source: DataSource) -> Layout | None:
+    """The layout that a source names or spells out. The names of traces alone are left to the reader of traces."""
+    path, fields = source.path, {part: name for part, name in source.fields.items() if part not in TRACE_PARTS}
+    if source.fields and source.layout:
+        raise ProblemFileError(f"{path}: layout={source.layout!r} and fields={fields} are both set: give one of them")
+    try:
+        if fields:
+            return spelled_out_layout(fields)
+        return layout_by_name(source.layout) if source.layout else None
+    except ValueError as error:
+        if source.layout in TRACE_LAYOUTS and {"sft", "rl"} == {*source.use}:
+            return None
+        raise ProblemFileError(f"{path}: {error}") from error
+
+
+def _settle_conflicts(source: DataSource, read: ReadProblems) -> None:
+    for _, error in read.conflicts:
+        if source.on_bad_row == "error":
+            raise error
+        read.bad.append(error)
 
 
 def _layout(row: Row, custom_kinds: Collection[str]) -> Layout:
@@ -171,10 +221,11 @@ def _refuse_repeated_id(row: Row, problem: Problem, by_id: dict[str, Problem]) -
         )
 
 
-def _refuse_collapsed(path: str | Path, read: ReadProblems) -> None:
+def _refuse_collapsed(path: str, read: ReadProblems) -> None:
     """Raises ProblemFileError if many rows with different answers have the same few questions."""
-    questions = {normalised(f"{p.system} {p.question}") for p in read.problems}
-    answers = {(p.answer, repr(p.tests)) for p in read.problems}
+    problems = [*read.problems, *(problem for problem, _ in read.conflicts)]
+    questions = {normalised(f"{p.system} {p.question}") for p in problems}
+    answers = {(p.answer, repr(p.tests)) for p in problems}
     if len(answers) >= _COLLAPSED_ANSWERS and 2 * len(questions) < len(answers):
         names = ", ".join(read.layouts)
         raise ProblemFileError(
@@ -184,39 +235,45 @@ def _refuse_collapsed(path: str | Path, read: ReadProblems) -> None:
         )
 
 
-def _print_left_out(path: str | Path, read: ReadProblems) -> None:
-    for reason, count in read.left_out.items():
-        console.print(f"{path}: {count:,} of {read.rows:,} rows left out: {reason}", markup=False, highlight=False)
+def _print_left_out(source: DataSource, read: ReadProblems) -> None:
+    of_rows = f"of {read.rows:,} rows"
+    lines = [f"{count:,} {of_rows} left out: {reason}" for reason, count in read.left_out.items()]
+    if read.bad:
+        lines.append(f"{len(read.bad):,} {of_rows} are bad and left out; the first: {read.bad[0]}")
     if read.copies:
-        console.print(
-            f"{path}: {read.copies:,} of {read.rows:,} rows repeat a question and are merged: "
-            f"{len(read.problems):,} questions",
-            markup=False,
-            highlight=False,
-        )
+        lines.append(f"{read.copies:,} {of_rows} repeat a question and are merged: {len(read.problems):,} questions")
+    for line in lines:
+        console.print(f"{source.path}: {line}", markup=False, highlight=False)
 
 
-def _with_readable_golds(path: str | Path, problems: list[Problem], drop: bool) -> list[Problem]:
-    """Returns the problems. Prints unreadable gold answers, and leaves their rows out if `drop` is True."""
+def _check_golds(source: DataSource, read: ReadProblems) -> None:
+    """Prints unreadable gold answers, or leaves their rows out. Raises ProblemFileError if there are too many."""
+    path, problems = source.path, read.problems
     try:
         found = list(_with_unreadable_golds(problems))
     except ValueError as error:
         raise ProblemFileError(f"{path}: {error}") from error
     if not found:
-        return problems
+        return
+    unreadable = {p.question_id for p in found}
+    if source.on_bad_row == "skip" and not source.drop_unanswered:
+        read.bad += [RowError(p.source, p.row, f"{UNREADABLE_GOLD} {p.answer!r:.60}") for p in found]
+        read.problems = [p for p in problems if p.question_id not in unreadable]
+        return
     named = ", ".join(
-        f"{f'row {p.row}' if p.source == str(path) else p.place}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS]
+        f"{f'row {p.row}' if p.source == path else p.place}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS]
     )
     more = f" and {len(found) - _NAMED_ROWS} more" if len(found) > _NAMED_ROWS else ""
     said = f"{path}: the verifier cannot read {len(found)} of {len(problems)} gold answers ({named}{more})"
     remedy = "correct them, or read the file with drop_unanswered=True, which leaves these rows out"
-    unreadable = {p.question_id for p in found}
-    kept = [p for p in problems if p.question_id not in unreadable] if drop else problems
-    if not kept or (not drop and len(found) > _MAX_UNREADABLE * len(problems)):
+    if source.drop_unanswered:
+        read.problems = [p for p in problems if p.question_id not in unreadable]
+        read.left_out[UNREADABLE_GOLD] += len(found)
+    if not read.problems or (not source.drop_unanswered and len(found) > _MAX_UNREADABLE * len(problems)):
         raise ProblemFileError(f"{said}: {remedy}")
-    outcome = "these rows are left out" if drop else f"each answer to them will be unverified; {remedy}"
+    kept = f"each answer to them will be unverified; {remedy}"
+    outcome = "these rows are left out" if source.drop_unanswered else kept
     console.print(f"{said}: {outcome}", markup=False, highlight=False, soft_wrap=True)
-    return kept
 
 
 def _with_unreadable_golds(problems: list[Problem]) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from vt_ray.data.json_text import NotAList, UnusableJson, loads, stream_list
 from vt_ray.data.sources.encodings import detect
-from vt_ray.data.sources.errors import ProblemFileError, first_line
+from vt_ray.data.sources.errors import ProblemFileError, RowError, first_line
 from vt_ray.data.sources.names import split_name
 from vt_ray.progress import console
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _PARQUET_ROWS = 256
 _BUFFER = 1 << 20
+# White space and a byte order mark.
+_BLANK = b"\xef\xbb\xbf \t\r\n\f\v"
 # Python's default of 131,072 characters is less than the tests of many code problems.
 _LARGEST_CELL = 2**31 - 1
 Rows = Iterator[tuple[int, Any]]
@@ -35,6 +37,8 @@ Rows = Iterator[tuple[int, Any]]
 
 def file_rows(path: Path, encoding: str = "") -> Rows:
     """Yields the rows of a file with their numbers from 1; in a .jsonl file the number is that of the line.
+
+    In place of a row that cannot be read it yields a RowError, and continues with the next row.
 
     `encoding` is for .csv only; "" detects it. Raises ProblemFileError if the file is missing, empty or broken.
     """
@@ -93,7 +97,7 @@ def _parquet_stream(path: Path, file: Path | IO[bytes]) -> Rows:
 
 
 def batch_rows(source: object, batches: Iterable[pa.RecordBatch]) -> Rows:
-    """Yields the rows of arrow batches. Raises ProblemFileError for text that is not UTF-8."""
+    """Yields the rows of arrow batches; a RowError for a row with text that is not UTF-8."""
     number = 0
     for batch in batches:
         types = {field.name: field.type for field in batch.schema}
@@ -102,9 +106,9 @@ def batch_rows(source: object, batches: Iterable[pa.RecordBatch]) -> Rows:
             try:
                 (fields,) = batch.slice(index, 1).to_pylist()
             except UnicodeDecodeError as error:
-                raise ProblemFileError(
-                    f"{source}, row {number}: not UTF-8 text ({error.reason}): correct or delete the row"
-                ) from error
+                fault = f"not UTF-8 text ({error.reason}): correct or delete the row"
+                yield number, RowError(source, number, fault)
+                continue
             yield number, {name: _shortest(value, types[name]) for name, value in fields.items()}
 
 
@@ -145,30 +149,25 @@ def _json_rows(path: Path, compression: str) -> Rows:
 
 
 def _json_lines(path: Path, compression: str) -> Rows:
-    number = 0
+    with _opened(path, compression) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip(_BLANK):
+                yield number, _json_line(path, number, line)
+
+
+def _json_line(path: Path, number: int, line: bytes) -> Any:
+    """Returns the value of a line, or a RowError. Text mode would decode larger parts, whose errors name no line."""
     try:
-        with _opened(path, compression) as lines:
-            for number, line in enumerate(lines, start=1):
-                # Decoded line by line, so that an error names its row: text mode decodes larger parts.
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                if text.strip():
-                    yield number, _json_line(path, number, text)
+        return loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
-        raise ProblemFileError(
-            f"{path}, row {number}: not UTF-8 text ({error.reason}): save the file as UTF-8, or delete the row"
-        ) from error
-
-
-def _json_line(path: Path, number: int, line: str) -> Any:
-    try:
-        return loads(line)
+        fault = f"not UTF-8 text ({error.reason}): save the file as UTF-8, or delete the row"
     except json.JSONDecodeError as error:
-        raise ProblemFileError(
-            f"{path}, row {number}: broken JSON at column {error.colno} ({error.msg}): expected one object a line; "
-            "correct or delete the row"
-        ) from error
+        fault = (
+            f"broken JSON at column {error.colno} ({error.msg}): expected one object a line; correct or delete the row"
+        )
     except UnusableJson as error:
-        raise ProblemFileError(f"{path}, row {number}: {error}") from error
+        fault = str(error)
+    return RowError(path, number, fault)
 
 
 def _csv_rows(path: Path, compression: str, encoding: str) -> Rows:
@@ -183,10 +182,12 @@ def _csv_rows(path: Path, compression: str, encoding: str) -> Rows:
                 raise ProblemFileError(f"{path}: two columns have one name: {header}: make them differ")
             for number, cells in enumerate(filter(None, lines), start=1):
                 if len(cells) != len(header):
-                    raise ProblemFileError(
-                        f"{path}, row {number}: {len(cells)} cells, the header has {len(header)}: put a cell with "
-                        "commas or line breaks in double quotes"
+                    fault = (
+                        f"{len(cells)} cells, the header has {len(header)}: put a cell with commas or line breaks in "
+                        "double quotes"
                     )
+                    yield number, RowError(path, number, fault)
+                    continue
                 yield number, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise ProblemFileError(f"{path}, row {number + 1}: broken csv ({error}): correct or delete the row") from error

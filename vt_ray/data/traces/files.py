@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from vt_ray.config import DataSource
+from vt_ray.data.bad_rows import refuse_many_bad
 from vt_ray.data.decontamination.run_check import RunCheck, trace_question
-from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.data.layouts.table import layout_of
+from vt_ray.data.metadata import NOT_WHERE, Ranges, matches, refuse_unknown_names, row_meta
+from vt_ray.data.problem_rows import ProblemFileError, Row, RowError, read_rows
 from vt_ray.data.question_words import question_words
-from vt_ray.data.traces.columns import spelled_out
+from vt_ray.data.traces.columns import PARTS, spelled_out
 from vt_ray.data.traces.reasoning import CUT
 from vt_ray.data.traces.table import TRACE_LAYOUTS, detect_trace_layout
 from vt_ray.data.traces.trace import Message, Trace, TraceError, TraceLayout
@@ -28,24 +32,32 @@ CONTAMINATED = "contains a probing or test question"
 # Rows that are read and checked together: their traces are in memory.
 _BATCH_ROWS = 200
 Places = frozenset[tuple[str, int]]
+# The name of a row's layout, its traces and its metadata.
+TraceRow = tuple[str, list[Trace], dict[str, Any]]
 
 
 @dataclass
 class TraceCounts:
-    """Counts of one file. `dropped` has the number of traces that are left out, by reason."""
+    """Counts of one source. `rows` are those that match `where`, and `dropped` has the number of traces that are left
+    out, by reason. `bad` are the rows that `on_bad_row: skip` leaves out; `left_out` counts other rows, by reason."""
 
     path: str
     layout: str = ""
     rows: int = 0
     traces: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    bad: list[RowError] = field(default_factory=list)
+    metadata: Ranges = field(default_factory=Ranges)
+    names: set[str] = field(default_factory=set)
 
     @property
     def chosen(self) -> int:
         return self.traces - self.dropped.total()
 
     def __str__(self) -> str:
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.dropped.items()))
+        reasons = self.dropped + Counter({f"bad rows (the first: {self.bad[0]})": len(self.bad)} if self.bad else {})
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
         return (
             f"{self.path}: {self.traces:,} traces in {self.rows:,} rows of layout {self.layout or 'fields'}"
             f"{'; left out: ' if left_out else ''}{left_out}"
@@ -79,17 +91,12 @@ def survey_traces(sources: Sequence[DataSource], taken: Mapping[str, str], check
     contaminated: set[tuple[str, int]] = set()
     for source in sources:
         counted = TraceCounts(source.path)
-        rows = read_trace_rows(source)
-        while batch := list(islice(rows, _BATCH_ROWS)):
-            contaminated |= _contaminated(batch, source.suffix, check)
-            for layout, traces in batch:
-                counted.layout, counted.rows, counted.traces = layout, counted.rows + 1, counted.traces + len(traces)
-                for trace in traces:
-                    if reason := drop_reason(trace, source, contaminated):
-                        counted.dropped[reason] += 1
-                        continue
-                    _refuse_taken(trace, source.suffix, taken)
-                    found.update(repr(astuple(replace(trace, source="", row=0))).encode())
+        rows = _checked(read_trace_rows(source, counted), source.suffix, check, contaminated)
+        for trace in _chosen(rows, source, counted, contaminated):
+            _refuse_taken(trace, source.suffix, taken)
+            found.update(repr(astuple(replace(trace, source="", row=0))).encode())
+        refuse_many_bad(source, counted.bad, counted.rows + counted.left_out.total() + len(counted.bad))
+        refuse_unknown_names(source.path, source.where, counted.names)
         if not counted.chosen:
             raise ProblemFileError(f"{counted}: no trace remains to learn from; remove the file from data.trace_files")
         counts.append(counted)
@@ -97,23 +104,37 @@ def survey_traces(sources: Sequence[DataSource], taken: Mapping[str, str], check
     return TraceFiles(tuple(sources), tuple(counts), digest, frozenset(contaminated))
 
 
-def _contaminated(rows: Sequence[tuple[str, list[Trace]]], suffix: str, check: RunCheck | None) -> set[tuple[str, int]]:
-    """(file, row) of the rows that the check leaves out."""
-    if not check:
-        return set()
-    asked = [traces for _, traces in rows if traces]
-    drops = check.drops([trace_question(traces, suffix) for traces in asked])
-    return {(traces[0].source, traces[0].row) for traces, drop in zip(asked, drops, strict=True) if drop}
+def _checked(
+    rows: Iterator[TraceRow], suffix: str, check: RunCheck | None, contaminated: set[tuple[str, int]]
+) -> Iterator[TraceRow]:
+    """Yields all rows, and adds (file, row) of those that the check leaves out to `contaminated`."""
+    while batch := list(islice(rows, _BATCH_ROWS)):
+        asked = [traces for _, traces, _ in batch if traces]
+        drops = check.drops([trace_question(traces, suffix) for traces in asked]) if check else []
+        contaminated |= {(traces[0].source, traces[0].row) for traces, drop in zip(asked, drops, strict=False) if drop}
+        yield from batch
 
 
 def chosen_traces(source: DataSource, contaminated: Places = frozenset()) -> Iterator[Trace]:
     """Yields the traces of a source that SFT learns from, in order."""
-    return (
-        trace
-        for _, traces in read_trace_rows(source)
-        for trace in traces
-        if not drop_reason(trace, source, contaminated)
-    )
+    counted = TraceCounts(source.path)
+    return _chosen(read_trace_rows(source, counted), source, counted, contaminated)
+
+
+def _chosen(
+    rows: Iterable[TraceRow], source: DataSource, counted: TraceCounts, contaminated: Collection[tuple[str, int]]
+) -> Iterator[Trace]:
+    """Yields the traces that SFT learns from, of at most `max_rows` rows that have one, and counts all."""
+    used = 0
+    for layout, traces, meta in rows:
+        reasons = [drop_reason(trace, source, contaminated) for trace in traces]
+        counted.layout, counted.rows, counted.traces = layout, counted.rows + 1, counted.traces + len(traces)
+        counted.dropped.update(filter(None, reasons))
+        counted.metadata.add(meta)
+        yield from (trace for trace, reason in zip(traces, reasons, strict=True) if not reason)
+        used += "" in reasons
+        if used == source.max_rows > 0:
+            return
 
 
 def drop_reason(trace: Trace, source: DataSource, contaminated: Collection[tuple[str, int]] = ()) -> str:
@@ -125,30 +146,65 @@ def drop_reason(trace: Trace, source: DataSource, contaminated: Collection[tuple
     return trace.fault or (CUT if trace.finish_reason == "length" else "")
 
 
-def read_trace_rows(source: DataSource) -> Iterator[tuple[str, list[Trace]]]:
-    """Yields the name of the layout and the traces of each row, also the traces that SFT leaves out.
+def has_traces(source: DataSource) -> bool:
+    """Whether the rows of a source are traces: its layout or its fields say so, else its first row does."""
+    if source.layout or source.fields:
+        return source.layout in TRACE_LAYOUTS or "response" in source.fields
+    for row in read_rows(source.path, source.encoding, lambda error: None):
+        layout = detect_trace_layout(row.fields)
+        return layout is not None and (not layout_of(row.fields) or _is_readable(layout, row))
+    return False
 
-    All rows of a file have one layout. Raises ProblemFileError with file, row and remedy for any other row.
+
+def _is_readable(layout: TraceLayout, row: Row) -> bool:
+    try:
+        return bool(layout.read(row.fields))
+    except TraceError:
+        return False
+
+
+def read_trace_rows(source: DataSource, counted: TraceCounts) -> Iterator[TraceRow]:
+    """Yields the name of the layout, the traces and the metadata of each row that matches `where`, also the traces that
+    SFT leaves out. The others are counted in `counted`.
+
+    All rows of a file have one layout. Raises RowError with file, row and remedy for any other row, or adds it to the
+    bad rows.
     """
     layout = _named_layout(source)
-    for row in read_rows(source.path):
-        layout = layout or _detected(row)
-        if not layout.matches(row.fields):
-            raise row.error(
-                f"the fields {sorted(row.fields)} are not those of the layout {layout.name!r}, which the file has: "
-                "correct or delete the row"
-            )
+    skip = counted.bad.append if source.on_bad_row == "skip" else None
+    for row in read_rows(source.path, source.encoding, skip):
+        meta = row_meta(row.fields, list(source.fields.values()))
+        counted.names |= meta.keys()
+        if not matches(source.where, meta):
+            counted.left_out[NOT_WHERE] += 1
+            continue
         try:
-            traces = layout.read(row.fields)
-        except TraceError as error:
-            raise row.error(str(error)) from error
-        yield layout.name, [_placed(trace, row, source.suffix) for trace in traces]
+            layout = layout or _detected(row)
+            traces = _traces(row, layout, source.suffix)
+        except RowError as error:
+            if not skip:
+                raise
+            skip(error)
+        else:
+            yield layout.name, traces, meta
+
+
+def _traces(row: Row, layout: TraceLayout, suffix: str) -> list[Trace]:
+    if not layout.matches(row.fields):
+        raise row.error(
+            f"the fields {sorted(row.fields)} are not those of the layout {layout.name!r}, which the file has: "
+            "correct or delete the row"
+        )
+    try:
+        return [_placed(trace, row, suffix) for trace in layout.read(row.fields)]
+    except TraceError as error:
+        raise row.error(str(error)) from error
 
 
 def _named_layout(source: DataSource) -> TraceLayout | None:
     if source.fields:
-        return spelled_out(source.fields)
-    return TRACE_LAYOUTS[source.layout] if source.layout else None
+        return spelled_out({part: name for part, name in source.fields.items() if part in PARTS})
+    return TRACE_LAYOUTS.get(source.layout)
 
 
 def _detected(row: Row) -> TraceLayout:
