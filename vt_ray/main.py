@@ -117,6 +117,7 @@ def launch(config: Config) -> dict[str, Any] | None:
     from vt_ray.planning.validate import validate
     from vt_ray.planning.validate.machine import refuse_missing_gpus, refuse_unusable_folders
     from vt_ray.progress import console
+    from vt_ray.report.encoded_prompt import encoded_prompt, print_prompt, recorded_prompt
     from vt_ray.report.leakage_page import run_lines, write_leakage
     from vt_ray.run.inputs import inputs_digest
     from vt_ray.run.run_folder import RunFolder
@@ -129,9 +130,12 @@ def launch(config: Config) -> dict[str, Any] | None:
     known = read_known(RunFolder(config).paths.decontamination, lambda: inputs_digest(config))
     problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known)
     # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
-    continued = RunFolder(config).paths.base.is_dir()
+    paths, prompt = RunFolder(config).paths, {}
+    continued = paths.base.is_dir()
     if not continued and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
-        problems = fitting(problems, PromptEncoder(tokenizer, config.data))
+        encoder = PromptEncoder(tokenizer, config.data)
+        problems = fitting(problems, encoder)
+        prompt = encoded_prompt(encoder, problems)
     for stage in config.curriculum.stages if "rl" in config.phases else []:
         stage_problems(stage, problems.train)
     if "sft" in config.phases or (config.signal.control == "sft" and "rl" in config.phases):
@@ -142,6 +146,7 @@ def launch(config: Config) -> dict[str, Any] | None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if config.dry_run:
         print_plan(config, problems)
+        print_prompt(prompt or recorded_prompt(paths.prompt))
         return None
     refuse_missing_gpus(config)
     refuse_unusable_folders(config)

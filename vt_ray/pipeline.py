@@ -24,11 +24,13 @@ from vt_ray.experiment import Experiment
 from vt_ray.import_path import source_digests
 from vt_ray.interfaces import Cluster
 from vt_ray.progress import console
+from vt_ray.report.encoded_prompt import encoded_prompt
 from vt_ray.report.run_page.report import write_report
 from vt_ray.report.run_page.verification import sentence
 from vt_ray.report.run_summary import write_summary
 from vt_ray.report.tables import print_table
 from vt_ray.report.watch.stage_bar import stage_bar
+from vt_ray.run.checkpoint import write_json
 from vt_ray.run.identity import identity
 from vt_ray.run.inputs import checkpoint_files, model_files, problem_files, problems_digest
 from vt_ray.run.metrics_log import read_lines
@@ -94,7 +96,9 @@ def prepare(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemS
     if config.spectrum.checkpoints:
         refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
     encoder = load_encoder(config, base)
-    return Experiment(config, cluster, run, fitting(problems, encoder), base, encoder)
+    problems = fitting(problems, encoder)
+    write_json(run.paths.prompt, encoded_prompt(encoder, problems))
+    return Experiment(config, cluster, run, problems, base, encoder)
 
 
 def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:

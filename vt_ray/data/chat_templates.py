@@ -9,8 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, TemplateSyntaxError
-
 from vt_ray.config import ConfigError
 
 FOLDER = Path(__file__).parent / "templates"
@@ -36,13 +34,19 @@ def template_text(name: str) -> str:
         ) from error
     if not text.strip():
         raise ConfigError(f"chat_template={name!r} is empty: give a Jinja file that writes the messages of a chat")
+    _refuse_syntax_errors(text, name)
+    return text
+
+
+def _refuse_syntax_errors(text: str, name: str) -> None:
+    from jinja2 import Environment, TemplateSyntaxError
+
     try:
         Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
     except TemplateSyntaxError as error:
         # transformers knows one tag more than Jinja.
         if "generation" not in str(error):
             raise ConfigError(f"chat_template={name!r}, line {error.lineno}: {error.message}: correct it") from error
-    return text
 
 
 def control_tokens(text: str) -> list[str]:

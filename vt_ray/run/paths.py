@@ -1,6 +1,6 @@
 """The names of all files that a run writes. Other modules take these names from here.
 
-runs/<run_name>/            RunPaths: run.json, config.yaml, metrics.jsonl, summary.json, report.html, ...
+runs/<run_name>/            RunPaths: run.json, config.yaml, prompt.json, metrics.jsonl, summary.json, report.html, ...
   data/                     decontamination.json, contaminated.jsonl, leakage.html
   evaluation/<milestone>.json
   rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, models/, evaluation/, model/, stage.json
@@ -34,6 +34,8 @@ class RunPaths:
         self.root = root
         self.run_json = root / "run.json"
         self.config = root / "config.yaml"
+        # One prompt as tokens, from report/encoded_prompt.py.
+        self.prompt = root / "prompt.json"
         self.lock = root / ".lock"
         # The phase that was started last, and the shared folder in which it works.
         self.current_phase = root / "phase.json"

@@ -14,9 +14,11 @@ from typing import Any
 from vt_ray.report import formats
 from vt_ray.report import milestones as ms
 from vt_ray.report.diagnosis.signatures import diagnose
+from vt_ray.report.encoded_prompt import prompt_sentences, token_lines
 from vt_ray.report.html import Section, Table
 from vt_ray.report.question_scores import change
 from vt_ray.report.run_page import charts, training_sections
+from vt_ray.report.run_page.samples import visible
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.tables import Rows, phase_rows, score_rows, subdomain_rows
 from vt_ray.run.stage_ends import steps_of
@@ -159,6 +161,14 @@ def findings_section(record: RunRecord) -> Section:
     return Section("findings", "Failure signatures", [text], findings=found)
 
 
+def prompt_section(record: RunRecord) -> Section:
+    title, shown = "A prompt, as the model gets it", record.prompt
+    if not shown:
+        return Section("prompt", title, ["This run has not recorded a prompt (prompt.json)."])
+    code = [("Text", visible(shown["text"])), ("Tokens: id and text", "\n".join(token_lines(shown)))]
+    return Section("prompt", title, prompt_sentences(shown), code=code)
+
+
 def identity_section(record: RunRecord) -> Section:
     names = (
         ("run", "run_name"),
@@ -190,6 +200,7 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     recoveries_section,
     cost_section,
     training_sections.samples_section,
+    prompt_section,
     identity_section,
 )
 # The phase that a section is about; the report of a run without this phase has no such section.
