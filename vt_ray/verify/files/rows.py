@@ -133,7 +133,7 @@ def _kind(fields: dict[str, Any], custom_kinds: Collection[str]) -> str:
     """The row's `kind`; for a row without one, the kind that its gold field belongs to."""
     kind = fields.get("kind")
     if kind is None:
-        kinds = [kind for kind, entry in KINDS.items() if entry.gold_field in fields]
+        kinds = [kind for kind, entry in KINDS.items() if entry.gold_field in fields and not entry.is_second]
         if len(kinds) != 1:
             raise _Fault("field 'kind' is missing")
         return kinds[0]
