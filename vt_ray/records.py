@@ -33,6 +33,7 @@ class Problem:
     `tests` is None except for code: see `verify/programs/test_forms.py`.
     `source` is "builtin" for the made problems, else the file it was read from, and `row` its row there, from 1.
     `system` is the system message of its chat, "" for none.
+    `prompt` is the whole user message, where the data set prescribes it; "" if it is the question and the suffix.
     `fields` are all fields of its row, for a kind of the setting verify.kinds; None for other kinds.
     `options` are the texts of the options A, B, ... of a choice, which stand in the question too; () for none.
     `meta` holds the short values of its row that are not the question, the answer, a solution or the tests, by field
@@ -51,6 +52,7 @@ class Problem:
     source: str = "builtin"
     row: int = 0
     system: str = ""
+    prompt: str = ""
     fields: dict[str, Any] | None = None
     options: tuple[str, ...] = ()
     meta: dict[str, Any] | None = None

@@ -445,3 +445,65 @@ def test_a_letter_and_nothing_else_is_the_answer(text):
 @pytest.mark.parametrize("text", ["B C", "B?", "b", "B or", "<think>B", "B\n\nC", "A B C D"])
 def test_a_text_of_more_or_less_than_a_letter_is_none(text):
     assert choice_verdict("B", text).status == "wrong"
+
+
+# --- the text of an option ---
+
+ANIMALS = ("C. elegans", "a mouse", "Yeast", "10^{-4} eV")
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is C. elegans.", "A"),
+        ("\\boxed{C. elegans}", "A"),
+        ("\\boxed{\\text{Yeast}}", "C"),
+        ("The answer is **yeast**.", "C"),
+        ("The correct answer is a mouse because it is small.", "B"),
+        ("Final answer: mouse", "B"),
+        ("Answer: $10^{-4}$ eV", "D"),
+        ("\\boxed{10^{-4}\\ \\text{eV}}", "D"),
+        ("So it must live in soil.\n\n**A**", "A"),
+        ("So it must live in soil.\n\n(A) C. elegans", "A"),
+        ("So it must live in soil.\n\nC. elegans", "A"),
+        ("<think>mouse</think>\n**B) a mouse**", "B"),
+        ("Answer: B", "B"),
+        ("Answer: **B) a mouse**", "B"),
+    ],
+)
+def test_the_text_of_an_option_is_its_letter(text, letter):
+    assert choice_verdict(letter, text, ANIMALS).status == "correct"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is a mouse or yeast.",
+        "The answer is not a mouse.",
+        "The answer is a mouse trap.",
+        "It lives with a mouse.",
+        "(B) C. elegans",
+        "A\nB\nC\nB",
+        "(A) C. elegans\n(B) a mouse",
+        "\\boxed{a mouse, yeast}",
+        "The answer is not\n\nB",
+        "<think>The answer is a mouse.",
+        "",
+    ],
+)
+def test_other_texts_are_not_the_option(text):
+    assert choice_verdict("B", text, ANIMALS).status == "wrong"
+
+
+def test_two_options_with_one_text_have_no_letter_by_text():
+    assert choice_verdict("A", "The answer is the sun.", ("The Sun", "the sun")).reason == "no_answer"
+
+
+def test_an_option_that_is_a_letter_is_not_found_by_its_text():
+    assert choice_verdict("B", "\\boxed{B}", ("B", "C", "A")).status == "correct"
+
+
+def test_options_without_text_and_more_options_than_letters():
+    assert choice_verdict("A", "\\boxed{A}", ("", "", "")).status == "correct"
+    assert choice_verdict("A", "The answer is .", ("", "")).status == "wrong"
+    assert choice_verdict("Z", "\\boxed{x25}", tuple(f"x{i}" for i in range(40))).status == "correct"

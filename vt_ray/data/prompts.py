@@ -90,7 +90,8 @@ class PromptEncoder:
 
     def chat_ids(self, problem: Problem) -> list[int]:
         """Returns the chat of the problem up to the beginning of the answer. Does not check its length."""
-        content, system = problem.question + self._suffix(problem.kind), problem.system or self.form.system
+        content = problem.prompt or problem.question + self._suffix(problem.kind)
+        system = problem.system or self.form.system
         if not system:
             return self._templated(content)
         if self._takes_system_messages:

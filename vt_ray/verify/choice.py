@@ -1,11 +1,13 @@
 r"""Multiple choice: the letter that a completion chose. Pure, and linear in the text.
 
 "... so \boxed{\text{(B) } 42}"  -->  "B"         "Option B is correct."  -->  "B"         "A or B"  -->  None
+"The answer is mitochondria."  -->  the letter of the option with this text (`option_text.py`)
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.extraction.boxes import final_boxes, text_near_last_box
@@ -13,6 +15,7 @@ from vt_ray.verify.extraction.final_text import final_text
 from vt_ray.verify.extraction.negation import corrects, denied_before, taken_back
 from vt_ray.verify.grading_result import GradingResult
 from vt_ray.verify.limits import Limits
+from vt_ray.verify.option_text import option_after, option_with_text
 
 _MAX_CHARS = 500
 _TAIL_CHARS = 20_000  # only this much at the end of the text is searched for a sentence with a letter
@@ -109,28 +112,32 @@ class ChoiceGrader:
         """`limits` is not used: reading a letter takes no child process."""
 
     def grade(self, problem: Problem, text: str) -> GradingResult:
-        return GradingResult(choice_verdict(problem.answer, text))
+        return GradingResult(choice_verdict(problem.answer, text, problem.options))
 
     def close(self) -> None:
         """There is nothing to end."""
 
 
-def choice_verdict(gold: str, text: str) -> Verdict:
-    """Compares the letter that a completion chose with the gold letter ("B" or "(B)")."""
+def choice_verdict(gold: str, text: str, options: Sequence[str] = ()) -> Verdict:
+    """Compares the letter that a completion chose with the gold letter ("B" or "(B)").
+
+    `options` are the texts of the options A, B, ..., if the problem has them.
+    """
     gold_letter = _letter(gold)
     if gold_letter is None:
         return Verdict("unverified", f"gold unreadable: {gold[:20]!r} is not the letter of a choice")
-    chosen = extract_choice(text)
+    chosen = extract_choice(text, [_plain(option) for option in options])
     if chosen is None:
         return Verdict("wrong", "no_answer")
     return Verdict("correct") if chosen == gold_letter else Verdict("wrong", "wrong_answer")
 
 
-def extract_choice(completion: str) -> str | None:
+def extract_choice(completion: str, options: Sequence[str] = ()) -> str | None:
     """Returns the capital letter in the last box. Without a box: the text if it is only a letter, else the letter in
-    the last sentence that names one.
+    the last sentence that names one, else the letter that is the last line.
 
-    Returns None for two letters. If the last box has no letter, a later sentence may name it, an earlier one may not.
+    The text of an option counts as its letter. Returns None for two letters. If the last box has no letter, a later
+    sentence may name it, an earlier one may not.
     """
     text = final_text(completion)
     if text is None:
@@ -139,13 +146,14 @@ def extract_choice(completion: str) -> str | None:
     if boxes is None:
         if alone := _ALONE.fullmatch(_plain(text[:_REACH]).strip()) if len(text) <= _REACH else None:
             return alone[1]
-        return _letter_in_words(text) or None
+        named = _letter_in_words(text, options)
+        return _letter_in_last_line(text, options) if named is None else named or None
     if not boxes or _BESIDE_A_BOX.search(near[max(0, boxes[0].start - _REACH) : boxes[0].start]):
         return None
-    letters = {_letter(box.content) for box in boxes}
+    letters = {option_with_text(_plain(box.content), options) or _letter(box.content) for box in boxes}
     boxed = letters.pop() if len(letters) == 1 else None
     behind = near[boxes[-1].end :]
-    said = _letter_in_words(behind)
+    said = _letter_in_words(behind, options)
     if any(form.match(_plain(behind[:_REACH])) for form in (_JOINED, _THEN_ANOTHER)):
         return None
     if said is None or said == boxed:
@@ -194,13 +202,35 @@ def _names_another(match: re.Match[str], rest: str) -> bool:
     return bool(others - {match["letter"].upper()})
 
 
-def _letter_in_words(text: str) -> str | None:
+def _letter_in_last_line(text: str, options: Sequence[str]) -> str | None:
+    """Returns the letter if the last line is only a letter, an option's text, or a letter and its option's text.
+
+    Returns None if the line before it is one too, because the lines are then a list of the options.
+    """
+    lines = [_plain(line).strip() for line in text[-_TAIL_CHARS:].split("\n") if line.strip()][-2:]
+    chosen = [_letter_of_line(line, options) for line in lines]
+    if not chosen or (len(chosen) == 2 and chosen[0]) or denied_before(" ".join(lines[:-1])[-_REACH:]):
+        return None
+    return chosen[-1]
+
+
+def _letter_of_line(line: str, options: Sequence[str]) -> str | None:
+    if alone := _ALONE.fullmatch(line):
+        return alone[1]
+    if found := option_with_text(line, options):
+        return found
+    labelled = re.fullmatch(r"[(\[]?(?P<letter>[A-Z])[)\].:]+\s+(?P<text>.+)", line[:_MAX_CHARS])
+    matches = labelled is not None and option_with_text(labelled["text"], options) == labelled["letter"]
+    return labelled["letter"] if labelled and matches else None
+
+
+def _letter_in_words(text: str, options: Sequence[str] = ()) -> str | None:
     """Returns the letter of the last sentence that names one; `_SEVERAL` if it names more or denies it; else None."""
     text = _plain(text[-_TAIL_CHARS:])
     named = [(match.start(), match) for match in (*_NAMING.finditer(text), *_CALLED_RIGHT.finditer(text))]
     called_right: set[str] = set()
     for _, match in sorted(named, key=lambda pair: pair[0], reverse=True):
-        found = _named(text, match) if match.re is _NAMING else _letter_called_right(text, match)
+        found = _named(text, match, options) if match.re is _NAMING else _letter_called_right(text, match)
         if found is None:
             continue
         if match.re is _NAMING or match["word"] or match["right"] in ("answer", "choice"):
@@ -209,10 +239,13 @@ def _letter_in_words(text: str) -> str | None:
     return None if not called_right else called_right.pop() if len(called_right) == 1 else _SEVERAL
 
 
-def _named(text: str, naming: re.Match[str]) -> str | None:
+def _named(text: str, naming: re.Match[str], options: Sequence[str]) -> str | None:
     """Returns the letter after "the answer is", as `_letter_in_words` does."""
     behind = text[naming.end() :][:_REACH]
     behind = behind[_ADVERBS.match(behind).end() :]  # type: ignore[union-attr]  # it matches the empty text too
+    denied = denied_before(text[max(0, naming.start() - _REACH) : naming.start()])
+    if option := option_after(behind, options):
+        return _SEVERAL if denied else option
     match = _LETTER.match(behind)
     if match is None:
         return None
@@ -223,9 +256,8 @@ def _named(text: str, naming: re.Match[str]) -> str | None:
         return None
     if letter in "AI" and not match["closed"] and _ARTICLE_GOES_ON.match(rest):
         return None
-    denied = denied_before(text[max(0, naming.start() - _REACH) : naming.start()]) or taken_back(rest)
     several = _OR.match(rest) or _names_another(match, sentence) or _ALSO_POSSIBLE.search(sentence)
-    return _SEVERAL if denied or several else letter.upper()
+    return _SEVERAL if denied or taken_back(rest) or several else letter.upper()
 
 
 def _letter_called_right(text: str, match: re.Match[str]) -> str:

@@ -26,6 +26,7 @@ class ProblemKind:
     `prompt_suffix` is the field of DataConfig with the text that follows each question, "" for no text.
     `evaluation` holds the fields of EvaluationConfig with the number of samples and the temperature.
     `needs_sandbox` is True if grading runs a program that the model wrote.
+    `is_second` is True for a second grader of other kinds' problems. No row is of this kind unless it says so.
     """
 
     grader: str = ""
@@ -37,6 +38,7 @@ class ProblemKind:
     prompt_suffix: str = "math_suffix"
     evaluation: tuple[str, str] = ("samples", "temperature")
     needs_sandbox: bool = False
+    is_second: bool = False
 
 
 KINDS = {
@@ -59,6 +61,12 @@ KINDS = {
         evaluation=("code_samples", "code_temperature"),
         needs_sandbox=True,
     ),
+    # The rules of the paper's own evaluation: `dataclasses.replace(problem, kind="vibethinker")` for math and choice.
+    "vibethinker": ProblemKind(
+        grader="vt_ray.verify.vibethinker.grader:VibeThinkerGrader",
+        gold_field="gold",
+        is_second=True,
+    ),
 }
 # A kind of the setting verify.kinds: the user's function grades it and reads what it needs from the problem's fields.
 CUSTOM = ProblemKind(grader="vt_ray.verify.custom.grader:FunctionGrader", prompt_suffix="")
@@ -70,8 +78,8 @@ def kind_entry(name: str) -> ProblemKind:
 
 
 def kind_names(custom: Iterable[str] = ()) -> str:
-    """The names of all kinds, for a message: "math, choice, code, my_kind"."""
-    return ", ".join([*KINDS, *custom])
+    """The names of all kinds of problems, for a message: "math, choice, code, my_kind"."""
+    return ", ".join([*(name for name, entry in KINDS.items() if not entry.is_second), *custom])
 
 
 def kind_fault(name: str, path: str) -> str | None:

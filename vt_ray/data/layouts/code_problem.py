@@ -15,6 +15,7 @@ from vt_ray.verify.programs.test_forms import MalformedTests, test_requests
 
 SUBDOMAIN = "code"
 
+_LEVELS = {"easy": 1, "introductory": 1, "medium": 2, "interview": 2, "hard": 3, "competition": 3}
 _JUDGE_FIELDS = ("checker", "generated_checker", "special_judge", "is_special_judge")
 _ANY_ANSWER = re.compile(
     r"\b(?:print|output|return|find|display)\s+any(?:\s+one)?(?:\s+of\s+(?:them|these|the)\b|\s+such\b|\.)",
@@ -33,6 +34,7 @@ def code_problem(
     solutions: Iterable[Solution] = (),
     level: int = 1,
     system: str = "",
+    prompt: str = "",
 ) -> Problem:
     """Returns the problem. Raises ProblemFileError for tests that cannot be run."""
     try:
@@ -48,7 +50,13 @@ def code_problem(
         solutions=tuple(solutions),
         level=level,
         system=system,
+        prompt=prompt,
     )
+
+
+def level_of_difficulty(row: Row) -> int:
+    """Returns the level of the row's `difficulty`: 1 for easy, 2 for medium, 3 for hard; 1 without a known one."""
+    return _LEVELS.get(str(row.fields.get("difficulty")).lower(), 1)
 
 
 def refuse_special_judge(row: Row, question: str) -> None:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import ast
-import base64
-import binascii
-import io
-import pickle
 import re
 import sys
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from vt_ray.data.json_text import loads
 from vt_ray.data.layouts.chats import system_and_question
 from vt_ray.data.layouts.code_problem import (
     SUBDOMAIN,
     code_problem,
+    level_of_difficulty,
     programs,
     question_with_starter,
     refuse_special_judge,
     with_limits,
 )
-from vt_ray.data.layouts.code_tests import normal_tests, parsed_tests
+from vt_ray.data.layouts.code_tests import function_name, normal_tests, parsed_tests
 from vt_ray.data.layouts.layout import Layout, RowLeftOut, has, own_id
 from vt_ray.data.layouts.verl import ground_truth
 from vt_ray.data.layouts.wrappers import without_wrapper
@@ -35,7 +30,6 @@ _PROGRAM_FIELDS = ("tests", "test", "entry_point", "canonical_solution", "public
 _QUESTION_FIELDS = ("question", "problem", "query")
 _CODE_KINDS = ("code", "coding", "programming")
 _PYTHON_3 = 3  # the language of a solution of CodeContests
-_LEVELS = {"easy": 1, "introductory": 1, "medium": 2, "interview": 2, "hard": 3, "competition": 3}
 
 
 def _is_code(fields: Mapping[str, Any]) -> bool:
@@ -84,20 +78,9 @@ def _tests(row: Row) -> dict[str, Any]:
         helpers = _helpers(row.text("prompt"), entry_point, row.text("test"))
         return {"type": "check", "entry_point": entry_point, "test": f"{helpers}\n\n{row.text('test')}"}
     starter = str(fields.get("starter_code") or "")
-    tests = normal_tests(row, parsed_tests(row, fields.get("tests")), starter, _function_name(fields))
+    tests = normal_tests(row, parsed_tests(row, fields.get("tests")), starter, function_name(fields))
     limits = re.search(r"^Time Limit: *(.*)\nMemory Limit: *(.*)", str(fields.get("problem")), re.MULTILINE)
     return with_limits(tests, limits[1], limits[2]) if limits and isinstance(fields["tests"], list) else tests
-
-
-def _function_name(fields: Mapping[str, Any]) -> str:
-    """Returns `metadata.func_name` of LiveCodeBench, else ""."""
-    metadata = fields.get("metadata")
-    if isinstance(metadata, str) and metadata.strip():
-        try:
-            metadata = loads(metadata)
-        except ValueError:
-            return ""
-    return str(metadata.get("func_name") or "") if isinstance(metadata, dict) else ""
 
 
 def _helpers(prompt: str, entry_point: str, test: str) -> str:
@@ -133,10 +116,6 @@ def _solutions(row: Row) -> list[Solution]:
     return programs(found)
 
 
-def _level(row: Row) -> int:
-    return _LEVELS.get(str(row.fields.get("difficulty")).lower(), 1)
-
-
 def _read_apps(row: Row) -> Problem:
     """Returns a problem of APPS or TACO: stdio tests, or calls where `input_output` has a `fn_name`."""
     starter, question = row.fields.get("starter_code"), row.text("question")
@@ -151,7 +130,7 @@ def _read_apps(row: Row) -> Problem:
         with_limits(tests, row.fields.get("time_limit"), row.fields.get("memory_limit")),
         own_id(row, "problem_id", "id"),
         solutions=programs(row.fields.get("solutions")),
-        level=_level(row),
+        level=level_of_difficulty(row),
     )
 
 
@@ -189,49 +168,7 @@ def _read_verl_code(row: Row) -> Problem:
     return code_problem(row, question, tests, system=system)
 
 
-class _TextUnpickler(pickle.Unpickler):
-    """Unpickles text only: LiveCodeBench pickles the JSON text of its private tests."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}: expected text")
-
-
-def _private_tests(row: Row, value: Any) -> list[Any]:
-    """Returns LiveCodeBench's private tests: a JSON list, or its pickled, compressed form in base 64."""
-    if value in (None, ""):
-        return []
-    try:
-        return loads(value)
-    except ValueError:
-        pass
-    try:
-        packed = zlib.decompress(base64.b64decode(value))
-        return loads(_TextUnpickler(io.BytesIO(packed)).load())
-    except (ValueError, TypeError, binascii.Error, zlib.error, pickle.UnpicklingError, EOFError) as error:
-        raise row.error(f"'private_test_cases' cannot be unpacked ({error}): copy the file again") from error
-
-
-def _read_live_code_bench(row: Row) -> Problem:
-    starter = str(row.fields.get("starter_code") or "")
-    public = parsed_tests(row, row.value("public_test_cases"), "public_test_cases")
-    cases = [*public, *_private_tests(row, row.fields.get("private_test_cases"))]
-    return code_problem(
-        row,
-        question_with_starter(row.text("question_content"), starter),
-        normal_tests(row, cases, starter, _function_name(row.fields)),
-        own_id(row, "question_id"),
-        level=_level(row),
-    )
-
-
 LAYOUTS = (
-    Layout(
-        name="live_code_bench",
-        about="LiveCodeBench, private tests included",
-        url="https://huggingface.co/datasets/livecodebench/code_generation_lite",
-        matches=has("question_content", "public_test_cases"),
-        read=_read_live_code_bench,
-    ),
     Layout(
         name="code_contests",
         about="CodeContests on the hub",

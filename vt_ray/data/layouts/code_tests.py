@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from vt_ray.data.json_text import loads
@@ -50,6 +51,17 @@ def normal_tests(row: Row, tests: Any, starter: str = "", function: str = "") ->
     if "type" not in tests and "input" in tests and "output" in tests:
         return _from_columns(row, tests["input"], tests["output"], None, starter)
     return tests
+
+
+def function_name(fields: Mapping[str, Any]) -> str:
+    """Returns `metadata.func_name` of LiveCodeBench, "" without it."""
+    metadata = fields.get("metadata")
+    if isinstance(metadata, str) and metadata.strip():
+        try:
+            metadata = loads(metadata)
+        except ValueError:
+            return ""
+    return str(metadata.get("func_name") or "") if isinstance(metadata, dict) else ""
 
 
 def assertions(lines: list[str], setup: str = "") -> dict[str, Any]:

@@ -118,14 +118,22 @@ def _row(fields: dict[str, Any], row_id: str | int, custom_kinds: Collection[str
     entry = KINDS[kind]
     gold = _field(fields, entry.gold_field, entry.gold_type)
     response = _field(fields, "response", str)
-    return Row(row_id, kind, replace(problem, **{"tests" if entry.gold_type is dict else "answer": gold}), response)
+    changes = {"tests" if entry.gold_type is dict else "answer": gold}
+    return Row(row_id, kind, replace(problem, options=_options(fields), **changes), response)
+
+
+def _options(fields: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the texts of the options of a choice, () without them."""
+    options = fields.get("options")
+    is_texts = isinstance(options, list) and all(isinstance(option, str) for option in options)
+    return tuple(options) if is_texts and options else ()
 
 
 def _kind(fields: dict[str, Any], custom_kinds: Collection[str]) -> str:
     """The row's `kind`; for a row without one, the kind that its gold field belongs to."""
     kind = fields.get("kind")
     if kind is None:
-        kinds = [kind for kind, entry in KINDS.items() if entry.gold_field in fields]
+        kinds = [kind for kind, entry in KINDS.items() if entry.gold_field in fields and not entry.is_second]
         if len(kinds) != 1:
             raise _Fault("field 'kind' is missing")
         return kinds[0]

@@ -21,7 +21,7 @@ from vt_ray.verify.mathematics.equality import ExactOnly, Undecided, same_answer
 from vt_ray.verify.mathematics.exact_numbers import MAX_ANSWER_CHARS
 from vt_ray.verify.mathematics.latex_text import normalise
 
-_ENVIRONMENT = {
+CHILD_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # sympy orders some terms by their hash: the same pair must get the same verdict
     "MPMATH_NOGMPY": "1",  # gmpy2 computes for minutes without looking at signals
     "SYMPY_GROUND_TYPES": "python",
@@ -121,4 +121,4 @@ class MathGrader:
 
 def start_math_child(timeout_s: float, memory_mb: int) -> ChildProcess:
     """Start the process that compares answers with sympy. Raises OSError if no process can be started."""
-    return ChildProcess("vt_ray.verify.mathematics.child", (), timeout_s, memory_mb, _ENVIRONMENT)
+    return ChildProcess("vt_ray.verify.mathematics.child", (), timeout_s, memory_mb, CHILD_ENVIRONMENT)

@@ -20,6 +20,12 @@ from vt_ray.verify.grading_result import GradingResult, readable_tail
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.programs.compare_outputs import COMPARISONS, outputs_match, results_match
 from vt_ray.verify.programs.extract_program import extract_program
+from vt_ray.verify.programs.live_code_bench import (
+    fenced_program,
+    outputs_are_equal,
+    profile_limits,
+    results_are_equal,
+)
 from vt_ray.verify.programs.long_integer_json import dumps, loads
 from vt_ray.verify.programs.test_forms import MalformedTests, test_requests
 from vt_ray.verify.sandbox.backends import Sandbox
@@ -35,11 +41,11 @@ def grade_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> Gr
         requests = test_requests(tests)
     except MalformedTests as error:
         return GradingResult(Verdict("unverified", f"malformed tests: {error}"))
-    program = extract_program(text)
+    program = fenced_program(text) if tests.get("profile") else extract_program(text)
     if program is None:
         return GradingResult(Verdict("wrong", "no_answer"))
     limits = _own_limits(tests, limits)
-    deadline = time.monotonic() + max(limits.completion_timeout_s, limits.test_timeout_s)
+    deadline = time.monotonic() + limits.completion_timeout_s
     result = GradingResult(Verdict("correct"))
     cases = [None] if tests["type"] == "check" else tests["cases"]
     for request, case in zip(requests, cases, strict=True):
@@ -92,12 +98,16 @@ def _check_of_solution(problem: Problem, text: str, sandbox: Sandbox, limits: Li
 
 
 def _own_limits(tests: dict[str, Any], limits: Limits) -> Limits:
-    """Returns the limits with the problem's own seconds, and its own memory if that is more.
+    """Returns the limits with the problem's own seconds, and its own memory if that is more; or those of its profile.
 
     The sandbox limits the address space, which exceeds the memory that a problem's limit means.
     """
+    if tests.get("profile"):
+        return profile_limits(limits, len(tests["cases"]))
     seconds = tests.get("time_limit_s", limits.test_timeout_s)
-    return replace(limits, test_timeout_s=seconds, memory_mb=int(max(tests.get("memory_mb", 0), limits.memory_mb)))
+    total_s = max(limits.completion_timeout_s, seconds)
+    memory_mb = int(max(tests.get("memory_mb", 0), limits.memory_mb))
+    return replace(limits, test_timeout_s=seconds, completion_timeout_s=total_s, memory_mb=memory_mb)
 
 
 def _output_bytes(tests: dict[str, Any], case: Any, limits: Limits) -> int:
@@ -119,18 +129,28 @@ def _failure(outcome: Outcome, tests: dict[str, Any], case: Any) -> str:
         return _check_failure(outcome)
     if outcome.exit_code != 0:
         return _why_it_ended(outcome)
-    tolerance = tests.get("tolerance")
     if tests["type"] == "stdio":
-        matches = outputs_match(case["output"], outcome.stdout, tolerance, tests.get("compare", COMPARISONS[0]))
-        return "" if matches else "wrong_answer"
+        return "" if _output_matches(tests, case, outcome.stdout) else "wrong_answer"
     if outcome.result is None:
         return "runtime_error"  # it ended without returning, for instance by sys.exit(0)
     try:
         actual = loads(outcome.result)
         expected = loads(dumps(case["expected"]))  # tuples become lists, as in the result
-        return "" if results_match(expected, actual, tolerance) else "wrong_answer"
+        return "" if _result_matches(tests, expected, actual) else "wrong_answer"
     except (ArithmeticError, ValueError, RecursionError):  # not JSON, or nested without end
         return "wrong_answer"
+
+
+def _output_matches(tests: dict[str, Any], case: Any, stdout: bytes) -> bool:
+    if tests.get("profile"):
+        return outputs_are_equal(case["output"], stdout)
+    return outputs_match(case["output"], stdout, tests.get("tolerance"), tests.get("compare", COMPARISONS[0]))
+
+
+def _result_matches(tests: dict[str, Any], expected: Any, actual: Any) -> bool:
+    if tests.get("profile"):
+        return results_are_equal(expected, actual)
+    return results_match(expected, actual, tests.get("tolerance"))
 
 
 def _check_failure(outcome: Outcome) -> str:

@@ -4,7 +4,8 @@
 {"type": "call", "function", "class"?, "cases": [{"args", "expected"}, ...], "tolerance"?}
 {"type": "check", "test": code that calls the program, "entry_point"?}
 
-Each form may state the problem's own limits, `time_limit_s` (seconds of one test) and `memory_mb`.
+Each form may state the problem's own limits, `time_limit_s` (seconds of one test) and `memory_mb`. With
+`profile: "livecodebench"`, stdio and call tests follow the rules of `live_code_bench.py`, limits included.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from vt_ray.verify.limits import HIGHEST_LIMITS, limit_fault
 from vt_ray.verify.programs.check_analysis import UnreadableTest, analyse_check
 from vt_ray.verify.programs.compare_outputs import COMPARISONS
+from vt_ray.verify.programs.live_code_bench import DECIDED, PROFILE
 from vt_ray.verify.programs.long_integer_json import dumps
 
 # A limit that the tests of a problem may state, and the verifier's limit that it replaces.
@@ -30,6 +32,7 @@ def test_requests(tests: Any) -> list[dict[str, Any]]:
     if not isinstance(tests, dict):
         raise MalformedTests(f"expected a dict with type and cases, got {type(tests).__name__}")
     kind, cases = tests.get("type"), tests.get("cases")
+    profile = _profile(tests)
     for name, limit in OWN_LIMITS.items():
         value = tests.get(name, 1)
         if type(value) not in (int, float) or limit_fault(limit, value):
@@ -46,7 +49,23 @@ def test_requests(tests: Any) -> list[dict[str, Any]]:
     compare = tests.get("compare", COMPARISONS[0])
     if compare not in COMPARISONS:
         raise MalformedTests(f"compare {compare!r} is not one of {', '.join(COMPARISONS)}")
-    return [_stdio_request(case) if kind == "stdio" else _call_request(tests, case) for case in cases]
+    requests = [_stdio_request(case) if kind == "stdio" else _call_request(tests, case) for case in cases]
+    return [request | profile for request in requests]
+
+
+def _profile(tests: dict[str, Any]) -> dict[str, str]:
+    """Returns the field `profile` of a request, {} for tests without a profile."""
+    name = tests.get("profile")
+    if name is None:
+        return {}
+    if name != PROFILE:
+        raise MalformedTests(f"profile {name!r:.40} is not {PROFILE}")
+    if tests.get("type") == "check":
+        raise MalformedTests(f"profile {PROFILE} is for stdio and call tests, not for check tests")
+    for field in DECIDED:
+        if tests.get(field) is not None:
+            raise MalformedTests(f"the profile {PROFILE} decides {field}: remove it from the tests")
+    return {"profile": PROFILE}
 
 
 def _check_request(tests: dict[str, Any]) -> dict[str, Any]:

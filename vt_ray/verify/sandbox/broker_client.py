@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.verify.limits import Limits
+from vt_ray.verify.sandbox.interpreter import find_numpy
 
 _PACKAGE = "vt_ray.verify.sandbox.inside"
 # Ordered so that each module follows the modules that it imports.
 _MODULES = (
     *("kernel", "syscalls", "seccomp", "landlock", "namespaces", "confinement", "libraries", "byte_stream"),
     *("plain_data", "program_runner", "channel", "check_program_side", "proxy", "proxy_factory", "check_test_side"),
+    "live_code_bench",
     "broker",
 )
 # Modules are sent as text: the interpreter's user may not be able to read their folder.
@@ -84,14 +86,15 @@ class BrokerClient:
         self._limits, self._backend, self._python = limits, backend, python
         self._broker: subprocess.Popen[bytes] | None = None
         self._tests = 0
+        self._numpy: str | None = None  # the folder of numpy, "" without numpy, None before a profile asks for it
         self.started_as = ""
 
     def run(self, request: dict[str, Any], timeout_s: float) -> Outcome:
         """Run a program on one test, for at most `timeout_s` seconds.
 
         `request` has `type`, `program`, and `input` (stdio), `function`, `args` (JSON) and `class` (call), or `test`
-        and `entry_point` (check); `output_bytes` and `memory_mb` override the configured limits. Raises BrokerLost;
-        the next call starts a new broker.
+        and `entry_point` (check); `output_bytes` and `memory_mb` override the configured limits, `profile` names the
+        rules of a benchmark. Raises BrokerLost; the next call starts a new broker.
         """
         token = secrets.token_hex(16)
         payloads = _payloads(request)
@@ -99,12 +102,16 @@ class BrokerClient:
         header = {
             "id": token,
             "type": request["type"],
+            "profile": request.get("profile", ""),
             "timeout_s": timeout_s,
             "memory_mb": request.get("memory_mb", self._limits.memory_mb),
             "output_bytes": output_bytes,
             "payloads": [len(payload) for payload in payloads],
         }
         if self._tests >= self._limits.sandbox.recycle_after:
+            self.close()
+        if header["profile"] and self._numpy is None:
+            self._numpy = find_numpy(self._python)
             self.close()
         broker = self._broker if self._broker is not None else self.start()
         self._tests += 1
@@ -139,7 +146,9 @@ class BrokerClient:
         try:
             os.set_blocking(broker.stdin.fileno(), False)  # type: ignore[union-attr]
             deadline = time.monotonic() + _START_S
-            _write(broker, _frame({"backend": self._backend, "modules": _modules()}), deadline)
+            _write(
+                broker, _frame({"backend": self._backend, "numpy": self._numpy or "", "modules": _modules()}), deadline
+            )
             reply = _read_header(broker, deadline)
             self.started_as = str(reply["ready"]) if "ready" in reply else ""
             if not self.started_as:
@@ -189,7 +198,7 @@ def _modules() -> list[tuple[str, str]]:
 
 def _payloads(request: dict[str, Any]) -> list[bytes]:
     """Returns the data that the broker passes on unread: the program, and its input or its test."""
-    known = ("type", "program", "input", "test", "output_bytes")
+    known = ("type", "program", "input", "test", "output_bytes", "profile")
     rest = {name: value for name, value in request.items() if name not in known}
     program = request["program"].encode("utf-8", "surrogatepass")
     if request["type"] == "stdio":

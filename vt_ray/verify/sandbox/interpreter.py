@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,6 +17,14 @@ _TRIAL = (
     "import ctypes, fcntl, heapq, json, math, random, select, socket, struct, sys, typing\n"
     "sys.exit(0 if sys.version_info >= (3, 9) else 'older than 3.9')"
 )
+_NUMPY_TRIAL = """
+import importlib.util, sys
+folder = sys.argv[1]
+spec = importlib.util.spec_from_file_location("numpy", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["numpy"] = numpy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(numpy)
+sys.exit(0 if numpy.arange(3).sum() == 3 else "a wrong sum")
+"""
 
 
 class NoInterpreter(Exception):
@@ -48,20 +57,28 @@ def find_interpreter(configured: str) -> str:
     )
 
 
-def _failure(python: str) -> str:
-    """Returns why the interpreter cannot run as the sandbox's user, "" if it can."""
+@cache
+def find_numpy(python: str) -> str:
+    """Returns the folder of this process's numpy, "" if `python` cannot import it as the sandbox's user."""
+    found = importlib.util.find_spec("numpy")
+    folders = list(found.submodule_search_locations or []) if found else []
+    return folders[0] if folders and not _failure(python, _NUMPY_TRIAL, folders[0]) else ""
+
+
+def _failure(python: str, trial: str = _TRIAL, *arguments: str) -> str:
+    """Returns why the interpreter cannot run the trial as the sandbox's user, "" if it can."""
     as_nobody = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if can_leave_root() else {}
     try:
-        trial = subprocess.run(
-            [python, "-I", "-S", "-c", _TRIAL],
+        done = subprocess.run(
+            [python, "-I", "-S", "-c", trial, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_START_S,
             cwd="/",
-            env={},
+            env={"OPENBLAS_NUM_THREADS": "1"},
             **as_nobody,  # type: ignore[call-overload]
         )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
-    lines = trial.stderr.decode("utf-8", "replace").strip().splitlines()
-    return "" if trial.returncode == 0 else (lines[-1] if lines else f"exit code {trial.returncode}")
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return "" if done.returncode == 0 else (lines[-1] if lines else f"exit code {done.returncode}")

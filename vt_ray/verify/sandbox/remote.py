@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.sandbox.broker_client import BrokerLost, Outcome
+from vt_ray.verify.sandbox.inside.live_code_bench import IMPORTS, RECURSION_LIMIT
 from vt_ray.verify.sandbox.inside.program_runner import PRELUDE
 
 # The driver of a `call` test, which follows the text of plain_data.py. Python 3.9 and newer.
@@ -37,16 +38,21 @@ def main(request):
     del prelude["__builtins__"]
     builtins.__dict__.update(prelude)
     arguments = json.loads(request["args"])
+    exec(request["header"], names)
     exec(compile(request["program"], "main.py", "exec", dont_inherit=True), names)
     owner, name = request["class"], request["function"]
     function = getattr(names[owner](), name) if owner else names[name]
-    result = json.dumps(plain(function(*arguments)))
+    result = json.dumps(plain(function(*arguments), request["lenient"]))
     sys.stdout.flush()
     data = (request["mark"] + result + request["mark"]).encode()
     while data:
         data = data[os.write(1, data) :]
 
 """
+# Names and limits of LiveCodeBench's programs, and its driver for stdio tests. The local sandbox has
+# `inside/live_code_bench.py`.
+_HEADER = f"{IMPORTS}\nsys.setrecursionlimit({RECURSION_LIMIT})"
+_SCRIPT_DRIVER = "try:\n    exec(compile({!r}, 'main.py', 'exec', dont_inherit=True))\nexcept SystemExit:\n    pass\n"
 _CONNECT_S = 5.0
 _QUEUE_S = 30.0  # in addition to the program's time: a busy server queues requests
 _PAUSES_S = (0.1, 0.4)  # before the second and the third attempt
@@ -75,7 +81,7 @@ class RemoteSandbox:
         if request["type"] == "check":
             raise BrokerLost(f"check tests need a local sandbox: {self._name} cannot run two processes for one test")
         mark = secrets.token_hex(16)
-        code = _with_driver(request, mark) if request["type"] == "call" else request["program"]
+        code = _with_driver(request, mark) if request["type"] == "call" else _script(request)
         try:
             code.encode()
         except UnicodeEncodeError as error:  # a lone surrogate, which neither Python nor the server accepts
@@ -161,8 +167,17 @@ class RemoteSandbox:
 def _with_driver(request: dict[str, Any], mark: str) -> str:
     """Returns the driver with the completion's program as a quoted text, which cannot change the driver."""
     fields = {name: request[name] for name in ("program", "function", "class", "args")}
-    payload = json.dumps(fields | {"prelude": PRELUDE, "mark": mark})
+    fields |= {"prelude": PRELUDE, "mark": mark, "header": "", "lenient": True}
+    if request.get("profile"):
+        owner = "Solution" if "class Solution" in request["program"] else None
+        fields |= {"header": _HEADER, "lenient": False, "class": owner}
+    payload = json.dumps(fields)
     return f"{_plain_text()}{_DRIVER}main(json.loads({payload!r}))\n"
+
+
+def _script(request: dict[str, Any]) -> str:
+    program: str = request["program"]
+    return f"{_HEADER}\n{_SCRIPT_DRIVER.format(program)}" if request.get("profile") else program
 
 
 @cache

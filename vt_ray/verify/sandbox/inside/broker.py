@@ -29,12 +29,13 @@ from vt_ray.verify.sandbox.inside import (
     check_test_side,
     confinement,
     kernel,
+    live_code_bench,
     namespaces,
     program_runner,
 )
 from vt_ray.verify.sandbox.inside.byte_stream import Stream, read_whole, sealed_file
 from vt_ray.verify.sandbox.inside.confinement import SandboxSetup
-from vt_ray.verify.sandbox.inside.libraries import interpreter_libraries
+from vt_ray.verify.sandbox.inside.libraries import interpreter_libraries, package_folders
 
 _STDERR_TAIL_BYTES = 2_048
 _MAX_STDERR_BYTES = 1 << 20
@@ -59,7 +60,8 @@ def main(settings: dict[str, Any]) -> None:
     try:
         confinement.leave_root()
         confinement.prefer_for_oom()
-        libraries = interpreter_libraries()
+        live_code_bench.numpy_folder = settings["numpy"]
+        libraries = [*interpreter_libraries(), *package_folders(settings["numpy"])]
         if backend.startswith("namespaces"):
             namespaces.enter_user_namespace()
             _go_on_in_child((requests, replies))
@@ -154,10 +156,12 @@ class _Test:
 
     def _start_stdio(self) -> None:
         program_text, stdin = self.payloads
-        self._fork(program_runner.run_stdio, program_text, stdin, self._stdout(), self._stderr())
+        job = live_code_bench.run_stdio if self.request["profile"] else program_runner.run_stdio
+        self._fork(job, program_text, stdin, self._stdout(), self._stderr())
 
     def _start_call(self) -> None:
-        self._fork(program_runner.run_call, self.payloads[0], self._result(), self._stdout(), self._stderr())
+        job = live_code_bench.run_call if self.request["profile"] else program_runner.run_call
+        self._fork(job, self.payloads[0], self._result(), self._stdout(), self._stderr())
 
     def _start_check(self) -> None:
         candidate_text, test_text = self.payloads

@@ -19,3 +19,8 @@ def interpreter_libraries() -> list[str]:
     with open("/proc/self/maps") as maps:
         found.update(_SHARED_LIBRARY.findall(maps.read()))
     return sorted(path for path in found if os.path.isdir(path))
+
+
+def package_folders(package: str) -> list[str]:
+    """Returns the folder of a package and the folder of the shared libraries that its wheel brings, if they exist."""
+    return [path for path in (package, f"{package}.libs") if package and os.path.isdir(path)]

@@ -20,12 +20,16 @@ class UnsupportedResult(Exception):
     """The function returned something that is not plain data."""
 
 
-def plain(value: Any) -> Any:
-    """Returns the value in a form for JSON, tuples as lists. Raises UnsupportedResult for other values."""
-    return _plain(value, 0, [0])
+def plain(value: Any, lenient: bool = True) -> Any:
+    """Returns the value in a form for JSON, tuples as lists. Raises UnsupportedResult for other values.
+
+    With lenient=False the rules are LiveCodeBench's: a tuple inside the value is unsupported, because it equals no
+    list, and a scalar of numpy is a number.
+    """
+    return _plain(value, 0, [0], lenient)
 
 
-def _plain(value: Any, depth: int, count: list[int]) -> Any:
+def _plain(value: Any, depth: int, count: list[int], lenient: bool) -> Any:
     kind = type(value)
     if value is None or kind is bool or kind is int or kind is float or kind is str:
         return value
@@ -33,12 +37,16 @@ def _plain(value: Any, depth: int, count: list[int]) -> Any:
     if depth > _MAX_DEPTH or count[0] > _MAX_ITEMS:
         raise UnsupportedResult(f"more than {_MAX_DEPTH} levels or {_MAX_ITEMS} containers")
     base = builtin_base(kind)
+    if not lenient and kind.__module__ == "numpy" and kind.__name__ != "ndarray" and hasattr(kind, "item"):
+        return value.item()  # a scalar of numpy
+    if not lenient and base is tuple and depth:
+        raise UnsupportedResult("a tuple inside the result, which equals no list")
     if base is not None and not _shows_its_value(kind, base):
         raise UnsupportedResult(f"a subclass of {base.__name__} that does not show the value that it holds")
     if base is list or base is tuple:
-        return [_plain(item, depth + 1, count) for item in base.__iter__(value)]
+        return [_plain(item, depth + 1, count, lenient) for item in base.__iter__(value)]
     if base is dict:
-        items = {_key(key): _plain(item, depth + 1, count) for key, item in dict.items(value)}
+        items = {_key(key): _plain(item, depth + 1, count, lenient) for key, item in dict.items(value)}
         if len(items) != dict.__len__(value):
             raise UnsupportedResult("two keys of the returned dict are the same as strings")
         return items

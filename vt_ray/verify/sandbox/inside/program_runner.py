@@ -100,7 +100,7 @@ def run_call(request_text: str) -> int:
         arguments = json.loads(request["args"])
         load(source, names)
         function = getattr(names[owner](), name) if owner else names[name]
-        write_all(CHANNEL_FD, _encode(plain(function(*arguments))).encode())
+        write_result(plain(function(*arguments)))
 
     return run_as(MODULE_NAME, call)
 
@@ -142,6 +142,11 @@ def execute(source: str, names: dict[str, Any]) -> None:
     if "random" in source:
         random.seed()  # all programs start as copies of one process
     exec(compile(source, "main.py", "exec", dont_inherit=True), names)
+
+
+def write_result(value: Any) -> None:
+    """Write the plain data that a function returned to the channel, as JSON."""
+    write_all(CHANNEL_FD, _encode(value).encode())
 
 
 def write_all(descriptor: int, data: bytes) -> None:
