@@ -266,6 +266,60 @@ def data(
         raise typer.Exit(1)
 
 
+@app.command()
+def classify(
+    sources: Annotated[list[str], typer.Argument(help="files, folders, globs in quotes, or hub names of problems")],
+    output: Annotated[Path, typer.Option(help="the subdomains, .json, for data.subdomain_file")],
+    endpoint: Annotated[
+        str, typer.Option(help="URL of an OpenAI-compatible endpoint; its key is in OPENAI_API_KEY")
+    ] = "",
+    model: Annotated[str, typer.Option(help="name at the endpoint (default: its first), else a model for vLLM")] = "",
+    subdomains: Annotated[
+        str, typer.Option(help="names, comma-separated; other is always allowed")
+    ] = "algebra,geometry,calculus,statistics,code",
+    max_tokens: Annotated[int, typer.Option(min=1, help="tokens of a reply; a reasoning model needs thousands")] = 512,
+) -> None:
+    """Ask a language model for the subdomain of each question: the majority of three replies, other without one.
+
+    The replies are stored beside the output, so the same command continues after a kill and asks nothing twice.
+    """
+    from vt_ray.data.classify import ClassificationError, checked_names, read_questions, votes_path
+    from vt_ray.data.classify import classify as run
+    from vt_ray.data.problem_rows import ProblemFileError
+
+    try:
+        names = checked_names(subdomains.split(","))
+        questions = read_questions(sources, names)
+        found = run(questions, output, _chat_model(endpoint, model, max_tokens), names)
+    except (ClassificationError, ProblemFileError) as error:
+        raise typer.BadParameter(str(error)) from error
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: {votes_path(output)} holds the replies; the same command continues", err=True)
+        raise typer.Exit(130) from None
+    for name, count in found.counts:
+        typer.echo(f"{name}: {count:,}")
+    if found.undecided:
+        typer.echo(f"without a majority, counted as other: {found.undecided:,}")
+    typer.echo(f"subdomains: {output}")
+
+
+def _chat_model(endpoint: str, model: str, max_tokens: int) -> Any:
+    if endpoint:
+        from vt_ray.engines.endpoint import EndpointModel
+
+        return EndpointModel(endpoint, model, max_tokens)
+    if not model:
+        raise typer.BadParameter("give --endpoint URL, or --model PATH for a local model")
+    from vt_ray.config import ConfigError
+    from vt_ray.data.classify import ClassificationError
+    from vt_ray.engines.vllm.chat import VllmChatModel
+
+    try:
+        return VllmChatModel(model, max_tokens)
+    except ConfigError as error:
+        raise ClassificationError(f"--model {model}: {error}") from error
+
+
 def _token_count(name: str) -> Callable[[str], int]:
     """Returns a function that counts the tokens of a text."""
     from transformers import AutoTokenizer

@@ -1,0 +1,106 @@
+"""A chat model behind an OpenAI-compatible endpoint, such as `vllm serve`. Implements `data.classify.ChatModel`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from vt_ray.data.classify import ChatRequest, ClassificationError
+
+# Requests in flight. A vLLM server runs them as one batch.
+PARALLEL = 32
+# Seconds for one request, and its retries after a lost connection, a busy server (429) or a server's error (5xx). The
+# client waits between them: 0.5 s at first, 8 s at most.
+REQUEST_TIMEOUT_S = 300.0
+RETRIES = 6
+TEMPERATURE = 0.6
+
+
+class EndpointModel:
+    """The model `model` at `url`, such as http://localhost:8000/v1; without a name the first that the endpoint lists.
+
+    The variable OPENAI_API_KEY is the key of the endpoint. Raises ClassificationError if the endpoint does not answer
+    as expected.
+    """
+
+    def __init__(self, url: str, model: str = "", max_tokens: int = 512, retries: int = RETRIES):
+        openai = _client_library()
+        if not url.startswith(("http://", "https://")):
+            raise ClassificationError(f"--endpoint {url}: expected a URL such as http://localhost:8000/v1")
+        self._url, self._max_tokens, self.refusal = url, max_tokens, ""
+        # A server of one's own needs no key, but the client does.
+        key = os.environ.get("OPENAI_API_KEY") or "none"
+        self._client = openai.OpenAI(base_url=url, api_key=key, max_retries=retries, timeout=REQUEST_TIMEOUT_S)
+        self._model = model or self._first_model()
+        self.name = f"{self._model}, temperature {TEMPERATURE}, max_tokens {max_tokens}"
+
+    def replies(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, str | None]]:
+        pool = ThreadPoolExecutor(PARALLEL)
+        try:
+            sent = {pool.submit(self._reply, request): index for index, request in enumerate(requests)}
+            for future in as_completed(sent):
+                yield sent[future], future.result()
+        except BaseException:
+            # Also after Ctrl-C: requests in flight fail at once instead of being awaited at the exit.
+            self._client.close()
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _reply(self, request: ChatRequest) -> str | None:
+        openai = _client_library()
+        try:
+            completion = self._client.chat.completions.create(
+                model=self._model,
+                messages=[{"role": "user", "content": request.text}],
+                max_tokens=self._max_tokens,
+                temperature=TEMPERATURE,
+                seed=request.seed,
+            )
+            return completion.choices[0].message.content or ""
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            self.refusal = str(error)
+            return None
+        except (openai.OpenAIError, ValueError) as error:
+            raise self._failed(error) from error
+        except (AttributeError, IndexError, TypeError) as error:
+            raise ClassificationError(f"--endpoint {self._url}: the reply has no message: check the URL") from error
+
+    def _first_model(self) -> str:
+        openai = _client_library()
+        try:
+            listed = [found.id for found in self._client.models.list()]
+        except (openai.OpenAIError, ValueError) as error:
+            raise self._failed(error) from error
+        except (AttributeError, TypeError):
+            listed = []
+        if not listed:
+            raise ClassificationError(f"--endpoint {self._url}: it lists no model: check the URL, or name --model")
+        return listed[0]
+
+    def _failed(self, error: Exception) -> ClassificationError:
+        openai = _client_library()
+        if isinstance(error, openai.APITimeoutError):
+            remedy = f"no reply within {REQUEST_TIMEOUT_S:.0f} s: lower --max-tokens, or take a faster server"
+        elif isinstance(error, openai.APIConnectionError):
+            remedy = f"no connection ({error.__cause__ or error}): start the server, or correct the URL"
+        elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            remedy = f"{error}: set the variable OPENAI_API_KEY"
+        elif isinstance(error, openai.NotFoundError):
+            remedy = f"{error}: correct the URL, which mostly ends in /v1, or --model"
+        else:
+            remedy = f"{error}: correct the server"
+        return ClassificationError(f"--endpoint {self._url}: {remedy}")
+
+
+def _client_library() -> Any:
+    """Returns the module `openai`. It comes with vLLM, in the extras cpu and gpu."""
+    try:
+        import openai
+    except ModuleNotFoundError as error:
+        raise ClassificationError(
+            "--endpoint needs the package openai: pip install openai, or run make setup"
+        ) from error
+    return openai
