@@ -106,8 +106,9 @@ def benchmark_difference(before: Mapping[str, float], after: Mapping[str, float]
     """The mean of after - before over the same questions, with a 95% interval for a benchmark of few problems.
 
     A bootstrap over 30 problems of which few changed is too narrow. This is Student's interval over the differences
-    with one problem of weight PRIOR_PROBLEMS added, whose change is +1 or -1 with equal weight. It is never a point, and it is
-    cut at -1 and 1. docs/statistics.md has the measured coverage. Raises ValueError as `paired_difference` does.
+    with one problem of weight PRIOR_PROBLEMS added, whose change is +1 or -1 with equal weight. It is never a point,
+    and it is cut at -1 and 1. docs/statistics.md has the measured coverage. Raises ValueError as `paired_difference`
+    does.
     """
     from scipy.special import stdtrit
 
