@@ -54,7 +54,7 @@ def subdomain_dots(shown: Sequence[ms.Milestone]) -> go.Figure:
     for milestone, colour in zip(shown, (GREY, TEAL, BLUE)[-len(shown) :], strict=True):
         scores = [ms.subdomain_score(milestone, name, 1) for name in names]
         series.append((milestone["name"], colour, scores))
-    figure = _dot_rows(series, names)
+    figure = dot_rows(series, names)
     figure.update_xaxes(tickformat=".0%", rangemode="tozero", nticks=6)
     return titled(figure, "Pass@1")
 
@@ -64,7 +64,7 @@ def difference_dots(changes: Sequence[tuple[str, Mapping[str, Mapping[str, float
     names = sorted({name for _, found in changes for name in found})
     colours = (TEAL, BLUE)[-len(changes) :]
     series = [(what, c, [found.get(name) for name in names]) for (what, found), c in zip(changes, colours, strict=True)]
-    figure = _dot_rows(series, names)
+    figure = dot_rows(series, names)
     figure.add_vline(x=0, line={"color": INK, "width": 1})
     figure.update_xaxes(tickformat="+.0%", nticks=6)
     return titled(figure, "Change of Pass@1, on the same problems")
@@ -110,7 +110,7 @@ def step_label(checkpoint: str) -> str:
     return str(int(digits)) if digits.isdigit() else checkpoint
 
 
-def _dot_rows(
+def dot_rows(
     series: Sequence[tuple[str, str, Sequence[Mapping[str, float] | None]]], names: Sequence[str]
 ) -> go.Figure:
     """A row for each of `names`, with a dot and its 95% bar for each (name, colour, scores) of `series`."""
