@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 COLOURS = (GREY, TEAL, BLUE, ORANGE, ROSE)
-MARKERS = ("circle-open", "square-open", "diamond-open", "triangle-up-open", "star-open", "hexagon-open")
 # The parts of a benchmark's problems: key of the figures, and the name of the table.
 PARTS = (("by_subdomain", "subdomain"), ("by_level", "level"), ("by_month", "month"))
 Figures = Mapping[str, Any]
@@ -36,7 +35,7 @@ def benchmark_section(reached: Sequence[ms.Milestone]) -> Section | None:
     for name in names:
         figures += [figure for draw in (_pass_curves, _budget_curves, _level_dots) if (figure := draw(drawn, name))]
     text = (
-        "Pass@1 on each benchmark with 95% intervals over its problems; open markers are published figures. Under a "
+        "Pass@1 on each benchmark with 95% intervals over its problems; open diamonds are published figures. Under a "
         "token budget, a longer completion counts as wrong."
     )
     return Section("benchmarks", "Benchmarks", [text], figures, columns=True, tables=_part_tables(shown, names))
@@ -67,28 +66,24 @@ def _title(drawn: Sequence[ms.Milestone], name: str) -> str:
 
 
 def _result_dots(drawn: Sequence[ms.Milestone], names: Sequence[str]) -> go.Figure:
-    """A row for each benchmark: a dot with its interval for each milestone, open markers for published models."""
+    """A row for each benchmark: a dot with its interval for each milestone, a diamond for each published figure."""
     series = [
         (label, colour, [(m["benchmarks"].get(name) or {}).get("pass_at_1") for name in names])
         for label, colour, m in _coloured(drawn)
     ]
     figure = dot_rows(series, [_title(drawn, name) for name in names])
-    models: dict[str, list[tuple[float, int]]] = {}
-    for row, name in enumerate(names):
-        for model, value in _published(drawn, name).items():
-            models.setdefault(model, []).append((value / 100, row))
-    for place, (model, points) in enumerate(models.items()):
-        figure.add_scatter(
-            name=f"{plain_text(model)} (published)",
-            x=[value for value, _ in points],
-            y=[row for _, row in points],
-            mode="markers",
-            marker={"size": 9, "color": INK, "symbol": MARKERS[place % len(MARKERS)]},
-            hovertemplate=f"{plain_text(model)}, published: %{{x:.1%}}<extra></extra>",
-        )
-    figure.update_layout(margin_t=60 + 20 * ((len(models) + len(drawn)) // 3))
+    published = [(row, *entry) for row, name in enumerate(names) for entry in _published(drawn, name).items()]
+    figure.add_scatter(
+        name="published",
+        x=[value / 100 for _, _, value in published],
+        y=[row for row, _, _ in published],
+        mode="markers",
+        marker={"size": 9, "color": INK, "symbol": "diamond-open"},
+        customdata=[[plain_text(model)] for _, model, _ in published],
+        hovertemplate="%{customdata[0]}, published: %{x:.1%}<extra></extra>",
+    )
     figure.update_xaxes(tickformat=".0%", rangemode="tozero", nticks=6)
-    return titled(figure, "Pass@1")
+    return _headed(figure, "Pass@1")
 
 
 def _published(drawn: Sequence[ms.Milestone], name: str) -> dict[str, float]:
@@ -132,7 +127,7 @@ def _curves(
     known = [(name, colour, {x: s for x, s in scores.items() if s}) for name, colour, scores in lines]
     if not any(len(scores) > 1 for _, _, scores in known):
         return None
-    figure = styled(go.Figure(), 300).update_layout(showlegend=True, margin_t=70)
+    figure = styled(go.Figure(), 320).update_layout(showlegend=True)
     for name, colour, scores in known:
         found = list(scores.values())
         figure.add_scatter(
@@ -149,7 +144,7 @@ def _curves(
     order = sorted({x for _, _, scores in known for x in scores}, key=_numbers_first)
     figure.update_xaxes(title=axis, type="category", categoryorder="array", categoryarray=order)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", nticks=6)
-    return titled(figure, title)
+    return _headed(figure, title)
 
 
 def _numbers_first(label: str) -> tuple[bool, int]:
@@ -169,7 +164,12 @@ def _level_dots(drawn: Sequence[ms.Milestone], name: str) -> go.Figure | None:
     ]
     figure = dot_rows(dots, [plain_text(level) for level in levels])
     figure.update_xaxes(tickformat=".0%", rangemode="tozero", nticks=6)
-    return titled(figure, f"{_title(drawn, name)}: Pass@1 by level")
+    return _headed(figure, f"{_title(drawn, name)}: Pass@1 by level")
+
+
+def _headed(figure: go.Figure, title: str) -> go.Figure:
+    """Give the figure a title above a legend of up to two lines."""
+    return titled(figure, title).update_layout(title_y=0.99, title_yanchor="top", title_yref="container", margin_t=74)
 
 
 def _names(groups: Any) -> list[str]:

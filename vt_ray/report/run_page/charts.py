@@ -118,7 +118,7 @@ def dot_rows(
 
     figure = go.Figure()
     for place, (name, colour, scores) in enumerate(series):
-        shift = 0.22 * (place - (len(series) - 1) / 2)
+        shift = min(0.22, 0.7 / len(series)) * (place - (len(series) - 1) / 2)
         known = [(row + shift, score) for row, score in enumerate(scores) if score]
         found = [score for _, score in known]
         figure.add_scatter(
@@ -131,7 +131,7 @@ def dot_rows(
             customdata=[[s["low"], s["high"]] for s in found],
             hovertemplate=f"{name}: %{{x:.1%}} {INTERVAL}<extra></extra>",
         )
-    styled(figure, 110 + ROW_PIXELS * len(names)).update_layout(showlegend=True, margin_t=60)
+    styled(figure, 110 + max(ROW_PIXELS, 14 * len(series)) * len(names)).update_layout(showlegend=True, margin_t=60)
     ticks = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
     return figure.update_yaxes(**ticks, showgrid=False)
 
