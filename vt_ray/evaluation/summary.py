@@ -11,7 +11,7 @@ from statistics import fmean, median
 from typing import Any
 
 from vt_ray.evaluation.results import ProblemResult
-from vt_ray.evaluation.statistics import mean_interval, paired_difference
+from vt_ray.evaluation.statistics import benchmark_difference, benchmark_interval
 
 # Token limits of the accuracy by token budget.
 TOKEN_BUDGETS = (4_096, 8_192, 16_384, 32_768)
@@ -71,7 +71,7 @@ def paired_change(before: Sequence[ProblemResult], after: Sequence[ProblemResult
     shared = old.keys() & new.keys()
     if not shared:
         return None
-    return paired_difference({q: old[q] for q in shared}, {q: new[q] for q in shared}).as_dict()
+    return benchmark_difference({q: old[q] for q in shared}, {q: new[q] for q in shared}).as_dict()
 
 
 def _pass_at(graded: Sequence[ProblemResult], k: int) -> dict[str, float] | None:
@@ -105,7 +105,7 @@ def _number_first(name: str) -> tuple[bool, float, str]:
 
 
 def _interval(scores: Sequence[float], samples: int) -> dict[str, float] | None:
-    return mean_interval(scores, samples).as_dict() if scores else None
+    return benchmark_interval(scores, samples).as_dict() if scores else None
 
 
 def _check(results: Sequence[ProblemResult]) -> None:

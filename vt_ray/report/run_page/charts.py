@@ -54,7 +54,7 @@ def subdomain_dots(shown: Sequence[ms.Milestone]) -> go.Figure:
     for milestone, colour in zip(shown, (GREY, TEAL, BLUE)[-len(shown) :], strict=True):
         scores = [ms.subdomain_score(milestone, name, 1) for name in names]
         series.append((milestone["name"], colour, scores))
-    figure = _dot_rows(series, names)
+    figure = dot_rows(series, names)
     figure.update_xaxes(tickformat=".0%", rangemode="tozero", nticks=6)
     return titled(figure, "Pass@1")
 
@@ -64,7 +64,7 @@ def difference_dots(changes: Sequence[tuple[str, Mapping[str, Mapping[str, float
     names = sorted({name for _, found in changes for name in found})
     colours = (TEAL, BLUE)[-len(changes) :]
     series = [(what, c, [found.get(name) for name in names]) for (what, found), c in zip(changes, colours, strict=True)]
-    figure = _dot_rows(series, names)
+    figure = dot_rows(series, names)
     figure.add_vline(x=0, line={"color": INK, "width": 1})
     figure.update_xaxes(tickformat="+.0%", nticks=6)
     return titled(figure, "Change of Pass@1, on the same problems")
@@ -110,7 +110,7 @@ def step_label(checkpoint: str) -> str:
     return str(int(digits)) if digits.isdigit() else checkpoint
 
 
-def _dot_rows(
+def dot_rows(
     series: Sequence[tuple[str, str, Sequence[Mapping[str, float] | None]]], names: Sequence[str]
 ) -> go.Figure:
     """A row for each of `names`, with a dot and its 95% bar for each (name, colour, scores) of `series`."""
@@ -118,7 +118,7 @@ def _dot_rows(
 
     figure = go.Figure()
     for place, (name, colour, scores) in enumerate(series):
-        shift = 0.22 * (place - (len(series) - 1) / 2)
+        shift = min(0.22, 0.7 / len(series)) * (place - (len(series) - 1) / 2)
         known = [(row + shift, score) for row, score in enumerate(scores) if score]
         found = [score for _, score in known]
         figure.add_scatter(
@@ -131,7 +131,7 @@ def _dot_rows(
             customdata=[[s["low"], s["high"]] for s in found],
             hovertemplate=f"{name}: %{{x:.1%}} {INTERVAL}<extra></extra>",
         )
-    styled(figure, 110 + ROW_PIXELS * len(names)).update_layout(showlegend=True, margin_t=60)
+    styled(figure, 110 + max(ROW_PIXELS, 14 * len(series)) * len(names)).update_layout(showlegend=True, margin_t=60)
     ticks = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
     return figure.update_yaxes(**ticks, showgrid=False)
 

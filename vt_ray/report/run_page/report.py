@@ -1,6 +1,6 @@
 """Writes report.html of a run: a self-contained page, made only from the files of the run folder.
 
-run folder --read_run--> RunRecord --SECTIONS--> [Section] --report.html.jinja--> report.html
+run folder --read_run--> RunRecord --run_sections--> [Section] --report.html.jinja--> report.html
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from vt_ray.report import formats
 from vt_ray.report import milestones as ms
 from vt_ray.report.html import render, script_text, write_page
 from vt_ray.report.run_page import samples
-from vt_ray.report.run_page.sections import PHASE_OF, SECTIONS
+from vt_ray.report.run_page.sections import run_sections
 from vt_ray.report.run_record import read_run
 from vt_ray.run.paths import RunPaths
 
@@ -23,7 +23,7 @@ def write_report(run: Path) -> Path:
     Raises FileNotFoundError if `run` is not a folder, and ImportError if plotly or jinja2 is not installed.
     """
     record = read_run(run)
-    sections = [section(record) for section in SECTIONS if PHASE_OF.get(section) in (None, *record.phases)]
+    sections = run_sections(record)
     name = str(record.known("run_name") or record.root.resolve().name)
     page = render(
         "report.html.jinja",

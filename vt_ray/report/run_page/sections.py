@@ -18,6 +18,7 @@ from vt_ray.report.encoded_prompt import prompt_sentences, token_lines
 from vt_ray.report.html import Section, Table
 from vt_ray.report.question_scores import change
 from vt_ray.report.run_page import charts, training_sections
+from vt_ray.report.run_page.benchmarks import benchmark_section
 from vt_ray.report.run_page.samples import visible
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.tables import Rows, phase_rows, score_rows, subdomain_rows
@@ -213,6 +214,13 @@ PHASE_OF: dict[Callable[[RunRecord], Section], str] = {
     training_sections.time_section: "rl",
     training_sections.samples_section: "rl",
 }
+
+
+def run_sections(record: RunRecord) -> list[Section]:
+    """The sections of the phases of the run. Benchmarks follow the milestones, if the run has evaluated some."""
+    first, *others = (section(record) for section in SECTIONS if PHASE_OF.get(section) in (None, *record.phases))
+    benchmarks = benchmark_section(ms.reached(record.summary))
+    return [first, *([benchmarks] if benchmarks else []), *others]
 
 
 def _command(record: RunRecord) -> str:
