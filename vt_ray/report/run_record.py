@@ -28,6 +28,7 @@ class RunRecord:
     ends: {stage: stage.json} of the stages that have ended.
     phases: the phases of the run.
     recoveries: lines of recoveries.jsonl; None for an older run without this file.
+    leakage: the report of the decontamination; empty without one.
     """
 
     root: Path
@@ -44,6 +45,7 @@ class RunRecord:
     phases: Sequence[str] = PHASES
     ends: Mapping[str, End] = field(default_factory=dict)
     recoveries: Sequence[Mapping[str, Any]] | None = None
+    leakage: Mapping[str, Any] = field(default_factory=dict)
 
     def known(self, key: str) -> Any:
         """The value of `key` in run.json, else in summary.json, else None."""
@@ -85,6 +87,7 @@ def read_run(root: Path) -> RunRecord:
         phases=phases,
         ends={name: end for name in planned if (end := stage_end(root, name))},
         recoveries=_read_recoveries(paths.recoveries),
+        leakage=_read_object(paths.decontamination).get("report", {}),
     )
 
 
