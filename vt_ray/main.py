@@ -129,6 +129,8 @@ def launch(config: Config) -> dict[str, Any] | None:
         refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
     known = read_known(RunFolder(config).paths.decontamination, lambda: inputs_digest(config))
     problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known)
+    for line in run_lines(problems.leakage):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
     paths, prompt = RunFolder(config).paths, {}
     continued = paths.base.is_dir()
@@ -142,8 +144,6 @@ def launch(config: Config) -> dict[str, Any] | None:
         refuse_without_solutions(problems.train, config.spectrum.sft.styles, bool(config.data.trace_files))
     for counts in problems.traces.counts:
         console.print(str(counts), markup=False, highlight=False, soft_wrap=True)
-    for line in run_lines(problems.leakage):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if config.dry_run:
         print_plan(config, problems)
         print_prompt(prompt or recorded_prompt(paths.prompt))

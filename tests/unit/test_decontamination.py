@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 
 import pytest
 from typer.testing import CliRunner
 
 from vt_ray.data.decontamination import text
+from vt_ray.data.decontamination.answer_form import own_words
 from vt_ray.data.decontamination.confirm import are_renamed, contains_question, shared_words
 from vt_ray.data.decontamination.copies import Copies
 from vt_ray.data.decontamination.decontaminate import decontaminate
@@ -219,6 +221,40 @@ def test_instructions_around_all_questions_are_no_evidence():
     assert matcher.matches([f"{instruction} How many legs do nine spiders have together in the dark barn?"]) == []
     assert [match.question for match in matcher.matches([questions(20, 1)[4]])] == [4]
     assert matcher.boilerplate > 0
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        r"can be written as $\frac{m}{n}$, where $m$ and $n$ are relatively prime positive integers. Find $m+n$.",
+        r"is $\frac{a\sqrt b}{c}$, where a, b and c are positive integers, and b is not divisible by the square of any "
+        "prime. Find a+b+c.",
+        "Express your answer as a common fraction in simplest radical form, with one digit after the point.",
+        "Find the remainder when $N$ is divided by 1000. Enter your answer as a whole number between 0 and 999.",
+        "[asy] size(100); draw((0,0)--(1,1)); label(A,a,N); label(B,b,SW); label(C,c,SE); [/asy]",
+    ],
+)
+def test_the_form_of_an_answer_and_a_diagram_are_no_evidence(ending):
+    (question,) = questions(1, 1)
+    matcher = Matcher(of_texts([f"{question} {ending}"]), NO_NEAR)
+    assert matcher.matches([f"How many legs do nine spiders have together in that dark barn of ours? {ending}"]) == []
+    for training in (f"{question} {ending}", question, question[40:]):
+        assert [match.reason for match in matcher.matches([training])] == ["ngram"]
+
+
+def test_a_question_that_is_only_a_form_of_answer_is_still_found():
+    only = (
+        "Let x, y and z be positive real numbers such that the square of x is not divisible by the square of any prime."
+    )
+    assert Matcher(of_texts([only]), NO_NEAR).matches([only.upper()])
+
+
+def test_own_words_are_aligned_with_the_hashed_words_and_fast():
+    texts = ["", "Find x.", "求解 x_1 [asy] draw(a); [/asy] now", *questions(3, 1), "a b c d e " * 4_000]
+    start = time.process_time()
+    assert len(own_words(texts)) == len(hash_texts(texts).hashes)
+    assert time.process_time() - start < 5
+    assert own_words(["Find [asy] draw(a); [/asy] now"]).tolist() == [True, False, False, False, False, True]
 
 
 def test_questions_made_of_a_template_alone_are_still_found():

@@ -43,6 +43,7 @@ class Section:
     samples: [(stage, rollouts)].
     search: the rollouts that the search boxes cover, from `samples.search_sample`.
     code: [(title, text)], shown in a fixed-width font.
+    links: [(text, file beside the page)].
     """
 
     key: str
@@ -55,6 +56,7 @@ class Section:
     samples: Sequence[tuple[str, Sequence[Sample]]] = ()
     search: Sequence[Mapping[str, Any]] = ()
     code: Sequence[tuple[str, str]] = ()
+    links: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)

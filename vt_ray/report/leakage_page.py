@@ -13,6 +13,10 @@ from vt_ray.report.tables import Rows
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.paths import RunPaths
 
+GENERATED_SENTENCE = (
+    "Generated problems are not compared with one another: a hash of its parameters gives each of them to the "
+    "training, the probing or the test set, so that these are disjoint for every seed."
+)
 REASON_NAMES = {
     "ngram": "n-gram",
     "short_text": "short text",
@@ -24,12 +28,13 @@ REASON_NAMES = {
 def write_leakage_page(path: Path, report: Mapping[str, Any]) -> None:
     """Writes the page from the content of report.json."""
     found = [cell for cell in report["matrix"] if cell["rows"]]
+    generated = any(is_generated(entry["file"]) for entry in report["training"])
     page = render(
         "leakage.html.jinja",
         {},
         title="Decontamination",
         headline=headline(report),
-        rule=_rule(report["options"]),
+        rule=[_rule(report["options"]), *([GENERATED_SENTENCE] if generated else [])],
         matrices=[
             Table("All training rows that match an evaluation set", matrix_rows(report, "rows")),
             Table("Strong matches: at least half of the question", matrix_rows(report, "strong_rows")),
@@ -76,11 +81,15 @@ def run_headline(report: Mapping[str, Any]) -> str:
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    copies = report["copies"]
-    return (
+    """Returns the result in a sentence, with the copies within the training rows if they were looked for."""
+    copies, options = report["copies"], report["options"]
+    said = (
         f"{report['dropped']:,} of {report['rows']:,} training rows were dropped, {report['reported']:,} were kept and "
-        f"reported. Copies within the training rows: {copies['duplicate']:,} exact, {copies['near_copy']:,} near."
+        "reported."
     )
+    if (options["duplicates"], options["near_copies"]) == ("off", "off"):
+        return said
+    return f"{said} Copies within the training rows: {copies['duplicate']:,} exact, {copies['near_copy']:,} near."
 
 
 def matrix_rows(report: Mapping[str, Any], key: str) -> Rows:

@@ -29,6 +29,7 @@ class RunRecord:
     phases: the phases of the run.
     recoveries: lines of recoveries.jsonl; None for an older run without this file.
     prompt: prompt.json; empty for an older run.
+    leakage: the report of the decontamination; empty without one.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class RunRecord:
     ends: Mapping[str, End] = field(default_factory=dict)
     recoveries: Sequence[Mapping[str, Any]] | None = None
     prompt: Mapping[str, Any] = field(default_factory=dict)
+    leakage: Mapping[str, Any] = field(default_factory=dict)
 
     def known(self, key: str) -> Any:
         """The value of `key` in run.json, else in summary.json, else None."""
@@ -88,6 +90,7 @@ def read_run(root: Path) -> RunRecord:
         ends={name: end for name in planned if (end := stage_end(root, name))},
         recoveries=_read_recoveries(paths.recoveries),
         prompt=_read_object(paths.prompt),
+        leakage=_read_object(paths.decontamination).get("report", {}),
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vt_ray.data.decontamination import confirm
+from vt_ray.data.decontamination.answer_form import own_words, useful_grams
 from vt_ray.data.decontamination.hash_index import HashIndex, without_boilerplate
 from vt_ray.data.decontamination.near import NearIndex, sketches
 from vt_ray.data.decontamination.options import DecontaminationOptions
@@ -64,7 +65,7 @@ class Matcher:
         hashed = hash_texts([question.text for question in questions])
         self._first = _first_copies(hashed, self._file)
         self.boilerplate = 0
-        self._ngrams, self._sizes = self._gram_index(hashed)
+        self._ngrams, self._sizes = self._gram_index(hashed, own_words([question.text for question in questions]))
         self._short = self._short_index(hashed)
         if self._blind:
             blind = hashed.number_blind()
@@ -139,13 +140,19 @@ class Matcher:
             return match
         return Match(match.text, match.question, match.reason, match.score, shared, match.others)
 
-    def _gram_index(self, hashed: HashedTexts) -> tuple[HashIndex, list[int]]:
-        """Returns the index of the n-grams, and the number of different n-grams of each question."""
+    def _gram_index(self, hashed: HashedTexts, own: NDArray[np.bool_] | None = None) -> tuple[HashIndex, list[int]]:
+        """Returns the index of the n-grams, and the number of different n-grams of each question.
+
+        `own` [W] says which words are the question's own.
+        """
         *_, (_, grams) = hashed.ngrams(self.options.ngram)
-        hashes, owners = grams.inside()
-        new = self._first[owners]
+        starts = np.flatnonzero((grams.first == grams.last) & self._first[grams.first])
+        owners = grams.first[starts]
+        if own is not None:
+            kept = useful_grams(own, self.options.ngram, owners, starts)
+            starts, owners = starts[kept], owners[kept]
         hashes, owners, removed = without_boilerplate(
-            hashes[new], owners[new], self._file, BOILERPLATE_TEXTS, BOILERPLATE_SHARE
+            grams.hashes[starts], owners, self._file, BOILERPLATE_TEXTS, BOILERPLATE_SHARE
         )
         self.boilerplate = max(self.boilerplate, removed)
         return HashIndex(hashes, owners), np.bincount(owners, minlength=hashed.count).tolist()

@@ -82,6 +82,12 @@ def words(text: str) -> list[str]:
     return _WORD.findall(clean([text])[0])
 
 
+def word_spans(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Returns one raw text as `clean` gives it, and the place (start, end) of each of its words there."""
+    cleaned = clean([text])[0]
+    return cleaned, [found.span() for found in _WORD.finditer(cleaned)]
+
+
 def tokens(text: str) -> list[str]:
     """Returns the words and operators of one raw text: `12+3` and `12-3` differ."""
     return _TOKEN.findall(clean([text])[0])

@@ -16,6 +16,7 @@ from vt_ray.report import milestones as ms
 from vt_ray.report.diagnosis.signatures import diagnose
 from vt_ray.report.encoded_prompt import prompt_sentences, token_lines
 from vt_ray.report.html import Section, Table
+from vt_ray.report.leakage_page import GENERATED_SENTENCE, matrix_rows, run_headline
 from vt_ray.report.question_scores import change
 from vt_ray.report.run_page import charts, training_sections
 from vt_ray.report.run_page.benchmarks import benchmark_section
@@ -94,6 +95,16 @@ def _subdomain_table(
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def decontamination_section(record: RunRecord) -> Section:
+    title, report = "Decontamination", record.leakage
+    if not report:
+        return Section("decontamination", title, ["Training rows were not compared with probing and test questions."])
+    text = [f"{run_headline(report).removeprefix('decontamination: ').capitalize()}.", GENERATED_SENTENCE]
+    tables = [Table("Training rows that match a probing or test question", matrix_rows(report, "rows"))]
+    links = [("The leakage page: matches by reason, with examples", "data/leakage.html")]
+    return Section("decontamination", title, text, tables=tables if report["matrix"] else [], links=links)
 
 
 def cost_section(record: RunRecord) -> Section:
@@ -199,6 +210,7 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     training_sections.verify_section,
     training_sections.time_section,
     recoveries_section,
+    decontamination_section,
     cost_section,
     training_sections.samples_section,
     prompt_section,
