@@ -33,8 +33,8 @@ NAMED_PROMPTS = 5
 class ProblemSets:
     """`train` is for RL, and SFT learns from its solutions. `probe` is for the choice of specialists and the gates,
     `test` for evaluation only. `traces` are further examples for SFT, and `sft_only` are problems whose solutions SFT
-    learns and RL does not see. `sources` says what became of the rows of each source, and `leakage` what decontamination found,
-    None if it is off."""
+    learns and RL does not see. `sources` says what became of the rows of each source, and `leakage` what the
+    decontamination found; None if it is off."""
 
     train: list[Problem]
     probe: list[Problem]
