@@ -16,13 +16,14 @@ from typing import Any
 
 from vt_ray.config import DataSource
 from vt_ray.data.bad_rows import refuse_many_bad
+from vt_ray.data.distinct import DistinctProblems
 from vt_ray.data.layouts.choice import shuffled, with_listed_options
-from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified, normalised
+from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified
 from vt_ray.data.layouts.spelled_out import spelled_out_layout
 from vt_ray.data.layouts.table import layout_by_name, layout_of
 from vt_ray.data.layouts.vt_ray_rows import VT_RAY, custom_problem
 from vt_ray.data.metadata import NOT_WHERE, Ranges, known_names, matches, may_match, refuse_unknown_names, row_meta
-from vt_ray.data.problem_rows import MissingGoldError, ProblemFileError, Row, RowError, read_rows
+from vt_ray.data.problem_rows import ContradictionError, MissingGoldError, ProblemFileError, Row, RowError, read_rows
 from vt_ray.data.traces.table import TRACE_LAYOUTS
 from vt_ray.import_path import import_object
 from vt_ray.progress import bar, console
@@ -35,13 +36,10 @@ __all__ = ["ProblemFileError", "ReadProblems", "read_problem_rows", "read_proble
 _MAX_UNREADABLE = 0.05
 _NAMED_ROWS = 5
 MANY_GOLDS = 2_000
-# At least so many different answers, and less than one question for two of them: the question was misread.
-_COLLAPSED_ANSWERS = 20
 NO_GOLD = "no gold answer"
 UNREADABLE_GOLD = "the verifier cannot read the gold answer"
 # The parts of `fields` that only traces have.
 TRACE_PARTS = ("response", "reasoning", "correct")
-_REMEDY = "delete one of the two rows, or correct its answer"
 
 
 @dataclass
@@ -49,8 +47,9 @@ class ReadProblems:
     """The problems of one source, and what became of its rows.
 
     `left_out` counts rows by the reason, `layouts` by the layout. `bad` are the rows that `on_bad_row: skip` leaves
-    out. `conflicts` are problems that repeat a question with another answer, each with its error. `metadata` has the
-    ranges of the problems' metadata, and `names` all names that `where` may have.
+    out. `conflicts` are the rows that repeat a question with another answer. `collapsed` is the number of different
+    answers if few questions have many answers, else 0. `metadata` has the ranges of the problems' metadata, and `names`
+    all names that `where` may have.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -59,7 +58,8 @@ class ReadProblems:
     left_out: Counter[str] = field(default_factory=Counter)
     layouts: Counter[str] = field(default_factory=Counter)
     bad: list[RowError] = field(default_factory=list)
-    conflicts: list[tuple[Problem, RowError]] = field(default_factory=list)
+    conflicts: list[ContradictionError] = field(default_factory=list)
+    collapsed: int = 0
     metadata: Ranges = field(default_factory=Ranges)
     names: set[str] = field(default_factory=set)
 
@@ -108,9 +108,8 @@ def read_problem_rows(
     chosen: Layout | None = None,
 ) -> ReadProblems:
     """Returns the problems of these rows, as `read_source` does, without the checks of the whole file."""
-    read = ReadProblems()
-    by_id: dict[str, Problem] = {}
-    by_question: dict[str, Problem] = {}
+    distinct = DistinctProblems()
+    read = ReadProblems(distinct.problems)
     for row in rows:
         if source.max_rows and len(read.problems) == source.max_rows:
             break
@@ -119,18 +118,19 @@ def read_problem_rows(
             layout = chosen or _layout(row, custom_kinds)
             read.layouts[layout.name] += 1
             problem = _wanted_problem(row, layout, source, custom_kinds, read.names)
-            if layout.numbered or _is_new(row, problem, by_question, read):
-                _refuse_repeated_id(row, problem, by_id)
-                read.problems.append(problem)
+            distinct.add(row, problem)
         except RowLeftOut as reason:
             read.left_out[str(reason)] += 1
         except RowError as error:
             if source.drop_unanswered and isinstance(error, MissingGoldError):
                 read.left_out[NO_GOLD] += 1
+            elif isinstance(error, ContradictionError):
+                read.conflicts.append(error)
             elif source.on_bad_row == "skip":
                 read.bad.append(error)
             else:
                 raise
+    read.copies, read.collapsed = distinct.copies, distinct.collapsed
     return read
 
 
@@ -151,19 +151,6 @@ def _wanted_problem(
     return problem
 
 
-def _is_new(row: Row, problem: Problem, by_question: dict[str, Problem], read: ReadProblems) -> bool:
-    """Whether no earlier row has the question. Counts a copy; notes a conflict if the answers differ."""
-    first = by_question.setdefault(normalised(f"{problem.system} {problem.question}"), problem)
-    if first is problem:
-        return True
-    if (first.answer, first.tests) == (problem.answer, problem.tests):
-        read.copies += 1
-    else:
-        fault = f"the question of row {first.row} with another answer: {_REMEDY}"
-        read.conflicts.append((problem, row.error(fault)))
-    return False
-
-
 def _chosen_layout(source: DataSource) -> Layout | None:
     """The layout that a source names or spells out. The names of traces alone are left to the reader of traces."""
     path, fields = source.path, {part: name for part, name in source.fields.items() if part not in TRACE_PARTS}
@@ -180,7 +167,7 @@ def _chosen_layout(source: DataSource) -> Layout | None:
 
 
 def _settle_conflicts(source: DataSource, read: ReadProblems) -> None:
-    for _, error in read.conflicts:
+    for error in read.conflicts:
         if source.on_bad_row == "error":
             raise error
         read.bad.append(error)
@@ -206,30 +193,17 @@ def _is_custom(row: Row, custom_kinds: Collection[str]) -> bool:
 
 def _problem(row: Row, layout: Layout, custom_kinds: Collection[str], option_seed: int) -> Problem:
     if layout is VT_RAY and _is_custom(row, custom_kinds):
-        return identified(layout, row, custom_problem(row))
-    problem = identified(layout, row, layout.read(row))
+        return identified(row, custom_problem(row))
+    problem = identified(row, layout.read(row))
     return with_listed_options(shuffled(problem, option_seed)) if layout.right_option_first else problem
-
-
-def _refuse_repeated_id(row: Row, problem: Problem, by_id: dict[str, Problem]) -> None:
-    first = by_id.setdefault(problem.question_id, problem)
-    if first is not problem:
-        place = "" if first.source == problem.source else f" of {first.source}"
-        raise row.error(
-            f"question_id {problem.question_id!r} is already that of row {first.row}{place}: make them differ, or "
-            "delete one row"
-        )
 
 
 def _refuse_collapsed(path: str, read: ReadProblems) -> None:
     """Raises ProblemFileError if many rows with different answers have the same few questions."""
-    problems = [*read.problems, *(problem for problem, _ in read.conflicts)]
-    questions = {normalised(f"{p.system} {p.question}") for p in problems}
-    answers = {(p.answer, repr(p.tests)) for p in problems}
-    if len(answers) >= _COLLAPSED_ANSWERS and 2 * len(questions) < len(answers):
+    if read.collapsed:
         names = ", ".join(read.layouts)
         raise ProblemFileError(
-            f"{path}: its {read.rows:,} rows have {len(questions):,} different questions but {len(answers):,} "
+            f"{path}: its {read.rows:,} rows have {len(read.problems):,} different questions but {read.collapsed:,} "
             f"different answers, read as layout {names}: the question stands in another field; name it, for example "
             "fields: {question: q, answer: a} beside the path"
         )
