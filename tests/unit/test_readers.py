@@ -237,7 +237,8 @@ def test_a_gold_is_unreadable_only_where_it_cannot_be_parsed() -> None:
 def test_one_gold_in_many_that_the_verifier_cannot_read_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path / "mine.jsonl", [*[{**MATH, "problem": f"{i}?"} for i in range(39)], {**MATH, "answer": UNREADABLE}])
+    rows = [{**MATH, "problem": f"{i}?"} for i in range(39)]
+    path = write(tmp_path / "mine.jsonl", [*rows, {**MATH, "answer": UNREADABLE}])
     assert len(read_problems(path)) == 40
     said = capsys.readouterr().out
     assert "mine.jsonl" in said and "row 40" in said and UNREADABLE in said and "drop_unanswered" in said
