@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from string import ascii_uppercase
+from typing import cast
 
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.standby import ChildLost
+from vt_ray.verify.mathematics.grader import MathGrader
 from vt_ray.verify.programs.extract_program import extract_program
 from vt_ray.verify.verifier import Verifier
 
@@ -42,7 +44,7 @@ def gold_faults(problems: Iterable[Problem]) -> Iterator[str]:
 
 def _math_fault(verifier: Verifier, problem: Problem) -> str:
     try:
-        read = verifier.grader("math").verdict(problem.answer, _NO_ANSWER)
+        read = cast(MathGrader, verifier.grader("math")).verdict(problem.answer, _NO_ANSWER)
     except ChildLost as error:
         raise ValueError(f"the gold answers cannot be checked: {error}") from error
     if read.status == "unverified":
