@@ -151,7 +151,7 @@ def test_each_file_is_listed() -> None:
 def test_a_public_file_is_read_right(name: str) -> None:
     layout, count, questions, expected = READ[name]
     read = read_problem_rows(read_rows(PUBLIC / name))
-    assert read.conflict is None
+    assert not read.conflicts
     assert (dict(read.layouts), read.rows) == ({layout: count}, count)
     assert len({(p.question, p.system) for p in read.problems}) == questions
     first = read.problems[0]

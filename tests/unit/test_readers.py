@@ -14,7 +14,7 @@ import pytest
 from vt_ray.data.layouts.wrappers import ANSWER_SUFFIX
 from vt_ray.data.readers import ProblemFileError, read_problems
 from vt_ray.records import Problem, Solution
-from vt_ray.verify.mathematics.gold_check import unreadable_golds
+from vt_ray.verify.gold_check import gold_faults
 
 OURS = {"question_id": "q1", "subdomain": "algebra", "kind": "math", "question": "1+1?", "answer": "2"}
 VERL: dict[str, Any] = {
@@ -220,10 +220,10 @@ UNREADABLE = r"\frac{1}{"
 
 def test_a_file_with_many_golds_that_the_verifier_cannot_read_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.jsonl", [MATH, {**MATH, "problem": "Find $y$.", "answer": UNREADABLE}])
-    with pytest.raises(ProblemFileError, match=r"mine.jsonl: .*cannot read 1 of 2 gold answers \(row 2: .*correct"):
+    with pytest.raises(ProblemFileError, match=r"mine.jsonl: 1 of 2 tested gold .* \(row 2: .*cannot read.*correct"):
         read_problems(path)
     assert [p.row for p in read_problems(path, drop_unanswered=True)] == [1]
-    with pytest.raises(ProblemFileError, match="cannot read 1 of 1"):
+    with pytest.raises(ProblemFileError, match="1 of 1 tested gold .*cannot read"):
         read_problems(write(tmp_path / "all.jsonl", [{**MATH, "answer": UNREADABLE}]), drop_unanswered=True)
 
 
@@ -231,7 +231,8 @@ def test_a_gold_is_unreadable_only_where_it_cannot_be_parsed() -> None:
     # Comparing the equation with a number takes longer than the verifier's time limit.
     good = ["5", "1,2", r"\sqrt{2}", "hello world", "(3, 4)", r"y^{\prime}+ry-rx(t)=0", r"\frac{1}{2}\text{ cm}"]
     bad = [UNREADABLE, "$", "???", "x" * 9000, r"(1, \frac{1}{)"]
-    assert unreadable_golds([*good, *bad]) == set(bad)
+    problems = [Problem("q", "math", "math", "?", gold) for gold in [*good, *bad]]
+    assert list(gold_faults(problems)) == [""] * len(good) + ["the verifier cannot read the gold answer"] * len(bad)
 
 
 def test_one_gold_in_many_that_the_verifier_cannot_read_is_named(

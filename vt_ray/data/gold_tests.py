@@ -32,6 +32,9 @@ _MANY = 1_000
 _PROGRAM_WEIGHT = 20
 
 
+_NAMED_ROWS = 5
+
+
 @dataclass(frozen=True)
 class GoldTests:
     """`tested` gold answers were tested; `faults` are the problems that failed, each with its fault."""
@@ -39,9 +42,18 @@ class GoldTests:
     tested: int
     faults: tuple[tuple[Problem, str], ...] = ()
 
+    def summary(self, path: str) -> str:
+        """Returns the number of faults and the first of them. `path` is the source, whose name is left out."""
+        named = "; ".join(
+            f"{f'row {p.row}' if p.source == path else p.place}: {f'{p.answer!r:.60}: ' if p.answer else ''}{fault}"
+            for p, fault in self.faults[:_NAMED_ROWS]
+        )
+        more = f" and {len(self.faults) - _NAMED_ROWS} more" if len(self.faults) > _NAMED_ROWS else ""
+        return f"{len(self.faults):,} of {self.tested:,} tested gold answers do not pass the verifier ({named}{more})"
 
-def tested_golds(problems: Sequence[Problem], whole: bool = False) -> GoldTests:
-    """Tests the gold answers of a sample, or of all problems with `whole`.
+
+def check_golds(problems: Sequence[Problem], whole: bool = False) -> GoldTests:
+    """Tests the gold answers of a sample; with `whole` those of all math and choice problems, and no time limit.
 
     A result that took seconds is kept in the user's cache folder, by a digest of the problems and of the verifier's
     code, and read from there at the next start. Raises ValueError if the verifier cannot be started.
@@ -60,7 +72,7 @@ def sample(problems: Sequence[Problem], whole: bool = False) -> list[Problem]:
     """Returns the problems that are tested, in order, programs last: they may reach the time limit."""
     programs = [p for p in problems if p.kind == "code" and p.solutions]
     others = [p for p in problems if p.kind in ("math", "choice")]
-    return [*_drawn(others, SAMPLE, whole), *_drawn(programs, PROGRAM_SAMPLE, whole)]
+    return [*_drawn(others, SAMPLE, whole), *_drawn(programs, PROGRAM_SAMPLE, whole=False)]
 
 
 def _drawn(problems: list[Problem], size: int, whole: bool) -> list[Problem]:

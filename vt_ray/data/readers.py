@@ -9,7 +9,7 @@ r"""Reads the user's own problems from a file into `Problem` records.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from vt_ray.config import DataSource
 from vt_ray.data.bad_rows import refuse_many_bad
 from vt_ray.data.distinct import DistinctProblems
+from vt_ray.data.gold_tests import check_golds
 from vt_ray.data.layouts.choice import shuffled, with_listed_options
 from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified
 from vt_ray.data.layouts.spelled_out import spelled_out_layout
@@ -25,19 +26,14 @@ from vt_ray.data.layouts.vt_ray_rows import VT_RAY, custom_problem
 from vt_ray.data.metadata import NOT_WHERE, Ranges, known_names, matches, may_match, refuse_unknown_names, row_meta
 from vt_ray.data.problem_rows import ContradictionError, MissingGoldError, ProblemFileError, Row, RowError, read_rows
 from vt_ray.data.traces.table import TRACE_LAYOUTS
-from vt_ray.import_path import import_object
-from vt_ray.progress import bar, console
+from vt_ray.progress import console
 from vt_ray.records import Problem
-from vt_ray.verify.kinds import kind_entry
 
 __all__ = ["ProblemFileError", "ReadProblems", "read_problem_rows", "read_problems", "read_source"]
 
 # A larger share means that the layout was misread, or that its answers cannot be graded here.
-_MAX_UNREADABLE = 0.05
-_NAMED_ROWS = 5
-MANY_GOLDS = 2_000
+_MAX_FAULTS = 0.05
 NO_GOLD = "no gold answer"
-UNREADABLE_GOLD = "the verifier cannot read the gold answer"
 # The parts of `fields` that only traces have.
 TRACE_PARTS = ("response", "reasoning", "correct")
 
@@ -73,7 +69,7 @@ def read_source(source: DataSource, custom_kinds: Collection[str] = ()) -> ReadP
     """Reads the problems of a source: a file, a folder, a glob or a hub name, see `vt_ray.data.sources`.
 
     `custom_kinds` are the names in verify.kinds; `DataSource` documents the keys. A missing gold answer is an error of
-    its row without `drop_unanswered`, and so are unreadable ones in more than 5% of the rows; fewer are printed.
+    its row without `drop_unanswered`, and so are golds that fail in more than 5% of the tested rows; fewer are printed.
     Raises RowError with the file, the row (from 1), the fault and the expected form, if `on_bad_row` is "error", and
     ProblemFileError for a source that cannot be used as a whole.
     """
@@ -221,49 +217,27 @@ def _print_left_out(source: DataSource, read: ReadProblems) -> None:
 
 
 def _check_golds(source: DataSource, read: ReadProblems) -> None:
-    """Prints unreadable gold answers, or leaves their rows out. Raises ProblemFileError if there are too many."""
-    path, problems = source.path, read.problems
+    """Prints gold answers that fail, or leaves their rows out. Raises ProblemFileError if there are too many."""
+    path, leave_out = source.path, source.drop_unanswered or source.on_bad_row == "skip"
     try:
-        found = list(_with_unreadable_golds(problems))
+        tests = check_golds(read.problems, whole=leave_out)
     except ValueError as error:
         raise ProblemFileError(f"{path}: {error}") from error
-    if not found:
+    if not tests.faults:
         return
-    unreadable = {p.question_id for p in found}
+    if leave_out:
+        failed = {p.question_id for p, _ in tests.faults}
+        read.problems = [p for p in read.problems if p.question_id not in failed]
     if source.on_bad_row == "skip" and not source.drop_unanswered:
-        read.bad += [RowError(p.source, p.row, f"{UNREADABLE_GOLD} {p.answer!r:.60}") for p in found]
-        read.problems = [p for p in problems if p.question_id not in unreadable]
+        read.bad += [RowError(p.source, p.row, f"{p.answer!r:.60}: {fault}") for p, fault in tests.faults]
         return
-    named = ", ".join(
-        f"{f'row {p.row}' if p.source == path else p.place}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS]
-    )
-    more = f" and {len(found) - _NAMED_ROWS} more" if len(found) > _NAMED_ROWS else ""
-    said = f"{path}: the verifier cannot read {len(found)} of {len(problems)} gold answers ({named}{more})"
+    said = f"{path}: {tests.summary(path)}"
     remedy = "correct them, or read the file with drop_unanswered=True, which leaves these rows out"
     if source.drop_unanswered:
-        read.problems = [p for p in problems if p.question_id not in unreadable]
-        read.left_out[UNREADABLE_GOLD] += len(found)
-    if not read.problems or (not source.drop_unanswered and len(found) > _MAX_UNREADABLE * len(problems)):
+        read.left_out.update(fault for _, fault in tests.faults)
+    elif len(tests.faults) > _MAX_FAULTS * tests.tested:
         raise ProblemFileError(f"{said}: {remedy}")
-    kept = f"each answer to them will be unverified; {remedy}"
-    outcome = "these rows are left out" if source.drop_unanswered else kept
+    if not read.problems:
+        raise ProblemFileError(f"{said}: no problem is left; {remedy}")
+    outcome = "these rows are left out" if leave_out else f"no answer to them may be correct; {remedy}"
     console.print(f"{said}: {outcome}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _with_unreadable_golds(problems: list[Problem]) -> Iterator[Problem]:
-    """The problems whose gold answer their grader cannot read. Raises ValueError if a grader cannot be started."""
-    for kind in dict.fromkeys(p.kind for p in problems):
-        if check := kind_entry(kind).unreadable_golds:
-            golds = import_object(check)(_with_progress({p.answer: None for p in problems if p.kind == kind}))
-            yield from (p for p in problems if p.kind == kind and p.answer in golds)
-
-
-def _with_progress(golds: Collection[str]) -> Iterator[str]:
-    """Yields the gold answers, with a progress bar if checking them takes more than about ten seconds."""
-    if len(golds) < MANY_GOLDS:
-        yield from golds
-        return
-    with bar("check golds", len(golds)) as advance:
-        for gold in golds:
-            yield gold
-            advance("", 1)
