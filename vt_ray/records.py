@@ -38,6 +38,7 @@ class Problem:
     `options` are the texts of the options A, B, ... of a choice, which stand in the question too; () for none.
     `meta` holds the short values of its row that are not the question, the answer, a solution or the tests, by field
     name: source, difficulty, solve rate, date, licence; None for a made problem.
+    `tolerance` is the relative difference from the gold number up to which a math answer is correct; 0: exactly equal.
     `reasoning_open` is True if the prompt ends with `<think>`: its completions begin inside the reasoning.
     """
 
@@ -56,6 +57,7 @@ class Problem:
     fields: dict[str, Any] | None = None
     options: tuple[str, ...] = ()
     meta: dict[str, Any] | None = None
+    tolerance: float = 0.0
     reasoning_open: bool = False
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vt_ray.data.contents import OTHER_REASONS, UNREADABLE_GOLD, contents
+from vt_ray.data.contents import OTHER_REASONS, contents
 from vt_ray.tools import app
 
 MATH = {"problem": "What is $2+3$?", "answer": "5", "type": "Algebra", "difficulty": 2}
@@ -94,7 +94,7 @@ def test_a_row_that_cannot_be_used_is_counted_with_its_fault(tmp_path: Path) -> 
     assert reasons[0] == "no gold answer"
     assert reasons[1].startswith("no known layout has the fields ['who']")
     assert "'problem'" in reasons[2]
-    assert reasons[3] == UNREADABLE_GOLD
+    assert reasons[3] == "the verifier cannot read the gold answer"
 
 
 def test_the_reasons_of_a_bad_file_are_bounded(tmp_path: Path) -> None:

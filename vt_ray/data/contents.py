@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vt_ray.config import DataSource
+from vt_ray.data.gold_tests import PROGRAM_SAMPLE, SAMPLE, check_golds
 from vt_ray.data.layouts.layout import normalised
 from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
-from vt_ray.data.readers import MANY_GOLDS, UNREADABLE_GOLD, read_problem_rows
+from vt_ray.data.readers import read_problem_rows
 from vt_ray.data.traces.files import drop_reason
 from vt_ray.data.traces.table import detect_trace_layout
 from vt_ray.data.traces.trace import Trace, TraceError
-from vt_ray.import_path import import_object
 from vt_ray.records import Problem
-from vt_ray.verify.kinds import kind_entry
 
 # Messages about rows hold values of these rows: more reasons than these are counted together.
 _MOST_REASONS = 20
@@ -91,7 +90,7 @@ def contents(source: str, examples: int = 3, encoding: str = "", length: Callabl
     """
     found = Contents(source)
     answers: dict[bytes, bytes] = {}
-    golds: dict[str, Counter[str]] = {}
+    golds: list[Problem] = []
     for row in read_rows(source, encoding):
         found.rows += 1
         traces, trace_fault = _traces(found, row)
@@ -182,20 +181,19 @@ def _count_question(
     return False
 
 
-def _count_problem(found: Contents, problem: Problem, golds: dict[str, Counter[str]]) -> None:
+def _count_problem(found: Contents, problem: Problem, golds: list[Problem]) -> None:
     found.kinds[problem.kind] += 1
     found.subdomains[problem.subdomain] += 1
     found.levels[problem.level] += 1
-    if kind_entry(problem.kind).unreadable_golds and found.golds_checked < MANY_GOLDS:
-        golds.setdefault(problem.kind, Counter())[problem.answer] += 1
-        found.golds_checked += 1
+    if len(golds) < (PROGRAM_SAMPLE if problem.kind == "code" else SAMPLE):
+        golds.append(problem)
 
 
-def _check_golds(found: Contents, golds: dict[str, Counter[str]]) -> None:
-    for kind, counts in golds.items():
-        unreadable = import_object(kind_entry(kind).unreadable_golds)(counts)
-        if number := sum(counts[gold] for gold in unreadable):
-            found.dropped[UNREADABLE_GOLD] += number
+def _check_golds(found: Contents, golds: list[Problem]) -> None:
+    tests = check_golds(golds)
+    found.golds_checked = tests.tested
+    for _, fault in tests.faults:
+        _drop(found, fault)
 
 
 def _example(problem: Problem | None, kept: list[Trace], traces: list[Trace]) -> dict[str, Any]:

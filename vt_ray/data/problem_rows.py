@@ -16,11 +16,17 @@ from vt_ray.data.sources.formats import batch_rows, file_rows
 from vt_ray.data.sources.hub import HubSource, hub_batches
 from vt_ray.data.sources.names import parts
 
-__all__ = ["ProblemFileError", "Row", "RowError", "read_rows"]
+__all__ = ["ContradictionError", "MissingGoldError", "ProblemFileError", "Row", "RowError", "read_rows"]
+
+_COMMON_NAMES = {"train", "test", "validation", "valid", "val", "dev", "data"}
 
 
 class MissingGoldError(RowError):
     """A row without a gold answer. With `drop_unanswered` it is left out."""
+
+
+class ContradictionError(RowError):
+    """A row that repeats the question of an earlier row with another answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,9 @@ class Row:
 
     def missing_gold(self, fault: str) -> MissingGoldError:
         return MissingGoldError(self.path, self.number, fault)
+
+    def contradiction(self, fault: str) -> ContradictionError:
+        return ContradictionError(self.path, self.number, fault)
 
     def value(self, name: str) -> Any:
         """Returns a required field. Raises ProblemFileError if it is missing."""
@@ -67,15 +76,12 @@ class Row:
         """Returns the gold answer `value` of the field `name` as text. Raises MissingGoldError if there is none."""
         return gold_text(self, name, value)
 
-    def question_id(self) -> str:
-        """Returns the row's `unique_id`, else the file name and the row number."""
-        given = self.fields.get("unique_id")
-        return str(given) if given not in (None, "") else f"{self.stem}/{self.number}"
-
     @property
     def stem(self) -> str:
-        """The file's name without its extensions."""
-        return self.path.name.split(".")[0]
+        """The file's name without its extensions; with its folder if many files have this name: aime24/test."""
+        stem = self.path.name.split(".")[0]
+        folder = self.path.parent.name if isinstance(self.path, Path) and stem in _COMMON_NAMES else ""
+        return f"{folder}/{stem}" if folder else stem
 
 
 def read_rows(

@@ -9,39 +9,33 @@ r"""Reads the user's own problems from a file into `Problem` records.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vt_ray.config import DataSource
 from vt_ray.data.bad_rows import refuse_many_bad
+from vt_ray.data.distinct import DistinctProblems
+from vt_ray.data.gold_tests import check_golds
 from vt_ray.data.layouts.choice import shuffled, with_listed_options
-from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified, normalised
+from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified
 from vt_ray.data.layouts.spelled_out import spelled_out_layout
 from vt_ray.data.layouts.table import layout_by_name, layout_of
 from vt_ray.data.layouts.vt_ray_rows import VT_RAY, custom_problem
 from vt_ray.data.metadata import NOT_WHERE, Ranges, known_names, matches, may_match, refuse_unknown_names, row_meta
-from vt_ray.data.problem_rows import MissingGoldError, ProblemFileError, Row, RowError, read_rows
+from vt_ray.data.problem_rows import ContradictionError, MissingGoldError, ProblemFileError, Row, RowError, read_rows
 from vt_ray.data.traces.table import TRACE_LAYOUTS
-from vt_ray.import_path import import_object
-from vt_ray.progress import bar, console
+from vt_ray.progress import console
 from vt_ray.records import Problem
-from vt_ray.verify.kinds import kind_entry
 
 __all__ = ["ProblemFileError", "ReadProblems", "read_problem_rows", "read_problems", "read_source"]
 
 # A larger share means that the layout was misread, or that its answers cannot be graded here.
-_MAX_UNREADABLE = 0.05
-_NAMED_ROWS = 5
-MANY_GOLDS = 2_000
-# At least so many different answers, and less than one question for two of them: the question was misread.
-_COLLAPSED_ANSWERS = 20
+_MAX_FAULTS = 0.05
 NO_GOLD = "no gold answer"
-UNREADABLE_GOLD = "the verifier cannot read the gold answer"
 # The parts of `fields` that only traces have.
 TRACE_PARTS = ("response", "reasoning", "correct")
-_REMEDY = "delete one of the two rows, or correct its answer"
 
 
 @dataclass
@@ -49,8 +43,9 @@ class ReadProblems:
     """The problems of one source, and what became of its rows.
 
     `left_out` counts rows by the reason, `layouts` by the layout. `bad` are the rows that `on_bad_row: skip` leaves
-    out. `conflicts` are problems that repeat a question with another answer, each with its error. `metadata` has the
-    ranges of the problems' metadata, and `names` all names that `where` may have.
+    out. `conflicts` are the rows that repeat a question with another answer. `collapsed` is the number of different
+    answers if few questions have many answers, else 0. `metadata` has the ranges of the problems' metadata, and `names`
+    all names that `where` may have.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -59,7 +54,8 @@ class ReadProblems:
     left_out: Counter[str] = field(default_factory=Counter)
     layouts: Counter[str] = field(default_factory=Counter)
     bad: list[RowError] = field(default_factory=list)
-    conflicts: list[tuple[Problem, RowError]] = field(default_factory=list)
+    conflicts: list[ContradictionError] = field(default_factory=list)
+    collapsed: int = 0
     metadata: Ranges = field(default_factory=Ranges)
     names: set[str] = field(default_factory=set)
 
@@ -73,7 +69,7 @@ def read_source(source: DataSource, custom_kinds: Collection[str] = ()) -> ReadP
     """Reads the problems of a source: a file, a folder, a glob or a hub name, see `vt_ray.data.sources`.
 
     `custom_kinds` are the names in verify.kinds; `DataSource` documents the keys. A missing gold answer is an error of
-    its row without `drop_unanswered`, and so are unreadable ones in more than 5% of the rows; fewer are printed.
+    its row without `drop_unanswered`, and so are golds that fail in more than 5% of the tested rows; fewer are printed.
     Raises RowError with the file, the row (from 1), the fault and the expected form, if `on_bad_row` is "error", and
     ProblemFileError for a source that cannot be used as a whole.
     """
@@ -108,9 +104,8 @@ def read_problem_rows(
     chosen: Layout | None = None,
 ) -> ReadProblems:
     """Returns the problems of these rows, as `read_source` does, without the checks of the whole file."""
-    read = ReadProblems()
-    by_id: dict[str, Problem] = {}
-    by_question: dict[str, Problem] = {}
+    distinct = DistinctProblems()
+    read = ReadProblems(distinct.problems)
     for row in rows:
         if source.max_rows and len(read.problems) == source.max_rows:
             break
@@ -119,18 +114,19 @@ def read_problem_rows(
             layout = chosen or _layout(row, custom_kinds)
             read.layouts[layout.name] += 1
             problem = _wanted_problem(row, layout, source, custom_kinds, read.names)
-            if layout.numbered or _is_new(row, problem, by_question, read):
-                _refuse_repeated_id(row, problem, by_id)
-                read.problems.append(problem)
+            distinct.add(row, problem)
         except RowLeftOut as reason:
             read.left_out[str(reason)] += 1
         except RowError as error:
             if source.drop_unanswered and isinstance(error, MissingGoldError):
                 read.left_out[NO_GOLD] += 1
+            elif isinstance(error, ContradictionError):
+                read.conflicts.append(error)
             elif source.on_bad_row == "skip":
                 read.bad.append(error)
             else:
                 raise
+    read.copies, read.collapsed = distinct.copies, distinct.collapsed
     return read
 
 
@@ -151,19 +147,6 @@ def _wanted_problem(
     return problem
 
 
-def _is_new(row: Row, problem: Problem, by_question: dict[str, Problem], read: ReadProblems) -> bool:
-    """Whether no earlier row has the question. Counts a copy; notes a conflict if the answers differ."""
-    first = by_question.setdefault(normalised(f"{problem.system} {problem.question}"), problem)
-    if first is problem:
-        return True
-    if (first.answer, first.tests) == (problem.answer, problem.tests):
-        read.copies += 1
-    else:
-        fault = f"the question of row {first.row} with another answer: {_REMEDY}"
-        read.conflicts.append((problem, row.error(fault)))
-    return False
-
-
 def _chosen_layout(source: DataSource) -> Layout | None:
     """The layout that a source names or spells out. The names of traces alone are left to the reader of traces."""
     path, fields = source.path, {part: name for part, name in source.fields.items() if part not in TRACE_PARTS}
@@ -180,7 +163,7 @@ def _chosen_layout(source: DataSource) -> Layout | None:
 
 
 def _settle_conflicts(source: DataSource, read: ReadProblems) -> None:
-    for _, error in read.conflicts:
+    for error in read.conflicts:
         if source.on_bad_row == "error":
             raise error
         read.bad.append(error)
@@ -206,30 +189,17 @@ def _is_custom(row: Row, custom_kinds: Collection[str]) -> bool:
 
 def _problem(row: Row, layout: Layout, custom_kinds: Collection[str], option_seed: int) -> Problem:
     if layout is VT_RAY and _is_custom(row, custom_kinds):
-        return identified(layout, row, custom_problem(row))
-    problem = identified(layout, row, layout.read(row))
+        return identified(row, custom_problem(row))
+    problem = identified(row, layout.read(row))
     return with_listed_options(shuffled(problem, option_seed)) if layout.right_option_first else problem
-
-
-def _refuse_repeated_id(row: Row, problem: Problem, by_id: dict[str, Problem]) -> None:
-    first = by_id.setdefault(problem.question_id, problem)
-    if first is not problem:
-        place = "" if first.source == problem.source else f" of {first.source}"
-        raise row.error(
-            f"question_id {problem.question_id!r} is already that of row {first.row}{place}: make them differ, or "
-            "delete one row"
-        )
 
 
 def _refuse_collapsed(path: str, read: ReadProblems) -> None:
     """Raises ProblemFileError if many rows with different answers have the same few questions."""
-    problems = [*read.problems, *(problem for problem, _ in read.conflicts)]
-    questions = {normalised(f"{p.system} {p.question}") for p in problems}
-    answers = {(p.answer, repr(p.tests)) for p in problems}
-    if len(answers) >= _COLLAPSED_ANSWERS and 2 * len(questions) < len(answers):
+    if read.collapsed:
         names = ", ".join(read.layouts)
         raise ProblemFileError(
-            f"{path}: its {read.rows:,} rows have {len(questions):,} different questions but {len(answers):,} "
+            f"{path}: its {read.rows:,} rows have {len(read.problems):,} different questions but {read.collapsed:,} "
             f"different answers, read as layout {names}: the question stands in another field; name it, for example "
             "fields: {question: q, answer: a} beside the path"
         )
@@ -247,49 +217,27 @@ def _print_left_out(source: DataSource, read: ReadProblems) -> None:
 
 
 def _check_golds(source: DataSource, read: ReadProblems) -> None:
-    """Prints unreadable gold answers, or leaves their rows out. Raises ProblemFileError if there are too many."""
-    path, problems = source.path, read.problems
+    """Prints gold answers that fail, or leaves their rows out. Raises ProblemFileError if there are too many."""
+    path, leave_out = source.path, source.drop_unanswered or source.on_bad_row == "skip"
     try:
-        found = list(_with_unreadable_golds(problems))
+        tests = check_golds(read.problems, whole=leave_out)
     except ValueError as error:
         raise ProblemFileError(f"{path}: {error}") from error
-    if not found:
+    if not tests.faults:
         return
-    unreadable = {p.question_id for p in found}
+    if leave_out:
+        failed = {p.question_id for p, _ in tests.faults}
+        read.problems = [p for p in read.problems if p.question_id not in failed]
     if source.on_bad_row == "skip" and not source.drop_unanswered:
-        read.bad += [RowError(p.source, p.row, f"{UNREADABLE_GOLD} {p.answer!r:.60}") for p in found]
-        read.problems = [p for p in problems if p.question_id not in unreadable]
+        read.bad += [RowError(p.source, p.row, f"{p.answer!r:.60}: {fault}") for p, fault in tests.faults]
         return
-    named = ", ".join(
-        f"{f'row {p.row}' if p.source == path else p.place}: {p.answer!r:.60}" for p in found[:_NAMED_ROWS]
-    )
-    more = f" and {len(found) - _NAMED_ROWS} more" if len(found) > _NAMED_ROWS else ""
-    said = f"{path}: the verifier cannot read {len(found)} of {len(problems)} gold answers ({named}{more})"
+    said = f"{path}: {tests.summary(path)}"
     remedy = "correct them, or read the file with drop_unanswered=True, which leaves these rows out"
     if source.drop_unanswered:
-        read.problems = [p for p in problems if p.question_id not in unreadable]
-        read.left_out[UNREADABLE_GOLD] += len(found)
-    if not read.problems or (not source.drop_unanswered and len(found) > _MAX_UNREADABLE * len(problems)):
+        read.left_out.update(fault for _, fault in tests.faults)
+    elif len(tests.faults) > _MAX_FAULTS * tests.tested:
         raise ProblemFileError(f"{said}: {remedy}")
-    kept = f"each answer to them will be unverified; {remedy}"
-    outcome = "these rows are left out" if source.drop_unanswered else kept
+    if not read.problems:
+        raise ProblemFileError(f"{said}: no problem is left; {remedy}")
+    outcome = "these rows are left out" if leave_out else f"no answer to them may be correct; {remedy}"
     console.print(f"{said}: {outcome}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _with_unreadable_golds(problems: list[Problem]) -> Iterator[Problem]:
-    """The problems whose gold answer their grader cannot read. Raises ValueError if a grader cannot be started."""
-    for kind in dict.fromkeys(p.kind for p in problems):
-        if check := kind_entry(kind).unreadable_golds:
-            golds = import_object(check)(_with_progress({p.answer: None for p in problems if p.kind == kind}))
-            yield from (p for p in problems if p.kind == kind and p.answer in golds)
-
-
-def _with_progress(golds: Collection[str]) -> Iterator[str]:
-    """Yields the gold answers, with a progress bar if checking them takes more than about ten seconds."""
-    if len(golds) < MANY_GOLDS:
-        yield from golds
-        return
-    with bar("check golds", len(golds)) as advance:
-        for gold in golds:
-            yield gold
-            advance("", 1)

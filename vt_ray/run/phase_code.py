@@ -58,7 +58,7 @@ MACHINERY = (
     "verify.files.verdict_counts",
     "verify.files.verdict_file",
     "verify.limits",
-    "verify.mathematics.gold_check",
+    "verify.gold_check",
 )
 # Modules that only display a run. All other modules are part of `code_digest`.
 SHOWN = ("data.contents", "planning.resource_plan", "progress", "report", "tools", "tracking")

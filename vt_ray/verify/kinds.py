@@ -22,7 +22,6 @@ class ProblemKind:
     `grader` is the import path of the class that grades a completion: `Grader` in `verifier.py`, created with `Limits`.
     `gold_field` is the field with the gold answer in a row of `vt-tools verify`, and `gold_type` its JSON type.
     `gold_pattern` is the regular expression of a gold answer in a problem file, `gold_form` the same in words.
-    `unreadable_golds` is the import path of a function that returns the gold answers which the grader cannot read.
     `prompt_suffix` is the field of DataConfig with the text that follows each question, "" for no text.
     `evaluation` holds the fields of EvaluationConfig with the number of samples and the temperature.
     `needs_sandbox` is True if grading runs a program that the model wrote.
@@ -34,7 +33,6 @@ class ProblemKind:
     gold_type: type = str
     gold_pattern: str = ""
     gold_form: str = ""
-    unreadable_golds: str = ""
     prompt_suffix: str = "math_suffix"
     evaluation: tuple[str, str] = ("samples", "temperature")
     needs_sandbox: bool = False
@@ -45,7 +43,6 @@ KINDS = {
     "math": ProblemKind(
         grader="vt_ray.verify.mathematics.grader:MathGrader",
         gold_field="gold",
-        unreadable_golds="vt_ray.verify.mathematics.gold_check:unreadable_golds",
     ),
     "choice": ProblemKind(
         grader="vt_ray.verify.choice:ChoiceGrader",

@@ -49,7 +49,7 @@ def _read_code(row: Row) -> Problem:
         row,
         _code_question(row, name),
         tests,
-        _code_id(row),
+        own_id(row, "question_id", "task_id"),
         subdomain=said if isinstance(said, str) and said else SUBDOMAIN,
         solutions=_solutions(row),
         level=level if type(level) is int else 1,
@@ -62,13 +62,6 @@ def _code_question(row: Row, name: str) -> str:
     if not in_list:
         return row.text(name)
     return question_with_starter(without_wrapper(row.text(name)), row.fields.get("starter_code"))
-
-
-def _code_id(row: Row) -> str:
-    names = [name for name in ("question_id", "task_id") if name in row.fields]
-    if names and type(row.fields[names[0]]) is int:
-        return str(row.fields[names[0]])
-    return row.text(names[0]) if names else ""
 
 
 def _tests(row: Row) -> dict[str, Any]:
@@ -196,6 +189,5 @@ LAYOUTS = (
         url="https://huggingface.co/datasets/agentica-org/DeepCoder-Preview-Dataset",
         matches=_is_code,
         read=_read_code,
-        numbered=True,
     ),
 )

@@ -18,7 +18,10 @@ from vt_ray.data.problem_rows import Row
 from vt_ray.records import Problem
 
 DEFAULT_SUBDOMAIN = "math"
-_WORDS = re.compile(r"[^\W_]+|[-+*/^=<>]")
+_ID_FIELDS = ("unique_id", "question_id", "id", "uuid")
+# Numbers, words, and each symbol but the marks of prose and of LaTeX's spacing: "x < 2!" and "x > 2" differ.
+_SPACING = re.compile(r"\\(?:[,;:! ]|q?quad(?![A-Za-z])|left(?![A-Za-z])|right(?![A-Za-z]))")
+_WORDS = re.compile(r"""\d+(?:[.:]\d+)+|[^\W_]+|[^\w\s.,;:?$"'`“”‘’~\\]""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,6 @@ class Layout:
     `matches` decides by the fields of one row; the first match in the table is taken.
     `read` returns the row's Problem; it may leave `question_id` empty. It raises ProblemFileError for a row that it
     cannot read, and RowLeftOut for a row that no program can grade.
-    `numbered` layouts identify a row by `unique_id`, else by file and row number, and keep copies of a question: they
-    are older than the others, and existing runs depend on these ids. The other layouts take the row's own id, else a
-    hash of the question, and merge copies.
     """
 
     name: str
@@ -39,7 +39,6 @@ class Layout:
     url: str
     matches: Callable[[Mapping[str, Any]], bool]
     read: Callable[[Row], Problem]
-    numbered: bool = False
     # The rows have the right option first: the reader shuffles the options by a seed and lists them in the question.
     right_option_first: bool = False
 
@@ -48,27 +47,34 @@ class RowLeftOut(Exception):
     """A row whose answers cannot be graded, such as a problem with a special judge. The message is the reason."""
 
 
-def identified(layout: Layout, row: Row, problem: Problem) -> Problem:
+def identified(row: Row, problem: Problem) -> Problem:
     """Returns the problem with its id, file and row number.
 
-    An id that is only a number gets the file's name in front, because ids are unique over all files of a run.
+    The id is the row's own, else a hash of the question, so that filtering or sorting a file changes no id. An id that
+    is only a number gets the file's name in front, because ids are unique over all files of a run.
     """
-    own = problem.question_id
+    own = problem.question_id or own_id(row, *_ID_FIELDS)
     if not own:
-        own = row.question_id() if layout.numbered else question_hash(problem)
-    elif own.isdecimal() and not layout.numbered:
+        own = question_hash(problem)
+    elif own.isdecimal():
         own = f"{row.stem}/{own}"
     return replace(problem, question_id=own, source=str(row.path), row=row.number)
 
 
 def question_hash(problem: Problem) -> str:
-    """Returns 16 hex digits of the question's normalised text, with its options."""
-    return hashlib.sha256(normalised(problem.question).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    """Returns 16 hex digits of the normalised text of the system message and the question with its options."""
+    return question_digest(problem).hex()[:16]
+
+
+def question_digest(problem: Problem) -> bytes:
+    """Returns 16 bytes that are equal for copies of a question, whatever their case, spacing and prose punctuation."""
+    text = normalised(f"{problem.system} {problem.question}")
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def normalised(text: str) -> str:
-    """Returns the words, digits and operators of a text in lower case, with one blank between them."""
-    return " ".join(_WORDS.findall(text.lower()))
+    """Returns the words, numbers and symbols of a text in lower case, with one blank between them."""
+    return " ".join(_WORDS.findall(_SPACING.sub(" ", text).lower())) or text.strip()
 
 
 def own_id(row: Row, *names: str) -> str:

@@ -219,7 +219,6 @@ LAYOUTS = (
         url="https://huggingface.co/datasets/HuggingFaceH4/MATH-500",
         matches=has("problem", "answer", "subject", "unique_id"),
         read=_read_math_500,
-        numbered=True,
     ),
     Layout(
         name="math_boxed",
@@ -241,7 +240,6 @@ LAYOUTS = (
         url="https://huggingface.co/datasets/agentica-org/DeepScaleR-Preview-Dataset",
         matches=has("problem"),
         read=_read_math,
-        numbered=True,
     ),
     Layout(
         name="question_answer",
@@ -260,6 +258,5 @@ LAYOUTS = (
         url="https://huggingface.co/datasets/openai/gsm8k",
         matches=has("question"),
         read=_read_gsm8k,
-        numbered=True,
     ),
 )

@@ -1,9 +1,14 @@
 r"""Science problems whose answer is a number with a unit, or a list of formulas.
 
 SciBench: answer_number "9.13", unit "$10^{-35} \mathrm{~J}$"  -->  gold "9.13 \times 10^{-35} \mathrm{~J}"
+
+As in SciBench's own evaluation, the question states the unit, and a number within 5% is correct. The formulas of
+PHYSICS are compared exactly; where its authors ask a language model about other forms, this verifier says wrong.
 """
 
 from __future__ import annotations
+
+import re
 
 from vt_ray.data.layouts.layout import Layout, has, own_id
 from vt_ray.data.layouts.math_problems import reference
@@ -11,6 +16,8 @@ from vt_ray.data.problem_rows import Row
 from vt_ray.records import Problem
 
 SUBDOMAIN = "science"
+_SCIBENCH_TOLERANCE = 0.05
+_POWER = re.compile(r"10\s*\^\s*(?:\{[^{}]*\}|-?\d+)")
 
 
 def with_unit(number: str, unit: str) -> str:
@@ -27,15 +34,25 @@ def with_unit(number: str, unit: str) -> str:
     return f"{number} {unit}" if "\\" in unit else rf"{number} \text{{ {unit}}}"
 
 
+def unit_sentence(unit: str) -> str:
+    """Returns the sentence that states the unit, without a power of ten; "" without a unit."""
+    unit = _POWER.sub("", unit.replace("$", "")).strip()
+    if not unit:
+        return ""
+    return f" The unit of the answer is ${unit}$." if "\\" in unit else f" The unit of the answer is {unit}."
+
+
 def _read_scibench(row: Row) -> Problem:
     number = row.gold("answer_number", row.value("answer_number"))
-    unit = row.fields.get("unit")
+    said = row.fields.get("unit")
+    unit = said if isinstance(said, str) else ""
     return Problem(
         question_id="",  # two questions may have the same `problemid`
         subdomain=SUBDOMAIN,
         kind="math",
-        question=row.text("problem_text"),
-        answer=with_unit(number.replace("$", "").strip(), unit if isinstance(unit, str) else ""),
+        question=row.text("problem_text") + unit_sentence(unit),
+        answer=with_unit(number.replace("$", "").strip(), unit),
+        tolerance=_SCIBENCH_TOLERANCE,
         solutions=reference(row.fields.get("solution")),
     )
 

@@ -79,6 +79,5 @@ LAYOUTS = (
         url="https://verl.readthedocs.io/en/latest/preparation/prepare_data.html",
         matches=_is_verl,
         read=_read,
-        numbered=True,
     ),
 )

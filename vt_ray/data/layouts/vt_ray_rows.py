@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vt_ray.data.layouts.layout import DEFAULT_SUBDOMAIN, Layout
+from vt_ray.data.layouts.layout import DEFAULT_SUBDOMAIN, Layout, own_id
 from vt_ray.data.problem_rows import Row, type_name
 from vt_ray.records import Problem, Solution
 from vt_ray.verify.kinds import KINDS, ProblemKind, kind_names
@@ -33,7 +33,7 @@ def _read(row: Row) -> Problem:
 
 def _problem(row: Row, answer: str) -> Problem:
     return Problem(
-        question_id=row.text("question_id"),
+        question_id=own_id(row, "question_id"),
         subdomain=row.text("subdomain") if "subdomain" in row.fields else DEFAULT_SUBDOMAIN,
         kind=row.text("kind"),
         question=row.text("question"),
@@ -80,6 +80,5 @@ VT_RAY = Layout(
     url="https://arxiv.org/abs/2511.06221",
     matches=_is_ours,
     read=_read,
-    numbered=True,
 )
 LAYOUTS = (VT_RAY,)

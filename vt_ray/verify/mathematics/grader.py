@@ -20,6 +20,7 @@ from vt_ray.verify.limits import Limits
 from vt_ray.verify.mathematics.equality import ExactOnly, Undecided, same_answer
 from vt_ray.verify.mathematics.exact_numbers import MAX_ANSWER_CHARS
 from vt_ray.verify.mathematics.latex_text import normalise
+from vt_ray.verify.mathematics.tolerance import within_tolerance
 
 CHILD_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # sympy orders some terms by their hash: the same pair must get the same verdict
@@ -44,7 +45,11 @@ class MathGrader:
 
     def grade(self, problem: Problem, text: str) -> GradingResult:
         """Returns the verdict on the final answer in `text`. Raises ChildLost as `verdict` does."""
-        return GradingResult(self.verdict(problem.answer, extract_answer(text)))
+        answer = extract_answer(text)
+        verdict = self.verdict(problem.answer, answer)
+        if problem.tolerance and answer and verdict.status == "wrong":
+            verdict = Verdict("correct") if within_tolerance(problem.answer, answer, problem.tolerance) else verdict
+        return GradingResult(verdict)
 
     def verdict(self, gold: str, answer: str | None) -> Verdict:
         """Returns the verdict on `answer` (LaTeX, None for a completion without an answer).

@@ -1,0 +1,93 @@
+"""The different questions of a source: copies are merged, and rows that contradict an earlier row are refused.
+
+rows --question_digest--> first row of a question: kept | same answer: a copy | another answer: ContradictionError
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import replace
+
+from vt_ray.data.layouts.layout import question_digest
+from vt_ray.data.problem_rows import Row
+from vt_ray.import_path import import_object
+from vt_ray.records import Problem
+from vt_ray.verify.kinds import kind_entry
+from vt_ray.verify.limits import Limits
+
+_ID_FIELDS = {"question_id", "unique_id", "id", "uuid"}
+# At least so many different answers, and less than one question for two of them: the question was misread.
+_COLLAPSED_ANSWERS = 20
+
+
+class DistinctProblems:
+    """The problems of one source, one for each question.
+
+    `copies` counts the rows that were merged into an earlier one. A copy adds its worked solutions to it.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.copies = 0
+        self._places: dict[bytes, int] = {}
+        self._ids: dict[str, int] = {}
+        self._answers: set[bytes] = set()
+
+    def add(self, row: Row, problem: Problem) -> None:
+        """Raises ContradictionError for a known question with another answer, RowError for the id of another row."""
+        self._answers.add(_answer_digest(problem))
+        key = question_digest(problem)
+        place = self._places.get(key)
+        if place is None:
+            self._refuse_repeated_id(row, problem)
+            self._places[key] = self._ids[problem.question_id] = len(self.problems)
+            self.problems.append(problem)
+            return
+        first = self.problems[place]
+        if not same_gold(first, problem):
+            raise row.contradiction(
+                f"the question of row {first.row}{_file(first, problem)} with another answer: delete one of the two "
+                "rows, or correct its answer"
+            )
+        self.copies += 1
+        if more := tuple(s for s in problem.solutions if s not in first.solutions):
+            self.problems[place] = replace(first, solutions=first.solutions + more)
+
+    @property
+    def collapsed(self) -> int:
+        """The number of different answers if many rows with different answers have the same few questions, else 0."""
+        answers = len(self._answers)
+        return answers if answers >= _COLLAPSED_ANSWERS and 2 * len(self._places) < answers else 0
+
+    def _refuse_repeated_id(self, row: Row, problem: Problem) -> None:
+        place = self._ids.get(problem.question_id)
+        if place is not None:
+            first = self.problems[place]
+            raise row.error(
+                f"question_id {problem.question_id!r} is already that of row {first.row}{_file(first, problem)}: make "
+                "them differ, or delete one row"
+            )
+
+
+def same_gold(one: Problem, other: Problem) -> bool:
+    """Whether two rows of one question have equal gold answers; math in different notation is compared by value."""
+    if _gold(one) == _gold(other):
+        return True
+    if one.kind != "math" or other.kind != "math":
+        return False
+    with closing(import_object(kind_entry("math").grader)(Limits())) as grader:
+        return bool(grader.verdict(one.answer, other.answer).status == "correct")
+
+
+def _gold(problem: Problem) -> tuple[object, ...]:
+    fields = problem.fields and {name: value for name, value in problem.fields.items() if name not in _ID_FIELDS}
+    return problem.kind, problem.answer, problem.tests, fields
+
+
+def _answer_digest(problem: Problem) -> bytes:
+    return hashlib.sha256(repr(_gold(problem)).encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _file(first: Problem, problem: Problem) -> str:
+    return "" if first.source == problem.source else f" of {first.source}"
