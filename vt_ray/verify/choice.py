@@ -219,9 +219,8 @@ def _letter_of_line(line: str, options: Sequence[str]) -> str | None:
         return alone[1]
     if found := option_with_text(line, options):
         return found
-    labelled = re.fullmatch(r"[(\[]?(?P<letter>[A-Z])[)\].:]+\s+(?P<text>.+)", line[:_MAX_CHARS])
-    matches = labelled is not None and option_with_text(labelled["text"], options) == labelled["letter"]
-    return labelled["letter"] if labelled and matches else None
+    found = option_after(line[:_MAX_CHARS], options)
+    return found if found and re.match(rf"[(\[]?{found}[)\].:]", line) else None
 
 
 def _letter_in_words(text: str, options: Sequence[str] = ()) -> str | None:
