@@ -42,9 +42,15 @@ def extract_answer(completion: str) -> str | None:
     boxed = _boxed_answer(near, boxes) if boxes else None
     behind = near[boxes[-1].end :] if boxes else ""
     said = answer_sentence(behind)
-    if boxed and said and _VALUE.match(said) and without_spaces(boxed) not in without_spaces(said):
+    if boxed and said and _VALUE.match(said) and not _says_again(boxed, boxes[-1].content, said):
         return said if corrects(behind) else None
     return boxed
+
+
+def _says_again(boxed: str, content: str, said: str) -> bool:
+    r"""Whether a sentence repeats the answer, with or without the unit behind its box: "\boxed{5} dollars"."""
+    value = content if boxed.startswith(content) else boxed
+    return without_spaces(boxed) in without_spaces(said) or without_spaces(value) in without_spaces(said)
 
 
 def _boxed_answer(text: str, boxes: list[Box]) -> str | None:
