@@ -686,6 +686,7 @@ def test_extraction_never_raises_and_is_fast(text):
         "It is worth $\\boxed{42}$ dollars. Final Answer: The final answer is 42.",
         "It is $\\boxed{42}$ dollars at the end of the 5 years. The final answer is \\$42.",
         "It is $\\boxed{42}$ cm. The final answer is 42 cm.",
+        "It is worth $\\boxed{\\$42}$ at the end. The answer is $42$. I apologize for the repetition.",
     ],
 )
 def test_a_sentence_repeats_the_box_without_its_unit(verifier, text):

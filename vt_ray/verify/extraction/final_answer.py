@@ -21,6 +21,7 @@ _LABEL = re.compile(
     r"\s*[:=]?\s*(?P<closed>\})?[:=]?\s*(?=[^\s}])",
     re.IGNORECASE,
 )
+_MARKS = re.compile(r"\\[$!,;: ]|\$")  # dollar signs and thin spaces: \$16,\!386 is 16,386
 _VALUE = re.compile(r"[-+−]?\s*(?:[\d.(\[{|]|\\(?!text)|[A-Za-z](?![A-Za-z]))")
 _JOINT_BEGIN = re.compile(r"\b(?:or|and|maybe|perhaps|possibly|alternatively)\b|[,;:=/|(\n]|\s%|\\\\|\\lor|\\text")
 
@@ -50,7 +51,8 @@ def extract_answer(completion: str) -> str | None:
 def _says_again(boxed: str, content: str, said: str) -> bool:
     r"""Whether a sentence repeats the answer, with or without the unit behind its box: "\boxed{5} dollars"."""
     value = content if boxed.startswith(content) else boxed
-    return without_spaces(boxed) in without_spaces(said) or without_spaces(value) in without_spaces(said)
+    boxed, value, said = (without_spaces(_MARKS.sub("", text)) for text in (boxed, value, said))
+    return boxed in said or value in said
 
 
 def _boxed_answer(text: str, boxes: list[Box]) -> str | None:
