@@ -499,6 +499,14 @@ def test_capitals_count_if_two_options_differ_by_them():
     assert choice_verdict("B", "\\boxed{mW}", ("MW", "mW")).status == "correct"
     assert choice_verdict("A", "\\boxed{mW}", ("MW", "kW")).status == "correct"
     assert choice_verdict("A", "\\boxed{Mw}", ("MW", "mW")).reason == "no_answer"
+    assert choice_verdict("B", "\\boxed{ground}", ("the ground", "ground")).status == "correct"
+    assert choice_verdict("A", "The answer is the ground.", ("the ground", "ground")).status == "correct"
+
+
+def test_a_long_option():
+    option = "Give each of them a balloon. " * 30
+    assert choice_verdict("B", f"**Final Answer:** (B) {option}", ("x", option)).status == "correct"
+    assert choice_verdict("B", f"The answer is {option}", ("x", option)).status == "correct"
 
 
 def test_two_options_with_one_text_have_no_letter_by_text():

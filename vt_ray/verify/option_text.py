@@ -18,10 +18,10 @@ _END = re.compile(r"\s*(?:$|[.!?;](?:\s|$)|\(|\b(?:because|since|as|which|so)\b)
 def option_with_text(text: str, options: Sequence[str]) -> str | None:
     """Returns the letter of the one option with this text; None without one, or if two options have the text.
 
-    `text` and `options` are without markup. Spaces, an article and a full stop do not count; capitals count only if two
-    options differ by them alone. An option whose text is a letter is left out, because its text names another option.
+    `text` and `options` are without markup. Spaces and a full stop do not count. An article and capitals count only if
+    two options differ by them alone. An option whose text is a letter is left out: its text names another option.
     """
-    for normal in (_normal, _without_capitals):
+    for normal in (_normal, _without_article, _without_capitals):
         wanted = normal(text)
         found = [
             letter
@@ -52,8 +52,12 @@ def _begins(before: str, option: str, text: str) -> bool:
 
 
 def _normal(text: str) -> str:
-    return _ARTICLE.sub("", " ".join(text.split()).rstrip(". "))
+    return " ".join(text.split()).rstrip(". ")
+
+
+def _without_article(text: str) -> str:
+    return _ARTICLE.sub("", _normal(text))
 
 
 def _without_capitals(text: str) -> str:
-    return _normal(text.casefold())
+    return _without_article(text).casefold()
