@@ -119,7 +119,7 @@ BENCHMARKS = sorted(
 )
 # Writings that these golds cannot have: an option's text is the letter of another option, two options have one text, a
 # box that holds a gold with unbalanced braces, dollar signs around a gold with dollar signs.
-# Misjudged writings of a file: options with the text "answer", "result" or "letter", which in a box quote an instruction.
+# Misjudged writings of a file: options "answer", "result" and "letter", which in a box quote an instruction.
 KNOWN = {"ood/commonsenseqa_train.jsonl": 5}
 _ONE_LETTER = re.compile(r"[A-Za-z]")
 
