@@ -4,8 +4,8 @@
 
 A FILE holds pairs with the verdict that its authors give: rows of `vt-tools verify` (.jsonl: gold, response, expect),
 or a test file of math-verify (.py: `parametrize` lists of (gold, answer, expected); the tests are in the source
-distribution, `pip download math-verify --no-binary :all: --no-deps`). An answer of a test file without a box is put
-into one, because these files test equality, not extraction. math-verify is called as its README does. The paper's
+distribution, `pip download math-verify --no-binary :all: --no-deps`). A value alone in a test file is put into
+a box; a text is graded as it is. math-verify is called as its README does. The paper's
 grader gets the response after `</think>`. The output lists each pair on which vt_ray and the file disagree.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from vt_ray.records import Problem
 from vt_ray.verify.extraction.final_answer import extract_answer
 from vt_ray.verify.verifier import Verifier
 
+# Two words in a row outside of LaTeX, or a box: a completion, not a value alone.
+_WORDS = re.compile(r"\\boxed|(?<![\\A-Za-z{])[A-Za-z']{2,}[ :,]+[$A-Za-z']{2,}|[Aa]nswer")
 _WHOLE_MATH = re.compile(r"\s*(?:\$\$?|\\\(|\\\[)(.*?)(?:\$\$?|\\\)|\\\])\s*", re.DOTALL)
 
 
@@ -58,7 +61,8 @@ def _pairs_of_tests(module: ast.Module) -> Iterator[Pair]:
         except ValueError:
             continue
         if isinstance(gold, str) and isinstance(answer, str) and expected in (0, 1):
-            yield Pair(_bare(gold), answer if "\\boxed" in answer else f"$\\boxed{{{_bare(answer)}}}$", bool(expected))
+            is_value = not _WORDS.search(answer)
+            yield Pair(_bare(gold), f"$\\boxed{{{_bare(answer)}}}$" if is_value else answer, bool(expected))
 
 
 def _bare(text: str) -> str:
@@ -84,6 +88,7 @@ def main() -> None:
     arguments = parser.parse_args()
     table = Table("file", "pairs", "vt_ray", "math-verify", "vibethinker", title="pairs judged as the file does")
     differences = []
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs each pair that takes too long
     with Verifier() as verifier:
         for path in arguments.files:
             pairs = list(dict.fromkeys(pairs_of(path)))

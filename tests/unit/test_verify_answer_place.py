@@ -678,3 +678,23 @@ def test_extraction_never_raises_and_is_fast(text):
     begin = time.thread_time()
     extract_answer(text)
     assert time.thread_time() - begin < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is worth $\\boxed{42}$ dollars. Final Answer: The final answer is 42.",
+        "It is $\\boxed{42}$ dollars at the end of the 5 years. The final answer is \\$42.",
+        "It is $\\boxed{42}$ cm. The final answer is 42 cm.",
+        "It is worth $\\boxed{\\$42}$ at the end. The answer is $42$. I apologize for the repetition.",
+    ],
+)
+def test_a_sentence_repeats_the_box_without_its_unit(verifier, text):
+    assert verifier.verify(Problem("q", "math", "math", "?", answer="42"), text).status == "correct"
+
+
+@pytest.mark.parametrize(
+    "text", ["It is $\\boxed{42}$ dollars. The final answer is 43.", "-$\\boxed{42}$. The answer is 42."]
+)
+def test_a_sentence_with_another_value_than_the_box(verifier, text):
+    assert verifier.verify(Problem("q", "math", "math", "?", answer="42"), text).status == "wrong"

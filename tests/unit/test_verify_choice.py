@@ -495,8 +495,22 @@ def test_other_texts_are_not_the_option(text):
     assert choice_verdict("B", text, ANIMALS).status == "wrong"
 
 
+def test_capitals_count_if_two_options_differ_by_them():
+    assert choice_verdict("B", "\\boxed{mW}", ("MW", "mW")).status == "correct"
+    assert choice_verdict("A", "\\boxed{mW}", ("MW", "kW")).status == "correct"
+    assert choice_verdict("A", "\\boxed{Mw}", ("MW", "mW")).reason == "no_answer"
+    assert choice_verdict("B", "\\boxed{ground}", ("the ground", "ground")).status == "correct"
+    assert choice_verdict("A", "The answer is the ground.", ("the ground", "ground")).status == "correct"
+
+
+def test_a_long_option():
+    option = "Give each of them a balloon. " * 30
+    assert choice_verdict("B", f"**Final Answer:** (B) {option}", ("x", option)).status == "correct"
+    assert choice_verdict("B", f"The answer is {option}", ("x", option)).status == "correct"
+
+
 def test_two_options_with_one_text_have_no_letter_by_text():
-    assert choice_verdict("A", "The answer is the sun.", ("The Sun", "the sun")).reason == "no_answer"
+    assert choice_verdict("A", "The answer is the sun.", ("the sun", "the  sun.")).reason == "no_answer"
 
 
 def test_an_option_that_is_a_letter_is_not_found_by_its_text():
@@ -507,3 +521,11 @@ def test_options_without_text_and_more_options_than_letters():
     assert choice_verdict("A", "\\boxed{A}", ("", "", "")).status == "correct"
     assert choice_verdict("A", "The answer is .", ("", "")).status == "wrong"
     assert choice_verdict("Z", "\\boxed{x25}", tuple(f"x{i}" for i in range(40))).status == "correct"
+
+
+@pytest.mark.parametrize("text", ["A and B", "No, because it is cold", "(A), (B), and (C)", "C or A", "I and II only"])
+def test_the_text_after_the_letter_may_name_other_letters(text):
+    options = ("x", "y", "z", text)
+    assert choice_verdict("D", f"**Final Answer:** (D) {text}", options).status == "correct"
+    assert choice_verdict("D", f"So it is all of them.\n\nD. {text}.", options).status == "correct"
+    assert choice_verdict("D", f"\\boxed{{{text}}}", options).status == "correct"

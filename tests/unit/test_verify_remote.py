@@ -150,6 +150,25 @@ def test_a_function_that_cheats_or_fails(sandbox, tests, program, reason):
     assert (verdict.status, verdict.reason) == ("wrong", reason)
 
 
+PROFILE = {"profile": "livecodebench"}
+
+
+@pytest.mark.parametrize(
+    ("tests", "program", "status"),
+    [
+        (SUM | PROFILE, "print(sum(map(int, stdin.readline().split())))\nsys.exit(1)", "correct"),
+        (SUM | PROFILE, "from __future__ import annotations\nprint(float(sum(map(int, input().split()))))", "correct"),
+        (SUM | PROFILE, "print(''\"', sum(map(int, input().split())))", "wrong"),
+        (SUM | PROFILE, "1/0", "wrong"),
+        (call([1, 2]) | PROFILE, "def f(): return (True, 2.0)", "correct"),
+        (call([1], owner="Solution") | PROFILE, "def f() -> List[int]: return [gcd(2, 3)]", "correct"),
+        (call([[1]]) | PROFILE, "def f(): return [(1,)]", "wrong"),
+    ],
+)
+def test_the_profile_of_live_code_bench(sandbox, tests, program, status):
+    assert grade(sandbox, tests, program).verdict.status == status
+
+
 def test_what_is_sent_and_what_never_is():
     with server(reply(SUCCESS)) as (url, requests):
         sandbox = RemoteSandbox(url + "/base/", LIMITS)

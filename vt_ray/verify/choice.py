@@ -20,6 +20,7 @@ from vt_ray.verify.option_text import option_after, option_with_text
 _MAX_CHARS = 500
 _TAIL_CHARS = 20_000  # only this much at the end of the text is searched for a sentence with a letter
 _REACH = 300
+_MAX_OPTION_CHARS = 2_000
 _SEVERAL = ""  # the result if a sentence names several letters, or denies its letter
 
 _FULL_WIDTH = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | dict.fromkeys(
@@ -219,9 +220,8 @@ def _letter_of_line(line: str, options: Sequence[str]) -> str | None:
         return alone[1]
     if found := option_with_text(line, options):
         return found
-    labelled = re.fullmatch(r"[(\[]?(?P<letter>[A-Z])[)\].:]+\s+(?P<text>.+)", line[:_MAX_CHARS])
-    matches = labelled is not None and option_with_text(labelled["text"], options) == labelled["letter"]
-    return labelled["letter"] if labelled and matches else None
+    found = option_after(line[:_MAX_OPTION_CHARS], options)
+    return found if found and re.match(rf"[(\[]?{found}[)\].:]", line) else None
 
 
 def _letter_in_words(text: str, options: Sequence[str] = ()) -> str | None:
@@ -241,12 +241,12 @@ def _letter_in_words(text: str, options: Sequence[str] = ()) -> str | None:
 
 def _named(text: str, naming: re.Match[str], options: Sequence[str]) -> str | None:
     """Returns the letter after "the answer is", as `_letter_in_words` does."""
-    behind = text[naming.end() :][:_REACH]
+    behind = text[naming.end() :][: _REACH + _MAX_OPTION_CHARS]
     behind = behind[_ADVERBS.match(behind).end() :]  # type: ignore[union-attr]  # it matches the empty text too
     denied = denied_before(text[max(0, naming.start() - _REACH) : naming.start()])
     if option := option_after(behind, options):
         return _SEVERAL if denied else option
-    match = _LETTER.match(behind)
+    match = _LETTER.match(behind[:_REACH])
     if match is None:
         return None
     letter, rest = match["letter"], match["mark"] + match["rest"]

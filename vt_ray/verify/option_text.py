@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_ARTICLE = re.compile(r"^(?:the|an|a)\s+(?=\S{2})")
+_ARTICLE = re.compile(r"^(?:the|an|a)\s+(?=\S{2})", re.IGNORECASE)
 _ONE_LETTER = re.compile(r"[(\[]?[A-Za-z][)\]]?\.?")
 # What may follow the text of an option in a sentence. After a comma, another value may follow.
 _END = re.compile(r"\s*(?:$|[.!?;](?:\s|$)|\(|\b(?:because|since|as|which|so)\b)")
@@ -18,28 +18,46 @@ _END = re.compile(r"\s*(?:$|[.!?;](?:\s|$)|\(|\b(?:because|since|as|which|so)\b)
 def option_with_text(text: str, options: Sequence[str]) -> str | None:
     """Returns the letter of the one option with this text; None without one, or if two options have the text.
 
-    `text` and `options` are without markup. Capitals, spaces, an article and a full stop do not count. An option whose
-    text is a letter is left out, because its text names another option.
+    `text` and `options` are without markup. Spaces and a full stop do not count. An article and capitals count only if
+    two options differ by them alone. An option whose text is a letter is left out: its text names another option.
     """
-    wanted = _normal(text)
-    found = [
-        letter
-        for letter, option in zip(_LETTERS, options, strict=False)
-        if wanted and _normal(option) == wanted and not _ONE_LETTER.fullmatch(option.strip())
-    ]
-    return found[0] if len(found) == 1 else None
+    for normal in (_normal, _without_article, _without_capitals):
+        wanted = normal(text)
+        found = [
+            letter
+            for letter, option in zip(_LETTERS, options, strict=False)
+            if wanted and normal(option) == wanted and not _ONE_LETTER.fullmatch(option.strip())
+        ]
+        if len(found) == 1:
+            return found[0]
+    return None
 
 
 def option_after(text: str, options: Sequence[str]) -> str | None:
-    """Returns the letter of the option whose text begins `text` and ends a sentence there."""
+    """Returns the letter of the option whose text, or letter and text, begins `text` and ends a sentence there."""
     spaced = " ".join(text.split())
+    for letter, option in zip(_LETTERS, options, strict=False):
+        if _begins(rf"[(\[]?{letter}[)\].:]+\s*", option, spaced):  # the text may name other letters: "(D) A and B"
+            return letter
     for option in sorted(options, key=len, reverse=True):
-        shown = _ARTICLE.sub("", " ".join(option.split()).rstrip("."))
-        begin = re.match(rf"(?:(?:the|an|a)\s+)?{re.escape(shown)}", spaced, re.IGNORECASE) if shown else None
-        if begin and _END.match(spaced[begin.end() :]):
+        if _begins(r"(?:(?:the|an|a)\s+)?", _ARTICLE.sub("", option), spaced):
             return option_with_text(option, options)
     return None
 
 
+def _begins(before: str, option: str, text: str) -> bool:
+    shown = " ".join(option.split()).rstrip(".")
+    begin = re.match(before + re.escape(shown), text, re.IGNORECASE) if shown else None
+    return begin is not None and _END.match(text[begin.end() :]) is not None
+
+
 def _normal(text: str) -> str:
-    return _ARTICLE.sub("", " ".join(text.casefold().split()).rstrip(". "))
+    return " ".join(text.split()).rstrip(". ")
+
+
+def _without_article(text: str) -> str:
+    return _ARTICLE.sub("", _normal(text))
+
+
+def _without_capitals(text: str) -> str:
+    return _without_article(text).casefold()

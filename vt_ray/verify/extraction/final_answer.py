@@ -21,6 +21,7 @@ _LABEL = re.compile(
     r"\s*[:=]?\s*(?P<closed>\})?[:=]?\s*(?=[^\s}])",
     re.IGNORECASE,
 )
+_MARKS = re.compile(r"\\[$!,;: ]|\$")  # dollar signs and thin spaces: \$16,\!386 is 16,386
 _VALUE = re.compile(r"[-+−]?\s*(?:[\d.(\[{|]|\\(?!text)|[A-Za-z](?![A-Za-z]))")
 _JOINT_BEGIN = re.compile(r"\b(?:or|and|maybe|perhaps|possibly|alternatively)\b|[,;:=/|(\n]|\s%|\\\\|\\lor|\\text")
 
@@ -42,9 +43,16 @@ def extract_answer(completion: str) -> str | None:
     boxed = _boxed_answer(near, boxes) if boxes else None
     behind = near[boxes[-1].end :] if boxes else ""
     said = answer_sentence(behind)
-    if boxed and said and _VALUE.match(said) and without_spaces(boxed) not in without_spaces(said):
+    if boxed and said and _VALUE.match(said) and not _says_again(boxed, boxes[-1].content, said):
         return said if corrects(behind) else None
     return boxed
+
+
+def _says_again(boxed: str, content: str, said: str) -> bool:
+    r"""Whether a sentence repeats the answer, with or without the unit behind its box: "\boxed{5} dollars"."""
+    value = content if boxed.startswith(content) else boxed
+    boxed, value, said = (without_spaces(_MARKS.sub("", text)) for text in (boxed, value, said))
+    return boxed in said or value in said
 
 
 def _boxed_answer(text: str, boxes: list[Box]) -> str | None:

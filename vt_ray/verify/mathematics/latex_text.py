@@ -47,6 +47,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\s+", " "),  # first: a long run of spaces makes the patterns below quadratic
+        (r"^\$([^$]+)(?<!\\)\$(?=\s*(?:\\?%|[A-Za-z]{2}))(?!\s*(?:and|or|to|by)\b)", r"\1 "),  # $28$ percent
         (r"\\left\s*\.|\\right\s*\.(?!\d)", ""),
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])", ""),
         (rf"\\{_any_of(_STYLES)}(?![A-Za-z])", " "),
@@ -105,7 +106,10 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"|(?<=\d)\s+degrees?[ \\]*$",
             r"^\\circ ",
         ),
-        (r"\s*\\text\{\s*(?:\\?%|per\s?cent|pct\.?)\s*\}|(?<=\d)\s+per\s?cent[ \\]*$", r"\\%"),
+        (
+            r"\s*\\text\{\s*(?:\\?%|per\s?cent(?:age)?|pct\.?)\s*\}|(?<=\d)\s+(?:per\s?cent(?:age)?|pct\.?)[ \\]*$",
+            r"\\%",
+        ),
         (r"(?<!\\)%", r"\\%"),
         (rf"(?<![\\A-Za-z])({_any_of(_FUNCTIONS)})(?=\s*[({{^_\\]|\s?\d|\s?[A-Za-z](?![A-Za-z]))", r"\\\1 "),
         (r"(?<![\\A-Za-z])sqrt(?![A-Za-z]{2})", r"\\sqrt "),

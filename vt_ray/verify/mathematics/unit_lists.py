@@ -67,13 +67,15 @@ _NAMED = {
     "lb in^-2": "psi",
     "atm": "atmosphere",
     "hp": "horsepower",
+    "Å": "angstrom ångström",
+    "slug": "slug",
 }
 _SHORT = {
     "in": "in", "ft": "ft", "yd": "yd", "yds": "yd", "mi": "mi", "lb": "lb", "lbs": "lb", "oz": "oz", "gal": "gal",
     "qt": "qt", "pt": "pt", "tbsp": "tbsp", "tsp": "tsp", "ha": "ha", "s": "s", "sec": "s", "secs": "s", "min": "min",
     "mins": "min", "h": "h", "hr": "h", "hrs": "h", "yr": "year", "yrs": "year", "rad": "rad", "deg": "°", "atm": "atm",
     "dB": "dB", "hp": "hp", "ly": "ly", "sr": "sr", "kcal": "kcal", "l": "L", "ml": "mL", "cl": "cL", "dl": "dL",
-    "cc": "cm^3", "¢": "cent", "kgs": "kg", "gm": "g", "gms": "g", "kms": "km", "cms": "cm",
+    "cc": "cm^3", "¢": "cent", "kgs": "kg", "gm": "g", "gms": "g", "kms": "km", "cms": "cm", "Å": "Å",
 }  # fmt: skip
 _PREFIXES = {"nano": "n", "micro": "μ", "milli": "m", "centi": "c", "deci": "d", "kilo": "k", "mega": "M", "giga": "G"}
 _METRIC_ONLY = ("c", "d")  # centi and deci: of metres, grams and litres
