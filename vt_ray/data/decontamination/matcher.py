@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vt_ray.data.decontamination import confirm
 from vt_ray.data.decontamination.answer_form import own_words, useful_grams
 from vt_ray.data.decontamination.hash_index import HashIndex, without_boilerplate
-from vt_ray.data.decontamination.near import NearIndex, sketches
+from vt_ray.data.decontamination.near import NearGate, NearIndex, sketches
 from vt_ray.data.decontamination.options import DecontaminationOptions
 from vt_ray.data.decontamination.rows import Question
 from vt_ray.data.decontamination.word_hashes import HashedTexts, hash_texts
@@ -77,6 +77,7 @@ class Matcher:
             self._blind_short = HashIndex(blind.whole().hashes[wanted], wanted)
         if self._near:
             self._near_index = NearIndex(options.near_threshold)
+            self._near_gate = NearGate(hashed, options.near_threshold, self._first)
             for text, sketch in sketches(hashed):
                 if self._first[text]:
                     self._near_index.add(text, sketch)
@@ -110,7 +111,7 @@ class Matcher:
                         yield Match(text, question, "short_text", 1.0)
 
     def _near_duplicates(self, hashed: HashedTexts) -> Iterator[Match]:
-        for text, sketch in sketches(hashed):
+        for text, sketch in sketches(hashed, self._near_gate.candidates(hashed)):
             for question, similarity in self._near_index.similar(sketch):
                 yield Match(text, question, "near_duplicate", similarity)
 
