@@ -32,7 +32,7 @@ from vt_ray.data.decontamination.matcher import Matcher
 from vt_ray.data.decontamination.options import DecontaminationOptions
 from vt_ray.data.decontamination.rows import Question, read_all
 
-BATCH = 1_000
+BATCH = 500
 NGRAM = 10
 EXACT = DecontaminationOptions(near_duplicates="off", number_blind="off")
 Check = Callable[[Sequence[str]], set[int]]

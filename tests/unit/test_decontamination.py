@@ -7,6 +7,7 @@ import random
 import re
 import time
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from vt_ray.data.decontamination.decontaminate import decontaminate
 from vt_ray.data.decontamination.hash_index import HashIndex
 from vt_ray.data.decontamination.leakage import Cell
 from vt_ray.data.decontamination.matcher import Matcher
+from vt_ray.data.decontamination.near import NearGate
 from vt_ray.data.decontamination.options import DecontaminationOptions
 from vt_ray.data.decontamination.rows import Question, read_all
 from vt_ray.data.decontamination.word_hashes import hash_texts
@@ -261,6 +263,24 @@ def test_questions_made_of_a_template_alone_are_still_found():
     template = "The red, the green and the blue team of our school play a game of chess on day"
     matcher = Matcher(of_texts([f"{template} {day}" for day in "abcdefgh"]), NO_NEAR)
     assert matcher.matches([f"{template} a"])
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.9, 1.0])
+def test_the_gate_lets_each_near_duplicate_through(threshold):
+    """Also if the shared shingles are the commonest ones of the question."""
+    dice = random.Random(3)
+    known = [" ".join(dice.choices("abcdefgh", k=dice.randint(8, 40))) for _ in range(60)]
+    asked = [" ".join(word if dice.random() < 0.9 else "z" for word in said.split()) for said in known * 5]
+    ours, theirs = hash_texts(known), hash_texts(asked)
+    passed = NearGate(ours, threshold, np.ones(len(known), bool)).candidates(theirs)
+    sets = [[{tuple(said.split()[i : i + 3]) for i in range(len(said.split()) - 2)} for said in texts]
+            for texts in (known, asked)]  # fmt: skip
+    similar = {
+        number
+        for number, asked_of in enumerate(sets[1])
+        if any(len(asked_of & one) >= threshold * len(asked_of | one) for one in sets[0])
+    }
+    assert similar and similar <= set(passed)
 
 
 def test_copies_within_the_training_rows():

@@ -17,7 +17,8 @@ from vt_ray.data.decontamination.matcher import Match, Matcher
 from vt_ray.data.decontamination.options import DecontaminationOptions
 from vt_ray.data.decontamination.rows import Question, read_questions
 
-BATCH_ROWS = 1_000
+# The words of a batch should fit into the cache of a core.
+BATCH_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)

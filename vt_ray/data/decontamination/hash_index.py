@@ -24,9 +24,13 @@ class HashIndex:
         self._table = np.zeros(1 << bits, bool)
         self._table[self._hashes >> self._shift] = True
 
+    def possible(self, grams: Grams) -> NDArray[np.int64]:
+        """Returns the places of the n-grams that may be in the index, ascending."""
+        return np.flatnonzero(self._table[grams.hashes >> self._shift])
+
     def shared(self, grams: Grams) -> NDArray[np.int64]:
         """Returns [(training text, evaluation text, number of different hashes that both contain), ...], [P, 3]."""
-        possible = np.flatnonzero(self._table[grams.hashes >> self._shift])
+        possible = self.possible(grams)
         possible = possible[grams.first[possible] == grams.last[possible]]
         if len(possible) == 0:
             return np.zeros((0, 3), np.int64)

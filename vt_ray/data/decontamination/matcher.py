@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vt_ray.data.decontamination import confirm
 from vt_ray.data.decontamination.answer_form import own_words, useful_grams
 from vt_ray.data.decontamination.hash_index import HashIndex, without_boilerplate
-from vt_ray.data.decontamination.near import NearIndex, sketches
+from vt_ray.data.decontamination.near import NearGate, NearIndex, sketches
 from vt_ray.data.decontamination.options import DecontaminationOptions
 from vt_ray.data.decontamination.rows import Question
 from vt_ray.data.decontamination.word_hashes import HashedTexts, hash_texts
@@ -31,6 +31,8 @@ REASONS = ("ngram", "short_text", "near_duplicate", "number_blind")
 # An n-gram in this many texts and this share of an evaluation set is an instruction, not a question.
 BOILERPLATE_TEXTS = 5
 BOILERPLATE_SHARE = 0.1
+# A short question is looked for where its first words are.
+_START_WORDS = 2
 # A number-blind text of fewer words, such as "compute #", says too little.
 LEAST_BLIND_WORDS = 6
 # A number-blind text of at most this many words more than an n-gram is compared by its whole, with its operators.
@@ -66,7 +68,7 @@ class Matcher:
         self._first = _first_copies(hashed, self._file)
         self.boilerplate = 0
         self._ngrams, self._sizes = self._gram_index(hashed, own_words([question.text for question in questions]))
-        self._short = self._short_index(hashed)
+        self._short, self._short_starts = self._short_index(hashed)
         if self._blind:
             blind = hashed.number_blind()
             self._blind_ngrams, self._blind_sizes = self._gram_index(blind)
@@ -75,6 +77,7 @@ class Matcher:
             self._blind_short = HashIndex(blind.whole().hashes[wanted], wanted)
         if self._near:
             self._near_index = NearIndex(options.near_threshold)
+            self._near_gate = NearGate(hashed, options.near_threshold, self._first)
             for text, sketch in sketches(hashed):
                 if self._first[text]:
                     self._near_index.add(text, sketch)
@@ -94,17 +97,21 @@ class Matcher:
         return [self._with_words(match, texts[match.text]) for match in self._best(found)]
 
     def _exact(self, hashed: HashedTexts, texts: Sequence[str]) -> Iterator[Match]:
+        starts = np.zeros(0, np.int64)
         for n, grams in hashed.ngrams(self.options.ngram):
+            if n == _START_WORDS:
+                starts = self._short_starts.possible(grams)
             if n == self.options.ngram:
                 for text, question, shared in self._ngrams.shared(grams).tolist():
                     yield Match(text, question, "ngram", min(1.0, shared / self._sizes[question]))
             elif n in self._short:
-                for text, question, _ in self._short[n].shared(grams).tolist():
+                short = self._short[n].shared(grams.at(starts) if n > _START_WORDS else grams)
+                for text, question, _ in short.tolist():
                     if confirm.contains_question(texts[text], self.questions[question].text):
                         yield Match(text, question, "short_text", 1.0)
 
     def _near_duplicates(self, hashed: HashedTexts) -> Iterator[Match]:
-        for text, sketch in sketches(hashed):
+        for text, sketch in sketches(hashed, self._near_gate.candidates(hashed)):
             for question, similarity in self._near_index.similar(sketch):
                 yield Match(text, question, "near_duplicate", similarity)
 
@@ -157,15 +164,22 @@ class Matcher:
         self.boilerplate = max(self.boilerplate, removed)
         return HashIndex(hashes, owners), np.bincount(owners, minlength=hashed.count).tolist()
 
-    def _short_index(self, hashed: HashedTexts) -> dict[int, HashIndex]:
-        """Returns {n: index of the questions of n words} for questions that are shorter than an n-gram."""
+    def _short_index(self, hashed: HashedTexts) -> tuple[dict[int, HashIndex], HashIndex]:
+        """Returns {n: index of the questions of n words} for questions that are shorter than an n-gram.
+
+        The second index has the first words of those that are longer than these: few training words start so.
+        """
         lengths, index = hashed.lengths(), {}
+        starts = HashIndex(np.zeros(0, np.uint64), np.zeros(0, np.int64))
         for n, grams in hashed.ngrams(self.options.ngram - 1):
             hashes, owners = grams.inside()
+            if n == _START_WORDS:
+                longer = (lengths[owners] > n) & (lengths[owners] < self.options.ngram) & self._first[owners]
+                starts = HashIndex(hashes[longer], owners[longer])
             whole = (lengths[owners] == n) & self._first[owners]
             if whole.any():
                 index[n] = HashIndex(hashes[whole], owners[whole])
-        return index
+        return index, starts
 
 
 def _first_copies(hashed: HashedTexts, files: Sequence[int]) -> NDArray[np.bool_]:

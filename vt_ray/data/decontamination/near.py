@@ -5,11 +5,13 @@ Reordered sentences share nearly all shingles, although they may share no 10-gra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vt_ray.data.decontamination.hash_index import HashIndex
 from vt_ray.data.decontamination.word_hashes import HashedTexts
 
 SHINGLE_WORDS = 3
@@ -65,16 +67,43 @@ class Sketch:
         self.minhash = minhash
 
 
-def sketches(texts: HashedTexts) -> Iterator[tuple[int, Sketch]]:
-    """Yields (text, its Sketch) for each text with at least LEAST_SHINGLES shingles."""
+class NearGate:
+    """Finds the texts that may be near duplicates, so that few texts need a MinHash, which takes 40 us.
+
+    A text with a similarity of at least t shares at least the part t of the shingles of the indexed text, and so at
+    least one of any (1 - t) of them and one more: the gate has these, the rarest ones (prefix filtering).
+    """
+
+    def __init__(self, texts: HashedTexts, threshold: float, wanted: NDArray[np.bool_]):
+        *_, (_, grams) = texts.ngrams(SHINGLE_WORDS)
+        hashes, owners = grams.inside()
+        pairs = np.unique(np.stack([owners.astype(np.uint64), hashes], axis=1), axis=0)
+        owners, hashes = pairs[:, 0].astype(np.int64), pairs[:, 1]
+        _, members, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+        order = np.lexsort((counts[members.reshape(-1)], owners))
+        owners, hashes = owners[order], hashes[order]
+        sizes = np.bincount(owners, minlength=texts.count)
+        place = np.arange(len(owners)) - (np.cumsum(sizes) - sizes)[owners]
+        kept = wanted[owners] & (place <= (1 - threshold) * sizes[owners])
+        self._index = HashIndex(hashes[kept], owners[kept])
+
+    def candidates(self, texts: HashedTexts) -> list[int]:
+        """Returns the texts that share one of the rarest shingles with an indexed text, ascending."""
+        *_, (_, grams) = texts.ngrams(SHINGLE_WORDS)
+        return list(np.unique(self._index.shared(grams)[:, 0]).tolist())
+
+
+def sketches(texts: HashedTexts, chosen: Sequence[int] | None = None) -> Iterator[tuple[int, Sketch]]:
+    """Yields (text, its Sketch) for each text, or each of the `chosen`, with at least LEAST_SHINGLES shingles."""
     from datasketch import MinHash
 
     *_, (_, grams) = texts.ngrams(SHINGLE_WORDS)
     shingles, owners = grams.inside()
     shingles >>= np.uint64(32)  # MinHash permutes 32-bit values
-    bounds = np.searchsorted(owners, np.arange(texts.count + 1))
-    parts = [frozenset(shingles[a:b].tolist()) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    wanted = [(text, part) for text, part in enumerate(parts) if len(part) >= LEAST_SHINGLES]
+    bounds = np.searchsorted(owners, np.arange(texts.count + 1)).tolist()
+    numbers = range(texts.count) if chosen is None else chosen
+    parts = [(text, frozenset(shingles[bounds[text] : bounds[text + 1]].tolist())) for text in numbers]
+    wanted = [(text, part) for text, part in parts if len(part) >= LEAST_SHINGLES]
     minhashes = MinHash.generator((part for _, part in wanted), num_perm=PERMUTATIONS, seed=1, hashfunc=int)
     for (text, part), minhash in zip(wanted, minhashes, strict=True):
         yield text, Sketch(part, minhash)

@@ -1,6 +1,6 @@
 """The words of many texts as 64-bit hashes, computed with NumPy for a whole batch: no Python object for a word.
 
-    texts --text.clean--> one buffer of bytes --classes--> words --> hash of each word --> hash of each n-gram
+    texts --text.clean_buffer--> one buffer of bytes --classes--> words --> hash of each word --> hash of each n-gram
 
 Hashes only find candidates: `confirm.py` compares the words themselves before a match is reported.
 """
@@ -14,27 +14,27 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vt_ray.data.decontamination.text import clean
+from vt_ray.data.decontamination.text import clean_buffer
 
 Hashes = NDArray[np.uint64]
 
-# Odd, so that each has an inverse modulo 2^64.
-_CHARACTER = 0x9E3779B97F4A7C15
 _WORD = np.uint64(0xD1B54A32D192ED03)
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _NUMBER = np.uint64(0x2545F4914F6CDD1D)
 _LETTER_CLASS, _DIGIT_CLASS = 1, 2
 
 
-def _byte_classes() -> NDArray[np.uint8]:
+def _byte_classes() -> bytes:
     classes = np.zeros(256, np.uint8)
     classes[ord("a") : ord("z") + 1] = _LETTER_CLASS
     classes[ord("0") : ord("9") + 1] = _DIGIT_CLASS
     classes[128:] = _LETTER_CLASS  # UTF-8: symbols outside ASCII have been removed
-    return classes
+    return classes.tobytes()
 
 
 _CLASSES = _byte_classes()
+# _FIRST_BYTES[n] keeps the first n bytes of eight, in the order of the memory.
+_FIRST_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], "<u8").astype(np.uint64)
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Grams:
         """Returns (hashes, text of each hash) of the runs that are in one text."""
         kept = self.first == self.last
         return self.hashes[kept], self.first[kept]
+
+    def at(self, starts: NDArray[np.int64]) -> Grams:
+        """Returns the runs that start at these words, ascending; a run that would end after the last word is none."""
+        starts = starts[: np.searchsorted(starts, len(self.hashes))]
+        return Grams(self.hashes[starts], self.first[starts], self.last[starts])
 
 
 @dataclass(frozen=True)
@@ -94,30 +99,32 @@ class HashedTexts:
 
 def hash_texts(texts: Sequence[str]) -> HashedTexts:
     """Returns the words of raw texts as hashes."""
-    buffer = np.frombuffer("\x00".join(_without_symbols(text) for text in clean(texts)).encode(), np.uint8)
-    classes = _CLASSES[buffer]
-    edges = np.zeros(len(buffer) + 1, bool)
-    edges[1:-1] = classes[1:] != classes[:-1]
-    edges[:1] = edges[-1:] = True
-    bounds = np.flatnonzero(edges) if len(buffer) else np.zeros(1, np.int64)
-    starts, ends = bounds[:-1], bounds[1:]
-    kind = classes[starts]
+    buffer = clean_buffer(texts)
+    classes = np.frombuffer(b"\0" + buffer.translate(_CLASSES) + b"\0", np.uint8)
+    bounds = np.flatnonzero(classes[1:] != classes[:-1])
+    kind = classes[bounds + 1]
+    # A run of symbols ends where a word starts: the two of neighbouring words would be one bound otherwise.
     is_word = np.flatnonzero(kind)
-    starts, ends, kind = starts[is_word], ends[is_word], kind[is_word]
-    sums = np.zeros(len(buffer) + 1, np.uint64)
-    np.cumsum(buffer * _powers(_CHARACTER, len(buffer)), out=sums[1:])
-    inverse = _powers(pow(_CHARACTER, -1, 2**64), len(buffer))
-    hashes = _mixed((sums[ends] - sums[starts]) * inverse[starts])
-    first = np.searchsorted(starts, np.flatnonzero(buffer == 0))
+    starts, ends, kind = bounds[is_word], bounds[np.minimum(is_word + 1, len(bounds) - 1)], kind[is_word]
+    breaks = np.flatnonzero(np.frombuffer(buffer, np.uint8) == 0)
+    first = np.searchsorted(starts, breaks)
     text_of_word = np.repeat(np.arange(len(texts)), np.diff(first, prepend=0, append=len(starts)))
-    return HashedTexts(hashes, text_of_word, kind == _DIGIT_CLASS, len(texts))
+    return HashedTexts(_word_hashes(buffer, starts, ends - starts), text_of_word, kind == _DIGIT_CLASS, len(texts))
 
 
-def _without_symbols(text: str) -> str:
-    """Returns a cleaned text in which each character outside ASCII is a letter or a digit."""
-    if text.isascii():
-        return text
-    return "".join(c if c.isascii() or c.isalpha() else " " for c in text)
+def _word_hashes(buffer: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Hashes:
+    """Returns the hash of each word: eight of its bytes at a time."""
+    padded = np.frombuffer(buffer + b"\0" * 8, np.uint8)
+    eights = np.ndarray(len(buffer) + 1, np.uint64, padded, strides=(1,))
+    hashes = _mixed(eights[starts] & _FIRST_BYTES[np.minimum(lengths, 8)])
+    longer = np.flatnonzero(lengths > 8)
+    place = 8
+    while len(longer):
+        rest = eights[starts[longer] + place] & _FIRST_BYTES[np.minimum(lengths[longer] - place, 8)]
+        hashes[longer] = _mixed(hashes[longer] * _WORD + rest)
+        place += 8
+        longer = longer[lengths[longer] > place]
+    return hashes
 
 
 def _mixed(hashes: Hashes) -> Hashes:
