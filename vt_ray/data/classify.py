@@ -21,6 +21,7 @@ from typing import IO, Protocol
 from vt_ray.data.layouts.layout import question_hash
 from vt_ray.data.problem_rows import read_rows
 from vt_ray.data.readers import read_problem_rows
+from vt_ray.data.prompts import sample_seed
 from vt_ray.progress import bar
 
 OTHER = "other"
@@ -252,7 +253,8 @@ def _replies(
 ) -> Iterator[tuple[Question, int, str | None]]:
     """Yields (question, number of the reply, reply) until each question is decided or has VOTES votes."""
     while requested := [(question, sample) for question in questions for sample in question.open_votes]:
-        requests = [ChatRequest(prompt_text(question.text, names), sample) for question, sample in requested]
+        # The same seed for all questions would make the noise of their replies alike.
+        requests = [ChatRequest(prompt_text(q.text, names), sample_seed(q.key, sample)) for q, sample in requested]
         for index, reply in model.replies(requests):
             yield *requested[index], reply
 
