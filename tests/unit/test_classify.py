@@ -12,7 +12,7 @@ import pytest
 from chat_server import ChatHandler, chat_server
 from typer.testing import CliRunner
 
-from vt_ray.config import DataConfig, FileSource
+from vt_ray.config import DataConfig, DataSource
 from vt_ray.data.classify import (
     CHUNK,
     ChatRequest,
@@ -196,7 +196,7 @@ def test_the_command_asks_an_endpoint_and_a_run_takes_its_output(tmp_path, monke
     assert "geometry: 1" in done.output and "algebra: 1" in done.output
     assert {r["model"] for r in server.requests} == {"tiny-judge"} and set(server.keys) == {"Bearer secret"}
     assert len({r["seed"] for r in server.requests}) == 4
-    data = DataConfig(train_files=[FileSource(source)], train_per_subdomain=0, subdomain_file=str(output))
+    data = DataConfig(train_files=[DataSource(source)], train_per_subdomain=0, subdomain_file=str(output))
     assert [p.subdomain for p in load_problem_sets(data, 0).train] == ["geometry", "algebra"]
 
 
