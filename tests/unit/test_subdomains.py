@@ -52,6 +52,17 @@ def test_subdomains_without_an_entry_are_refused_with_their_names_and_counts(tra
         subdomains_of(train, subdomain_map={"Physics": "science"})
 
 
+def test_a_subject_that_its_layout_shortens_may_be_named_as_the_row_has_it(tmp_path):
+    subjects = ("Prealgebra", "Algebra", "Intermediate Algebra", "Number Theory")
+    rows = [{"problem": f"{s}?", "answer": "1", "subject": s, "level": 1, "unique_id": s} for s in subjects]
+    path = tmp_path / "math.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mapped = subdomains_of(
+        DataSource(path=str(path)), subdomain_map={"Prealgebra": "easy", "algebra": "hard", "number theory": "numbers"}
+    )
+    assert mapped[1:] == ["easy", "hard", "hard", "numbers"]
+
+
 @pytest.mark.parametrize(("names", "message"), [({"a": " "}, "no name for 'a'"), ({"A": "x", "a": "y"}, "case alone")])
 def test_a_map_with_an_empty_name_or_two_keys_that_differ_in_case_is_refused(train, names, message):
     with pytest.raises(ConfigError, match=message):

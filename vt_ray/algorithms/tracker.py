@@ -33,7 +33,7 @@ NODES = 257
 REACH = 6.5
 
 
-@dataclass
+@dataclass(slots=True)
 class QuestionHistory:
     """The completions of one question over the run.
 

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
+from vt_ray.config import DataSource
 from vt_ray.data.layouts.layout import question_hash
 from vt_ray.data.problem_rows import read_rows
+from vt_ray.data.prompts import sample_seed
 from vt_ray.data.readers import read_problem_rows
 from vt_ray.progress import bar
 
@@ -30,6 +32,8 @@ CODE = "code"
 VOTES, MAJORITY = 3, 2
 # The beginning of a question shows its subject, and a whole code problem may not fit the context of a small model.
 QUESTION_CHARS = 4_000
+# A row that a run refuses or leaves out needs no subdomain, and stops no classification.
+READ_ALL = DataSource(on_bad_row="skip", max_bad_share=1.0, drop_unanswered=True)
 # The end of a reply without a name, in the file of votes.
 REPLY_CHARS = 500
 # Questions asked at a time: enough for an engine's batch.
@@ -147,12 +151,12 @@ def _ask(questions: Sequence[Question], model: ChatModel, names: Sequence[str], 
 def read_questions(sources: Sequence[str], names: Sequence[str]) -> list[Question]:
     """Returns the distinct questions of the sources, in order. If CODE is one of the names, programs have it already.
 
-    Raises ProblemFileError for a row that cannot be read.
+    Raises ProblemFileError for a file that cannot be read. Rows that are no problems are left out.
     """
     known = {i: CODE for i in range(MAJORITY)} if CODE in names else {}
     found: dict[str, Question] = {}
     for source in sources:
-        for problem in read_problem_rows(read_rows(source), drop_unanswered=True).problems:
+        for problem in read_problem_rows(read_rows(source), READ_ALL).problems:
             key = question_hash(problem)
             votes = dict(known) if problem.kind == CODE else {}
             found.setdefault(key, Question(key, problem.question[:QUESTION_CHARS], votes))
@@ -252,7 +256,8 @@ def _replies(
 ) -> Iterator[tuple[Question, int, str | None]]:
     """Yields (question, number of the reply, reply) until each question is decided or has VOTES votes."""
     while requested := [(question, sample) for question in questions for sample in question.open_votes]:
-        requests = [ChatRequest(prompt_text(question.text, names), sample) for question, sample in requested]
+        # The same seed for all questions would make the noise of their replies alike.
+        requests = [ChatRequest(prompt_text(q.text, names), sample_seed(q.key, sample)) for q, sample in requested]
         for index, reply in model.replies(requests):
             yield *requested[index], reply
 

@@ -67,8 +67,9 @@ def load_problem_sets(
         with_traces = [role.source for role in found if role.traces]
         check = _check(data.decontaminate, sets, known)
         read_train = {split: sets[split] for split in ("train", SFT_ONLY)}
-        for split, problems in read_train.items() if check else ():
-            sets[split] = _decontaminated(problems, check, bool(with_traces))
+        for split, problems in read_train.items():
+            if check:
+                sets[split] = _decontaminated(problems, check, bool(with_traces))
         taken = {} if check else _taken(sets)
         traces = survey_traces(with_traces, taken, check) if with_traces else NO_TRACES
     except ValueError as error:
@@ -83,8 +84,10 @@ def load_problem_sets(
         for role, read in zip(found, reads, strict=True)
     ]
     for split, problems in read_train.items():
-        kept = {id(problem) for problem in (sft_only if split == SFT_ONLY else sets["train"])}
-        reports = without(reports, "train", [p for p in problems if id(p) not in kept], CONTAMINATED)
+        left = sft_only if split == SFT_ONLY else sets["train"]
+        if len(left) < len(problems):
+            kept = {id(problem) for problem in left}
+            reports = without(reports, "train", [p for p in problems if id(p) not in kept], CONTAMINATED)
     return ProblemSets(
         **sets, traces=traces, sft_only=sft_only, sources=reports, leakage=check.result() if check else None
     )
@@ -243,24 +246,34 @@ def _refuse_overlap(sets: dict[str, list[Problem]], decontaminate: str) -> None:
 
     With data.decontaminate=report, training problems may repeat a question of the other sets: they are reported.
     """
-    home: dict[str, tuple[str, str]] = {}
-    sources: dict[str, str] = {}
-    for split, problems in sets.items():
-        for problem in problems:
-            words = question_words(problem.question)
-            other, question_id = home.setdefault(words, (split, problem.question_id))
-            if other == "train" != split and decontaminate == "report":
-                home[words] = (split, problem.question_id)
-                continue
+    # Without the training problems, which may be millions: each of them is only looked up.
+    home: dict[str, tuple[str, Problem]] = {}
+    for split in ("probe", "test"):
+        for problem in sets[split]:
+            other, first = home.setdefault(question_words(problem.question), (split, problem))
             if other != split:
-                raise ConfigError(
-                    f"question {problem.question_id} of the {split} set is also {question_id} of the {other} set: "
-                    "remove it from one of the files"
-                    + (", or set data.decontaminate=drop, which leaves it out of training" if other == "train" else "")
-                )
-            if problem.question_id in sources:
-                raise ConfigError(
-                    f"question id {problem.question_id} is in {sources[problem.question_id]} and in "
-                    f"{problem.source}: ids must be unique over all files: rename a file or give its rows ids"
-                )
-            sources[problem.question_id] = problem.source
+                raise _shared(split, problem, other, first)
+    if decontaminate != "report":
+        for problem in sets["train"]:
+            if found := home.get(question_words(problem.question)):
+                raise _shared(*found, "train", problem)
+    by_id: dict[str, Problem] = {}
+    for problem in (p for split in SPLITS for p in sets[split]):
+        first = by_id.setdefault(problem.question_id, problem)
+        if first is not problem and not (decontaminate == "report" and _same_words(first, problem)):
+            raise ConfigError(
+                f"question id {problem.question_id} is in {first.source} and in {problem.source}: ids must be unique "
+                "over all files: rename a file or give its rows ids"
+            )
+
+
+def _same_words(one: Problem, other: Problem) -> bool:
+    return question_words(one.question) == question_words(other.question)
+
+
+def _shared(split: str, problem: Problem, other: str, first: Problem) -> ConfigError:
+    return ConfigError(
+        f"question {problem.question_id} of the {split} set is also {first.question_id} of the {other} set: remove it "
+        "from one of the files"
+        + (", or set data.decontaminate=drop, which leaves it out of training" if other == "train" else "")
+    )

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vt_ray.config import DataConfig
 from vt_ray.data.layouts.layout import question_hash
+from vt_ray.data.layouts.math_problems import subdomain_of
 from vt_ray.progress import console
 from vt_ray.records import Problem
 
@@ -28,11 +29,20 @@ def with_subdomains(sets: Mapping[str, list[Problem]], data: DataConfig) -> dict
     Generated problems keep theirs. Raises ValueError if the file has no question of the sets, and for subdomains that
     are neither a key nor a value of the map.
     """
-    found = dict(sets)
-    if data.subdomain_file:
-        found = _classified(found, data.subdomain_file)
-    if data.subdomain_map:
-        found = _mapped(found, _names(data.subdomain_map))
+    if not data.subdomain_file and not data.subdomain_map:
+        return dict(sets)
+    entries = read_subdomain_file(Path(data.subdomain_file)) if data.subdomain_file else {}
+    renamed = _Renamed(entries, _names(data.subdomain_map))
+    found = {split: [renamed(p) if p.row else p for p in problems] for split, problems in sets.items()}
+    if entries:
+        _report_coverage(data.subdomain_file, len(entries), renamed)
+    if renamed.unknown:
+        listed = ", ".join(f"{name!r} ({count:,})" for name, count in renamed.unknown.most_common(_NAMED))
+        more = f" and {len(renamed.unknown) - _NAMED} more" if len(renamed.unknown) > _NAMED else ""
+        raise ValueError(
+            f"data.subdomain_map has no entry for the subdomains {listed}{more}: add each, also with its own name as "
+            "its value if it keeps that name"
+        )
     return found
 
 
@@ -65,42 +75,53 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _classified(sets: Mapping[str, list[Problem]], path: str) -> dict[str, list[Problem]]:
-    """Returns the sets with the subdomains of the file `path`. Prints how many problems of files it does not have."""
-    entries = read_subdomain_file(Path(path))
-    from_files = missing = 0
+class _Renamed:
+    """Gives problems of files their subdomains, and counts: `problems`, `missing` in the file, `unknown` to the map."""
 
-    def classified(problem: Problem) -> Problem:
-        nonlocal from_files, missing
-        if not problem.row:
-            return problem
-        from_files += 1
-        subdomain = entries.get(problem.question_id) or entries.get(question_hash(problem))
-        missing += not subdomain
+    def __init__(self, entries: Mapping[str, str], names: Mapping[str, str]):
+        self._entries, self._names = entries, names
+        self.problems = self.missing = 0
+        self.unknown: Counter[str] = Counter()
+
+    def __call__(self, problem: Problem) -> Problem:
+        entry = self._entries and (self._entries.get(problem.question_id) or self._entries.get(question_hash(problem)))
+        self.problems += 1
+        self.missing += not entry
+        subdomain = self._mapped(problem, entry or "") if self._names else entry
         return replace(problem, subdomain=subdomain) if subdomain else problem
 
-    found = {split: [classified(p) for p in problems] for split, problems in sets.items()}
-    if missing == from_files:
+    def _mapped(self, problem: Problem, entry: str) -> str:
+        """The new name of the subdomain; "" for an unknown one, which is counted."""
+        known = entry or problem.subdomain
+        for name in (known,) if entry else (*_subjects(problem), known):
+            if name.casefold() in self._names:
+                return self._names[name.casefold()]
+        self.unknown[known] += 1
+        return ""
+
+
+def _subjects(problem: Problem) -> Iterator[str]:
+    """The row's own name of the subdomain, before its layout shortened it: Prealgebra of the layout `math`."""
+    for name in ("subject", "type"):
+        value = (problem.meta or {}).get(name)
+        if isinstance(value, str) and subdomain_of(value) == problem.subdomain:
+            yield value.strip()
+
+
+def _report_coverage(path: str, entries: int, renamed: _Renamed) -> None:
+    """Raises ValueError if the file has none of the questions; prints how many it lacks."""
+    if renamed.missing == renamed.problems:
         raise ValueError(
-            f"data.subdomain_file={path}: none of its {len(entries):,} entries is one of the {from_files:,} questions "
+            f"data.subdomain_file={path}: none of its {entries:,} entries is one of the {renamed.problems:,} questions "
             "of the files: make it from these files with vt-tools classify"
         )
-    if missing:
+    if renamed.missing:
         console.print(
-            f"{path}: no entry for {missing:,} of {from_files:,} questions: they keep their own subdomain",
+            f"{path}: no entry for {renamed.missing:,} of {renamed.problems:,} questions, which keep their subdomain",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-    return found
-
-
-def _mapped(sets: Mapping[str, list[Problem]], names: Mapping[str, str]) -> dict[str, list[Problem]]:
-    _refuse_unknown(sets, names)
-    return {
-        split: [replace(p, subdomain=names[p.subdomain.casefold()]) if p.row else p for p in problems]
-        for split, problems in sets.items()
-    }
 
 
 def _names(subdomain_map: Mapping[str, str]) -> dict[str, str]:
@@ -115,15 +136,3 @@ def _names(subdomain_map: Mapping[str, str]) -> dict[str, str]:
         raise ValueError(f"data.subdomain_map has the keys {repeated}, which differ in case alone: keep one of them")
     new = {value.casefold(): value for value in subdomain_map.values()}
     return new | {key.casefold(): value for key, value in subdomain_map.items()}
-
-
-def _refuse_unknown(sets: Mapping[str, list[Problem]], names: Mapping[str, str]) -> None:
-    found = Counter(p.subdomain for problems in sets.values() for p in problems if p.row)
-    unknown = [(name, count) for name, count in found.most_common() if name.casefold() not in names]
-    if unknown:
-        listed = ", ".join(f"{name!r} ({count:,})" for name, count in unknown[:_NAMED])
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        raise ValueError(
-            f"data.subdomain_map has no entry for the subdomains {listed}{more}: add each, also with its own name as "
-            "its value if it keeps that name"
-        )

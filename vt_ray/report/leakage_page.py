@@ -53,7 +53,8 @@ def write_leakage(paths: RunPaths, inputs: str, leakage: RunLeakage) -> None:
     for file, row in sorted(leakage.dropped):
         dropped.setdefault(file, []).append(row)
     paths.decontamination.parent.mkdir(exist_ok=True)
-    paths.contaminated.write_text("".join(json.dumps(line) + "\n" for line in leakage.lines), encoding="utf-8")
+    with paths.contaminated.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(line) + "\n" for line in leakage.lines)
     write_leakage_page(paths.leakage, leakage.report)
     # The last one: a start that was interrupted before it checks again.
     write_json(paths.decontamination, {"inputs": inputs, "report": leakage.report, "dropped_rows": dropped})

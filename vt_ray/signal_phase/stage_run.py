@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from vt_ray.config import MgpoConfig, SignalConfig, StageConfig
@@ -84,8 +85,8 @@ def refill_prompts(run: StageRun, step: int, used: Sequence[Prompt], count: int)
     """
     taken = {prompt.problem.question_id for prompt in used}
     order = refill_indices(len(run.problems), ("refill", *step_key(run, step)))
-    chosen = [i for i in order if run.problems[i].question_id not in taken]
-    return _prompts(run, step, chosen[:count])
+    chosen = islice((i for i in order if run.problems[i].question_id not in taken), count)
+    return _prompts(run, step, list(chosen))
 
 
 def _prompts(run: StageRun, step: int, chosen: Sequence[int]) -> list[Prompt]:

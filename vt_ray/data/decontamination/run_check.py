@@ -10,6 +10,7 @@ of its parameters, so that the three splits are disjoint for every seed. They ar
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,7 +45,21 @@ class RunLeakage:
 
     report: Mapping[str, Any]
     dropped: Places = frozenset()
-    lines: Sequence[Mapping[str, Any]] = ()
+    lines: Iterable[Mapping[str, Any]] = ()
+
+
+class Lines:
+    """Findings in a temporary file on disk: with twins of test questions there may be one for each of many rows."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as this object
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        self._file.seek(0)
+        yield from map(json.loads, self._file)
 
 
 class RunCheck:
@@ -57,7 +72,7 @@ class RunCheck:
         self._leakage = Leakage(dict(Counter(question.file for question in self._questions)))
         self._checkers: dict[bool, _Checker] = {}
         self._dropped: set[tuple[str, int]] = set()
-        self._lines: list[Mapping[str, Any]] = []
+        self._lines = Lines()
         self._seconds = 0.0
 
     def drops(self, rows: Sequence[Question]) -> list[bool]:
