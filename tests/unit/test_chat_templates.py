@@ -200,6 +200,44 @@ def test_tags_of_transformers_are_known(own, tmp_path):
     assert tokenizer_at_hand(ModelConfig(source="hf", path=str(own), chat_template=path), False).eos_token == "<|end|>"
 
 
+FOREIGN = {
+    # As Gemma: no system message, "model" in place of "assistant".
+    "without system": (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for m in messages %}<|{{ 'model' if m.role == 'assistant' else m.role }}|>{{ m.content | trim }}<|end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|model|>{% endif %}",
+        "<|user|>S.\n\n1+1?<|end|>\n<|model|>",
+        "<think>\nadd\n</think>\n\nIt is 2.<|end|>",
+    ),
+    # As Llama 2: no generation prompt, because the mark of a question's end begins the response.
+    "without generation prompt": (
+        "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+        "{% elif m.role == 'assistant' %} {{ m.content }} {{ eos_token }}{% endif %}{% endfor %}",
+        "[INST] S.\n\n1+1? [/INST]",
+        "<think>\nadd\n</think>\n\nIt is 2.<|end|>",
+    ),
+    # As DeepSeek-R1-Distill: the system message without a mark, the reasoning opened.
+    "with open reasoning": (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}{% elif m.role == 'user' %}<|user|>"
+        "{{ m.content }}{% else %}<|assistant|>{{ m.content.split('</think>')[-1] }}<|end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}",
+        "S.<|user|>1+1?<|assistant|><think>\n",
+        "add\n</think>\n\nIt is 2.<|end|>",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_templates_of_other_families_give_prompts_and_traces(own, tmp_path, name):
+    text, prompt, completion = FOREIGN[name]
+    path = jinja(tmp_path, text)
+    tokenizer = tokenizer_at_hand(ModelConfig(source="hf", path=str(own), chat_template=path), download=False)
+    e = PromptEncoder(tokenizer, DataConfig(system="S."))
+    (trace,) = e.traces([TRACE])
+    assert decoded(e, e.prompt_ids(PROBLEM)) == decoded(e, trace.prompt_ids) == prompt
+    assert decoded(e, trace.completion_ids) == completion
+
+
 def test_a_base_model_without_a_template_gets_one(own, tmp_path):
     bare = shutil.copytree(own, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
