@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import TracebackType
 
+from vt_ray.evaluation.voting import answer_classes
+from vt_ray.records import Rollouts, Status
 from vt_ray.verify.child.standby import ChildLost
 from vt_ray.verify.choice import extract_choice
 from vt_ray.verify.extraction.final_answer import extract_answer
+from vt_ray.verify.extraction.final_text import whole_response
+from vt_ray.verify.limits import Limits
 from vt_ray.verify.mathematics.grader import MathGrader
 
 
@@ -30,3 +35,32 @@ def answer_equality(grader: MathGrader) -> Callable[[str, str], bool]:
             return False
 
     return equal
+
+
+class AnswerReader:
+    """The answers of whole groups. A context manager, because comparing two answers takes a child process."""
+
+    def __init__(self, limits: Limits):
+        self._grader = MathGrader(limits)
+
+    def __enter__(self) -> AnswerReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._grader.close()
+
+    def read(self, rollouts: Rollouts, verdicts: Sequence[Status]) -> tuple[list[str | None], list[int | None]]:
+        """The answer of each completion and its class, see `ProblemResult`. A completion that was cut off has none.
+
+        Both are empty for problems without answers to vote on.
+        """
+        problem = rollouts.problem
+        if not has_answers(problem.kind):
+            return [], []
+        answers = [
+            None if c.finish_reason == "length" else final_answer(problem.kind, whole_response(problem, c.text))
+            for c in rollouts.completions
+        ]
+        return answers, answer_classes(answers, verdicts, answer_equality(self._grader))
