@@ -702,7 +702,8 @@ class Config:
     @property
     def has_test_problems(self) -> bool:
         """Whether the run has held-out problems of its own, besides benchmarks."""
-        return bool(self.data.test_per_subdomain or self.data.test_files)
+        files = self.data.test_files or any("test" in source.use for source in self.data.sources)
+        return bool(self.data.test_per_subdomain or files)
 
     @property
     def benchmarks(self) -> list[Benchmark]:

@@ -75,8 +75,8 @@ def load_problem_sets(
         held_out = [*sets["test"], *(p for benchmark in benchmarks for p in benchmark.problems)]
         check = _check(data.decontaminate, {"probe": sets["probe"], "test": held_out}, known)
         read_train = {split: sets[split] for split in ("train", SFT_ONLY)}
-        for split, problems in read_train.items() if check else ():
-            sets[split] = _decontaminated(problems, check, bool(with_traces))
+        for split, problems in read_train.items():
+            sets[split] = _decontaminated(problems, check, bool(with_traces)) if check else problems
         taken = {} if check else _taken(sets)
         traces = survey_traces(with_traces, taken, check) if with_traces else NO_TRACES
     except ValueError as error:
