@@ -46,6 +46,7 @@ def test_a_run_has_the_figures_of_its_benchmarks_at_every_milestone(tmp_path, mo
         assert {"mean", "low", "high"} == figures["pass_at_1"].keys() and set(figures["pass_at_k"]) == {"2", "4"}
         expected = {"cons_at_n", "truncated_share", "tokens_mean", "tokens_median", "without_verdict", "loop_share"}
         assert expected <= figures.keys() and figures["notes"] == ["only a few"]
+        assert figures["pass_at_1_vibethinker"] == pytest.approx({"mean": 0.0, "low": 0.0, "high": 0.5}, abs=0.5)
         # The held-out problems keep their own scores.
         assert milestone["num_problems"] <= len(SETS.test)
     assert sorted(path.name for path in (paths.stage("math").evaluation).iterdir()) == [
@@ -59,7 +60,8 @@ def test_a_run_has_the_figures_of_its_benchmarks_at_every_milestone(tmp_path, mo
     shared = scores[0].keys() & scores[1].keys()
     change = paired_difference(*({q: s[q] for q in shared} for s in scores))
     assert first["difference"] is None and second["difference"].pop("from") == "base"
-    assert second["difference"] == pytest.approx(change.as_dict())
+    assert second["difference"]["mean"] == pytest.approx(change.mean)
+    assert second["difference"]["low"] <= change.mean <= second["difference"]["high"]
     print_table(summary)
     shown = capsys.readouterr().out
     assert "Exam" not in shown and "exam" in shown and "Someone *" in shown and "12.5" in shown
@@ -190,7 +192,7 @@ def test_the_fingerprint_follows_problems_prompts_and_settings():
 def test_figures_with_other_fingerprints_are_not_compared(tmp_path):
     for name, fingerprint, prompts in (("a", "one", "x"), ("b", "two", "y")):
         head = {
-            **{"benchmark": "exam", "title": "Exam", "fingerprint": fingerprint, "k": []},
+            **{"benchmark": "exam", "place": 0, "title": "Exam", "fingerprint": fingerprint, "k": []},
             **{"parts": {"problems": "p", "prompts": prompts}, "temperature": 1.0, "top_p": 1.0},
             **{"max_new_tokens": 9, "notes": [], "published": []},
         }

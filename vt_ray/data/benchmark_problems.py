@@ -22,13 +22,17 @@ FOLDERS = "VT_BENCHMARKS"
 
 @dataclass(frozen=True)
 class BenchmarkProblems:
-    """A benchmark with its problems. `notes` say what a reader of the result must know: differences from the protocol
-    of the benchmark's file, and limits of the source. `fingerprint` is "" until the tokenizer is known, and `parts` has
-    its parts (`evaluation.benchmarks.with_fingerprint`)."""
+    """A benchmark with its problems.
+
+    notes: what a reader of the result must know: differences from the protocol of the benchmark's file, and limits of
+    the source. place: its place in the table. fingerprint: "" until the tokenizer is known, with its `parts`
+    (`evaluation.benchmarks.with_fingerprint`).
+    """
 
     benchmark: Benchmark
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = ()
+    place: int = 0
     fingerprint: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
 
@@ -53,10 +57,11 @@ def load_benchmarks(config: Config) -> tuple[BenchmarkProblems, ...]:
     states, and MissingSourceError with everything that is missing, what to download, and where to put it.
     """
     loaded, missing = [], []
-    for benchmark in config.benchmarks:
+    for place, benchmark in enumerate(config.benchmarks):
         try:
             stated = file_protocol(benchmark.name, config.evaluation.benchmark_folder)
-            loaded.append(read_benchmark(benchmark, stated, config.evaluation.benchmark_folder))
+            read = read_benchmark(benchmark, stated, config.evaluation.benchmark_folder)
+            loaded.append(replace(read, place=place))
         except MissingSourceError as error:
             missing.append(str(error))
     if missing:

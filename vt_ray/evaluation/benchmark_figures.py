@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vt_ray.evaluation.results import ProblemResult
 from vt_ray.evaluation.results_file import read_results
-from vt_ray.evaluation.summary import benchmark_summary, paired_change
+from vt_ray.evaluation.summary import benchmark_summary, paired_change, pass_at_1
 
 # Entries of a results file's header that summary.json repeats.
 SHOWN = ("title", "fingerprint", "temperature", "top_p", "max_new_tokens", "notes", "published")
+# In a line of a results file: the verdicts of the second grader, see `answers.SECOND_GRADER`.
+SECOND = "second_verdicts"
 
 
 def benchmark_figures(folder: Path, before: tuple[str, Path] | None = None) -> dict[str, dict[str, Any]]:
@@ -21,22 +24,30 @@ def benchmark_figures(folder: Path, before: tuple[str, Path] | None = None) -> d
     reason why the two figures cannot be compared.
     """
     found = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        head, lines = read_results(path)
-        if head is None or not lines:
-            continue
+    read = [(*read_results(path), path) for path in sorted(folder.glob("*.jsonl"))]
+    complete = [(head, lines, path) for head, lines, path in read if head and lines]
+    for head, lines, path in sorted(complete, key=lambda entry: entry[0]["place"]):
         results = [ProblemResult.from_dict(line) for line in lines.values()]
         seconds = sum(line["seconds"] for line in lines.values())
         tokens = sum(sum(r.tokens) for r in results)
         figures = benchmark_summary(results, head["k"])
         found[head["benchmark"]] = {
             **figures,
+            "pass_at_1_vibethinker": _second_pass_at_1(results, [line.get(SECOND) for line in lines.values()]),
             **{name: head[name] for name in SHOWN},
             "seconds": seconds,
             "tokens_per_second": tokens / seconds if seconds else None,
             "difference": _difference(before, path.name, head, results) if before else None,
         }
     return found
+
+
+def _second_pass_at_1(results: Sequence[ProblemResult], seconds: Sequence[Any]) -> dict[str, float] | None:
+    """Pass@1 by the second grader; None if it does not grade these problems."""
+    if not all(seconds):
+        return None
+    regraded = [replace(r, verdicts=verdicts) for r, verdicts in zip(results, seconds, strict=True)]
+    return pass_at_1([r for r in regraded if r.valid])
 
 
 def results_seconds(path: Path) -> float:

@@ -14,6 +14,7 @@ from vt_ray.config import ConfigError, digest
 from vt_ray.data.problem_sets import ProblemSets, fitting
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.evaluation.answers import AnswerReader
+from vt_ray.evaluation.benchmark_figures import SECOND
 from vt_ray.evaluation.repetition import ends_in_loop
 from vt_ray.evaluation.results import ProblemResult
 from vt_ray.evaluation.results_file import ResultsFile
@@ -91,7 +92,9 @@ def evaluate_benchmark(
         prompts = benchmark_encoder(e.encoder, b).prompts(left, b.samples, (e.config.seed, "evaluate"))
         with bar(f"{path.parent.name} {b.name}", len(loaded.problems), len(file.results)) as advance:
             for group in graded(generator, verifier, prompts, sampling):
-                file.add(_result(group, verifier.rollouts(group), reader, loaded.dates).as_dict())
+                rollouts = verifier.rollouts(group)
+                result = _result(group, rollouts, reader, loaded.dates)
+                file.add({**result.as_dict(), SECOND: reader.second_verdicts(rollouts)})
                 advance(_note(file), 1)
         return [_score(b.name, ProblemResult.from_dict(line)) for line in file.results.values()]
 
@@ -101,6 +104,7 @@ def header(loaded: BenchmarkProblems) -> dict[str, Any]:
     b = loaded.benchmark
     return {
         "benchmark": b.name,
+        "place": loaded.place,
         "title": b.title or b.name,
         "fingerprint": loaded.fingerprint,
         "parts": loaded.parts,
