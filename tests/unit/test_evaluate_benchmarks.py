@@ -21,6 +21,7 @@ from vt_ray.planning.resource_plan import phase_plan
 from vt_ray.planning.validate import validate
 from vt_ray.records import Problem
 from vt_ray.report import benchmark_table
+from vt_ray.report.comparison.runs import ComparisonError, read_runs, refuse_incomparable
 from vt_ray.report.tables import print_table
 from vt_ray.run.run_folder import RunFolder
 
@@ -236,3 +237,14 @@ def test_another_benchmark_is_evaluated_anew(tmp_path, monkeypatch):
     world, _, _ = run(settings(tmp_path, "c", phases=[]), monkeypatch, sets(loaded(problems=ASKED[:3])))
     assert len(world.calls["generate"]) == 3 + len(SETS.test)
     assert RunFolder(settings(tmp_path, "c", phases=[])).paths.summary.exists()
+
+
+def test_runs_with_other_fingerprints_are_not_compared(tmp_path, monkeypatch):
+    roots = []
+    for name, benchmark in (("a", EXAM), ("b", replace(EXAM, temperature=0.5)), ("c", EXAM)):
+        config = settings(tmp_path, name, phases=[], **{"evaluation.k": 1, "signal.seed": len(roots)})
+        roots.append(run(config, monkeypatch, sets(loaded(benchmark), test=[]))[1].root)
+    one, other, same = read_runs(roots)[0]
+    refuse_incomparable([one, same])
+    with pytest.raises(ComparisonError, match="were evaluated on exam with other settings: compare runs with the same"):
+        refuse_incomparable([one, other])

@@ -12,7 +12,7 @@ from vt_ray.evaluation.results_file import read_results
 from vt_ray.evaluation.summary import benchmark_summary, paired_change, pass_at_1
 
 # Entries of a results file's header that summary.json repeats.
-SHOWN = ("title", "fingerprint", "temperature", "top_p", "max_new_tokens", "notes", "published")
+SHOWN = ("title", "fingerprint", "parts", "temperature", "top_p", "max_new_tokens", "notes", "published")
 # In a line of a results file: the verdicts of the second grader, see `answers.SECOND_GRADER`.
 SECOND = "second_verdicts"
 
