@@ -13,9 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vt_ray.verify.limits import Limits
+
+if TYPE_CHECKING:
+    from vt_ray.benchmarks import Benchmark
+
+_PACKAGE = Path(__file__).resolve().parent
+# conf/ is inside the package in a wheel, and beside the package in a checkout. Hydra needs an absolute path.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
 class ConfigError(ValueError):
@@ -548,6 +556,37 @@ class CurriculumConfig:
 
 
 @dataclass
+class BenchmarkOverride:
+    """Settings that replace those of every benchmark. null keeps what the benchmark's file states.
+
+    The result lists the values that differ from the file.
+    """
+
+    # Completions of each problem, at least 1.
+    samples: int | None = None
+    # Sampling temperature, above 0; 0 (greedy) with one sample.
+    temperature: float | None = None
+    # Nucleus sampling, in (0, 1].
+    top_p: float | None = None
+    # Longest completion in tokens, at least 1.
+    max_new_tokens: int | None = None
+    # Longest prompt in tokens, chat template included.
+    max_prompt_tokens: int | None = None
+    # The K values of Pass@K.
+    k: list[int] | None = None
+    # Text after each question.
+    suffix: str | None = None
+    # System message.
+    system: str | None = None
+    # Chat template, as model.chat_template.
+    chat_template: str | None = None
+    # Seed of the order of options.
+    option_seed: int | None = None
+    # Number of problems that the source must have. 0: any number.
+    problems: int | None = None
+
+
+@dataclass
 class EvaluationConfig:
     """Held-out problems at every milestone: Pass@1 as a mean over samples, Pass@K unbiased (section 4)."""
 
@@ -565,6 +604,18 @@ class EvaluationConfig:
     top_p: float = 1.0
     # Longest completion in tokens, at least 1. The paper takes 40,960.
     max_new_tokens: int = 128
+    # Benchmarks at every evaluation, besides the held-out problems of `data`: names of files in conf/benchmark/, or of
+    # the suites paper, out_of_domain and quick (docs/evaluation.md). Each file states its own samples and lengths.
+    # Without held-out problems, the scores of a milestone are those of the benchmarks' problems.
+    benchmarks: list[str] = field(default_factory=list)
+    # Folder of your own benchmark files, NAME.yaml. They come before the shipped ones. Empty: none.
+    benchmark_folder: str = ""
+    # First N problems of each benchmark. 0: all.
+    limit: int = 0
+    override: BenchmarkOverride = field(default_factory=BenchmarkOverride)
+    # More models to evaluate, in a run with phases=[]: Hugging Face folders of one architecture, with unique names.
+    # With model.source=scratch the first one is the base model.
+    models: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -625,8 +676,9 @@ class Config:
         Two bfloat16 implementations of one model differ by rounding: 0.04 nats a token between vLLM and the learner
         (SmolLM2-135M on a CPU).
         """
-        if self.spectrum.checkpoints and self.model.source == "scratch":
-            self.model.source, self.model.path = "hf", self.spectrum.checkpoints[0]
+        given = [*self.spectrum.checkpoints, *self.evaluation.models]
+        if given and self.model.source == "scratch":
+            self.model.source, self.model.path = "hf", given[0]
         low_precision = self.model.dtype == "bfloat16"
         if self.signal.mgpo.importance_cap is None:
             self.signal.mgpo.importance_cap = 2.0 if low_precision else 0.0
@@ -636,12 +688,29 @@ class Config:
     @property
     def context_tokens(self) -> int:
         """Tokens of the longest prompt and completion of the run's phases: the context that an engine must hold."""
+        benchmarks = [benchmark.context_tokens for benchmark in self.benchmarks]
+        # Without held-out problems, and without a phase that asks others, only the benchmarks are asked.
+        if benchmarks and not self.phases and not self.has_test_problems:
+            return max(benchmarks)
         new = [self.evaluation.max_new_tokens]
         if "probe" in self.phases:
             new.append(self.spectrum.probe.max_new_tokens)
         if "rl" in self.phases:
             new += [stage.max_new_tokens for stage in self.curriculum.stages]
-        return self.data.max_prompt_tokens + max(new)
+        return max(self.data.max_prompt_tokens + max(new), *benchmarks, 0)
+
+    @property
+    def has_test_problems(self) -> bool:
+        """Whether the run has held-out problems of its own, besides benchmarks."""
+        files = self.data.test_files or any("test" in source.use for source in self.data.sources)
+        return bool(self.data.test_per_subdomain or files)
+
+    @property
+    def benchmarks(self) -> list[Benchmark]:
+        """The benchmarks of `evaluation.benchmarks`. Raises ConfigError for a name or a file that cannot be used."""
+        from vt_ray.benchmarks import chosen_benchmarks
+
+        return chosen_benchmarks(self.evaluation)
 
     @property
     def weight_transport(self) -> str:

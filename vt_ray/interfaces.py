@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vt_ray.config import MgpoConfig, OptimizerConfig, TrackerConfig
-from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages, Prompt, Sampling
+from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages, Prompt, Rollouts, Sampling
 
 # algorithms.packing loads torch: without it an actor starts sooner and needs half the memory.
 if TYPE_CHECKING:
@@ -112,6 +112,10 @@ class Generator(Protocol):
 class Verifier(Protocol):
     def grade(self, rollouts: Iterable[Handle]) -> Iterator[GradedGroup]:
         """Yields each group when it is graded, in any order, with exactly one verdict per completion."""
+        ...
+
+    def rollouts(self, group: GradedGroup) -> Rollouts:
+        """Returns the completions of a graded group, with their texts and tokens."""
         ...
 
     def counts(self) -> VerifierCounts: ...

@@ -31,16 +31,12 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from vt_ray import __version__  # noqa: E402
-from vt_ray.config import MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
+from vt_ray.config import CONF, MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
 from vt_ray.planning.placement import ClusterError  # noqa: E402
 from vt_ray.run.checkpoint import CheckpointError  # noqa: E402
 
 if TYPE_CHECKING:
     from vt_ray.data.problem_sets import ProblemSets
-
-PACKAGE = Path(__file__).resolve().parent
-# conf/ is inside the package in a wheel, and beside the package in a checkout. Hydra needs an absolute path.
-CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 ConfigStore.instance().store(name="vt_ray_schema", node=Config)
 
@@ -109,10 +105,12 @@ def launch(config: Config) -> dict[str, Any] | None:
 
     Returns the summary of the run, None after `dry_run`.
     """
+    from vt_ray.data.benchmark_problems import load_benchmarks
     from vt_ray.data.decontamination.run_check import read_known
-    from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions, stage_problems
+    from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_problems
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.engines.base_model import tokenizer_at_hand
+    from vt_ray.evaluation.benchmarks import encodable
     from vt_ray.planning.resource_plan import print_plan
     from vt_ray.planning.validate import validate
     from vt_ray.planning.validate.machine import refuse_missing_gpus, refuse_unusable_folders
@@ -125,10 +123,13 @@ def launch(config: Config) -> dict[str, Any] | None:
 
     validate(config)
     if config.spectrum.checkpoints:
-        base = Path(config.model.path) if config.model.source == "hf" else None
-        refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
+        given = Path(config.model.path) if config.model.source == "hf" else None
+        refuse_unusable_checkpoints(config.spectrum.checkpoints, given, config.model.dtype)
+    if config.evaluation.models:
+        base = Path(config.model.path)
+        refuse_unusable_checkpoints(config.evaluation.models, base, config.model.dtype, "evaluation.models")
     known = read_known(RunFolder(config).paths.decontamination, lambda: inputs_digest(config))
-    problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known)
+    problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known, load_benchmarks(config))
     for line in run_lines(problems.leakage):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
@@ -136,7 +137,7 @@ def launch(config: Config) -> dict[str, Any] | None:
     continued = paths.base.is_dir()
     if not continued and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
         encoder = PromptEncoder(tokenizer, config.data)
-        problems = fitting(problems, encoder)
+        problems = encodable(problems, encoder)
         prompt = encoded_prompt(encoder, problems)
     for stage in config.curriculum.stages if "rl" in config.phases else []:
         stage_problems(stage, problems.train)
@@ -177,7 +178,9 @@ def _confinement(config: Config, problems: ProblemSets) -> str:
     from vt_ray.verify.kinds import kind_entry
     from vt_ray.verify.sandbox.backends import NoSandbox, choose_backend
 
-    if not any(kind_entry(problem.kind).needs_sandbox for problem in [*problems.train, *problems.test]):
+    of_benchmarks = [problem for benchmark in problems.benchmarks for problem in benchmark.problems]
+    graded = [*problems.train, *problems.test, *of_benchmarks]
+    if not any(kind_entry(problem.kind).needs_sandbox for problem in graded):
         return "no code problems"
     try:
         return choose_backend(config.verify).notes[-1]

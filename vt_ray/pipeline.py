@@ -12,13 +12,14 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from vt_ray.config import Config
-from vt_ray.data.problem_sets import ProblemSets, fitting
+from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
+from vt_ray.evaluation.benchmarks import encodable
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.experiment import Experiment
 from vt_ray.import_path import source_digests
@@ -32,9 +33,9 @@ from vt_ray.report.tables import print_table
 from vt_ray.report.watch.stage_bar import stage_bar
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.identity import identity
-from vt_ray.run.inputs import checkpoint_files, model_files, problem_files, problems_digest
+from vt_ray.run.inputs import checkpoint_files, model_files, model_folders, problem_files, problems_digest
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.run.milestone_names import SFT_CONTINUED
+from vt_ray.run.milestone_names import SFT_CONTINUED, model_milestones
 from vt_ray.run.paths import FUSED_PROBE, ProbePaths, SftPaths
 from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder
@@ -81,6 +82,7 @@ def run_phases(config: Config, cluster: Cluster, run: RunFolder, problems: Probl
         milestones["sft_best"] = named(checkpoints, probe["best_pass_at_1"])
     if "fuse" in config.phases:
         milestones["fused"] = fuse_specialists(experiment, checkpoints, probe)
+    milestones |= other_models(config)
     evaluate_spectrum(experiment, milestones)
     if "rl" not in config.phases:
         return [*milestones]
@@ -95,8 +97,10 @@ def prepare(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemS
     base = prepare_base(config, run, problems)
     if config.spectrum.checkpoints:
         refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
+    if config.evaluation.models:
+        refuse_unusable_checkpoints(config.evaluation.models, base, config.model.dtype, "evaluation.models")
     encoder = load_encoder(config, base)
-    problems = fitting(problems, encoder)
+    problems = encodable(problems, encoder)
     write_json(run.paths.prompt, encoded_prompt(encoder, problems))
     return Experiment(config, cluster, run, problems, base, encoder)
 
@@ -125,6 +129,12 @@ def load_encoder(config: Config, base: Path) -> PromptEncoder:
 
 def given_checkpoints(config: Config) -> list[Path]:
     return [Path(path).absolute() for path in config.spectrum.checkpoints]
+
+
+def other_models(config: Config) -> dict[str, Path]:
+    """{milestone: folder} of `evaluation.models` besides the base model, in a run without a phase."""
+    names = model_milestones(asdict(config))
+    return {name: Path(path).absolute() for path in config.evaluation.models if (name := Path(path).name) in names}
 
 
 def named(checkpoints: Sequence[Path], name: str) -> Path:
@@ -184,11 +194,14 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
                 if name == "fused":
                     probe_fused(e, generator, verifier, folder / FUSED_PROBE)
 
-    inputs = {**scores_inputs(e.config), "problems": problems_digest(e.problems.test)}
+    benchmarks = {f"benchmark {b.name}": b.fingerprint for b in e.problems.benchmarks}
+    inputs = {**scores_inputs(e.config), "problems": problems_digest(e.problems.test), **benchmarks}
     scores = e.run.phase("spectrum_scores", inputs, work, after=newest_phase(e, "sft", "probe", "fuse"))
     e.run.paths.evaluation.mkdir(exist_ok=True)
     for name in milestones:
         shutil.copy2(scores / f"{name}.json", e.run.paths.evaluation)
+        if (scores / name).is_dir():
+            shutil.copytree(scores / name, e.run.paths.evaluation / name, dirs_exist_ok=True)
 
 
 def continue_sft(e: Experiment, start: Path) -> str:
@@ -246,6 +259,7 @@ def scores_inputs(config: Config) -> dict:
     own = identity(config, "data.test_per_subdomain", "data.test_files", "evaluation")
     # With or without RL, the models before RL are the same.
     own["phases"] = [phase for phase in config.phases if phase != "rl"] + ["rl"]
+    own |= model_folders(config.evaluation.models)
     return {**fused_inputs(config), **own, "test_files": problem_files(config.data.test_files)}
 
 

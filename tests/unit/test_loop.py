@@ -139,6 +139,9 @@ class World:
             cut = (False,) * len(verdicts)
             yield GradedGroup(r.problem.question_id, r.problem.subdomain, verdicts, 2, lengths, cut, r)
 
+    def rollouts(self, group):
+        return group.rollouts
+
     def counts(self):
         """One retry for every graded group."""
         return VerifierCounts(len(self.calls["grade"]), 0, {"stand-in": 2})

@@ -21,7 +21,7 @@ from vt_ray.actors.worker import Worker
 from vt_ray.data.prefetch import Prefetcher, abandoned
 from vt_ray.interfaces import Handle, VerifierCounts
 from vt_ray.planning.placement import ClusterError
-from vt_ray.records import GradedGroup
+from vt_ray.records import GradedGroup, Rollouts
 
 # Groups that are read but not verified. With more of them, the generators' stream is not read.
 MAX_OPEN_GROUPS = 64
@@ -91,6 +91,10 @@ class VerifierPool:
             self._retries += queue.retries
             for worker in self._workers:
                 worker.chunk = None
+
+    def rollouts(self, group: GradedGroup) -> Rollouts:
+        found: Rollouts = ray.get(group.rollouts)
+        return found
 
     def wait_for_start(self) -> None:
         """Waits until one worker is ready and each other one is ready or has failed to start. Raises ClusterError if no

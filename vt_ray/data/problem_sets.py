@@ -21,6 +21,7 @@ from vt_ray.progress import console
 from vt_ray.records import Problem
 
 if TYPE_CHECKING:
+    from vt_ray.data.benchmark_problems import BenchmarkProblems
     from vt_ray.data.prompts import PromptEncoder
 
 SPLITS = ("train", "probe", "test")
@@ -34,7 +35,7 @@ class ProblemSets:
     """`train` is for RL, and SFT learns from its solutions. `probe` is for the choice of specialists and the gates,
     `test` for evaluation only. `traces` are further examples for SFT, and `sft_only` are problems whose solutions SFT
     learns and RL does not see. `sources` says what became of the rows of each source, and `leakage` what the
-    decontamination found; None if it is off."""
+    decontamination found; None if it is off. `benchmarks` are asked beside `test`."""
 
     train: list[Problem]
     probe: list[Problem]
@@ -43,6 +44,7 @@ class ProblemSets:
     sft_only: Sequence[Problem] = ()
     sources: Sequence[SourceReport] = ()
     leakage: RunLeakage | None = field(default=None, compare=False)
+    benchmarks: tuple[BenchmarkProblems, ...] = ()
 
     @property
     def solved(self) -> list[Problem]:
@@ -51,13 +53,18 @@ class ProblemSets:
 
 
 def load_problem_sets(
-    data: DataConfig, seed: int, custom_kinds: Collection[str] = (), known: RunLeakage | None = None
+    data: DataConfig,
+    seed: int,
+    custom_kinds: Collection[str] = (),
+    known: RunLeakage | None = None,
+    benchmarks: tuple[BenchmarkProblems, ...] = (),
 ) -> ProblemSets:
     """Make and read all problems, survey the traces, and decontaminate both.
 
     `custom_kinds` are the names in the setting verify.kinds. `known` is the result of an earlier decontamination of
-    the same inputs. Raises ConfigError for a source that cannot be read, with its row, for more problems than can be
-    made, for a question that is in both the probing and the test set, and for a training set of which nothing is left.
+    the same inputs. Training rows are also compared with the problems of `benchmarks`. Raises ConfigError for a source
+    that cannot be read, with its row, for more problems than can be made, for a question that is in both the probing
+    and the test set, and for a training set of which nothing is left.
     """
     try:
         found = roles(data)
@@ -65,7 +72,8 @@ def load_problem_sets(
         sets = {split: [*_made(data, split, seed), *_of_split(split, found, reads)] for split in (*SPLITS, SFT_ONLY)}
         sets = with_subdomains(sets, data)
         with_traces = [role.source for role in found if role.traces]
-        check = _check(data.decontaminate, sets, known)
+        held_out = [*sets["test"], *(p for benchmark in benchmarks for p in benchmark.problems)]
+        check = _check(data.decontaminate, {"probe": sets["probe"], "test": held_out}, known)
         read_train = {split: sets[split] for split in ("train", SFT_ONLY)}
         for split, problems in read_train.items():
             if check:
@@ -88,8 +96,9 @@ def load_problem_sets(
         if len(left) < len(problems):
             kept = {id(problem) for problem in left}
             reports = without(reports, "train", [p for p in problems if id(p) not in kept], CONTAMINATED)
+    leakage = check.result() if check else None
     return ProblemSets(
-        **sets, traces=traces, sft_only=sft_only, sources=reports, leakage=check.result() if check else None
+        sets["train"], sets["probe"], sets["test"], traces, sft_only, reports, leakage=leakage, benchmarks=benchmarks
     )
 
 
@@ -104,7 +113,7 @@ def _of_split(split: str, found: Sequence[Role], reads: Sequence[ReadProblems]) 
 
 
 def _check(policy: str, sets: Mapping[str, Sequence[Problem]], known: RunLeakage | None) -> RunCheck | None:
-    return None if policy == "off" else RunCheck({name: sets[name] for name in ("probe", "test")}, policy, known)
+    return None if policy == "off" else RunCheck(sets, policy, known)
 
 
 def _decontaminated(train: list[Problem], check: RunCheck, has_traces: bool) -> list[Problem]:
@@ -159,8 +168,8 @@ def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
     for split in problems:
         gone_of_split = [p for p in problems[split] if p.question_id in gone]
         reports = without(reports, "train" if split == SFT_ONLY else split, gone_of_split, OVERLONG)
-    return ProblemSets(
-        kept["train"], kept["probe"], kept["test"], sets.traces, kept[SFT_ONLY], reports, leakage=sets.leakage
+    return replace(
+        sets, train=kept["train"], probe=kept["probe"], test=kept["test"], sft_only=kept[SFT_ONLY], sources=reports
     )
 
 

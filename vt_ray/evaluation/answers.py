@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import TracebackType
 
+from vt_ray.evaluation.voting import answer_classes
+from vt_ray.records import Rollouts, Status
 from vt_ray.verify.child.standby import ChildLost
 from vt_ray.verify.choice import extract_choice
 from vt_ray.verify.extraction.final_answer import extract_answer
+from vt_ray.verify.extraction.final_text import whole_response
+from vt_ray.verify.limits import Limits
 from vt_ray.verify.mathematics.grader import MathGrader
+from vt_ray.verify.verifier import Verifier
+
+# The rules of the paper's own evaluation, for a figure that can be held against the paper's.
+SECOND_GRADER = "vibethinker"
 
 
 def has_answers(kind: str) -> bool:
@@ -30,3 +40,46 @@ def answer_equality(grader: MathGrader) -> Callable[[str, str], bool]:
             return False
 
     return equal
+
+
+class AnswerReader:
+    """The answers of whole groups, and the verdicts of the second grader. A context manager, because comparing two
+    answers takes a child process."""
+
+    def __init__(self, limits: Limits):
+        self._grader = MathGrader(limits)
+        self._verifier = Verifier(limits)
+
+    def __enter__(self) -> AnswerReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._grader.close()
+        self._verifier.close()
+
+    def read(self, rollouts: Rollouts, verdicts: Sequence[Status]) -> tuple[list[str | None], list[int | None]]:
+        """The answer of each completion and its class, see `ProblemResult`. A completion that was cut off has none.
+
+        Both are empty for problems without answers to vote on.
+        """
+        problem = rollouts.problem
+        if not has_answers(problem.kind):
+            return [], []
+        answers = [
+            None if c.finish_reason == "length" else final_answer(problem.kind, whole_response(problem, c.text))
+            for c in rollouts.completions
+        ]
+        return answers, answer_classes(answers, verdicts, answer_equality(self._grader))
+
+    def second_verdicts(self, rollouts: Rollouts) -> list[Status]:
+        """The verdict of SECOND_GRADER on each completion; empty for problems that it does not grade.
+
+        It reads completions that were cut off too, as the paper's evaluation does.
+        """
+        problem = rollouts.problem
+        if not has_answers(problem.kind):
+            return []
+        asked = replace(problem, kind=SECOND_GRADER)
+        return [self._verifier.verify(asked, c.text).status for c in rollouts.completions]

@@ -1,18 +1,25 @@
-"""Accuracy on the test problems at every milestone (section 4): base, last and best SFT, fused, after each stage."""
+"""Accuracy on the test problems at every milestone (section 4): base, last and best SFT, fused, after each stage.
+
+held-out problems --> <milestone>.json          benchmarks --> <milestone>/<benchmark>.jsonl
+"""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vt_ray.config import digest
+from vt_ray.evaluation.benchmark_figures import benchmark_figures, results_seconds
+from vt_ray.evaluation.results_file import ResultsFile
 from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
 from vt_ray.evaluation.statistics import mean_interval, paired_difference
 from vt_ray.progress import bar
 from vt_ray.records import Sampling
 from vt_ray.run.checkpoint import write_json
+from vt_ray.run.inputs import problems_digest
 from vt_ray.verify.kinds import KINDS, kind_entry
 
 # For annotations only: a report reads scores without loading torch.
@@ -22,39 +29,74 @@ if TYPE_CHECKING:
 
 
 def evaluate(e: Experiment, milestone: str, generator: Generator, verifier: Verifier, folder: Path) -> None:
-    """Write the test scores of the weights that `generator` holds to `folder`/<milestone>.json.
+    """Write the scores of the weights that `generator` holds to `folder`/<milestone>.json.
 
-    Does nothing if the file exists.
+    They are the scores of the held-out problems, or of the benchmarks' problems if the run has only these. The results
+    of each benchmark are in `folder`/<milestone>/<benchmark>.jsonl. Does nothing if the scores exist; a killed
+    evaluation continues after the last problem that it wrote.
     """
+    # Here, because a report imports this module and needs no tokenizer.
+    from vt_ray.evaluation.benchmarks import evaluate_benchmark
+
     path = folder / f"{milestone}.json"
     if path.exists():
         return
+    scores, seconds = held_out_scores(e, milestone, generator, verifier, folder)
+    for loaded in e.problems.benchmarks:
+        results = folder / milestone / f"{loaded.name}.jsonl"
+        of_benchmark = evaluate_benchmark(e, loaded, generator, verifier, results)
+        scores += of_benchmark if not e.problems.test else []
+        seconds += results_seconds(results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scores.sort(key=lambda s: s.question_id)
+    write_json(path, {"name": milestone, "seconds": seconds, "scores": [s.as_dict() for s in scores]})
+    _partial(folder, milestone).unlink(missing_ok=True)
+
+
+def held_out_scores(
+    e: Experiment, milestone: str, generator: Generator, verifier: Verifier, folder: Path
+) -> tuple[list[Score], float]:
+    """The scores of the held-out problems, and the seconds that they took."""
     problems, evaluation = e.problems.test, e.config.evaluation
-    start = time.monotonic()
-    scores: list[Score] = []
-    with bar(f"evaluate {milestone}", len(problems)) as advance:
+    if not problems:
+        return [], 0.0
+    own = {"fingerprint": digest([asdict(evaluation), problems_digest(problems)])}
+    with (
+        ResultsFile(_partial(folder, milestone), own) as file,
+        bar(f"evaluate {milestone}", len(problems), len(file.results)) as advance,
+    ):
+        scores = [_score(line) for line in file.results.values()]
         for settings in dict.fromkeys(kind.evaluation for kind in KINDS.values()):
             asked = [p for p in problems if kind_entry(p.kind).evaluation == settings]
+            left = [p for p in asked if p.question_id not in file.results]
             samples, temperature = (getattr(evaluation, name) for name in settings)
             sampling = Sampling(temperature, evaluation.top_p, 0, evaluation.max_new_tokens)
             # The same seeds at every milestone: paired differences have less noise.
             key = (e.config.seed, "evaluate")
-            for score in sample_scores(generator, verifier, e.encoder, asked, samples, sampling, key):
+            for score in sample_scores(generator, verifier, e.encoder, left, samples, sampling, key):
+                file.add(score.as_dict())
                 scores.append(score)
                 advance(f"Pass@1 {mean(s.pass_at_1 for s in scores if s.valid):.1%}", 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scores.sort(key=lambda s: s.question_id)
-    seconds = time.monotonic() - start
-    write_json(path, {"name": milestone, "seconds": seconds, "scores": [s.as_dict() for s in scores]})
+        return scores, file.seconds
+
+
+def _partial(folder: Path, milestone: str) -> Path:
+    return folder / f"{milestone}.partial.jsonl"
+
+
+def _score(line: dict[str, Any]) -> Score:
+    return Score(**{name: value for name, value in line.items() if name != "seconds"})
 
 
 def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
     """The milestones of summary.json, in the order of `paths`, the score files.
 
-    Each has its intervals, overall and by subdomain, and the paired difference from the previous milestone.
+    Each has its intervals, overall and by subdomain, the paired difference from the previous milestone, and the figures
+    of the benchmarks if the run has some.
     """
     out: list[dict[str, Any]] = []
     before: dict[str, float] | None = None
+    folder_before: tuple[str, Path] | None = None
     for path in paths:
         record = json.loads(path.read_text())
         every = [Score(**score) for score in record["scores"]]
@@ -73,8 +115,10 @@ def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
             "truncated_share": sum(s.truncated for s in every) / sum(s.samples for s in every),
             "unverified": sum(s.samples - s.valid for s in every),
         }
+        if benchmarks := benchmark_figures(path.with_suffix(""), folder_before):
+            summary["benchmarks"] = benchmarks
         out.append(summary)
-        before = now
+        before, folder_before = now, (record["name"], path.with_suffix(""))
     return out
 
 

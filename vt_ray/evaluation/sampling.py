@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.algorithms.pass_at_k import pass_at_k
-from vt_ray.records import GradedGroup, Problem, Sampling
+from vt_ray.records import GradedGroup, Problem, Prompt, Sampling
 
 # For annotations only: a report reads scores without loading torch.
 if TYPE_CHECKING:
@@ -52,9 +52,15 @@ def sample_scores(
 
     A problem without any verdict has `valid` 0: averages leave it out, and `without_verdict` counts it.
     """
-    prompts = encoder.prompts(problems, samples, key)
-    for group in verifier.grade(generator.generate(prompts, sampling)):
+    for group in graded(generator, verifier, encoder.prompts(problems, samples, key), sampling):
         yield _score(group)
+
+
+def graded(
+    generator: Generator, verifier: Verifier, prompts: Sequence[Prompt], sampling: Sampling
+) -> Iterable[GradedGroup]:
+    """One graded group for each prompt, in the order of arrival. Without prompts, nothing is asked."""
+    return verifier.grade(generator.generate(prompts, sampling)) if prompts else ()
 
 
 def mean(values: Iterable[float]) -> float:

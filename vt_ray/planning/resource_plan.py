@@ -224,7 +224,12 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
         if every := config.signal.evaluate_every:
             evaluations += sum(stage.steps // every for stage in config.curriculum.stages)
     held_out = evaluations * sum(getattr(e, kind_entry(p.kind).evaluation[0]) for p in problems.test)
-    phases.append(PhasePlan("evaluate", evaluations, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
+    if held_out or not problems.benchmarks:
+        phases.append(PhasePlan("evaluate", evaluations, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
+    for name, b, asked in [(b.name, b.benchmark, len(b.problems)) for b in problems.benchmarks]:
+        tokens = evaluations * asked * b.samples * b.max_new_tokens
+        what = f"{asked:,} problems x {b.samples}, {b.max_new_tokens:,} new tokens"
+        phases.append(PhasePlan(f"evaluate {name}", evaluations, tokens, what))
     return phases
 
 

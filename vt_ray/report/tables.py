@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vt_ray.report import benchmark_table as bench
 from vt_ray.report import formats
 from vt_ray.report import milestones as ms
 from vt_ray.run import stage_ends
@@ -36,6 +37,7 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         console.print(_table("Milestones", scores))
         if len(subdomains[0]) > 1:
             console.print(_table("Pass@1 by subdomain", subdomains))
+    print_benchmarks(reached, console)
     if gain := ms.gain_sentence(summary):
         console.print(gain, markup=False, highlight=False)
     for sentence in stage_ends.sentences(summary):
@@ -45,6 +47,19 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         table = _table("Cost by phase", costs)
         # Without the last column, the rate, which the report has.
         console.print(table if _fits(console, table) else _table("Cost by phase", [row[:-1] for row in costs]))
+
+
+def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:
+    """Print the table of the benchmarks, with a row for each benchmark if a column for each does not fit."""
+    if not bench.names(reached):
+        return
+    rows = bench.rows(reached)
+    table = _table("Benchmarks", rows)
+    turned = _table("Benchmarks", [list(column) for column in zip(*rows, strict=True)])
+    console.print(table if _fits(console, table) else turned)
+    console.print(_table("Other figures", bench.detail_rows(reached)))
+    for note in bench.notes(reached):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def score_rows(reached: Sequence[ms.Milestone]) -> Rows:

@@ -25,9 +25,23 @@ def input_files(config: Config) -> dict[str, str]:
     data = config.data
     problems = problem_files([*data.train_files, *data.probe_files, *data.test_files, *data.trace_files])
     problems |= {data.subdomain_file: _digest(Path(data.subdomain_file))} if data.subdomain_file else {}
-    models = model_files(config.model) | checkpoint_files(config)
+    models = model_files(config.model) | checkpoint_files(config) | model_folders(config.evaluation.models)
     one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
-    return problems | models | source_digests([*one, *config.verify.kinds.values()])
+    return problems | models | source_digests([*one, *config.verify.kinds.values()]) | _benchmark_files(config)
+
+
+def _benchmark_files(config: Config) -> dict[str, str]:
+    """{benchmark and file name: hash}. Without the folder, so that VT_BENCHMARKS may change when a run continues."""
+    if not config.evaluation.benchmarks:
+        return {}
+    from vt_ray.data.benchmark_problems import source_files
+
+    return {
+        f"{benchmark.name}: {Path(file).name}": problem_files([DataSource(file)])[file]
+        for benchmark in config.benchmarks
+        for file in source_files(benchmark, config.evaluation.benchmark_folder)[0]
+        if not file.startswith("hf:")
+    }
 
 
 def inputs_digest(config: Config) -> str:
@@ -71,7 +85,12 @@ def model_files(model: ModelConfig) -> dict[str, str]:
 
 def checkpoint_files(config: Config) -> dict[str, str]:
     """{path: size and time} of each file of the folders in `spectrum.checkpoints`."""
-    return {path: stat for folder in config.spectrum.checkpoints for path, stat in _folder_files(Path(folder)).items()}
+    return model_folders(config.spectrum.checkpoints)
+
+
+def model_folders(folders: Iterable[str]) -> dict[str, str]:
+    """{path: size and time} of each file of these model folders."""
+    return {path: stat for folder in folders for path, stat in _folder_files(Path(folder)).items()}
 
 
 def _folder_files(folder: Path) -> dict[str, str]:

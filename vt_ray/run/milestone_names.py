@@ -6,6 +6,7 @@ A run has the milestones of its phases only (the setting `phases`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from vt_ray.config import PHASES
@@ -32,7 +33,13 @@ def rl_stages(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def before_rl(config: Mapping[str, Any]) -> list[str]:
     """The milestones before RL that a run with this config has, in order."""
-    return ["base", *(MADE_BY[phase] for phase in phases(config) if phase in MADE_BY)]
+    return ["base", *(MADE_BY[phase] for phase in phases(config) if phase in MADE_BY), *model_milestones(config)]
+
+
+def model_milestones(config: Mapping[str, Any]) -> list[str]:
+    """The milestones of `evaluation.models`: the names of their folders, without the folder of the base model."""
+    base = config.get("model", {}).get("path")
+    return [Path(path).name for path in config.get("evaluation", {}).get("models", []) if path != base]
 
 
 def planned(config: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from vt_ray.config import ConfigError
 from vt_ray.spectrum_phase.model_folder import ModelFolder, ModelFolderError
 
 # Names that other files of the folder probe/ or other models of the report have.
-TAKEN = {"DONE", "inputs", "probe", "fused"}
+TAKEN = {"DONE", "inputs", "probe", "fused", "base"}
 # Models with other values here have other tensors, or compute another function of them.
 _KIND = (
     *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -21,16 +21,18 @@ _KIND = (
 )
 
 
-def refuse_unusable_checkpoints(checkpoints: Sequence[str], base: Path | None, dtype: str) -> None:
+def refuse_unusable_checkpoints(
+    checkpoints: Sequence[str], base: Path | None, dtype: str, setting: str = "spectrum.checkpoints"
+) -> None:
     """Raises ConfigError unless each checkpoint is a safetensors folder of one architecture, tokenizer and `dtype`.
 
-    The checkpoints are also compared with the model in the folder `base`, if there is one.
+    The checkpoints are also compared with the model in the folder `base`, if there is one. `setting` names them.
     """
     names = [Path(path).name for path in checkpoints]
     for name in names:
         if names.count(name) > 1 or name in TAKEN or not name:
             raise ConfigError(
-                f"spectrum.checkpoints: the folder name {name!r} must be unique and none of {sorted(TAKEN)}, because "
+                f"{setting}: the folder name {name!r} must be unique and none of {sorted(TAKEN)}, because "
                 "it names the checkpoint in the results: rename the folder, or give a link to it with another name"
             )
     try:
@@ -41,7 +43,7 @@ def refuse_unusable_checkpoints(checkpoints: Sequence[str], base: Path | None, d
         for other in others:
             _refuse_other_kind(first, other)
     except ModelFolderError as error:
-        raise ConfigError(f"spectrum.checkpoints: {error}") from error
+        raise ConfigError(f"{setting}: {error}") from error
 
 
 def _refuse_format(model: ModelFolder, dtype: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vt_ray.benchmarks import chosen_benchmarks
 from vt_ray.config import (
     ADVANTAGE_NORMS,
     AGGREGATIONS,
@@ -52,7 +53,8 @@ def data(c: Config) -> Problems:
     for level in d.levels:
         yield from one_of("data.levels", level, LEVELS)
     gates = ["gate" for stage in c.curriculum.stages if "rl" in c.phases and stage.gate.eval_every]
-    used = {split for split, users in USED_BY.items() if users & {*c.phases, *gates, c.model.source, "evaluation"}}
+    asked = "evaluation" if not c.evaluation.benchmarks else ""
+    used = {split for split, users in USED_BY.items() if users & {*c.phases, *gates, c.model.source, asked}}
     for split in ("train", "probe", "test"):
         count, files = getattr(d, f"{split}_per_subdomain"), getattr(d, f"{split}_files")
         yield from at_least(f"data.{split}_per_subdomain", count, 0)
@@ -205,3 +207,12 @@ def evaluation(c: Config) -> Problems:
     yield from pass_at_k("evaluation", e.k, min(e.samples, e.code_samples))
     yield from sampling("evaluation", e.temperature, e.top_p, e.max_new_tokens)
     yield from sampling("evaluation (code)", e.code_temperature, e.top_p, e.max_new_tokens)
+    yield from at_least("evaluation.limit", e.limit, 0)
+    if e.benchmark_folder and not Path(e.benchmark_folder).is_dir():
+        yield f"evaluation.benchmark_folder={e.benchmark_folder!r} is no folder: give one with files NAME.yaml"
+    else:
+        yield from no_error(chosen_benchmarks, e)
+    if e.benchmarks and not c.phases and c.model.source == "scratch":
+        yield "a model from scratch answers no benchmark: set model=hf model.path=..., or evaluation.models=[...]"
+    if e.models and c.phases:
+        yield f"evaluation.models={list(e.models)} needs phases=[]: a run with phases evaluates its own models"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.config import Config, StageConfig
+from vt_ray.evaluation.benchmark_figures import unlike_parts
 from vt_ray.evaluation.sampling import Score
 from vt_ray.report.run_record import RunRecord, read_run
 from vt_ray.run.milestone_names import BEFORE_RL, before_rl, planned
@@ -86,6 +87,13 @@ class ComparedRun:
         return frozenset(score.question_id for score in self.scores[self.end])
 
     @property
+    def benchmarks(self) -> dict[str, dict[str, Any]]:
+        """The figures of the benchmarks, if the compared scores are theirs; empty if the run has other problems."""
+        last: Mapping[str, Any] = next((m for m in self.record.summary["milestones"] if m["name"] == self.end), {})
+        found = last.get("benchmarks") or {}
+        return found if {score.subdomain for score in self.scores[self.end]} <= found.keys() else {}
+
+    @property
     def test_files(self) -> list[str]:
         """The hashes of data.test_files when the run started."""
         files = self.config.get("data", {}).get("test_files") or []
@@ -116,7 +124,8 @@ def read_runs(roots: Iterable[Path]) -> tuple[list[ComparedRun], list[ComparedRu
 
 
 def refuse_incomparable(runs: Sequence[ComparedRun], unfinished: Sequence[ComparedRun] = ()) -> None:
-    """Raises ComparisonError for fewer than two runs, different held-out problems, equal config and seeds."""
+    """Raises ComparisonError for fewer than two runs, different held-out problems or fingerprints of a benchmark, equal
+    config and seeds."""
     if len(runs) < 2:
         names = ", ".join(run.name for run in unfinished) or "none"
         raise ComparisonError(
@@ -130,6 +139,7 @@ def refuse_incomparable(runs: Sequence[ComparedRun], unfinished: Sequence[Compar
                 f"{len(first.held_out & run.held_out)} of {len(first.held_out)} and {len(run.held_out)}): compare "
                 "runs with the same problems. seed=... changes the held-out problems, signal.seed=... does not"
             )
+        _refuse_other_fingerprints(first, run)
         if run.test_files != first.test_files:
             raise ComparisonError(
                 f"{first.name} and {run.name} were evaluated on different contents of data.test_files: compare runs "
@@ -142,6 +152,15 @@ def refuse_incomparable(runs: Sequence[ComparedRun], unfinished: Sequence[Compar
                     f"{one.name} and {two.name} have the same config and the same seeds (seed={one.seed[0]}, "
                     f"signal.seed={one.seed[1]}): pass only one of them"
                 )
+
+
+def _refuse_other_fingerprints(first: ComparedRun, run: ComparedRun) -> None:
+    for name in first.benchmarks.keys() & run.benchmarks.keys():
+        if unlike := unlike_parts(first.benchmarks[name], run.benchmarks[name]):
+            raise ComparisonError(
+                f"{first.name} and {run.name} were evaluated on {name} with other {unlike}: compare runs with the same "
+                "fingerprint"
+            )
 
 
 def group_runs(runs: Sequence[ComparedRun]) -> list[Group]:

@@ -1,0 +1,75 @@
+"""The figures of the benchmarks at one milestone, from its results files. Loads neither torch nor a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vt_ray.evaluation.results import ProblemResult
+from vt_ray.evaluation.results_file import read_results
+from vt_ray.evaluation.summary import benchmark_summary, paired_change, pass_at_1
+
+# Entries of a results file's header that summary.json repeats.
+SHOWN = ("title", "fingerprint", "parts", "temperature", "top_p", "max_new_tokens", "notes", "published")
+# In a line of a results file: the verdicts of the second grader, see `answers.SECOND_GRADER`.
+SECOND = "second_verdicts"
+
+
+def benchmark_figures(folder: Path, before: tuple[str, Path] | None = None) -> dict[str, dict[str, Any]]:
+    """{benchmark: figures} from the results files of one milestone in `folder`, for summary.json.
+
+    `before` is the name and the folder of the milestone before: `difference` is the paired change from it, or has the
+    reason why the two figures cannot be compared.
+    """
+    found = {}
+    read = [(*read_results(path), path) for path in sorted(folder.glob("*.jsonl"))]
+    complete = [(head, lines, path) for head, lines, path in read if head and lines]
+    for head, lines, path in sorted(complete, key=lambda entry: entry[0]["place"]):
+        results = [ProblemResult.from_dict(line) for line in lines.values()]
+        seconds = sum(line["seconds"] for line in lines.values())
+        tokens = sum(sum(r.tokens) for r in results)
+        figures = benchmark_summary(results, head["k"])
+        found[head["benchmark"]] = {
+            **figures,
+            "pass_at_1_vibethinker": _second_pass_at_1(results, [line.get(SECOND) for line in lines.values()]),
+            **{name: head[name] for name in SHOWN},
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds if seconds else None,
+            "difference": _difference(before, path.name, head, results) if before else None,
+        }
+    return found
+
+
+def _second_pass_at_1(results: Sequence[ProblemResult], seconds: Sequence[Any]) -> dict[str, float] | None:
+    """Pass@1 by the second grader; None if it does not grade these problems."""
+    if not all(seconds):
+        return None
+    regraded = [replace(r, verdicts=verdicts) for r, verdicts in zip(results, seconds, strict=True)]
+    return pass_at_1([r for r in regraded if r.valid])
+
+
+def results_seconds(path: Path) -> float:
+    """The time that the results in `path` took, over all processes that worked at them."""
+    return sum(line["seconds"] for line in read_results(path)[1].values())
+
+
+def _difference(
+    before: tuple[str, Path], file: str, head: dict[str, Any], results: Sequence[ProblemResult]
+) -> dict[str, Any] | None:
+    name, folder = before
+    old, lines = read_results(folder / file)
+    if old is None:
+        return None
+    if unlike := unlike_parts(old, head):
+        return {"from": name, "not_comparable": unlike}
+    change = paired_change([ProblemResult.from_dict(line) for line in lines.values()], results)
+    return {"from": name, **change} if change else None
+
+
+def unlike_parts(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """Why two results of one benchmark cannot be compared: "problems, settings"; "" if their fingerprints are equal."""
+    if one["fingerprint"] == other["fingerprint"]:
+        return ""
+    return ", ".join(part for part in one["parts"] if one["parts"][part] != other["parts"].get(part)) or "fingerprint"

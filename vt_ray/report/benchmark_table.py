@@ -1,0 +1,91 @@
+"""The table of the benchmarks: one row for each milestone, then the published models, one column for each benchmark.
+
+summary.json --rows, detail_rows, notes--> terminal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vt_ray.report import formats
+from vt_ray.report import milestones as ms
+
+if TYPE_CHECKING:
+    from vt_ray.report.tables import Rows
+
+
+def of(milestone: ms.Milestone) -> Mapping[str, Any]:
+    """{benchmark: figures} of a milestone; empty if the run has no benchmark."""
+    return milestone.get("benchmarks") or {}
+
+
+def names(reached: Sequence[ms.Milestone]) -> list[str]:
+    return list(dict.fromkeys(name for milestone in reached for name in of(milestone)))
+
+
+def rows(reached: Sequence[ms.Milestone]) -> Rows:
+    """Pass@1 in percent with its 95% interval, the paired change from the milestone before, and published figures."""
+    columns = names(reached)
+    table = [["Pass@1, %", *columns]]
+    for milestone in reached:
+        found = of(milestone)
+        table.append([milestone["name"], *(_score(found.get(name)) for name in columns)])
+        if any((found.get(name) or {}).get("difference") for name in columns):
+            table.append(["  change, points", *(_change(found.get(name)) for name in columns)])
+    return table + _published(reached, columns)
+
+
+def _score(figures: Mapping[str, Any] | None) -> str:
+    return formats.interval((figures or {}).get("pass_at_1")).replace("%", "")
+
+
+def _change(figures: Mapping[str, Any] | None) -> str:
+    difference = (figures or {}).get("difference") or {}
+    if unlike := difference.get("not_comparable"):
+        return f"other {unlike}"
+    return formats.points(difference or None)
+
+
+def _published(reached: Sequence[ms.Milestone], columns: Sequence[str]) -> Rows:
+    last = {name: figures for milestone in reached for name, figures in of(milestone).items()}
+    values = {(p["model"], name): p["value"] for name in columns for p in last[name]["published"]}
+    models = dict.fromkeys(model for model, _ in values)
+    shown = lambda value: formats.UNKNOWN if value is None else f"{value:g}"  # noqa: E731
+    return [[f"{model} *", *(shown(values.get((model, name))) for name in columns)] for model in models]
+
+
+def detail_rows(reached: Sequence[ms.Milestone]) -> Rows:
+    """The other figures: a row for each milestone and benchmark. "vibethinker" is Pass@1 by the paper's own grader."""
+    header = ["model", "benchmark", "vibethinker", "Pass@K", "cons@n", "cut off", "loops", "tokens"]
+    return [header, *(_details(m["name"], name, f) for m in reached for name, f in of(m).items())]
+
+
+def _details(milestone: str, name: str, f: Mapping[str, Any]) -> list[str]:
+    k = max(f["pass_at_k"], key=int, default="")
+    wide = f"@{k} {formats.percent((f['pass_at_k'][k] or {}).get('mean'))}" if k else formats.UNKNOWN
+    return [
+        milestone,
+        name,
+        formats.percent((f["pass_at_1_vibethinker"] or {}).get("mean")),
+        wide,
+        formats.percent((f["cons_at_n"] or {}).get("mean")),
+        formats.percent(f["truncated_share"]),
+        formats.percent(f["loop_share"]),
+        f"{f['tokens_mean']:,.0f}",
+    ]
+
+
+def notes(reached: Sequence[ms.Milestone]) -> list[str]:
+    """What a reader must know: the source of published figures, and how each benchmark differs from its protocol."""
+    last = {name: figures for milestone in reached for name, figures in of(milestone).items()}
+    sources = dict.fromkeys(p["source"] for figures in last.values() for p in figures["published"])
+    found = [f"* published: {', '.join(sources)}"] if sources else []
+    return found + [_note(name, figures) for name, figures in last.items()]
+
+
+def _note(name: str, f: Mapping[str, Any]) -> str:
+    lost = f", {f['without_verdict']} without a verdict" if f["without_verdict"] else ""
+    rate = formats.rate(f["tokens_mean"] * f["problems"] * f["samples"], f["seconds"])
+    asked = f"{f['problems']} problems x {f['samples']}{lost}, {rate} tokens/s, fingerprint {f['fingerprint']}"
+    return f"{name}: {asked}; {'; '.join(f['notes']) or 'the protocol of its file'}"
