@@ -1,9 +1,9 @@
-"""Majority vote over the answers to one problem (self-consistency, arXiv 2203.11171)."""
+"""Votes over the answers to one problem: the majority (self-consistency, arXiv 2203.11171), or a weighted vote."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from math import fsum, inf
 
 from vt_ray.records import Status
 
@@ -35,19 +35,27 @@ def answer_classes(
     return classes
 
 
-def majority_score(classes: Sequence[int | None], verdicts: Sequence[Status]) -> float:
-    """Returns the score of the most frequent class: 1.0 if its answers are correct, 0.0 if not.
+def majority_score(
+    classes: Sequence[int | None], verdicts: Sequence[Status], weights: Sequence[float] | None = None
+) -> float:
+    """Returns the score of the class with the most votes: 1.0 if its answers are correct, 0.0 if not.
 
-    If several classes are the most frequent, the score is their mean. Samples without an answer or without a verdict
-    do not vote. Without any vote the score is 0.0.
+    Each sample has one vote, or the vote `weights` gives it. If several classes have the most votes, the score is their
+    mean. Samples without an answer or without a verdict do not vote. If all weights are 0, each sample has one vote.
+    Without any vote the score is 0.0. Raises ValueError for a weight that is negative or not finite.
     """
-    votes = Counter(
-        (number, verdict)
-        for number, verdict in zip(classes, verdicts, strict=True)
-        if number is not None and verdict != "unverified"
-    )
+    weights = [1.0] * len(verdicts) if weights is None else weights
+    if not all(0 <= weight < inf for weight in weights):
+        raise ValueError(f"weights {list(weights)} of a vote must be finite and at least 0")
+    votes: dict[tuple[int, Status], list[float]] = {}
+    for number, verdict, weight in zip(classes, verdicts, weights, strict=True):
+        if number is not None and verdict != "unverified":
+            votes.setdefault((number, verdict), []).append(weight)
     if not votes:
         return 0.0
-    most = max(votes.values())
-    top = [verdict for (_, verdict), count in votes.items() if count == most]
+    # fsum is exact: the order of the samples cannot break a tie.
+    sums = {key: fsum(given) for key, given in votes.items()}
+    if not any(sums.values()):
+        sums = {key: float(len(given)) for key, given in votes.items()}
+    top = [verdict for (_, verdict), total in sums.items() if total == max(sums.values())]
     return top.count("correct") / len(top)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
@@ -76,6 +77,24 @@ def make_problems(
     dice = random.Random(f"{subdomain}/{split}/{seed}")
     shuffled = [(family, dice.sample(stock, len(stock))) for family, stock in cells]
     return [family.problem(subdomain, parameters) for family, parameters in _in_turns(dice, shuffled, count)]
+
+
+def number_twin(problem: Problem, rng: random.Random) -> Problem | None:
+    """Returns another problem of the same family, level and split, with the question id of `problem`.
+
+    Its numbers and its answer are different; its wording may be. Returns None for a problem that was not made here.
+    """
+    subdomain, _, rest = problem.question_id.partition("/")
+    if problem.source != "builtin" or subdomain not in _FAMILIES:
+        return None
+    own = split_of(problem.question_id)
+    for family, stock in _cells(subdomain)[own]:
+        if family.level == problem.level and rest.startswith(f"{family.name}/"):
+            others = [p for p in stock if family.key(subdomain, p) != problem.question_id]
+            twins = (family.problem(subdomain, p) for p in rng.sample(others, min(len(others), 20)))
+            other = next((twin for twin in twins if twin.question != problem.question), None)
+            return replace(other, question_id=problem.question_id) if other else None
+    return None
 
 
 def _in_turns(dice: random.Random, cells: list[_Cell], count: int) -> list[tuple[Family, Parameters]]:
