@@ -67,7 +67,7 @@ def refuse_short_context(context_tokens: int, max_position_embeddings: int, name
     if context_tokens > max_position_embeddings:
         raise ConfigError(
             f"the longest prompt and completion have {context_tokens} tokens, {name} takes {max_position_embeddings}: "
-            "shorten the stages, or the answers to benchmarks by evaluation.override.max_new_tokens, or stretch it with "
+            "shorten the stages, or set evaluation.override.max_new_tokens for benchmarks, or stretch it with "
             "model.rope_theta and model.max_position_embeddings"
         )
 
