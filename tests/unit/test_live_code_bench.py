@@ -21,6 +21,7 @@ from vt_ray.records import Problem
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.programs.compare_outputs import outputs_match
 from vt_ray.verify.programs.live_code_bench import fenced_program, outputs_are_equal, profile_limits
+from vt_ray.verify.programs.packed_cases import with_cases
 from vt_ray.verify.sandbox.inside.plain_data import UnsupportedResult, plain
 from vt_ray.verify.sandbox.interpreter import find_numpy
 from vt_ray.verify.verifier import Verifier
@@ -173,6 +174,26 @@ def test_rows_with_public_tests_only_by_the_name_of_the_layout(tmp_path: Path) -
     assert as_listed.tests == {"type": "stdio", "profile": "livecodebench", "cases": [{"input": "2", "output": "4"}]}
     (detected,) = read(tmp_path, row)
     assert detected.prompt == "" and "profile" not in (detected.tests or {})
+
+
+def test_large_cases_are_packed_and_graded(tmp_path, verifier):
+    """The tests of one problem may have 100 MB; all problems of a benchmark are in memory together."""
+    cases = [{"input": f"{'7 ' * 200_000}{n}\n", "output": f"{1_400_000 + n}\n", "testtype": "stdin"} for n in range(6)]
+    (found,) = read(
+        tmp_path, {**ROW, "public_test_cases": json.dumps(cases[:1]), "private_test_cases": packed(cases[1:])}
+    )
+    assert "cases" not in found.tests and len(json.dumps(found.tests)) < 100_000
+    assert len(with_cases(found.tests)["cases"]) == 6
+    program = "print(sum(map(int, input().split())))"
+    assert verifier.verify(found, fenced(program)).status == "correct"
+    assert verifier.verify(found, fenced(program.replace("sum(", "-sum("))).status == "wrong"
+
+
+@pytest.mark.parametrize("damaged", ["AAAA", "é", 5, "eJyrrgUAAXUA+Q=="])
+def test_damaged_packed_cases_are_malformed(verifier, damaged):
+    tests = {"type": "stdio", "packed_cases": damaged}
+    verdict = grade(verifier, tests, PRINT_SUM)
+    assert verdict.status == "unverified" and "malformed tests" in verdict.reason
 
 
 # --- the program in a completion ---

@@ -23,6 +23,7 @@ from vt_ray.data.layouts.layout import Layout, has, own_id
 from vt_ray.data.problem_rows import Row
 from vt_ray.records import Problem
 from vt_ray.verify.programs.live_code_bench import PROFILE
+from vt_ray.verify.programs.packed_cases import with_packed_cases
 
 _MAX_BYTES = 1 << 30  # of the unpacked private tests of one problem
 # The operations of a pickle that make text, lists, dicts and integers. No other operation is carried out, so that no
@@ -130,7 +131,7 @@ def _read(row: Row) -> Problem:
     return code_problem(
         row,
         question,
-        tests | {"profile": PROFILE},
+        with_packed_cases(tests | {"profile": PROFILE}),
         own_id(row, "question_id"),
         level=level_of_difficulty(row),
         prompt=official_prompt(question, starter),

@@ -27,7 +27,7 @@ from vt_ray.verify.programs.live_code_bench import (
     results_are_equal,
 )
 from vt_ray.verify.programs.long_integer_json import dumps, loads
-from vt_ray.verify.programs.test_forms import MalformedTests, test_requests
+from vt_ray.verify.programs.test_forms import MalformedTests, test_requests, unpacked
 from vt_ray.verify.sandbox.backends import Sandbox
 from vt_ray.verify.sandbox.broker_client import BrokerLost, Outcome
 
@@ -38,6 +38,7 @@ _MAX_SOLUTIONS = 3
 def grade_program(tests: Any, text: str, sandbox: Sandbox, limits: Limits) -> GradingResult:
     """Returns `correct` only if every test passes, `unverified` if the tests cannot be run."""
     try:
+        tests = unpacked(tests)
         requests = test_requests(tests)
     except MalformedTests as error:
         return GradingResult(Verdict("unverified", f"malformed tests: {error}"))

@@ -5,7 +5,8 @@
 {"type": "check", "test": code that calls the program, "entry_point"?}
 
 Each form may state the problem's own limits, `time_limit_s` (seconds of one test) and `memory_mb`. With
-`profile: "livecodebench"`, stdio and call tests follow the rules of `live_code_bench.py`, limits included.
+`profile: "livecodebench"`, stdio and call tests follow the rules of `live_code_bench.py`, limits included. Large cases
+may be packed (`packed_cases.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vt_ray.verify.programs.check_analysis import UnreadableTest, analyse_check
 from vt_ray.verify.programs.compare_outputs import COMPARISONS
 from vt_ray.verify.programs.live_code_bench import DECIDED, PROFILE
 from vt_ray.verify.programs.long_integer_json import dumps
+from vt_ray.verify.programs.packed_cases import with_cases
 
 # A limit that the tests of a problem may state, and the verifier's limit that it replaces.
 OWN_LIMITS = {"time_limit_s": "test_timeout_s", "memory_mb": "memory_mb"}
@@ -27,10 +29,19 @@ class MalformedTests(Exception):
     """The problem's tests cannot be run: a fault of the problem, for every program."""
 
 
-def test_requests(tests: Any) -> list[dict[str, Any]]:
-    """Returns the sandbox's request for each test: the input, never the expected output. Raises MalformedTests."""
+def unpacked(tests: Any) -> dict[str, Any]:
+    """Returns the tests with their cases as a list. Raises MalformedTests."""
     if not isinstance(tests, dict):
         raise MalformedTests(f"expected a dict with type and cases, got {type(tests).__name__}")
+    try:
+        return with_cases(tests)
+    except ValueError as error:
+        raise MalformedTests(str(error)) from error
+
+
+def test_requests(tests: Any) -> list[dict[str, Any]]:
+    """Returns the sandbox's request for each test: the input, never the expected output. Raises MalformedTests."""
+    tests = unpacked(tests)
     kind, cases = tests.get("type"), tests.get("cases")
     profile = _profile(tests)
     for name, limit in OWN_LIMITS.items():
