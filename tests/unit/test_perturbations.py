@@ -263,3 +263,12 @@ def test_math500_is_renamed_one_to_one():
         before, after = renaming(old, p.question)
         assert after not in re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", old)
         assert p.answer == originals[p.question_id].answer and before not in p.answer
+
+
+def test_a_prescribed_message_has_the_perturbed_question():
+    """LiveCodeBench prescribes the whole user message of a problem."""
+    original = Problem(
+        "q", "code", "code", "Print the sum of two numbers.", prompt="### Print the sum of two numbers. ###"
+    )
+    (found,) = perturbed([original], "irrelevant_sentence", 0)
+    assert found.question != original.question and found.prompt == f"### {found.question} ###"

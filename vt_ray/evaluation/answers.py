@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from vt_ray.evaluation.voting import answer_classes
-from vt_ray.records import Rollouts, Status
+from vt_ray.records import Problem, Rollouts, Status
 from vt_ray.verify.child.standby import ChildLost
 from vt_ray.verify.choice import extract_choice
 from vt_ray.verify.extraction.final_answer import extract_answer
@@ -25,9 +25,12 @@ def has_answers(kind: str) -> bool:
     return kind in ("math", "choice")
 
 
-def final_answer(kind: str, text: str) -> str | None:
-    """The final answer in a completion, as the grader of `kind` reads it: LaTeX or a letter; None for no answer."""
-    return extract_choice(text) if kind == "choice" else extract_answer(text) if kind == "math" else None
+def final_answer(problem: Problem, text: str) -> str | None:
+    """The final answer in a completion, as the problem's grader reads it: LaTeX or a letter; None for no answer."""
+    response = whole_response(problem, text)
+    if problem.kind == "choice":
+        return extract_choice(response, problem.options)
+    return extract_answer(response) if problem.kind == "math" else None
 
 
 def answer_equality(grader: MathGrader) -> Callable[[str, str], bool]:
@@ -67,10 +70,7 @@ class AnswerReader:
         problem = rollouts.problem
         if not has_answers(problem.kind):
             return [], []
-        answers = [
-            None if c.finish_reason == "length" else final_answer(problem.kind, whole_response(problem, c.text))
-            for c in rollouts.completions
-        ]
+        answers = [None if c.finish_reason == "length" else final_answer(problem, c.text) for c in rollouts.completions]
         return answers, answer_classes(answers, verdicts, answer_equality(self._grader))
 
     def second_verdicts(self, rollouts: Rollouts) -> list[Status]:

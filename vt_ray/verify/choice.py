@@ -127,7 +127,7 @@ def choice_verdict(gold: str, text: str, options: Sequence[str] = ()) -> Verdict
     gold_letter = _letter(gold)
     if gold_letter is None:
         return Verdict("unverified", f"gold unreadable: {gold[:20]!r} is not the letter of a choice")
-    chosen = extract_choice(text, [_plain(option) for option in options])
+    chosen = extract_choice(text, options)
     if chosen is None:
         return Verdict("wrong", "no_answer")
     return Verdict("correct") if chosen == gold_letter else Verdict("wrong", "wrong_answer")
@@ -143,6 +143,7 @@ def extract_choice(completion: str, options: Sequence[str] = ()) -> str | None:
     text = final_text(completion)
     if text is None:
         return None
+    options = [_plain(option) for option in options]
     boxes = final_boxes(near := text_near_last_box(text))
     if boxes is None:
         if alone := _ALONE.fullmatch(_plain(text[:_REACH]).strip()) if len(text) <= _REACH else None:

@@ -6,6 +6,7 @@ problems --perturbed(name, seed)--> the problems that the perturbation applies t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 from vt_ray.data.makers.selection import number_twin
@@ -38,5 +39,10 @@ def perturbed(problems: Sequence[Problem], name: str, seed: int) -> list[Problem
     if name not in PERTURBATIONS:
         raise ValueError(f"perturbation {name!r} is none of {', '.join(PERTURBATIONS)}")
     change = PERTURBATIONS[name]
-    found = (change(p, Random(f"{seed}/{name}/{p.question_id}")) for p in problems)
-    return [problem for problem in found if problem is not None]
+    found = ((p, change(p, Random(f"{seed}/{name}/{p.question_id}"))) for p in problems)
+    return [_asked(original, problem) for original, problem in found if problem is not None]
+
+
+def _asked(original: Problem, problem: Problem) -> Problem:
+    """The problem with its question in the user message that the data set prescribes, if it prescribes one."""
+    return replace(problem, prompt=original.prompt.replace(original.question, problem.question))
