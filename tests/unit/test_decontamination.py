@@ -211,6 +211,14 @@ def test_the_longest_shared_run_is_named():
     assert shared_words("a b c", evaluation, 4) == ""
 
 
+def test_odd_texts_are_checked_in_time():
+    odd = ["", "?!", "\ud800 lone", "a\0b", "∫∑", "a " * 20_000, "[asy] " + "x " * 20_000, "١٢ x", "\\" * 100_000]
+    start = time.process_time()
+    matches = Matcher(of_texts(odd), NO_NEAR).matches(odd)
+    assert {match.text for match in matches} >= {5, 6} and time.process_time() - start < 10
+    assert text.words("٣x") == text.words("3 x")
+
+
 def test_renamed_twins_differ_in_numbers_alone():
     assert are_renamed("What is $3+4$?", "what is 12+900")
     assert not are_renamed("What is $3+4$?", "what is 12-900")

@@ -153,7 +153,9 @@ def test_the_digest_of_the_inputs_decides_if_the_result_is_used_again(files, tmp
     known = read_known(paths.decontamination, lambda: inputs_digest(config))
     monkeypatch.setattr(run_check, "Matcher", None)
     again = load_problem_sets(config.data, 0, known=known)
-    assert again == first and again.leakage.report == json.loads(json.dumps(first.leakage.report))
+    assert (again.train, again.traces.digest) == (first.train, first.traces.digest)
+    assert again.traces.contaminated == first.traces.contaminated
+    assert again.leakage.report == json.loads(json.dumps(first.leakage.report))
     monkeypatch.undo()
     with open(config.data.train_files[0].path, "a") as file:
         file.write(json.dumps({"problem": CLEAN + " And then?", "answer": "1"}) + "\n")

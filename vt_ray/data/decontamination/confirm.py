@@ -9,6 +9,8 @@ from vt_ray.data.decontamination.text import sentence_tokens, tokens, words
 
 # Fewer words or operators are no evidence inside a longer text: "find x" is in many texts.
 LEAST_TOKENS = 4
+# Places of one n-gram in a text: a text that repeats one word a million times must not take long.
+_MOST_PLACES = 20
 
 
 def shared_words(training: str, evaluation: str, ngram: int) -> str:
@@ -31,7 +33,9 @@ def _places(text: str, ngram: int) -> dict[tuple[str, ...], list[int]]:
     """Returns {n-gram of words: its places in the text}."""
     places: dict[tuple[str, ...], list[int]] = {}
     for place, gram in enumerate(_grams(words(text), ngram)):
-        places.setdefault(gram, []).append(place)
+        found = places.setdefault(gram, [])
+        if len(found) < _MOST_PLACES:
+            found.append(place)
     return places
 
 

@@ -67,11 +67,15 @@ class Sketch:
         self.minhash = minhash
 
 
+# A text must share so many of the rarest shingles with an indexed text to need a MinHash.
+_GATE_SHINGLES = 3
+
+
 class NearGate:
     """Finds the texts that may be near duplicates, so that few texts need a MinHash, which takes 40 us.
 
-    A text with a similarity of at least t shares at least the part t of the shingles of the indexed text, and so at
-    least one of any (1 - t) of them and one more: the gate has these, the rarest ones (prefix filtering).
+    A text with a similarity of at least t to an indexed text of n shingles shares at least t n of them, and so at least
+    k of any (1 - t) n + k: the gate has so many, the rarest ones, and k is 3 (prefix filtering).
     """
 
     def __init__(self, texts: HashedTexts, threshold: float, wanted: NDArray[np.bool_]):
@@ -84,13 +88,16 @@ class NearGate:
         owners, hashes = owners[order], hashes[order]
         sizes = np.bincount(owners, minlength=texts.count)
         place = np.arange(len(owners)) - (np.cumsum(sizes) - sizes)[owners]
-        kept = wanted[owners] & (place <= (1 - threshold) * sizes[owners])
+        shared = np.ceil(threshold * sizes - 1e-9).astype(np.int64)
+        self._least = np.minimum(_GATE_SHINGLES, shared)
+        kept = (wanted & (sizes >= LEAST_SHINGLES))[owners] & (place < (sizes - shared + self._least)[owners])
         self._index = HashIndex(hashes[kept], owners[kept])
 
     def candidates(self, texts: HashedTexts) -> list[int]:
-        """Returns the texts that share one of the rarest shingles with an indexed text, ascending."""
+        """Returns the texts that share enough of the rarest shingles with an indexed text, ascending."""
         *_, (_, grams) = texts.ngrams(SHINGLE_WORDS)
-        return list(np.unique(self._index.shared(grams)[:, 0]).tolist())
+        text, indexed, shared = self._index.shared(grams).T
+        return list(np.unique(text[shared >= self._least[indexed]]).tolist())
 
 
 def sketches(texts: HashedTexts, chosen: Sequence[int] | None = None) -> Iterator[tuple[int, Sketch]]:
