@@ -8,7 +8,7 @@ the problems.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,12 @@ from vt_ray.config import CONF, BenchmarkOverride, ConfigError, EvaluationConfig
 SHIPPED = CONF / "benchmark"
 SUITES = "suites"
 # The settings that `evaluation.override` and a suite may replace.
+# The perturbations of benchmarks; `data.perturbations.table` has the functions. Here, so that checking a configuration
+# loads no problems.
+PERTURBED = (
+    *("typos", "white_space", "irrelevant_sentence", "wrong_hint"),
+    *("renamed_variable", "other_digits", "reordered_options", "instruction"),
+)
 PROTOCOL = (*(f.name for f in fields(BenchmarkOverride)), "limit")
 
 
@@ -88,6 +94,14 @@ class Benchmark:
     # What a reader of the result must know.
     note: str = ""
 
+    # The perturbation of its problems, from `evaluation.perturbations`. Not a key of the file.
+    perturbation: str = ""
+
+    @property
+    def original(self) -> str:
+        """The name of the benchmark without its perturbation."""
+        return self.name.removesuffix(f"+{self.perturbation}")
+
     @property
     def context_tokens(self) -> int:
         return self.max_prompt_tokens + self.max_new_tokens
@@ -116,7 +130,20 @@ def chosen_benchmarks(evaluation: EvaluationConfig) -> list[Benchmark]:
     changes = {name: value for name, value in vars(evaluation.override).items() if value is not None}
     if evaluation.limit:
         changes["limit"] = evaluation.limit
-    return [_overridden(b, changes, "evaluation.override") for b in found.values()]
+    chosen = [_overridden(b, changes, "evaluation.override") for b in found.values()]
+    return [*chosen, *(_perturbed(b, name) for b in chosen for name in chosen_perturbations(evaluation.perturbations))]
+
+
+def chosen_perturbations(names: Sequence[str]) -> list[str]:
+    """The perturbations of `evaluation.perturbations`, without duplicates. Raises ConfigError for an unknown name."""
+    if unknown := [name for name in names if name not in (*PERTURBED, "all")]:
+        raise ConfigError(f"evaluation.perturbations: {unknown[0]!r} is none of all, {', '.join(PERTURBED)}")
+    return list(PERTURBED) if "all" in names else list(dict.fromkeys(names))
+
+
+def _perturbed(benchmark: Benchmark, perturbation: str) -> Benchmark:
+    """The benchmark under a name of its own, such as gsm8k+typos. Nothing has been published about it."""
+    return replace(benchmark, name=f"{benchmark.name}+{perturbation}", perturbation=perturbation, published=[])
 
 
 def file_protocol(name: str, folder: str) -> Benchmark:
@@ -177,7 +204,7 @@ def _checked(file: Path, schema: type) -> Any:
                 values[name] = [values[name]]
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
     except (ValueError, TypeError, OSError, yaml.YAMLError, OmegaConfBaseException) as error:
-        known = ", ".join(f.name for f in fields(schema) if f.name != "name")
+        known = ", ".join(f.name for f in fields(schema) if f.name not in ("name", "perturbation"))
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file}: {reason:.300}: the keys are {known}, see docs/evaluation.md") from error
 

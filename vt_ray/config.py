@@ -610,6 +610,10 @@ class EvaluationConfig:
     benchmarks: list[str] = field(default_factory=list)
     # Folder of your own benchmark files, NAME.yaml. They come before the shipped ones. Empty: none.
     benchmark_folder: str = ""
+    # Perturbations that keep the answers: each benchmark is asked again with each of them, on the problems that it can
+    # change. Names: typos, white_space, irrelevant_sentence, wrong_hint, renamed_variable, other_digits,
+    # reordered_options, instruction; or all (docs/statistics.md).
+    perturbations: list[str] = field(default_factory=list)
     # First N problems of each benchmark. 0: all.
     limit: int = 0
     override: BenchmarkOverride = field(default_factory=BenchmarkOverride)

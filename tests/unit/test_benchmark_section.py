@@ -15,6 +15,8 @@ PUBLISHED = [
     {"model": "VibeThinker-1.5B", "value": 80.3, "source": "arXiv 2511.06221"},
     {"model": "DeepSeek R1 <0120>", "value": 79.8, "source": "arXiv 2511.06221"},
 ]
+# What the results of a run add to the figures.
+OF_A_RUN = {"pass_at_1_vibethinker": None, "fingerprint": "0123abcd", "notes": [], "published": [], "seconds": 9.0}
 
 
 def figures(accuracy, title, levels=(None,), samples=16, published=(), longest=40_000):
@@ -28,7 +30,7 @@ def figures(accuracy, title, levels=(None,), samples=16, published=(), longest=4
         results.append(
             ProblemResult(str(i), "algebra", verdicts, tokens, [False] * samples, level=levels[i % len(levels)])
         )
-    return {**benchmark_summary(results, [4, 16]), "title": title, "published": list(published)}
+    return {**benchmark_summary(results, [4, 16]), **OF_A_RUN, "title": title, "published": list(published)}
 
 
 def milestone(name, accuracy):
@@ -59,8 +61,8 @@ def test_each_benchmark_has_the_charts_that_its_figures_allow(reached):
         # One sample a problem has no Pass@K, and no completion is longer than a budget.
         "MATH-500: Pass@1 by level",
     ]
-    assert [table.title for table in section.tables] == ["MATH-500: Pass@1 by level, in percent"]
-    assert [row[:2] for row in section.tables[0].rows] == [
+    assert [table.title for table in section.tables] == ["", "", "MATH-500: Pass@1 by level, in percent"]
+    assert [row[:2] for row in section.tables[2].rows] == [
         ["level", "problems"],
         ["1", "10"],
         ["2", "10"],
@@ -69,12 +71,24 @@ def test_each_benchmark_has_the_charts_that_its_figures_allow(reached):
 
 
 def test_published_figures_stand_beside_the_results(reached):
-    dots = benchmark_section(reached).figures[0]
+    section = benchmark_section(reached)
+    dots = section.figures[0]
     assert [trace.name for trace in dots.data] == ["base", "fused", "math &lt;b>", "published"]
     published = dots.data[3]
     assert list(published.x) == pytest.approx([0.803, 0.798])
     assert list(published.y) == [0, 0], "both are in the row of AIME 2024"
     assert [text for (text,) in published.customdata] == ["VibeThinker-1.5B", "DeepSeek R1 &lt;0120>"]
+    table = section.tables[0].rows
+    assert [row[0] for row in table] == [
+        "Pass@1, %",
+        "base",
+        "fused",
+        "math <b>",
+        "VibeThinker-1.5B *",
+        "DeepSeek R1 <0120> *",
+    ]
+    assert table[-2][1:] == ["80.3", "–"]
+    assert "* published: arXiv 2511.06221" in section.text
 
 
 def test_curves_have_their_points_in_order(reached):
@@ -87,7 +101,7 @@ def test_curves_have_their_points_in_order(reached):
 
 
 def test_a_benchmark_of_one_milestone_and_one_without_verdicts_are_shown(reached):
-    empty = {**benchmark_summary([ProblemResult("a", "x", ["unverified"], [5], [False])]), "published": None}
+    empty = {**benchmark_summary([ProblemResult("a", "x", ["unverified"], [5], [False])]), **OF_A_RUN}
     section = benchmark_section(
         [{"name": "base", "benchmarks": {"none": empty}}, reached[0], {"name": "no benchmarks"}]
     )

@@ -120,6 +120,11 @@ def test_results_of_unequal_lengths_are_refused(values, says):
         result("a", **{"verdicts": "cw"} | values)
 
 
+def test_an_unknown_verdict_is_refused():
+    with pytest.raises(ValueError, match="result of a: verdict 'timeout' is none of correct, unverified, wrong"):
+        ProblemResult("a", "algebra", ["correct", "timeout"], [1, 2], [False, False])
+
+
 def test_no_results_and_two_results_of_one_problem_are_refused():
     with pytest.raises(ValueError, match="no results"):
         benchmark_summary([])

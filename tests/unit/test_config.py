@@ -323,7 +323,9 @@ def test_more_gpus_than_this_machine_has_are_refused_unless_ray_has_them(good):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_shipped_experiments_compose_and_are_valid(experiment):
     # An evaluation needs a model that is not made from scratch.
-    config = composed(f"experiment={experiment}", *(["model=smollm2_135m"] if experiment == "evaluate" else []))
+    config = composed(
+        f"experiment={experiment}", *(["model=smollm2_135m"] if experiment in ("evaluate", "robustness") else [])
+    )
     validate(config)
     assert config.run_name == experiment
     assert composed() == composed("experiment=demo")

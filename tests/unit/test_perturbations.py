@@ -219,6 +219,26 @@ def test_a_gold_without_a_certainly_wrong_neighbour_gets_no_hint(gold):
     assert with_wrong_hint(math("Find it.", gold), Random(0)) is None
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [
+        math(""),
+        math(" ", ""),
+        math("$" * 1001 + r"\(" * 1000 + "[asy]" * 1000 + "x" * 1000),
+        math("Find it.", "9" * 10_000),
+        math("\x00\ud800 ٣ \u202e wörter zusammen"),
+        choice("", ["only"], "A"),
+        choice("Same?", ["red", "red", ""], "B"),
+        Problem("q", "choice", "choice", "No options here", "C"),
+        Problem("q", "other", "my_kind", "A question of a custom kind", fields={"a": 1}),
+    ],
+)
+@pytest.mark.parametrize("name", PERTURBATIONS)
+def test_odd_problems_raise_no_error(name, problem):
+    for seed in range(5):
+        assert all(isinstance(p, Problem) for p in perturbed([problem], name, seed))
+
+
 def test_a_hint_of_a_choice_is_another_letter():
     problem = choice("Which?", ["red", "blue", "green"])
     hints = {with_wrong_hint(problem, Random(seed)).question[-2] for seed in range(40)}

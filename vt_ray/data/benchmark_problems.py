@@ -12,6 +12,8 @@ from pathlib import Path
 
 from vt_ray.benchmarks import Benchmark, departures, file_protocol
 from vt_ray.config import Config, ConfigError
+from vt_ray.data.perturbations.hints import paraphrased_instruction
+from vt_ray.data.perturbations.table import perturbed
 from vt_ray.data.readers import read_problems
 from vt_ray.data.sources.errors import ProblemFileError
 from vt_ray.data.sources.names import parts
@@ -56,12 +58,17 @@ def load_benchmarks(config: Config) -> tuple[BenchmarkProblems, ...]:
     Raises ConfigError for a file that cannot be read or has another number of problems than the benchmark's file
     states, and MissingSourceError with everything that is missing, what to download, and where to put it.
     """
-    loaded, missing = [], []
+    loaded: dict[str, BenchmarkProblems] = {}
+    missing = []
     for place, benchmark in enumerate(config.benchmarks):
         try:
-            stated = file_protocol(benchmark.name, config.evaluation.benchmark_folder)
-            read = read_benchmark(benchmark, stated, config.evaluation.benchmark_folder)
-            loaded.append(replace(read, place=place))
+            if not benchmark.perturbation:
+                stated = file_protocol(benchmark.name, config.evaluation.benchmark_folder)
+                read = read_benchmark(benchmark, stated, config.evaluation.benchmark_folder)
+                loaded[benchmark.name] = replace(read, place=place)
+            elif benchmark.original in loaded:
+                original = replace(loaded[benchmark.original], benchmark=benchmark, place=place)
+                loaded[benchmark.name] = with_perturbation(original, config.seed)
         except MissingSourceError as error:
             missing.append(str(error))
     if missing:
@@ -71,7 +78,21 @@ def load_benchmarks(config: Config) -> tuple[BenchmarkProblems, ...]:
                 [*missing, f"then set {FOLDERS}=FOLDER (it is {given!r}; several folders: A{os.pathsep}B)"]
             )
         )
-    return tuple(loaded)
+    # A perturbation that changes no problem of a benchmark, such as another order of options in a math benchmark.
+    return tuple(benchmark for benchmark in loaded.values() if benchmark.problems)
+
+
+def with_perturbation(loaded: BenchmarkProblems, seed: int) -> BenchmarkProblems:
+    """The benchmark with its perturbation: the problems that it changes, or another instruction after all of them."""
+    benchmark = loaded.benchmark
+    problems, note = loaded.problems, "instruction: other words for the suffix"
+    if benchmark.perturbation == "instruction":
+        suffix = paraphrased_instruction(benchmark.kind, seed)
+        benchmark, problems = replace(benchmark, suffix=suffix), problems if suffix else ()
+    else:
+        problems = tuple(perturbed(loaded.problems, benchmark.perturbation, seed))
+        note = f"{benchmark.perturbation}: {len(problems)} of {len(loaded.problems)} problems, the others stay out"
+    return replace(loaded, benchmark=benchmark, problems=problems, notes=(*loaded.notes, note))
 
 
 def read_benchmark(benchmark: Benchmark, stated: Benchmark, own_folder: str = "") -> BenchmarkProblems:

@@ -72,7 +72,8 @@ def load_problem_sets(
         sets = {split: [*_made(data, split, seed), *_of_split(split, found, reads)] for split in (*SPLITS, SFT_ONLY)}
         sets = with_subdomains(sets, data)
         with_traces = [role.source for role in found if role.traces]
-        held_out = [*sets["test"], *(p for benchmark in benchmarks for p in benchmark.problems)]
+        plain = (loaded for loaded in benchmarks if not loaded.benchmark.perturbation)
+        held_out = [*sets["test"], *(p for loaded in plain for p in loaded.problems)]
         check = _check(data.decontaminate, {"probe": sets["probe"], "test": held_out}, known)
         read_train = {split: sets[split] for split in ("train", SFT_ONLY)}
         for split, problems in read_train.items():

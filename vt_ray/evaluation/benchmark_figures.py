@@ -38,8 +38,18 @@ def benchmark_figures(folder: Path, before: tuple[str, Path] | None = None) -> d
             "seconds": seconds,
             "tokens_per_second": tokens / seconds if seconds else None,
             "difference": _difference(before, path.name, head, results) if before else None,
+            **_perturbation(head, results, folder),
         }
     return found
+
+
+def _perturbation(head: dict[str, Any], results: Sequence[ProblemResult], folder: Path) -> dict[str, Any]:
+    """The name of the perturbation, its benchmark, and the paired change of Pass@1 that it causes; {} without one."""
+    if not head.get("perturbation"):
+        return {}
+    _, lines = read_results(folder / f"{head['original']}.jsonl")
+    change = paired_change([ProblemResult.from_dict(line) for line in lines.values()], results)
+    return {"perturbation": head["perturbation"], "original": head["original"], "change": change}
 
 
 def _second_pass_at_1(results: Sequence[ProblemResult], seconds: Sequence[Any]) -> dict[str, float] | None:

@@ -104,6 +104,8 @@ def header(loaded: BenchmarkProblems) -> dict[str, Any]:
     b = loaded.benchmark
     return {
         "benchmark": b.name,
+        "original": b.original,
+        "perturbation": b.perturbation,
         "place": loaded.place,
         "title": b.title or b.name,
         "fingerprint": loaded.fingerprint,

@@ -45,7 +45,8 @@ def evaluate(e: Experiment, milestone: str, generator: Generator, verifier: Veri
     for loaded in e.problems.benchmarks:
         results = folder / milestone / f"{loaded.name}.jsonl"
         of_benchmark = evaluate_benchmark(e, loaded, generator, verifier, results)
-        scores += of_benchmark if not e.problems.test else []
+        if not (e.problems.test or loaded.benchmark.perturbation):
+            scores += of_benchmark
         seconds += results_seconds(results)
     path.parent.mkdir(parents=True, exist_ok=True)
     scores.sort(key=lambda s: s.question_id)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from vt_ray.algorithms.pass_at_k import pass_at_k
 from vt_ray.evaluation.voting import majority_score
 from vt_ray.records import Status
+
+STATUSES = frozenset(get_args(Status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class ProblemResult:
     level: a level of difficulty, None if the problem has none.
     date: the date of the problem, "2025-02-01" or "2025-02", "" if it has none.
 
-    Raises ValueError if two sequences differ in length, or if there is no sample.
+    Raises ValueError if two sequences differ in length, for an unknown verdict, or if there is no sample.
     """
 
     question_id: str
@@ -45,6 +47,9 @@ class ProblemResult:
         samples = len(self.verdicts)
         if not samples:
             raise ValueError(f"result of {self.question_id}: verdicts is empty, at least one sample is needed")
+        if unknown := set(self.verdicts) - STATUSES:
+            known, first = ", ".join(sorted(STATUSES)), min(map(str, unknown))
+            raise ValueError(f"result of {self.question_id}: verdict {first!r} is none of {known}")
         for name in ("tokens", "truncated", "answers", "classes", "loops"):
             length = len(getattr(self, name))
             if length != samples and (length or name in ("tokens", "truncated")):

@@ -16,8 +16,25 @@ if TYPE_CHECKING:
 
 
 def of(milestone: ms.Milestone) -> Mapping[str, Any]:
-    """{benchmark: figures} of a milestone; empty if the run has no benchmark."""
-    return milestone.get("benchmarks") or {}
+    """{benchmark: figures} of a milestone, without perturbed benchmarks; empty if the run has no benchmark."""
+    found = milestone.get("benchmarks") or {}
+    return {name: figures for name, figures in found.items() if not figures.get("perturbation")}
+
+
+def perturbed(milestone: ms.Milestone) -> list[Mapping[str, Any]]:
+    """The figures of the perturbed benchmarks of a milestone, in the order of benchmarks, then perturbations."""
+    return [figures for figures in (milestone.get("benchmarks") or {}).values() if figures.get("perturbation")]
+
+
+def perturbation_rows(reached: Sequence[ms.Milestone]) -> Rows:
+    """A row for each milestone, benchmark and perturbation: Pass@1, and its paired change on the same problems."""
+    header = ["model", "benchmark", "perturbation", "problems", "Pass@1, %", "change, points"]
+    return [header, *(_perturbation_row(m["name"], figures) for m in reached for figures in perturbed(m))]
+
+
+def _perturbation_row(milestone: str, f: Mapping[str, Any]) -> list[str]:
+    names = [milestone, f["original"], f["perturbation"]]
+    return [*names, str(f["problems"]), _score(f), formats.points(f.get("change"))]
 
 
 def names(reached: Sequence[ms.Milestone]) -> list[str]:

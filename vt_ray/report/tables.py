@@ -58,6 +58,8 @@ def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:
     turned = _table("Benchmarks", [list(column) for column in zip(*rows, strict=True)])
     console.print(table if _fits(console, table) else turned)
     console.print(_table("Other figures", bench.detail_rows(reached)))
+    if any(map(bench.perturbed, reached)):
+        console.print(_table("Perturbations that keep the answers", bench.perturbation_rows(reached)))
     for note in bench.notes(reached):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 

@@ -39,6 +39,7 @@ def _benchmark_files(config: Config) -> dict[str, str]:
     return {
         f"{benchmark.name}: {Path(file).name}": problem_files([DataSource(file)])[file]
         for benchmark in config.benchmarks
+        if not benchmark.perturbation
         for file in source_files(benchmark, config.evaluation.benchmark_folder)[0]
         if not file.startswith("hf:")
     }

@@ -28,6 +28,8 @@ INSTRUCTIONS = {
         " Think first, then answer with one block of Python code.",
     ),
 }
+# Python refuses to read integers of several thousand digits.
+MAX_CHARS = 100
 _INTEGER = re.compile(r"-?(?:\d+|\d{1,3}(?:,\d{3})+)")
 _DECIMAL = re.compile(r"(-?\d+)(\.\d+)")
 _FRACTION = re.compile(r"(-?\\[dt]?frac\{|-?)(\d+)(\}\{|/)(\d+)(\}?)")
@@ -54,7 +56,7 @@ def _wrong_answer(problem: Problem, rng: Random) -> str | None:
         others = ascii_uppercase[: len(problem.options)].replace(problem.answer, "")
         return rng.choice(others) if others else None
     answer, offset = problem.answer.strip().strip("$"), rng.randint(1, 9)
-    if problem.kind != "math":
+    if problem.kind != "math" or len(answer) > MAX_CHARS:
         return None
     if _INTEGER.fullmatch(answer):
         return str(int(answer.replace(",", "")) + offset)

@@ -27,7 +27,7 @@ def with_reordered_options(problem: Problem, rng: Random) -> Problem | None:
     are not found in the question.
     """
     spans = _option_spans(problem)
-    if not spans or any(_NAMES_OPTIONS.search(text) for text in problem.options):
+    if len(spans) < 2 or any(_NAMES_OPTIONS.search(text) for text in problem.options):
         return None
     order = list(range(len(spans)))
     while order == sorted(order):

@@ -212,6 +212,8 @@ def evaluation(c: Config) -> Problems:
         yield f"evaluation.benchmark_folder={e.benchmark_folder!r} is no folder: give one with files NAME.yaml"
     else:
         yield from no_error(chosen_benchmarks, e)
+    if e.perturbations and not e.benchmarks:
+        yield f"evaluation.perturbations={list(e.perturbations)} needs evaluation.benchmarks: name one to perturb"
     if e.benchmarks and not c.phases and c.model.source == "scratch":
         yield "a model from scratch answers no benchmark: set model=hf model.path=..., or evaluation.models=[...]"
     if e.models and c.phases:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vt_ray.report import formats
+from vt_ray.report import benchmark_table, formats
 from vt_ray.report import milestones as ms
 from vt_ray.report.chart_style import BLUE, GREY, INK, ORANGE, ROSE, TEAL, error_bars, plain_text, styled, titled
 from vt_ray.report.html import Section, Table
@@ -26,10 +26,10 @@ Figures = Mapping[str, Any]
 
 def benchmark_section(reached: Sequence[ms.Milestone]) -> Section | None:
     """The section of the milestones that have benchmarks; None if there is none. Charts show five of them at most."""
-    shown = [m for m in reached if m.get("benchmarks")]
+    shown = [m for m in reached if benchmark_table.of(m)]
     if not shown:
         return None
-    names = list(dict.fromkeys(name for m in shown for name in m["benchmarks"]))
+    names = benchmark_table.names(shown)
     drawn = _chosen(shown)
     figures = [_result_dots(drawn, names)]
     for name in names:
@@ -38,7 +38,14 @@ def benchmark_section(reached: Sequence[ms.Milestone]) -> Section | None:
         "Pass@1 on each benchmark with 95% intervals over its problems; open diamonds are published figures. Under a "
         "token budget, a longer completion counts as wrong."
     )
-    return Section("benchmarks", "Benchmarks", [text], figures, columns=True, tables=_part_tables(shown, names))
+    tables = [Table("", benchmark_table.rows(shown)), Table("", benchmark_table.detail_rows(shown))]
+    if any(map(benchmark_table.perturbed, shown)):
+        figures += [_perturbation_dots(drawn, name) for name in names if _changes(drawn, name)]
+        tables.append(Table("Perturbations that keep the answers", benchmark_table.perturbation_rows(shown)))
+    tables += _part_tables(shown, names)
+    return Section(
+        "benchmarks", "Benchmarks", [text, *benchmark_table.notes(shown)], figures, columns=True, tables=tables
+    )
 
 
 def _chosen(shown: Sequence[ms.Milestone]) -> list[ms.Milestone]:
@@ -170,6 +177,29 @@ def _level_dots(drawn: Sequence[ms.Milestone], name: str) -> go.Figure | None:
 def _headed(figure: go.Figure, title: str) -> go.Figure:
     """Give the figure a title above a legend of up to two lines."""
     return titled(figure, title).update_layout(title_y=0.99, title_yanchor="top", title_yref="container", margin_t=74)
+
+
+def _changes(drawn: Sequence[ms.Milestone], name: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """[(milestone, colour, {perturbation: change of Pass@1})] of the milestones with perturbations of the benchmark."""
+    found = [
+        (
+            label,
+            colour,
+            {f["perturbation"]: f.get("change") for f in benchmark_table.perturbed(m) if f["original"] == name},
+        )
+        for label, colour, m in _coloured(drawn)
+    ]
+    return [entry for entry in found if entry[2]]
+
+
+def _perturbation_dots(drawn: Sequence[ms.Milestone], name: str) -> go.Figure:
+    """A row for each perturbation: the paired change of Pass@1, a dot for each milestone."""
+    series = _changes(drawn, name)
+    rows = _names(changes for _, _, changes in series)
+    figure = dot_rows([(label, colour, [changes.get(row) for row in rows]) for label, colour, changes in series], rows)
+    figure.add_vline(x=0, line={"color": INK, "width": 1})
+    figure.update_xaxes(tickformat="+.0%", nticks=6)
+    return _headed(figure, f"{_title(drawn, name)}: change of Pass@1 by perturbation")
 
 
 def _names(groups: Any) -> list[str]:
