@@ -12,8 +12,10 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
+from vt_ray.data.shared_text import shared
 from vt_ray.data.sources.errors import ProblemFileError
 from vt_ray.records import Problem
 
@@ -64,6 +66,7 @@ def _with_nested(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield (f"{outer}.{name}" if name in fields else name), value
 
 
+@lru_cache(maxsize=4096)
 def _is_about(name: str, protected: bool) -> bool:
     """Whether a name is that of metadata. `protected` rows, with a canary, show the names in `_ABOUT` only."""
     words = [word.lower().rstrip("s") for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
@@ -81,7 +84,7 @@ def _short_value(value: Any) -> Any:
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, str) and 0 < len(value.strip()) <= LONGEST_VALUE and "\n" not in value.strip():
-        return sys.intern(value.strip())
+        return shared(value.strip())
     return None
 
 

@@ -25,6 +25,7 @@ from vt_ray.data.layouts.table import layout_by_name, layout_of
 from vt_ray.data.layouts.vt_ray_rows import VT_RAY, custom_problem
 from vt_ray.data.metadata import NOT_WHERE, Ranges, known_names, matches, may_match, refuse_unknown_names, row_meta
 from vt_ray.data.problem_rows import ContradictionError, MissingGoldError, ProblemFileError, Row, RowError, read_rows
+from vt_ray.data.shared_text import shared
 from vt_ray.data.traces.table import TRACE_LAYOUTS
 from vt_ray.progress import console
 from vt_ray.records import Problem
@@ -140,7 +141,8 @@ def _wanted_problem(
     if not may_match(source.where, meta):
         raise RowLeftOut(NOT_WHERE)
     problem = _problem(row, layout, custom_kinds, source.option_seed)
-    problem = replace(problem, subdomain=source.subdomain or problem.subdomain, meta=meta or None)
+    subdomain, answer = shared(source.subdomain or problem.subdomain), shared(problem.answer)
+    problem = replace(problem, subdomain=subdomain, answer=answer, meta=meta or None)
     names |= known_names(meta, problem)
     if not matches(source.where, meta, problem):
         raise RowLeftOut(NOT_WHERE)
