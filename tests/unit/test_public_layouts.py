@@ -10,6 +10,7 @@ import pytest
 from vt_ray.config import DataSource
 from vt_ray.data.problem_rows import ProblemFileError, read_rows
 from vt_ray.data.readers import read_problem_rows
+from vt_ray.verify.gold_check import gold_faults
 
 PUBLIC = Path(__file__).resolve().parents[3] / "shared" / "data" / "layouts"
 pytestmark = pytest.mark.skipif(not PUBLIC.is_dir(), reason=f"the public layouts are not at {PUBLIC}")
@@ -156,6 +157,7 @@ def test_a_public_file_is_read_right(name: str) -> None:
     assert len({(p.question, p.system) for p in read.problems}) == questions
     first = read.problems[0]
     assert first.question and (first.answer or first.tests)
+    assert not any(gold_faults(read.problems))
     for field, value in expected.items():
         assert found(first, field, value) == value, field
 
