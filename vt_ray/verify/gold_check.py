@@ -11,7 +11,9 @@ from typing import cast
 
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.standby import ChildLost
+from vt_ray.verify.mathematics.exact_numbers import exact_number
 from vt_ray.verify.mathematics.grader import MathGrader
+from vt_ray.verify.mathematics.latex_text import normalise, without_spaces
 from vt_ray.verify.programs.extract_program import extract_program
 from vt_ray.verify.verifier import Verifier
 
@@ -43,13 +45,17 @@ def gold_faults(problems: Iterable[Problem]) -> Iterator[str]:
 
 
 def _math_fault(verifier: Verifier, problem: Problem) -> str:
+    if exact_number(without_spaces(normalise(problem.answer))) is None and not _is_readable(verifier, problem):
+        return UNREADABLE
+    return _boxed_fault(verifier, problem)
+
+
+def _is_readable(verifier: Verifier, problem: Problem) -> bool:
     try:
         read = cast(MathGrader, verifier.grader("math")).verdict(problem.answer, _NO_ANSWER)
     except ChildLost as error:
         raise ValueError(f"the gold answers cannot be checked: {error}") from error
-    if read.status == "unverified":
-        return UNREADABLE
-    return _boxed_fault(verifier, problem)
+    return read.status != "unverified"
 
 
 def _choice_fault(verifier: Verifier, problem: Problem) -> str:
