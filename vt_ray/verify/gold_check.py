@@ -23,6 +23,8 @@ _NO_ANSWER = "?7919?"
 _MAX_PROGRAMS = 3
 # A program that was stopped proves nothing about its tests: this machine may be slow or small.
 _STOPPED = ("timeout", "memory", "killed_sandbox")
+# Nor does a program that needs a package which the sandbox does not have.
+_MISSING_PACKAGE = "ModuleNotFoundError"
 
 
 def gold_faults(problems: Iterable[Problem]) -> Iterator[str]:
@@ -75,8 +77,9 @@ def _code_fault(verifier: Verifier, problem: Problem) -> str:
     programs = [s.text for s in problem.solutions if extract_program(s.text) is not None][:_MAX_PROGRAMS]
     fault = ""
     for program in programs:
-        verdict = verifier.verify(problem, program)
-        if verdict.status == "correct" or verdict.reason in _STOPPED:
+        result = verifier.grade(problem, program)
+        verdict = result.verdict
+        if verdict.status == "correct" or verdict.reason in _STOPPED or _MISSING_PACKAGE in result.stderr_tail:
             return ""
         if verdict.status == "wrong" or verdict.reason.startswith("malformed tests"):
             fault = fault or "the reference program fails its tests" + _why(verdict)
