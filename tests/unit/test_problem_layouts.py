@@ -110,7 +110,48 @@ def test_copies_are_merged_and_counted(tmp_path: Path, capsys: pytest.CaptureFix
     assert "2 of 3 rows repeat a question and are merged: 1 questions" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("name", ["problem", "question"])
+def test_ids_and_copies_are_those_of_every_layout(tmp_path: Path, name: str) -> None:
+    row = {name: "What is $x  + 1$?", "answer": "#### 12" if name == "question" else "12", "solution": "a"}
+    named = {**row, name: "And now?", "id": "mine"}
+    other = {**row, name: r"What is $x\, + 1$", "solution": "b"}
+    first, second = read(tmp_path, row, other, named)
+    assert (len(first.question_id), second.question_id) == (16, "mine")
+    assert name == "question" or [s.text for s in first.solutions] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "other", ["Is x > 2?", "Is x < 2!?", "Is x < 2.5?", "Is (x < 2?", "Is x ≤ 2?", "Is |x| < 2?", "Is x < 2%?"]
+)
+def test_questions_that_differ_in_a_symbol_are_no_copies(tmp_path: Path, other: str) -> None:
+    first, second = read(tmp_path, {**MATH, "question": "Is x < 2?"}, {**MATH, "question": other, "answer": "13"})
+    assert first.question_id != second.question_id
+
+
+def test_a_number_as_id_has_the_files_name_in_front_or_also_its_folders(tmp_path: Path) -> None:
+    for name, expected in (("aime/test.jsonl", "aime/test/7"), ("aime/mine.jsonl", "mine/7")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (problem,) = read_problems(write(tmp_path / name, [{**MATH, "id": 7}]))
+        assert problem.question_id == expected
+
+
+def test_equal_answers_in_different_notation_are_copies(tmp_path: Path) -> None:
+    assert [p.row for p in read(tmp_path, {**MATH, "answer": "0.5"}, {**MATH, "answer": r"\frac{1}{2}"})] == [1]
+
+
+def test_a_question_with_two_system_messages_is_two_questions(tmp_path: Path) -> None:
+    row = {"kind": "math", **MATH, "system": "Be brief."}
+    assert len({p.question_id for p in read(tmp_path, row, {**row, "system": "Be kind.", "answer": "13"})}) == 2
+
+
+def test_a_row_of_ours_needs_no_id(tmp_path: Path) -> None:
+    (problem,) = read(tmp_path, {"kind": "math", **MATH})
+    assert problem.question_id == "f5888b369fc6b658"
+
+
 def test_a_question_with_two_answers_is_an_error(tmp_path: Path) -> None:
+    rows = [MATH, {**MATH, "answer": "13"}, *({"question": f"{n}?", "answer": "1"} for n in range(30))]
+    assert [p.row for p in read(tmp_path, *rows, on_bad_row="skip")] == [1, *range(3, 33)]
     with pytest.raises(ProblemFileError, match="row 2: the question of row 1 with another answer: delete one"):
         read(tmp_path, MATH, {**MATH, "answer": "13"})
 

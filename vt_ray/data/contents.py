@@ -170,7 +170,7 @@ def _count_question(
 ) -> bool:
     """Returns whether the question is new. Rows with traces of one question are no copies: they stay several."""
     question = f"{problem.system} {problem.question}" if problem else trace.question if trace else ""
-    answer = _short_hash(repr((problem.answer, problem.tests))) if problem else b""
+    answer = _short_hash(repr(problem.answer)) if problem else b""
     first = answers.setdefault(_short_hash(normalised(question)), answer)
     if first is answer:
         found.question_lengths.append(length(problem.question if problem else question))

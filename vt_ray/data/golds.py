@@ -17,7 +17,23 @@ if TYPE_CHECKING:
     from vt_ray.data.problem_rows import Row
 
 # Placeholders of data sets for problems without an answer that can be graded (NuminaMath, exported tables).
-_PLACEHOLDERS = {"proof", "notfound", "not found", "n/a", "nan", "null", "[]"}
+_PLACEHOLDERS = {
+    *(
+        "proof",
+        "see proof",
+        "prove",
+        "to prove",
+        "notfound",
+        "not found",
+        "answer not found",
+        "no answer",
+        "n/a",
+        "nan",
+    ),
+    *("null", "[]", "see solution", "see explanation", "tbd", "todo"),
+}
+# What may stand around a placeholder: "$\text{Proof.}$", "\boxed{}".
+_AROUND = re.compile(r"\\(?:boxed|fbox|text[a-z]*|mathrm|mbox)(?![A-Za-z])|[${}().\s]+")
 # A list of texts, written as text. "[0, 3]" is an interval: its elements have no quotes.
 _WRITTEN_LIST = re.compile(r"""\s*\[\s*['"]""")
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{|[^\s${}\\]+)")
@@ -32,7 +48,13 @@ def is_blank(value: Any) -> bool:
         return all(map(is_blank, value))
     if isinstance(value, float):
         return not math.isfinite(value)
-    return value is None or (isinstance(value, str) and (not value.strip() or value.strip().lower() in _PLACEHOLDERS))
+    return value is None or (isinstance(value, str) and _is_placeholder(value))
+
+
+def _is_placeholder(text: str) -> bool:
+    """Whether a text holds no answer: nothing within boxes, brackets and dollar signs, or a placeholder."""
+    bare = " ".join(_AROUND.sub(" ", text).split()).lower()
+    return not bare or bare in _PLACEHOLDERS or text.strip().lower() in _PLACEHOLDERS
 
 
 def gold_text(row: Row, name: str, value: Any) -> str:

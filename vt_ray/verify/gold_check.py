@@ -11,7 +11,9 @@ from typing import cast
 
 from vt_ray.records import Problem, Verdict
 from vt_ray.verify.child.standby import ChildLost
+from vt_ray.verify.mathematics.exact_numbers import exact_number
 from vt_ray.verify.mathematics.grader import MathGrader
+from vt_ray.verify.mathematics.latex_text import normalise, without_spaces
 from vt_ray.verify.programs.extract_program import extract_program
 from vt_ray.verify.verifier import Verifier
 
@@ -21,6 +23,8 @@ _NO_ANSWER = "?7919?"
 _MAX_PROGRAMS = 3
 # A program that was stopped proves nothing about its tests: this machine may be slow or small.
 _STOPPED = ("timeout", "memory", "killed_sandbox")
+# Nor does a program that needs a package which the sandbox does not have.
+_MISSING_PACKAGE = "ModuleNotFoundError"
 
 
 def gold_faults(problems: Iterable[Problem]) -> Iterator[str]:
@@ -43,13 +47,17 @@ def gold_faults(problems: Iterable[Problem]) -> Iterator[str]:
 
 
 def _math_fault(verifier: Verifier, problem: Problem) -> str:
+    if exact_number(without_spaces(normalise(problem.answer))) is None and not _is_readable(verifier, problem):
+        return UNREADABLE
+    return _boxed_fault(verifier, problem)
+
+
+def _is_readable(verifier: Verifier, problem: Problem) -> bool:
     try:
         read = cast(MathGrader, verifier.grader("math")).verdict(problem.answer, _NO_ANSWER)
     except ChildLost as error:
         raise ValueError(f"the gold answers cannot be checked: {error}") from error
-    if read.status == "unverified":
-        return UNREADABLE
-    return _boxed_fault(verifier, problem)
+    return read.status != "unverified"
 
 
 def _choice_fault(verifier: Verifier, problem: Problem) -> str:
@@ -69,8 +77,9 @@ def _code_fault(verifier: Verifier, problem: Problem) -> str:
     programs = [s.text for s in problem.solutions if extract_program(s.text) is not None][:_MAX_PROGRAMS]
     fault = ""
     for program in programs:
-        verdict = verifier.verify(problem, program)
-        if verdict.status == "correct" or verdict.reason in _STOPPED:
+        result = verifier.grade(problem, program)
+        verdict = result.verdict
+        if verdict.status == "correct" or verdict.reason in _STOPPED or _MISSING_PACKAGE in result.stderr_tail:
             return ""
         if verdict.status == "wrong" or verdict.reason.startswith("malformed tests"):
             fault = fault or "the reference program fails its tests" + _why(verdict)
