@@ -74,7 +74,7 @@ def _published(reached: Sequence[ms.Milestone], columns: Sequence[str]) -> Rows:
 
 def detail_rows(reached: Sequence[ms.Milestone]) -> Rows:
     """The other figures: a row for each milestone and benchmark. "vibethinker" is Pass@1 by the paper's own grader."""
-    header = ["model", "benchmark", "vibethinker", "Pass@K", "cons@n", "cut off", "loops", "tokens"]
+    header = ["model", "benchmark", "vibethinker", "Pass@K", "cons@n", "cut off", "tokens"]
     return [header, *(_details(m["name"], name, f) for m in reached for name, f in of(m).items())]
 
 
@@ -88,7 +88,6 @@ def _details(milestone: str, name: str, f: Mapping[str, Any]) -> list[str]:
         wide,
         formats.percent((f["cons_at_n"] or {}).get("mean")),
         formats.percent(f["truncated_share"]),
-        formats.percent(f["loop_share"]),
         f"{f['tokens_mean']:,.0f}",
     ]
 
@@ -104,5 +103,6 @@ def notes(reached: Sequence[ms.Milestone]) -> list[str]:
 def _note(name: str, f: Mapping[str, Any]) -> str:
     lost = f", {f['without_verdict']} without a verdict" if f["without_verdict"] else ""
     rate = formats.rate(f["tokens_mean"] * f["problems"] * f["samples"], f["seconds"])
-    asked = f"{f['problems']} problems x {f['samples']}{lost}, {rate} tokens/s, fingerprint {f['fingerprint']}"
+    loops = f", {formats.percent(f['loop_share'])} end in a loop" if f["loop_share"] else ""
+    asked = f"{f['problems']} problems x {f['samples']}{lost}{loops}, {rate} tokens/s, fingerprint {f['fingerprint']}"
     return f"{name}: {asked}; {'; '.join(f['notes']) or 'the protocol of its file'}"

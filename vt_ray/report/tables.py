@@ -57,7 +57,8 @@ def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:
     table = _table("Benchmarks", rows)
     turned = _table("Benchmarks", [list(column) for column in zip(*rows, strict=True)])
     console.print(table if _fits(console, table) else turned)
-    console.print(_table("Other figures", bench.detail_rows(reached)))
+    details = bench.detail_rows(reached)
+    console.print(_table("Other figures", details if len(reached) > 1 else [row[1:] for row in details]))
     if any(map(bench.perturbed, reached)):
         console.print(_table("Perturbations that keep the answers", bench.perturbation_rows(reached)))
     for note in bench.notes(reached):
