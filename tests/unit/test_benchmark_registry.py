@@ -38,7 +38,9 @@ def test_all_benchmarks_of_the_documentation_are_shipped():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_benchmark_composes_and_names_its_source(name):
     (benchmark,) = chosen(name)
-    assert benchmark.source and benchmark.download and benchmark.title and benchmark.problems
+    assert benchmark.source and benchmark.download and benchmark.title
+    # The number of readable answers depends on the verifier.
+    assert benchmark.problems or benchmark.drop_unanswered
     assert benchmark.samples == {"math": 64, "choice": 16, "code": 8}[benchmark.kind] or name not in PAPER
     assert benchmark.temperature == (0.6 if benchmark.kind == "code" else 1.0)
     assert (benchmark.top_p, benchmark.max_new_tokens) == (0.95, 40960)
