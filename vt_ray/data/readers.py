@@ -137,13 +137,13 @@ def _wanted_problem(
     """Returns the row's problem, with its metadata. Raises RowLeftOut if it does not match `where`."""
     texts = [name for part, name in source.fields.items() if part not in ("id", "level", "subdomain")]
     meta = row_meta(row.fields, texts)
-    names |= meta.keys()
+    names.update(meta)
     if not may_match(source.where, meta):
         raise RowLeftOut(NOT_WHERE)
     problem = _problem(row, layout, custom_kinds, source.option_seed)
     subdomain, answer = shared(source.subdomain or problem.subdomain), shared(problem.answer)
     problem = replace(problem, subdomain=subdomain, answer=answer, meta=meta or None)
-    names |= known_names(meta, problem)
+    names.update(known_names(meta, problem))
     if not matches(source.where, meta, problem):
         raise RowLeftOut(NOT_WHERE)
     return problem
