@@ -104,6 +104,12 @@ def test_a_source_for_sft_is_not_asked_in_rl_and_may_share_questions_with_one_fo
     assert learned(sets, tmp_path) == ["by hand 2", "by hand 3"]
 
 
+def test_a_source_for_sft_without_anything_to_learn_is_refused(tmp_path):
+    row = {name: value for name, value in problem(1).items() if name != "solution"}
+    with pytest.raises(ConfigError, match="no row has a trace or a worked solution"):
+        load(DataSource(write(tmp_path / "a.jsonl", row), use=["sft"]))
+
+
 def test_one_file_serves_rl_with_its_problems_and_sft_with_its_traces(tmp_path):
     path = write(tmp_path / "openr1.jsonl", openr1(1), openr1(2))
     sets = load(DataSource(path, use=["sft", "rl"]))

@@ -15,6 +15,7 @@ from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import ReadProblems, read_source
 from vt_ray.data.roles import Role, roles
 from vt_ray.data.source_report import OVERLONG, SourceReport, mixture_of, report_of, source_report, without
+from vt_ray.data.sources.errors import ProblemFileError
 from vt_ray.data.sources.names import with_files
 from vt_ray.data.subdomains import with_subdomains
 from vt_ray.data.traces.files import CONTAMINATED, NO_TRACES, TraceFiles, survey_traces
@@ -132,7 +133,13 @@ def _decontaminated(train: list[Problem], check: RunCheck, has_traces: bool) -> 
 
 
 def _read(role: Role, custom_kinds: Collection[str]) -> ReadProblems:
-    return read_source(role.source, custom_kinds) if role.problem_uses else ReadProblems()
+    read = read_source(role.source, custom_kinds) if role.problem_uses else ReadProblems()
+    if role.problem_uses == {"sft"} and not any(problem.solutions for problem in read.problems):
+        raise ProblemFileError(
+            f"{role.source.path}: use={role.source.use}, but no row has a trace or a worked solution: name "
+            "its layout or its fields, or take another use"
+        )
+    return read
 
 
 def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
