@@ -107,8 +107,9 @@ def launch(config: Config) -> dict[str, Any] | None:
     """
     from vt_ray.data.benchmark_problems import load_benchmarks
     from vt_ray.data.decontamination.run_check import read_known
-    from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_problems
+    from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_mixture, stage_problems
     from vt_ray.data.prompts import PromptEncoder
+    from vt_ray.data.source_report import print_sources
     from vt_ray.engines.base_model import tokenizer_at_hand
     from vt_ray.evaluation.benchmarks import encodable
     from vt_ray.planning.resource_plan import print_plan
@@ -119,6 +120,7 @@ def launch(config: Config) -> dict[str, Any] | None:
     from vt_ray.report.leakage_page import run_lines, write_leakage
     from vt_ray.run.inputs import inputs_digest
     from vt_ray.run.run_folder import RunFolder
+    from vt_ray.spectrum_phase.examples import measured, print_fit
     from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
 
     validate(config)
@@ -139,12 +141,13 @@ def launch(config: Config) -> dict[str, Any] | None:
         encoder = PromptEncoder(tokenizer, config.data)
         problems = encodable(problems, encoder)
         prompt = encoded_prompt(encoder, problems)
+        if config.dry_run and "sft" in config.phases:
+            print_fit(measured(encoder, problems, config.spectrum.sft), config.spectrum.sft)
     for stage in config.curriculum.stages if "rl" in config.phases else []:
-        stage_problems(stage, problems.train)
+        stage_mixture(stage, stage_problems(stage, problems.train), problems.sources)
     if "sft" in config.phases or (config.signal.control == "sft" and "rl" in config.phases):
-        refuse_without_solutions(problems.train, config.spectrum.sft.styles, bool(config.data.trace_files))
-    for counts in problems.traces.counts:
-        console.print(str(counts), markup=False, highlight=False, soft_wrap=True)
+        refuse_without_solutions(problems.solved, config.spectrum.sft.styles, bool(problems.traces.sources))
+    print_sources(problems.sources)
     if config.dry_run:
         print_plan(config, problems)
         print_prompt(prompt or recorded_prompt(paths.prompt))

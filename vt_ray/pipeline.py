@@ -18,6 +18,8 @@ from pathlib import Path
 from vt_ray.config import Config
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
+from vt_ray.data.roles import sources_for
+from vt_ray.data.source_report import write_sources
 from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
 from vt_ray.evaluation.benchmarks import encodable
 from vt_ray.evaluation.milestones import evaluate
@@ -44,7 +46,7 @@ from vt_ray.spectrum_phase.examples import encoded_examples
 from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights, take_tokenizer
 from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
 from vt_ray.spectrum_phase.probing import probe_fused, run_probe
-from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
+from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints, with_steps
 
 
 def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> dict:
@@ -101,16 +103,17 @@ def prepare(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemS
         refuse_unusable_checkpoints(config.evaluation.models, base, config.model.dtype, "evaluation.models")
     encoder = load_encoder(config, base)
     problems = encodable(problems, encoder)
+    write_sources(problems.sources, run.paths.sources, run.paths.bad_rows)
     write_json(run.paths.prompt, encoded_prompt(encoder, problems))
     return Experiment(config, cluster, run, problems, base, encoder)
 
 
 def prepare_base(config: Config, run: RunFolder, problems: ProblemSets) -> Path:
     """The base model as a Hugging Face folder. A tokenizer from scratch is trained on the training problems."""
-    corpus = [text for p in problems.train for text in (p.question, *(s.text for s in p.solutions))]
+    corpus = [text for p in problems.solved for text in (p.question, *(s.text for s in p.solutions))]
     return run.phase(
         "base",
-        {**base_inputs(config), "problems": problems_digest(problems.train)},
+        {**base_inputs(config), "problems": problems_digest(problems.solved)},
         lambda folder: prepare_base_model(config.model, corpus, config.seed, folder, config.context_tokens),
     )
 
@@ -153,10 +156,10 @@ def train_sft(e: Experiment) -> list[Path]:
     config, sft = e.config, e.config.spectrum.sft
 
     def work(folder: Path) -> None:
-        examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples, e.problems.traces)
-        run_sft(e.cluster, e.base, examples, sft, config.seed, folder)
+        examples = encoded_examples(e.encoder, e.problems, sft, SftPaths(folder).examples)
+        run_sft(e.cluster, e.base, examples, with_steps(sft, len(examples)), config.seed, folder)
 
-    inputs = {**sft_inputs(config), "problems": problems_digest(e.problems.train), **traces_digest(e.problems)}
+    inputs = {**sft_inputs(config), "problems": problems_digest(e.problems.solved), **traces_digest(e.problems)}
     return sft_checkpoints(e.run.phase("sft", inputs, work, after=e.base))
 
 
@@ -212,14 +215,14 @@ def continue_sft(e: Experiment, start: Path) -> str:
     config, first = e.config, e.config.spectrum.sft
     rate = replace(first.optimizer, lr=first.optimizer.lr * first.optimizer.min_lr_ratio, min_lr_ratio=1.0)
     steps = config.signal.control_sft_steps
-    sft = replace(first, steps=steps, checkpoint_every=steps, optimizer=rate)
+    sft = replace(first, steps=steps, epochs=None, checkpoint_every=steps, optimizer=rate)
 
     def work(folder: Path) -> None:
-        examples = encoded_examples(e.encoder, e.problems.train, sft, SftPaths(folder).examples, e.problems.traces)
+        examples = encoded_examples(e.encoder, e.problems, sft, SftPaths(folder).examples)
         # seed + 1: the examples come in another order than in the first SFT.
         run_sft(e.cluster, start, examples, sft, config.seed + 1, folder)
 
-    own = {**identity(config, "signal.control_sft_steps"), "problems": problems_digest(e.problems.train)}
+    own = {**identity(config, "signal.control_sft_steps"), "problems": problems_digest(e.problems.solved)}
     after = newest_phase(e, "sft", "probe", "fuse")
     folder = e.run.phase(SFT_CONTINUED, {**sft_inputs(config), **own, **traces_digest(e.problems)}, work, after)
     with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
@@ -230,10 +233,17 @@ def continue_sft(e: Experiment, start: Path) -> str:
 
 def base_inputs(config: Config) -> dict:
     """The settings and files of the base model. Its scratch tokenizer is trained on the training problems."""
-    others = ("data.probe_", "data.test_", "data.trace_")
+    others = ("data.probe_", "data.test_", "data.trace_", "data.sources")
     data = {k: v for k, v in identity(config, "data").items() if not k.startswith(others)}
-    files = problem_files(config.data.train_files) | model_files(config.model)
-    return {**identity(config, "seed", "model"), **data, "files": files}
+    sources = [source for source in config.data.sources if {"sft", "rl"} & {*source.use}]
+    files = problem_files([*config.data.train_files, *sources]) | model_files(config.model)
+    return {**identity(config, "seed", "model"), **data, **settings_of(config, "sft", "rl"), "files": files}
+
+
+def settings_of(config: Config, *uses: str) -> dict:
+    """The settings of the sources in data.sources for these uses; {} without such a source."""
+    found = [asdict(source) for source in config.data.sources if {*uses} & {*source.use}]
+    return {f"data.sources for {', '.join(uses)}": found} if found else {}
 
 
 def sft_inputs(config: Config) -> dict:
@@ -244,7 +254,7 @@ def sft_inputs(config: Config) -> dict:
 def probe_inputs(config: Config) -> dict:
     engine = config.cluster.generation_engine
     names = ("data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify", "cluster.generation_engine")
-    files = {"probe_files": problem_files(config.data.probe_files)}
+    files = {"probe_files": problem_files(sources_for(config.data, "probe")), **settings_of(config, "probe")}
     given = {**identity(config, "spectrum.checkpoints"), **checkpoint_files(config)}
     code = code_of(*config.verify.kinds.values(), engine)
     return {**sft_inputs(config), **identity(config, *names), **files, **given, **code}
@@ -260,7 +270,8 @@ def scores_inputs(config: Config) -> dict:
     # With or without RL, the models before RL are the same.
     own["phases"] = [phase for phase in config.phases if phase != "rl"] + ["rl"]
     own |= model_folders(config.evaluation.models)
-    return {**fused_inputs(config), **own, "test_files": problem_files(config.data.test_files)}
+    files = {"test_files": problem_files(sources_for(config.data, "test")), **settings_of(config, "test")}
+    return {**fused_inputs(config), **own, **files}
 
 
 def traces_digest(problems: ProblemSets) -> dict[str, str]:

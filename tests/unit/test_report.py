@@ -66,6 +66,7 @@ def page(finished):
 def test_every_section_is_there_with_its_charts(page):
     charts = {"milestones": 1, "subdomains": 2, "sft": 1, "probe": 2, "rl": 16, "difficulty": 1, "time": 2}
     keys = {"findings", "verify", "recoveries", "decontamination", "cost", "samples", "prompt", "identity", *charts}
+    keys |= {"data"}
     assert keys <= page.ids
     assert len(SECTIONS) == len(keys)
     assert page.charts == {f"chart-{key}-{i}" for key, count in charts.items() for i in range(count)}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from vt_ray.config import ConfigError, DataConfig, SftConfig
 from vt_ray.data import prompts
+from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.stream import batch_indices
 from vt_ray.records import Problem, Solution
@@ -43,6 +44,10 @@ def problem(i, *texts):
     styles = ("direct", "steps", "checked")
     solutions = tuple(Solution(style, text) for style, text in zip(styles, texts, strict=False))
     return Problem(f"q{i}", "algebra", "math", f"question {i}", "1", solutions=solutions)
+
+
+def sets(problems):
+    return ProblemSets(problems, [], [])
 
 
 def encoder():
@@ -79,9 +84,9 @@ def test_the_file_holds_what_the_lists_held(tmp_path_factory, texts, styles, chu
         patch.setattr(prompts, "CHUNK_CHARS", chunk_chars)
         if not expected:
             with pytest.raises(ConfigError, match="no worked solution of styles .* fits"):
-                encoded_examples(encoder(), problems, sft, folder)
+                encoded_examples(encoder(), sets(problems), sft, folder)
             return
-        examples = encoded_examples(encoder(), problems, sft, folder)
+        examples = encoded_examples(encoder(), sets(problems), sft, folder)
     assert [plain(e) for e in examples] == expected
     assert plain(examples[-1]) == expected[-1] and [plain(e) for e in examples[1:3]] == expected[1:3]
     assert (folder / "tokens.int32").stat().st_size == 4 * sum(len(p) + len(c) for p, c in expected)
@@ -115,7 +120,8 @@ def test_every_step_takes_the_batch_that_its_seed_drew_from_lists(tmp_path):
     problems = [problem(i, "a" * i, "b" * (i % 7), "c" * 30) for i in range(30)]
     sft = SftConfig(styles=["direct", "steps"], max_tokens=40, steps=9, batch_size=8, checkpoint_every=9)
     cluster = OneLearner()
-    run_sft(cluster, tmp_path, encoded_examples(encoder(), problems, sft, tmp_path / "e"), sft, 5, tmp_path / "sft")
+    examples = encoded_examples(encoder(), sets(problems), sft, tmp_path / "e")
+    run_sft(cluster, tmp_path, examples, sft, 5, tmp_path / "sft")
     lists = in_memory(problems, sft)
     assert len(lists) < 60
     for step, got in enumerate(cluster.only.steps):
@@ -126,7 +132,7 @@ def test_every_step_takes_the_batch_that_its_seed_drew_from_lists(tmp_path):
 
 def test_solutions_over_the_limit_are_counted_on_the_screen_and_in_the_record(tmp_path, capsys):
     problems = [problem(i, "a" * (10 if i < 3 else 1000)) for i in range(5)]
-    examples = encoded_examples(encoder(), problems, SftConfig(max_tokens=60), tmp_path / "e")
+    examples = encoded_examples(encoder(), sets(problems), SftConfig(max_tokens=60), tmp_path / "e")
     assert len(examples) == 3
     said = capsys.readouterr().out
     assert "2 of 5 solutions are longer than spectrum.sft.max_tokens=60 (the longest has 1,013 tokens" in said
@@ -138,7 +144,7 @@ def test_solutions_over_the_limit_are_counted_on_the_screen_and_in_the_record(tm
 def test_no_solution_within_the_limit_is_refused_with_the_limit_that_would_do(tmp_path):
     problems = [problem(i, "a" * 1000) for i in range(2)]
     with pytest.raises(ConfigError, match=r"max_tokens=60 \(2 of 2 .*: raise it to 1013"):
-        encoded_examples(encoder(), problems, SftConfig(max_tokens=60), tmp_path / "e")
+        encoded_examples(encoder(), sets(problems), SftConfig(max_tokens=60), tmp_path / "e")
 
 
 def test_a_finished_encoding_is_reused_and_an_interrupted_or_cut_one_is_done_again(tmp_path):
@@ -147,7 +153,7 @@ def test_a_finished_encoding_is_reused_and_an_interrupted_or_cut_one_is_done_aga
     def encode():
         """The number of texts that were encoded for it."""
         mine = encoder()
-        assert len(encoded_examples(mine, problems, sft, folder)) == 4
+        assert len(encoded_examples(mine, sets(problems), sft, folder)) == 4
         return mine.tokenizer.texts
 
     class Interrupted(LettersTokenizer):
@@ -155,7 +161,7 @@ def test_a_finished_encoding_is_reused_and_an_interrupted_or_cut_one_is_done_aga
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        encoded_examples(PromptEncoder(Interrupted(), DataConfig()), problems, sft, folder)
+        encoded_examples(PromptEncoder(Interrupted(), DataConfig()), sets(problems), sft, folder)
     assert (encode(), encode()) == (4, 0)
     tokens = folder / "tokens.int32"
     tokens.write_bytes(tokens.read_bytes()[:-4])
@@ -171,7 +177,7 @@ def test_memory_does_not_grow_with_the_number_of_tokens(tmp_path, monkeypatch):
     problems = [problem(i, "a" * 900) for i in range(1_000)]
     tracemalloc.start()
     try:
-        examples = encoded_examples(encoder(), problems, SftConfig(max_tokens=1_000), tmp_path / "e")
+        examples = encoded_examples(encoder(), sets(problems), SftConfig(max_tokens=1_000), tmp_path / "e")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -6,8 +6,9 @@ import pytest
 
 from vt_ray.config import Config, ConfigError, DataConfig, DataSource, SftConfig
 from vt_ray.data.problem_rows import ProblemFileError
-from vt_ray.data.problem_sets import fitting, load_problem_sets, refuse_without_solutions
+from vt_ray.data.problem_sets import ProblemSets, fitting, load_problem_sets, refuse_without_solutions
 from vt_ray.data.prompts import PromptEncoder
+from vt_ray.data.source_report import SourceReport
 from vt_ray.data.traces.files import WRONG, chosen_traces, survey_traces
 from vt_ray.data.traces.reasoning import CUT, MALFORMED
 from vt_ray.pipeline import base_inputs, sft_inputs, traces_digest
@@ -149,8 +150,10 @@ def test_traces_are_learnt_by_style(tmp_path):
 
 
 def encoded(tmp_path, source, opened="", max_tokens=200):
+    source.use = ["sft"]
     traces = survey_traces([source], {})
-    examples = encoded_examples(encoder(opened), [], SftConfig(max_tokens=max_tokens), tmp_path / "e", traces)
+    sets = ProblemSets([], [], [], traces, sources=[SourceReport(source, {}, 0)])
+    examples = encoded_examples(encoder(opened), sets, SftConfig(styles=[], max_tokens=max_tokens), tmp_path / "e")
     return [tuple("".join(map(chr, ids)) for ids in (e.prompt_ids, e.completion_ids)) for e in examples]
 
 

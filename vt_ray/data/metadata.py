@@ -28,18 +28,18 @@ MOST_VALUES = 12
 _NESTED = ("extra_info", "reward_model", "metadata", "meta")
 # A field with one of these words in its name holds a text of the problem, not something about it, ...
 _TEXTS = re.compile(
-    "answer|canary|case|choice|code|comment|completion|conversation|correct|explanation|feedback|final|gold|generation|"
+    "answer|attempt|canary|case|choice|code|comment|completion|conversation|correct|description|explanation|feedback|final|gold|generation|"
     "hint|input|key|label|message|option|output|problem|prompt|question|rationale|reasoning|response|revision|"
     "solution|starter|system|target|test|thinking|trajectory|truth"
 )
 # ... unless it ends in one of these: problem_type, question_source, test_count.
 _ABOUT = re.compile(
-    "category|count|date|difficulty|domain|format|id|index|language|length|level|licence|license|rate|score|source|"
+    "category|count|date|difficulty|domain|format|id|language|length|level|licence|license|rate|score|source|"
     "split|subdomain|subject|subset|tag|token|topic|type|url"
 )
 _RANGE = ("min", "max")
-# Names that a problem has also without a field of this name.
-_OF_PROBLEM = ("level", "subdomain", "kind")
+# Names that `where` may have for a problem without a field of this name.
+OF_PROBLEM = ("level", "subdomain", "kind")
 
 
 def row_meta(fields: Mapping[str, Any], texts: Sequence[str] = ()) -> dict[str, Any]:
@@ -105,13 +105,7 @@ def matches(where: Mapping[str, Any], meta: Mapping[str, Any], problem: Problem 
 
 def may_match(where: Mapping[str, Any], meta: Mapping[str, Any]) -> bool:
     """Whether the metadata allow a match, before the row's problem is read: names of the problem are not compared."""
-    return matches({name: wanted for name, wanted in where.items() if name not in _OF_PROBLEM}, meta)
-
-
-def known_names(meta: Mapping[str, Any], problem: Problem | None) -> set[str]:
-    """Returns the names that `where` may have for a row."""
-    own = {"subdomain", "kind"} | ({"level"} if problem.level != 1 else set()) if problem else set()
-    return {*meta} | own
+    return matches({name: wanted for name, wanted in where.items() if name not in OF_PROBLEM}, meta)
 
 
 def refuse_unknown_names(path: str, where: Mapping[str, Any], names: Collection[str]) -> None:
@@ -124,7 +118,7 @@ def refuse_unknown_names(path: str, where: Mapping[str, Any], names: Collection[
 
 def _values(name: str, meta: Mapping[str, Any], problem: Problem | None) -> list[Any]:
     values = [meta[name]] if name in meta else []
-    if problem and name in _OF_PROBLEM:
+    if problem and name in OF_PROBLEM:
         values.append(getattr(problem, name))
     # MATH writes "Level 5".
     if name == "level" and values and (number := re.fullmatch(r"\D*(\d+)", str(values[0]))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 from vt_ray.config import ConfigError, DataConfig, DataSource, StageConfig
 from vt_ray.data.decontamination.run_check import RunCheck, RunLeakage, problem_questions
 from vt_ray.data.makers import make_problems
+from vt_ray.data.mixture import Mixture
 from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import ReadProblems, read_source
 from vt_ray.data.roles import Role, roles
-from vt_ray.data.source_report import OVERLONG, SourceReport, report_of, source_report, without
+from vt_ray.data.source_report import OVERLONG, SourceReport, mixture_of, report_of, source_report, without
+from vt_ray.data.sources.errors import ProblemFileError
 from vt_ray.data.sources.names import with_files
 from vt_ray.data.subdomains import with_subdomains
 from vt_ray.data.traces.files import CONTAMINATED, NO_TRACES, TraceFiles, survey_traces
@@ -76,8 +79,8 @@ def load_problem_sets(
         held_out = [*sets["test"], *(p for loaded in plain for p in loaded.problems)]
         check = _check(data.decontaminate, {"probe": sets["probe"], "test": held_out}, known)
         read_train = {split: sets[split] for split in ("train", SFT_ONLY)}
-        for split, problems in read_train.items():
-            if check:
+        if check:
+            for split, problems in read_train.items():
                 sets[split] = _decontaminated(problems, check, bool(with_traces))
         taken = {} if check else _taken(sets)
         traces = survey_traces(with_traces, taken, check) if with_traces else NO_TRACES
@@ -130,7 +133,13 @@ def _decontaminated(train: list[Problem], check: RunCheck, has_traces: bool) -> 
 
 
 def _read(role: Role, custom_kinds: Collection[str]) -> ReadProblems:
-    return read_source(role.source, custom_kinds) if role.problem_uses else ReadProblems()
+    read = read_source(role.source, custom_kinds) if role.problem_uses else ReadProblems()
+    if role.problem_uses == {"sft"} and not any(problem.solutions for problem in read.problems):
+        raise ProblemFileError(
+            f"{role.source.path}: use={role.source.use}, but no row has a trace or a worked solution: name "
+            "its layout or its fields, or take another use"
+        )
+    return read
 
 
 def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
@@ -146,9 +155,8 @@ def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
     for split, of_split in problems.items():
         for problem in of_split:
             if (tokens := len(encoder.chat_ids(problem))) > limit:
-                long.append(
-                    (tokens, problem, report_of(sets.sources, "train" if split == SFT_ONLY else split, problem))
-                )
+                at = report_of(sets.sources, "train" if split == SFT_ONLY else split, problem)
+                long.append((tokens, problem, at))
     if not long:
         return sets
     long.sort(key=lambda found: -found[0])
@@ -203,6 +211,21 @@ def stage_problems(stage: StageConfig, problems: Sequence[Problem]) -> list[Prob
     return pool
 
 
+def stage_mixture(stage: StageConfig, pool: Sequence[Problem], sources: Sequence[SourceReport]) -> Mixture | None:
+    """Returns the mixture of a stage's pool, None without weights. Raises ConfigError if a step would ask a question
+    twice, because a source has fewer questions than its share of the prompts."""
+    mixture = mixture_of(sources, pool)
+    for source, share in enumerate(mixture.shares if mixture else ()):
+        most, there = math.ceil(share * stage.prompts_per_step), list(mixture.sources).count(source) if mixture else 0
+        if most > there:
+            raise ConfigError(
+                f"stage {stage.name}: weight={sources[source].source.weight:g} of {sources[source].source.path} asks "
+                f"for {most} of {stage.prompts_per_step} prompts a step, it has {there} questions there: lower the "
+                "weight or prompts_per_step"
+            )
+    return mixture
+
+
 def of_stage(stage: StageConfig, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems of the stage's subdomains, levels and sources."""
     sources = with_files(stage.sources)
@@ -222,7 +245,7 @@ def refuse_without_solutions(problems: Sequence[Problem], styles: Sequence[str],
     """
     if traces and styles and TRACE_STYLE not in styles:
         raise ConfigError(
-            f"spectrum.sft.styles={list(styles)} leaves out the traces of data.trace_files: add {TRACE_STYLE!r} to it, "
+            f"spectrum.sft.styles={list(styles)} leaves out the traces of its sources: add {TRACE_STYLE!r} to it, "
             "or leave it empty for all"
         )
     there = {s.style for p in problems for s in p.solutions} | ({TRACE_STYLE} if traces else set())

@@ -23,7 +23,7 @@ from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified
 from vt_ray.data.layouts.spelled_out import spelled_out_layout
 from vt_ray.data.layouts.table import layout_by_name, layout_of
 from vt_ray.data.layouts.vt_ray_rows import VT_RAY, custom_problem
-from vt_ray.data.metadata import NOT_WHERE, Ranges, known_names, matches, may_match, refuse_unknown_names, row_meta
+from vt_ray.data.metadata import NOT_WHERE, OF_PROBLEM, Ranges, matches, may_match, refuse_unknown_names, row_meta
 from vt_ray.data.problem_rows import ContradictionError, MissingGoldError, ProblemFileError, Row, RowError, read_rows
 from vt_ray.data.shared_text import shared
 from vt_ray.data.traces.table import TRACE_LAYOUTS
@@ -58,7 +58,7 @@ class ReadProblems:
     conflicts: list[ContradictionError] = field(default_factory=list)
     collapsed: int = 0
     metadata: Ranges = field(default_factory=Ranges)
-    names: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=lambda: {*OF_PROBLEM})
 
 
 def read_problems(path: str | Path, custom_kinds: Collection[str] = (), **keys: Any) -> list[Problem]:
@@ -137,13 +137,12 @@ def _wanted_problem(
     """Returns the row's problem, with its metadata. Raises RowLeftOut if it does not match `where`."""
     texts = [name for part, name in source.fields.items() if part not in ("id", "level", "subdomain")]
     meta = row_meta(row.fields, texts)
-    names |= meta.keys()
+    names.update(meta)
     if not may_match(source.where, meta):
         raise RowLeftOut(NOT_WHERE)
     problem = _problem(row, layout, custom_kinds, source.option_seed)
     subdomain, answer = shared(source.subdomain or problem.subdomain), shared(problem.answer)
     problem = replace(problem, subdomain=subdomain, answer=answer, meta=meta or None)
-    names |= known_names(meta, problem)
     if not matches(source.where, meta, problem):
         raise RowLeftOut(NOT_WHERE)
     return problem

@@ -13,6 +13,7 @@ from typing import Any
 
 from vt_ray.config import DataSource
 from vt_ray.data.bad_rows import write_bad_rows
+from vt_ray.data.mixture import Mixture
 from vt_ray.data.readers import ReadProblems
 from vt_ray.data.sources.errors import RowError
 from vt_ray.data.traces.files import TraceCounts
@@ -101,21 +102,26 @@ def without(
     reports: Sequence[SourceReport], split: str, problems: Iterable[Problem], reason: str
 ) -> list[SourceReport]:
     """The reports after these problems of a set were left out for a reason."""
-    counts = Counter(report_of(reports, split, problem) for problem in problems)
-    return [
-        replace(r, questions=r.questions - counts[i], left_out=r.left_out + Counter({reason: counts[i]}))
-        if counts[i]
-        else r
-        for i, r in enumerate(reports)
-    ]
+    found, changed = Counter(report_of(reports, split, problem) for problem in problems), list(reports)
+    for i in found.keys() - {-1}:
+        left_out = reports[i].left_out + Counter({reason: found[i]})
+        changed[i] = replace(reports[i], questions=reports[i].questions - found[i], left_out=left_out)
+    return changed
 
 
-def write_sources(reports: Sequence[SourceReport], folder: Path) -> None:
+def mixture_of(reports: Sequence[SourceReport], problems: Sequence[Problem]) -> Mixture | None:
+    """The mixture of training problems by the weights of their sources, None without weights."""
+    if all(report.source.weight is None for report in reports if "rl" in report.source.use):
+        return None
+    return Mixture([report_of(reports, "train", p) for p in problems], [r.source.weight or 0.0 for r in reports])
+
+
+def write_sources(reports: Sequence[SourceReport], counts: Path, bad_rows: Path) -> None:
     """Writes the counts of all sources and the list of their bad rows, if there is a source."""
     if reports:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "sources.json", {"sources": [report.as_json() for report in reports]})
-        write_bad_rows((error for report in reports for error in report.bad), folder / "bad_rows.jsonl")
+        counts.parent.mkdir(parents=True, exist_ok=True)
+        write_json(counts, {"sources": [report.as_json() for report in reports]})
+        write_bad_rows((error for report in reports for error in report.bad), bad_rows)
 
 
 def print_sources(reports: Iterable[SourceReport]) -> None:

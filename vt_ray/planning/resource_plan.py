@@ -209,7 +209,8 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
     phases = []
     if "sft" in config.phases:
         tokens = sft.steps * sft.batch_size * sft.max_tokens
-        phases.append(PhasePlan("sft", sft.steps, tokens, f"{checkpoints} checkpoints"))
+        what = f"{checkpoints} checkpoints" if sft.epochs is None else f"replaced by {sft.epochs:g} epochs"
+        phases.append(PhasePlan("sft", sft.steps, tokens, what))
     if "probe" in config.phases:
         phases.append(PhasePlan("probe", checkpoints, checkpoints * per_model, pass_at_k))
     if "fuse" in config.phases:

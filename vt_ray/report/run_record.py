@@ -30,6 +30,8 @@ class RunRecord:
     recoveries: lines of recoveries.jsonl; None for an older run without this file.
     prompt: prompt.json; empty for an older run.
     leakage: the report of the decontamination; empty without one.
+    sources: the counts of each source of rows, data/sources.json.
+    examples: the counts of the SFT examples, sft/examples/examples.json.
     """
 
     root: Path
@@ -48,6 +50,8 @@ class RunRecord:
     recoveries: Sequence[Mapping[str, Any]] | None = None
     prompt: Mapping[str, Any] = field(default_factory=dict)
     leakage: Mapping[str, Any] = field(default_factory=dict)
+    sources: Sequence[Mapping[str, Any]] = ()
+    examples: Mapping[str, Any] = field(default_factory=dict)
 
     def known(self, key: str) -> Any:
         """The value of `key` in run.json, else in summary.json, else None."""
@@ -91,6 +95,8 @@ def read_run(root: Path) -> RunRecord:
         recoveries=_read_recoveries(paths.recoveries),
         prompt=_read_object(paths.prompt),
         leakage=_read_object(paths.decontamination).get("report", {}),
+        sources=_read_object(paths.sources).get("sources", ()),
+        examples=_read_object(paths.sft.examples / "examples.json"),
     )
 
 

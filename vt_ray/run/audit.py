@@ -19,6 +19,7 @@ from typing import Any
 
 from vt_ray.algorithms.ledger import CONSUMED, DROPPED, completion_digest
 from vt_ray.config import Config, to_config
+from vt_ray.data.mixture import Mixture
 from vt_ray.data.prompts import sample_seed
 from vt_ray.data.stream import batch_indices, refill_indices
 from vt_ray.progress import bar
@@ -103,6 +104,8 @@ class _Stage:
         if not self.paths.pool.exists():
             return self.result
         self.pool: list[str] = json.loads(self.paths.pool.read_text())
+        weighted = self.paths.mixture.exists()
+        self.mixture = Mixture(**json.loads(self.paths.mixture.read_text())) if weighted else None
         self._check_commits()
         self._check_lines()
         files = self._rollout_files()
@@ -196,8 +199,8 @@ class _Stage:
         if self.stage.sampling == "tracker":
             return
         key = (self.config.seed, self.config.signal.seed, self.stage.name)
-        first = [self.pool[i] for i in batch_indices(len(self.pool), batch, step - 1, key)]
-        order = [self.pool[i] for i in refill_indices(len(self.pool), ("refill", *key, step - 1))]
+        first = [self.pool[i] for i in batch_indices(len(self.pool), batch, step - 1, key, self.mixture)]
+        order = [self.pool[i] for i in refill_indices(len(self.pool), ("refill", *key, step - 1), self.mixture)]
         refill = [question for question in order if question not in set(first)]
         expected = {*first, *refill[: len(found) - batch]}
         if expected != set(found):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vt_ray.config import Config, DataSource, ModelConfig, digest
 from vt_ray.data.chat_templates import template_text
+from vt_ray.data.roles import listed_sources
 from vt_ray.data.sources.hub import HubSource, commit
 from vt_ray.data.sources.names import parts
 from vt_ray.import_path import source_digests
@@ -23,7 +24,7 @@ def input_files(config: Config) -> dict[str, str]:
     A run or a finished phase is not continued after one of its input files was edited.
     """
     data = config.data
-    problems = problem_files([*data.train_files, *data.probe_files, *data.test_files, *data.trace_files])
+    problems = problem_files(source for _, source in listed_sources(data))
     problems |= {data.subdomain_file: _digest(Path(data.subdomain_file))} if data.subdomain_file else {}
     models = model_files(config.model) | checkpoint_files(config) | model_folders(config.evaluation.models)
     one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]

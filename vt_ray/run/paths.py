@@ -1,7 +1,7 @@
 """The names of all files that a run writes. Other modules take these names from here.
 
 runs/<run_name>/            RunPaths: run.json, config.yaml, prompt.json, metrics.jsonl, summary.json, report.html, ...
-  data/                     decontamination.json, contaminated.jsonl, leakage.html
+  data/                     sources.json, bad_rows.jsonl, decontamination.json, contaminated.jsonl, leakage.html
   evaluation/<milestone>.json
   rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, models/, evaluation/, model/, stage.json
   rollouts/<stage>/         StagePaths.rollouts: step_000012.parquet
@@ -41,6 +41,9 @@ class RunPaths:
         self.current_phase = root / "phase.json"
         self.shared_phases = root.parent / "phases"
         self.logs = root / "logs"
+        # The counts of each source, and the rows that on_bad_row=skip left out.
+        self.sources = root / "data" / "sources.json"
+        self.bad_rows = root / "data" / "bad_rows.jsonl"
         # The counts of the decontamination, the findings of each row, and the page with both.
         self.decontamination = root / "data" / "decontamination.json"
         self.contaminated = root / "data" / "contaminated.jsonl"
@@ -78,6 +81,8 @@ class StagePaths:
         self.folder = run.rl / name
         # Ids of the stage's problems, after its filter.
         self.pool = self.folder / "pool.json"
+        # The source of each problem of the pool and the weights of the sources, if they have weights.
+        self.mixture = self.folder / "mixture.json"
         self.filter = self.folder / "filter"
         self.checkpoints = self.folder / "checkpoints"
         self.model = self.folder / "model"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vt_ray.config import OptimizerConfig, StageConfig
-from vt_ray.data.problem_sets import of_stage, stage_problems
+from vt_ray.data.problem_sets import of_stage, stage_mixture, stage_problems
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.experiment import Experiment
 from vt_ray.interfaces import Generator, Recorder, Tracker, Verifier
@@ -101,6 +101,9 @@ def open_stage(
     if is_new and start.previous:
         actors.tracker.load(_last_commit(start.previous) / TRACKER)
     pool = _pool(e, actors, stage, start, is_new)
+    mixture = stage_mixture(stage, pool, e.problems.sources)
+    if mixture:
+        write_json(paths.mixture, {"sources": list(mixture.sources), "weights": list(mixture.weights)})
     optimizer = stage_optimizer(signal.optimizer, stage)
 
     def evaluate_step(step: int) -> EvaluationFigures:
@@ -128,6 +131,7 @@ def open_stage(
             busy_seconds=e.cluster.busy_seconds,
             log=MetricsLog(e.run.paths.metrics),
             paths=paths,
+            mixture=mixture,
         )
 
 

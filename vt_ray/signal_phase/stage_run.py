@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from vt_ray.config import MgpoConfig, SignalConfig, StageConfig
+from vt_ray.data.mixture import Mixture
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.stream import batch_indices, refill_indices, weighted_indices
 from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
@@ -24,7 +25,8 @@ class StageRun:
     `first_version` is the weight version that the stage starts from. `problems` is its pool after the filter, and its
     gate measures the accuracy on `probe_problems`. Both sides of a weight sync must agree on the log-probabilities of
     the token ids in `fingerprint`. `evaluate` measures the current weights on the held-out problems after the given
-    number of steps. `busy_seconds` returns the working seconds of each actor (`Cluster.busy_seconds`).
+    number of steps. `busy_seconds` returns the working seconds of each actor (`Cluster.busy_seconds`). `mixture` shares
+    the questions of a step among sources with weights.
     """
 
     stage: StageConfig
@@ -44,6 +46,7 @@ class StageRun:
     busy_seconds: Callable[[], dict[str, float]]
     log: MetricsLog
     paths: StagePaths
+    mixture: Mixture | None = None
 
     @property
     def sampling(self) -> Sampling:
@@ -74,7 +77,7 @@ def step_prompts(run: StageRun, step: int) -> list[Prompt]:
         expected = run.tracker.expected_weights(ids, run.first_version + step, run.advantage_config.lam)
         chosen = weighted_indices(expected, count, ("tracker", *key))
     else:
-        chosen = batch_indices(len(run.problems), count, step, stage_key)
+        chosen = batch_indices(len(run.problems), count, step, stage_key, run.mixture)
     return _prompts(run, step, chosen)
 
 
@@ -84,7 +87,7 @@ def refill_prompts(run: StageRun, step: int, used: Sequence[Prompt], count: int)
     Each step has an order of refills of its own, so the number of refills of one step does not change the next step.
     """
     taken = {prompt.problem.question_id for prompt in used}
-    order = refill_indices(len(run.problems), ("refill", *step_key(run, step)))
+    order = refill_indices(len(run.problems), ("refill", *step_key(run, step)), run.mixture)
     chosen = islice((i for i in order if run.problems[i].question_id not in taken), count)
     return _prompts(run, step, list(chosen))
 

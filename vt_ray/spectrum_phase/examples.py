@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,10 +22,13 @@ import numpy as np
 
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, SftConfig
+from vt_ray.data.mixture import Mixture
+from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
-from vt_ray.data.traces.files import NO_TRACES, TraceFiles, chosen_traces
+from vt_ray.data.source_report import report_of
+from vt_ray.data.traces.files import chosen_traces
+from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.progress import bar, console
-from vt_ray.records import Problem
 from vt_ray.run.checkpoint import write_folder, write_json
 
 # tokens.int32: prompt, completion, prompt, completion, ... ends.npy: int64 [examples, 2], for each example the indices
@@ -34,11 +40,15 @@ BAR_FROM_CHARS = 10_000_000
 
 
 class Examples(Sequence[TrainSequence]):
-    """The sequences in `folder`. Each is copied from the memory map at access and has `token_weight` 0."""
+    """The sequences in `folder`. Each is copied from the memory map at access and has `token_weight` 0. `mixture` has
+    the source of each, None if the sources have no weights."""
 
     def __init__(self, folder: Path):
         self._ends = np.load(folder / ENDS)
         self._tokens = np.memmap(folder / TOKENS, TOKEN, mode="r")
+        record = json.loads((folder / RECORD).read_text())
+        sources = [index for index, count in record.get("runs", ()) for _ in range(count)]
+        self.mixture = Mixture(sources, record["weights"]) if sources else None
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -56,25 +66,35 @@ class Examples(Sequence[TrainSequence]):
         return TrainSequence(tuple(self._tokens[start:middle].tolist()), np.array(self._tokens[middle:end]), 0.0)
 
 
-def encoded_examples(
-    encoder: PromptEncoder,
-    problems: Sequence[Problem],
-    sft: SftConfig,
-    folder: Path,
-    traces: TraceFiles = NO_TRACES,
-) -> Examples:
+def encoded_examples(encoder: PromptEncoder, problems: ProblemSets, sft: SftConfig, folder: Path) -> Examples:
     """The worked solutions of `problems` in `sft.styles`, then the traces, that have at most `sft.max_tokens` tokens
     with their prompts.
 
-    They are encoded into `folder`, unless an earlier attempt has finished this. Longer ones are left out, and counted
-    in `folder`/examples.json and on the screen. Raises ConfigError if none is left.
+    They are encoded into `folder`, unless an earlier attempt has finished this. Longer ones are left out or truncated,
+    as `on_overlong` of their source says, and counted in `folder`/examples.json and on the screen. Raises ConfigError
+    if none is left, and for a longer one of a source with `on_overlong: error`.
     """
     if not _is_whole(folder):
-        write_folder(folder, partial(_encode, encoder, problems, sft, traces))
-    record = json.loads((folder / RECORD).read_text())
-    if record["left_out"]:
+        write_folder(folder, partial(_encode, encoder, problems, sft))
+    print_fit(json.loads((folder / RECORD).read_text()), sft)
+    return Examples(folder)
+
+
+def measured(encoder: PromptEncoder, problems: ProblemSets, sft: SftConfig) -> dict[str, Any]:
+    """The counts of `encoded_examples`, without a file. Raises ConfigError as it does."""
+    fit = _Fit(problems, sft)
+    with _bar_if_long(problems, sft.styles) as advance:
+        for _ in fit.examples(encoder):
+            advance("measured")
+    return fit.record()
+
+
+def print_fit(record: dict[str, Any], sft: SftConfig) -> None:
+    """Prints how many examples are too long. Raises ConfigError if none is left."""
+    if record["left_out"] or record.get("truncated_of"):
         console.print(
-            f"{_left_out(record)} and are left out: raise it to keep them",
+            f"{_left_out(record)} and are {'left out or truncated' if record.get('truncated_of') else 'left out'}: "
+            "raise it to keep them",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -84,16 +104,15 @@ def encoded_examples(
             f"no worked solution of styles {sft.styles} fits in spectrum.sft.max_tokens={sft.max_tokens} "
             f"({_left_out(record)}): raise it to {record['longest']}, or give training problems with shorter solutions"
         )
-    return Examples(folder)
 
 
 def _left_out(record: dict[str, Any]) -> str:
-    files = record.get("left_out_of", {})
-    of_files = "".join(f"; {count:,} of {path}" for path, count in files.items() if count)
+    files, cut = record.get("left_out_of", {}), record.get("truncated_of", {})
+    of_files = "".join(f"; {count:,} of {path}" for path, count in (Counter(files) + Counter(cut)).items() if count)
+    count, both = record["left_out"] + sum(cut.values()), " traces and" if files else ""
     return (
-        f"{record['left_out']:,} of {record['solutions']:,}{' traces and' if files else ''} solutions are longer than "
-        f"spectrum.sft.max_tokens={record['max_tokens']} (the longest has {record['longest']:,} tokens with its prompt"
-        f"{of_files})"
+        f"{count:,} of {record['solutions']:,}{both} solutions are longer than spectrum.sft.max_tokens="
+        f"{record['max_tokens']} (the longest has {record['longest']:,} tokens with its prompt{of_files})"
     )
 
 
@@ -107,50 +126,94 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _encode(
-    encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, traces: TraceFiles, folder: Path
-) -> None:
+class _Fit:
+    """The examples within `sft.max_tokens`, and the counts of the others."""
+
+    def __init__(self, problems: ProblemSets, sft: SftConfig):
+        self._problems, self._sft = problems, sft
+        self._solutions = self._examples = self._longest = 0
+        self._left_out, self._truncated = Counter[str](), Counter[str]()
+        self._refused: dict[str, int] = {}
+        # The indices of the sources, -1 for generated problems, with the number of their examples, in order.
+        self._runs: list[list[int]] = []
+
+    def examples(self, encoder: PromptEncoder) -> Iterator[TrainSequence | None]:
+        """Yields the examples, and None for one that is left out."""
+        for index, sequence in self._all(encoder):
+            path = self._problems.sources[index].source.path if index >= 0 else ""
+            rule = self._problems.sources[index].source.on_overlong if index >= 0 else ""
+            self._solutions, self._longest = self._solutions + 1, max(self._longest, len(sequence))
+            room = self._sft.max_tokens - len(sequence.prompt_ids)
+            if len(sequence) > self._sft.max_tokens and rule == "error":
+                self._refused[path] = self._refused.get(path, 0) + 1
+            if len(sequence) > self._sft.max_tokens and (rule != "truncate" or room < 1):
+                self._left_out[path] += 1
+                yield None
+                continue
+            if len(sequence) > self._sft.max_tokens:
+                # Without the EOS token: the model must not learn to stop in the middle.
+                sequence = replace(sequence, completion_ids=sequence.completion_ids[:room])
+                self._truncated[path] += 1
+            self._examples += 1
+            if not self._runs or self._runs[-1][0] != index:
+                self._runs.append([index, 0])
+            self._runs[-1][1] += 1
+            yield sequence
+        for path, count in self._refused.items():
+            raise ConfigError(
+                f"{count:,} traces or solutions of {path} are longer than spectrum.sft.max_tokens="
+                f"{self._sft.max_tokens}, the longest example has {self._longest:,} tokens (on_overlong=error): raise "
+                "it, or set on_overlong to drop or truncate"
+            )
+
+    def _all(self, encoder: PromptEncoder) -> Iterator[tuple[int, TrainSequence]]:
+        """Yields each worked solution, then each trace, with the index of its source."""
+        sources, styles = self._problems.sources, self._sft.styles
+        for index, group in groupby(self._problems.solved, lambda problem: report_of(sources, "train", problem)):
+            yield from ((index, sequence) for sequence in encoder.solutions(group, styles))
+        traces = self._problems.traces
+        for source in traces.sources if not styles or TRACE_STYLE in styles else ():
+            index = next(i for i, report in enumerate(sources) if report.source is source)
+            chosen = chosen_traces(source, traces.contaminated)
+            yield from ((index, sequence) for sequence in encoder.traces(chosen))
+
+    def record(self) -> dict[str, Any]:
+        """The content of examples.json, without the number of tokens."""
+        sources = [report.source for report in self._problems.sources]
+        counts: dict[str, Any] = {
+            "solutions": self._solutions,
+            "examples": self._examples,
+            "left_out": self._left_out.total(),
+            "longest": self._longest,
+            "max_tokens": self._sft.max_tokens,
+        }
+        if any("sft" in source.use for source in sources):
+            counts["left_out_of"] = {s.path: self._left_out[s.path] for s in sources if "sft" in s.use}
+            counts["truncated_of"] = dict(self._truncated)
+        if any(source.weight is not None for source in sources if "sft" in source.use):
+            counts |= {"runs": self._runs, "weights": [source.weight or 0.0 for source in sources]}
+        return counts
+
+
+def _encode(encoder: PromptEncoder, problems: ProblemSets, sft: SftConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    ends = array("q")
-    written = solutions = longest = 0
-    left_out_of = {source.path: 0 for source in traces.sources}
-    with (folder / TOKENS).open("wb") as tokens, _bar_if_long(problems, sft.styles, traces) as advance:
-        for path, sequence in _sequences(encoder, problems, sft, traces):
-            solutions, longest = solutions + 1, max(longest, len(sequence))
-            if len(sequence) <= sft.max_tokens:
+    ends, written, fit = array("q"), 0, _Fit(problems, sft)
+    with (folder / TOKENS).open("wb") as tokens, _bar_if_long(problems, sft.styles) as advance:
+        for sequence in fit.examples(encoder):
+            if sequence is not None:
                 for ids in (sequence.prompt_ids, sequence.completion_ids):
                     tokens.write(np.asarray(ids, TOKEN).tobytes())
                 ends.extend((written + len(sequence.prompt_ids), written + len(sequence)))
                 written += len(sequence)
-            elif path:
-                left_out_of[path] += 1
             advance(f"{written:,} tokens")
     np.save(folder / ENDS, np.frombuffer(ends, np.int64).reshape(-1, 2) if ends else np.zeros((0, 2), np.int64))
-    record = {
-        "solutions": solutions,
-        "examples": len(ends) // 2,
-        "left_out": solutions - len(ends) // 2,
-        "longest": longest,
-        "max_tokens": sft.max_tokens,
-        "tokens": written,
-    }
-    write_json(folder / RECORD, record | ({"left_out_of": left_out_of} if traces.sources else {}))
-
-
-def _sequences(
-    encoder: PromptEncoder, problems: Sequence[Problem], sft: SftConfig, traces: TraceFiles
-) -> Iterator[tuple[str, TrainSequence]]:
-    """Yields each example with the path of its file of traces, "" for a worked solution."""
-    yield from (("", sequence) for sequence in encoder.solutions(problems, sft.styles))
-    for source in traces.sources:
-        yield from ((source.path, sequence) for sequence in encoder.traces(chosen_traces(source, traces.contaminated)))
+    write_json(folder / RECORD, {**fit.record(), "tokens": written})
 
 
 @contextmanager
-def _bar_if_long(
-    problems: Sequence[Problem], styles: Sequence[str], traces: TraceFiles
-) -> Iterator[Callable[[str], None]]:
-    lengths = [len(s.text) for p in problems for s in p.solutions if not styles or s.style in styles]
+def _bar_if_long(problems: ProblemSets, styles: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    lengths = [len(s.text) for p in problems.solved for s in p.solutions if not styles or s.style in styles]
+    traces = problems.traces
     if sum(lengths) < BAR_FROM_CHARS and not traces.sources:
         yield lambda note: None
         return

@@ -19,6 +19,7 @@ from vt_ray.run.checkpoint import CheckpointError, commit, damaged_folders, exis
 from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import SftPaths, step_name
 from vt_ray.run.skipped_steps import SkippedSteps
+from vt_ray.spectrum_phase.examples import Examples
 
 # Number of states to keep. If the newest one is damaged, SFT resumes from the state before it.
 KEPT_STATES = 2
@@ -33,6 +34,7 @@ def run_sft(
     """
     paths = SftPaths(folder)
     log = MetricsLog(paths.metrics)
+    mixture = examples.mixture if isinstance(examples, Examples) else None
     with cluster.learner(base, sft.optimizer, sft.steps) as learner:
         start, skipped = _resume(learner, log, paths), SkippedSteps()
         for line in log.lines():
@@ -40,7 +42,7 @@ def run_sft(
         with bar("sft", sft.steps, start) as advance:
             for step in range(start, sft.steps):
                 start_time = time.monotonic()
-                chosen = batch_indices(len(examples), sft.batch_size, step, (seed, "sft"))
+                chosen = batch_indices(len(examples), sft.batch_size, step, (seed, "sft"), mixture)
                 metrics = learner.sft_step(_weighted([examples[i] for i in chosen]))
                 seconds = time.monotonic() - start_time
                 log.write({"phase": "sft", "step": step + 1, **metrics, **skipped.count(metrics), "seconds": seconds})
@@ -48,6 +50,13 @@ def run_sft(
                 advance(f"loss {metrics['loss']:.3f}  {metrics['tokens'] / seconds:,.0f} tokens/s", 1)
                 if (step + 1) % sft.checkpoint_every == 0 or step + 1 == sft.steps:
                     _save(learner, log, paths, step + 1)
+
+
+def with_steps(sft: SftConfig, examples: int) -> SftConfig:
+    """The settings with the steps of `epochs`, if it is set. An epoch ends with its last whole batch."""
+    if sft.epochs is None:
+        return sft
+    return replace(sft, steps=max(1, round(sft.epochs * max(1, examples // sft.batch_size))))
 
 
 def sft_checkpoints(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from vt_ray.config import OPTIMIZER_STATES, SAMPLINGS, TRUNCATED, Config, GateConfig, StageConfig
+from vt_ray.data.roles import sources_for
 from vt_ray.planning.validate.rules import Problems, at_least, one_of, sampling
 
 
@@ -29,11 +30,11 @@ def curriculum(c: Config) -> Problems:
         if stage.top_p != 1.0:
             yield f"{at}.top_p={stage.top_p}: the importance ratio needs untruncated sampling; set it to 1"
         yield from _stage_options(at, stage, c)
-        made_only = bool(c.data.train_per_subdomain) and not c.data.train_files
+        made_only = bool(c.data.train_per_subdomain) and not sources_for(c.data, "rl")
         for subdomain in stage.subdomains if made_only else ():
             yield from one_of(f"{at}.subdomains", subdomain, tuple(c.data.subdomains))
         pool = c.data.train_per_subdomain * len(set(stage.subdomains or c.data.subdomains) & set(c.data.subdomains))
-        if not c.data.train_files and stage.prompts_per_step > pool:
+        if not sources_for(c.data, "rl") and stage.prompts_per_step > pool:
             yield (
                 f"{at}.prompts_per_step={stage.prompts_per_step} exceeds its pool of {pool} training problems: "
                 "lower it, raise data.train_per_subdomain or check the stage's subdomains"

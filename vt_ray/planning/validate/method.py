@@ -17,16 +17,13 @@ from vt_ray.config import (
     RATIOS,
     SCHEDULES_OF_STEPS,
     Config,
-    DataSource,
     MgpoConfig,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
-from vt_ray.data.sources.errors import ProblemFileError
-from vt_ray.data.sources.names import parts
-from vt_ray.data.traces.columns import PARTS
-from vt_ray.data.traces.table import TRACE_LAYOUTS
+from vt_ray.data.roles import sources_for
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of, optimizer, pass_at_k, sampling
+from vt_ray.planning.validate.sources import sources
 from vt_ray.spectrum_phase.fusion import fusion_rule, fusion_weights
 
 # With ratio=sequence, noise of 0.3 nats a token moved no sequence's ratio by this much: a larger clip never acts.
@@ -55,42 +52,21 @@ def data(c: Config) -> Problems:
     gates = ["gate" for stage in c.curriculum.stages if "rl" in c.phases and stage.gate.eval_every]
     asked = "evaluation" if not c.evaluation.benchmarks else ""
     used = {split for split, users in USED_BY.items() if users & {*c.phases, *gates, c.model.source, asked}}
-    for split in ("train", "probe", "test"):
-        count, files = getattr(d, f"{split}_per_subdomain"), getattr(d, f"{split}_files")
+    for split, uses in (("train", ("sft", "rl")), ("probe", ("probe",)), ("test", ("test",))):
+        count = getattr(d, f"{split}_per_subdomain")
         yield from at_least(f"data.{split}_per_subdomain", count, 0)
-        if count == 0 and not files and split in used:
+        if count == 0 and split in used and not sources_for(d, *_needed(uses, c)):
             yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
-        for source in files:
-            yield from _source(split, source.path)
-    for traces in d.trace_files:
-        yield from _traces(traces)
+    yield from sources(c)
     if d.subdomain_file and not Path(d.subdomain_file).is_file():
         yield f"data.subdomain_file={d.subdomain_file!r} is no file: make it with vt-tools classify"
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
     yield from one_of("data.decontaminate", d.decontaminate, DECONTAMINATE)
 
 
-def _source(name: str, path: str) -> Problems:
-    try:
-        files = [part for part in parts(path) if isinstance(part, Path)]
-    except ProblemFileError as error:
-        yield f"data.{name}_files: {error}"
-        return
-    for file in files:
-        if not file.is_file():
-            yield f"data.{name}_files: {path!r} is no file: give a file, a folder, a glob or hf://owner/name"
-
-
-def _traces(source: DataSource) -> Problems:
-    yield from _source("trace", source.path)
-    if source.layout:
-        yield from one_of("data.trace_files[].layout", source.layout, tuple(TRACE_LAYOUTS))
-    if source.layout and source.fields:
-        yield f"data.trace_files: {source.path!r} has both layout and fields: give one of them"
-    for part in source.fields:
-        yield from one_of("data.trace_files[].fields", part, PARTS)
-    if source.fields and not {"question", "response"} <= source.fields.keys():
-        yield f"data.trace_files[].fields={dict(source.fields)} must name at least question and response"
+def _needed(uses: tuple[str, ...], c: Config) -> list[str]:
+    """The uses of which one needs a source: RL cannot take its questions from sources for SFT alone."""
+    return [use for use in uses if use != "sft" or "rl" not in c.phases]
 
 
 def spectrum(c: Config) -> Problems:
@@ -98,7 +74,9 @@ def spectrum(c: Config) -> Problems:
     yield from _phases(c)
     for name in ("steps", "batch_size", "checkpoint_every", "max_tokens"):
         yield from at_least(f"spectrum.sft.{name}", getattr(sft, name), 1)
-    if c.data.train_per_subdomain and not c.data.train_files:
+    if sft.epochs is not None and not 0 < sft.epochs < float("inf"):
+        yield f"spectrum.sft.epochs={sft.epochs} must be above 0: 1 is one pass, null takes spectrum.sft.steps"
+    if c.data.train_per_subdomain and not c.data.train_files and not c.data.sources:
         known = (*STYLES, TRACE_STYLE) if c.data.trace_files else STYLES
         for style in sft.styles:
             yield from one_of("spectrum.sft.styles", style, known)
@@ -106,7 +84,7 @@ def spectrum(c: Config) -> Problems:
     yield from pass_at_k("spectrum.probe", probe.k, probe.samples)
     yield from sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)
     yield from no_error(fusion_rule, c.spectrum.fusion.method)
-    if c.spectrum.fusion.weights and not c.data.probe_files:
+    if c.spectrum.fusion.weights and not sources_for(c.data, "probe"):
         yield from no_error(fusion_weights, c.spectrum.fusion.weights, sorted(c.data.subdomains))
 
 

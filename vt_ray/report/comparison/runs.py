@@ -96,7 +96,9 @@ class ComparedRun:
     @property
     def test_files(self) -> list[str]:
         """The hashes of data.test_files when the run started."""
-        files = self.config.get("data", {}).get("test_files") or []
+        data = self.config.get("data", {})
+        tested = [source for source in data.get("sources") or [] if "test" in source.get("use", [])]
+        files = [*(data.get("test_files") or []), *tested]
         known = self.record.identity.get("inputs") or {}
         return [str(known.get(file["path"], file["path"])) for file in files]
 

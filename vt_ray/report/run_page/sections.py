@@ -20,6 +20,7 @@ from vt_ray.report.leakage_page import GENERATED_SENTENCE, matrix_rows, run_head
 from vt_ray.report.question_scores import change
 from vt_ray.report.run_page import charts, training_sections
 from vt_ray.report.run_page.benchmarks import benchmark_section
+from vt_ray.report.run_page.data_section import data_section
 from vt_ray.report.run_page.samples import visible
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.tables import Rows, phase_rows, score_rows, subdomain_rows
@@ -209,6 +210,7 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     training_sections.difficulty_section,
     training_sections.verify_section,
     training_sections.time_section,
+    data_section,
     recoveries_section,
     decontamination_section,
     cost_section,
