@@ -88,13 +88,13 @@ def _length(tokenizer: str) -> Callable[[str], int]:
 
 def _line(name: Path, found: dict[str, Any]) -> str:
     if "error" in found:
-        return f"| `{name}` | refused: {found['error'][:160]} | | | | | | | | | | |"
+        return f"| {name} | refused: {found['error'][:160]} | | | | | | | | | | |"
     dropped = "; ".join(f"{count:,} {reason[:80]}" for reason, count in found["dropped"].items()).replace("|", "/")
     layout = " + ".join(filter(None, (found["problem_layout"], found["trace_layout"])))
     counts = (found[name] for name in ("rows", "questions", "copies", "conflicts", "traces", "golds_checked"))
     figures = [*(f"{count:,}" for count in counts), dropped, str(found["overlong"])]
     cost = f"{found['seconds']:.1f} | {found['mib']:,}"
-    return f"| `{name}` | {layout} | {' | '.join(figures)} | {cost} |".replace("\n", " ")
+    return f"| {name} | {layout} | {' | '.join(figures)} | {cost} |".replace("\n", " ")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ problem --math: read, and accepted in a box | choice: names an option | code: a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from string import ascii_uppercase
 from typing import cast
@@ -23,8 +24,8 @@ _NO_ANSWER = "?7919?"
 _MAX_PROGRAMS = 3
 # A program that was stopped proves nothing about its tests: this machine may be slow or small.
 _STOPPED = ("timeout", "memory", "killed_sandbox")
-# Nor does a program that needs a package which the sandbox does not have.
-_MISSING_PACKAGE = "ModuleNotFoundError"
+# Nor does a program that cannot be loaded: it needs a package or a class that only its own judge has.
+_NOT_LOADED = re.compile(r"^(?:ModuleNotFoundError|ImportError|NameError):", re.MULTILINE)
 
 
 def gold_faults(problems: Iterable[Problem]) -> Iterator[str]:
@@ -79,7 +80,7 @@ def _code_fault(verifier: Verifier, problem: Problem) -> str:
     for program in programs:
         result = verifier.grade(problem, program)
         verdict = result.verdict
-        if verdict.status == "correct" or verdict.reason in _STOPPED or _MISSING_PACKAGE in result.stderr_tail:
+        if verdict.status == "correct" or verdict.reason in _STOPPED or _NOT_LOADED.search(result.stderr_tail):
             return ""
         if verdict.status == "wrong" or verdict.reason.startswith("malformed tests"):
             fault = fault or "the reference program fails its tests" + _why(verdict)
