@@ -38,6 +38,7 @@ MACHINERY = (
     "data.benchmark_problems",
     "data.prefetch",
     "data.problem_sets",
+    "data.source_report",
     "data.traces.files",
     "engines.attention_check",
     "engines.vllm.held_weights",
