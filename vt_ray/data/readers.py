@@ -25,7 +25,7 @@ from vt_ray.data.layouts.table import layout_by_name, layout_of
 from vt_ray.data.layouts.vt_ray_rows import VT_RAY, custom_problem
 from vt_ray.data.metadata import NOT_WHERE, OF_PROBLEM, Ranges, matches, may_match, refuse_unknown_names, row_meta
 from vt_ray.data.problem_rows import ContradictionError, MissingGoldError, ProblemFileError, Row, RowError, read_rows
-from vt_ray.data.shared_text import shared
+from vt_ray.data.shared_text import shared, shared_dict
 from vt_ray.data.traces.table import TRACE_LAYOUTS
 from vt_ray.progress import console
 from vt_ray.records import Problem
@@ -106,9 +106,9 @@ def read_problem_rows(
 ) -> ReadProblems:
     """Returns the problems of these rows, as `read_source` does, without the checks of the whole file."""
     distinct = DistinctProblems()
-    read = ReadProblems(distinct.problems)
+    read = ReadProblems()
     for row in rows:
-        if source.max_rows and len(read.problems) == source.max_rows:
+        if source.max_rows and len(distinct) == source.max_rows:
             break
         read.rows += 1
         try:
@@ -127,7 +127,7 @@ def read_problem_rows(
                 read.bad.append(error)
             else:
                 raise
-    read.copies, read.collapsed = distinct.copies, distinct.collapsed
+    read.problems, read.copies, read.collapsed = distinct.problems, distinct.copies, distinct.collapsed
     return read
 
 
@@ -142,10 +142,15 @@ def _wanted_problem(
         raise RowLeftOut(NOT_WHERE)
     problem = _problem(row, layout, custom_kinds, source.option_seed)
     subdomain, answer = shared(source.subdomain or problem.subdomain), shared(problem.answer)
-    problem = replace(problem, subdomain=subdomain, answer=answer, meta=meta or None)
+    problem = replace(problem, subdomain=subdomain, answer=answer, meta=_kept_meta(meta, problem.question_id))
     if not matches(source.where, meta, problem):
         raise RowLeftOut(NOT_WHERE)
     return problem
+
+
+def _kept_meta(meta: dict[str, Any], question_id: str) -> dict[str, Any] | None:
+    """The metadata of a problem, without its own id: many rows have equal metadata then, and share one dict."""
+    return shared_dict({name: value for name, value in meta.items() if value != question_id}) or None
 
 
 def _chosen_layout(source: DataSource) -> Layout | None:
