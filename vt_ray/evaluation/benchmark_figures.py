@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vt_ray.evaluation.results import ProblemResult
-from vt_ray.evaluation.results_file import read_results
-from vt_ray.evaluation.summary import benchmark_summary, paired_change, pass_at_1
+from vt_ray.evaluation.results_file import read_results, votes_path
+from vt_ray.evaluation.summary import benchmark_summary, paired_change, pass_at_1, vote_summary
 
 # Entries of a results file's header that summary.json repeats.
 SHOWN = ("title", "fingerprint", "parts", "temperature", "top_p", "max_new_tokens", "notes", "published")
@@ -38,9 +38,19 @@ def benchmark_figures(folder: Path, before: tuple[str, Path] | None = None) -> d
             "seconds": seconds,
             "tokens_per_second": tokens / seconds if seconds else None,
             "difference": _difference(before, path.name, head, results) if before else None,
+            **_vote(head, results, path),
             **_perturbation(head, results, folder),
         }
     return found
+
+
+def _vote(head: dict[str, Any], results: Sequence[ProblemResult], path: Path) -> dict[str, Any]:
+    """The figures of `evaluation.vote`; {} without a vote, or if its claims are not all checked."""
+    rule = head.get("vote", "none")
+    votes = read_results(votes_path(path))[1] if rule == "clr" else {}
+    if rule == "none" or (rule == "clr" and len(votes) < len(results)):
+        return {}
+    return {"vote": vote_summary(results, rule, votes)}
 
 
 def _perturbation(head: dict[str, Any], results: Sequence[ProblemResult], folder: Path) -> dict[str, Any]:
@@ -61,8 +71,8 @@ def _second_pass_at_1(results: Sequence[ProblemResult], seconds: Sequence[Any]) 
 
 
 def results_seconds(path: Path) -> float:
-    """The time that the results in `path` took, over all processes that worked at them."""
-    return sum(line["seconds"] for line in read_results(path)[1].values())
+    """The time that the results in `path` and their votes took, over all processes that worked at them."""
+    return sum(line["seconds"] for file in (path, votes_path(path)) for line in read_results(file)[1].values())
 
 
 def _difference(

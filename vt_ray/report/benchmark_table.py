@@ -14,6 +14,8 @@ from vt_ray.report import milestones as ms
 if TYPE_CHECKING:
     from vt_ray.report.tables import Rows
 
+VOTES = "One answer by a vote over all samples"
+
 
 def of(milestone: ms.Milestone) -> Mapping[str, Any]:
     """{benchmark: figures} of a milestone, without perturbed benchmarks; empty if the run has no benchmark."""
@@ -90,6 +92,20 @@ def _details(milestone: str, name: str, f: Mapping[str, Any]) -> list[str]:
         formats.percent(f["truncated_share"]),
         f"{f['tokens_mean']:,.0f}",
     ]
+
+
+def vote_rows(reached: Sequence[ms.Milestone]) -> Rows:
+    """A row for each milestone and benchmark with a vote: accuracy, gain over Pass@1, and its tokens as a multiple of
+    those of one sample."""
+    header = ["model", "benchmark", "rule", "vote, %", "gain, points", "tokens"]
+    found = [(m["name"], name, vote) for m in reached for name, f in of(m).items() if (vote := f.get("vote"))]
+    return [header, *(_vote_row(*entry) for entry in found)]
+
+
+def _vote_row(milestone: str, name: str, vote: Mapping[str, Any]) -> list[str]:
+    accuracy = formats.interval(vote["accuracy"]).replace("%", "")
+    tokens = f"{vote['tokens_mean']:,.0f} ({vote['tokens_mean'] / max(vote['sample_tokens_mean'], 1):.1f}x)"
+    return [milestone, name, vote["rule"], accuracy, formats.points(vote["gain"]), tokens]
 
 
 def notes(reached: Sequence[ms.Milestone]) -> list[str]:
