@@ -50,9 +50,9 @@ def benchmark_summary(results: Sequence[ProblemResult], k_values: Sequence[int] 
         "tokens_median": median(tokens),
         "without_verdict": len(results) - len(graded),
         "unverified": sum(len(r.verdicts) - r.valid for r in results),
-        "by_subdomain": _by(graded, lambda r: r.subdomain),
-        "by_level": _by(graded, lambda r: None if r.level is None else str(r.level)),
-        "by_month": _by(graded, lambda r: r.date[:7]),
+        "by_subdomain": by_group(graded, lambda r: r.subdomain),
+        "by_level": by_group(graded, lambda r: None if r.level is None else str(r.level)),
+        "by_month": by_group(graded, lambda r: r.date[:7]),
         "by_token_budget": {str(b): _within(graded, b) for b in TOKEN_BUDGETS if b < max(tokens)},
     }
 
@@ -121,7 +121,8 @@ def _within(graded: Sequence[ProblemResult], budget: int) -> dict[str, float] | 
     return _interval([r.correct_within(budget) for r in graded], samples)
 
 
-def _by(graded: Sequence[ProblemResult], name_of: Callable[[ProblemResult], str | None]) -> Mapping[str, Any]:
+def by_group(graded: Sequence[ProblemResult], name_of: Callable[[ProblemResult], str | None]) -> Mapping[str, Any]:
+    """{name: {problems, pass_at_1}} of the groups that `name_of` makes; problems without a name are left out."""
     groups: dict[str, list[ProblemResult]] = {}
     for result in graded:
         if name := name_of(result):

@@ -121,4 +121,13 @@ def _note(name: str, f: Mapping[str, Any]) -> str:
     rate = formats.rate(f["tokens_mean"] * f["problems"] * f["samples"], f["seconds"])
     loops = f", {formats.percent(f['loop_share'])} end in a loop" if f["loop_share"] else ""
     asked = f"{f['problems']} problems x {f['samples']}{lost}{loops}, {rate} tokens/s, fingerprint {f['fingerprint']}"
-    return f"{name}: {asked}; {'; '.join(f['notes']) or 'the protocol of its file'}"
+    stated = [*f["notes"], *_training_rows(f.get("by_training_rows") or {})] or ["the protocol of its file"]
+    return f"{name}: {asked}; {'; '.join(stated)}"
+
+
+def _training_rows(parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Pass@1 of the problems that training rows contain, beside that of the others; [] without such problems."""
+    if not parts:
+        return []
+    shown = (f"{name} {formats.interval(part['pass_at_1'])} of {part['problems']:,}" for name, part in parts.items())
+    return [f"Pass@1 by matching training rows: {', '.join(shown)}"]

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 COLOURS = (GREY, TEAL, BLUE, ORANGE, ROSE)
 # The parts of a benchmark's problems: key of the figures, and the name of the table.
-PARTS = (("by_subdomain", "subdomain"), ("by_level", "level"), ("by_month", "month"))
+PARTS = (
+    *(("by_subdomain", "subdomain"), ("by_level", "level"), ("by_month", "month")),
+    ("by_training_rows", "matching training rows"),
+)
 Figures = Mapping[str, Any]
 
 
