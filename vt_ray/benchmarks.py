@@ -18,13 +18,15 @@ from vt_ray.config import CONF, BenchmarkOverride, ConfigError, EvaluationConfig
 
 SHIPPED = CONF / "benchmark"
 SUITES = "suites"
-# The settings that `evaluation.override` and a suite may replace.
+# The values of `evaluation.vote`.
+VOTES = ("none", "majority", "clr")
 # The perturbations of benchmarks; `data.perturbations.table` has the functions. Here, so that checking a configuration
 # loads no problems.
 PERTURBED = (
     *("typos", "white_space", "irrelevant_sentence", "wrong_hint"),
     *("renamed_variable", "other_digits", "reordered_options", "instruction"),
 )
+# The settings that `evaluation.override` and a suite may replace.
 PROTOCOL = (*(f.name for f in fields(BenchmarkOverride)), "limit")
 
 

@@ -614,6 +614,10 @@ class EvaluationConfig:
     # change. Names: typos, white_space, irrelevant_sentence, wrong_hint, renamed_variable, other_digits,
     # reordered_options, instruction; or all (docs/statistics.md).
     perturbations: list[str] = field(default_factory=list)
+    # One answer from all samples of a benchmark's problem: none, majority (self-consistency), or clr (claim-level
+    # reliability, arXiv 2606.16140): the model lists and checks claims of its samples, and the votes get weights. The
+    # result has the accuracy of the vote, its gain over Pass@1, and its tokens (docs/evaluation.md).
+    vote: str = "none"
     # First N problems of each benchmark. 0: all.
     limit: int = 0
     override: BenchmarkOverride = field(default_factory=BenchmarkOverride)

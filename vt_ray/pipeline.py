@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from vt_ray.config import Config
+from vt_ray.data.decontamination.flagged import flagged_problems, read_findings
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.data.roles import sources_for
@@ -105,6 +106,8 @@ def prepare(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemS
     problems = encodable(problems, encoder)
     write_sources(problems.sources, run.paths.sources, run.paths.bad_rows)
     write_json(run.paths.prompt, encoded_prompt(encoder, problems))
+    asked = {b.name: b.problems for b in problems.benchmarks if not b.benchmark.perturbation}
+    write_json(run.paths.flagged, flagged_problems(read_findings(run.paths.contaminated), asked))
     return Experiment(config, cluster, run, problems, base, encoder)
 
 

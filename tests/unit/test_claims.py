@@ -2,11 +2,11 @@
 
 import pytest
 
+from vt_ray.evaluation import claims as clr
 from vt_ray.evaluation.claims import (
     TRACE_CHARS,
     Reply,
     check_prompt,
-    claim_weights,
     claims_prompt,
     parsed_check,
     parsed_claims,
@@ -31,6 +31,18 @@ class Model:
             return "<think>hm</think>\n" + "\n".join(f"{i}. {trace} {i}" for i in range(1, self.claims + 1))
         claim = prompt.split("Claim about this problem:\n")[1].split("\n\n")[0]
         return f"I check it. \\boxed{{{str(self.is_true(claim)).lower()}}}"
+
+
+def claim_weights(question, traces, generate, claims=5):
+    (found,) = clr.claim_weights([(question, traces)], generate, claims)
+    return found
+
+
+def test_each_problem_has_its_own_weights_and_tokens():
+    model = Model(lambda claim: claim.startswith("good"))
+    first, none, second = clr.claim_weights([("p", ["good", "bad"]), ("q", []), ("r", ["good"])], model)
+    assert (first.weights, none.weights, second.weights) == ((1.0, 0.0), (), (1.0,))
+    assert (first.tokens, none.tokens, second.tokens) == (120, 0, 60) and model.calls == [3, 15]
 
 
 def test_weights_follow_from_the_share_of_true_claims():

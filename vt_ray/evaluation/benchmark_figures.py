@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from vt_ray.evaluation.results import ProblemResult
-from vt_ray.evaluation.results_file import read_results
-from vt_ray.evaluation.summary import benchmark_summary, paired_change, pass_at_1
+from vt_ray.evaluation.results_file import read_results, votes_path
+from vt_ray.evaluation.summary import benchmark_summary, by_group, paired_change, pass_at_1, vote_summary
 
 # Entries of a results file's header that summary.json repeats.
 SHOWN = ("title", "fingerprint", "parts", "temperature", "top_p", "max_new_tokens", "notes", "published")
 # In a line of a results file: the verdicts of the second grader, see `answers.SECOND_GRADER`.
 SECOND = "second_verdicts"
+# The problems that no training row contains, in "by_training_rows".
+NO_MATCH = "no match"
 
 
-def benchmark_figures(folder: Path, before: tuple[str, Path] | None = None) -> dict[str, dict[str, Any]]:
+def benchmark_figures(
+    folder: Path,
+    before: tuple[str, Path] | None = None,
+    flagged: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> dict[str, dict[str, Any]]:
     """{benchmark: figures} from the results files of one milestone in `folder`, for summary.json.
 
     `before` is the name and the folder of the milestone before: `difference` is the paired change from it, or has the
-    reason why the two figures cannot be compared.
+    reason why the two figures cannot be compared. `flagged` has {benchmark: {question id: KEPT or LEFT_OUT}} of the
+    problems that training rows contain.
     """
     found = {}
     read = [(*read_results(path), path) for path in sorted(folder.glob("*.jsonl"))]
@@ -38,9 +46,28 @@ def benchmark_figures(folder: Path, before: tuple[str, Path] | None = None) -> d
             "seconds": seconds,
             "tokens_per_second": tokens / seconds if seconds else None,
             "difference": _difference(before, path.name, head, results) if before else None,
+            "by_training_rows": _by_training_rows(results, flagged.get(head["benchmark"], {})),
+            **_vote(head, results, path),
             **_perturbation(head, results, folder),
         }
     return found
+
+
+def _by_training_rows(results: Sequence[ProblemResult], flagged: Mapping[str, str]) -> Mapping[str, Any]:
+    """Pass@1 of the problems that match training rows, by what became of these rows, and of the others; {} without
+    any match."""
+    if not flagged:
+        return {}
+    return by_group([r for r in results if r.valid], lambda r: flagged.get(r.question_id, NO_MATCH))
+
+
+def _vote(head: dict[str, Any], results: Sequence[ProblemResult], path: Path) -> dict[str, Any]:
+    """The figures of `evaluation.vote`; {} without a vote, or if its claims are not all checked."""
+    rule = head.get("vote", "none")
+    votes = read_results(votes_path(path))[1] if rule == "clr" else {}
+    if rule == "none" or (rule == "clr" and len(votes) < len(results)):
+        return {}
+    return {"vote": vote_summary(results, rule, votes)}
 
 
 def _perturbation(head: dict[str, Any], results: Sequence[ProblemResult], folder: Path) -> dict[str, Any]:
@@ -61,8 +88,8 @@ def _second_pass_at_1(results: Sequence[ProblemResult], seconds: Sequence[Any]) 
 
 
 def results_seconds(path: Path) -> float:
-    """The time that the results in `path` took, over all processes that worked at them."""
-    return sum(line["seconds"] for line in read_results(path)[1].values())
+    """The time that the results in `path` and their votes took, over all processes that worked at them."""
+    return sum(line["seconds"] for file in (path, votes_path(path)) for line in read_results(file)[1].values())
 
 
 def _difference(

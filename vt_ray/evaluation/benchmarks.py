@@ -6,6 +6,7 @@ BenchmarkProblems --its prompts, seeds--> completions --verdict, answer--> Probl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from vt_ray.config import ConfigError, digest
 from vt_ray.data.problem_sets import ProblemSets, fitting
 from vt_ray.data.prompts import PromptEncoder
-from vt_ray.evaluation.answers import AnswerReader
+from vt_ray.evaluation.answers import AnswerReader, has_answers
 from vt_ray.evaluation.benchmark_figures import SECOND
+from vt_ray.evaluation.claim_votes import trace_line, write_votes
 from vt_ray.evaluation.repetition import ends_in_loop
 from vt_ray.evaluation.results import ProblemResult
-from vt_ray.evaluation.results_file import ResultsFile
+from vt_ray.evaluation.results_file import ResultsFile, traces_path
 from vt_ray.evaluation.sampling import Score, graded
 from vt_ray.progress import bar, short_rate
 from vt_ray.records import GradedGroup, Problem, Rollouts, Sampling
@@ -86,17 +88,31 @@ def evaluate_benchmark(
     """
     b = loaded.benchmark
     sampling = Sampling(b.temperature, b.top_p, 0, b.max_new_tokens)
-    with ResultsFile(path, header(loaded)) as file, AnswerReader(e.config.verify) as reader:
-        left = [p for p in loaded.problems if p.question_id not in file.results]
+    # A perturbed benchmark is for the change of Pass@1 only, and programs have no answers to vote on.
+    votes = not b.perturbation and any(has_answers(p.kind) for p in loaded.problems)
+    rule = e.config.evaluation.vote if votes else "none"
+    head = {**header(loaded), "vote": rule}
+    with (
+        ResultsFile(path, head) as file,
+        ResultsFile(traces_path(path), head) if rule == "clr" else nullcontext() as traces,
+        AnswerReader(e.config.verify) as reader,
+    ):
+        done = file.results.keys() & traces.results.keys() if traces else file.results.keys()
+        left = [p for p in loaded.problems if p.question_id not in done]
+        totals = _Totals(file, len(loaded.problems))
         # The same seeds at every milestone: paired differences have less noise.
         prompts = benchmark_encoder(e.encoder, b).prompts(left, b.samples, (e.config.seed, "evaluate"))
-        with bar(f"{path.parent.name} {b.name}", len(loaded.problems), len(file.results)) as advance:
+        with bar(f"{path.parent.name} {b.name}", len(loaded.problems), len(done)) as advance:
             for group in graded(generator, verifier, prompts, sampling):
                 rollouts = verifier.rollouts(group)
+                if traces:
+                    traces.add(trace_line(rollouts))
                 result = _result(group, rollouts, reader, loaded.dates)
                 file.add({**result.as_dict(), SECOND: reader.second_verdicts(rollouts)})
-                advance(_note(file), 1)
-        return [_score(b.name, ProblemResult.from_dict(line)) for line in file.results.values()]
+                totals.add(result)
+                advance(totals.note(), 1)
+        spent = write_votes(e, loaded, file, traces, generator, verifier) if traces else {}
+        return [_score(b.name, ProblemResult.from_dict(line), spent) for line in file.results.values()]
 
 
 def header(loaded: BenchmarkProblems) -> dict[str, Any]:
@@ -136,15 +152,31 @@ def _result(group: GradedGroup, rollouts: Rollouts, reader: AnswerReader, dates:
     )
 
 
-def _note(file: ResultsFile) -> str:
-    results = [ProblemResult.from_dict(line) for line in file.results.values()]
-    scores = [r.pass_at(1) for r in results if r.valid]
-    tokens = sum(sum(r.tokens) for r in results)
-    mean = f"Pass@1 {sum(scores) / len(scores):.1%}  " if scores else ""
-    return f"{mean}{short_rate(tokens / max(file.seconds, 1e-9))} tokens/s"
+class _Totals:
+    """Sums over the results so far, for the line beside the bar."""
+
+    def __init__(self, file: ResultsFile, problems: int):
+        self._file, self._problems = file, problems
+        self._scored, self._score, self._tokens = 0, 0.0, 0
+        for line in file.results.values():
+            self.add(ProblemResult.from_dict(line))
+
+    def add(self, result: ProblemResult) -> None:
+        self._tokens += sum(result.tokens)
+        if result.valid:
+            self._scored += 1
+            self._score += result.pass_at(1)
+
+    def note(self) -> str:
+        """Pass@1, tokens a second, and the tokens so far of those that all problems will take at the mean length."""
+        mean = f"Pass@1 {self._score / self._scored:.1%}  " if self._scored else ""
+        rate = short_rate(self._tokens / max(self._file.seconds, 1e-9))
+        expected = short_rate(self._tokens * self._problems / len(self._file.results))
+        return f"{mean}{rate} tokens/s  {short_rate(self._tokens)} of {expected} tokens"
 
 
-def _score(benchmark: str, result: ProblemResult) -> Score:
+def _score(benchmark: str, result: ProblemResult, spent: Mapping[str, int]) -> Score:
+    """The score of a problem. Its tokens are those of all samples and of the vote, the cost of the evaluation."""
     return Score(
         question_id=f"{benchmark}/{result.question_id}",
         subdomain=benchmark,
@@ -152,5 +184,5 @@ def _score(benchmark: str, result: ProblemResult) -> Score:
         valid=result.valid,
         samples=len(result.verdicts),
         truncated=sum(result.truncated),
-        tokens=sum(result.tokens),
+        tokens=sum(result.tokens) + spent.get(result.question_id, 0),
     )

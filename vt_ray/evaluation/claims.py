@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from vt_ray.verify.extraction.final_text import final_text
 
@@ -45,25 +46,44 @@ class Reliability:
     tokens: int
 
 
-def claim_weights(question: str, traces: Sequence[str], generate: Generate, claims: int = CLAIMS) -> Reliability:
-    """Returns r of each trace. `generate` is called twice: for the claims of all traces, and for all checks.
+def claim_weights(
+    problems: Sequence[tuple[str, Sequence[str]]], generate: Generate, claims: int = CLAIMS
+) -> list[Reliability]:
+    """Returns r of each trace of each (question, traces). `generate` is called twice: for all claims, and all checks.
 
     A claim that the trace does not state, and a check without a verdict, count as false. Raises ValueError if `claims`
     is below 1, or if `generate` returns another number of replies than prompts.
     """
     if claims < 1:
         raise ValueError(f"claims={claims} must be at least 1")
-    listed = _replies(generate, [claims_prompt(question, trace, claims) for trace in traces])
+    asked = [(question, trace) for question, traces in problems for trace in traces]
+    listed = _replies(generate, [claims_prompt(question, trace, claims) for question, trace in asked])
     found = [parsed_claims(reply.text, claims) for reply in listed]
-    checks = _replies(generate, [check_prompt(question, claim) for of_trace in found for claim in of_trace])
-    verdicts = iter(parsed_check(reply.text) is True for reply in checks)
-    weights = tuple(reliability([next(verdicts) for _ in of_trace], claims) for of_trace in found)
-    return Reliability(weights, sum(reply.tokens for reply in [*listed, *checks]))
+    prompts = [
+        check_prompt(question, claim)
+        for (question, _), of_trace in zip(asked, found, strict=True)
+        for claim in of_trace
+    ]
+    checks = iter(_replies(generate, prompts))
+    checked = [[next(checks) for _ in of_trace] for of_trace in found]
+    weights = [reliability([parsed_check(reply.text) is True for reply in replies], claims) for replies in checked]
+    tokens = [reply.tokens + sum(c.tokens for c in own) for reply, own in zip(listed, checked, strict=True)]
+    ends = list(accumulate(len(traces) for _, traces in problems))
+    return [
+        Reliability(tuple(weights[end - len(traces) : end]), sum(tokens[end - len(traces) : end]))
+        for end, (_, traces) in zip(ends, problems, strict=True)
+    ]
 
 
 def reliability(verdicts: Sequence[bool], claims: int = CLAIMS) -> float:
     """r = (true claims / M)^M, with M = `claims`: one false claim of five leaves 0.33, two leave 0.08."""
     return (sum(verdicts) / claims) ** claims
+
+
+def reply_tokens(max_new_tokens: int) -> int:
+    """The longest list of claims, and the longest check of a claim, if a sample has at most `max_new_tokens`: half of
+    it, so that the end of a sample fits into the request."""
+    return max(1, max_new_tokens // 2)
 
 
 def claims_prompt(question: str, trace: str, claims: int = CLAIMS) -> str:

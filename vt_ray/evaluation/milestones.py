@@ -6,7 +6,7 @@ held-out problems --> <milestone>.json          benchmarks --> <milestone>/<benc
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,8 +89,11 @@ def _score(line: dict[str, Any]) -> Score:
     return Score(**{name: value for name, value in line.items() if name != "seconds"})
 
 
-def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
-    """The milestones of summary.json, in the order of `paths`, the score files.
+def milestone_summaries(
+    paths: Sequence[Path], k: int, flagged: Mapping[str, Mapping[str, str]] | None = None
+) -> list[dict[str, Any]]:
+    """The milestones of summary.json, in the order of `paths`, the score files. `flagged` are the problems of
+    benchmarks that training rows contain, see `data.decontamination.flagged`.
 
     Each has its intervals, overall and by subdomain, the paired difference from the previous milestone, and the figures
     of the benchmarks if the run has some.
@@ -116,7 +119,7 @@ def milestone_summaries(paths: Sequence[Path], k: int) -> list[dict[str, Any]]:
             "truncated_share": sum(s.truncated for s in every) / sum(s.samples for s in every),
             "unverified": sum(s.samples - s.valid for s in every),
         }
-        if benchmarks := benchmark_figures(path.with_suffix(""), folder_before):
+        if benchmarks := benchmark_figures(path.with_suffix(""), folder_before, flagged or {}):
             summary["benchmarks"] = benchmarks
         out.append(summary)
         before, folder_before = now, (record["name"], path.with_suffix(""))

@@ -81,6 +81,15 @@ class ProblemResult:
         pairs = zip(self.verdicts, self.tokens, strict=True)
         return sum(v == "correct" and tokens <= budget for v, tokens in pairs) / self.valid
 
-    def consensus(self) -> float | None:
-        """The score of the majority vote over the samples with a verdict (cons@n); None without answer classes."""
-        return majority_score(self.classes, self.verdicts) if self.classes else None
+    @property
+    def voting(self) -> list[int]:
+        """The places of the samples that vote: those with an answer and a verdict."""
+        pairs = zip(self.classes, self.verdicts, strict=bool(self.classes))
+        return [place for place, (number, v) in enumerate(pairs) if number is not None and v != "unverified"]
+
+    def consensus(self, weights: Sequence[float] | None = None) -> float | None:
+        """The score of the majority vote over the samples with a verdict (cons@n); None without answer classes.
+
+        With `weights`, each sample's vote counts as much as its weight.
+        """
+        return majority_score(self.classes, self.verdicts, weights) if self.classes else None

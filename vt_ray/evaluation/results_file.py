@@ -68,6 +68,16 @@ class ResultsFile:
         self.results[line["question_id"]] = line
 
 
+def traces_path(results: Path) -> Path:
+    """The texts of the samples whose results are in `results`."""
+    return results.parent / "traces" / results.name
+
+
+def votes_path(results: Path) -> Path:
+    """The weights of the samples whose results are in `results`."""
+    return results.parent / "votes" / results.name
+
+
 def read_results(path: Path) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
     """The header of the file and its whole lines by question id; (None, {}) without a file or a whole header."""
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []

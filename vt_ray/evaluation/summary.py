@@ -50,9 +50,9 @@ def benchmark_summary(results: Sequence[ProblemResult], k_values: Sequence[int] 
         "tokens_median": median(tokens),
         "without_verdict": len(results) - len(graded),
         "unverified": sum(len(r.verdicts) - r.valid for r in results),
-        "by_subdomain": _by(graded, lambda r: r.subdomain),
-        "by_level": _by(graded, lambda r: None if r.level is None else str(r.level)),
-        "by_month": _by(graded, lambda r: r.date[:7]),
+        "by_subdomain": by_group(graded, lambda r: r.subdomain),
+        "by_level": by_group(graded, lambda r: None if r.level is None else str(r.level)),
+        "by_month": by_group(graded, lambda r: r.date[:7]),
         "by_token_budget": {str(b): _within(graded, b) for b in TOKEN_BUDGETS if b < max(tokens)},
     }
 
@@ -74,6 +74,40 @@ def paired_change(before: Sequence[ProblemResult], after: Sequence[ProblemResult
     return benchmark_difference({q: old[q] for q in shared}, {q: new[q] for q in shared}).as_dict()
 
 
+def vote_summary(
+    results: Sequence[ProblemResult], rule: str, votes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """The accuracy and the cost of one answer by a vote over all samples of a problem, beside one sample's.
+
+    `rule` is "majority" or "clr"; `votes` has {question id: {weights, tokens}} of "clr", where `tokens` are those of
+    the claims and their checks.
+
+    accuracy: {mean, low, high} of the vote.
+    gain: the paired difference from Pass@1, over the same problems.
+    tokens_mean: the tokens of one answer by the vote: all samples, claims and checks.
+    sample_tokens_mean: the tokens of one sample.
+
+    Returns None without answers to vote on.
+    """
+    scores = {}
+    asked = [r for r in results if r.valid and r.classes]
+    for r in asked:
+        weights = votes[r.question_id]["weights"] if rule == "clr" else None
+        scores[r.question_id] = r.consensus(weights) or 0.0
+    if not scores:
+        return None
+    samples = [t for r in asked for t in r.tokens]
+    extra = sum(votes[q]["tokens"] for q in scores) if rule == "clr" else 0
+    single = {r.question_id: r.pass_at(1) for r in asked}
+    return {
+        "rule": rule,
+        "accuracy": _interval(list(scores.values()), 1),
+        "gain": benchmark_difference(single, scores).as_dict(),
+        "tokens_mean": (sum(samples) + extra) / len(scores),
+        "sample_tokens_mean": fmean(samples),
+    }
+
+
 def _pass_at(graded: Sequence[ProblemResult], k: int) -> dict[str, float] | None:
     return _interval([r.pass_at(k) for r in graded], 1)
 
@@ -87,7 +121,8 @@ def _within(graded: Sequence[ProblemResult], budget: int) -> dict[str, float] | 
     return _interval([r.correct_within(budget) for r in graded], samples)
 
 
-def _by(graded: Sequence[ProblemResult], name_of: Callable[[ProblemResult], str | None]) -> Mapping[str, Any]:
+def by_group(graded: Sequence[ProblemResult], name_of: Callable[[ProblemResult], str | None]) -> Mapping[str, Any]:
+    """{name: {problems, pass_at_1}} of the groups that `name_of` makes; problems without a name are left out."""
     groups: dict[str, list[ProblemResult]] = {}
     for result in graded:
         if name := name_of(result):

@@ -13,6 +13,7 @@ from typing import Any
 
 from vt_ray.config import Config, ConfigError, StageConfig
 from vt_ray.data.problem_sets import ProblemSets, of_stage
+from vt_ray.evaluation.claims import CLAIMS, reply_tokens
 from vt_ray.planning.placement import Bundle, place
 from vt_ray.run.identity import config_hash
 from vt_ray.run.milestone_names import planned
@@ -231,6 +232,11 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
         tokens = evaluations * asked * b.samples * b.max_new_tokens
         what = f"{asked:,} problems x {b.samples}, {b.max_new_tokens:,} new tokens"
         phases.append(PhasePlan(f"evaluate {name}", evaluations, tokens, what))
+        if e.vote == "clr" and not b.perturbation and b.kind != "code":
+            replies = b.samples * (1 + CLAIMS)
+            tokens = evaluations * asked * replies * reply_tokens(b.max_new_tokens)
+            what = f"{asked:,} problems x {replies} replies, if no two samples agree"
+            phases.append(PhasePlan(f"vote {name}", evaluations, tokens, what))
     return phases
 
 

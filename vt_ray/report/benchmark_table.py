@@ -14,6 +14,8 @@ from vt_ray.report import milestones as ms
 if TYPE_CHECKING:
     from vt_ray.report.tables import Rows
 
+VOTES = "One answer by a vote over all samples"
+
 
 def of(milestone: ms.Milestone) -> Mapping[str, Any]:
     """{benchmark: figures} of a milestone, without perturbed benchmarks; empty if the run has no benchmark."""
@@ -92,6 +94,20 @@ def _details(milestone: str, name: str, f: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def vote_rows(reached: Sequence[ms.Milestone]) -> Rows:
+    """A row for each milestone and benchmark with a vote: accuracy, gain over Pass@1, and its tokens as a multiple of
+    those of one sample."""
+    header = ["model", "benchmark", "rule", "vote, %", "gain, points", "tokens"]
+    found = [(m["name"], name, vote) for m in reached for name, f in of(m).items() if (vote := f.get("vote"))]
+    return [header, *(_vote_row(*entry) for entry in found)]
+
+
+def _vote_row(milestone: str, name: str, vote: Mapping[str, Any]) -> list[str]:
+    accuracy = formats.interval(vote["accuracy"]).replace("%", "")
+    tokens = f"{vote['tokens_mean']:,.0f} ({vote['tokens_mean'] / max(vote['sample_tokens_mean'], 1):.1f}x)"
+    return [milestone, name, vote["rule"], accuracy, formats.points(vote["gain"]), tokens]
+
+
 def notes(reached: Sequence[ms.Milestone]) -> list[str]:
     """What a reader must know: the source of published figures, and how each benchmark differs from its protocol."""
     last = {name: figures for milestone in reached for name, figures in of(milestone).items()}
@@ -105,4 +121,13 @@ def _note(name: str, f: Mapping[str, Any]) -> str:
     rate = formats.rate(f["tokens_mean"] * f["problems"] * f["samples"], f["seconds"])
     loops = f", {formats.percent(f['loop_share'])} end in a loop" if f["loop_share"] else ""
     asked = f"{f['problems']} problems x {f['samples']}{lost}{loops}, {rate} tokens/s, fingerprint {f['fingerprint']}"
-    return f"{name}: {asked}; {'; '.join(f['notes']) or 'the protocol of its file'}"
+    stated = [*f["notes"], *_training_rows(f.get("by_training_rows") or {})] or ["the protocol of its file"]
+    return f"{name}: {asked}; {'; '.join(stated)}"
+
+
+def _training_rows(parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Pass@1 of the problems that training rows contain, beside that of the others; [] without such problems."""
+    if not parts:
+        return []
+    shown = (f"{name} {formats.interval(part['pass_at_1'])} of {part['problems']:,}" for name, part in parts.items())
+    return [f"Pass@1 by matching training rows: {', '.join(shown)}"]

@@ -38,7 +38,7 @@ def write_summary(
         "seed": config.seed,
         "lambda": config.signal.mgpo.lam,
         "config_hash": config_hash(config),
-        "milestones": milestone_summaries(paths, config.evaluation.k),
+        "milestones": milestone_summaries(paths, config.evaluation.k, _flagged(run.flagged)),
         "gain": gain_of_rl(paths),
         "phases": phase_costs(run, paths),
         "stages": stages_run(root, config),
@@ -104,6 +104,10 @@ def stages_run(root: Path, config: Config) -> list[dict[str, Any]]:
         for stage in config.curriculum.stages
         if (end := stage_end(root, stage.name))
     ]
+
+
+def _flagged(path: Path) -> dict[str, dict[str, str]]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _earlier(summary: Path) -> float:

@@ -59,6 +59,8 @@ def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:
     console.print(table if _fits(console, table) else turned)
     details = bench.detail_rows(reached)
     console.print(_table("Other figures", details if len(reached) > 1 else [row[1:] for row in details]))
+    if len(votes := bench.vote_rows(reached)) > 1:
+        console.print(_table(bench.VOTES, votes if len(reached) > 1 else [row[1:] for row in votes]))
     if any(map(bench.perturbed, reached)):
         console.print(_table("Perturbations that keep the answers", bench.perturbation_rows(reached)))
     for note in bench.notes(reached):

@@ -1,7 +1,8 @@
 """The names of all files that a run writes. Other modules take these names from here.
 
 runs/<run_name>/            RunPaths: run.json, config.yaml, prompt.json, metrics.jsonl, summary.json, report.html, ...
-  data/                     sources.json, bad_rows.jsonl, decontamination.json, contaminated.jsonl, leakage.html
+  data/                     sources.json, bad_rows.jsonl, decontamination.json, contaminated.jsonl,
+                            flagged_problems.json, leakage.html
   evaluation/<milestone>.json
   rl/<stage>/               StagePaths: pool.json, filter/, checkpoints/, models/, evaluation/, model/, stage.json
   rollouts/<stage>/         StagePaths.rollouts: step_000012.parquet
@@ -47,6 +48,8 @@ class RunPaths:
         # The counts of the decontamination, the findings of each row, and the page with both.
         self.decontamination = root / "data" / "decontamination.json"
         self.contaminated = root / "data" / "contaminated.jsonl"
+        # The problems of benchmarks that training rows contain, by benchmark.
+        self.flagged = root / "data" / "flagged_problems.json"
         self.leakage = root / "data" / "leakage.html"
         self.metrics = root / METRICS
         self.recoveries = root / "recoveries.jsonl"

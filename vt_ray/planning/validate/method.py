@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vt_ray.benchmarks import chosen_benchmarks
+from vt_ray.benchmarks import VOTES, chosen_benchmarks
 from vt_ray.config import (
     ADVANTAGE_NORMS,
     AGGREGATIONS,
@@ -186,6 +186,9 @@ def evaluation(c: Config) -> Problems:
     yield from sampling("evaluation", e.temperature, e.top_p, e.max_new_tokens)
     yield from sampling("evaluation (code)", e.code_temperature, e.top_p, e.max_new_tokens)
     yield from at_least("evaluation.limit", e.limit, 0)
+    yield from one_of("evaluation.vote", e.vote, VOTES)
+    if e.vote != "none" and not e.benchmarks:
+        yield f"evaluation.vote={e.vote} needs evaluation.benchmarks: name one whose answers are voted on"
     if e.benchmark_folder and not Path(e.benchmark_folder).is_dir():
         yield f"evaluation.benchmark_folder={e.benchmark_folder!r} is no folder: give one with files NAME.yaml"
     else:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 COLOURS = (GREY, TEAL, BLUE, ORANGE, ROSE)
 # The parts of a benchmark's problems: key of the figures, and the name of the table.
-PARTS = (("by_subdomain", "subdomain"), ("by_level", "level"), ("by_month", "month"))
+PARTS = (
+    *(("by_subdomain", "subdomain"), ("by_level", "level"), ("by_month", "month")),
+    ("by_training_rows", "matching training rows"),
+)
 Figures = Mapping[str, Any]
 
 
@@ -39,6 +42,8 @@ def benchmark_section(reached: Sequence[ms.Milestone]) -> Section | None:
         "token budget, a longer completion counts as wrong."
     )
     tables = [Table("", benchmark_table.rows(shown)), Table("", benchmark_table.detail_rows(shown))]
+    if len(votes := benchmark_table.vote_rows(shown)) > 1:
+        tables.append(Table(benchmark_table.VOTES, votes))
     if any(map(benchmark_table.perturbed, shown)):
         figures += [_perturbation_dots(drawn, name) for name in names if _changes(drawn, name)]
         tables.append(Table("Perturbations that keep the answers", benchmark_table.perturbation_rows(shown)))
