@@ -38,6 +38,7 @@ MACHINERY = (
     "data.benchmark_problems",
     "data.prefetch",
     "data.problem_sets",
+    "data.readers",
     "data.traces.files",
     "engines.attention_check",
     "engines.vllm.held_weights",
