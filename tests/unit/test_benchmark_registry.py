@@ -75,7 +75,7 @@ def test_a_shipped_benchmark_has_its_number_of_problems(name, monkeypatch):
 
 
 def write(folder, name, text):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.yaml").write_text(text)
     return str(folder)
 
@@ -221,6 +221,16 @@ def test_training_rows_are_decontaminated_against_benchmarks(tmp_path):
     assert "mine: mine.jsonl" in known
     (tmp_path / "own" / "mine.jsonl").write_text('{"problem": "Other?", "answer": "1"}')
     assert input_files(config)["mine: mine.jsonl"] != known["mine: mine.jsonl"]
+
+
+@pytest.mark.parametrize("line, is_other", [("dates: [2024-01-01, 2024-02-01]", True), ("title: Mine", False)])
+def test_the_file_of_a_benchmark_is_an_input_of_the_run(tmp_path, line, is_other):
+    found = []
+    for name, more in (("a", ""), ("b", line)):
+        config = config_of(tmp_path / name, f"source: mine.jsonl\n{more}")
+        (tmp_path / name / "own" / "mine.jsonl").write_text('{"problem": "Other?", "answer": "1"}')
+        found.append({key: value for key, value in input_files(config).items() if key.startswith("mine")})
+    assert (found[0] != found[1]) == is_other
 
 
 def test_the_date_window_is_inclusive():

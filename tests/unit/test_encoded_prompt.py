@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -71,6 +73,7 @@ def test_questions_of_gpqa_are_never_shown(encoder):
     hidden = problem("secret", source="/data/GPQA_diamond.csv")
     assert encoded_prompt(encoder, sets(hidden, test=[hidden])) == {}
     assert "secret" not in str(encoded_prompt(encoder, sets(hidden, test=[hidden, problem()])))
+    assert encoded_prompt(encoder, sets(replace(problem("secret"), meta={"canary": True}))) == {}
 
 
 def test_dry_run_prints_text_and_tokens_without_control_characters(encoder, capsys):

@@ -67,7 +67,7 @@ def test_the_experiment_reads_each_file_once_and_perturbs_its_problems(tmp_path,
     assert instruction.benchmark.suffix != plain.benchmark.suffix == " Answer."
     assert "boxed" in instruction.benchmark.suffix
     assert list(load_benchmarks(config)) == list(found.values()), "the same seed gives the same problems"
-    assert [name for name in input_files(config) if name.startswith("mine")] == ["mine: mine.jsonl"]
+    assert [name for name in input_files(config) if name.startswith("mine")] == ["mine.yaml", "mine: mine.jsonl"]
 
 
 def test_an_instruction_of_several_kinds_has_no_paraphrase():

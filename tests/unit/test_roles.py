@@ -1,6 +1,7 @@
 """What each source is for: uses, filters, bad rows, limits, mixtures, and the counts of each source."""
 
 import json
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from vt_ray.config import Config, ConfigError, DataConfig, DataSource, SftConfig, StageConfig
 from vt_ray.data.metadata import matches, row_meta
 from vt_ray.data.mixture import Mixture
-from vt_ray.data.problem_rows import ProblemFileError, RowError
+from vt_ray.data.problem_rows import ContradictionError, MissingGoldError, ProblemFileError, RowError
 from vt_ray.data.problem_sets import fitting, load_problem_sets, stage_mixture
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.readers import read_problems, read_source
@@ -213,6 +214,20 @@ def test_where_compares_values_lists_and_ranges(where, expected):
     assert matches(where, meta) == expected
 
 
+def test_a_level_that_the_row_states_is_not_the_level_1_of_its_layout(tmp_path):
+    rows = [{"question": "What is 1 + 1?", "answer": "so it is\n#### 2", "level": 3}, problem(4, level="Level 4")]
+    path = write(tmp_path / "a.jsonl", *rows, problem(5))
+    assert [p.row for p in read_problems(path, where={"level": 3})] == [1]
+    assert [p.row for p in read_problems(path, where={"level": {"min": 3}})] == [1, 2]
+    assert [p.row for p in read_problems(path, where={"level": 1})] == [3]
+
+
+def test_not_a_number_lies_in_no_range():
+    assert not matches({"rate": {"min": 0.2}}, {"rate": "NaN"})
+    assert not matches({"rate": {"max": 0.8}}, {"rate": "nan"})
+    assert matches({"rate": {"min": 0.2}}, {"rate": "0.5"})
+
+
 def test_rows_that_do_not_match_are_counted_and_an_unknown_name_is_refused(tmp_path):
     rows = [problem(i, level=f"Level {i}", source="aime" if i % 2 else "amc") for i in range(1, 6)]
     source = DataSource(write(tmp_path / "a.jsonl", *rows), where={"level": {"min": 2}, "source": "aime"})
@@ -271,6 +286,13 @@ def test_csv_rows_with_lost_cells_are_left_out(tmp_path):
     path.write_text("problem,answer\nOne plus one?,2\nlost\nTwo plus two?,4\n")
     read = read_source(DataSource(str(path), on_bad_row="skip", max_bad_share=0.5))
     assert [p.answer for p in read.problems] == ["2", "4"] and read.bad[0].row == 2
+
+
+@pytest.mark.parametrize("kind", [RowError, ContradictionError, MissingGoldError])
+def test_an_error_of_a_row_passes_from_process_to_process(kind):
+    error = pickle.loads(pickle.dumps(kind("a.jsonl", 3, "no answer")))
+    assert (type(error), str(error)) == (kind, "a.jsonl, row 3: no answer")
+    assert (error.path, error.row, error.fault) == ("a.jsonl", 3, "no answer")
 
 
 def test_bad_rows_of_traces_are_left_out_and_listed_in_the_run_folder(tmp_path):

@@ -206,3 +206,15 @@ def test_a_dry_run_prints_the_counts_and_writes_nothing(files, tmp_path, capsys)
 @pytest.mark.parametrize(("written", "policy"), [("off", "off"), ("False", "off"), ("drop", "drop")])
 def test_a_bare_off_in_yaml_is_off(written, policy):
     assert DataConfig(decontaminate=written).decontaminate == policy
+
+
+def test_the_text_of_a_test_problem_with_a_canary_is_in_no_finding(tmp_path):
+    pytest.importorskip("datasketch")
+    secret = {"problem": BOATS, "answer": "10", "Canary String": "x"}
+    (tmp_path / "secret.jsonl").write_text(json.dumps(secret) + "\n")
+    test = [DataSource(str(tmp_path / "secret.jsonl"))]
+    train = [rows(tmp_path / "train.jsonl", CLEAN, WRAPPED)]
+    found = load_problem_sets(data(train_files=train, test_files=test), 0).leakage
+    assert len(found.dropped) == 1
+    said = json.dumps([found.report, *found.lines]).lower()
+    assert "withheld" in said and "crate" not in said

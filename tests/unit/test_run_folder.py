@@ -82,6 +82,24 @@ def test_another_config_is_refused_with_the_settings_that_differ(tmp_path):
         pass
 
 
+def test_a_run_from_before_decontamination_continues_without_it(tmp_path):
+    made, read = config(tmp_path), config(tmp_path, "b")
+    (tmp_path / "mine.jsonl").write_text("")
+    read.data.train_files = [DataSource(str(tmp_path / "mine.jsonl"))]
+    for c in (made, read):
+        with RunFolder(c).open() as run:
+            known = json.loads(run.paths.run_json.read_text())
+        assert known["settings"].pop("data.decontaminate") == "drop"
+        run.paths.run_json.write_text(json.dumps(known))
+    with RunFolder(made).open():
+        pass
+    with pytest.raises(ConfigError, match="data.decontaminate was off, is drop"), RunFolder(read).open():
+        pass
+    read.data.decontaminate = "off"
+    with RunFolder(read).open():
+        pass
+
+
 def test_memory_time_and_checkpoints_may_change_and_each_start_is_noted(tmp_path):
     first, second = config(tmp_path), config(tmp_path)
     second.learner.row_tokens, second.signal.keep_checkpoints = 512, 1

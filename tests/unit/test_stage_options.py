@@ -89,6 +89,19 @@ def test_an_interrupted_filter_does_not_change_the_result(tmp_path, crash_at):
     assert crashed == whole
 
 
+def test_a_stage_does_not_continue_with_other_questions(tmp_path):
+    with suppress(ConnectionAbortedError):
+        test_loop.train(tmp_path, World(20), stages=[replace(MATH, steps=6)])
+    pool = tmp_path / "rl/math/pool.json"
+    began = json.loads(pool.read_text())
+    pool.write_text(json.dumps([*began[1:], "mine/7"]))
+    message = f"began with {len(began)} questions and has {len(began)} now, of which {len(began) - 1} are the same"
+    with pytest.raises(ConfigError, match=message):
+        test_loop.train(tmp_path, World(), stages=[replace(MATH, steps=6)])
+    pool.write_text(json.dumps(began))
+    test_loop.train(tmp_path, World(), stages=[replace(MATH, steps=6)])
+
+
 def test_a_filter_that_leaves_no_problem_is_an_error(tmp_path):
     class Hopeless(Known):
         fixed = {f"algebra/{i}": "wrong" for i in range(7)}

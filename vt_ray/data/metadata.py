@@ -50,6 +50,8 @@ def row_meta(fields: Mapping[str, Any], texts: Sequence[str] = ()) -> dict[str, 
     """
     found: dict[str, Any] = {}
     protected = any("canary" in name.lower() for name in fields)
+    if protected:
+        found["canary"] = True  # its questions are not shown (decontamination.rows.is_withheld)
     for name, value in _with_nested(fields):
         short = _short_value(value)
         if short is None or name in texts or len(found) == MOST_NAMES or not _is_about(name, protected):
@@ -98,8 +100,7 @@ def where_faults(where: Mapping[str, Any]) -> Iterator[str]:
 
 
 def matches(where: Mapping[str, Any], meta: Mapping[str, Any], problem: Problem | None = None) -> bool:
-    """Whether a row has all wanted values. Without `problem`, the names that a problem may have of its own are skipped
-    unless the row's metadata decide them."""
+    """Whether a row has all wanted values. Names in OF_PROBLEM are also those of `problem`, if there is one."""
     return all(any(_fits(v, wanted) for v in _values(name, meta, problem)) for name, wanted in where.items())
 
 
@@ -118,11 +119,11 @@ def refuse_unknown_names(path: str, where: Mapping[str, Any], names: Collection[
 
 def _values(name: str, meta: Mapping[str, Any], problem: Problem | None) -> list[Any]:
     values = [meta[name]] if name in meta else []
+    # MATH writes "Level 5". A level that the row states is the only one: a layout that ignores it makes it level 1.
+    if name == "level" and values and (number := re.fullmatch(r"\D*(\d+)", str(values[0]))):
+        return [*values, int(number[1])]
     if problem and name in OF_PROBLEM:
         values.append(getattr(problem, name))
-    # MATH writes "Level 5".
-    if name == "level" and values and (number := re.fullmatch(r"\D*(\d+)", str(values[0]))):
-        values.append(int(number[1]))
     return values
 
 
@@ -152,10 +153,12 @@ def _in_range(value: Any, wanted: Mapping[str, Any]) -> bool:
 
 
 def _number(value: Any) -> float | None:
+    """The value as a number; None for a text, and for NaN, which lies in no range."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return None if math.isnan(number) else number
 
 
 class Ranges:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vt_ray.config import ConfigError
 from vt_ray.data.chat_templates import end_token
+from vt_ray.data.decontamination.rows import is_withheld
 from vt_ray.report.run_page.samples import visible
 from vt_ray.run.checkpoint import read_json
 
@@ -31,8 +32,8 @@ def encoded_prompt(encoder: PromptEncoder, problems: ProblemSets) -> dict[str, A
 
     Returns {} if no problem may be shown.
     """
-    every = (p for p in (*problems.train, *problems.probe, *problems.test) if NEVER_SHOWN not in p.source.lower())
-    problem: Problem | None = next(every, None)
+    every = (*problems.train, *problems.probe, *problems.test)
+    problem: Problem | None = next((p for p in every if _is_shown(p)), None)
     if problem is None:
         return {}
     tokenizer, ids = encoder.tokenizer, encoder.chat_ids(problem)
@@ -45,6 +46,10 @@ def encoded_prompt(encoder: PromptEncoder, problems: ProblemSets) -> dict[str, A
         "eos_token": tokenizer.eos_token,
         "template_end": _template_end(tokenizer),
     }
+
+
+def _is_shown(problem: Problem) -> bool:
+    return NEVER_SHOWN not in problem.source.lower() and not is_withheld(problem.source, problem.meta or ())
 
 
 def recorded_prompt(file: Path) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from vt_ray.records import Problem
 from vt_ray.run.identity import identity
 from vt_ray.run.phase_code import code_digest
 
+# The keys of a benchmark's file that change neither its problems nor its prompts nor the samples.
+_SHOWN = ("title", "download", "instead_note", "published", "note")
+
 
 def input_files(config: Config) -> dict[str, str]:
     """{path: hash of a problem file, or size and time of a model file} of all files that the run reads.
@@ -32,18 +35,22 @@ def input_files(config: Config) -> dict[str, str]:
 
 
 def _benchmark_files(config: Config) -> dict[str, str]:
-    """{benchmark and file name: hash}. Without the folder, so that VT_BENCHMARKS may change when a run continues."""
+    """{benchmark and file name: hash of its problems}, and {name of its .yaml file: hash of its protocol}.
+
+    Without the folder, so that VT_BENCHMARKS may change when a run continues.
+    """
     if not config.evaluation.benchmarks:
         return {}
     from vt_ray.data.benchmark_problems import source_files
 
-    return {
-        f"{benchmark.name}: {Path(file).name}": problem_files([DataSource(file)])[file]
-        for benchmark in config.benchmarks
-        if not benchmark.perturbation
-        for file in source_files(benchmark, config.evaluation.benchmark_folder)[0]
-        if not file.startswith("hf:")
-    }
+    found = {}
+    for benchmark in config.benchmarks:
+        if not benchmark.perturbation:
+            found[f"{benchmark.name}.yaml"] = digest({k: v for k, v in vars(benchmark).items() if k not in _SHOWN})
+            for file in source_files(benchmark, config.evaluation.benchmark_folder)[0]:
+                (content,) = problem_files([DataSource(file)]).values()
+                found[f"{benchmark.name}: {Path(file).name}"] = content
+    return found
 
 
 def inputs_digest(config: Config) -> str:

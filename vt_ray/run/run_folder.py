@@ -22,6 +22,7 @@ from typing import Any
 
 from vt_ray import __version__
 from vt_ray.config import Config, ConfigError, digest
+from vt_ray.data.roles import listed_sources
 from vt_ray.progress import console
 from vt_ray.run.checkpoint import exists, read_json, rename_damaged, write_folder, write_json
 from vt_ray.run.identity import config_hash, differing, identity, is_identity, settings
@@ -94,7 +95,11 @@ class RunFolder:
                 "results can be read, but it cannot be continued. Set another run_name=..., or continue it with the "
                 f"version that made it ({known.get('versions', {}).get('vt_ray', 'unknown')})"
             )
-        if changed := differing(known["settings"], identity(self.config), self.config):
+        noted = known["settings"]
+        if any(listed_sources(self.config.data)):
+            # Before this setting, no row was left out. Other questions would come in the same steps.
+            noted = {"data.decontaminate": "off", **noted}
+        if changed := differing(noted, identity(self.config), self.config):
             raise ConfigError(
                 f"{self.root} belongs to a run with other settings: {'; '.join(changed)}. Restore these settings to "
                 "continue, or set another run_name=..."

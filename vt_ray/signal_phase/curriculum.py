@@ -5,12 +5,12 @@ start model --filter--> pool --loop or pipelined, until the gate--> rl/<stage>/m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vt_ray.config import OptimizerConfig, StageConfig
+from vt_ray.config import ConfigError, OptimizerConfig, StageConfig
 from vt_ray.data.problem_sets import of_stage, stage_mixture, stage_problems
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.experiment import Experiment
@@ -176,5 +176,18 @@ def _pool(e: Experiment, actors: StageActors, stage: StageConfig, start: StageSt
             # The tracker in a commit of the stage contains these verdicts already.
             actors.tracker.note(groups, start.version)
         pool = filtered(stage, pool, groups)
-    write_json(paths.pool, [problem.question_id for problem in pool])
+    ids = [problem.question_id for problem in pool]
+    if not is_new and exists(paths.pool):
+        _refuse_other_pool(stage.name, read_json(paths.pool), ids)
+    write_json(paths.pool, ids)
     return pool
+
+
+def _refuse_other_pool(stage: str, known: Sequence[str], ids: Sequence[str]) -> None:
+    """Raises ConfigError if a stage would continue with other questions, or the same ones in another order."""
+    if known != ids:
+        raise ConfigError(
+            f"stage {stage} began with {len(known):,} questions and has {len(ids):,} now, of which "
+            f"{len({*known} & {*ids}):,} are the same: this version of vt_ray reads other questions or gives them other ids; continue with the "
+            "version that began the run, or set another run_name=..."
+        )

@@ -17,6 +17,10 @@ class RowError(ProblemFileError):
         super().__init__(f"{path}, row {row}: {fault}")
         self.path, self.row, self.fault = str(path), row, fault
 
+    def __reduce__(self) -> tuple[type[RowError], tuple[str, int, str]]:
+        """Pickle rebuilds an error from its message alone, which is not enough here."""
+        return type(self), (self.path, self.row, self.fault)
+
 
 def first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
