@@ -1,4 +1,4 @@
-"""One object for equal short texts and equal metadata of many rows: a source, a subject, a small number as the answer."""
+"""One object for equal short texts and equal metadata of many rows: a source, a subject, a small answer."""
 
 from __future__ import annotations
 
