@@ -188,6 +188,6 @@ def _refuse_other_pool(stage: str, known: Sequence[str], ids: Sequence[str]) -> 
     if known != ids:
         raise ConfigError(
             f"stage {stage} began with {len(known):,} questions and has {len(ids):,} now, of which "
-            f"{len({*known} & {*ids}):,} are the same: this version of vt_ray reads other questions or gives them other "
-            "ids; continue with the version that began the run, or set another run_name=..."
+            f"{len({*known} & {*ids}):,} are the same: this version of vt_ray reads other questions or gives them "
+            "other ids; continue with the version that began the run, or set another run_name=..."
         )
