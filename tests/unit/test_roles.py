@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vt_ray.config import Config, ConfigError, DataConfig, DataSource, SftConfig, StageConfig
+from vt_ray.data.copies import COPY
 from vt_ray.data.metadata import matches, row_meta
 from vt_ray.data.mixture import Mixture
 from vt_ray.data.problem_rows import ContradictionError, MissingGoldError, ProblemFileError, RowError
@@ -103,6 +104,42 @@ def test_a_source_for_sft_is_not_asked_in_rl_and_may_share_questions_with_one_fo
     sets = load(both, DataSource(write(tmp_path / "sft.jsonl", problem(2), problem(3)), use=["sft"]))
     assert [p.answer for p in sets.train] == ["2", "4"]
     assert learned(sets, tmp_path) == ["by hand 2", "by hand 3"]
+
+
+def test_a_question_of_two_sources_is_asked_once_and_keeps_the_solutions_of_both(tmp_path):
+    first = write(tmp_path / "a.jsonl", problem(1), problem(2, solution="a"))
+    second = write(tmp_path / "b.jsonl", problem(2, solution="b", answer="4.0"), problem(3))
+    sets = load(DataSource(first, use=["sft", "rl"]), DataSource(second, use=["sft", "rl"]))
+    assert [(p.answer, [s.text for s in p.solutions]) for p in sets.train] == [
+        ("2", ["by hand 1"]),
+        ("4", ["a", "b"]),
+        ("6", ["by hand 3"]),
+    ]
+    assert [(r.rows, r.questions, dict(r.left_out)) for r in sets.sources] == [(2, 2, {}), (2, 1, {COPY: 1})]
+    sets = load(DataSource(first, use=["sft", "rl"]), DataSource(second, use=["rl"]))
+    assert [s.text for p in sets.train for s in p.solutions] == ["by hand 1", "a"]
+
+
+def test_two_sources_with_another_answer_to_one_question_are_an_error_or_the_later_row_is_bad(tmp_path):
+    first = DataSource(write(tmp_path / "a.jsonl", *map(problem, range(9))), use=["rl"])
+    path = write(tmp_path / "b.jsonl", problem(2, answer="5"), *map(problem, range(20, 50)))
+    with pytest.raises(ConfigError, match=r"b.jsonl, row 1: the question of .*a.jsonl, row 3 with another answer"):
+        load(first, DataSource(path, use=["rl"]))
+    sets = load(first, DataSource(path, use=["rl"], on_bad_row="skip"))
+    assert len(sets.train) == 39 and [p.answer for p in sets.train if p.question == "What is 2 plus 2?"] == ["4"]
+    report = sets.sources[1]
+    assert (report.rows, report.questions, [error.row for error in report.bad]) == (31, 30, [1])
+
+
+def test_rows_are_counted_for_their_own_source_of_the_file(tmp_path):
+    path = write(tmp_path / "a.jsonl", *(problem(i, level=1 + (i > 6)) for i in range(10)))
+    test = DataSource(write(tmp_path / "test.jsonl", problem(8)), use=["test"])
+    twice = [DataSource(path, use=["rl"], where={"level": level}) for level in (1, 2)]
+    assert [r.questions for r in load(*twice, test).sources] == [7, 2, 1]
+    sets = load(DataSource(path, use=["rl"]), DataSource(path, use=["sft"], weight=3), test)
+    assert [r.questions for r in sets.sources] == [9, 9, 1]
+    examples = encoded_examples(encoder(), sets, SftConfig(styles=[]), tmp_path / "examples")
+    assert examples.mixture.shares.tolist() == [0, 1, 0]
 
 
 def test_a_source_for_sft_without_anything_to_learn_is_refused(tmp_path):

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vt_ray.config import ConfigError, DataConfig, DataSource, StageConfig
+from vt_ray.data.copies import MergedCopies, merge_copies
 from vt_ray.data.decontamination.run_check import RunCheck, RunLeakage, problem_questions
 from vt_ray.data.makers import make_problems
 from vt_ray.data.mixture import Mixture
 from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import ReadProblems, read_source
 from vt_ray.data.roles import Role, roles
-from vt_ray.data.source_report import OVERLONG, SourceReport, mixture_of, report_of, source_report, without
+from vt_ray.data.source_report import OVERLONG, SFT_ONLY, SourceReport, mixture_of, report_of, source_reports, without
 from vt_ray.data.sources.errors import ProblemFileError
 from vt_ray.data.sources.names import with_files
 from vt_ray.data.subdomains import with_subdomains
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from vt_ray.data.prompts import PromptEncoder
 
 SPLITS = ("train", "probe", "test")
-SFT_ONLY = "sft_only"
 # An error names at most this many overlong prompts, and counts all.
 NAMED_PROMPTS = 5
 
@@ -74,6 +74,9 @@ def load_problem_sets(
         reads = [_read(role, custom_kinds) for role in found]
         sets = {split: [*_made(data, split, seed), *_of_split(split, found, reads)] for split in (*SPLITS, SFT_ONLY)}
         sets = with_subdomains(sets, data)
+        several = sum("rl" in role.problem_uses for role in found) > 1
+        merged = merge_copies(sets["train"]) if several else MergedCopies(sets["train"])
+        sets["train"] = merged.problems
         with_traces = [role.source for role in found if role.traces]
         plain = (loaded for loaded in benchmarks if not loaded.benchmark.perturbation)
         held_out = [*sets["test"], *(p for loaded in plain for p in loaded.problems)]
@@ -84,22 +87,18 @@ def load_problem_sets(
                 sets[split] = _decontaminated(problems, check, bool(with_traces))
         taken = {} if check else _taken(sets)
         traces = survey_traces(with_traces, taken, check) if with_traces else NO_TRACES
+        reports = merged.counted(source_reports(found, reads, traces.counts))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     sft_only = sets.pop(SFT_ONLY)
     _refuse_overlap(sets, data.decontaminate)
     if sft_only:
         _refuse_overlap({**sets, "train": sft_only}, data.decontaminate)
-    counts = iter(traces.counts)
-    reports = [
-        source_report(role.source, read, next(counts) if role.traces else None)
-        for role, read in zip(found, reads, strict=True)
-    ]
     for split, problems in read_train.items():
         left = sft_only if split == SFT_ONLY else sets["train"]
         if len(left) < len(problems):
             kept = {id(problem) for problem in left}
-            reports = without(reports, "train", [p for p in problems if id(p) not in kept], CONTAMINATED)
+            reports = without(reports, split, [p for p in problems if id(p) not in kept], CONTAMINATED)
     leakage = check.result() if check else None
     return ProblemSets(
         sets["train"], sets["probe"], sets["test"], traces, sft_only, reports, leakage=leakage, benchmarks=benchmarks
@@ -155,7 +154,7 @@ def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
     for split, of_split in problems.items():
         for problem in of_split:
             if (tokens := len(encoder.chat_ids(problem))) > limit:
-                at = report_of(sets.sources, "train" if split == SFT_ONLY else split, problem)
+                at = report_of(sets.sources, split, problem)
                 long.append((tokens, problem, at))
     if not long:
         return sets
@@ -176,7 +175,7 @@ def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
     reports = sets.sources
     for split in problems:
         gone_of_split = [p for p in problems[split] if p.question_id in gone]
-        reports = without(reports, "train" if split == SFT_ONLY else split, gone_of_split, OVERLONG)
+        reports = without(reports, split, gone_of_split, OVERLONG)
     return replace(
         sets, train=kept["train"], probe=kept["probe"], test=kept["test"], sft_only=kept[SFT_ONLY], sources=reports
     )
@@ -293,11 +292,14 @@ def _refuse_overlap(sets: dict[str, list[Problem]], decontaminate: str) -> None:
     by_id: dict[str, Problem] = {}
     for problem in (p for split in SPLITS for p in sets[split]):
         first = by_id.setdefault(problem.question_id, problem)
-        if first is not problem and not (decontaminate == "report" and _same_words(first, problem)):
-            raise ConfigError(
-                f"question id {problem.question_id} is in {first.source} and in {problem.source}: ids must be unique "
-                "over all files: rename a file or give its rows ids"
-            )
+        if first is problem or (decontaminate == "report" and _same_words(first, problem)):
+            continue
+        if _same_words(first, problem):
+            raise ConfigError(f"{problem.place} has the question of {first.place}: delete one of the two rows")
+        raise ConfigError(
+            f"question id {problem.question_id} is in {first.source} and in {problem.source}: ids must be unique "
+            "over all files: rename a file or give its rows ids"
+        )
 
 
 def _same_words(one: Problem, other: Problem) -> bool:

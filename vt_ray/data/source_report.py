@@ -15,6 +15,7 @@ from vt_ray.config import DataSource
 from vt_ray.data.bad_rows import write_bad_rows
 from vt_ray.data.mixture import Mixture
 from vt_ray.data.readers import ReadProblems
+from vt_ray.data.roles import Role
 from vt_ray.data.sources.errors import RowError
 from vt_ray.data.traces.files import TraceCounts
 from vt_ray.progress import console
@@ -22,12 +23,15 @@ from vt_ray.records import Problem
 from vt_ray.run.checkpoint import write_json
 
 OVERLONG = "prompt over data.max_prompt_tokens"
+# The set of the problems whose worked solutions SFT learns and RL does not see.
+SFT_ONLY = "sft_only"
 
 
 @dataclass(frozen=True)
 class SourceReport:
     """`questions` are distinct and in use. `left_out` counts rows that are not read as problems, by reason, and
-    `traces_left_out` traces. `metadata` has the ranges of `Ranges.as_json`. `files` are the files of its problems."""
+    `traces_left_out` traces. `metadata` has the ranges of `Ranges.as_json`. `files` are the files of its problems, and
+    `shared_files` the rows of its problems in each file that another source has too."""
 
     source: DataSource
     layouts: Mapping[str, int]
@@ -40,11 +44,19 @@ class SourceReport:
     bad: Sequence[RowError] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     files: frozenset[str] = frozenset()
+    shared_files: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     @property
     def splits(self) -> set[str]:
         """The problem sets that its problems are in."""
-        return {"train" if use in ("sft", "rl") else use for use in self.source.use}
+        if "rl" in self.source.use:
+            return {"train"}
+        return {SFT_ONLY if use == "sft" else use for use in self.source.use}
+
+    def has(self, problem: Problem) -> bool:
+        """Whether the problem is one of this source, in one of its sets."""
+        rows = self.shared_files.get(problem.source)
+        return problem.source in self.files and (rows is None or problem.row in rows)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -73,6 +85,23 @@ class SourceReport:
         )
 
 
+def source_reports(
+    found: Sequence[Role], reads: Sequence[ReadProblems], counts: Iterable[TraceCounts]
+) -> list[SourceReport]:
+    """The reports of all sources. `counts` are those of the sources of traces, in order."""
+    of_traces = iter(counts)
+    reports = [
+        source_report(role.source, read, next(of_traces) if role.traces else None)
+        for role, read in zip(found, reads, strict=True)
+    ]
+    several = Counter(file for report in reports for file in report.files)
+    for i, read in enumerate(reads):
+        if shared := [file for file in reports[i].files if several[file] > 1]:
+            rows = {file: frozenset(p.row for p in read.problems if p.source == file) for file in shared}
+            reports[i] = replace(reports[i], shared_files=rows)
+    return reports
+
+
 def source_report(source: DataSource, read: ReadProblems | None, traces: TraceCounts | None) -> SourceReport:
     """The report of a source whose rows were read as problems, as traces or as both."""
     read, counts = read or ReadProblems(), traces or TraceCounts(source.path)
@@ -93,8 +122,8 @@ def source_report(source: DataSource, read: ReadProblems | None, traces: TraceCo
 
 
 def report_of(reports: Sequence[SourceReport], split: str, problem: Problem) -> int:
-    """The index of the report of a problem's source, -1 for a generated problem. `split` is train, probe or test."""
-    found = (i for i, r in enumerate(reports) if problem.source in r.files and split in r.splits)
+    """The index of the report of a problem's source, -1 for a generated problem. `split` is the problem's set."""
+    found = (i for i, r in enumerate(reports) if split in r.splits and r.has(problem))
     return next(found, -1)
 
 

@@ -25,7 +25,7 @@ from vt_ray.config import ConfigError, SftConfig
 from vt_ray.data.mixture import Mixture
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
-from vt_ray.data.source_report import report_of
+from vt_ray.data.source_report import SFT_ONLY, report_of
 from vt_ray.data.traces.files import chosen_traces
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.progress import bar, console
@@ -169,8 +169,9 @@ class _Fit:
     def _all(self, encoder: PromptEncoder) -> Iterator[tuple[int, TrainSequence]]:
         """Yields each worked solution, then each trace, with the index of its source."""
         sources, styles = self._problems.sources, self._sft.styles
-        for index, group in groupby(self._problems.solved, lambda problem: report_of(sources, "train", problem)):
-            yield from ((index, sequence) for sequence in encoder.solutions(group, styles))
+        for split, problems in (("train", self._problems.train), (SFT_ONLY, self._problems.sft_only)):
+            for index, group in groupby(problems, partial(report_of, sources, split)):
+                yield from ((index, sequence) for sequence in encoder.solutions(group, styles))
         traces = self._problems.traces
         for source in traces.sources if not styles or TRACE_STYLE in styles else ():
             index = next(i for i, report in enumerate(sources) if report.source is source)

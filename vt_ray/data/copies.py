@@ -1,0 +1,70 @@
+"""Training questions that several sources have: the first one is kept, and the others are counted as copies.
+
+training problems of all sources --merge_copies--> MergedCopies: problems | copies | rows with another answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vt_ray.data.distinct import same_gold
+from vt_ray.data.layouts.layout import question_digest
+from vt_ray.data.problem_rows import ContradictionError
+from vt_ray.data.source_report import SourceReport, report_of, without
+from vt_ray.records import Problem
+
+COPY = "question of an earlier source"
+
+
+@dataclass(frozen=True)
+class MergedCopies:
+    """`problems` without the `copies` of questions of an earlier source, and without the rows of `contradictions`."""
+
+    problems: list[Problem]
+    copies: Sequence[Problem] = ()
+    contradictions: Sequence[tuple[Problem, ContradictionError]] = ()
+
+    def counted(self, reports: Sequence[SourceReport]) -> list[SourceReport]:
+        """The reports with the rows that were left out. Raises ContradictionError without on_bad_row=skip."""
+        changed = without(reports, "train", self.copies, COPY)
+        for problem, error in self.contradictions:
+            at = report_of(changed, "train", problem)
+            if changed[at].source.on_bad_row != "skip":
+                raise error
+            report = changed[at]
+            changed[at] = replace(report, questions=report.questions - 1, bad=(*report.bad, error))
+        return changed
+
+
+def merge_copies(problems: Sequence[Problem]) -> MergedCopies:
+    """Merges problems with the same id and the same words. A copy adds its worked solutions to the first problem.
+
+    Problems with the same id and other words are kept: two rows may not share an id, and the caller refuses them.
+    """
+    first_places: dict[str, int] = {}
+    kept: list[Problem] = []
+    copies: list[Problem] = []
+    contradictions: list[tuple[Problem, ContradictionError]] = []
+    for problem in problems:
+        place = first_places.setdefault(problem.question_id, len(kept))
+        if place == len(kept) or question_digest(kept[place]) != question_digest(problem):
+            kept.append(problem)
+            continue
+        first = kept[place]
+        if not same_gold(first, problem):
+            contradictions.append((problem, _contradiction(first, problem)))
+            continue
+        copies.append(problem)
+        if more := tuple(s for s in problem.solutions if s not in first.solutions):
+            kept[place] = replace(first, solutions=first.solutions + more)
+    return MergedCopies(kept, copies, contradictions)
+
+
+def _contradiction(first: Problem, problem: Problem) -> ContradictionError:
+    return ContradictionError(
+        problem.source,
+        problem.row,
+        f"the question of {first.place} with another answer: delete one of the two rows, or correct its answer; "
+        "on_bad_row=skip leaves this one out",
+    )
