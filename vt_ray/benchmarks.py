@@ -18,13 +18,15 @@ from vt_ray.config import CONF, BenchmarkOverride, ConfigError, EvaluationConfig
 
 SHIPPED = CONF / "benchmark"
 SUITES = "suites"
+# In place of a source: problems that vt_ray makes.
+MADE = "made"
 # The values of `evaluation.vote`.
 VOTES = ("none", "majority", "clr")
 # The perturbations of benchmarks; `data.perturbations.table` has the functions. Here, so that checking a configuration
 # loads no problems.
 PERTURBED = (
     *("typos", "white_space", "irrelevant_sentence", "wrong_hint"),
-    *("renamed_variable", "other_digits", "reordered_options", "instruction"),
+    *("renamed_variable", "other_digits", "reordered_options", "number_twin", "instruction"),
 )
 # The settings that `evaluation.override` and a suite may replace.
 PROTOCOL = (*(f.name for f in fields(BenchmarkOverride)), "limit")
@@ -52,7 +54,8 @@ class Benchmark:
     # A name for people: "AIME 2024".
     title: str = ""
     # File name, or several, or a glob, in one of the folders of the variable VT_BENCHMARKS. A file of your own folder
-    # may also give a path relative to itself, an absolute path, or hf://owner/name?split=test&revision=COMMIT.
+    # may also give a path relative to itself, an absolute path, or hf://owner/name?split=test&revision=COMMIT. "made":
+    # vt_ray's own test problems, `problems` of them, from all subdomains and levels.
     source: list[str] = field(default_factory=list)
     # The files to take if those of `source` are absent, and what a reader must know of a result from them.
     instead: list[str] = field(default_factory=list)
@@ -103,6 +106,10 @@ class Benchmark:
     def original(self) -> str:
         """The name of the benchmark without its perturbation."""
         return self.name.removesuffix(f"+{self.perturbation}")
+
+    @property
+    def is_made(self) -> bool:
+        return self.source == [MADE]
 
     @property
     def context_tokens(self) -> int:
@@ -241,5 +248,7 @@ def _refuse_faults(b: Benchmark, where: str) -> None:
         faults.append(f"kind={b.kind!r} must be math, choice, code or empty")
     if b.dates and (len(b.dates) != 2 or b.dates[0] > b.dates[1]):
         faults.append(f"dates={b.dates}: give the first and the last date, such as [2024-08-01, 2025-01-31]")
+    if b.is_made and not b.problems:
+        faults.append(f"source={MADE} without problems: give their number, such as problems: 100")
     if faults:
         raise ConfigError(f"{where}: {b.name}: {'; '.join(faults)}")

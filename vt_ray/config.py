@@ -610,9 +610,10 @@ class EvaluationConfig:
     benchmarks: list[str] = field(default_factory=list)
     # Folder of your own benchmark files, NAME.yaml. They come before the shipped ones. Empty: none.
     benchmark_folder: str = ""
-    # Perturbations that keep the answers: each benchmark is asked again with each of them, on the problems that it can
-    # change. Names: typos, white_space, irrelevant_sentence, wrong_hint, renamed_variable, other_digits,
-    # reordered_options, instruction; or all (docs/statistics.md).
+    # Perturbations: each benchmark is asked again with each of them, on the problems that it can change. All keep the
+    # answers, except number_twin, which gives made problems other numbers. Names: typos, white_space,
+    # irrelevant_sentence, wrong_hint, renamed_variable, other_digits, reordered_options, number_twin, instruction; or
+    # all (docs/statistics.md).
     perturbations: list[str] = field(default_factory=list)
     # One answer from all samples of a benchmark's problem: none, majority (self-consistency), or clr (claim-level
     # reliability, arXiv 2606.16140): the model lists and checks claims of its samples, and the votes get weights. The

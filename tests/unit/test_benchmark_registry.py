@@ -8,7 +8,14 @@ from test_config import composed
 
 from vt_ray.benchmarks import SHIPPED, SUITES, Benchmark, benchmark_files, chosen_benchmarks, departures, file_protocol
 from vt_ray.config import BenchmarkOverride, ConfigError, DataSource, EvaluationConfig
-from vt_ray.data.benchmark_problems import MissingSourceError, between_dates, load_benchmarks, read_benchmark
+from vt_ray.data.benchmark_problems import (
+    BenchmarkProblems,
+    MissingSourceError,
+    between_dates,
+    load_benchmarks,
+    read_benchmark,
+)
+from vt_ray.data.makers import SUBDOMAINS, split_of
 from vt_ray.data.problem_sets import load_problem_sets
 from vt_ray.planning.validate import validate
 from vt_ray.records import Problem
@@ -29,7 +36,7 @@ def test_all_benchmarks_of_the_documentation_are_shipped():
     known = """
         aime24 aime25 aime26 hmmt25 math500 gpqa_diamond livecodebench_v5 livecodebench_v6 livecodebench_v5_full
         livecodebench_v6_full gsm8k minerva olympiadbench amc23 olymmath humaneval mbpp leetcode mmlu_stem
-        arc_challenge commonsenseqa openbookqa strategyqa bbh scibench physics
+        arc_challenge commonsenseqa openbookqa strategyqa bbh scibench physics made
     """
     assert sorted(known.split()) == NAMES
     assert sorted(path.stem for path in (SHIPPED / SUITES).glob("*.yaml")) == ["out_of_domain", "paper", "quick"]
@@ -41,7 +48,7 @@ def test_a_shipped_benchmark_composes_and_names_its_source(name):
     assert benchmark.source and benchmark.download and benchmark.title
     # The number of readable answers depends on the verifier.
     assert benchmark.problems or benchmark.drop_unanswered
-    assert benchmark.samples == {"math": 64, "choice": 16, "code": 8}[benchmark.kind] or name not in PAPER
+    assert benchmark.samples == {"math": 64, "choice": 16, "code": 8}.get(benchmark.kind) or name not in PAPER
     assert benchmark.temperature == (0.6 if benchmark.kind == "code" else 1.0)
     assert (benchmark.top_p, benchmark.max_new_tokens) == (0.95, 40960)
     assert all(figure.model and figure.source and 0 <= figure.value <= 100 for figure in benchmark.published)
@@ -246,3 +253,38 @@ def test_the_context_covers_the_longest_benchmark():
     config.data.test_per_subdomain, config.evaluation.max_new_tokens = 4, 5000
     assert config.context_tokens == config.data.max_prompt_tokens + 5000
     assert composed("experiment=tiny", "evaluation.benchmarks=[aime24]").context_tokens == Benchmark().context_tokens
+
+
+def test_made_problems_need_no_file_and_are_not_among_training_problems(monkeypatch):
+    monkeypatch.delenv("VT_BENCHMARKS", raising=False)
+    made = file_protocol("made", "")
+    loaded = read_benchmark(made, made)
+    assert loaded.problems == read_benchmark(made, made).problems and loaded.notes == ()
+    assert {p.subdomain for p in loaded.problems[:5]} == set(SUBDOMAINS) and set(loaded.levels.values()) == {1, 2, 3}
+    assert {split_of(p.question_id) for p in loaded.problems} == {"test"}
+    (first,) = chosen("made", limit=3)
+    assert read_benchmark(first, made).problems == loaded.problems[:3]
+    config = composed("experiment=evaluate", "model=smollm2_135m", "evaluation.benchmarks=[made]")
+    assert not [name for name in input_files(config) if name.startswith("made")]
+
+
+def test_made_problems_without_a_number_are_refused(tmp_path):
+    folder = write(tmp_path / "own", "own", "source: made")
+    with pytest.raises(ConfigError, match="source=made without problems: give their number"):
+        chosen("own", benchmark_folder=folder)
+
+
+def test_the_level_of_a_problem_is_the_one_that_its_row_states():
+    stated = [
+        {"level": "Level 5"},
+        {"level": 3},
+        {"difficulty": " Medium"},
+        {"difficulty": 0.4},
+        {"level": True},
+        {},
+        None,
+    ]
+    problems = [Problem(f"q/{i}", "d", "math", "q", level=2, meta=meta) for i, meta in enumerate(stated)]
+    levels = BenchmarkProblems(Benchmark("b"), tuple(problems)).levels
+    assert list(levels.values()) == [5, 3, "medium", 2, 2, 2, 2]
+    assert BenchmarkProblems(Benchmark("b"), tuple(problems[5:])).levels == {}, "one level divides nothing"

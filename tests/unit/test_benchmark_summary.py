@@ -73,10 +73,13 @@ def test_groups_by_level_and_month_are_in_order():
         result("a", "c", level=10, date="2025-02-28"),
         result("b", "w", level=9, date="2025-02-01"),
         result("c", "c", level="hard", date="2024-11-30"),
-        result("d", "c"),
+        result("d", "c", level="medium"),
+        result("e", "c", level="Master"),
+        result("f", "c", level="easy"),
+        result("g", "c"),
     ]
     found = benchmark_summary(results)
-    assert list(found["by_level"]) == ["9", "10", "hard"]
+    assert list(found["by_level"]) == ["9", "10", "easy", "medium", "hard", "Master"]
     assert [(m, p["problems"], p["pass_at_1"]["mean"]) for m, p in found["by_month"].items()] == [
         ("2024-11", 1, 1.0),
         ("2025-02", 2, 0.5),

@@ -21,7 +21,7 @@ TYPOS = Benchmark("exam+typos", "Exam", samples=4, k=[2], perturbation="typos")
 
 
 def test_every_perturbation_of_a_benchmark_has_a_function():
-    assert set(PERTURBED) - {"instruction"} == set(PERTURBATIONS) - {"number_twin"}
+    assert set(PERTURBED) - {"instruction"} == set(PERTURBATIONS)
 
 
 def test_perturbed_benchmarks_follow_the_plain_ones():
@@ -53,10 +53,11 @@ def test_the_experiment_reads_each_file_once_and_perturbs_its_problems(tmp_path,
     config.evaluation.benchmark_folder = str(tmp_path)
     validate(config)
     found = {b.name: b for b in load_benchmarks(config)}
-    # No variable and no options: these perturbations are left out.
+    # No variable, no options, and not made by vt_ray: these perturbations are left out.
     assert set(found) == {"mine"} | {f"mine+{p}" for p in PERTURBED} - {
         "mine+renamed_variable",
         "mine+reordered_options",
+        "mine+number_twin",
     }
     plain, hint, instruction = (found[name] for name in ("mine", "mine+wrong_hint", "mine+instruction"))
     assert [p.question_id for p in hint.problems] == [p.question_id for p in plain.problems]
@@ -68,6 +69,18 @@ def test_the_experiment_reads_each_file_once_and_perturbs_its_problems(tmp_path,
     assert "boxed" in instruction.benchmark.suffix
     assert list(load_benchmarks(config)) == list(found.values()), "the same seed gives the same problems"
     assert [name for name in input_files(config) if name.startswith("mine")] == ["mine.yaml", "mine: mine.jsonl"]
+
+
+def test_made_problems_have_twins_with_other_numbers_and_answers():
+    config = composed("experiment=robustness", "model=smollm2_135m", "evaluation.benchmarks=[made]")
+    config.evaluation.limit, config.evaluation.perturbations = 40, ["number_twin"]
+    plain, twins = load_benchmarks(config)
+    originals = {p.question_id: p for p in plain.problems}
+    assert twins.name == "made+number_twin" and len(twins.problems) > 30
+    assert all(twin.question != originals[twin.question_id].question for twin in twins.problems)
+    assert sum(twin.answer != originals[twin.question_id].answer for twin in twins.problems if twin.answer) > 15
+    (note,) = twins.notes[-1:]
+    assert note.startswith(f"number_twin: {len(twins.problems)} of 40 problems")
 
 
 def test_an_instruction_of_several_kinds_has_no_paraphrase():
@@ -93,6 +106,6 @@ def test_a_run_has_the_change_that_each_perturbation_causes(tmp_path, monkeypatc
     assert header[:4] == ["model", "benchmark", "perturbation", "problems"]
     assert row[:4] == ["base", "exam", "typos", "5"]
     print_table(summary)
-    assert "Perturbations that keep the answers" in capsys.readouterr().out
+    assert "Perturbations" in capsys.readouterr().out
     page = paths.report.read_text()
-    assert "Exam: change of Pass@1 by perturbation" in page and "Perturbations that keep the answers" in page
+    assert "Exam: change of Pass@1 by perturbation" in page and "Perturbations" in page

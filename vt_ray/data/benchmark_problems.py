@@ -6,12 +6,14 @@ Benchmark --source, VT_BENCHMARKS--> files --readers--> problems --dates, count,
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vt_ray.benchmarks import Benchmark, departures, file_protocol
 from vt_ray.config import Config, ConfigError
+from vt_ray.data.makers import SUBDOMAINS, make_problems
 from vt_ray.data.perturbations.hints import paraphrased_instruction
 from vt_ray.data.perturbations.table import perturbed
 from vt_ray.data.readers import read_problems
@@ -46,6 +48,12 @@ class BenchmarkProblems:
     def dates(self) -> dict[str, str]:
         """{question id: date} of the problems whose rows have a date."""
         return {p.question_id: date for p in self.problems if (date := date_of(p))}
+
+    @property
+    def levels(self) -> dict[str, int | str]:
+        """{question id: level of difficulty}; empty if all problems have the same one."""
+        found = {p.question_id: level_of(p) for p in self.problems}
+        return found if len({*found.values()}) > 1 else {}
 
 
 class MissingSourceError(ConfigError):
@@ -100,6 +108,9 @@ def read_benchmark(benchmark: Benchmark, stated: Benchmark, own_folder: str = ""
 
     A problem's system message is the benchmark's if it states one. Raises as `load_benchmarks` does.
     """
+    if benchmark.is_made:
+        made = made_problems(benchmark.problems)
+        return BenchmarkProblems(benchmark, _first(made, benchmark), tuple(departures(benchmark, stated)))
     files, is_instead = source_files(benchmark, own_folder)
     notes = [benchmark.instead_note] if is_instead else []
     expected = benchmark.instead_problems if is_instead else benchmark.problems
@@ -115,12 +126,28 @@ def read_benchmark(benchmark: Benchmark, stated: Benchmark, own_folder: str = ""
             f"{benchmark.name}: {len(problems)} problems in {', '.join(files)}, expected {expected}: the source is "
             "incomplete or another version; get the right one, or set evaluation.override.problems=0 for any number"
         )
-    chosen = problems[: benchmark.limit] if benchmark.limit else problems
-    return BenchmarkProblems(benchmark, tuple(chosen), tuple(notes + departures(benchmark, stated)))
+    return BenchmarkProblems(benchmark, _first(problems, benchmark), tuple(notes + departures(benchmark, stated)))
+
+
+def _first(problems: Sequence[Problem], benchmark: Benchmark) -> tuple[Problem, ...]:
+    return tuple(problems[: benchmark.limit] if benchmark.limit else problems)
+
+
+def made_problems(count: int) -> list[Problem]:
+    """The first `count` test problems that vt_ray makes, one of each subdomain in turn; the same ones in every run.
+
+    A run takes its own test problems with its seed, so they may be among these; its training problems are not.
+    """
+    each = -(-count // len(SUBDOMAINS))
+    by_subdomain = [make_problems(subdomain, "test", each, seed=0) for subdomain in SUBDOMAINS]
+    return [problem for turn in zip(*by_subdomain, strict=True) for problem in turn][:count]
 
 
 def source_files(benchmark: Benchmark, own_folder: str) -> tuple[list[str], bool]:
-    """The files of the benchmark, and whether they are those of `instead`. Raises MissingSourceError."""
+    """The files of the benchmark, and whether they are those of `instead`; none for made problems. Raises
+    MissingSourceError."""
+    if benchmark.is_made:
+        return [], False
     folders = search_folders(own_folder)
     if found := _find(benchmark.source, folders):
         return found, False
@@ -192,6 +219,15 @@ def date_of(problem: Problem) -> str:
     meta = problem.meta or {}
     found = next((meta[name] for name in ("contest_date", "date", "release_date") if meta.get(name)), "")
     return str(found)[:10]
+
+
+def level_of(problem: Problem) -> int | str:
+    """The level that the row of a problem states: 5 for "Level 5", "medium"; `Problem.level` if it states none."""
+    meta = problem.meta or {}
+    stated = next((meta[name] for name in ("level", "difficulty") if type(meta.get(name)) in (int, str)), "")
+    if number := re.fullmatch(r"(?i:level)?\s*(\d+)", str(stated)):
+        return int(number[1])
+    return str(stated).strip().lower() or problem.level
 
 
 def _refuse_repeated_ids(benchmark: Benchmark, problems: Sequence[Problem]) -> None:

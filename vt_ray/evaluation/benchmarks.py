@@ -99,6 +99,7 @@ def evaluate_benchmark(
     ):
         done = file.results.keys() & traces.results.keys() if traces else file.results.keys()
         left = [p for p in loaded.problems if p.question_id not in done]
+        dates, levels = loaded.dates, loaded.levels
         totals = _Totals(file, len(loaded.problems))
         # The same seeds at every milestone: paired differences have less noise.
         prompts = benchmark_encoder(e.encoder, b).prompts(left, b.samples, (e.config.seed, "evaluate"))
@@ -107,7 +108,7 @@ def evaluate_benchmark(
                 rollouts = verifier.rollouts(group)
                 if traces:
                     traces.add(trace_line(rollouts))
-                result = _result(group, rollouts, reader, loaded.dates)
+                result = _result(group, rollouts, reader, dates, levels)
                 file.add({**result.as_dict(), SECOND: reader.second_verdicts(rollouts)})
                 totals.add(result)
                 advance(totals.note(), 1)
@@ -135,7 +136,13 @@ def header(loaded: BenchmarkProblems) -> dict[str, Any]:
     }
 
 
-def _result(group: GradedGroup, rollouts: Rollouts, reader: AnswerReader, dates: Mapping[str, str]) -> ProblemResult:
+def _result(
+    group: GradedGroup,
+    rollouts: Rollouts,
+    reader: AnswerReader,
+    dates: Mapping[str, str],
+    levels: Mapping[str, int | str],
+) -> ProblemResult:
     verdicts = [verdict.status for verdict in group.verdicts]
     answers, classes = reader.read(rollouts, verdicts)
     return ProblemResult(
@@ -147,7 +154,7 @@ def _result(group: GradedGroup, rollouts: Rollouts, reader: AnswerReader, dates:
         answers=answers,
         classes=classes,
         loops=[ends_in_loop(c.token_ids) for c in rollouts.completions],
-        level=rollouts.problem.level,
+        level=levels.get(group.question_id),
         date=dates.get(group.question_id, ""),
     )
 

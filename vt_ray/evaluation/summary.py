@@ -16,6 +16,9 @@ from vt_ray.evaluation.statistics import benchmark_difference, benchmark_interva
 # Token limits of the accuracy by token budget.
 TOKEN_BUDGETS = (4_096, 8_192, 16_384, 32_768)
 
+# The levels that are texts, in their order.
+LEVELS = ("easy", "medium", "hard")
+
 
 def benchmark_summary(results: Sequence[ProblemResult], k_values: Sequence[int] = ()) -> dict[str, Any]:
     """The figures of one benchmark. Each accuracy is {mean, low, high}, a 95% interval over problems.
@@ -129,14 +132,16 @@ def by_group(graded: Sequence[ProblemResult], name_of: Callable[[ProblemResult],
             groups.setdefault(name, []).append(result)
     return {
         name: {"problems": len(groups[name]), "pass_at_1": pass_at_1(groups[name])}
-        for name in sorted(groups, key=_number_first)
+        for name in sorted(groups, key=_place)
     }
 
 
-def _number_first(name: str) -> tuple[bool, float, str]:
-    """The order of the names of groups: numbers by value, then texts. Level 10 comes after level 9."""
-    number = name.isdecimal()
-    return not number, float(name) if number else 0.0, name
+def _place(name: str) -> tuple[bool, float, str]:
+    """The order of the names of groups: numbers by value (level 10 comes after level 9), then easy, medium and hard,
+    then other texts."""
+    if name.isdecimal():
+        return False, float(name), name
+    return True, LEVELS.index(name) if name in LEVELS else len(LEVELS), name
 
 
 def _interval(scores: Sequence[float], samples: int) -> dict[str, float] | None:

@@ -62,7 +62,9 @@ def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:
     if len(votes := bench.vote_rows(reached)) > 1:
         console.print(_table(bench.VOTES, votes if len(reached) > 1 else [row[1:] for row in votes]))
     if any(map(bench.perturbed, reached)):
-        console.print(_table("Perturbations that keep the answers", bench.perturbation_rows(reached)))
+        console.print(
+            _table("Perturbations: the change of Pass@1 on the same problems", bench.perturbation_rows(reached))
+        )
     for note in bench.notes(reached):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 

@@ -46,7 +46,9 @@ def benchmark_section(reached: Sequence[ms.Milestone]) -> Section | None:
         tables.append(Table(benchmark_table.VOTES, votes))
     if any(map(benchmark_table.perturbed, shown)):
         figures += [_perturbation_dots(drawn, name) for name in names if _changes(drawn, name)]
-        tables.append(Table("Perturbations that keep the answers", benchmark_table.perturbation_rows(shown)))
+        tables.append(
+            Table("Perturbations: the change of Pass@1 on the same problems", benchmark_table.perturbation_rows(shown))
+        )
     tables += _part_tables(shown, names)
     return Section(
         "benchmarks", "Benchmarks", [text, *benchmark_table.notes(shown)], figures, columns=True, tables=tables
