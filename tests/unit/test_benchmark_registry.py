@@ -247,6 +247,13 @@ def test_the_date_window_is_inclusive():
     assert [p.question_id for p in kept] == ["1", "2", "4", "made"]
 
 
+def test_a_window_without_a_problem_is_an_error(tmp_path):
+    config = config_of(tmp_path, "source: mine.jsonl\ndates: [2024-08-01, 2025-01-31]")
+    (tmp_path / "own" / "mine.jsonl").write_text('{"problem": "Sum?", "answer": "1", "date": "2024-07-31"}')
+    with pytest.raises(ConfigError, match=r"mine: no problem of .*mine.jsonl is in dates="):
+        load_benchmarks(config)
+
+
 def test_the_context_covers_the_longest_benchmark():
     config = composed("experiment=evaluate", "model=smollm2_135m")
     assert config.context_tokens == 2048 + 1024

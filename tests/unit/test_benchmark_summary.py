@@ -3,15 +3,18 @@
 import json
 from contextlib import closing
 from itertools import combinations
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vt_ray.evaluation import answers
 from vt_ray.evaluation.repetition import ends_in_loop
 from vt_ray.evaluation.results import ProblemResult
 from vt_ray.evaluation.summary import benchmark_summary, paired_change
 from vt_ray.evaluation.voting import answer_classes, majority_score
+from vt_ray.records import Verdict
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.mathematics.grader import MathGrader
 
@@ -137,9 +140,9 @@ def test_no_results_and_two_results_of_one_problem_are_refused():
 
 def test_equal_answers_share_a_class():
     with closing(MathGrader(Limits())) as grader:
-        answers = [r"\frac12", "7", "7.0", None, r"\sqrt{2}", r"2^{1/2}", " 7 ", "(1, 2)"]
+        found = [r"\frac12", "7", "7.0", None, r"\sqrt{2}", r"2^{1/2}", " 7 ", "(1, 2)"]
         verdicts = ["correct", "wrong", "wrong", "wrong", "wrong", "wrong", "wrong", "unverified"]
-        classes = answer_classes(answers, verdicts, lambda a, b: grader.verdict(a, b).status == "correct")
+        classes = answer_classes(found, verdicts, lambda a, b: grader.verdict(a, b).status == "correct")
     assert classes == [0, 1, 1, None, 2, 2, 1, 3]
 
 
@@ -150,8 +153,8 @@ def test_each_text_is_compared_once_with_each_class():
         asked.append((first, second))
         return False
 
-    answers = ["1", "2", "3"] * 20
-    assert answer_classes(answers, ["wrong"] * 60, equal) == [1, 2, 3] * 20
+    found = ["1", "2", "3"] * 20
+    assert answer_classes(found, ["wrong"] * 60, equal) == [1, 2, 3] * 20
     assert sorted(asked) == list(combinations("123", 2))
 
 
@@ -193,3 +196,18 @@ def test_text_without_a_loop_at_the_end_is_none():
     assert not ends_in_loop([7] * 255)
     assert not ends_in_loop(story + list(range(500)) * 3)
     assert not ends_in_loop(story + [7] * 1000 + [1, 2, 3])
+
+
+def test_the_answers_of_one_problem_are_compared_for_a_limited_time(monkeypatch):
+    asked = []
+
+    class TwoSeconds:
+        def verdict(self, first, second):
+            asked.append((first, second))
+            return Verdict("correct")
+
+    clock = SimpleNamespace(monotonic=lambda: 2.0 * len(asked))
+    monkeypatch.setattr(answers, "time", clock)
+    equal = answers.answer_equality(TwoSeconds(), seconds=5.0)
+    assert [equal("x+1", f"{i}+x") for i in range(6)] == [True] * 3 + [False] * 3
+    assert len(asked) == 3 and equal("x+1", "x+1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from vt_ray.data.gold_tests import PROGRAM_SAMPLE, SAMPLE, check_golds, sample
 from vt_ray.data.readers import ProblemFileError, read_problems
 from vt_ray.records import Problem, Solution
 from vt_ray.verify.gold_check import gold_faults
+from vt_ray.verify.limits import Limits
+from vt_ray.verify.sandbox.backends import NoSandbox
 
 TESTS = {"type": "stdio", "cases": [{"input": "2\n", "output": "4\n"}]}
 
@@ -79,6 +82,30 @@ def test_a_result_is_read_from_its_record(tmp_path: Path, monkeypatch: pytest.Mo
         record.write_text(broken)
         assert check_golds(problems) == first
     assert check_golds([math("13", 1)]).faults == ()
+
+
+def test_a_result_without_a_sandbox_or_of_another_tolerance_or_package_is_not_reused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_sandbox(limits: Limits) -> None:
+        raise NoSandbox("none")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(gold_tests, "_MANY", 1)
+    monkeypatch.setattr(gold_tests, "_CHECK", f"{__name__}:no_faults")
+    monkeypatch.setattr(gold_tests, "choose_backend", no_sandbox)
+    check_golds([code("print(1)")])
+    records = tmp_path / "vt_ray/gold_tests"
+    assert not records.exists()
+    check_golds([math("12")])
+    check_golds([replace(math("12"), tolerance=0.05)])
+    monkeypatch.setattr(gold_tests, "_version", lambda package: "99")
+    check_golds([math("12")])
+    assert len(list(records.iterdir())) == 3
+
+
+def no_faults(problems: list[Problem]) -> list[str]:
+    return ["" for _ in problems]
 
 
 def test_without_a_cache_folder_the_result_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

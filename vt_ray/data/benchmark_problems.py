@@ -119,6 +119,10 @@ def read_benchmark(benchmark: Benchmark, stated: Benchmark, own_folder: str = ""
     except ProblemFileError as error:
         raise ConfigError(f"{benchmark.name}: {error}") from error
     problems = between_dates(problems, benchmark.dates)
+    if not problems:
+        raise ConfigError(
+            f"{benchmark.name}: no problem of {', '.join(files)} is in dates={benchmark.dates}: give other dates"
+        )
     _refuse_repeated_ids(benchmark, problems)
     _refuse_other_kinds(benchmark, problems)
     if expected and benchmark.problems and len(problems) != expected:

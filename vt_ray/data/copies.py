@@ -6,9 +6,10 @@ training problems of all sources --merge_copies--> MergedCopies: problems | copi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
-from vt_ray.data.distinct import same_gold
+from vt_ray.data.distinct import GoldEquality
 from vt_ray.data.layouts.layout import question_digest
 from vt_ray.data.problem_rows import ContradictionError
 from vt_ray.data.source_report import SourceReport, report_of, without
@@ -42,6 +43,11 @@ def merge_copies(problems: Sequence[Problem]) -> MergedCopies:
 
     Problems with the same id and other words are kept: two rows may not share an id, and the caller refuses them.
     """
+    with closing(GoldEquality()) as same_gold:
+        return _merged(problems, same_gold)
+
+
+def _merged(problems: Sequence[Problem], same_gold: GoldEquality) -> MergedCopies:
     first_places: dict[str, int] = {}
     kept: list[Problem] = []
     copies: list[Problem] = []

@@ -6,8 +6,8 @@ rows --question_digest--> first row of a question: kept | same answer: a copy | 
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 from vt_ray.data.layouts.layout import question_digest
 from vt_ray.data.problem_rows import Row
@@ -29,8 +29,9 @@ class DistinctProblems:
     `copies` counts the rows that were merged into an earlier one. A copy adds its worked solutions to it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, same_gold: GoldEquality) -> None:
         self.copies = 0
+        self._same_gold = same_gold
         # In the order of the rows. The two tables take about 125 bytes for a question, beside the problem itself.
         self._first: dict[bytes, Problem] = {}
         self._by_id: dict[str, Problem] = {}
@@ -52,7 +53,7 @@ class DistinctProblems:
             self._add_new(key, row, problem)
             return
         self._other_answers.add(_answer_digest(problem))
-        if not same_gold(first, problem):
+        if not self._same_gold(first, problem):
             raise row.contradiction(
                 f"the question of row {first.row}{_file(first, problem)} with another answer: delete one of the two "
                 "rows, or correct its answer"
@@ -82,17 +83,27 @@ class DistinctProblems:
         return answers if answers >= _COLLAPSED_ANSWERS and 2 * len(self) < answers else 0
 
 
-def same_gold(one: Problem, other: Problem) -> bool:
-    """Whether two rows of one question have equal gold answers; math in different notation is compared by value.
+class GoldEquality:
+    """Compares the gold answers of two rows of one question; math in different notation is compared by value.
 
     Tests of a program are no answer: two sets of tests of one question may both be right, and the first is kept.
+    The process that compares algebra takes seconds to start, so all pairs share one; `close` ends it.
     """
-    if _gold(one) == _gold(other) or one.kind == other.kind == "code":
-        return True
-    if one.kind != "math" or other.kind != "math":
-        return False
-    with closing(import_object(kind_entry("math").grader)(Limits())) as grader:
-        return bool(grader.verdict(one.answer, other.answer).status == "correct")
+
+    def __init__(self) -> None:
+        self._grader: Any = None
+
+    def __call__(self, one: Problem, other: Problem) -> bool:
+        if _gold(one) == _gold(other) or one.kind == other.kind == "code":
+            return True
+        if one.kind != "math" or other.kind != "math":
+            return False
+        self._grader = self._grader or import_object(kind_entry("math").grader)(Limits())
+        return bool(self._grader.verdict(one.answer, other.answer).status == "correct")
+
+    def close(self) -> None:
+        if self._grader:
+            self._grader.close()
 
 
 def _gold(problem: Problem) -> tuple[object, ...]:

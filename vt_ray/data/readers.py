@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vt_ray.config import DataSource
 from vt_ray.data.bad_rows import refuse_many_bad
-from vt_ray.data.distinct import DistinctProblems
+from vt_ray.data.distinct import DistinctProblems, GoldEquality
 from vt_ray.data.gold_tests import check_golds
 from vt_ray.data.layouts.choice import shuffled, with_listed_options
 from vt_ray.data.layouts.layout import Layout, RowLeftOut, identified
@@ -105,7 +106,17 @@ def read_problem_rows(
     chosen: Layout | None = None,
 ) -> ReadProblems:
     """Returns the problems of these rows, as `read_source` does, without the checks of the whole file."""
-    distinct = DistinctProblems()
+    with closing(GoldEquality()) as same_gold:
+        return _read_rows(rows, source, custom_kinds, chosen, DistinctProblems(same_gold))
+
+
+def _read_rows(
+    rows: Iterable[Row],
+    source: DataSource,
+    custom_kinds: Collection[str],
+    chosen: Layout | None,
+    distinct: DistinctProblems,
+) -> ReadProblems:
     read = ReadProblems()
     for row in rows:
         if source.max_rows and len(distinct) == source.max_rows:

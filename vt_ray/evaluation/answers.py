@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -18,6 +19,9 @@ from vt_ray.verify.verifier import Verifier
 
 # The rules of the paper's own evaluation, for a figure that can be held against the paper's.
 SECOND_GRADER = "vibethinker"
+# Seconds of comparisons for one problem. Without a limit, 64 wrong answers with long formulas would hold the whole
+# evaluation for hours: each of 2,016 pairs may take `math_timeout_s`.
+COMPARISON_S = 20.0
 
 
 def has_answers(kind: str) -> bool:
@@ -33,14 +37,22 @@ def final_answer(problem: Problem, text: str) -> str | None:
     return extract_answer(response) if problem.kind == "math" else None
 
 
-def answer_equality(grader: MathGrader) -> Callable[[str, str], bool]:
-    """The equality of two answers by the rules of the math grader. A pair that it cannot compare is different."""
+def answer_equality(grader: MathGrader, seconds: float = COMPARISON_S) -> Callable[[str, str], bool]:
+    """The equality of two answers by the rules of the math grader. A pair that it cannot compare is different, and so
+    is each pair of unlike texts after `seconds` of comparisons."""
+    left = seconds
 
     def equal(first: str, second: str) -> bool:
+        nonlocal left
+        if first == second or left <= 0:
+            return first == second
+        start = time.monotonic()
         try:
-            return first == second or grader.verdict(first, second).status == "correct"
+            return grader.verdict(first, second).status == "correct"
         except ChildLost:
             return False
+        finally:
+            left -= time.monotonic() - start
 
     return equal
 

@@ -75,7 +75,7 @@ def _refuse_long_prompt(benchmark: Benchmark, lengths: Sequence[tuple[int, list[
 
 
 def _content(p: Problem) -> list[Any]:
-    return [p.kind, p.question, p.answer, p.options, p.tests, p.system]
+    return [p.kind, p.question, p.answer, p.options, p.tests, p.system, *([p.tolerance] if p.tolerance else [])]
 
 
 def evaluate_benchmark(
