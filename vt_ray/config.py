@@ -622,9 +622,12 @@ class EvaluationConfig:
     # First N problems of each benchmark. 0: all.
     limit: int = 0
     override: BenchmarkOverride = field(default_factory=BenchmarkOverride)
-    # More models to evaluate, in a run with phases=[]: Hugging Face folders of one architecture, with unique names.
-    # With model.source=scratch the first one is the base model.
+    # More models to evaluate, in a run with phases=[]: Hugging Face folders of one architecture, as FOLDER or
+    # NAME=FOLDER, with unique names. With model.source=scratch the first one is the base model.
     models: list[str] = field(default_factory=list)
+    # Folder of a finished run, runs/NAME: its models at every milestone are `models`, in a run with phases=[]. Empty:
+    # none.
+    models_of: str = ""
 
 
 @dataclass
@@ -685,7 +688,13 @@ class Config:
         Two bfloat16 implementations of one model differ by rounding: 0.04 nats a token between vLLM and the learner
         (SmolLM2-135M on a CPU).
         """
-        given = [*self.spectrum.checkpoints, *self.evaluation.models]
+        from vt_ray.run.milestone_names import named_models
+
+        if self.evaluation.models_of and not self.evaluation.models:
+            from vt_ray.run.models_of_run import models_of_run
+
+            self.evaluation.models = models_of_run(Path(self.evaluation.models_of))
+        given = [*self.spectrum.checkpoints, *(folder for _, folder in named_models(self.evaluation.models))]
         if given and self.model.source == "scratch":
             self.model.source, self.model.path = "hf", given[0]
         low_precision = self.model.dtype == "bfloat16"

@@ -119,9 +119,10 @@ def launch(config: Config) -> dict[str, Any] | None:
     from vt_ray.report.encoded_prompt import encoded_prompt, print_prompt, recorded_prompt
     from vt_ray.report.leakage_page import run_lines, write_leakage
     from vt_ray.run.inputs import inputs_digest
+    from vt_ray.run.milestone_names import named_models
     from vt_ray.run.run_folder import RunFolder
     from vt_ray.spectrum_phase.examples import measured, print_fit
-    from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
+    from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints, refuse_unusable_models
 
     validate(config)
     if config.spectrum.checkpoints:
@@ -129,7 +130,7 @@ def launch(config: Config) -> dict[str, Any] | None:
         refuse_unusable_checkpoints(config.spectrum.checkpoints, given, config.model.dtype)
     if config.evaluation.models:
         base = Path(config.model.path)
-        refuse_unusable_checkpoints(config.evaluation.models, base, config.model.dtype, "evaluation.models")
+        refuse_unusable_models(named_models(config.evaluation.models), base, config.model.dtype)
     known = read_known(RunFolder(config).paths.decontamination, lambda: inputs_digest(config))
     problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known, load_benchmarks(config))
     for line in run_lines(problems.leakage):

@@ -38,14 +38,14 @@ from vt_ray.run.checkpoint import write_json
 from vt_ray.run.identity import identity
 from vt_ray.run.inputs import checkpoint_files, model_files, model_folders, problem_files, problems_digest
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.run.milestone_names import SFT_CONTINUED, model_milestones
+from vt_ray.run.milestone_names import SFT_CONTINUED, model_milestones, named_models
 from vt_ray.run.paths import FUSED_PROBE, ProbePaths, SftPaths
 from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
 from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights, take_tokenizer
-from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
+from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints, refuse_unusable_models
 from vt_ray.spectrum_phase.probing import probe_fused, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints, with_steps
 
@@ -101,7 +101,7 @@ def prepare(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemS
     if config.spectrum.checkpoints:
         refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
     if config.evaluation.models:
-        refuse_unusable_checkpoints(config.evaluation.models, base, config.model.dtype, "evaluation.models")
+        refuse_unusable_models(named_models(config.evaluation.models), base, config.model.dtype)
     encoder = load_encoder(config, base)
     problems = encodable(problems, encoder)
     write_sources(problems.sources, run.paths.sources, run.paths.bad_rows)
@@ -140,7 +140,7 @@ def given_checkpoints(config: Config) -> list[Path]:
 def other_models(config: Config) -> dict[str, Path]:
     """{milestone: folder} of `evaluation.models` besides the base model, in a run without a phase."""
     names = model_milestones(asdict(config))
-    return {name: Path(path).absolute() for path in config.evaluation.models if (name := Path(path).name) in names}
+    return {name: Path(path).absolute() for name, path in named_models(config.evaluation.models) if name in names}
 
 
 def named(checkpoints: Sequence[Path], name: str) -> Path:
@@ -272,7 +272,7 @@ def scores_inputs(config: Config) -> dict:
     own = identity(config, "data.test_per_subdomain", "data.test_files", "evaluation")
     # With or without RL, the models before RL are the same.
     own["phases"] = [phase for phase in config.phases if phase != "rl"] + ["rl"]
-    own |= model_folders(config.evaluation.models)
+    own |= model_folders(folder for _, folder in named_models(config.evaluation.models))
     files = {"test_files": problem_files(sources_for(config.data, "test")), **settings_of(config, "test")}
     return {**fused_inputs(config), **own, **files}
 

@@ -324,7 +324,8 @@ def test_more_gpus_than_this_machine_has_are_refused_unless_ray_has_them(good):
 def test_shipped_experiments_compose_and_are_valid(experiment):
     # An evaluation needs a model that is not made from scratch.
     config = composed(
-        f"experiment={experiment}", *(["model=smollm2_135m"] if experiment in ("evaluate", "robustness") else [])
+        f"experiment={experiment}",
+        *(["model=smollm2_135m"] if experiment in ("evaluate", "robustness", "transfer") else []),
     )
     validate(config)
     assert config.run_name == experiment

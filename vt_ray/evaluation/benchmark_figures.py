@@ -24,12 +24,13 @@ def benchmark_figures(
     folder: Path,
     before: tuple[str, Path] | None = None,
     flagged: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    first: tuple[str, Path] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """{benchmark: figures} from the results files of one milestone in `folder`, for summary.json.
 
     `before` is the name and the folder of the milestone before: `difference` is the paired change from it, or has the
-    reason why the two figures cannot be compared. `flagged` has {benchmark: {question id: KEPT or LEFT_OUT}} of the
-    problems that training rows contain.
+    reason why the two figures cannot be compared. `difference_from_first` is the same for the milestone `first`.
+    `flagged` has {benchmark: {question id: KEPT or LEFT_OUT}} of the problems that training rows contain.
     """
     found = {}
     read = [(*read_results(path), path) for path in sorted(folder.glob("*.jsonl"))]
@@ -46,6 +47,7 @@ def benchmark_figures(
             "seconds": seconds,
             "tokens_per_second": tokens / seconds if seconds else None,
             "difference": _difference(before, path.name, head, results) if before else None,
+            "difference_from_first": _difference(first, path.name, head, results) if first else None,
             "by_training_rows": _by_training_rows(results, flagged.get(head["benchmark"], {})),
             **_vote(head, results, path),
             **_perturbation(head, results, folder),

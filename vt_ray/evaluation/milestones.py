@@ -100,7 +100,7 @@ def milestone_summaries(
     """
     out: list[dict[str, Any]] = []
     before: dict[str, float] | None = None
-    folder_before: tuple[str, Path] | None = None
+    folders: list[tuple[str, Path]] = []
     for path in paths:
         record = json.loads(path.read_text())
         every = [Score(**score) for score in record["scores"]]
@@ -119,10 +119,12 @@ def milestone_summaries(
             "truncated_share": sum(s.truncated for s in every) / sum(s.samples for s in every),
             "unverified": sum(s.samples - s.valid for s in every),
         }
-        if benchmarks := benchmark_figures(path.with_suffix(""), folder_before, flagged or {}):
+        last, first = (folders[-1], folders[0]) if folders else (None, None)
+        if benchmarks := benchmark_figures(path.with_suffix(""), last, flagged or {}, first):
             summary["benchmarks"] = benchmarks
         out.append(summary)
-        before, folder_before = now, (record["name"], path.with_suffix(""))
+        before = now
+        folders.append((record["name"], path.with_suffix("")))
     return out
 
 

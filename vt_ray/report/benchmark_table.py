@@ -94,6 +94,26 @@ def _details(milestone: str, name: str, f: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def moved_sentence(reached: Sequence[ms.Milestone]) -> str:
+    """What changed from the first milestone to the last one: the benchmarks that rose, fell, or stayed within their
+    intervals; "" without two milestones that can be compared."""
+    changes = {name: change for name, f in of(reached[-1]).items() if (change := moved(f))} if reached else {}
+    if not changes:
+        return ""
+    rose = [f"{name} {formats.points(c)}" for name, c in changes.items() if c["low"] > 0]
+    fell = [f"{name} {formats.points(c)}" for name, c in changes.items() if c["high"] < 0]
+    still = [name for name, c in changes.items() if c["low"] <= 0 <= c["high"]]
+    parts = (("rose", rose), ("fell", fell), ("within noise", still))
+    said = "; ".join(f"{what}: {', '.join(found)}" for what, found in parts if found)
+    return f"From {next(iter(changes.values()))['from']} to {reached[-1]['name']}, points of Pass@1: {said}."
+
+
+def moved(figures: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The paired change of Pass@1 from the first milestone; None if it was not measured or cannot be compared."""
+    change = (figures or {}).get("difference_from_first") or {}
+    return change if "mean" in change else None
+
+
 def vote_rows(reached: Sequence[ms.Milestone]) -> Rows:
     """A row for each milestone and benchmark with a vote: accuracy, gain over Pass@1, and its tokens as a multiple of
     those of one sample."""

@@ -57,6 +57,8 @@ def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:
     table = _table("Benchmarks", rows)
     turned = _table("Benchmarks", [list(column) for column in zip(*rows, strict=True)])
     console.print(table if _fits(console, table) else turned)
+    if moved := bench.moved_sentence(reached):
+        console.print(moved, markup=False, highlight=False, soft_wrap=True)
     details = bench.detail_rows(reached)
     console.print(_table("Other figures", details if len(reached) > 1 else [row[1:] for row in details]))
     if len(votes := bench.vote_rows(reached)) > 1:

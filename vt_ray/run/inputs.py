@@ -15,6 +15,7 @@ from vt_ray.data.sources.names import parts
 from vt_ray.import_path import source_digests
 from vt_ray.records import Problem
 from vt_ray.run.identity import identity
+from vt_ray.run.milestone_names import named_models
 from vt_ray.run.phase_code import code_digest
 
 # The keys of a benchmark's file that change neither its problems nor its prompts nor the samples.
@@ -29,7 +30,11 @@ def input_files(config: Config) -> dict[str, str]:
     data = config.data
     problems = problem_files(source for _, source in listed_sources(data))
     problems |= {data.subdomain_file: _digest(Path(data.subdomain_file))} if data.subdomain_file else {}
-    models = model_files(config.model) | checkpoint_files(config) | model_folders(config.evaluation.models)
+    models = (
+        model_files(config.model)
+        | checkpoint_files(config)
+        | model_folders(folder for _, folder in named_models(config.evaluation.models))
+    )
     one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
     return problems | models | source_digests([*one, *config.verify.kinds.values()]) | _benchmark_files(config)
 

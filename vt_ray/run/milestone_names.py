@@ -36,10 +36,21 @@ def before_rl(config: Mapping[str, Any]) -> list[str]:
     return ["base", *(MADE_BY[phase] for phase in phases(config) if phase in MADE_BY), *model_milestones(config)]
 
 
+def named_models(entries: Sequence[str]) -> list[tuple[str, str]]:
+    """[(milestone, folder)] of the entries of `evaluation.models`: NAME=FOLDER, or FOLDER with its own name."""
+    parted = [(entry.partition("="), entry) for entry in entries]
+    # A name has no slash: runs/lam=0.5/model is a folder.
+    return [
+        (name, folder) if folder and "/" not in name else (Path(entry).name, entry)
+        for (name, _, folder), entry in parted
+    ]
+
+
 def model_milestones(config: Mapping[str, Any]) -> list[str]:
-    """The milestones of `evaluation.models`: the names of their folders, without the folder of the base model."""
+    """The milestones of `evaluation.models`, without the base model."""
     base = config.get("model", {}).get("path")
-    return [Path(path).name for path in config.get("evaluation", {}).get("models", []) if path != base]
+    models = config.get("evaluation", {}).get("models", [])
+    return [name for name, folder in named_models(models) if folder != base]
 
 
 def planned(config: Mapping[str, Any]) -> list[str]:

@@ -21,20 +21,34 @@ _KIND = (
 )
 
 
-def refuse_unusable_checkpoints(
-    checkpoints: Sequence[str], base: Path | None, dtype: str, setting: str = "spectrum.checkpoints"
-) -> None:
+def refuse_unusable_checkpoints(checkpoints: Sequence[str], base: Path | None, dtype: str) -> None:
     """Raises ConfigError unless each checkpoint is a safetensors folder of one architecture, tokenizer and `dtype`.
 
-    The checkpoints are also compared with the model in the folder `base`, if there is one. `setting` names them.
+    The checkpoints are also compared with the model in the folder `base`, if there is one.
     """
     names = [Path(path).name for path in checkpoints]
     for name in names:
         if names.count(name) > 1 or name in TAKEN or not name:
             raise ConfigError(
-                f"{setting}: the folder name {name!r} must be unique and none of {sorted(TAKEN)}, because "
+                f"spectrum.checkpoints: the folder name {name!r} must be unique and none of {sorted(TAKEN)}, because "
                 "it names the checkpoint in the results: rename the folder, or give a link to it with another name"
             )
+    _refuse_unlike(checkpoints, base, dtype, "spectrum.checkpoints")
+
+
+def refuse_unusable_models(models: Sequence[tuple[str, str]], base: Path | None, dtype: str) -> None:
+    """The same for the (name, folder) of `evaluation.models`. The name "base" is that of the first one only."""
+    names = [name for name, _ in models]
+    for place, name in enumerate(names):
+        if names.count(name) > 1 or not name or (name == "base" and place):
+            raise ConfigError(
+                f"evaluation.models: the name {name!r} must be unique and not 'base', because it names the model in "
+                "the results: give NAME=FOLDER"
+            )
+    _refuse_unlike([folder for _, folder in models], base, dtype, "evaluation.models")
+
+
+def _refuse_unlike(checkpoints: Sequence[str], base: Path | None, dtype: str, setting: str) -> None:
     try:
         models = [ModelFolder(Path(path)) for path in checkpoints]
         for model in models:

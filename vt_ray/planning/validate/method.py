@@ -196,6 +196,9 @@ def evaluation(c: Config) -> Problems:
     if e.perturbations and not e.benchmarks:
         yield f"evaluation.perturbations={list(e.perturbations)} needs evaluation.benchmarks: name one to perturb"
     if e.benchmarks and not c.phases and c.model.source == "scratch":
-        yield "a model from scratch answers no benchmark: set model=hf model.path=..., or evaluation.models=[...]"
+        yield (
+            "a model from scratch answers no benchmark: set model=hf model.path=..., or evaluation.models=[...], or "
+            "evaluation.models_of=RUN"
+        )
     if e.models and c.phases:
         yield f"evaluation.models={list(e.models)} needs phases=[]: a run with phases evaluates its own models"

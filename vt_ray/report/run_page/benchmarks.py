@@ -34,7 +34,7 @@ def benchmark_section(reached: Sequence[ms.Milestone]) -> Section | None:
         return None
     names = benchmark_table.names(shown)
     drawn = _chosen(shown)
-    figures = [_result_dots(drawn, names)]
+    figures = [_result_dots(drawn, names), *_moved_dots(drawn, names)]
     for name in names:
         figures += [figure for draw in (_pass_curves, _budget_curves, _level_dots) if (figure := draw(drawn, name))]
     text = (
@@ -50,8 +50,9 @@ def benchmark_section(reached: Sequence[ms.Milestone]) -> Section | None:
             Table("Perturbations: the change of Pass@1 on the same problems", benchmark_table.perturbation_rows(shown))
         )
     tables += _part_tables(shown, names)
+    moved = [said for said in [benchmark_table.moved_sentence(shown)] if said]
     return Section(
-        "benchmarks", "Benchmarks", [text, *benchmark_table.notes(shown)], figures, columns=True, tables=tables
+        "benchmarks", "Benchmarks", [text, *moved, *benchmark_table.notes(shown)], figures, columns=True, tables=tables
     )
 
 
@@ -98,6 +99,20 @@ def _result_dots(drawn: Sequence[ms.Milestone], names: Sequence[str]) -> go.Figu
     )
     figure.update_xaxes(tickformat=".0%", rangemode="tozero", nticks=6)
     return _headed(figure, "Pass@1")
+
+
+def _moved_dots(drawn: Sequence[ms.Milestone], names: Sequence[str]) -> list[go.Figure]:
+    """A row for each benchmark: the paired change of Pass@1 from the first milestone, a dot for each later one."""
+    series = [
+        (label, colour, [benchmark_table.moved((m["benchmarks"]).get(name)) for name in names])
+        for label, colour, m in _coloured(drawn)[1:]
+    ]
+    if not any(change for _, _, changes in series for change in changes):
+        return []
+    figure = dot_rows(series, [_title(drawn, name) for name in names])
+    figure.add_vline(x=0, line={"color": INK, "width": 1})
+    figure.update_xaxes(tickformat="+.0%", nticks=6)
+    return [_headed(figure, f"What moved: change of Pass@1 from {plain_text(drawn[0]['name'])}")]
 
 
 def _published(drawn: Sequence[ms.Milestone], name: str) -> dict[str, float]:
