@@ -5,7 +5,8 @@
     python benchmarks/driver_memory.py --rows 2000000
 
 The rows have an id, a question of about 80 characters, an answer, a level and a source. Each step is measured in one
-process: seconds, and the largest resident memory of the process until then (VmHWM), Python and its libraries included.
+process: seconds, seconds of CPU, and the largest resident memory of the process until then (VmHWM), Python and its
+libraries included.
 """
 
 from __future__ import annotations
@@ -87,11 +88,12 @@ def tokenizer() -> Any:
 
 
 def show(name: str, work: Callable[[], Any]) -> Any:
-    start = time.monotonic()
+    start, cpu_start = time.monotonic(), time.process_time()
     result = work()
+    seconds, cpu = time.monotonic() - start, time.process_time() - cpu_start
     status = dict(lines())
-    peak, now, seconds = status["VmHWM"], status["VmRSS"], time.monotonic() - start
-    print(f"{name:<18} {seconds:7.1f} s  peak {peak:6.3f} GB, then {now:6.3f} GB", flush=True)
+    memory = f"peak {status['VmHWM']:6.3f} GB, then {status['VmRSS']:6.3f} GB"
+    print(f"{name:<18} {seconds:7.1f} s  {cpu:7.1f} s of CPU  {memory}", flush=True)
     return result
 
 

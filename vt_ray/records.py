@@ -36,8 +36,9 @@ class Problem:
     `prompt` is the whole user message, where the data set prescribes it; "" if it is the question and the suffix.
     `fields` are all fields of its row, for a kind of the setting verify.kinds; None for other kinds.
     `options` are the texts of the options A, B, ... of a choice, which stand in the question too; () for none.
-    `meta` holds the short values of its row that are not the question, the answer, a solution or the tests, by field
-    name: source, difficulty, solve rate, date, licence; None for a made problem.
+    `meta` holds the short values of its row that are not its id, the question, the answer, a solution or the tests, by
+    field name: source, difficulty, solve rate, date, licence; None for a made problem. Problems share equal dicts:
+    they must not be changed.
     `tolerance` is the relative difference from the gold number up to which a math answer is correct; 0: exactly equal.
     `reasoning_open` is True if the prompt ends with `<think>`: its completions begin inside the reasoning.
     """

@@ -137,8 +137,9 @@ def test_training_problems_without_solutions_of_the_styles_are_refused():
 class LettersTokenizer:
     """One token per letter."""
 
-    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
-        return [ord(letter) for message in messages for letter in message["content"]]
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict=False, tokenize=True):
+        chat = "".join(message["content"] for message in messages)
+        return [ord(letter) for letter in chat] if tokenize else chat
 
 
 def sets_of(tmp_path, **changes):

@@ -58,6 +58,32 @@ def test_a_prompt_over_the_limit_is_named():
         e.prompt_ids(problem("geometry/17", "x" * 7))
 
 
+class BytesTokenizer:
+    """One token a byte, after two for the chat template. Counts the texts that it splits."""
+
+    def __init__(self):
+        self.split = 0
+
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict=False, tokenize=True):
+        chat = "<" + messages[0]["content"] + ">"
+        self.split += tokenize
+        return list(chat.encode()) if tokenize else chat
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "数", "🚢"])
+def test_a_prompt_fits_if_it_has_at_most_the_tokens_of_the_limit(letter):
+    e = PromptEncoder(BytesTokenizer(), DataConfig(max_prompt_tokens=30, math_suffix=""))
+    for count in range(1, 40):
+        asked = problem(question=letter * count)
+        assert e.fits(asked) == (len(e.chat_ids(asked)) <= 30), count
+
+
+def test_short_ascii_prompts_are_not_split_into_tokens():
+    e = PromptEncoder(BytesTokenizer(), DataConfig(max_prompt_tokens=30, math_suffix=""))
+    assert all(e.fits(problem(question="x" * count)) for count in range(28)) and e.tokenizer.split == 0
+    assert e.fits(problem(question="x" * 28)) and not e.fits(problem(question="x" * 29)) and e.tokenizer.split == 2
+
+
 class SystemTokenizer(CharacterTokenizer):
     """Writes a system message as [text]."""
 

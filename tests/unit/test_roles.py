@@ -31,8 +31,9 @@ class LettersTokenizer:
     def __call__(self, texts, add_special_tokens):
         return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
 
-    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
-        return [ord(letter) for message in messages for letter in message["content"]]
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict=False, tokenize=True):
+        chat = "".join(message["content"] for message in messages)
+        return [ord(letter) for letter in chat] if tokenize else chat
 
     def decode(self, ids):
         return "".join(map(chr, ids))

@@ -30,9 +30,9 @@ class ChatTokenizer:
     def __call__(self, texts, add_special_tokens):
         return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
 
-    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict=False, tokenize=True):
         chat = "".join(f"<{m['role']}:{m['content']}>" for m in messages) + f"<assistant:{self.opened}"
-        return [ord(letter) for letter in chat]
+        return [ord(letter) for letter in chat] if tokenize else chat
 
     def decode(self, ids):
         return "".join(map(chr, ids))

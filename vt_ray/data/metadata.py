@@ -79,15 +79,14 @@ def _is_about(name: str, protected: bool) -> bool:
 
 
 def _short_value(value: Any) -> Any:
-    if isinstance(value, bool | int):
+    if isinstance(value, str):
+        text = value.strip()
+        return shared(text) if 0 < len(text) <= LONGEST_VALUE and "\n" not in text else None
+    if isinstance(value, int):
         return value
-    if isinstance(value, float | Decimal):
+    if isinstance(value, (float, Decimal)):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, str) and 0 < len(value.strip()) <= LONGEST_VALUE and "\n" not in value.strip():
-        return shared(value.strip())
-    return None
+    return value.isoformat() if isinstance(value, datetime.date) else None
 
 
 def where_faults(where: Mapping[str, Any]) -> Iterator[str]:

@@ -81,10 +81,10 @@ def load_problem_sets(
         plain = (loaded for loaded in benchmarks if not loaded.benchmark.perturbation)
         held_out = [*sets["test"], *(p for loaded in plain for p in loaded.problems)]
         check = _check(data.decontaminate, {"probe": sets["probe"], "test": held_out}, known)
-        read_train = {split: sets[split] for split in ("train", SFT_ONLY)}
+        contaminated: dict[str, list[Problem]] = {}
         if check:
-            for split, problems in read_train.items():
-                sets[split] = _decontaminated(problems, check, bool(with_traces))
+            for split in ("train", SFT_ONLY):
+                sets[split], contaminated[split] = _decontaminated(sets[split], check, bool(with_traces))
         taken = {} if check else _taken(sets)
         traces = survey_traces(with_traces, taken, check) if with_traces else NO_TRACES
         reports = merged.counted(source_reports(found, reads, traces.counts))
@@ -94,11 +94,8 @@ def load_problem_sets(
     _refuse_overlap(sets, data.decontaminate)
     if sft_only:
         _refuse_overlap({**sets, "train": sft_only}, data.decontaminate)
-    for split, problems in read_train.items():
-        left = sft_only if split == SFT_ONLY else sets["train"]
-        if len(left) < len(problems):
-            kept = {id(problem) for problem in left}
-            reports = without(reports, split, [p for p in problems if id(p) not in kept], CONTAMINATED)
+    for split, problems in contaminated.items():
+        reports = without(reports, split, problems, CONTAMINATED)
     leakage = check.result() if check else None
     return ProblemSets(
         sets["train"], sets["probe"], sets["test"], traces, sft_only, reports, leakage=leakage, benchmarks=benchmarks
@@ -110,25 +107,29 @@ def _of_split(split: str, found: Sequence[Role], reads: Sequence[ReadProblems]) 
     for role, read in zip(found, reads, strict=True):
         uses = role.problem_uses
         if split == "train" and "rl" in uses:
-            yield from read.problems if "sft" in uses else (replace(p, solutions=()) for p in read.problems)
+            yield from read.problems if "sft" in uses else map(_without_solutions, read.problems)
         elif split in uses or (split == SFT_ONLY and "sft" in uses and "rl" not in uses):
             yield from read.problems
+
+
+def _without_solutions(problem: Problem) -> Problem:
+    return replace(problem, solutions=()) if problem.solutions else problem
 
 
 def _check(policy: str, sets: Mapping[str, Sequence[Problem]], known: RunLeakage | None) -> RunCheck | None:
     return None if policy == "off" else RunCheck(sets, policy, known)
 
 
-def _decontaminated(train: list[Problem], check: RunCheck, has_traces: bool) -> list[Problem]:
-    """Returns the training problems without those that the check leaves out. Raises ConfigError if none is left."""
+def _decontaminated(train: list[Problem], check: RunCheck, has_traces: bool) -> tuple[list[Problem], list[Problem]]:
+    """Returns the training problems, and those that the check leaves out. Raises ConfigError if none is left."""
     drops = check.drops(problem_questions(train, "train"))
-    kept = [problem for problem, drop in zip(train, drops, strict=True) if not drop]
+    kept, left_out = ([p for p, drop in zip(train, drops, strict=True) if drop == out] for out in (False, True))
     if train and not kept and not has_traces:
         raise ConfigError(
             f"data.decontaminate=drop leaves no training problem: each of the {len(train):,} contains a probing or "
             "test question: give other files, or set data.decontaminate=report and look at the matches"
         )
-    return kept
+    return kept, left_out
 
 
 def _read(role: Role, custom_kinds: Collection[str]) -> ReadProblems:
@@ -153,9 +154,8 @@ def fitting(sets: ProblemSets, encoder: PromptEncoder) -> ProblemSets:
     long: list[tuple[int, Problem, int]] = []
     for split, of_split in problems.items():
         for problem in of_split:
-            if (tokens := len(encoder.chat_ids(problem))) > limit:
-                at = report_of(sets.sources, split, problem)
-                long.append((tokens, problem, at))
+            if not encoder.fits(problem):
+                long.append((len(encoder.chat_ids(problem)), problem, report_of(sets.sources, split, problem)))
     if not long:
         return sets
     long.sort(key=lambda found: -found[0])

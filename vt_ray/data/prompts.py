@@ -90,13 +90,24 @@ class PromptEncoder:
 
     def chat_ids(self, problem: Problem) -> list[int]:
         """Returns the chat of the problem up to the beginning of the answer. Does not check its length."""
+        return self._messages_ids(self._chat(problem))
+
+    def fits(self, problem: Problem) -> bool:
+        """Whether the prompt has at most `data.max_prompt_tokens`.
+
+        Splitting a text into tokens takes six times as long as the chat template, and most prompts are short. A token
+        has at least one character of ASCII text; some tokenizers put one token in front of the text.
+        """
+        text = self._applied(self._chat(problem), tokenize=False)
+        limit = self.data.max_prompt_tokens
+        return (len(text) < limit and text.isascii()) or len(self.chat_ids(problem)) <= limit
+
+    def _chat(self, problem: Problem) -> list[dict[str, str]]:
         content = problem.prompt or problem.question + self._suffix(problem.kind)
         system = problem.system or self.form.system
-        if not system:
-            return self._templated(content)
-        if self._takes_system_messages:
-            return self._templated(content, system)
-        return self._templated(f"{system}\n\n{content}")
+        if system and not self._takes_system_messages:
+            return _messages(f"{system}\n\n{content}")
+        return _messages(content, system)
 
     def _suffix(self, kind: str) -> str:
         if self.form.suffix is not None:
@@ -109,17 +120,16 @@ class PromptEncoder:
         """Whether the chat template supports a system message. Some templates drop it, others (Gemma) raise an error:
         the system message is then prepended to the user's message."""
         try:
-            return self._templated("x", "one") != self._templated("x", "two")
+            return self._messages_ids(_messages("x", "one")) != self._messages_ids(_messages("x", "two"))
         except Exception:  # jinja's TemplateError, or an error in the template's code
             return False
 
-    def _templated(self, content: str, system: str = "") -> list[int]:
-        messages = [{"role": "system", "content": system}] if system else []
-        return self._messages_ids([*messages, {"role": "user", "content": content}])
-
     def _messages_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        return self._applied(messages, return_dict=False)
+
+    def _applied(self, messages: list[dict[str, str]], **how: bool) -> Any:
         own = {"chat_template": self.form.chat_template} if self.form.chat_template else {}
-        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **own)
+        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, **how, **own)
 
     def prompts(self, problems: Sequence[Problem], samples: int, key: Sequence[Any], step: int = 0) -> list[Prompt]:
         """Returns one Prompt per problem, with `samples` seeds.
@@ -175,9 +185,9 @@ class PromptEncoder:
                         "response: delete it from the text"
                     )
                 completion = np.array([*ids, self.tokenizer.eos_token_id], np.int32)
-                yield TrainSequence(tuple(self._messages_ids(self._messages(trace))), completion, 0.0)
+                yield TrainSequence(tuple(self._messages_ids(self._trace_messages(trace))), completion, 0.0)
 
-    def _messages(self, trace: Trace) -> list[dict[str, str]]:
+    def _trace_messages(self, trace: Trace) -> list[dict[str, str]]:
         messages = [{"role": m.role, "content": m.content} for m in trace.messages]
         if messages[0]["role"] != "system" and self.form.system:
             messages = [{"role": "system", "content": self.form.system}, *messages]
@@ -189,7 +199,7 @@ class PromptEncoder:
     @cached_property
     def _prompt_end(self) -> str:
         """The last characters of every prompt."""
-        return self.tokenizer.decode(self._templated("x")[-PROMPT_END_TOKENS:])
+        return self.tokenizer.decode(self._messages_ids(_messages("x"))[-PROMPT_END_TOKENS:])
 
     @cached_property
     def _opens_reasoning(self) -> bool:
@@ -203,6 +213,11 @@ class PromptEncoder:
     def _text_ids(self, text: Any) -> Any:
         """Returns the ids of one text, or of each text of a list."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _messages(content: str, system: str = "") -> list[dict[str, str]]:
+    messages = [{"role": "system", "content": system}] if system else []
+    return [*messages, {"role": "user", "content": content}]
 
 
 def _chunks(traces: Iterable[Trace]) -> Iterator[list[Trace]]:

@@ -80,10 +80,10 @@ def problems_digest(problems: Iterable[Problem]) -> str:
 
     Fields with their default value are left out: a new field of Problem does not change the digest of older problems.
     """
-    found = hashlib.sha256()
+    found, defaults = hashlib.sha256(), [(f.name, f.default) for f in fields(Problem)]
     for problem in problems:
-        values = [(f.name, getattr(problem, f.name), f.default) for f in fields(problem)]
-        found.update(repr([(name, value) for name, value, default in values if value != default]).encode())
+        values = [(name, value) for name, default in defaults if (value := getattr(problem, name)) != default]
+        found.update(repr(values).encode())
     return found.hexdigest()[:12]
 
 
