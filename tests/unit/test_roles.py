@@ -109,7 +109,7 @@ def test_a_source_for_sft_is_not_asked_in_rl_and_may_share_questions_with_one_fo
 
 def test_a_question_of_two_sources_is_asked_once_and_keeps_the_solutions_of_both(tmp_path):
     first = write(tmp_path / "a.jsonl", problem(1), problem(2, solution="a"))
-    second = write(tmp_path / "b.jsonl", problem(2, solution="b", answer="4.0"), problem(3))
+    second = write(tmp_path / "b.jsonl", problem(2, solution="b", answer="4.0", uuid="own"), problem(3))
     sets = load(DataSource(first, use=["sft", "rl"]), DataSource(second, use=["sft", "rl"]))
     assert [(p.answer, [s.text for s in p.solutions]) for p in sets.train] == [
         ("2", ["by hand 1"]),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from vt_ray.data.distinct import GoldEquality
+from vt_ray.data.distinct import KEY_BYTES, GoldEquality
 from vt_ray.data.layouts.layout import question_digest
 from vt_ray.data.problem_rows import ContradictionError
 from vt_ray.data.source_report import SourceReport, report_of, without
@@ -39,22 +39,19 @@ class MergedCopies:
 
 
 def merge_copies(problems: Sequence[Problem]) -> MergedCopies:
-    """Merges problems with the same id and the same words. A copy adds its worked solutions to the first problem.
-
-    Problems with the same id and other words are kept: two rows may not share an id, and the caller refuses them.
-    """
+    """Merges problems with the same words, also with different ids. A copy adds its worked solutions to the first."""
     with closing(GoldEquality()) as same_gold:
         return _merged(problems, same_gold)
 
 
 def _merged(problems: Sequence[Problem], same_gold: GoldEquality) -> MergedCopies:
-    first_places: dict[str, int] = {}
+    first_places: dict[bytes, int] = {}
     kept: list[Problem] = []
     copies: list[Problem] = []
     contradictions: list[tuple[Problem, ContradictionError]] = []
     for problem in problems:
-        place = first_places.setdefault(problem.question_id, len(kept))
-        if place == len(kept) or question_digest(kept[place]) != question_digest(problem):
+        place = first_places.setdefault(question_digest(problem)[:KEY_BYTES], len(kept))
+        if place == len(kept):
             kept.append(problem)
             continue
         first = kept[place]

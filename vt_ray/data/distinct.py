@@ -20,7 +20,7 @@ _ID_FIELDS = {"question_id", "unique_id", "id", "uuid"}
 # At least so many different answers, and less than one question for two of them: the question was misread.
 _COLLAPSED_ANSWERS = 20
 # Python stores 15 bytes in 48, 16 bytes in 64.
-_KEY_BYTES = 15
+KEY_BYTES = 15
 
 
 class DistinctProblems:
@@ -47,7 +47,7 @@ class DistinctProblems:
 
     def add(self, row: Row, problem: Problem) -> None:
         """Raises ContradictionError for a known question with another answer, RowError for the id of another row."""
-        key = question_digest(problem)[:_KEY_BYTES]
+        key = question_digest(problem)[:KEY_BYTES]
         first = self._first.get(key)
         if first is None:
             self._add_new(key, row, problem)
