@@ -167,7 +167,7 @@ def test_train_files_without_use_learn_worked_solutions_as_before(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sources": [DataSource(__file__)]}, r"data.sources\[\].use is empty: say what"),
+        ({"sources": [DataSource(__file__)]}, r"data.sources: .*: use is empty: say what"),
         ({"sources": [DataSource(__file__, use=["train"])]}, "use='train' must be one of sft, rl, probe, test"),
         ({"sources": [DataSource(__file__, use=["rl", "test"])]}, "a probing or test problem has no other use"),
         ({"train_files": [DataSource(__file__, use=["test"])]}, "use='test' must be one of sft, rl"),
