@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vt_ray.data.contents import OTHER_REASONS, contents
+from vt_ray.config import DataSource
+from vt_ray.data.contents import CONFLICT, OTHER_REASONS, REPEATED_ID, contents
+from vt_ray.data.problem_rows import ProblemFileError, RowError
+from vt_ray.data.readers import read_source
 from vt_ray.tools import app
 
 MATH = {"problem": "What is $2+3$?", "answer": "5", "type": "Algebra", "difficulty": 2}
@@ -45,7 +48,35 @@ def test_problems_are_counted_by_their_questions(tmp_path: Path) -> None:
     assert (found.layout, found.rows, found.questions) == ("math", 4, 2)
     assert (found.copies, found.conflicts, found.traces) == (2, 1, 0)
     assert (found.kinds, found.subdomains, found.levels) == ({"math": 2}, {"algebra": 2}, {2: 2})
-    assert (found.dropped, found.golds_checked) == ({}, 2)
+    assert (found.dropped, found.golds_checked) == ({CONFLICT: 1}, 2)
+
+
+def test_counts_are_those_of_a_run(tmp_path: Path) -> None:
+    half = {"problem": "What is a half?", "answer": "0.5", "id": "half"}
+    rows = [half, {**half, "answer": "\\frac{1}{2}"}, {**MATH, "id": "half"}, {**half, "answer": "7"}]
+    path = write(tmp_path / "a.jsonl", *rows)
+    found, read = contents(str(path)), read_source(DataSource(str(path), on_bad_row="skip", max_bad_share=1))
+    assert (found.questions, found.copies, found.conflicts) == (1, 2, 1)
+    assert found.dropped == {CONFLICT: 1, REPEATED_ID: 1}
+    assert (len(read.problems), read.copies, len(read.bad)) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("bad", ['{"problem": "x', "[1, 2]", '{"problem": 1' + "0" * 5000 + "}"])
+def test_a_row_that_is_no_object_is_counted_among_the_others(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{json.dumps(MATH)}\n{bad}\n{json.dumps({**MATH, 'problem': 'What?'})}\n")
+    found = contents(str(path))
+    assert (found.rows, found.questions, found.dropped.total()) == (3, 2, 1)
+    path.write_text(f"{bad}\n{bad}\n")
+    with pytest.raises(RowError, match="row 1"):
+        contents(str(path))
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", "[]"), ("a.jsonl", "\n\n"), ("a.csv", "problem,answer\n")])
+def test_a_source_without_rows_is_an_error(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ProblemFileError, match="no row in it"):
+        contents(str(tmp_path / name))
 
 
 def test_examples_of_each_kind(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_training_problems_without_solutions_of_the_styles_are_refused():
     refuse_without_solutions(train, ["steps"])
     with pytest.raises(ConfigError, match=r"styles=\['reference'\].*'checked', 'direct', 'steps'"):
         refuse_without_solutions(train, ["reference"])
-    with pytest.raises(ConfigError, match="give training problems with solutions"):
+    with pytest.raises(ConfigError, match="no source for SFT has a trace or a worked solution"):
         refuse_without_solutions([replace(p, solutions=()) for p in train], [])
 
 

@@ -327,7 +327,7 @@ def test_whole_numbers_stored_as_floats(tmp_path: Path) -> None:
         ({"problem": "x?"}, "'answer' is missing"),
         ({**MATH, "problem": ""}, "'problem' is empty"),
         ({**MATH, "answer": True}, "'answer' is of type bool"),
-        ({**MATH, "answer": float("nan")}, "'answer' is empty"),
+        ({**MATH, "answer": float("nan")}, "'answer' is nan"),
         ({**MINERVA, "answer": "['9.6"}, "begins like a list but is not a list"),
         ({**MINERVA, "answer": []}, "'answer' is empty"),
         ({**GSM8K, "answer": "It is 7."}, "answer ends in 'It is 7.'.*#### N"),

@@ -167,7 +167,7 @@ def test_train_files_without_use_learn_worked_solutions_as_before(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sources": [DataSource(__file__)]}, r"data.sources\[\].use is empty: say what"),
+        ({"sources": [DataSource(__file__)]}, r"data.sources: .*: use is empty: say what"),
         ({"sources": [DataSource(__file__, use=["train"])]}, "use='train' must be one of sft, rl, probe, test"),
         ({"sources": [DataSource(__file__, use=["rl", "test"])]}, "a probing or test problem has no other use"),
         ({"train_files": [DataSource(__file__, use=["test"])]}, "use='test' must be one of sft, rl"),
@@ -277,7 +277,7 @@ def test_rows_that_do_not_match_are_counted_and_an_unknown_name_is_refused(tmp_p
     with pytest.raises(ProblemFileError, match="where has 'dificulty', which no row has: expected names among kind"):
         read_source(source)
     source.where = {"source": "imo"}
-    with pytest.raises(ProblemFileError, match="no problem in it.*5 left out: not in `where`"):
+    with pytest.raises(ProblemFileError, match=r"where=\{'source': 'imo'\} matches none of its 5 rows"):
         read_source(source)
 
 

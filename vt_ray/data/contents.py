@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vt_ray.config import DataSource
+from vt_ray.data.distinct import DistinctProblems
 from vt_ray.data.gold_tests import PROGRAM_SAMPLE, SAMPLE, check_golds
 from vt_ray.data.layouts.layout import normalised
-from vt_ray.data.problem_rows import ProblemFileError, Row, read_rows
+from vt_ray.data.problem_rows import ContradictionError, ProblemFileError, Row, RowError, read_rows
 from vt_ray.data.readers import read_problem_rows
 from vt_ray.data.traces.files import drop_reason
 from vt_ray.data.traces.table import detect_trace_layout
@@ -26,6 +27,8 @@ from vt_ray.records import Problem
 _MOST_REASONS = 20
 _LONGEST_REASON = 160
 OTHER_REASONS = "other faults"
+CONFLICT = "the question of an earlier row, with another answer"
+REPEATED_ID = "the id of an earlier row, with another question"
 
 
 @dataclass
@@ -34,8 +37,9 @@ class Contents:
 
     `questions` is the number of distinct questions; `copies` of the other rows repeat one of them, and `conflicts` of
     them with another answer. `kinds`, `subdomains` and `levels` count distinct questions. `traces` counts all traces,
-    `dropped` rows and traces that a run would leave out or refuse, by reason. The first gold answers are checked by
-    the verifier: `golds_checked` of them, without copies. Lengths are in characters, or in tokens with a tokenizer.
+    `dropped` rows and traces that a run would leave out or refuse, by reason; copies are merged, not dropped. The
+    first gold answers are checked by the verifier: `golds_checked` of them, without copies. Lengths are in characters,
+    or in tokens with a tokenizer.
     """
 
     path: str
@@ -86,12 +90,13 @@ def contents(source: str, examples: int = 3, encoding: str = "", length: Callabl
     """Reads a source once, row by row, and returns its counts and its first examples.
 
     `length` is the length of a text. A row that cannot be read is counted with its fault. Raises ProblemFileError for
-    a source that cannot be read.
+    a source that cannot be read or has no row, and RowError if none of its rows can be read.
     """
-    found = Contents(source)
-    answers: dict[bytes, bytes] = {}
+    found, distinct = Contents(source), DistinctProblems()
+    questions: set[bytes] = set()
     golds: list[Problem] = []
-    for row in read_rows(source, encoding):
+    unreadable: list[RowError] = []
+    for row in read_rows(source, encoding, unreadable.append):
         found.rows += 1
         traces, trace_fault = _traces(found, row)
         problem, problem_fault = _problem(found, row)
@@ -100,13 +105,16 @@ def contents(source: str, examples: int = 3, encoding: str = "", length: Callabl
             _drop(found, fault)
         if not problem and not traces:
             continue
-        is_new = _count_question(found, answers, problem, traces[0] if traces else None, length)
+        is_new = _is_new(found, distinct, row, problem, bool(traces)) if problem else True
+        if is_new:
+            is_new = _count_question(found, questions, problem, traces, length)
         kept = [trace for trace in traces if not _drop_trace(found, trace, length)]
         if is_new and problem:
             _count_problem(found, problem, golds)
         if is_new and len(found.examples) < examples:
             found.examples.append(_example(problem, kept, traces))
-    found.questions = len(answers)
+    _count_unreadable(found, unreadable)
+    found.questions, found.copies = len(questions), distinct.copies + found.conflicts
     _check_golds(found, golds)
     return found
 
@@ -161,24 +169,39 @@ def _drop_trace(found: Contents, trace: Trace, length: Callable[[str], int]) -> 
     return bool(reason)
 
 
+def _count_unreadable(found: Contents, errors: list[RowError]) -> None:
+    """Counts the rows that are not valid JSON, text or cells. Raises an error if the source has no other row."""
+    if not found.rows:
+        raise errors[0] if errors else ProblemFileError(f"{found.path}: no row in it: expected at least one")
+    found.rows += len(errors)
+    for error in errors:
+        _drop(found, error.fault)
+
+
+def _is_new(found: Contents, distinct: DistinctProblems, row: Row, problem: Problem, has_traces: bool) -> bool:
+    """Returns whether a run would take the problem as a new one, and counts a conflict with an earlier row."""
+    before = len(distinct)
+    try:
+        distinct.add(row, problem)
+    except RowError as error:
+        conflict = isinstance(error, ContradictionError)
+        found.conflicts += conflict
+        if not has_traces:
+            _drop(found, CONFLICT if conflict else REPEATED_ID)
+    return len(distinct) > before
+
+
 def _count_question(
-    found: Contents,
-    answers: dict[bytes, bytes],
-    problem: Problem | None,
-    trace: Trace | None,
-    length: Callable[[str], int],
+    found: Contents, questions: set[bytes], problem: Problem | None, traces: list[Trace], length: Callable[[str], int]
 ) -> bool:
     """Returns whether the question is new. Rows with traces of one question are no copies: they stay several."""
-    question = f"{problem.system} {problem.question}" if problem else trace.question if trace else ""
-    answer = _short_hash(repr(problem.answer)) if problem else b""
-    first = answers.setdefault(_short_hash(normalised(question)), answer)
-    if first is answer:
-        found.question_lengths.append(length(problem.question if problem else question))
-        return True
-    if problem:
-        found.copies += 1
-        found.conflicts += first != answer
-    return False
+    question = f"{problem.system} {problem.question}" if problem else traces[0].question
+    before = len(questions)
+    questions.add(_short_hash(normalised(question)))
+    if len(questions) == before:
+        return False
+    found.question_lengths.append(length(problem.question if problem else question))
+    return True
 
 
 def _count_problem(found: Contents, problem: Problem, golds: list[Problem]) -> None:

@@ -57,16 +57,20 @@ def _is_placeholder(text: str) -> bool:
     return not bare or bare in _PLACEHOLDERS or text.strip().lower() in _PLACEHOLDERS
 
 
+def _is_shown(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, str) and bool(value.strip()))
+
+
 def gold_text(row: Row, name: str, value: Any) -> str:
     """Returns the gold answer `value` of the field `name` as text. All elements of a list are parts of the answer.
 
     Raises MissingGoldError if there is no answer, ProblemFileError if it cannot be written as text.
     """
     if is_blank(value):
-        found = "is empty" if not isinstance(value, str) or not value.strip() else f"is {value.strip()!r:.40}"
+        found = f"is {value if isinstance(value, float) else value.strip()!r:.40}" if _is_shown(value) else "is empty"
         raise row.missing_gold(
-            f"field {name!r} {found}: expected the gold answer; fill it in, delete the row, or read the file with "
-            "drop_unanswered=True"
+            f"field {name!r} {found}: expected the gold answer; fill it in, delete the row, or leave such rows out "
+            "with drop_unanswered: true beside the path"
         )
     if isinstance(value, str) and _WRITTEN_LIST.match(value):
         elements = _elements(value)

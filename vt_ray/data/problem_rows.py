@@ -49,7 +49,10 @@ class Row:
     def value(self, name: str) -> Any:
         """Returns a required field. Raises ProblemFileError if it is missing."""
         if name not in self.fields:
-            raise self.error(f"field {name!r} is missing: the row has {sorted(self.fields)}")
+            raise self.error(
+                f"field {name!r} is missing: the row has {sorted(self.fields)}; correct the row, or give the file's "
+                "own names in fields"
+            )
         return self.fields[name]
 
     def text(self, name: str) -> str:
@@ -95,7 +98,7 @@ def read_rows(
     for part in parts(source):
         rows = batch_rows(part, hub_batches(part)) if isinstance(part, HubSource) else file_rows(part, encoding)
         for number, fields in rows:
-            if isinstance(fields, list) and fields and all(isinstance(message, dict) for message in fields):
+            if isinstance(fields, list) and fields and all(_is_message(message) for message in fields):
                 fields = {"conversations": fields}  # a row of Open-Reasoner-Zero is a bare chat
             if not isinstance(fields, dict | RowError):
                 fields = RowError(part, number, f"the row is of type {type(fields).__name__}: expected an object")
@@ -105,6 +108,10 @@ def read_rows(
                 on_bad_row(fields)
             else:
                 raise fields
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and not {"from", "role"}.isdisjoint(value)
 
 
 def type_name(value: Any) -> str:

@@ -248,6 +248,11 @@ def refuse_without_solutions(problems: Sequence[Problem], styles: Sequence[str],
             "or leave it empty for all"
         )
     there = {s.style for p in problems for s in p.solutions} | ({TRACE_STYLE} if traces else set())
+    if not there:
+        raise ConfigError(
+            "SFT has nothing to learn: no source for SFT has a trace or a worked solution: give one, for example "
+            "data.trace_files, or leave the phase out, for example phases=[rl]"
+        )
     if not (there & set(styles) if styles else there):
         raise ConfigError(
             f"spectrum.sft.styles={list(styles)}: the training problems have solutions of styles {sorted(there)}; name "

@@ -87,6 +87,10 @@ def read_source(source: DataSource, custom_kinds: Collection[str] = ()) -> ReadP
     if read.problems:
         _check_golds(source, read)
     refuse_many_bad(source, read.bad, read.rows)
+    if not read.problems and read.left_out[NOT_WHERE] == read.rows > 0:
+        raise ProblemFileError(
+            f"{source.path}: where={dict(source.where)} matches none of its {read.rows:,} rows: correct its values"
+        )
     if not read.problems:
         reasons = "; ".join(f"{count} left out: {reason}" for reason, count in read.left_out.items())
         raise ProblemFileError(
@@ -249,7 +253,7 @@ def _check_golds(source: DataSource, read: ReadProblems) -> None:
         read.bad += [RowError(p.source, p.row, f"{p.answer!r:.60}: {fault}") for p, fault in tests.faults]
         return
     said = f"{path}: {tests.summary(path)}"
-    remedy = "correct them, or read the file with drop_unanswered=True, which leaves these rows out"
+    remedy = "correct them, or set drop_unanswered: true beside the path, which leaves these rows out"
     if source.drop_unanswered:
         read.left_out.update(fault for _, fault in tests.faults)
     elif len(tests.faults) > _MAX_FAULTS * tests.tested:

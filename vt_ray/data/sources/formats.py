@@ -32,6 +32,8 @@ _BUFFER = 1 << 20
 _BLANK = b"\xef\xbb\xbf \t\r\n\f\v"
 # Python's default of 131,072 characters is less than the tests of many code problems.
 _LARGEST_CELL = 2**31 - 1
+# The first bytes of a file, and the extension that it should have.
+_MARKS = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"PAR1\x15": ".parquet"}
 Rows = Iterator[tuple[int, Any]]
 
 
@@ -50,16 +52,30 @@ def file_rows(path: Path, encoding: str = "") -> Rows:
     readers = {".parquet": _parquet_rows, ".json": _json_rows, ".jsonl": _json_lines}
     number = 0
     try:
+        _refuse_other_content(path, extension, compression)
         if extension == ".csv":
             rows = _csv_rows(path, compression, encoding or _detected(path, compression))
         else:
             rows = readers[extension](path, compression)
         for number, fields in rows:
             yield number, fields
+    except PermissionError as error:
+        raise ProblemFileError(f"{path}: may not be read ({error.strerror}): change its permissions") from error
     except (EOFError, OSError, zlib.error) as error:
         raise ProblemFileError(
             f"{path}, after row {number}: the rest cannot be read ({first_line(error)}): copy it again"
         ) from error
+
+
+def _refuse_other_content(path: Path, extension: str, compression: str) -> None:
+    """Raises ProblemFileError if the first bytes are those of another format or compression than the name says."""
+    with open(path, "rb") as file:
+        start = file.read(5)
+    content = next((kind for mark, kind in _MARKS.items() if start.startswith(mark)), "")
+    if content and content != (compression or extension):
+        raise ProblemFileError(
+            f"{path}: the name ends with {compression or extension}, the content is {content}: rename the file"
+        )
 
 
 @contextmanager
@@ -163,7 +179,8 @@ def _json_line(path: Path, number: int, line: bytes) -> Any:
         fault = f"not UTF-8 text ({error.reason}): save the file as UTF-8, or delete the row"
     except json.JSONDecodeError as error:
         fault = (
-            f"broken JSON at column {error.colno} ({error.msg}): expected one object a line; correct or delete the row"
+            f"broken JSON at column {error.colno} ({error.msg}): expected one object a line; correct or delete the "
+            "row, or name the file .json if it is one list"
         )
     except UnusableJson as error:
         fault = str(error)
@@ -178,6 +195,10 @@ def _csv_rows(path: Path, compression: str, encoding: str) -> Rows:
         with _opened(path, compression) as stream:
             lines = csv.reader(io.TextIOWrapper(stream, encoding, newline=""), strict=True)
             header = next(lines, [])
+            if len(header) == 1 and (mark := next((m for m in ";\t|" if m in header[0]), "")):
+                raise ProblemFileError(
+                    f"{path}: its header {header[0]!r:.80} is separated by {mark!r}: expected commas"
+                )
             if len(set(header)) < len(header):
                 raise ProblemFileError(f"{path}: two columns have one name: {header}: make them differ")
             for number, cells in enumerate(filter(None, lines), start=1):

@@ -52,19 +52,25 @@ def with_files(sources: Iterable[str]) -> set[str]:
 
 def split_name(name: str) -> tuple[str, str]:
     """Returns the format and the compression ("" for none) of a file name: "a.csv.gz" gives (".csv", ".gz").
+    Capital letters do not count.
 
     Raises ProblemFileError for an unknown extension.
     """
-    compression = next((c for c in COMPRESSIONS if name.endswith(c)), "")
-    extension = Path(name.removesuffix(compression)).suffix
+    extension, compression = _endings(name)
     if extension not in FORMATS:
         raise ProblemFileError(f"{name}: unknown extension {extension!r}: {EXPECTED}")
     return extension, compression
 
 
+def _endings(name: str) -> tuple[str, str]:
+    name = name.lower()
+    compression = next((c for c in COMPRESSIONS if name.endswith(c)), "")
+    return Path(name.removesuffix(compression)).suffix, compression
+
+
 def _is_data(relative: Path, file: Path) -> bool:
     hidden = any(part.startswith((".", "_")) for part in relative.parts)
-    known = Path(file.name.removesuffix(".gz").removesuffix(".zst")).suffix in FORMATS
+    known = _endings(file.name)[0] in FORMATS
     return known and not hidden and file.name not in _ABOUT_DATA and file.is_file()
 
 

@@ -56,7 +56,10 @@ def data(c: Config) -> Problems:
         count = getattr(d, f"{split}_per_subdomain")
         yield from at_least(f"data.{split}_per_subdomain", count, 0)
         if count == 0 and split in used and not sources_for(d, *_needed(uses, c)):
-            yield f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set"
+            yield (
+                f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set "
+                f"there, or in data.sources with use: [{_needed(uses, c)[-1]}]"
+            )
     yield from sources(c)
     if d.subdomain_file and not Path(d.subdomain_file).is_file():
         yield f"data.subdomain_file={d.subdomain_file!r} is no file: make it with vt-tools classify"

@@ -17,7 +17,7 @@ from vt_ray.planning.validate.rules import Problems, at_least, one_of
 def sources(c: Config) -> Problems:
     for (name, given), source in zip(listed_sources(c.data), all_sources(c.data), strict=True):
         yield from _path(name, source.path)
-        yield from _use(name, given.use)
+        yield from (f"data.{name}: {source.path}: {fault}" for fault in _use(name, given.use))
         yield from _rules(f"data.{name}: {source.path}", source)
         if name == "trace_files":
             yield from _traces(source)
@@ -38,12 +38,12 @@ def _path(name: str, path: str) -> Problems:
 def _use(name: str, use: list[str]) -> Problems:
     allowed = tuple(SHORT_FORMS.get(name, USES))
     if name == "sources" and not use:
-        yield f"data.sources[].use is empty: say what the rows are for, one or more of {', '.join(USES)}"
+        yield f"use is empty: say what the rows are for, one or more of {', '.join(USES)}"
     for one in use:
-        yield from one_of(f"data.{name}[].use", one, allowed)
+        yield from one_of("use", one, allowed)
     if len({*use}) > 1 and {*use} & {"probe", "test"}:
         yield (
-            f"data.{name}[].use={use}: a probing or test problem has no other use, because it would be known from "
+            f"use={use}: a probing or test problem has no other use, because it would be known from "
             "training or chosen by: split the file, or give it twice with different `where`"
         )
 
