@@ -9,11 +9,12 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from vt_ray.config import DataSource
-from vt_ray.data.distinct import DistinctProblems
+from vt_ray.data.distinct import DistinctProblems, GoldEquality
 from vt_ray.data.gold_tests import PROGRAM_SAMPLE, SAMPLE, check_golds
 from vt_ray.data.layouts.layout import normalised
 from vt_ray.data.problem_rows import ContradictionError, ProblemFileError, Row, RowError, read_rows
@@ -92,7 +93,14 @@ def contents(source: str, examples: int = 3, encoding: str = "", length: Callabl
     `length` is the length of a text. A row that cannot be read is counted with its fault. Raises ProblemFileError for
     a source that cannot be read or has no row, and RowError if none of its rows can be read.
     """
-    found, distinct = Contents(source), DistinctProblems()
+    with closing(GoldEquality()) as same_gold:
+        return _contents(source, examples, encoding, length, DistinctProblems(same_gold))
+
+
+def _contents(
+    source: str, examples: int, encoding: str, length: Callable[[str], int], distinct: DistinctProblems
+) -> Contents:
+    found = Contents(source)
     questions: set[bytes] = set()
     golds: list[Problem] = []
     unreadable: list[RowError] = []
