@@ -62,9 +62,10 @@ class Tokenizer:
     def __call__(self, text, **options):
         return {"input_ids": [ord(c) for c in text]}
 
-    def apply_chat_template(self, messages, add_generation_prompt, return_dict):
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict=False, tokenize=True):
         time.sleep(self.seconds)
-        return [ord(c) for m in messages for c in m["content"]]
+        chat = "".join(m["content"] for m in messages)
+        return [ord(c) for c in chat] if tokenize else chat
 
     def decode(self, ids):
         return "".join(map(chr, ids))

@@ -165,7 +165,8 @@ def _wanted_problem(
 
 def _kept_meta(meta: dict[str, Any], question_id: str) -> dict[str, Any] | None:
     """The metadata of a problem, without its own id: many rows have equal metadata then, and share one dict."""
-    return shared_dict({name: value for name, value in meta.items() if value != question_id}) or None
+    kept = {name: value for name, value in meta.items() if value != question_id or "id" not in name.lower()}
+    return shared_dict(kept) or None
 
 
 def _chosen_layout(source: DataSource) -> Layout | None:
