@@ -17,9 +17,15 @@ def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
 
 
+# Presets that evaluate a model of the user's. `made` is the benchmark without a file.
+EVALUATIONS = ("evaluate", "robustness", "transfer")
+A_MODEL = ("model=smollm2_135m", "evaluation.benchmarks=[made]")
+
+
 @pytest.mark.parametrize("experiment", sorted(p.stem for p in (ROOT / "conf/experiment").glob("*.yaml")))
 def test_every_preset_dry_runs_anywhere(experiment, tmp_path):
-    done = run(BIN / "vt-ray", f"experiment={experiment}", "dry_run=true", cwd=tmp_path)
+    own = A_MODEL if experiment in EVALUATIONS else ()
+    done = run(BIN / "vt-ray", f"experiment={experiment}", *own, "dry_run=true", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for word in ("generator", "learner", "verifier", "tokens at most", "GPUs in total"):
         assert word in done.stdout
@@ -81,11 +87,14 @@ def test_unreadable_row_is_named_with_its_file(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_question_in_two_sets_is_refused(tmp_path):
+def test_a_training_question_in_the_test_set_is_left_out_or_refused(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.json").write_text(json.dumps([{"problem": "What is 1 + 1?", "answer": "2"}]))
     overrides = [f"data.{s}_files=[{{path: {tmp_path / f}.json}}]" for s, f in (("train", "a"), ("test", "b"))]
     done = run(BIN / "vt-ray", *overrides, "dry_run=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 contains a probing or test question" in " ".join(done.stdout.split())
+    done = run(BIN / "vt-ray", *overrides, "data.decontaminate=off", "dry_run=true", cwd=tmp_path)
     assert done.returncode == 1
     assert "test set" in done.stderr and "train set" in done.stderr
 

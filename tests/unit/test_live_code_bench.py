@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pickle
 import zlib
 from pathlib import Path
@@ -22,6 +23,7 @@ from vt_ray.verify.limits import Limits
 from vt_ray.verify.programs.compare_outputs import outputs_match
 from vt_ray.verify.programs.live_code_bench import fenced_program, outputs_are_equal, profile_limits
 from vt_ray.verify.programs.packed_cases import with_cases
+from vt_ray.verify.sandbox.inside.namespaces import place_inside
 from vt_ray.verify.sandbox.inside.plain_data import UnsupportedResult, plain
 from vt_ray.verify.sandbox.interpreter import find_numpy
 from vt_ray.verify.verifier import Verifier
@@ -467,3 +469,8 @@ def test_a_right_program_and_its_broken_copy(verifier, v5, row, program, right, 
     verdict = verifier.verify(found, fenced(program))
     assert (verdict.status, verdict.reason) == ("correct", "")
     assert verifier.verify(found, fenced(program.replace(right, wrong))).status == "wrong"
+
+
+def test_a_package_below_the_programs_own_folder_gets_another_place():
+    assert place_inside("/tmp/env/numpy") == "/packages/numpy"
+    assert place_inside("/usr/lib") == os.path.realpath("/usr/lib")

@@ -13,6 +13,7 @@ from vt_ray.data.traces.files import WRONG, chosen_traces, survey_traces
 from vt_ray.data.traces.reasoning import CUT, MALFORMED
 from vt_ray.pipeline import base_inputs, sft_inputs, traces_digest
 from vt_ray.planning.validate import validate
+from vt_ray.records import Problem, Solution
 from vt_ray.run.inputs import input_files
 from vt_ray.spectrum_phase.examples import encoded_examples
 
@@ -145,8 +146,13 @@ def test_traces_are_learnt_by_style(tmp_path):
     refuse_without_solutions([], ["trace"], traces=True)
     with pytest.raises(ConfigError, match=r"\['steps'\] leaves out the traces .* add 'trace'"):
         refuse_without_solutions([], ["steps"], traces=True)
-    with pytest.raises(ConfigError, match=r"styles=\['trace'\]: the training problems"):
+    with pytest.raises(ConfigError, match="SFT has nothing to learn"):
         refuse_without_solutions([], ["trace"])
+    solved = Problem("q", "algebra", "math", "1+1?", "2", solutions=(Solution("steps", "2"),))
+    with pytest.raises(
+        ConfigError, match=r"styles=\['trace'\]: the training problems have solutions of styles \['steps'\]"
+    ):
+        refuse_without_solutions([solved], ["trace"])
 
 
 def encoded(tmp_path, source, opened="", max_tokens=200):

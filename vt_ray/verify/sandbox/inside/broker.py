@@ -60,9 +60,10 @@ def main(settings: dict[str, Any]) -> None:
     try:
         confinement.leave_root()
         confinement.prefer_for_oom()
-        live_code_bench.numpy_folder = settings["numpy"]
-        libraries = [*interpreter_libraries(), *package_folders(settings["numpy"])]
+        live_code_bench.numpy_folder = numpy = settings["numpy"]
+        libraries = [*interpreter_libraries(), *package_folders(numpy)]
         if backend.startswith("namespaces"):
+            live_code_bench.numpy_folder = numpy and namespaces.place_inside(numpy)
             namespaces.enter_user_namespace()
             _go_on_in_child((requests, replies))
         setup = confinement.confine_broker(backend, libraries)

@@ -31,6 +31,8 @@ _ROOT_OPTIONS = "size=256k,nr_inodes=512,mode=755"
 _HELD = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 _SCRATCH_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _MOUNT_POINTS = ("/tmp", "/mnt", "/opt", "/var", "/home")
+# The place of packages that lie below /tmp, because /tmp is the programs' own folder in the new root.
+_PACKAGES = "/packages"
 
 
 def enter_user_namespace() -> None:
@@ -90,18 +92,23 @@ def enter_own_root(libraries: Iterable[str], with_proc: bool) -> None:
     kernel.sethostname("sandbox")
 
 
+def place_inside(path: str) -> str:
+    """Returns the path of a library in the new root: its own path, or a folder below /packages for one below /tmp."""
+    return f"{_PACKAGES}/{os.path.basename(path)}" if _within(path, "/tmp") else os.path.realpath(path)
+
+
 def _within(path: str, directory: str) -> bool:
     return os.path.realpath(path).startswith(directory + "/") or path.startswith(directory + "/")
 
 
 def _bring(path: str, root: str) -> None:
-    """Mount the folder `path` read-only at the same place in the new root; a symbolic link stays a link."""
-    real = os.path.realpath(path)
-    if not os.path.isdir(root + real):
-        os.makedirs(root + real)
-        kernel.mount(real, root + real, None, kernel.MS_BIND | kernel.MS_REC)
-        kernel.restrict_mount(root + real, _HELD, True)
-    if path != real and not os.path.lexists(root + path):
+    """Mount the folder `path` read-only at its `place_inside` of the new root; a symbolic link stays a link."""
+    real, inside = os.path.realpath(path), place_inside(path)
+    if not os.path.isdir(root + inside):
+        os.makedirs(root + inside)
+        kernel.mount(real, root + inside, None, kernel.MS_BIND | kernel.MS_REC)
+        kernel.restrict_mount(root + inside, _HELD, True)
+    if path != real and inside == real and not os.path.lexists(root + path):
         os.makedirs(os.path.dirname(root + path), exist_ok=True)
         os.symlink(real, root + path)
 
