@@ -171,6 +171,7 @@ def test_an_interrupt_leaves_whole_lines_and_a_count(tmp_path):
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: out.exists() and out.read_bytes().count(b"\n") == 50, 120)
+    time.sleep(0.5)  # a row is counted just after its line is written
     process.send_signal(signal.SIGINT)
     # The slow program sleeps for 300 s.
     output, _ = process.communicate(timeout=60)
