@@ -36,6 +36,7 @@ from vt_ray.planning.placement import ClusterError  # noqa: E402
 from vt_ray.run.checkpoint import CheckpointError  # noqa: E402
 
 if TYPE_CHECKING:
+    from vt_ray.data.decontamination.run_check import RunLeakage
     from vt_ray.data.problem_sets import ProblemSets
 
 ConfigStore.instance().store(name="vt_ray_schema", node=Config)
@@ -105,53 +106,23 @@ def launch(config: Config) -> dict[str, Any] | None:
 
     Returns the summary of the run, None after `dry_run`.
     """
-    from vt_ray.data.benchmark_problems import load_benchmarks
     from vt_ray.data.decontamination.run_check import read_known
-    from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_mixture, stage_problems
-    from vt_ray.data.prompts import PromptEncoder
-    from vt_ray.data.source_report import print_sources
-    from vt_ray.engines.base_model import tokenizer_at_hand
-    from vt_ray.evaluation.benchmarks import encodable
     from vt_ray.planning.resource_plan import print_plan
     from vt_ray.planning.validate import validate
     from vt_ray.planning.validate.machine import refuse_missing_gpus, refuse_unusable_folders
     from vt_ray.progress import console
-    from vt_ray.report.encoded_prompt import encoded_prompt, print_prompt, recorded_prompt
-    from vt_ray.report.leakage_page import run_lines, write_leakage
+    from vt_ray.report.encoded_prompt import print_prompt, recorded_prompt
+    from vt_ray.report.leakage_page import write_leakage
     from vt_ray.run.inputs import inputs_digest
-    from vt_ray.run.milestone_names import named_models
     from vt_ray.run.run_folder import RunFolder
-    from vt_ray.spectrum_phase.examples import measured, print_fit
-    from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints, refuse_unusable_models
 
     validate(config)
-    if config.spectrum.checkpoints:
-        given = Path(config.model.path) if config.model.source == "hf" else None
-        refuse_unusable_checkpoints(config.spectrum.checkpoints, given, config.model.dtype)
-    if config.evaluation.models:
-        base = Path(config.model.path)
-        refuse_unusable_models(named_models(config.evaluation.models), base, config.model.dtype)
+    _refuse_models(config)
     known = read_known(RunFolder(config).paths.decontamination, lambda: inputs_digest(config))
-    problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known, load_benchmarks(config))
-    for line in run_lines(problems.leakage):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
-    paths, prompt = RunFolder(config).paths, {}
-    continued = paths.base.is_dir()
-    if not continued and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
-        encoder = PromptEncoder(tokenizer, config.data)
-        problems = encodable(problems, encoder)
-        prompt = encoded_prompt(encoder, problems)
-        if config.dry_run and "sft" in config.phases:
-            print_fit(measured(encoder, problems, config.spectrum.sft), config.spectrum.sft)
-    for stage in config.curriculum.stages if "rl" in config.phases else []:
-        stage_mixture(stage, stage_problems(stage, problems.train), problems.sources)
-    if "sft" in config.phases or (config.signal.control == "sft" and "rl" in config.phases):
-        refuse_without_solutions(problems.solved, config.spectrum.sft.styles, bool(problems.traces.sources))
-    print_sources(problems.sources)
+    problems, prompt = _checked_problems(config, known)
     if config.dry_run:
         print_plan(config, problems)
-        print_prompt(prompt or recorded_prompt(paths.prompt))
+        print_prompt(prompt or recorded_prompt(RunFolder(config).paths.prompt))
         return None
     refuse_missing_gpus(config)
     refuse_unusable_folders(config)
@@ -172,6 +143,56 @@ def launch(config: Config) -> dict[str, Any] | None:
                 summary = run_pipeline(config, cluster, run, problems)
         console.print(f"report: {run.paths.report}", soft_wrap=True)
     return summary
+
+
+def _refuse_models(config: Config) -> None:
+    """Raises ConfigError for checkpoints to fuse, or models to evaluate, that the engine cannot swap in."""
+    from vt_ray.run.milestone_names import named_models
+    from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints, refuse_unusable_models
+
+    if config.spectrum.checkpoints:
+        given = Path(config.model.path) if config.model.source == "hf" else None
+        refuse_unusable_checkpoints(config.spectrum.checkpoints, given, config.model.dtype)
+    if config.evaluation.models:
+        base = Path(config.model.path)
+        refuse_unusable_models(named_models(config.evaluation.models), base, config.model.dtype)
+
+
+def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[ProblemSets, dict[str, Any]]:
+    """The problems of the run, and one encoded prompt, {} if no tokenizer is at hand. Prints the counts by source.
+
+    `known` is the decontamination of an earlier start. Raises ConfigError for data that a phase cannot use.
+    """
+    from vt_ray.data.benchmark_problems import load_benchmarks
+    from vt_ray.data.problem_sets import load_problem_sets, refuse_without_solutions, stage_mixture, stage_problems
+    from vt_ray.data.prompts import PromptEncoder
+    from vt_ray.data.source_report import print_sources
+    from vt_ray.engines.base_model import tokenizer_at_hand
+    from vt_ray.evaluation.benchmarks import encodable
+    from vt_ray.progress import console
+    from vt_ray.report.encoded_prompt import encoded_prompt
+    from vt_ray.report.leakage_page import run_lines
+    from vt_ray.run.run_folder import RunFolder
+    from vt_ray.spectrum_phase.examples import measured, print_fit
+
+    problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known, load_benchmarks(config))
+    for line in run_lines(problems.leakage):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    # A continued run has its base model, and the pipeline checks the prompts with its tokenizer.
+    prompt: dict[str, Any] = {}
+    continued = RunFolder(config).paths.base.is_dir()
+    if not continued and (tokenizer := tokenizer_at_hand(config.model, download=not config.dry_run)):
+        encoder = PromptEncoder(tokenizer, config.data)
+        problems = encodable(problems, encoder)
+        prompt = encoded_prompt(encoder, problems)
+        if config.dry_run and "sft" in config.phases:
+            print_fit(measured(encoder, problems, config.spectrum.sft), config.spectrum.sft)
+    for stage in config.curriculum.stages if "rl" in config.phases else []:
+        stage_mixture(stage, stage_problems(stage, problems.train), problems.sources)
+    if "sft" in config.phases or (config.signal.control == "sft" and "rl" in config.phases):
+        refuse_without_solutions(problems.solved, config.spectrum.sft.styles, bool(problems.traces.sources))
+    print_sources(problems.sources)
+    return problems, prompt
 
 
 def _confinement(config: Config, problems: ProblemSets) -> str:
