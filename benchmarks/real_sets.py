@@ -29,7 +29,7 @@ _HEAD = """# Public data sets, read whole
 `python benchmarks/real_sets.py FOLDER` wrote this table: each file as published, read by `vt-tools data`.
 
 - *Questions* are distinct; *copies* repeat one of them and are merged; *conflicts* repeat one with another answer.
-- *Golds* are those that the verifier tested: a sample of at most 2,000 math and choice answers and 200 programs. A gold
+- *Golds* are gold answers under test: a sample of at most 2,000 math and choice answers and 200 programs. A gold
   answer passes if it is accepted in a box, names an option, or if a reference program passes its tests.
 - *Dropped* counts rows, traces and tested gold answers with a fault, by reason.
 - *Over-long* are questions of more than 1,024 tokens, the default of `data=files`, without the chat template.

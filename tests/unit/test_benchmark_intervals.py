@@ -37,7 +37,7 @@ def test_thirty_pairs_cover_the_true_difference(mean, gain, samples):
     hits = 0
     for _ in range(TRIALS):
         before = rates(rng, mean, 1)
-        # A tenth of all problems is solved after the change, whatever it was before.
+        # A tenth of all problems is solved after the change, solved or not before it.
         after = np.where(rng.random(PROBLEMS) < gain, 1.0, before)
         old, new = (
             {str(q): rng.binomial(samples, p) / samples for q, p in enumerate(side)} for side in (before, after)

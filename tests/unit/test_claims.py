@@ -49,7 +49,7 @@ def test_weights_follow_from_the_share_of_true_claims():
     model = Model(lambda claim: claim.startswith("good") or claim in ("half 1", "half 2", "half 3", "half 4"))
     found = claim_weights("What is 1+1?", ["good", "half", "bad"], model)
     assert found.weights == pytest.approx((1.0, 0.8**5, 0.0))
-    assert model.calls == [3, 15], "two calls of generate, whatever the number of traces"
+    assert model.calls == [3, 15], "two calls of generate for any number of traces"
     assert found.tokens == 180
 
 

@@ -209,7 +209,7 @@ def test_damaged_packed_cases_are_malformed(verifier, damaged):
         ("```python\na\n```\nthen\n```python\nb\nc\n```\n", "b\nc"),
         ("<think>\n```python\na\n```\n</think>\n```python\nb\n```", "b"),
         ("<think>\n```python\na\n```\n never closed", "a"),
-        ("```python\na\n```\nOutput:\n```\n3\n```", "3"),  # the last block counts, whatever its language
+        ("```python\na\n```\nOutput:\n```\n3\n```", "3"),  # the last block counts, in any language
         ("```python\na\n```\nand ```python\nb", ""),
         ("  ```python\na\n  ```", "a"),
         ("text ``` text\na\n```", "a"),

@@ -11,7 +11,7 @@ import pytest
 
 from vt_ray.config import Config, DataSource
 from vt_ray.data.layouts.choice import options_in_text
-from vt_ray.data.layouts.table import PROBLEM_LAYOUTS, detect_layout, layout_by_name
+from vt_ray.data.layouts.table import PROBLEM_LAYOUTS, layout_by_name, layout_of
 from vt_ray.data.problem_rows import ProblemFileError
 from vt_ray.data.problem_sets import load_problem_sets
 from vt_ray.data.readers import read_problems
@@ -33,7 +33,7 @@ def read(tmp_path: Path, *rows: dict[str, Any], **options: Any) -> list[Problem]
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{number}-{case['layout']}" for number, case in enumerate(CASES)])
 def test_a_row_of_each_layout(tmp_path: Path, case: dict[str, Any]) -> None:
-    found = detect_layout([case["row"]])
+    found = layout_of(case["row"])
     assert found is not None and found.name == case["layout"]
     (problem,) = read(tmp_path, case["row"])
     fields = json.loads(json.dumps(asdict(problem)))
@@ -89,9 +89,9 @@ def test_the_settings_of_a_file_choose_its_layout(tmp_path: Path) -> None:
     assert (problem.question, problem.answer) == ("1+1?", "2")
 
 
-def test_detect_layout_takes_the_layout_of_most_rows() -> None:
-    assert detect_layout([MATH, MATH, {"text": "x"}]) == layout_by_name("question_answer")
-    assert detect_layout([{"text": "x"}]) is None and detect_layout([]) is None
+def test_the_fields_of_a_row_decide_on_its_layout() -> None:
+    assert layout_of(MATH) == layout_by_name("question_answer")
+    assert layout_of({"text": "x"}) is None
 
 
 # --- ids and copies ---------------------------------------------------------------------------------------

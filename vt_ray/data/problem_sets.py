@@ -121,7 +121,7 @@ def _check(policy: str, sets: Mapping[str, Sequence[Problem]], known: RunLeakage
 
 
 def _decontaminated(train: list[Problem], check: RunCheck, has_traces: bool) -> tuple[list[Problem], list[Problem]]:
-    """Returns the training problems, and those that the check leaves out. Raises ConfigError if none is left."""
+    """Returns the kept training problems, and the problems that the check drops. Raises ConfigError if none is left."""
     drops = check.drops(problem_questions(train, "train"))
     kept, left_out = ([p for p, drop in zip(train, drops, strict=True) if drop == out] for out in (False, True))
     if train and not kept and not has_traces:

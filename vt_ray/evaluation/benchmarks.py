@@ -175,7 +175,7 @@ class _Totals:
             self._score += result.pass_at(1)
 
     def note(self) -> str:
-        """Pass@1, tokens a second, and the tokens so far of those that all problems will take at the mean length."""
+        """Pass@1, tokens a second, the tokens so far, and the tokens of all problems at the mean length."""
         mean = f"Pass@1 {self._score / self._scored:.1%}  " if self._scored else ""
         rate = short_rate(self._tokens / max(self._file.seconds, 1e-9))
         expected = short_rate(self._tokens * self._problems / len(self._file.results))

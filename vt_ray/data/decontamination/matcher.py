@@ -167,7 +167,7 @@ class Matcher:
     def _short_index(self, hashed: HashedTexts) -> tuple[dict[int, HashIndex], HashIndex]:
         """Returns {n: index of the questions of n words} for questions that are shorter than an n-gram.
 
-        The second index has the first words of those that are longer than these: few training words start so.
+        The second index has the first words of the longer questions: few training words start so.
         """
         lengths, index = hashed.lengths(), {}
         starts = HashIndex(np.zeros(0, np.uint64), np.zeros(0, np.int64))

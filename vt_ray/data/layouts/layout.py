@@ -67,7 +67,7 @@ def question_hash(problem: Problem) -> str:
 
 
 def question_digest(problem: Problem) -> bytes:
-    """Returns 16 bytes that are equal for copies of a question, whatever their case, spacing and prose punctuation."""
+    """Returns 16 bytes that are equal for copies of a question: case, spacing and prose punctuation do not count."""
     text = normalised(f"{problem.system} {problem.question}")
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vt_ray.data.layouts import (
@@ -38,13 +37,6 @@ PROBLEM_LAYOUTS: tuple[Layout, ...] = (
 def layout_of(fields: Mapping[str, Any]) -> Layout | None:
     """Returns the layout of one row, None if no layout matches."""
     return next((layout for layout in PROBLEM_LAYOUTS if layout.matches(fields)), None)
-
-
-def detect_layout(rows: Iterable[Mapping[str, Any]]) -> Layout | None:
-    """Returns the layout of most of these rows (fields by name), None if most match no layout."""
-    found = Counter(layout.name if (layout := layout_of(fields)) else "" for fields in rows)
-    name = found.most_common(1)[0][0] if found else ""
-    return layout_by_name(name) if name else None
 
 
 def layout_by_name(name: str) -> Layout:

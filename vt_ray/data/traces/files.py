@@ -38,7 +38,7 @@ TraceRow = tuple[str, list[Trace], dict[str, Any]]
 
 @dataclass
 class TraceCounts:
-    """Counts of one source. `rows` are those that match `where`, and `dropped` has the number of traces that are left
+    """Counts of one source. `rows` counts matches of `where`, and `dropped` has the number of traces that are left
     out, by reason. `bad` are the rows that `on_bad_row: skip` leaves out; `left_out` counts other rows, by reason."""
 
     path: str
@@ -107,7 +107,7 @@ def survey_traces(sources: Sequence[DataSource], taken: Mapping[str, str], check
 def _checked(
     rows: Iterator[TraceRow], suffix: str, check: RunCheck | None, contaminated: set[tuple[str, int]]
 ) -> Iterator[TraceRow]:
-    """Yields all rows, and adds (file, row) of those that the check leaves out to `contaminated`."""
+    """Yields all rows, and adds (file, row) of the rows that the check leaves out to `contaminated`."""
     while batch := list(islice(rows, _BATCH_ROWS)):
         asked = [traces for _, traces, _ in batch if traces]
         drops = check.drops([trace_question(traces, suffix) for traces in asked]) if check else []
