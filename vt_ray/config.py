@@ -140,6 +140,10 @@ class DataConfig:
     families: list[str] = field(default_factory=list)
     # Generated training problems in each subdomain: the pool of SFT and RL. 0 uses files only.
     train_per_subdomain: int = 2000
+    # Share of the training questions in each subdomain that keep their worked solutions, in (0, 1]: SFT learns from
+    # these, RL asks all questions. The seed chooses. Counts questions with a solution, generated or from files; traces
+    # and sources for SFT alone stay whole. 1: all.
+    solved_share: float = 1.0
     # Generated probing problems in each subdomain. 0 uses files only.
     probe_per_subdomain: int = 32
     # Generated held-out problems in each subdomain. 0 uses files only.

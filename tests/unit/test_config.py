@@ -81,6 +81,7 @@ BAD = [
     *at_least(0, *(f"data.{split}_per_subdomain" for split in ("train", "probe", "test"))),
     *[(f"data.{s}_per_subdomain", 0, f"give problems for the {s} set") for s in ("train", "probe", "test")],
     *at_least(8, "data.max_prompt_tokens"),
+    *[("data.solved_share", bad, f"data.solved_share={bad} must be in (0, 1]") for bad in (0, -0.1, 1.01, NAN)],
     *at_least(1, *(f"cluster.num_{kind}" for kind in ("generators", "learners", "verifiers"))),
     *at_least(1, "cluster.tensor_parallel_size", "cluster.kv_cache_gb", "cluster.max_num_seqs"),
     *at_least(1, "cluster.generator_threads", "cluster.learner_threads"),

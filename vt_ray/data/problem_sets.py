@@ -15,6 +15,7 @@ from vt_ray.data.mixture import Mixture
 from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import ReadProblems, read_source
 from vt_ray.data.roles import Role, roles
+from vt_ray.data.solved_share import with_solved_share
 from vt_ray.data.source_report import OVERLONG, SFT_ONLY, SourceReport, mixture_of, report_of, source_reports, without
 from vt_ray.data.sources.errors import ProblemFileError
 from vt_ray.data.sources.names import with_files
@@ -85,6 +86,7 @@ def load_problem_sets(
         if check:
             for split in ("train", SFT_ONLY):
                 sets[split], contaminated[split] = _decontaminated(sets[split], check, bool(with_traces))
+        sets["train"] = with_solved_share(sets["train"], data.solved_share, seed)
         taken = {} if check else _taken(sets)
         traces = survey_traces(with_traces, taken, check) if with_traces else NO_TRACES
         reports = merged.counted(source_reports(found, reads, traces.counts))

@@ -65,6 +65,8 @@ def data(c: Config) -> Problems:
         yield f"data.subdomain_file={d.subdomain_file!r} is no file: make it with vt-tools classify"
     yield from at_least("data.max_prompt_tokens", d.max_prompt_tokens, 8)
     yield from one_of("data.decontaminate", d.decontaminate, DECONTAMINATE)
+    if not 0 < d.solved_share <= 1:
+        yield f"data.solved_share={d.solved_share} must be in (0, 1]: 0.2 keeps the solutions of a fifth, 1 keeps all"
 
 
 def _needed(uses: tuple[str, ...], c: Config) -> list[str]:
