@@ -279,8 +279,27 @@ class OptimizerConfig:
 
 
 @dataclass
+class LoraConfig:
+    """Low-rank adapters (LoRA, arXiv 2106.09685) by the package peft, for SFT and RL (docs/lora.md).
+
+    Only the adapters train: a linear layer computes W x + (alpha / rank) B A x with W frozen. Generators, checkpoints
+    and saved models get the merged weights W + (alpha / rank) B A.
+    """
+
+    # Rank of the adapters, at least 1. 0: off, all weights train.
+    rank: int = 0
+    # Scale of the adapters, above 0: their product is multiplied by alpha / rank.
+    alpha: float = 32.0
+    # Dropout of the adapters' inputs, in [0, 1). In RL, the learner's probabilities then differ from the generator's.
+    dropout: float = 0.0
+    # Names of the linear layers that get adapters, such as [q_proj, v_proj]. Empty: all linear layers of the decoder.
+    # Embeddings and the lm_head never get adapters.
+    target_modules: list[str] = field(default_factory=list)
+
+
+@dataclass
 class LearnerConfig:
-    """How DeepSpeed computes an update. No setting here changes the gradient by more than rounding."""
+    """How DeepSpeed computes an update. Besides `lora`, no setting here changes the gradient by more than rounding."""
 
     # Sharding over the learner ranks: 0 nothing, 1 optimizer states, 2 also gradients, 3 also weights.
     zero_stage: int = 1
@@ -302,6 +321,7 @@ class LearnerConfig:
     # Compile the layers with torch.compile: the first rows take some seconds longer, later updates a quarter less on an
     # H200. Needs ZeRO 0, 1 or 2 and sequence_parallel_size=1.
     compile: bool = False
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
 
 @dataclass

@@ -251,7 +251,7 @@ def settings_of(config: Config, *uses: str) -> dict:
 
 def sft_inputs(config: Config) -> dict:
     traces = identity(config, "data.trace_files") if config.data.trace_files else {}
-    return {**base_inputs(config), **identity(config, "spectrum.sft"), **traces}
+    return {**base_inputs(config), **identity(config, "spectrum.sft", "learner.lora"), **traces}
 
 
 def probe_inputs(config: Config) -> dict:

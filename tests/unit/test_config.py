@@ -390,7 +390,7 @@ spectrum.sft.steps spectrum.sft.epochs spectrum.sft.batch_size spectrum.sft.chec
 spectrum.sft.max_tokens spectrum.sft.styles spectrum.sft.optimizer spectrum.probe
 signal.schedule signal.max_staleness signal.seed signal.control signal.control_sft_steps signal.optimizer signal.mgpo
 verify.test_timeout_s verify.completion_timeout_s verify.memory_mb verify.output_kb verify.math_timeout_s
-verify.function_timeout_s verify.kinds cluster.generation_engine
+verify.function_timeout_s verify.kinds cluster.generation_engine learner.lora
 """
 DECIDED = DECIDED_KEYS.split()
 

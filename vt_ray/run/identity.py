@@ -5,7 +5,7 @@ Config --settings--> (dotted key, value, default) --without NOT_IDENTITY--> iden
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -32,8 +32,8 @@ NOT_IDENTITY = (
     "signal.sync",
     "verify.sandbox",
 )
-# Settings below a name of NOT_IDENTITY that change the samples all the same.
-IDENTITY_EXCEPTIONS = ("cluster.generation_engine",)
+# Settings and sections below a name of NOT_IDENTITY that change the samples or the updates all the same.
+IDENTITY_EXCEPTIONS = ("cluster.generation_engine", "learner.lora")
 
 
 def settings(config: Config) -> Iterator[tuple[str, Any, Any]]:
@@ -61,7 +61,11 @@ def _settings(section: Any, defaults: Any, prefix: str) -> Iterator[tuple[str, A
 def is_identity(key: str) -> bool:
     """Whether the setting is part of a run's identity."""
     plain = ".".join(part for part in key.split(".") if not part.isdigit())
-    return plain in IDENTITY_EXCEPTIONS or not any(f"{plain}.".startswith(f"{name}.") for name in NOT_IDENTITY)
+    return _within(plain, IDENTITY_EXCEPTIONS) or not _within(plain, NOT_IDENTITY)
+
+
+def _within(key: str, names: Iterable[str]) -> bool:
+    return any(f"{key}.".startswith(f"{name}.") for name in names)
 
 
 def identity(config: Config, *names: str) -> dict[str, Any]:
