@@ -349,6 +349,9 @@ class SftConfig:
     )
 
 
+CRITERIA = ("pass_at_k", "pass_at_1", "heldout_loss", "diversity")
+
+
 @dataclass
 class ProbeConfig:
     """Domain-aware diversity probing: Pass@K of every checkpoint in every subdomain (section 3.3)."""
@@ -357,12 +360,26 @@ class ProbeConfig:
     samples: int = 8
     # The K of Pass@K, in 1..samples. n.s.
     k: int = 8
+    # More values of K for the tables of Pass@K, each in 1..samples. 1 and `k` are always there.
+    ks: list[int] = field(default_factory=list)
     # Sampling temperature, above 0.
     temperature: float = 1.0
     # Nucleus sampling, in (0, 1]. 1 samples from the whole distribution.
     top_p: float = 1.0
     # Longest completion in tokens, at least 1.
     max_new_tokens: int = 96
+    # The figure that chooses the specialist of a subdomain: "pass_at_k" (the paper), "pass_at_1", "diversity" (expected
+    # number of different correct solution paths among K samples, divided by K), or "heldout_loss" (lowest SFT loss on
+    # held-out examples; needs spectrum.sft.heldout_share above 0).
+    criterion: str = "pass_at_k"
+    # Racing: the probability, for each subdomain, that its specialist differs from that of a probe without racing. A
+    # checkpoint gets no more samples in a subdomain once it cannot win there at this error rate, in (0, 1). 0: no
+    # racing, all checkpoints answer all problems. 0.05 is usual.
+    racing: float = 0.0
+    # Groups of probing problems in place of their subdomains: {derivative: group_1, algebra: group_2}. A key is a
+    # family of generated problems or a subdomain; the family takes precedence. Other problems keep their subdomain.
+    # Each group gets a specialist. Empty: the subdomains.
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

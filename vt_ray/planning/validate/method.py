@@ -10,6 +10,7 @@ from vt_ray.config import (
     ADVANTAGE_NORMS,
     AGGREGATIONS,
     CONTROLS,
+    CRITERIA,
     DECONTAMINATE,
     ESTIMATORS,
     MAX_NAME_BYTES,
@@ -75,7 +76,7 @@ def _needed(uses: tuple[str, ...], c: Config) -> list[str]:
 
 
 def spectrum(c: Config) -> Problems:
-    sft, probe = c.spectrum.sft, c.spectrum.probe
+    sft = c.spectrum.sft
     yield from _phases(c)
     for name in ("steps", "batch_size", "checkpoint_every", "max_tokens"):
         yield from at_least(f"spectrum.sft.{name}", getattr(sft, name), 1)
@@ -86,11 +87,38 @@ def spectrum(c: Config) -> Problems:
         for style in sft.styles:
             yield from one_of("spectrum.sft.styles", style, known)
     yield from optimizer("spectrum.sft.optimizer", sft.optimizer)
-    yield from pass_at_k("spectrum.probe", probe.k, probe.samples)
-    yield from sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)
+    yield from _probe(c)
     yield from no_error(fusion_rule, c.spectrum.fusion.method)
     if c.spectrum.fusion.weights and not sources_for(c.data, "probe"):
         yield from no_error(fusion_weights, c.spectrum.fusion.weights, sorted(c.data.subdomains))
+
+
+def _probe(c: Config) -> Problems:
+    probe = c.spectrum.probe
+    yield from pass_at_k("spectrum.probe", probe.k, probe.samples)
+    for k in probe.ks:
+        if not 1 <= k <= probe.samples:
+            yield (
+                f"spectrum.probe.ks={probe.ks}: {k} must lie in 1..spectrum.probe.samples={probe.samples}: draw more "
+                "samples or leave it out"
+            )
+    yield from sampling("spectrum.probe", probe.temperature, probe.top_p, probe.max_new_tokens)
+    yield from one_of("spectrum.probe.criterion", probe.criterion, CRITERIA)
+    if not 0 <= probe.racing < 1:
+        yield f"spectrum.probe.racing={probe.racing} must lie in [0, 1): 0.05 is usual, 0 is off"
+    if probe.criterion == "heldout_loss" and probe.racing:
+        yield (
+            f"spectrum.probe.racing={probe.racing} with spectrum.probe.criterion=heldout_loss: samples do not decide "
+            "there; set spectrum.probe.racing=0 or take another criterion"
+        )
+    if probe.criterion == "heldout_loss" and "sft" not in c.phases:
+        yield (
+            f"spectrum.probe.criterion=heldout_loss with phases={c.phases}: only SFT measures that loss; add sft, or "
+            "take another criterion"
+        )
+    for name, group in probe.groups.items():
+        if not str(group).strip():
+            yield f"spectrum.probe.groups has no group for {name!r}: give it a name, or leave {name!r} out"
 
 
 def _phases(c: Config) -> Problems:
