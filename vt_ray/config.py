@@ -382,15 +382,32 @@ class ProbeConfig:
     groups: dict[str, str] = field(default_factory=dict)
 
 
+ON_LOSS = ("stop", "best", "continue")
+
+
 @dataclass
 class FusionConfig:
-    """Fusion of the specialists into one model (section 3.3)."""
+    """Fusion of the specialists into one model (section 3.3), and what the run does if fusion loses Pass@K."""
 
-    # The rule that makes one tensor from the specialists' tensors. "weights": their weighted average (the paper), or
-    # an import path "package.module:function" (docs/extending.md).
+    # The rule: "weights" (weighted average; with empty weights the paper's), "uniform" (1/N), "probe_softmax",
+    # "greedy_soup", "task_arithmetic", "ties", "dare", "slerp" (two specialists only), or an import path
+    # "package.module:function" (docs/fusion.md, docs/extending.md).
     method: str = "weights"
-    # One weight for each subdomain, in alphabetical order; the sum must be 1. Empty: the paper's 1/N.
+    # One weight for each subdomain, in alphabetical order; the sum must be 1. Empty: the paper's 1/N. Not used by
+    # uniform, probe_softmax and greedy_soup, which set the weights themselves.
     weights: list[float] = field(default_factory=list)
+    # probe_softmax: weights in proportion to exp(Pass@K / temperature), above 0. At 0.1, a specialist with 7 points
+    # more has twice the weight.
+    temperature: float = 0.1
+    # ties and dare: the share of each specialist's changes from the base model that is kept, in (0, 1]. ties keeps the
+    # largest ones, dare a random share.
+    density: float = 0.5
+    # task_arithmetic, ties and dare: the factor on the combined change from the base model, above 0.
+    scale: float = 1.0
+    # If Pass@K of the fused model on the probing problems is below the best specialist's, and the 95% interval of the
+    # difference excludes zero: "best" goes on with the best specialist, "stop" ends the run before RL, "continue" goes
+    # on with the fused model.
+    on_loss: str = "best"
 
 
 @dataclass
