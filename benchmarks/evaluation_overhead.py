@@ -26,6 +26,7 @@ from statistics import median
 
 from hydra import compose, initialize_config_dir
 
+import vt_ray.main  # noqa: F401 - its import registers the schema of the settings
 from vt_ray.config import CONF, Config, to_config
 from vt_ray.data.benchmark_problems import load_benchmarks
 from vt_ray.engines.generation import EngineSpec

@@ -711,6 +711,8 @@ MAX_NAME_BYTES = 200
 
 # The phases in the order of the paper.
 PHASES = ("sft", "probe", "fuse", "rl")
+# The phases that need learner ranks.
+TRAINING = ("sft", "rl")
 
 
 @dataclass
@@ -760,6 +762,11 @@ class Config:
             self.signal.mgpo.importance_cap = 2.0 if low_precision else 0.0
         if self.signal.sync.logprob_tolerance == 0:
             self.signal.sync.logprob_tolerance = 0.1 if low_precision else 1e-3
+
+    @property
+    def trains(self) -> bool:
+        """Whether a phase of the run trains a model: without one, the run has no learner ranks."""
+        return any(phase in TRAINING for phase in self.phases)
 
     @property
     def context_tokens(self) -> int:

@@ -32,7 +32,7 @@ if __package__ in (None, ""):
 
 from vt_ray import __version__  # noqa: E402
 from vt_ray.config import CONF, MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
-from vt_ray.planning.placement import ClusterError  # noqa: E402
+from vt_ray.planning.placement import ClusterError, with_needed_actors  # noqa: E402
 from vt_ray.run.checkpoint import CheckpointError  # noqa: E402
 
 if TYPE_CHECKING:
@@ -120,11 +120,12 @@ def launch(config: Config) -> dict[str, Any] | None:
     _refuse_models(config)
     known = read_known(RunFolder(config).paths.decontamination, lambda: inputs_digest(config))
     problems, prompt = _checked_problems(config, known)
+    placed = with_needed_actors(config)
     if config.dry_run:
-        print_plan(config, problems)
+        print_plan(placed, problems)
         print_prompt(prompt or recorded_prompt(RunFolder(config).paths.prompt))
         return None
-    refuse_missing_gpus(config)
+    refuse_missing_gpus(placed)
     refuse_unusable_folders(config)
     confinement = _confinement(config, problems)
     with RunFolder(config).open() as run:
@@ -139,7 +140,7 @@ def launch(config: Config) -> dict[str, Any] | None:
             from vt_ray.pipeline import run_pipeline
             from vt_ray.tracking.follower import following
 
-            with RayCluster(config, run.paths.logs) as cluster, following(config.tracking, run.root):
+            with RayCluster(placed, run.paths.logs) as cluster, following(config.tracking, run.root):
                 summary = run_pipeline(config, cluster, run, problems)
         console.print(f"report: {run.paths.report}", soft_wrap=True)
     return summary

@@ -7,8 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vt_ray.config import ClusterConfig, Config, ConfigError
-from vt_ray.planning.placement import ActorRequest, Bundle, place, waiting_text
-from vt_ray.planning.resource_plan import placement_rows
+from vt_ray.planning.placement import ActorRequest, Bundle, gpus_asked, place, waiting_text, with_needed_actors
+from vt_ray.planning.resource_plan import actor_plan, placement_rows
+from vt_ray.planning.validate import machine
 
 
 def actors_by_node(cluster):
@@ -168,3 +169,23 @@ def test_the_waiting_message_has_requested_and_available_resources():
         "free: 1 GPUs and 9.5 CPUs"
     )
     assert re.search(r"Ray has 0 GPUs and 0 CPUs on 0 nodes, free", waiting_text(k, place(k), [], {}))
+
+
+def test_a_run_that_trains_nothing_has_no_learner_ranks():
+    cluster = ClusterConfig(gpus_per_node=1, gpus_per_generator=1, gpus_per_learner=1, num_learners=4)
+    evaluation, rl = Config(phases=[], cluster=cluster), Config(phases=["rl"], cluster=cluster)
+    placed = with_needed_actors(evaluation)
+    assert [b.actors for b in place(placed.cluster).bundles] == [("generator_0", "verifier_0")]
+    assert gpus_asked(placed.cluster) == 1 and evaluation.cluster is cluster and with_needed_actors(rl) is rl
+    assert {plan.kind.split()[0] for plan in actor_plan(placed)} == {"generator", "verifier", "tracker,"}
+    assert not [problem for problem in machine.placement(evaluation)]
+    assert "no node has 1 GPU left" in next(iter(machine.placement(rl)))
+
+
+def test_a_generator_has_its_gpu_alone_in_a_colocated_run_that_trains_nothing():
+    pairs = ClusterConfig(colocate=True, num_generators=2, num_learners=2, gpus_per_generator=1, gpus_per_learner=1)
+    placed = with_needed_actors(Config(phases=["probe", "fuse"], cluster=pairs))
+    assert [(r.actor, r.gpus) for b in place(placed.cluster).bundles for r in b.requests if r.gpus] == [
+        ("generator_0", 1),
+        ("generator_1", 1),
+    ]

@@ -261,9 +261,9 @@ class RayCluster:
         return Hardware(cores, gpus_asked(cluster))
 
     def _start_learners(self) -> None:
-        """Starts all ranks and joins them; starts them again if one dies meanwhile. Raises ClusterError after
-        MAX_LEARNER_RESTARTS, and the error of a constructor that fails at the first start."""
-        while True:
+        """Starts all ranks and joins them, if the run has ranks; starts them again if one dies meanwhile. Raises
+        ClusterError after MAX_LEARNER_RESTARTS, and the error of a constructor that fails at the first start."""
+        while self._learners:
             try:
                 self._join_learners()
                 break

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vt_ray.config import ClusterConfig, ConfigError
+from vt_ray.config import ClusterConfig, Config, ConfigError
 
 
 class ClusterError(RuntimeError):
@@ -68,6 +68,13 @@ class Placement:
     @property
     def nodes(self) -> int:
         return len({bundle.node for bundle in self.bundles})
+
+
+def with_needed_actors(config: Config) -> Config:
+    """The settings with the actors that the run needs: no learner ranks, and none of their GPUs, if no phase trains."""
+    if config.trains:
+        return config
+    return replace(config, cluster=replace(config.cluster, num_learners=0, colocate=False))
 
 
 def place(cluster: ClusterConfig) -> Placement:

@@ -145,15 +145,16 @@ def generator_share(config: Config, folder: Path, gpu_gb: float) -> tuple[bool, 
 
 
 def actor_plan(config: Config) -> list[ActorPlan]:
-    """Every actor of the run. The memory is that of weights and optimizer states, without activations."""
+    """The actors of each kind that the run has. The memory is that of weights and optimizer states, without
+    activations."""
     k = config.cluster
     size = parameters(config)
     weights = size * BYTES[config.model.dtype] / k.tensor_parallel_size / 1e9 if size else float("nan")
-    learner = learner_bytes(size, config) / 1e9 if size else float("nan")
+    learner = learner_bytes(size, config) / 1e9 if size and k.num_learners else float("nan")
     engine = {"vllm": "vLLM"}.get(k.generation_engine, k.generation_engine)
     cache = f"weights + {k.gpu_memory_utilization:.0%} of the GPU" if k.gpus_per_generator else "weights + KV cache"
     kv = 0 if k.gpus_per_generator else k.kv_cache_gb
-    return [
+    plans = [
         ActorPlan(
             f"generator ({engine})", k.num_generators, k.cpus_per_actor, k.gpus_per_generator, weights + kv, cache
         ),
@@ -175,6 +176,7 @@ def actor_plan(config: Config) -> list[ActorPlan]:
         ),
         ActorPlan("tracker, recorder", 2, 0, 0, 0.3, "process"),
     ]
+    return [plan for plan in plans if plan.count]
 
 
 def placement_rows(config: Config) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigError
 from vt_ray.data.chat_templates import template_text
 from vt_ray.engines.generation import ENGINES, engine_class
-from vt_ray.planning.placement import asked, gpus_asked, place
+from vt_ray.planning.placement import asked, gpus_asked, place, with_needed_actors
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of
 from vt_ray.tracking.sinks import MODULES
 from vt_ray.verify.kinds import kind_fault
@@ -174,7 +174,7 @@ def placement(c: Config) -> Problems:
         yield f"cluster.num_nodes={k.num_nodes} with cluster.gpus_per_node=0: say how many GPUs a node has, 8 is usual"
     elif min(k.num_nodes, k.num_generators, k.num_learners) > 0:
         try:
-            place(k)
+            place(with_needed_actors(c).cluster)
         except ConfigError as error:
             yield str(error)
     if not k.colocate:
