@@ -511,8 +511,11 @@ class SignalConfig:
     seed: int = 0
     # A control to compare MGPO with: "" (MGPO itself), "shuffled_rewards" within each group, or "sft" in place of RL.
     control: str = ""
-    # Steps of control=sft, at least 1 there.
+    # Steps of control=sft, at least 1 there. 0 with `control_sft_like`: as many as fit in its time.
     control_sft_steps: int = 0
+    # Finished run with SFT and RL, runs/NAME: control=sft trains for the time of its RL steps, without the start of
+    # engines and evaluations. The steps are that time divided by the time of one step of its SFT. Empty: none.
+    control_sft_like: str = ""
     mgpo: MgpoConfig = field(default_factory=MgpoConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     sync: SyncConfig = field(default_factory=SyncConfig)
@@ -754,6 +757,10 @@ class Config:
             from vt_ray.run.models_of_run import models_of_run
 
             self.evaluation.models = models_of_run(Path(self.evaluation.models_of))
+        if self.signal.control_sft_like and not self.signal.control_sft_steps:
+            from vt_ray.run.control_steps import sft_steps_like
+
+            self.signal.control_sft_steps = sft_steps_like(Path(self.signal.control_sft_like))
         given = [*self.spectrum.checkpoints, *(folder for _, folder in named_models(self.evaluation.models))]
         if given and self.model.source == "scratch":
             self.model.source, self.model.path = "hf", given[0]

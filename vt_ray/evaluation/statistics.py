@@ -159,23 +159,45 @@ def mean_over_seeds(scores: ScoresBySeed, seed: int = 0, resamples: int = 2000) 
     return SeededInterval(interval, {s: float(row.mean()) for s, row in zip(seeds, table, strict=True)}, size)
 
 
+def mean_over_nested_seeds(scores: ScoresBySeed) -> SeededInterval:
+    """Mean over S seeds of the mean score of each seed, where each seed has questions of its own, with a 95% interval.
+
+    The interval is mean -+ 1.96 * sqrt(max(V_q, V_s)). V_q is the variance of the mean from the questions within the
+    seeds. V_s is the variance between the means of the seeds, divided by S: it contains V_q, but a handful of seeds
+    measures it poorly. With one seed, it is V_q alone. In simulations of 3 seeds with 160 questions each, the interval
+    contained the true value in 96, 94 and 86% of the cases, where the seeds changed the score by 0, 1 and 3 points
+    (standard deviation). Raises ValueError for no seed, or for a seed without a question.
+    """
+    if not scores or not all(scores.values()):
+        raise ValueError("no scores of a seed to take a mean over: pass at least one run with problems")
+    rows = [np.array([of_seed[q] for q in sorted(of_seed)]) for of_seed in scores.values()]
+    means = np.array([row.mean() for row in rows])
+    within = sum(row.var(ddof=1) / len(row) for row in rows if len(row) > 1) / len(rows) ** 2
+    between = means.var(ddof=1) / len(rows) if len(rows) > 1 else 0.0
+    mean, half = float(means.mean()), Z_95 * sqrt(max(within, between))
+    by_seed = dict(zip(scores, means.tolist(), strict=True))
+    return SeededInterval(Interval(mean, mean - half, mean + half), by_seed, sum(map(len, rows)))
+
+
 def difference_over_seeds(
     before: ScoresBySeed,
     after: ScoresBySeed,
     seed: int = 0,
     resamples: int = 2000,
+    nested: bool = False,
 ) -> SeededInterval:
     """`mean_over_seeds` of after - before, paired by seed and by question.
 
     Only seeds on both sides count, and questions with a score in all of these runs. An effect of a question or a seed
-    that is equal on both sides cancels. Raises ValueError for no common seed or question.
+    that is equal on both sides cancels. `nested`: each seed has questions of its own, and the result is that of
+    `mean_over_nested_seeds`. Raises ValueError for no common seed or question.
     """
     shared = [s for s in before if s in after]
     if not shared:
         raise ValueError(f"no seed in common: {list(before)} and {list(after)}")
     pairs = {s: before[s].keys() & after[s].keys() for s in shared}
     differences = {s: {q: after[s][q] - before[s][q] for q in pairs[s]} for s in shared}
-    return mean_over_seeds(differences, seed, resamples)
+    return mean_over_nested_seeds(differences) if nested else mean_over_seeds(differences, seed, resamples)
 
 
 def _common(scores: ScoresBySeed) -> list[str]:

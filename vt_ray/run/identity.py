@@ -24,6 +24,7 @@ NOT_IDENTITY = (
     "model.attention",
     "model.gradient_checkpointing",
     "model.parameters_b",
+    "signal.control_sft_like",
     "signal.checkpoint_every",
     "signal.keep_checkpoints",
     "signal.evaluate_every",

@@ -179,6 +179,8 @@ def signal(c: Config) -> Problems:
     if not 0 <= s.seed < 2**31:
         yield f"signal.seed={s.seed} must lie in 0..2^31-1: choose a smaller one"
     yield from one_of("signal.control", s.control, CONTROLS)
+    if s.control_sft_like and s.control != "sft":
+        yield f"signal.control_sft_like={s.control_sft_like!r} needs signal.control=sft: add it, or leave out the run"
     if s.control == "sft":
         yield from at_least("signal.control_sft_steps", s.control_sft_steps, 1)
     yield from optimizer("signal.optimizer", s.optimizer)

@@ -2,13 +2,15 @@
 
     ComparedRuns --group_runs--> groups --two-level bootstrap--> intervals of scores and of differences
 
-Each interval is {mean, low, high, by_seed, num_problems} from `evaluation.statistics.mean_over_seeds`.
+Each interval is {mean, low, high, by_seed, num_problems} from `evaluation.statistics`: `mean_over_seeds`, or
+`mean_over_nested_seeds` if runs with different seeds have different held-out problems.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean
 from typing import Any
@@ -19,6 +21,7 @@ from vt_ray.evaluation.statistics import (
     SeededInterval,
     difference_over_seeds,
     mean_interval,
+    mean_over_nested_seeds,
     mean_over_seeds,
 )
 from vt_ray.report.comparison.runs import (
@@ -32,6 +35,7 @@ from vt_ray.report.comparison.runs import (
     seed_names,
 )
 from vt_ray.report.run_page import curves
+from vt_ray.run.milestone_names import SFT_CONTINUED
 
 Names = dict[Seed, str]
 # Selects a milestone of a run; a Side is one side of a difference.
@@ -41,6 +45,16 @@ Side = tuple[Sequence[ComparedRun], Milestone]
 Stages = Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True)
+class How:
+    """How scores are averaged: the names of the seeds, the K of Pass@K, and whether runs with different seeds have
+    different held-out problems."""
+
+    names: Names
+    ks: Sequence[int]
+    nested: bool
+
+
 def compare(runs: Sequence[ComparedRun], left_out: Sequence[ComparedRun] = ()) -> dict[str, Any]:
     """The whole comparison. Raises ComparisonError if the runs cannot be compared (see `refuse_incomparable`)."""
     refuse_incomparable(runs, left_out)
@@ -48,47 +62,53 @@ def compare(runs: Sequence[ComparedRun], left_out: Sequence[ComparedRun] = ()) -
     base, stages = baseline(groups, runs), shared_stages(runs)
     # For runs that were evaluated with different K, the smaller K is used.
     k = min(run.settings["evaluation.k"] for run in runs)
-    ks = sorted({1, k})
+    how = How(names, sorted({1, k}), nested=len({run.held_out for run in runs}) > 1)
     return {
         "k": k,
         "num_problems": len(runs[0].held_out),
+        "nested": how.nested,
         "differs_in": differing_keys(runs),
         "baseline": base.label,
-        "groups": [_group(group, base, names, ks, stages) for group in groups],
+        "groups": [_group(group, base, how, stages) for group in groups],
         "runs": [_run(run, group, names, k) for group in groups for run in group.runs],
         "left_out": [{"run": run.name, "last": next(reversed(list(run.scores)), None)} for run in left_out],
         "stages": stages,
     }
 
 
-def _group(group: Group, base: Group, names: Names, ks: Sequence[int], stages: Stages) -> dict[str, Any]:
+def _group(group: Group, base: Group, how: How, stages: Stages) -> dict[str, Any]:
     runs = group.runs
     milestones = dict.fromkeys(name for run in runs for name in run.scores)
     return {
         "label": group.label,
         "lambda": group.lam,
         "settings": dict(group.settings),
-        "seeds": [names[run.seed] for run in runs],
+        "seeds": [how.names[run.seed] for run in runs],
         "end": runs[0].end,
-        **_means(runs, _end, names, ks),
-        "gain": {"from": runs[0].start, **_changes((runs, _start), (runs, _end), names, ks)},
-        "difference": None if group is base else _differences(group, base, names, ks),
-        "milestones": [{"name": name, **_means(runs, _called(name), names, ks)} for name in milestones],
+        **_means(runs, _end, how),
+        "gain": {"from": runs[0].start, **_changes((runs, _start), (runs, _end), how)},
+        "difference": None if group is base else _differences(group, base, how),
+        "milestones": [{"name": name, **_means(runs, _called(name), how)} for name in milestones],
         "reward": reward_curve(runs, stages),
         "cost": _cost(runs),
     }
 
 
-def _differences(group: Group, base: Group, names: Names, ks: Sequence[int]) -> dict[str, Any] | None:
+def _differences(group: Group, base: Group, how: How) -> dict[str, Any] | None:
     """Differences from the baseline at the last milestone, overall and by subdomain; None without a common seed."""
     if not {run.seed for run in group.runs} & {run.seed for run in base.runs}:
         return None
     before, after = (base.runs, _end), (group.runs, _end)
-    answered = [{s.question_id for s in _scored(run, run.end)} for run in (*base.runs, *group.runs)]
-    common = set.intersection(*answered)
+    common = _answered_by_all((*base.runs, *group.runs), how.nested)
     subdomains = sorted({s.subdomain for s in _scored(base.runs[0], base.runs[0].end) if s.question_id in common})
-    by_subdomain = {name: _changes(before, after, names, ks, name) for name in subdomains}
-    return {**_changes(before, after, names, ks), "by_subdomain": by_subdomain}
+    by_subdomain = {name: _changes(before, after, how, name) for name in subdomains}
+    return {**_changes(before, after, how), "by_subdomain": by_subdomain}
+
+
+def _answered_by_all(runs: Sequence[ComparedRun], nested: bool) -> set[str]:
+    """The questions with a score in all of these runs; if nested, in all of these runs with the seed of the first."""
+    compared = [run for run in runs if not nested or run.seed == runs[0].seed]
+    return set.intersection(*({s.question_id for s in _scored(run, run.end)} for run in compared))
 
 
 def reward_curve(runs: Sequence[ComparedRun], stages: Stages) -> list[dict[str, float]]:
@@ -132,7 +152,8 @@ def _run(run: ComparedRun, group: Group, names: Names, k: int) -> dict[str, Any]
 def _cost(runs: Sequence[ComparedRun]) -> dict[str, float]:
     """Mean costs of the group's runs. RL is listed separately, because earlier phases may be shared with other runs."""
     phases = [run.record.summary.get("phases") or {} for run in runs]
-    rl = [[phase for name, phase in of_run.items() if name.startswith("rl ")] for of_run in phases]
+    # SFT that continues in place of RL counts as RL.
+    rl = [[c for name, c in of_run.items() if name.startswith("rl ") or name == SFT_CONTINUED] for of_run in phases]
     return {
         "wall_seconds": fmean(run.record.summary.get("wall_seconds") or 0.0 for run in runs),
         "rl_seconds": fmean(sum(phase["seconds"] for phase in of_run) for of_run in rl),
@@ -151,16 +172,16 @@ def shared_stages(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     return [{"step": step, "name": name} for step, (name, _) in zip(begins, found[0], strict=False)]
 
 
-def _means(runs: Sequence[ComparedRun], milestone: Milestone, names: Names, ks: Sequence[int]) -> dict[str, Any]:
-    return {f"pass_at_{k}": _plain(mean_over_seeds(_scores(runs, milestone, k)), names) for k in ks}
+def _means(runs: Sequence[ComparedRun], milestone: Milestone, how: How) -> dict[str, Any]:
+    mean = mean_over_nested_seeds if how.nested else mean_over_seeds
+    return {f"pass_at_{k}": _plain(mean(_scores(runs, milestone, k)), how.names) for k in how.ks}
 
 
-def _changes(
-    before: Side, after: Side, names: Names, ks: Sequence[int], subdomain: str | None = None
-) -> dict[str, Any]:
+def _changes(before: Side, after: Side, how: How, subdomain: str | None = None) -> dict[str, Any]:
     """The difference after - before, over all problems or over those of `subdomain`."""
-    sides = {k: (_scores(*before, k, subdomain), _scores(*after, k, subdomain)) for k in ks}
-    return {f"pass_at_{k}": _plain(difference_over_seeds(*sides[k]), names) for k in ks}
+    sides = {k: (_scores(*before, k, subdomain), _scores(*after, k, subdomain)) for k in how.ks}
+    found = {k: difference_over_seeds(*sides[k], nested=how.nested) for k in how.ks}
+    return {f"pass_at_{k}": _plain(difference, how.names) for k, difference in found.items()}
 
 
 def _scores(runs: Sequence[ComparedRun], milestone: Milestone, k: int, subdomain: str | None = None) -> ScoresBySeed:

@@ -24,6 +24,7 @@ from vt_ray.run.paths import DONE, RunPaths
 
 CONTROL = "signal.control"
 CONTROLS = {"": "MGPO", "shuffled_rewards": "shuffled rewards", "sft": "SFT continued"}
+CONTROL_KEYS = {CONTROL, f"{CONTROL}_sft_steps", f"{CONTROL}_sft_like"}
 LAMBDA = "signal.mgpo.lam"
 # Settings in which runs of one group may differ: name, path, seeds and prices.
 OF_ONE_RUN = ("run_name", "runs_dir", "dry_run", "seed", "signal.seed", "cluster.currency")
@@ -53,7 +54,13 @@ class ComparedRun:
         stages = self.config.get("curriculum", {}).get("stages") or []
         defaults["curriculum"]["stages"] = [asdict(StageConfig()) for _ in stages]
         flat = flattened(defaults) | flattened(self.config)
-        return {key: value for key, value in flat.items() if key not in OF_ONE_RUN and "price" not in key}
+        return {key: value for key, value in flat.items() if key not in self._of_one_run and "price" not in key}
+
+    @property
+    def _of_one_run(self) -> tuple[str, ...]:
+        """The steps of SFT that takes the time of an RL run differ from seed to seed."""
+        timed = self.config.get("signal", {}).get("control_sft_like")
+        return (*OF_ONE_RUN, f"{CONTROL}_sft_steps", f"{CONTROL}_sft_like") if timed else OF_ONE_RUN
 
     @property
     def seed(self) -> Seed:
@@ -133,13 +140,14 @@ def refuse_incomparable(runs: Sequence[ComparedRun], unfinished: Sequence[Compar
         raise ComparisonError(
             f"a comparison needs 2 finished runs, there is {len(runs)} (unfinished: {names}): finish or add runs"
         )
-    first = runs[0]
     for run in runs[1:]:
+        # Runs are paired within a seed, so that only runs of one seed need the same problems.
+        first = next(other for other in runs if other.seed[0] == run.seed[0])
         if run.held_out != first.held_out:
             raise ComparisonError(
                 f"{first.name} and {run.name} were evaluated on different held-out problems (they share "
                 f"{len(first.held_out & run.held_out)} of {len(first.held_out)} and {len(run.held_out)}): compare "
-                "runs with the same problems. seed=... changes the held-out problems, signal.seed=... does not"
+                "runs that have the same problems wherever they have the same seed"
             )
         _refuse_other_fingerprints(first, run)
         if run.test_files != first.test_files:
@@ -172,7 +180,7 @@ def group_runs(runs: Sequence[ComparedRun]) -> list[Group]:
     for run in runs:
         found.setdefault(json.dumps([run.settings.get(key) for key in keys], default=str), []).append(run)
     groups = [
-        Group(_label(keys, members[0]), {key: members[0].settings.get(key) for key in keys}, members)
+        Group(_label(keys, members[0], runs[0]), {key: members[0].settings.get(key) for key in keys}, members)
         for members in (sorted(members, key=lambda run: run.seed) for members in found.values())
     ]
     return sorted(groups, key=lambda group: group.lam or 0) if keys == [LAMBDA] else groups
@@ -227,11 +235,15 @@ def _read(root: Path, name: str) -> ComparedRun:
     return ComparedRun(name, record, config, scores)
 
 
-def _label(keys: Sequence[str], first: ComparedRun) -> str:
+def _label(keys: Sequence[str], first: ComparedRun, base: ComparedRun) -> str:
+    """The label of the group of `first`. `base` is the first run of the comparison."""
     if not keys:
         return "all runs"
-    if set(keys) <= {CONTROL, f"{CONTROL}_sft_steps"} and first.settings[CONTROL] in CONTROLS:
+    own = {key for key in keys if first.settings.get(key) != base.settings.get(key)}
+    if CONTROL in keys and own <= CONTROL_KEYS and first.settings[CONTROL] in CONTROLS:
         return CONTROLS[first.settings[CONTROL]]
+    if own == {"phases"}:
+        return f"{CONTROLS[first.settings[CONTROL]]} from {first.start}"
     if len(keys) > LABEL_KEYS:
         return first.name
     if list(keys) == [LAMBDA]:

@@ -108,15 +108,7 @@ def cost_section(comparison: Comparison) -> Section:
 
 
 def method_section(comparison: Comparison) -> Section:
-    text = [
-        "The intervals come from a two-level bootstrap. Each of 2,000 resamples draws n of the n problems and, "
-        "independently, s - 1 of the s seeds (at least one), both with replacement, and computes the mean of the drawn "
-        "scores. The interval contains the middle 95% of these means. One seed fewer is drawn because s seeds would "
-        "understate the spread between seeds.",
-        "In simulations with 200 problems and seeds that change a score by 1, 3 and 5 points (standard deviation), the "
-        "interval contained the true value in 99, 96 and 92 of 100 cases with 3 seeds, and in 99, 94 and 85 with 2 "
-        "seeds. It is too wide if seeds matter little, and too narrow if they matter much.",
-    ]
+    text = say.about_intervals(comparison)
     if len(groups := compared(comparison)) > 1:
         text.append(
             f"{len(groups)} groups are compared with the baseline at 95%, without a correction for their number."

@@ -38,6 +38,8 @@ def headline(comparison: Comparison) -> str:
     """The compared runs and the result in Pass@1."""
     groups, runs = comparison["groups"], comparison["runs"]
     problems = f"the same {formats.thousands(comparison['num_problems'])} held-out problems"
+    if comparison["nested"]:
+        problems = f"{formats.thousands(comparison['num_problems'])} held-out problems of its own for each seed"
     if len(groups) == 1:
         score = formats.interval(groups[0]["pass_at_1"])
         return f"{len(runs)} runs that differ only in their seeds, on {problems}: Pass@1 is {score}."
@@ -107,6 +109,27 @@ def about_seeds(comparison: Comparison) -> str:
     return ""
 
 
+def about_intervals(comparison: Comparison) -> list[str]:
+    """Paragraphs about the method of the intervals."""
+    if comparison["nested"]:
+        return [
+            "Each seed has held-out problems of its own. A score is the mean of the means of the seeds. Its interval is "
+            "the mean ± 1.96 standard deviations, from the larger of two estimates of the variance: the spread between "
+            "problems within the seeds, and the spread between the means of the seeds.",
+            "In simulations of 3 seeds with 160 problems each, the interval contained the true value in 96, 94 and 86% "
+            "of the cases, where seeds changed the score by 0, 1 and 3 points (standard deviation).",
+        ]
+    return [
+        "The intervals come from a two-level bootstrap. Each of 2,000 resamples draws n of the n problems and, "
+        "independently, s - 1 of the s seeds (at least one), both with replacement, and computes the mean of the drawn "
+        "scores. The interval contains the middle 95% of these means. One seed fewer is drawn because s seeds would "
+        "understate the spread between seeds.",
+        "In simulations with 200 problems and seeds that change a score by 1, 3 and 5 points (standard deviation), the "
+        "interval contained the true value in 99, 96 and 92 of 100 cases with 3 seeds, and in 99, 94 and 85 with 2 "
+        "seeds. It is too wide if seeds matter little, and too narrow if they matter much.",
+    ]
+
+
 def about_starts(runs: Sequence[Mapping[str, Any]]) -> str:
     """A sentence about the models from which the runs start."""
     models = {run["fused"] for run in runs}
@@ -120,6 +143,8 @@ def about_starts(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def about_problems(comparison: Comparison) -> str:
     """A sentence about the problems that are missing in the differences; "" if there are none."""
+    if comparison["nested"]:
+        return ""
     used = min(group["difference"]["pass_at_1"]["num_problems"] for group in compared(comparison))
     lost = comparison["num_problems"] - used
     return (
