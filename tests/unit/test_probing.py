@@ -2,14 +2,19 @@
 
 import pytest
 
-from vt_ray.evaluation.sampling import Score
-from vt_ray.spectrum_phase.probing import probe_table
+from vt_ray.config import ProbeConfig
+from vt_ray.spectrum_phase.probe_scores import ProbeScore
+from vt_ray.spectrum_phase.probe_table import probe_table as table_of
+
+
+def probe_table(measured, k, losses=None, stopped=None, **settings):
+    return table_of(measured, ProbeConfig(samples=k, k=k, **settings), losses, stopped)
 
 
 def scores(k=4, **correct):
     """{"algebra": [1, 4]}: one question with 1 and one with 4 correct of `k` samples."""
     return [
-        Score(f"{subdomain}/{i}", subdomain, c, k, k, 0, 10)
+        ProbeScore(f"{subdomain}/{i}", subdomain, c, k, k, 0, 10)
         for subdomain, counts in correct.items()
         for i, c in enumerate(counts)
     ]
@@ -60,7 +65,7 @@ def test_best_by_pass_at_1_averages_subdomains_and_prefers_the_later_checkpoint(
 
 def test_missing_verdicts_lower_k_for_that_question_alone():
     # 2 verdicts for 4 samples, 1 of them correct: Pass@min(4, 2) = 1. The second question has no verdict.
-    measured = {"s": [Score("a/0", "algebra", 1, 2, 4, 0, 10), Score("a/1", "algebra", 0, 4, 4, 0, 10)]}
+    measured = {"s": [ProbeScore("a/0", "algebra", 1, 2, 4, 0, 10), ProbeScore("a/1", "algebra", 0, 4, 4, 0, 10)]}
     table = probe_table(measured, k=4)
     assert table["pass_at_k"]["algebra"] == [0.5]
     assert table["pass_at_1"]["algebra"] == [0.25]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vt_ray.algorithms.pass_at_k import pass_at_k
 from vt_ray.records import GradedGroup, Problem, Prompt, Sampling
@@ -39,6 +39,9 @@ class Score:
         return asdict(self)
 
 
+AnyScore = TypeVar("AnyScore", bound=Score)
+
+
 def sample_scores(
     generator: Generator,
     verifier: Verifier,
@@ -53,7 +56,7 @@ def sample_scores(
     A problem without any verdict has `valid` 0: averages leave it out, and `without_verdict` counts it.
     """
     for group in graded(generator, verifier, encoder.prompts(problems, samples, key), sampling):
-        yield _score(group)
+        yield score_of(group)
 
 
 def graded(
@@ -69,7 +72,7 @@ def mean(values: Iterable[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def scored(scores: Iterable[Score]) -> list[Score]:
+def scored(scores: Iterable[AnyScore]) -> list[AnyScore]:
     """The scores with at least one verdict. Raises RuntimeError if there are none: the verifier has failed."""
     found = [s for s in scores if s.valid]
     if not found:
@@ -77,7 +80,8 @@ def scored(scores: Iterable[Score]) -> list[Score]:
     return found
 
 
-def _score(group: GradedGroup) -> Score:
+def score_of(group: GradedGroup) -> Score:
+    """The counts of a graded group."""
     return Score(
         question_id=group.question_id,
         subdomain=group.subdomain,

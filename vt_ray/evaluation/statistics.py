@@ -77,6 +77,15 @@ def paired_difference(
     return Interval(float(differences.mean()), float(low), float(high))
 
 
+def widened(interval: Interval, num_problems: int) -> Interval:
+    """A paired difference without width, because all problems changed by the same amount, gets one by the rule of
+    three: up to 3/n of all problems may change differently, by up to 1. Other intervals are returned unchanged."""
+    if interval.low != interval.high:
+        return interval
+    low, high = interval.mean - 3 / num_problems, interval.mean + 3 / num_problems
+    return Interval(interval.mean, max(-1.0, low), min(1.0, high))
+
+
 def benchmark_interval(scores: Sequence[float], samples_per_problem: int) -> Interval:
     """`mean_interval` for a benchmark of few problems: its spread between problems is drawn towards the largest one.
 

@@ -41,18 +41,13 @@ def change(
 ) -> dict[str, float] | None:
     """Pass@k of `after` minus Pass@k of `before` as {mean, low, high}, a 95% interval paired by question.
 
-    Uses the common questions in `subdomains` (empty: all). Returns None if there are fewer than `MIN_QUESTIONS`. If all
-    questions changed by the same amount, the bootstrap interval has no width; it is then widened by the rule of three:
-    up to 3/n of all questions may change differently, by up to 1.
+    Uses the common questions in `subdomains` (empty: all). Returns None if there are fewer than `MIN_QUESTIONS`.
     """
-    from vt_ray.evaluation.statistics import paired_difference
+    from vt_ray.evaluation.statistics import paired_difference, widened
 
     before, after = before or {}, after or {}
     shared = [q for q in before.keys() & after.keys() if not subdomains or before[q].subdomain in subdomains]
     if len(shared) < MIN_QUESTIONS:
         return None
     old, new = ({q: scores[q].pass_at(k) for q in shared} for scores in (before, after))
-    found = paired_difference(old, new).as_dict()
-    if found["low"] == found["high"]:
-        found |= {"low": max(-1.0, found["mean"] - 3 / len(shared)), "high": min(1.0, found["mean"] + 3 / len(shared))}
-    return found
+    return widened(paired_difference(old, new), len(shared)).as_dict()

@@ -1,6 +1,8 @@
 """Domain-aware diversity probing: M*_i = argmax over checkpoints t of Pass@K(M_t, D_i) (arXiv 2511.06221, section 3.3).
 
-checkpoint --> generators --> K samples a problem --> Pass@K by subdomain --> one specialist a subdomain
+checkpoint --> generators --> n samples a problem --> <checkpoint>.json --probe_table--> one specialist a subdomain
+                   ^                                         |
+                   └──── racing: next part of the problems, without checkpoints that cannot win
 """
 
 from __future__ import annotations
@@ -10,37 +12,54 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
+from vt_ray.config import ProbeConfig
+from vt_ray.evaluation.sampling import graded
 from vt_ray.experiment import Experiment
 from vt_ray.interfaces import Generator, Verifier
 from vt_ray.progress import bar
-from vt_ray.records import Sampling
+from vt_ray.records import Problem, Sampling
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.paths import ProbePaths
+from vt_ray.spectrum_phase.groups import grouped
+from vt_ray.spectrum_phase.probe_scores import CRITERIA, pass_at, probe_score, read_scores
+from vt_ray.spectrum_phase.probe_table import probe_table
+from vt_ray.spectrum_phase.racing import Race
+
+# The file of the SFT losses on held-out examples, beside the checkpoints.
+HELDOUT = "heldout.json"
 
 
 def run_probe(e: Experiment, checkpoints: Sequence[Path], folder: Path) -> None:
     """Measure every checkpoint on the probing sets and write `folder`/probe.json.
 
-    The engines stay open and only load other weights. Checkpoints that an interrupted attempt has measured are skipped.
+    The engines stay open and only load other weights. Without racing there is one round with all problems. Scores that
+    an interrupted attempt has written are not measured again, and the race repeats its decisions from them.
     """
-    paths, problems = ProbePaths(folder), len(e.problems.probe)
+    paths, probe = ProbePaths(folder), e.config.spectrum.probe
+    problems = grouped(e.problems.probe, probe.groups)
+    race = Race(_ids(problems), [c.name for c in checkpoints], probe.racing, e.config.seed)
     with (
         e.cluster.generator(e.base) as generator,
         e.cluster.verifier() as verifier,
-        bar("probe", len(checkpoints) * problems) as advance,
+        bar("probe", len(checkpoints) * len(problems)) as advance,
     ):
-        for index, checkpoint in enumerate(checkpoints):
-            path = paths.scores(checkpoint.name)
-            if path.exists():
-                advance(f"{checkpoint.name} already measured", problems)
-                continue
-            generator.load_checkpoint(checkpoint, index)
-            probe_model(e, generator, verifier, path, partial(advance, checkpoint.name, 1))
-    measured = {c.name: _read_scores(paths.scores(c.name)) for c in checkpoints}
-    write_json(paths.table, probe_table(measured, e.config.spectrum.probe.k))
+        for ids in race.rounds():
+            of_round = [p for p in problems if p.question_id in ids]
+            for index, checkpoint in enumerate(checkpoints):
+                path = paths.scores(checkpoint.name)
+                known = {s.question_id for s in read_scores(path)}
+                asked = [p for p in of_round if checkpoint.name in race.active[p.subdomain]]
+                left = [p for p in asked if p.question_id not in known]
+                if done := len(of_round) - len(left):
+                    advance(f"{checkpoint.name} needs no samples", done)
+                if left:
+                    generator.load_checkpoint(checkpoint, index)
+                    probe_model(e, generator, verifier, path, partial(advance, checkpoint.name, 1), left)
+            race.stop_losers({c.name: _values(paths.scores(c.name), probe) for c in checkpoints})
+    measured = {c.name: read_scores(paths.scores(c.name)) for c in checkpoints}
+    losses = _heldout_losses(checkpoints[0].parent) if "sft" in e.config.phases else {}
+    write_json(paths.table, probe_table(measured, probe, losses, race.stopped))
 
 
 def probe_fused(e: Experiment, generator: Generator, verifier: Verifier, path: Path) -> None:
@@ -52,48 +71,47 @@ def probe_fused(e: Experiment, generator: Generator, verifier: Verifier, path: P
 
 
 def probe_model(
-    e: Experiment, generator: Generator, verifier: Verifier, path: Path, advance: Callable[[], None]
+    e: Experiment,
+    generator: Generator,
+    verifier: Verifier,
+    path: Path,
+    advance: Callable[[], None],
+    problems: Sequence[Problem] | None = None,
 ) -> None:
-    """Write the scores of the weights that `generator` holds to `path`. `advance` is called after each problem.
+    """Add the scores of the weights that `generator` holds to `path`. `advance` is called after each problem.
 
-    All models are sampled with the same seeds, so their scores can be compared in pairs.
+    `problems` have their group as subdomain; None takes all probing problems. All models are sampled with the same
+    seeds, so their scores can be compared in pairs.
     """
     probe, key = e.config.spectrum.probe, (e.config.seed, "probe")
     sampling = Sampling(probe.temperature, probe.top_p, 0, probe.max_new_tokens)
+    asked = grouped(e.problems.probe, probe.groups) if problems is None else problems
     start = time.monotonic()
-    scores = []
-    for score in sample_scores(generator, verifier, e.encoder, e.problems.probe, probe.samples, sampling, key):
-        scores.append(score)
+    scores, seconds = read_scores(path), _seconds(path)
+    for group in graded(generator, verifier, e.encoder.prompts(asked, probe.samples, key), sampling):
+        scores.append(probe_score(group, verifier.rollouts(group)))
         advance()
-    write_json(path, {"seconds": time.monotonic() - start, "scores": [s.as_dict() for s in scores]})
+    write_json(path, {"seconds": seconds + time.monotonic() - start, "scores": [s.as_dict() for s in scores]})
 
 
-def probe_table(measured: dict[str, list[Score]], k: int) -> dict[str, Any]:
-    """Pass@K and Pass@1 of each checkpoint by subdomain, the specialist of each subdomain, and the best by Pass@1.
-
-    Between checkpoints of equal Pass@K, the higher Pass@1 decides, then the later checkpoint.
-    """
-    names = list(measured)
-    subdomains = sorted({s.subdomain for scores in measured.values() for s in scores})
-    at_k = {d: [mean(s.pass_at(k) for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
-    at_1 = {d: [mean(s.pass_at_1 for s in measured[n] if s.subdomain == d) for n in names] for d in subdomains}
-    specialists = {d: names[_argmax(list(zip(at_k[d], at_1[d], strict=True)))] for d in subdomains}
-    overall = [mean(at_1[d][i] for d in subdomains) for i in range(len(names))]
-    best = names[_argmax([(score,) for score in overall])]
-    return {
-        "k": k,
-        "checkpoints": names,
-        "pass_at_k": at_k,
-        "pass_at_1": at_1,
-        "specialists": specialists,
-        "best_pass_at_1": best,
-    }
+def _heldout_losses(folder: Path) -> dict[str, float]:
+    """{checkpoint: SFT loss on held-out examples, in nats per token}; {} if SFT has not measured it."""
+    path = folder / HELDOUT
+    return json.loads(path.read_text())["heldout_loss"] if path.exists() else {}
 
 
-def _argmax(scores: Sequence[tuple[float, ...]]) -> int:
-    """The index of the maximum, the last one if several are equal."""
-    return max(range(len(scores)), key=lambda i: (*scores[i], i))
+def _ids(problems: Sequence[Problem]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for problem in problems:
+        found.setdefault(problem.subdomain, []).append(problem.question_id)
+    return found
 
 
-def _read_scores(path: Path) -> list[Score]:
-    return scored(Score(**score) for score in json.loads(path.read_text())["scores"])
+def _values(path: Path, probe: ProbeConfig) -> dict[str, float | None]:
+    """The criterion's figure of each problem; None for a problem without any verdict."""
+    figure = CRITERIA.get(probe.criterion, pass_at)
+    return {s.question_id: figure(s, probe.k) if s.valid else None for s in read_scores(path)}
+
+
+def _seconds(path: Path) -> float:
+    return json.loads(path.read_text())["seconds"] if path.exists() else 0.0
