@@ -95,6 +95,7 @@ def classify(
 
     The replies are stored beside the output, so the same command continues after a kill and asks nothing twice.
     """
+    from vt_ray.data.chat_model import ChatError
     from vt_ray.data.classify import ClassificationError, checked_names, read_questions, votes_path
     from vt_ray.data.classify import classify as run
     from vt_ray.data.problem_rows import ProblemFileError
@@ -103,7 +104,7 @@ def classify(
         names = checked_names(subdomains.split(","))
         questions = read_questions(sources, names)
         found = run(questions, output, _chat_model(endpoint, model, max_tokens), names)
-    except (ClassificationError, ProblemFileError) as error:
+    except (ChatError, ClassificationError, ProblemFileError) as error:
         raise typer.BadParameter(str(error)) from error
     except KeyboardInterrupt:
         typer.echo(f"interrupted: {votes_path(output)} holds the replies; the same command continues", err=True)
@@ -123,13 +124,13 @@ def _chat_model(endpoint: str, model: str, max_tokens: int) -> Any:
     if not model:
         raise typer.BadParameter("give --endpoint URL, or --model PATH for a local model")
     from vt_ray.config import ConfigError
-    from vt_ray.data.classify import ClassificationError
+    from vt_ray.data.chat_model import ChatError
     from vt_ray.engines.vllm.chat import VllmChatModel
 
     try:
         return VllmChatModel(model, max_tokens)
     except ConfigError as error:
-        raise ClassificationError(f"--model {model}: {error}") from error
+        raise ChatError(f"--model {model}: {error}") from error
 
 
 def _token_count(name: str) -> Callable[[str], int]:
