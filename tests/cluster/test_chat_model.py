@@ -2,8 +2,8 @@
 
 import pytest
 
+from vt_ray.data.chat_model import ChatError, ChatRequest
 from vt_ray.data.classify import (
-    ChatRequest,
     ClassificationError,
     Question,
     classify,
@@ -40,5 +40,5 @@ def test_the_replies_of_a_model_that_names_nothing_are_stored(model, tmp_path):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ClassificationError, match="no model there"):
+    with pytest.raises(ChatError, match="no model there"):
         VllmChatModel(str(tmp_path))

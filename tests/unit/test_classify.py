@@ -13,9 +13,9 @@ from chat_server import ChatHandler, chat_server
 from typer.testing import CliRunner
 
 from vt_ray.config import DataConfig, DataSource
+from vt_ray.data.chat_model import ChatError, ChatRequest
 from vt_ray.data.classify import (
     CHUNK,
-    ChatRequest,
     ClassificationError,
     Question,
     VoteFile,
@@ -130,7 +130,7 @@ def test_stored_votes_are_not_asked_for_again_unless_the_model_or_the_names_chan
 
 def test_an_error_keeps_the_votes_and_says_how_many_questions_are_done(tmp_path):
     texts = [f"q{i}" for i in range(CHUNK + 1)]
-    broken = {text: ["algebra"] for text in texts} | {texts[-1]: ["algebra", ClassificationError("lost")]}
+    broken = {text: ["algebra"] for text in texts} | {texts[-1]: ["algebra", ChatError("lost")]}
     with pytest.raises(ClassificationError, match=rf"lost \({CHUNK} of {CHUNK + 1} questions are classified"):
         classify(questions(*texts), tmp_path / "out.json", Script(broken), NAMES)
     assert not (tmp_path / "out.json").exists()
@@ -201,7 +201,7 @@ def test_the_command_asks_an_endpoint_and_a_run_takes_its_output(tmp_path, monke
 
 
 def model_error(answer=by_topic, url=None, requests=1, **changes):
-    with chat_server(answer, **changes) as server, pytest.raises(ClassificationError) as raised:
+    with chat_server(answer, **changes) as server, pytest.raises(ChatError) as raised:
         model = EndpointModel(url or server.url, retries=0)
         list(model.replies([chat_request(i) for i in range(requests)]))
     return str(raised.value)

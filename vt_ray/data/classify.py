@@ -2,7 +2,7 @@
 
 questions --prompt--> model --replies--> votes, on disk one by one --majority--> {question hash: subdomain}
 
-`model` is a `ChatModel` of `vt_ray.engines`: an endpoint or a local vLLM engine. The votes are stored beside the output
+`model` is a `ChatModel`: an endpoint or a local vLLM engine. The votes are stored beside the output
 (`VoteFile`), so that the same command continues after a kill and asks no question again.
 """
 
@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from vt_ray.config import DataSource
+from vt_ray.data.chat_model import ChatError, ChatModel, ChatRequest
 from vt_ray.data.layouts.layout import question_hash
 from vt_ray.data.problem_rows import read_rows
 from vt_ray.data.prompts import sample_seed
@@ -52,32 +53,7 @@ Do not solve the problem. Reply with one name from the list and nothing else."""
 
 
 class ClassificationError(ValueError):
-    """The model cannot be asked, or its replies are of no use. The message gives the remedy."""
-
-
-@dataclass(frozen=True)
-class ChatRequest:
-    """One reply to ask for. `seed` makes replies to the same text differ."""
-
-    text: str
-    seed: int
-
-
-class ChatModel(Protocol):
-    """`name` identifies the model and its sampling settings: votes of another name are not used again.
-
-    `refusal` is the message of the newest request that was refused, such as a prompt over the model's context.
-    """
-
-    name: str
-    refusal: str
-
-    def replies(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, str | None]]:
-        """Yields (index of the request, text of the reply) as the replies arrive, in any order.
-
-        The text is None for a request that was refused. Raises ClassificationError if the model cannot be reached.
-        """
-        ...
+    """The questions cannot be classified. The message gives the remedy."""
 
 
 @dataclass
@@ -142,7 +118,7 @@ def _ask(questions: Sequence[Question], model: ChatModel, names: Sequence[str], 
                     if not question.open_votes:
                         done += 1
                         advance(question.majority or OTHER)
-    except ClassificationError as error:
+    except (ChatError, ClassificationError) as error:
         raise ClassificationError(
             f"{error} ({done:,} of {len(questions):,} questions are classified: the same command continues)"
         ) from error

@@ -1,4 +1,4 @@
-"""A chat model behind an OpenAI-compatible endpoint, such as `vllm serve`. Implements `data.classify.ChatModel`."""
+"""A chat model behind an OpenAI-compatible endpoint, such as `vllm serve`. Implements `data.chat_model.ChatModel`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from vt_ray.data.classify import ChatRequest, ClassificationError
+from vt_ray.data.chat_model import ChatError, ChatReply, ChatRequest
 
 # Requests in flight. A vLLM server runs them as one batch.
 PARALLEL = 32
@@ -21,22 +21,29 @@ TEMPERATURE = 0.6
 class EndpointModel:
     """The model `model` at `url`, such as http://localhost:8000/v1; without a name the first that the endpoint lists.
 
-    The variable OPENAI_API_KEY is the key of the endpoint. Raises ClassificationError if the endpoint does not answer
-    as expected.
+    The variable OPENAI_API_KEY is the key of the endpoint. Raises ChatError if the endpoint does not answer as
+    expected.
     """
 
-    def __init__(self, url: str, model: str = "", max_tokens: int = 512, retries: int = RETRIES):
+    def __init__(
+        self, url: str, model: str = "", max_tokens: int = 512, retries: int = RETRIES, temperature: float = TEMPERATURE
+    ):
         openai = _client_library()
         if not url.startswith(("http://", "https://")):
-            raise ClassificationError(f"--endpoint {url}: expected a URL such as http://localhost:8000/v1")
-        self._url, self._max_tokens, self.refusal = url, max_tokens, ""
+            raise ChatError(f"--endpoint {url}: expected a URL such as http://localhost:8000/v1")
+        self._url, self.max_tokens, self._temperature, self.refusal = url, max_tokens, temperature, ""
         # A server of one's own needs no key, but the client does.
         key = os.environ.get("OPENAI_API_KEY") or "none"
         self._client = openai.OpenAI(base_url=url, api_key=key, max_retries=retries, timeout=REQUEST_TIMEOUT_S)
         self._model = model or self._first_model()
-        self.name = f"{self._model}, temperature {TEMPERATURE}, max_tokens {max_tokens}"
+        self.name = f"{self._model}, temperature {temperature}, max_tokens {max_tokens}"
 
     def replies(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, str | None]]:
+        for index, reply in self.counted_replies(requests):
+            yield index, reply.text if reply else None
+
+    def counted_replies(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, ChatReply | None]]:
+        """Yields what `replies` yields, with the tokens of each reply."""
         pool = ThreadPoolExecutor(PARALLEL)
         try:
             sent = {pool.submit(self._reply, request): index for index, request in enumerate(requests)}
@@ -49,24 +56,27 @@ class EndpointModel:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _reply(self, request: ChatRequest) -> str | None:
+    def _reply(self, request: ChatRequest) -> ChatReply | None:
         openai = _client_library()
         try:
             completion = self._client.chat.completions.create(
                 model=self._model,
                 messages=[{"role": "user", "content": request.text}],
-                max_tokens=self._max_tokens,
-                temperature=TEMPERATURE,
+                max_tokens=self.max_tokens,
+                temperature=self._temperature,
                 seed=request.seed,
             )
-            return completion.choices[0].message.content or ""
+            choice, usage = completion.choices[0], completion.usage
+            text, finished = choice.message.content, choice.finish_reason != "length"
+            counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+            return ChatReply(text if isinstance(text, str) else "", finished, *counts)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             self.refusal = str(error)
             return None
         except (openai.OpenAIError, ValueError) as error:
             raise self._failed(error) from error
         except (AttributeError, IndexError, TypeError) as error:
-            raise ClassificationError(f"--endpoint {self._url}: the reply has no message: check the URL") from error
+            raise ChatError(f"--endpoint {self._url}: the reply has no message: check the URL") from error
 
     def _first_model(self) -> str:
         openai = _client_library()
@@ -77,10 +87,10 @@ class EndpointModel:
         except (AttributeError, TypeError):
             listed = []
         if not listed:
-            raise ClassificationError(f"--endpoint {self._url}: it lists no model: check the URL, or name --model")
+            raise ChatError(f"--endpoint {self._url}: it lists no model: check the URL, or name --model")
         return listed[0]
 
-    def _failed(self, error: Exception) -> ClassificationError:
+    def _failed(self, error: Exception) -> ChatError:
         openai = _client_library()
         if isinstance(error, openai.APITimeoutError):
             remedy = f"no reply within {REQUEST_TIMEOUT_S:.0f} s: lower --max-tokens, or take a faster server"
@@ -92,7 +102,13 @@ class EndpointModel:
             remedy = f"{error}: correct the URL, which mostly ends in /v1, or --model"
         else:
             remedy = f"{error}: correct the server"
-        return ClassificationError(f"--endpoint {self._url}: {remedy}")
+        return ChatError(f"--endpoint {self._url}: {remedy}")
+
+
+def _count(usage: Any, name: str) -> int | None:
+    """Returns a number of tokens, None if the endpoint reports none."""
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) and count >= 0 else None
 
 
 def _client_library() -> Any:
@@ -100,7 +116,5 @@ def _client_library() -> Any:
     try:
         import openai
     except ModuleNotFoundError as error:
-        raise ClassificationError(
-            "--endpoint needs the package openai: pip install openai, or run make setup"
-        ) from error
+        raise ChatError("--endpoint needs the package openai: pip install openai, or run make setup") from error
     return openai

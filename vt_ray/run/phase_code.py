@@ -40,6 +40,7 @@ MACHINERY = (
     "data.problem_sets",
     "data.source_report",
     "data.traces.files",
+    "data_tools",
     "engines.attention_check",
     "engines.vllm.held_weights",
     "engines.vllm.transfer",
@@ -67,7 +68,7 @@ MACHINERY = (
     "verify.gold_check",
 )
 # Modules that only display a run. All other modules are part of `code_digest`.
-SHOWN = ("data.contents", "planning.resource_plan", "progress", "report", "tools", "tracking")
+SHOWN = ("data.contents", "data_tools", "planning.resource_plan", "progress", "report", "tools", "tracking")
 
 
 def phase_code(phase: str) -> dict[str, str]:

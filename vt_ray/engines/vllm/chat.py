@@ -1,4 +1,4 @@
-"""A local chat model on vLLM. Implements `data.classify.ChatModel`."""
+"""A local chat model on vLLM. Implements `data.chat_model.ChatModel`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vt_ray.data.classify import QUESTION_CHARS, ChatRequest, ClassificationError
+from vt_ray.data.chat_model import ChatError, ChatRequest
+from vt_ray.data.classify import QUESTION_CHARS
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.vllm.engine import VllmEngine
 from vt_ray.records import Problem, Prompt, Sampling
@@ -20,7 +21,7 @@ SEQUENCES = 64
 class VllmChatModel:
     """A Hugging Face folder or hub name with a chat template, on one GPU if there is one, else on the CPU.
 
-    Raises ClassificationError if the model cannot be read or has no chat template.
+    Raises ChatError if the model cannot be read or has no chat template.
     """
 
     def __init__(self, path: str, max_tokens: int = 512):
@@ -28,7 +29,7 @@ class VllmChatModel:
         self._engine = VllmEngine(_spec(path, self._context, dtype))
         if self._engine.tokenizer.chat_template is None:
             self._engine.loop.close()
-            raise ClassificationError(f"--model {path}: its tokenizer has no chat template: take a chat model")
+            raise ChatError(f"--model {path}: its tokenizer has no chat template: take a chat model")
         self._sampling = Sampling(TEMPERATURE, 1.0, 0, max_tokens)
         self.refusal = ""
         self.name = f"{path}, temperature {TEMPERATURE}, max_tokens {max_tokens}"
@@ -62,7 +63,7 @@ def _context_and_dtype(path: str, max_tokens: int) -> tuple[int, str]:
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
-        raise ClassificationError(f"--model {path}: no model there ({str(error).splitlines()[0]})") from error
+        raise ChatError(f"--model {path}: no model there ({str(error).splitlines()[0]})") from error
     longest = getattr(config.get_text_config(), "max_position_embeddings", None) or PROMPT_TOKENS + max_tokens
     dtype: Any = getattr(config, "dtype", None)
     return min(longest, PROMPT_TOKENS + max_tokens), str(dtype).removeprefix("torch.") if dtype else "bfloat16"
