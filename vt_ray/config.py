@@ -712,10 +712,73 @@ class TrackingConfig:
 MAX_NAME_BYTES = 200
 
 
-# The phases in the order of the paper.
-PHASES = ("sft", "probe", "fuse", "rl")
+@dataclass
+class RejectionConfig:
+    """Rejection sampling: right completions of the training problems become SFT traces (arXiv 2606.16140).
+
+    The phase writes rejection/traces.jsonl, which data.trace_files reads. All numbers are n.s.
+    """
+
+    # Models that answer: milestones of the run, or Hugging Face folders of its architecture as FOLDER or NAME=FOLDER.
+    # Empty: the model of each RL stage; without RL the newest model of the run. The model of a stage gets the problems
+    # of its stage, any other model all training problems.
+    models: list[str] = field(default_factory=list)
+    # Problems that each model gets, drawn by `seed`. 0: all.
+    problems: int = 0
+    # Completions of each problem from each model, at least 1.
+    samples: int = 8
+    # Sampling temperature, above 0.
+    temperature: float = 1.0
+    # Nucleus sampling, in (0, 1]. 1 samples from the whole distribution.
+    top_p: float = 1.0
+    # Longest completion in tokens, at least 1.
+    max_new_tokens: int = 128
+    # Length in tokens of the n-grams of the repetition filter, at least 1.
+    ngram: int = 20
+    # Largest share of a completion's n-grams that occur earlier in it, in [0, 1]. Completions with more are left out.
+    # 1: no filter.
+    max_repeated: float = 0.2
+
+
+@dataclass
+class SelfDistilConfig:
+    """Self-distillation: SFT of a student on traces of the run's own models (arXiv 2606.16140).
+
+    A trace is ranked by its negative log-likelihood (NLL) under the student, in nats per token, among the traces of its
+    subdomain and length. All numbers are n.s.
+    """
+
+    # The model that is trained, and under which the NLL is measured: a milestone of the run, or a Hugging Face folder.
+    # Empty: the newest model of the run.
+    student: str = ""
+    # A file of traces that a rejection phase has written, runs/NAME/rejection/traces.jsonl. Empty: the traces of this
+    # run, which needs the phase rejection.
+    traces: str = ""
+    # Share of the traces of each subdomain that is left out as very short, in [0, 1): the shortest ones.
+    drop_shortest: float = 0.05
+    # Buckets of equal size by length, in each subdomain, at least 1. NLL per token depends on the length.
+    length_buckets: int = 4
+    # Quantiles of NLL within a bucket, in [0, 1], between which traces are kept. Below nll_low the student knows the
+    # trace already.
+    nll_low: float = 0.3
+    # Above nll_high a trace is an outlier. Must be above nll_low.
+    nll_high: float = 0.95
+    # Passes over the kept traces, above 0; the last one may be a part.
+    epochs: float = 2.0
+    # Traces in one step, at least 1.
+    batch_size: int = 64
+    # Steps between two checkpoints, at least 1. A run continues after the newest one.
+    checkpoint_every: int = 120
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(lr=1e-5, min_lr_ratio=0.1, warmup_steps=10)
+    )
+
+
+# All phases, in the order of the pipeline, and the phases of a run that names none: those of arXiv 2511.06221.
+PHASES = ("sft", "probe", "fuse", "rl", "rejection", "self_distil")
+DEFAULT_PHASES = PHASES[:4]
 # The phases that need learner ranks.
-TRAINING = ("sft", "rl")
+TRAINING = ("sft", "rl", "self_distil")
 
 
 @dataclass
@@ -730,9 +793,10 @@ class Config:
     seed: int = 0
     # true checks the settings, prints the plan and starts nothing.
     dry_run: bool = False
-    # Phases of the run, any of sft, probe, fuse, rl, in this order; fuse needs probe. RL starts from the newest model
-    # before it: fused, best by probing, last of SFT, or the base model. []: evaluates the base model.
-    phases: list[str] = field(default_factory=lambda: list(PHASES))
+    # Phases of the run, any of sft, probe, fuse, rl, rejection, self_distil, in this order; fuse needs probe. RL starts
+    # from the newest model before it: fused, best by probing, last of SFT, or the base model. []: evaluates the base
+    # model.
+    phases: list[str] = field(default_factory=lambda: list(DEFAULT_PHASES))
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -741,6 +805,8 @@ class Config:
     signal: SignalConfig = field(default_factory=SignalConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    rejection: RejectionConfig = field(default_factory=RejectionConfig)
+    self_distil: SelfDistilConfig = field(default_factory=SelfDistilConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     verify: Limits = field(default_factory=Limits)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

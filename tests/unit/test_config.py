@@ -387,7 +387,7 @@ def other(value):
 # Settings that are part of a run's identity. All other settings are in vt_ray.run.identity.NOT_IDENTITY, because their
 # values change neither the objective nor the data nor the order of chance. A section stands for all its settings.
 DECIDED_KEYS = """
-seed phases data tracker curriculum.stages evaluation spectrum.fusion spectrum.checkpoints
+seed phases data tracker curriculum.stages rejection self_distil evaluation spectrum.fusion spectrum.checkpoints
 model.source model.path model.chat_template model.dtype model.rope_theta model.max_position_embeddings
 model.vocab_size model.hidden_size
 model.intermediate_size model.num_layers model.num_heads

@@ -186,7 +186,7 @@ HF = {"model.source": "hf", "model.path": "org/model"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"phases": ["sft", "merge"]}, "phases='merge' must be one of sft, probe, fuse, rl"),
+        ({"phases": ["sft", "merge"]}, "phases='merge' must be one of sft, probe, fuse, rl, rejection, self_distil"),
         ({"phases": ["rl", "sft"]}, "must be in the order of the pipeline"),
         ({"phases": ["sft", "sft"]}, "each once"),
         ({"phases": ["rl"]}, "RL would start from random weights: set model=hf model.path=..."),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vt_ray.config import PHASES
+from vt_ray.config import DEFAULT_PHASES
 from vt_ray.report.question_scores import Scores, question_scores
 from vt_ray.run.metrics_log import parse_line
 from vt_ray.run.paths import RunPaths
@@ -45,7 +45,7 @@ class RunRecord:
     probed: Mapping[str, Scores] = field(default_factory=dict)
     planned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pipelined: bool = False
-    phases: Sequence[str] = PHASES
+    phases: Sequence[str] = DEFAULT_PHASES
     ends: Mapping[str, End] = field(default_factory=dict)
     recoveries: Sequence[Mapping[str, Any]] | None = None
     prompt: Mapping[str, Any] = field(default_factory=dict)
@@ -114,9 +114,9 @@ def _settings(config: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]], S
     try:
         read = yaml.safe_load(config)
         stages = {stage["name"]: stage for stage in read["curriculum"]["stages"]}
-        return read.get("signal") or {}, stages, read.get("phases", PHASES)
+        return read.get("signal") or {}, stages, read.get("phases", DEFAULT_PHASES)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return {}, {}, PHASES
+        return {}, {}, DEFAULT_PHASES
 
 
 def _read_recoveries(path: Path) -> list[dict[str, Any]] | None:

@@ -1,4 +1,4 @@
-"""The milestones of a run, by name and in order: base, sft_last, sft_best, fused, then the RL stages.
+"""The milestones of a run, by name and in order: base, sft_last, sft_best, fused, the RL stages, self_distil.
 
 A run has the milestones of its phases only (the setting `phases`).
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vt_ray.config import PHASES
+from vt_ray.config import DEFAULT_PHASES
 
 SFT = ("sft_last", "sft_best")
 BEFORE_RL = ("base", *SFT, "fused")
@@ -17,11 +17,13 @@ BEFORE_RL = ("base", *SFT, "fused")
 MADE_BY = {"sft": "sft_last", "probe": "sft_best", "fuse": "fused"}
 # The milestone that replaces the RL stages if signal.control=sft.
 SFT_CONTINUED = "sft_continued"
+# The milestone of the phase of the same name, after the RL stages.
+SELF_DISTIL = "self_distil"
 
 
 def phases(config: Mapping[str, Any]) -> Sequence[str]:
-    """The phases of a run with this config. A run of an older version has all of them."""
-    return config.get("phases", PHASES)
+    """The phases of a run with this config. A run of an older version has the default ones."""
+    return config.get("phases", DEFAULT_PHASES)
 
 
 def rl_stages(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -55,6 +57,6 @@ def model_milestones(config: Mapping[str, Any]) -> list[str]:
 
 def planned(config: Mapping[str, Any]) -> list[str]:
     """The milestones that a run with this config has at its end, in order."""
-    if "rl" not in phases(config):
-        return before_rl(config)
-    return [*before_rl(config), *([stage["name"] for stage in rl_stages(config)] or [SFT_CONTINUED])]
+    trained = [stage["name"] for stage in rl_stages(config)] or [SFT_CONTINUED] if "rl" in phases(config) else []
+    distilled = [SELF_DISTIL] if SELF_DISTIL in phases(config) else []
+    return [*before_rl(config), *trained, *distilled]
