@@ -9,9 +9,9 @@ from test_config import changed
 from test_phases import MATH, SETS, given, run, settings
 
 from vt_ray.benchmarks import Benchmark, Published
-from vt_ray.config import ConfigError, DataConfig
+from vt_ray.config import ConfigError, DataConfig, DataSource
 from vt_ray.data.benchmark_problems import BenchmarkProblems
-from vt_ray.data.problem_sets import ProblemSets
+from vt_ray.data.problem_sets import ProblemSets, load_problem_sets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.evaluation.benchmark_figures import benchmark_figures
 from vt_ray.evaluation.benchmarks import encodable, with_fingerprint
@@ -248,3 +248,20 @@ def test_runs_with_other_fingerprints_are_not_compared(tmp_path, monkeypatch):
     refuse_incomparable([one, same])
     with pytest.raises(ComparisonError, match="were evaluated on exam with other settings: compare runs with the same"):
         refuse_incomparable([one, other])
+
+
+def test_a_probing_problem_of_a_benchmark_is_refused(tmp_path):
+    file = tmp_path / "probing.jsonl"
+    rows = [{"question": text, "answer": "1"} for text in ("How many apples are there?", "2 + 3 = ?")]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = DataConfig(probe_files=[DataSource(str(file))], probe_per_subdomain=0, test_per_subdomain=0)
+    exam = BenchmarkProblems(EXAM, (Problem("b/1", "d", "math", "How many  apples are there", "1"),))
+    typos = BenchmarkProblems(replace(EXAM, perturbation="typos"), exam.problems)
+    expected = (
+        r"1 of the 2 probing problems are problems of the benchmark exam \(.*probing.jsonl, row 1\): .*leave exam"
+    )
+    for decontaminate in ("drop", "report", "off"):
+        policy = replace(data, decontaminate=decontaminate)
+        with pytest.raises(ConfigError, match=expected):
+            load_problem_sets(policy, 0, benchmarks=(exam,))
+        assert len(load_problem_sets(policy, 0, benchmarks=(typos,)).probe) == 2

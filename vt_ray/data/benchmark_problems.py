@@ -16,6 +16,7 @@ from vt_ray.config import Config, ConfigError
 from vt_ray.data.makers import SUBDOMAINS, make_problems
 from vt_ray.data.perturbations.hints import paraphrased_instruction
 from vt_ray.data.perturbations.table import perturbed
+from vt_ray.data.question_words import question_words
 from vt_ray.data.readers import read_problems
 from vt_ray.data.sources.errors import ProblemFileError
 from vt_ray.data.sources.names import parts
@@ -252,3 +253,17 @@ def _refuse_other_kinds(benchmark: Benchmark, problems: Sequence[Problem]) -> No
             f"{benchmark.name}: {other.place} is a problem of kind {other.kind}, the benchmark's file states "
             f"kind: {benchmark.kind}: correct kind or source"
         )
+
+
+def refuse_probed_benchmarks(probe: Sequence[Problem], benchmarks: Sequence[BenchmarkProblems]) -> None:
+    """Raises ConfigError if a probing problem is a problem of a benchmark: the probing set chooses checkpoints, and a
+    benchmark only reports."""
+    words = {question_words(p.question): p for p in probe if benchmarks}
+    for loaded in benchmarks:
+        shared = [words[found] for p in loaded.problems if (found := question_words(p.question)) in words]
+        if shared:
+            raise ConfigError(
+                f"{len(shared):,} of the {len(probe):,} probing problems are problems of the benchmark {loaded.name} "
+                f"({shared[0].place}): its result would choose the checkpoints that it is to report on: give other "
+                f"files for probing, or leave {loaded.name} out of evaluation.benchmarks"
+            )

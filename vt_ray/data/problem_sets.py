@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vt_ray.config import ConfigError, DataConfig, DataSource, StageConfig
+from vt_ray.data.benchmark_problems import BenchmarkProblems, refuse_probed_benchmarks
 from vt_ray.data.copies import MergedCopies, merge_copies
 from vt_ray.data.decontamination.run_check import RunCheck, RunLeakage, problem_questions
 from vt_ray.data.makers import make_problems
@@ -26,7 +27,6 @@ from vt_ray.progress import console
 from vt_ray.records import Problem
 
 if TYPE_CHECKING:
-    from vt_ray.data.benchmark_problems import BenchmarkProblems
     from vt_ray.data.prompts import PromptEncoder
 
 SPLITS = ("train", "probe", "test")
@@ -68,7 +68,7 @@ def load_problem_sets(
     `custom_kinds` are the names in the setting verify.kinds. `known` is the result of an earlier decontamination of
     the same inputs. Training rows are also compared with the problems of `benchmarks`. Raises ConfigError for a source
     that cannot be read, with its row, for more problems than can be made, for a question that is in both the probing
-    and the test set, and for a training set of which nothing is left.
+    and the test set or a benchmark, and for a training set of which nothing is left.
     """
     try:
         found = roles(data)
@@ -79,7 +79,7 @@ def load_problem_sets(
         merged = merge_copies(sets["train"]) if several else MergedCopies(sets["train"])
         sets["train"] = merged.problems
         with_traces = [role.source for role in found if role.traces]
-        plain = (loaded for loaded in benchmarks if not loaded.benchmark.perturbation)
+        plain = [loaded for loaded in benchmarks if not loaded.benchmark.perturbation]
         held_out = [*sets["test"], *(p for loaded in plain for p in loaded.problems)]
         check = _check(data.decontaminate, {"probe": sets["probe"], "test": held_out}, known)
         contaminated: dict[str, list[Problem]] = {}
@@ -94,6 +94,7 @@ def load_problem_sets(
         raise ConfigError(str(error)) from error
     sft_only = sets.pop(SFT_ONLY)
     _refuse_overlap(sets, data.decontaminate)
+    refuse_probed_benchmarks(sets["probe"], plain)
     if sft_only:
         _refuse_overlap({**sets, "train": sft_only}, data.decontaminate)
     for split, problems in contaminated.items():
