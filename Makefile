@@ -24,11 +24,18 @@ sweep: $(READY) ## compare MGPO with GRPO: lambda 0, 0.5, 1, 2 x 3 seeds on one 
 	PATH=$(CURDIR)/$(BIN):$$PATH launch/local.sh vt-ray -m experiment=sweep cluster.ray_address=auto
 	$(BIN)/vt-tools report runs/sweep-*
 
-controls: $(READY) ## compare RL with its controls: shuffled rewards, and more SFT
-	$(BIN)/vt-ray experiment=demo
-	$(BIN)/vt-ray experiment=demo run_name=demo_shuffled signal.control=shuffled_rewards
-	$(BIN)/vt-ray experiment=demo run_name=demo_sft signal.control=sft signal.control_sft_steps=1000
-	$(BIN)/vt-tools report runs/demo runs/demo_shuffled runs/demo_sft
+# EXPERIMENT=demo_long takes about two hours. Every line continues or skips what is there.
+EXPERIMENT ?= demo
+SEEDS ?= 0 1 2
+controls: $(READY) ## compare RL with its controls, seeds 0 1 2: more SFT for the same time, shuffled rewards, RL without fusion
+	for seed in $(SEEDS); do \
+	  run="$(BIN)/vt-ray experiment=$(EXPERIMENT) seed=$$seed run_name=$(EXPERIMENT)_$$seed"; \
+	  $$run && \
+	  $${run}_sft signal.control=sft signal.control_sft_like=runs/$(EXPERIMENT)_$$seed && \
+	  $${run}_shuffled signal.control=shuffled_rewards && \
+	  $${run}_pass_at_1 phases=[sft,probe,rl] || exit 1; \
+	done
+	$(BIN)/vt-tools report $(foreach kind,_ _sft _shuffled _pass_at_1,$(foreach seed,$(SEEDS),runs/$(EXPERIMENT)_$(seed)$(kind:_=)))
 
 test: $(READY) lint ## lint, types and all tests but the nightly ones (about 15 minutes on 2 cores)
 	$(PYTEST) -m "not nightly and not gpu"

@@ -227,6 +227,44 @@ def test_different_problems_are_refused_with_the_runs_named(tmp_path):
         compared(one, two)
 
 
+def test_seeds_with_problems_of_their_own_are_paired_within_each_seed_and_pooled(tmp_path):
+    def own(scores, seed):
+        return {f"{question}-of-{seed}": correct for question, correct in scores.items()}
+
+    def run(name, scores, seed, *changes):
+        return write_run(tmp_path / f"{name}{seed}", own(scores, seed), changes=[("seed", seed), *changes])
+
+    sft = [("signal.control", "sft"), ("signal.control_sft_like", "runs/rl")]
+    probed = ("phases", ["sft", "probe", "rl"])
+    runs = [run("rl", HIGH, seed) for seed in range(3)]
+    runs += [run("sft", LOW, seed, *sft, ("signal.control_sft_steps", 900 + seed)) for seed in range(3)]
+    runs += [run("best", HIGH, seed, probed) for seed in range(3)]
+    for root in runs[3:6]:
+        scores = root / "evaluation" / "code.json"
+        scores.rename(scores.with_name("sft_continued.json"))
+    comparison = compared(*runs)
+    rl, more_sft, best = comparison["groups"]
+    assert [group["label"] for group in comparison["groups"]] == ["MGPO", "SFT continued", "MGPO from sft_best"]
+    assert rl["pass_at_1"]["num_problems"] == 12 and comparison["nested"]
+    difference = more_sft["difference"]["pass_at_1"]
+    assert difference["by_seed"] == {f"seed {seed}": -0.25 for seed in range(3)}
+    assert (difference["low"], difference["high"]) == (-0.25, -0.25)
+    assert set(more_sft["difference"]["by_subdomain"]) == {"algebra", "code"}
+    assert best["difference"]["pass_at_1"]["mean"] == 0
+    assert "of its own for each seed" in say.headline(comparison)
+    write_comparison(runs, tmp_path / "comparison.html")
+    assert "Each seed has held-out problems of its own" in (tmp_path / "comparison.html").read_text()
+
+
+def test_runs_of_one_seed_need_the_same_problems_also_among_several_seeds(tmp_path):
+    runs = [write_run(tmp_path / name, LOW, changes=[("seed", 1)]) for name in ("one", "two")]
+    runs.insert(0, write_run(tmp_path / "zero", {"algebra/7": 1}))
+    scores = tmp_path / "two" / "evaluation" / "code.json"
+    scores.write_text(scores.read_text().replace("code/1", "code/2"))
+    with pytest.raises(ComparisonError, match="one and two were evaluated on different"):
+        compared(*runs)
+
+
 def test_equal_ids_from_different_files_are_refused(tmp_path):
     files = [("data.test_files", [{"path": "held_out.jsonl"}])]
     runs = [write_run(tmp_path / str(i), LOW, float(i), changes=files) for i in range(2)]

@@ -1,4 +1,6 @@
 import random
+from math import sqrt
+from statistics import fmean, variance
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from vt_ray.evaluation.statistics import (
     Interval,
     difference_over_seeds,
     mean_interval,
+    mean_over_nested_seeds,
     mean_over_seeds,
     paired_difference,
 )
@@ -227,3 +230,34 @@ def test_two_level_interval_covers_the_truth_with_three_seeds():
         interval = mean_over_seeds(scores, resamples=400).interval
         hits += interval.low <= 0 <= interval.high
     assert 0.92 <= hits / trials <= 1.0
+
+
+def test_seeds_with_questions_of_their_own_are_averaged_by_seed():
+    rng = random.Random(0)
+    scores = {s: {f"{s}/{q}": rng.random() for q in range(40 + 10 * s)} for s in range(3)}
+    found = mean_over_nested_seeds(scores)
+    means = [fmean(of_seed.values()) for of_seed in scores.values()]
+    assert list(found.by_seed.values()) == pytest.approx(means)
+    assert found.interval.mean == pytest.approx(fmean(means))
+    assert found.num_problems == 40 + 50 + 60
+    within = sum(variance(of_seed.values()) / len(of_seed) for of_seed in scores.values()) / 9
+    half = 1.96 * sqrt(max(within, variance(means) / 3))
+    assert found.interval.high - found.interval.mean == pytest.approx(half, rel=1e-4)
+
+
+def test_the_spread_between_seeds_widens_the_interval():
+    equal = {s: {f"{s}/{q}": float(q % 2) for q in range(40)} for s in range(3)}
+    shifted = {s: {q: score + s for q, score in of_seed.items()} for s, of_seed in equal.items()}
+    narrow, wide = mean_over_nested_seeds(equal).interval, mean_over_nested_seeds(shifted).interval
+    assert narrow.high - narrow.low == pytest.approx(2 * 1.96 * sqrt(variance([0.0, 1.0] * 20) / 120), rel=1e-4)
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 / sqrt(3), rel=1e-4)
+
+
+def test_nested_differences_are_paired_within_a_seed():
+    before = {s: {f"{s}/{q}": 0.5 for q in range(5)} for s in range(2)}
+    after = {s: {q: score + 0.25 for q, score in of_seed.items()} for s, of_seed in before.items()}
+    found = difference_over_seeds(before, after, nested=True)
+    assert found.by_seed == {0: 0.25, 1: 0.25}
+    assert (found.interval.low, found.interval.mean, found.interval.high) == (0.25, 0.25, 0.25)
+    with pytest.raises(ValueError, match="no scores of a seed"):
+        mean_over_nested_seeds({0: {}})

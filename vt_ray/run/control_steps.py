@@ -24,7 +24,7 @@ def sft_steps_like(root: Path) -> int:
     rl = [line["seconds"]["total"] for line in read_lines(paths.metrics)]
     if not (paths.summary.exists() and sft and rl):
         raise ConfigError(
-            f"signal.control_sft_like={str(root)!r} is no finished run with SFT and RL ({len(sft)} SFT steps, {len(rl)} "
-            "RL steps): give the folder of such a run, runs/NAME, or set signal.control_sft_steps"
+            f"signal.control_sft_like={str(root)!r} is no finished run with SFT and RL ({len(sft)} SFT "
+            f"steps, {len(rl)} RL steps): give the folder of such a run, runs/NAME, or set signal.control_sft_steps"
         )
     return max(1, round(sum(rl) / median(sft)))

@@ -113,9 +113,9 @@ def about_intervals(comparison: Comparison) -> list[str]:
     """Paragraphs about the method of the intervals."""
     if comparison["nested"]:
         return [
-            "Each seed has held-out problems of its own. A score is the mean of the means of the seeds. Its interval is "
-            "the mean ± 1.96 standard deviations, from the larger of two estimates of the variance: the spread between "
-            "problems within the seeds, and the spread between the means of the seeds.",
+            "Each seed has held-out problems of its own. A score is the mean of the means of the seeds. Its interval "
+            "is the mean ± 1.96 standard deviations, from the larger of two estimates of the variance: the spread "
+            "between problems within the seeds, and the spread between the means of the seeds.",
             "In simulations of 3 seeds with 160 problems each, the interval contained the true value in 96, 94 and 86% "
             "of the cases, where seeds changed the score by 0, 1 and 3 points (standard deviation).",
         ]
