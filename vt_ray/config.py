@@ -256,6 +256,7 @@ class ClusterConfig:
 
 
 SCHEDULES = ("cosine", "linear", "constant")
+KEEPS = ("all", "specialists")
 
 
 @dataclass
@@ -270,6 +271,8 @@ class OptimizerConfig:
     min_lr_ratio: float = 1.0
     # Optimizer steps of linear warm-up, at least 0.
     warmup_steps: int = 10
+    # Warm-up as a share of all steps, in [0, 1). Replaces `warmup_steps`. null: as `warmup_steps` says.
+    warmup_share: float | None = None
     # Decay of AdamW's two moments, each in [0, 1).
     betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
     # Weight decay of matrices, at least 0. Norms and biases never decay.
@@ -344,12 +347,45 @@ class SftConfig:
     # Styles of the solutions to learn. Generated problems have direct, steps and checked, and "trace" names the traces
     # of data.trace_files. Empty: all.
     styles: list[str] = field(default_factory=lambda: ["direct", "steps", "checked"])
+    # Share of the questions that SFT does not learn, in [0, 1): their loss is measured at every checkpoint. A question
+    # is set aside with all its solutions and traces, by `seed`. 0: none.
+    heldout_share: float = 0.0
+    # Checkpoints that stay on disk after probing and fusion: "all", or "specialists" with the best by Pass@1 and the
+    # last one. "specialists" also deletes the optimizer state. A later run cannot probe deleted checkpoints again.
+    keep: str = "all"
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=5e-5, min_lr_ratio=1.6e-3, warmup_steps=20)
     )
 
 
 CRITERIA = ("pass_at_k", "pass_at_1", "heldout_loss", "diversity")
+
+
+@dataclass
+class SecondStageConfig:
+    """SFT goes on with hard examples, then its checkpoints are probed and fused too (arXiv 2606.16140).
+
+    It starts from the last checkpoint of the first stage, with the batch size, the styles and the optimizer of
+    `spectrum.sft`. An example is hard if it is long and the first stage's last model often fails its question. The
+    completions that measure this are sampled as in `spectrum.probe`.
+    """
+
+    # Optimizer steps. 0 without `epochs`: no second stage.
+    steps: int = 0
+    # Passes over the hard examples, above 0. Replaces `steps`. null: as `steps` says.
+    epochs: float | None = None
+    # Steps between two checkpoints, at least 1. null: as in spectrum.sft.
+    checkpoint_every: int | None = None
+    # Shortest solution or trace, in tokens without its prompt, at least 0. The paper's is 5,000.
+    min_tokens: int = 5000
+    # Completions of each question that measure its error rate, at least 1.
+    rollouts: int = 8
+    # Smallest error rate of a hard question, in [0, 1]: wrong answers among all completions with a verdict.
+    min_error_rate: float = 0.75
+
+    @property
+    def on(self) -> bool:
+        return self.steps > 0 or self.epochs is not None
 
 
 @dataclass
@@ -415,6 +451,7 @@ class SpectrumConfig:
     """The spectrum phase: SFT, probing, fusion."""
 
     sft: SftConfig = field(default_factory=SftConfig)
+    second_stage: SecondStageConfig = field(default_factory=SecondStageConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     # Hugging Face folders to probe and fuse instead of SFT checkpoints, with unique folder names. Needs `phases` with
@@ -795,7 +832,7 @@ class Config:
     dry_run: bool = False
     # Phases of the run, any of sft, probe, fuse, rl, rejection, self_distil, in this order; fuse needs probe. RL starts
     # from the newest model before it: fused, best by probing, last of SFT, or the base model. []: evaluates the base
-    # model.
+    # model. With spectrum.second_stage, sft, probe and fuse are made twice, and RL starts from the second one's model.
     phases: list[str] = field(default_factory=lambda: list(DEFAULT_PHASES))
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

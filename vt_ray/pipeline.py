@@ -38,8 +38,17 @@ from vt_ray.run.checkpoint import write_json
 from vt_ray.run.identity import identity
 from vt_ray.run.inputs import checkpoint_files, model_files, model_folders, problem_files, problems_digest
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.run.milestone_names import SFT_CONTINUED, model_milestones, named_models
-from vt_ray.run.paths import FUSED_PROBE, ProbePaths, SftPaths
+from vt_ray.run.milestone_names import (
+    FIRST,
+    SECOND,
+    SFT_CONTINUED,
+    SPECTRUM_PHASES,
+    SpectrumStage,
+    model_milestones,
+    named_models,
+    spectrum_stages,
+)
+from vt_ray.run.paths import ProbePaths, SftPaths, fused_probe_name
 from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.signal_phase.curriculum import run_curriculum
@@ -76,15 +85,9 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
 def run_phases(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> list[str]:
     """base -> SFT -> probe -> fuse -> MGPO stages. Returns the names of the milestones, in order."""
     experiment = prepare(config, cluster, run, problems)
-    milestones, checkpoints = {"base": experiment.base}, given_checkpoints(config)
-    if "sft" in config.phases:
-        checkpoints = train_sft(experiment)
-        milestones["sft_last"] = checkpoints[-1]
-    if "probe" in config.phases:
-        probe = probe_checkpoints(experiment, checkpoints)
-        milestones["sft_best"] = named(checkpoints, probe["best_pass_at_1"])
-    if "fuse" in config.phases:
-        milestones["fused"] = fuse_specialists(experiment, checkpoints, probe)
+    milestones = {"base": experiment.base}
+    for spectrum_stage in spectrum_stages(asdict(config)):
+        milestones |= run_spectrum_stage(experiment, spectrum_stage)
     milestones |= other_models(config)
     evaluate_spectrum(experiment, milestones)
     if "rl" not in config.phases:
@@ -93,6 +96,21 @@ def run_phases(config: Config, cluster: Cluster, run: RunFolder, problems: Probl
     if config.signal.control == "sft":
         return [*milestones, continue_sft(experiment, start)]
     return [*milestones, *run_curriculum(experiment, start, evaluate, stage_bar)]
+
+
+def run_spectrum_stage(e: Experiment, stage: SpectrumStage) -> dict[str, Path]:
+    """SFT, probing and fusion, those of them that the run has. Returns {milestone: model folder}, in order."""
+    names, checkpoints = stage.milestones, given_checkpoints(e.config)
+    milestones: dict[str, Path] = {}
+    if "sft" in e.config.phases:
+        checkpoints = train_sft(e) if stage is FIRST else train_on_hard_examples(e)
+        milestones[names["sft"]] = checkpoints[-1]
+    if "probe" in e.config.phases:
+        probe = probe_checkpoints(e, stage, checkpoints)
+        milestones[names["probe"]] = named(checkpoints, probe["best_pass_at_1"])
+    if "fuse" in e.config.phases:
+        milestones[names["fuse"]] = fuse_specialists(e, stage, checkpoints, probe)
+    return milestones
 
 
 def prepare(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> Experiment:
@@ -148,10 +166,16 @@ def named(checkpoints: Sequence[Path], name: str) -> Path:
     return next(checkpoint for checkpoint in checkpoints if checkpoint.name == name)
 
 
-def newest_phase(e: Experiment, *phases: str) -> Path:
+def newest_phase(e: Experiment, stage: SpectrumStage, *phases: str) -> Path:
     """The folder of the last of these phases that the run has, else of the base model: later phases rest on it."""
-    folders = {"sft": e.run.paths.sft.folder, "probe": e.run.paths.probe.folder, "fuse": e.run.paths.fused}
-    return [e.base, *(folders[phase] for phase in phases if phase in e.config.phases)][-1]
+    made = [e.run.root / stage.folders[phase] for phase in phases if phase in e.config.phases]
+    return [e.base, *made][-1]
+
+
+def last_before_rl(e: Experiment) -> Path:
+    """The folder of the last phase before RL, or of the base model."""
+    stages = spectrum_stages(asdict(e.config))
+    return newest_phase(e, stages[-1], *SPECTRUM_PHASES) if stages else e.base
 
 
 def train_sft(e: Experiment) -> list[Path]:
@@ -166,15 +190,24 @@ def train_sft(e: Experiment) -> list[Path]:
     return sft_checkpoints(e.run.phase("sft", inputs, work, after=e.base))
 
 
-def probe_checkpoints(e: Experiment, checkpoints: Sequence[Path]) -> dict:
+def train_on_hard_examples(e: Experiment) -> list[Path]:
+    """The second SFT, from the last checkpoint of the first: the checkpoints of its trajectory, oldest first."""
+
+    def work(folder: Path) -> None:
+        raise NotImplementedError
+
+    return sft_checkpoints(e.run.phase(SECOND.sft, sft_inputs(e.config), work, after=e.run.paths.sft.folder))
+
+
+def probe_checkpoints(e: Experiment, stage: SpectrumStage, checkpoints: Sequence[Path]) -> dict:
     """Pass@K of every checkpoint on the probing sets, and the best checkpoint of each subdomain (probe.json)."""
     inputs = {**probe_inputs(e.config), "problems": problems_digest(e.problems.probe)}
-    after = newest_phase(e, "sft")
-    folder = e.run.phase("probe", inputs, lambda folder: run_probe(e, checkpoints, folder), after)
+    after = newest_phase(e, stage, "sft")
+    folder = e.run.phase(stage.probe, inputs, lambda folder: run_probe(e, checkpoints, folder), after)
     return json.loads(ProbePaths(folder).table.read_text())
 
 
-def fuse_specialists(e: Experiment, checkpoints: Sequence[Path], probe: dict) -> Path:
+def fuse_specialists(e: Experiment, stage: SpectrumStage, checkpoints: Sequence[Path], probe: dict) -> Path:
     """The specialists as one model, by the rule of the config: a Hugging Face folder."""
     fusion = e.config.spectrum.fusion
     specialists = {d: named(checkpoints, name) for d, name in probe["specialists"].items()}
@@ -186,7 +219,7 @@ def fuse_specialists(e: Experiment, checkpoints: Sequence[Path], probe: dict) ->
         if e.config.model.chat_template:  # checkpoints of the user have templates of their own
             take_tokenizer(e.base, folder)
 
-    return e.run.phase("fused", fused_inputs(e.config), work, after=e.run.paths.probe.folder)
+    return e.run.phase(stage.fused, fused_inputs(e.config), work, after=newest_phase(e, stage, "probe"))
 
 
 def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
@@ -197,12 +230,12 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
             for version, (name, model) in enumerate(milestones.items()):
                 generator.load_checkpoint(model, version)
                 evaluate(e, name, generator, verifier, folder)
-                if name == "fused":
-                    probe_fused(e, generator, verifier, folder / FUSED_PROBE)
+                if name in (FIRST.fused, SECOND.fused):
+                    probe_fused(e, generator, verifier, folder / fused_probe_name(name))
 
     benchmarks = {f"benchmark {b.name}": b.fingerprint for b in e.problems.benchmarks}
     inputs = {**scores_inputs(e.config), "problems": problems_digest(e.problems.test), **benchmarks}
-    scores = e.run.phase("spectrum_scores", inputs, work, after=newest_phase(e, "sft", "probe", "fuse"))
+    scores = e.run.phase("spectrum_scores", inputs, work, after=last_before_rl(e))
     e.run.paths.evaluation.mkdir(exist_ok=True)
     for name in milestones:
         shutil.copy2(scores / f"{name}.json", e.run.paths.evaluation)
@@ -226,8 +259,8 @@ def continue_sft(e: Experiment, start: Path) -> str:
         run_sft(e.cluster, start, examples, sft, config.seed + 1, folder)
 
     own = {**identity(config, "signal.control_sft_steps"), "problems": problems_digest(e.problems.solved)}
-    after = newest_phase(e, "sft", "probe", "fuse")
-    folder = e.run.phase(SFT_CONTINUED, {**sft_inputs(config), **own, **traces_digest(e.problems)}, work, after)
+    inputs = {**sft_inputs(config), **own, **traces_digest(e.problems)}
+    folder = e.run.phase(SFT_CONTINUED, inputs, work, last_before_rl(e))
     with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
         generator.load_checkpoint(sft_checkpoints(folder)[-1], 1)
         evaluate(e, SFT_CONTINUED, generator, verifier, e.run.paths.evaluation)

@@ -392,7 +392,8 @@ model.source model.path model.chat_template model.dtype model.rope_theta model.m
 model.vocab_size model.hidden_size
 model.intermediate_size model.num_layers model.num_heads
 spectrum.sft.steps spectrum.sft.epochs spectrum.sft.batch_size spectrum.sft.checkpoint_every
-spectrum.sft.max_tokens spectrum.sft.styles spectrum.sft.optimizer spectrum.probe
+spectrum.sft.max_tokens spectrum.sft.styles spectrum.sft.heldout_share spectrum.sft.optimizer
+spectrum.second_stage spectrum.probe
 signal.schedule signal.max_staleness signal.seed signal.control signal.control_sft_steps signal.optimizer signal.mgpo
 verify.test_timeout_s verify.completion_timeout_s verify.memory_mb verify.output_kb verify.math_timeout_s
 verify.function_timeout_s verify.kinds cluster.generation_engine learner.lora

@@ -25,6 +25,7 @@ NOT_IDENTITY = (
     "model.gradient_checkpointing",
     "model.parameters_b",
     "signal.control_sft_like",
+    "spectrum.sft.keep",
     "signal.checkpoint_every",
     "signal.keep_checkpoints",
     "signal.evaluate_every",

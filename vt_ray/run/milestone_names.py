@@ -1,20 +1,58 @@
 """The milestones of a run, by name and in order: base, sft_last, sft_best, fused, the RL stages, self_distil.
 
-A run has the milestones of its phases only (the setting `phases`).
+With spectrum.second_stage, sft2_last, sft2_best and fused2 come before the RL stages. A run has the milestones of its
+phases only (the setting `phases`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vt_ray.config import DEFAULT_PHASES
 
+# The phases of a spectrum stage, as in the setting `phases`.
+SPECTRUM_PHASES = ("sft", "probe", "fuse")
+
+
+@dataclass(frozen=True)
+class SpectrumStage:
+    """The first or the second SFT with its probing and fusion: the names of its phase folders and milestones."""
+
+    number: int
+
+    @property
+    def sft(self) -> str:
+        return f"sft{self._suffix}"
+
+    @property
+    def probe(self) -> str:
+        return f"probe{self._suffix}"
+
+    @property
+    def fused(self) -> str:
+        return f"fused{self._suffix}"
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """{phase: its folder in the run's folder}."""
+        return {"sft": self.sft, "probe": self.probe, "fuse": self.fused}
+
+    @property
+    def milestones(self) -> dict[str, str]:
+        """{phase: the milestone that it makes}."""
+        return {"sft": f"{self.sft}_last", "probe": f"{self.sft}_best", "fuse": self.fused}
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.number == 1 else str(self.number)
+
+
+FIRST, SECOND = SPECTRUM_STAGES = (SpectrumStage(1), SpectrumStage(2))
 SFT = ("sft_last", "sft_best")
-BEFORE_RL = ("base", *SFT, "fused")
-# The milestone that each phase before RL makes.
-MADE_BY = {"sft": "sft_last", "probe": "sft_best", "fuse": "fused"}
+BEFORE_RL = ("base", *(name for stage in SPECTRUM_STAGES for name in stage.milestones.values()))
 # The milestone that replaces the RL stages if signal.control=sft.
 SFT_CONTINUED = "sft_continued"
 # The milestone of the phase of the same name, after the RL stages.
@@ -33,9 +71,23 @@ def rl_stages(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return config.get("curriculum", {}).get("stages") or []
 
 
+def spectrum_stages(config: Mapping[str, Any]) -> Sequence[SpectrumStage]:
+    """The spectrum stages of a run with this config: none, the first, or both."""
+    if not {*SPECTRUM_PHASES} & {*phases(config)}:
+        return ()
+    second = config.get("spectrum", {}).get("second_stage") or {}
+    return SPECTRUM_STAGES if second.get("steps") or second.get("epochs") is not None else (FIRST,)
+
+
 def before_rl(config: Mapping[str, Any]) -> list[str]:
     """The milestones before RL that a run with this config has, in order."""
-    return ["base", *(MADE_BY[phase] for phase in phases(config) if phase in MADE_BY), *model_milestones(config)]
+    made = [
+        milestone
+        for stage in spectrum_stages(config)
+        for phase, milestone in stage.milestones.items()
+        if phase in phases(config)
+    ]
+    return ["base", *made, *model_milestones(config)]
 
 
 def named_models(entries: Sequence[str]) -> list[tuple[str, str]]:

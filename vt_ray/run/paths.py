@@ -8,6 +8,8 @@ runs/<run_name>/            RunPaths: run.json, config.yaml, prompt.json, metric
   rollouts/<stage>/         StagePaths.rollouts: step_000012.parquet
   sft/                      SftPaths: metrics.jsonl, state/, checkpoints/, examples/
   probe/                    ProbePaths: step_000012.json, probe.json
+  error_rates/              part_000000.json: verdicts of the first stage's model, for spectrum.second_stage
+  sft2/ probe2/ fused2/     the second stage, as sft/ probe/ fused/
   base/ fused/ spectrum_scores/
 runs/phases/<name>-<key>/   the same files of a phase while it runs, shared by all runs with equal inputs
 """
@@ -19,8 +21,11 @@ from pathlib import Path
 METRICS = "metrics.jsonl"
 # In the folder of a phase: DONE is written last, INPUTS first.
 DONE, INPUTS = "DONE.json", "inputs.json"
-# In spectrum_scores/: the scores of the fused model on the probing problems.
-FUSED_PROBE = "fused_on_probe.json"
+
+
+def fused_probe_name(milestone: str) -> str:
+    """In spectrum_scores/: the file with the scores of a fused model on the probing problems."""
+    return f"{milestone}_on_probe.json"
 
 
 def step_name(step: int) -> str:
@@ -66,8 +71,9 @@ class RunPaths:
         self.sft = SftPaths(root / "sft")
         self.probe = ProbePaths(root / "probe")
         self.fused = root / "fused"
+        self.error_rates = root / "error_rates"
         self.spectrum_scores = root / "spectrum_scores"
-        self.fused_probe = self.spectrum_scores / FUSED_PROBE
+        self.fused_probe = self.spectrum_scores / fused_probe_name("fused")
 
     def scores(self, milestone: str) -> Path:
         """The held-out scores of a milestone."""
@@ -115,6 +121,8 @@ class SftPaths:
         self.states = folder / "state"
         self.checkpoints = folder / "checkpoints"
         self.examples = folder / "examples"
+        # {"heldout_loss": {"step_000012": nats per token}, "questions", "tokens"}, with spectrum.sft.heldout_share.
+        self.heldout = self.checkpoints / "heldout.json"
 
 
 class ProbePaths:

@@ -21,12 +21,16 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # listed, because the digest of the problems themselves is an input of the phase; likewise for traces.
 _ANSWERS = ("data.prompts", "engines.vllm.engine", "verify")
 _SFT = ("data.prompts", "spectrum_phase.examples", "spectrum_phase.sft", "engines.training")
+_PROBE = (*_ANSWERS, "spectrum_phase.probing")
 ENTRIES = {
     "base": ("engines.base_model",),
     "sft": _SFT,
+    "sft2": _SFT,
     "sft_continued": _SFT,
-    "probe": (*_ANSWERS, "spectrum_phase.probing"),
+    "probe": _PROBE,
+    "probe2": _PROBE,
     "fused": ("spectrum_phase.fusion",),
+    "fused2": ("spectrum_phase.fusion",),
     "spectrum_scores": (*_ANSWERS, "spectrum_phase.probing", "evaluation.milestones"),
 }
 # Modules and packages that cannot change a result: they transfer, monitor, validate, store and display. Their imports

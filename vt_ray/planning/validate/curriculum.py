@@ -7,7 +7,7 @@ import re
 from vt_ray.config import OPTIMIZER_STATES, SAMPLINGS, TRUNCATED, Config, GateConfig, StageConfig
 from vt_ray.data.roles import sources_for
 from vt_ray.planning.validate.rules import Problems, at_least, one_of, sampling
-from vt_ray.run.milestone_names import SELF_DISTIL
+from vt_ray.run.milestone_names import BEFORE_RL, SELF_DISTIL
 
 
 def curriculum(c: Config) -> Problems:
@@ -17,7 +17,7 @@ def curriculum(c: Config) -> Problems:
     if not stages:
         yield "curriculum.stages is empty: give at least one stage"
     names = [stage.name for stage in stages]
-    taken = {"base", "sft_last", "sft_best", "fused", SELF_DISTIL}
+    taken = {*BEFORE_RL, SELF_DISTIL}
     for name in names:
         if names.count(name) > 1 or name in taken or not re.fullmatch(r"[\w-]+", name):
             yield f"curriculum stage name {name!r} must be unique, of letters, digits, _ - and none of {sorted(taken)}"

@@ -11,7 +11,7 @@ from typing import Any
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.report.metrics import Lines
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.milestone_names import MADE_BY, phases, planned, rl_stages
+from vt_ray.run.milestone_names import SPECTRUM_PHASES, phases, planned, rl_stages
 from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.run_folder import is_locked, working_folder
 from vt_ray.run.stage_ends import early_end, stage_end
@@ -102,7 +102,7 @@ class LiveRun:
         if not self.paths.current_phase.exists():
             return "start-up"
         for folder, name in PHASES.items():
-            left_out = name in MADE_BY and name not in phases(self.config)
+            left_out = name in SPECTRUM_PHASES and name not in phases(self.config)
             if not left_out and not (self.paths.root / folder / DONE).exists():
                 return name
         by_name = {part.name: part for part in parts}
