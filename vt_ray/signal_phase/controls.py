@@ -1,7 +1,9 @@
 """Controls that MGPO's gain is compared with: rewards without information, and more SFT.
 
 signal.control=shuffled_rewards    the same stages, but each group's verdicts are shuffled among its completions
-signal.control=sft                 no stages: SFT of the fused model continues (pipeline.continue_sft)
+signal.control=sft                 no stages: SFT of the fused model continues (pipeline.continue_sft), for
+                                   control_sft_steps, or for the time of the RL run in control_sft_like
+phases=[sft,probe,rl]              the same stages, from the checkpoint with the best Pass@1 on the probing set
 """
 
 from __future__ import annotations
