@@ -438,7 +438,7 @@ def test_the_command_prints_a_table_with_tokens_and_cost(tmp_path, monkeypatch):
 
 def test_the_command_ends_with_1_at_the_cap(tmp_path):
     with chat_server(chat) as server:
-        more = ["--count", "30", "--token-cap", "8000", "--max-tokens", "100"]
+        more = ["--count", "30", "--token-cap", "4000", "--max-tokens", "100"]
         done = CliRunner().invoke(app, command(server.url, tmp_path / "p.jsonl", *more))
     assert done.exit_code == 1 and "the cap is reached" in done.output, done.output
     assert 0 < len(rows(tmp_path / "p.jsonl")) < 30

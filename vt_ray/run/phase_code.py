@@ -72,7 +72,7 @@ MACHINERY = (
     "verify.limits",
     "verify.gold_check",
 )
-# Modules that only display a run. All other modules are part of `code_digest`.
+# Modules that only display a run or have no part in it. All other modules are part of `code_digest`.
 SHOWN = (
     "data.contents",
     "data_tools",
