@@ -13,6 +13,8 @@ from typing import Any
 class ChatServer(ThreadingHTTPServer):
     """`answer(request)` gets the JSON of a chat request and returns the reply's text, or (HTTP status, message).
 
+    It may also return a dict with `content` and perhaps `finish_reason` and `usage`.
+
     `requests` are all chat requests until now, `keys` the values of their Authorization.
     """
 
@@ -47,10 +49,12 @@ class ChatHandler(BaseHTTPRequestHandler):
         if isinstance(answer, tuple):
             self._send(answer[0], {"error": {"message": answer[1]}})
             return
-        message = {"role": "assistant", "content": answer}
-        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        reply = answer if isinstance(answer, dict) else {"content": answer}
+        message = {"role": "assistant", "content": reply["content"]}
+        choices = [{"index": 0, "message": message, "finish_reason": reply.get("finish_reason", "stop")}]
+        usage = {"usage": reply["usage"]} if "usage" in reply else {}
         completion = {"id": "1", "object": "chat.completion", "created": 0, "model": request["model"]}
-        self._send(200, {**completion, "choices": choices})
+        self._send(200, {**completion, **usage, "choices": choices})
 
     def _send(self, status: int, value: dict[str, Any]) -> None:
         body = json.dumps(value).encode()

@@ -145,7 +145,7 @@ def _token_count(name: str) -> Callable[[str], int]:
 
 
 class _ManyValues(TyperCommand):
-    """A command whose options --train and --eval accept several values: `--train A B` is `--train A --train B`."""
+    """A command some of whose options accept several values: `--train A B` is `--train A --train B`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         expanded: list[str] = []
@@ -155,10 +155,57 @@ class _ManyValues(TyperCommand):
                 option, values = arg, 0
             else:
                 values += 1
-                if values > 1 and option in ("--train", "--eval"):
+                if values > 1 and option in ("--train", "--eval", "--against"):
                     expanded.append(option)
             expanded.append(arg)
         return super().parse_args(ctx, expanded)
+
+
+@app.command(name="write-problems", cls=_ManyValues)
+def write_problems(
+    subdomain: Annotated[str, typer.Option(help="a field of mathematics, such as calculus")],
+    output: Annotated[Path, typer.Option(help="the problems, .jsonl, for data.probe_files")],
+    endpoint: Annotated[str, typer.Option(help="URL of an OpenAI-compatible endpoint; its key is in OPENAI_API_KEY")],
+    model: Annotated[str, typer.Option(help="name of the model at the endpoint; default: its first")] = "",
+    count: Annotated[int, typer.Option(min=1, help="problems to write")] = 100,
+    samples: Annotated[int, typer.Option(min=2, help="replies that answer each question and vote")] = 8,
+    min_agreement: Annotated[float, typer.Option(help="least share of them that agree with the answer")] = 0.5,
+    against: Annotated[
+        list[str] | None, typer.Option(help="sources of questions that must not be repeated: benchmarks, training rows")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="tokens of a reply, its reasoning included")] = 4096,
+    token_cap: Annotated[int, typer.Option(min=1, help="most tokens of all prompts and replies")] = 10_000_000,
+    money_cap: Annotated[float | None, typer.Option(min=0, help="most money; needs the prices")] = None,
+    prompt_price: Annotated[float, typer.Option(min=0, help="price of a million tokens of prompts")] = 0.0,
+    reply_price: Annotated[float, typer.Option(min=0, help="price of a million tokens of replies")] = 0.0,
+    seed: Annotated[int, typer.Option(help="another seed gives other problems")] = 0,
+) -> None:
+    """Let a language model write probing problems. Its own answers vote for the gold answer, compared by the verifier.
+
+    Copies, and questions of the sources in --against, are left out. The replies are stored beside the output, so the
+    same command continues after a kill and asks nothing twice. Exits with 1 if there are fewer problems than --count.
+    """
+    from rich.console import Console
+
+    from vt_ray.engines.endpoint import EndpointModel
+    from vt_ray.problem_writer.stored_replies import Cap
+    from vt_ray.problem_writer.writer import Wanted, replies_path
+    from vt_ray.problem_writer.writer import write_problems as run
+    from vt_ray.report.written_table import print_written
+
+    try:
+        wanted = Wanted(subdomain.strip(), count, samples, min_agreement, tuple(against or ()), seed)
+        cap = Cap(token_cap, money_cap, prompt_price, reply_price)
+        found = run(wanted, output, EndpointModel(endpoint, model, max_tokens, temperature=1.0), cap)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted: {replies_path(output)} holds the replies; the same command continues", err=True)
+        raise typer.Exit(130) from None
+    print_written(found, output, Console(highlight=False))
+    typer.echo(f"problems: {output}")
+    if found.end:
+        raise typer.Exit(1)
 
 
 @app.command(cls=_ManyValues)

@@ -13,7 +13,7 @@ from chat_server import ChatHandler, chat_server
 from typer.testing import CliRunner
 
 from vt_ray.config import DataConfig, DataSource
-from vt_ray.data.chat_model import ChatError, ChatRequest
+from vt_ray.data.chat_model import ChatError, ChatReply, ChatRequest
 from vt_ray.data.classify import (
     CHUNK,
     ClassificationError,
@@ -230,6 +230,29 @@ def test_a_bad_request_refuses_one_prompt_and_an_empty_message_is_a_reply():
         model = EndpointModel(server.url, retries=0)
         assert dict(model.replies([chat_request(0), chat_request(1)])) == {0: "", 1: None}
         assert "too long" in model.refusal
+
+
+def test_a_server_that_names_another_limit_gets_it():
+    def new_model(request):
+        if "max_tokens" in request:
+            return 400, "Unsupported parameter: use 'max_completion_tokens' instead."
+        return "algebra"
+
+    with chat_server(new_model) as server:
+        model = EndpointModel(server.url, max_tokens=7, retries=0)
+        assert [text for _, text in model.replies([chat_request(i) for i in range(5)])] == ["algebra"] * 5
+    assert {r.get("max_completion_tokens") for r in server.requests[-5:]} <= {7, None} and not model.refusal
+
+
+def test_the_tokens_of_a_reply_are_counted_and_a_cut_off_reply_is_marked():
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    odd = {"prompt_tokens": -1, "completion_tokens": "4"}
+    given = iter([{"content": "a", "usage": usage, "finish_reason": "length"}, {"content": ["b"], "usage": odd}, "c"])
+    with chat_server(lambda _: next(given)) as server:
+        model = EndpointModel(server.url, retries=0)
+        found = [reply for i in range(3) for _, reply in model.counted_replies([chat_request(i)])]
+    assert found[0] == ChatReply("a", False, 3, 4) and found[2] == ChatReply("c", True, None, None)
+    assert (found[1].prompt_tokens, found[1].reply_tokens) == (None, None)
 
 
 def test_a_busy_server_is_asked_again():

@@ -12,7 +12,7 @@ import vt_ray
 PACKAGE = Path(vt_ray.__file__).parent
 ROOMS = (
     *("algorithms", "verify", "data", "spectrum_phase", "signal_phase"),
-    *("evaluation", "report", "run", "tracking", "planning"),
+    *("evaluation", "problem_writer", "report", "run", "tracking", "planning"),
 )
 SINGLE = ["records", "import_path", "config", "interfaces", "experiment", "pipeline"]
 

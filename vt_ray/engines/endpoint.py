@@ -16,6 +16,8 @@ PARALLEL = 32
 REQUEST_TIMEOUT_S = 300.0
 RETRIES = 6
 TEMPERATURE = 0.6
+# The name of the limit of new tokens in requests to newer models of OpenAI, which refuse `max_tokens`.
+_NEW_LIMIT = "max_completion_tokens"
 
 
 class EndpointModel:
@@ -32,6 +34,7 @@ class EndpointModel:
         if not url.startswith(("http://", "https://")):
             raise ChatError(f"--endpoint {url}: expected a URL such as http://localhost:8000/v1")
         self._url, self.max_tokens, self._temperature, self.refusal = url, max_tokens, temperature, ""
+        self._limit = "max_tokens"
         # A server of one's own needs no key, but the client does.
         key = os.environ.get("OPENAI_API_KEY") or "none"
         self._client = openai.OpenAI(base_url=url, api_key=key, max_retries=retries, timeout=REQUEST_TIMEOUT_S)
@@ -62,15 +65,18 @@ class EndpointModel:
             completion = self._client.chat.completions.create(
                 model=self._model,
                 messages=[{"role": "user", "content": request.text}],
-                max_tokens=self.max_tokens,
                 temperature=self._temperature,
                 seed=request.seed,
+                **{self._limit: self.max_tokens},
             )
             choice, usage = completion.choices[0], completion.usage
             text, finished = choice.message.content, choice.finish_reason != "length"
             counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
             return ChatReply(text if isinstance(text, str) else "", finished, *counts)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if self._limit == "max_tokens" and _NEW_LIMIT in str(error):
+                self._limit = _NEW_LIMIT
+                return self._reply(request)
             self.refusal = str(error)
             return None
         except (openai.OpenAIError, ValueError) as error:

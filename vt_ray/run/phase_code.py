@@ -58,6 +58,7 @@ MACHINERY = (
     "main",
     "pipeline",
     "planning",
+    "problem_writer",
     "progress",
     "report",
     "run",
@@ -71,8 +72,17 @@ MACHINERY = (
     "verify.limits",
     "verify.gold_check",
 )
-# Modules that only display a run. All other modules are part of `code_digest`.
-SHOWN = ("data.contents", "data_tools", "planning.resource_plan", "progress", "report", "tools", "tracking")
+# Modules that only display a run or have no part in it. All other modules are part of `code_digest`.
+SHOWN = (
+    "data.contents",
+    "data_tools",
+    "planning.resource_plan",
+    "problem_writer",
+    "progress",
+    "report",
+    "tools",
+    "tracking",
+)
 
 
 def phase_code(phase: str) -> dict[str, str]:

@@ -39,7 +39,7 @@ def gold_faults(problems: Iterable[Problem]) -> Iterator[str]:
         for problem in problems:
             if problem.kind == "math":
                 if problem.answer not in known:
-                    known[problem.answer] = _math_fault(verifier, problem)
+                    known[problem.answer] = math_fault(verifier, problem)
                 yield known[problem.answer]
             elif problem.kind == "choice":
                 yield _choice_fault(verifier, problem)
@@ -47,7 +47,8 @@ def gold_faults(problems: Iterable[Problem]) -> Iterator[str]:
                 yield _code_fault(verifier, problem) if problem.kind == "code" else ""
 
 
-def _math_fault(verifier: Verifier, problem: Problem) -> str:
+def math_fault(verifier: Verifier, problem: Problem) -> str:
+    """Returns the fault of a math problem's gold answer, "" for none. Raises ValueError as `gold_faults` does."""
     if exact_number(without_spaces(normalise(problem.answer))) is None and not _is_readable(verifier, problem):
         return UNREADABLE
     return _boxed_fault(verifier, problem)
