@@ -1,11 +1,14 @@
 """The evaluation of benchmarks over stand-ins: results files, a killed evaluation, figures, table, several models."""
 
+import itertools
 import json
+import re
 import threading
 from dataclasses import replace
 
 import pytest
 import test_loop
+from rich.console import Console
 from test_config import changed
 from test_phases import MATH, SETS, given, run, settings
 
@@ -14,6 +17,7 @@ from vt_ray.config import ConfigError, DataConfig, DataSource
 from vt_ray.data.benchmark_problems import BenchmarkProblems
 from vt_ray.data.problem_sets import ProblemSets, load_problem_sets
 from vt_ray.data.prompts import PromptEncoder
+from vt_ray.evaluation import benchmarks
 from vt_ray.evaluation.answers import AnswerReaders
 from vt_ray.evaluation.benchmark_figures import benchmark_figures
 from vt_ray.evaluation.benchmarks import encodable, with_fingerprint
@@ -23,7 +27,7 @@ from vt_ray.evaluation.traces import trace_line
 from vt_ray.planning.resource_plan import phase_plan
 from vt_ray.planning.validate import validate
 from vt_ray.records import Completion, Problem, Rollouts
-from vt_ray.report import benchmark_table
+from vt_ray.report import benchmark_table, tables
 from vt_ray.report.comparison.runs import ComparisonError, read_runs, refuse_incomparable
 from vt_ray.report.run_page.answers import benchmark_answers
 from vt_ray.report.run_page.sections import run_sections
@@ -320,3 +324,27 @@ def test_slow_answers_do_not_hold_up_the_next_completions():
         assert next(iter(readers.map(work, [0]))) == 0
         with pytest.raises(ZeroDivisionError):
             list(readers.map(lambda reader, item: 1 // item, [1, 0]))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_table_wider_than_the_terminal_comes_in_parts_with_all_cells(width, capsys):
+    rows = [["Pass@1, %", *(f"benchmark_{i}" for i in range(7))]]
+    rows += [[name, *(f"{i}.0 [{i}.0, {i}.0]" for i in range(7))] for name in ("base", "a model *", "another model *")]
+    tables._print_wide("Benchmarks", rows, Console(width=width))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width and not any("…" in line for line in lines)
+    found = {cell for line in lines for cell in re.split(r"\s{2,}", line.strip())}
+    assert {cell for row in rows for cell in row} <= found
+
+
+def test_the_energy_of_an_evaluation_is_the_sum_of_its_lines_or_unknown(tmp_path, monkeypatch):
+    counter = itertools.count()
+    monkeypatch.setattr(benchmarks, "machine_readings", lambda: {"cpu": (next(counter), 9e9)})
+    config = settings(tmp_path, phases=[], **{"evaluation.k": 1})
+    _, paths, summary = run(config, monkeypatch, sets(loaded(), test=[]))
+    (milestone,) = summary["milestones"]
+    assert milestone["benchmarks"]["exam"]["joules"] == 5.0
+    assert "tokens/s, 0.0 kJ, fingerprint" in benchmark_table.notes([milestone])[-1]
+    file = paths.evaluation / "base" / "exam.jsonl"
+    file.write_text(re.sub(r'"joules": [\d.]+', '"joules": null', file.read_text(), count=1))
+    assert benchmark_figures(paths.evaluation / "base")["exam"]["joules"] is None

@@ -61,10 +61,8 @@ def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:
     console.print(_table("Other figures", details if len(reached) > 1 else [row[1:] for row in details]))
     if len(votes := bench.vote_rows(reached)) > 1:
         console.print(_table(bench.VOTES, votes if len(reached) > 1 else [row[1:] for row in votes]))
-    if any(map(bench.perturbed, reached)):
-        changes = bench.perturbation_rows(reached)
-        title = "Perturbations: the change of Pass@1 on the same problems"
-        console.print(_table(title, changes if len(reached) > 1 else [row[1:] for row in changes]))
+    for title, changes in bench.perturbation_tables(reached):
+        console.print(_table(title, changes))
     for note in bench.notes(reached):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
