@@ -1,10 +1,14 @@
 """The evaluation of benchmarks over stand-ins: results files, a killed evaluation, figures, table, several models."""
 
+import itertools
 import json
+import re
+import threading
 from dataclasses import replace
 
 import pytest
 import test_loop
+from rich.console import Console
 from test_config import changed
 from test_phases import MATH, SETS, given, run, settings
 
@@ -13,17 +17,24 @@ from vt_ray.config import ConfigError, DataConfig, DataSource
 from vt_ray.data.benchmark_problems import BenchmarkProblems
 from vt_ray.data.problem_sets import ProblemSets, load_problem_sets
 from vt_ray.data.prompts import PromptEncoder
+from vt_ray.evaluation import benchmarks
+from vt_ray.evaluation.answers import AnswerReaders
 from vt_ray.evaluation.benchmark_figures import benchmark_figures
 from vt_ray.evaluation.benchmarks import encodable, with_fingerprint
 from vt_ray.evaluation.results_file import ResultsFile, read_results
 from vt_ray.evaluation.statistics import paired_difference
+from vt_ray.evaluation.traces import trace_line
 from vt_ray.planning.resource_plan import phase_plan
 from vt_ray.planning.validate import validate
-from vt_ray.records import Problem
-from vt_ray.report import benchmark_table
+from vt_ray.records import Completion, Problem, Rollouts
+from vt_ray.report import benchmark_table, tables
 from vt_ray.report.comparison.runs import ComparisonError, read_runs, refuse_incomparable
+from vt_ray.report.run_page.answers import benchmark_answers
+from vt_ray.report.run_page.sections import run_sections
+from vt_ray.report.run_record import read_run
 from vt_ray.report.tables import print_table
 from vt_ray.run.run_folder import RunFolder
+from vt_ray.verify.limits import Limits
 
 ENCODER = PromptEncoder(test_loop.Tokenizer(), DataConfig())
 ASKED = [Problem(f"b/{i}", "numbers", "math", f"{i}!", str(i), level=i % 2) for i in range(5)]
@@ -124,7 +135,8 @@ def test_a_killed_evaluation_continues_after_the_last_whole_line(tmp_path, monke
     lines = (paths.evaluation / "base" / "exam.jsonl").read_bytes().splitlines(keepends=True)
     config = settings(tmp_path / "other", "killed", phases=[], **{"evaluation.k": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(ResultsFile, "add", killed_after(3))
+        # The texts and the result of each of three problems.
+        patch.setattr(ResultsFile, "add", killed_after(6))
         with pytest.raises(KeyboardInterrupt):
             run(config, patch, problems)
     (partial,) = tmp_path.glob("other/runs/phases/spectrum_scores-*/base/exam.jsonl")
@@ -139,7 +151,7 @@ def test_a_killed_evaluation_continues_after_the_last_whole_line(tmp_path, monke
 
 def untimed(line):
     record = json.loads(line)
-    return json.dumps({name: value for name, value in record.items() if name != "seconds"})
+    return json.dumps({name: value for name, value in record.items() if name not in ("seconds", "joules")})
 
 
 def killed_after(count):
@@ -265,3 +277,74 @@ def test_a_probing_problem_of_a_benchmark_is_refused(tmp_path):
         with pytest.raises(ConfigError, match=expected):
             load_problem_sets(policy, 0, benchmarks=(exam,))
         assert len(load_problem_sets(policy, 0, benchmarks=(typos,)).probe) == 2
+
+
+def test_the_report_of_an_evaluation_shows_its_answers_and_no_section_of_training(tmp_path, monkeypatch):
+    hidden = loaded(replace(EXAM, name="gpqa"), [replace(p, source="/data/gpqa_diamond.csv") for p in ASKED])
+    config = settings(tmp_path, phases=[], **{"evaluation.k": 1})
+    _, paths, _ = run(config, monkeypatch, sets(loaded(), hidden, test=[]))
+    traces = read_results(paths.evaluation / "base" / "traces" / "exam.jsonl")[1]
+    assert traces.keys() == {p.question_id for p in ASKED} and {len(line["texts"]) for line in traces.values()} == {2}
+    assert not read_results(paths.evaluation / "base" / "traces" / "gpqa.jsonl")[1]
+    shown = benchmark_answers(paths.root, ["base", "sft_last"])
+    assert {(entry["stage"], entry["step"]) for entry in shown} == {("base", "exam")} and len(shown) == 5
+    results = read_results(paths.evaluation / "base" / "exam.jsonl")[1]
+    for entry in shown:
+        line = results[entry["question_id"]]
+        assert (entry["verdict"], entry["tokens"]) == (line["verdicts"][0], line["tokens"][0])
+        assert entry["text"] == traces[entry["question_id"]]["texts"][0]
+    keys = [section.key for section in run_sections(read_run(paths.root))]
+    assert keys == ["milestones", "benchmarks", "recoveries", "cost", "samples", "prompt", "identity"]
+    assert f"{len(shown)} rollouts, distributed evenly" in paths.report.read_text()
+
+
+def test_a_vote_over_hidden_problems_keeps_texts_without_their_question():
+    hidden = replace(ASKED[0], source="/data/gpqa_diamond.csv")
+    samples = (Completion(0, [], [], "text", "stop", (), 0.0),) * 3
+    of_hidden, shown = (trace_line(Rollouts(p, (1,), samples), p is hidden) for p in (hidden, ASKED[0]))
+    assert of_hidden == {"question_id": "b/0", "question": None, "texts": ["text"] * 3}
+    assert shown == {"question_id": "b/0", "question": "0!", "texts": ["text"] * 2}
+
+
+def test_slow_answers_do_not_hold_up_the_next_completions():
+    release, taken = threading.Event(), []
+
+    def items():
+        for i in range(4):
+            taken.append(i)
+            yield i
+        release.set()
+
+    def work(reader, item):
+        assert item or release.wait(30)
+        return item
+
+    with AnswerReaders(Limits()) as readers:
+        assert sorted(readers.map(work, items())) == [0, 1, 2, 3]
+        assert next(iter(readers.map(work, [0]))) == 0
+        with pytest.raises(ZeroDivisionError):
+            list(readers.map(lambda reader, item: 1 // item, [1, 0]))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_table_wider_than_the_terminal_comes_in_parts_with_all_cells(width, capsys):
+    rows = [["Pass@1, %", *(f"benchmark_{i}" for i in range(7))]]
+    rows += [[name, *(f"{i}.0 [{i}.0, {i}.0]" for i in range(7))] for name in ("base", "a model *", "another model *")]
+    tables._print_wide("Benchmarks", rows, Console(width=width))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width and not any("…" in line for line in lines)
+    found = {cell for line in lines for cell in re.split(r"\s{2,}", line.strip())}
+    assert {cell for row in rows for cell in row} <= found
+
+
+def test_the_energy_of_an_evaluation_is_the_sum_of_its_lines_or_unknown(tmp_path, monkeypatch):
+    counter = itertools.count()
+    monkeypatch.setattr(benchmarks, "machine_readings", lambda: {"cpu": (next(counter), 9e9)})
+    config = settings(tmp_path, phases=[], **{"evaluation.k": 1})
+    _, paths, summary = run(config, monkeypatch, sets(loaded(), test=[]))
+    (milestone,) = summary["milestones"]
+    assert milestone["benchmarks"]["exam"]["joules"] == 5.0
+    assert "tokens/s, 0.0 kJ, fingerprint" in benchmark_table.notes([milestone])[-1]
+    file = paths.evaluation / "base" / "exam.jsonl"
+    file.write_text(re.sub(r'"joules": [\d.]+', '"joules": null', file.read_text(), count=1))
+    assert benchmark_figures(paths.evaluation / "base")["exam"]["joules"] is None

@@ -106,6 +106,6 @@ def test_a_run_has_the_change_that_each_perturbation_causes(tmp_path, monkeypatc
     assert header[:4] == ["model", "benchmark", "perturbation", "problems"]
     assert row[:4] == ["base", "exam", "typos", "5"]
     print_table(summary)
-    assert "Perturbations" in capsys.readouterr().out
+    assert "Perturbations of exam, base" in " ".join(capsys.readouterr().out.split())
     page = paths.report.read_text()
     assert "Exam: change of Pass@1 by perturbation" in page and "Perturbations" in page

@@ -67,8 +67,8 @@ def refuse_short_context(context_tokens: int, max_position_embeddings: int, name
     if context_tokens > max_position_embeddings:
         raise ConfigError(
             f"the longest prompt and completion have {context_tokens} tokens, {name} takes {max_position_embeddings}: "
-            "shorten the stages, or set evaluation.override.max_new_tokens for benchmarks, or stretch it with "
-            "model.rope_theta and model.max_position_embeddings"
+            "shorten the stages, or set evaluation.override.max_new_tokens and evaluation.override.max_prompt_tokens "
+            "for benchmarks, or stretch it with model.rope_theta and model.max_position_embeddings"
         )
 
 

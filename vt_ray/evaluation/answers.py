@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import replace
+from queue import SimpleQueue
 from types import TracebackType
+from typing import TypeVar
 
 from vt_ray.evaluation.voting import answer_classes
 from vt_ray.records import Problem, Rollouts, Status
@@ -22,6 +25,15 @@ SECOND_GRADER = "vibethinker"
 # Seconds of comparisons for one problem. Without a limit, 64 wrong answers with long formulas would hold the whole
 # evaluation for hours: each of 2,016 pairs may take `math_timeout_s`.
 COMPARISON_S = 20.0
+# Problems whose answers are compared at once, each in a thread with child processes of its own.
+READERS = 2
+# Problems that wait for a reader at most: their completions are in memory.
+WAITING = 16
+# Seconds that the caller waits for one problem before it takes the next completions. Most problems take milliseconds.
+SOON_S = 0.5
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 def has_answers(kind: str) -> bool:
@@ -58,19 +70,14 @@ def answer_equality(grader: MathGrader, seconds: float = COMPARISON_S) -> Callab
 
 
 class AnswerReader:
-    """The answers of whole groups, and the verdicts of the second grader. A context manager, because comparing two
-    answers takes a child process."""
+    """The answers of whole groups, and the verdicts of the second grader. For use by one thread at a time."""
 
     def __init__(self, limits: Limits):
         self._grader = MathGrader(limits)
         self._verifier = Verifier(limits)
 
-    def __enter__(self) -> AnswerReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the child processes, which compare two answers."""
         self._grader.close()
         self._verifier.close()
 
@@ -95,3 +102,43 @@ class AnswerReader:
             return []
         asked = replace(problem, kind=SECOND_GRADER)
         return [self._verifier.verify(asked, c.text).status for c in rollouts.completions]
+
+
+class AnswerReaders:
+    """READERS readers in threads. A context manager.
+
+    One problem may take COMPARISON_S: the thread that feeds the generators does not wait for it.
+    """
+
+    def __init__(self, limits: Limits):
+        self._readers = [AnswerReader(limits) for _ in range(READERS)]
+        self._idle: SimpleQueue[AnswerReader] = SimpleQueue()
+        for reader in self._readers:
+            self._idle.put(reader)
+        self._pool = ThreadPoolExecutor(READERS, "answers")
+
+    def __enter__(self) -> AnswerReaders:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for reader in self._readers:
+            reader.close()
+
+    def map(self, work: Callable[[AnswerReader, In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """`work` of each item, in the order in which it ends. Raises the first error of `work`."""
+        waiting: set[Future[Out]] = set()
+        for item in items:
+            waiting.add(self._pool.submit(self._with_reader, work, item))
+            ended, waiting = wait(waiting, SOON_S if len(waiting) < WAITING else None, FIRST_COMPLETED)
+            yield from (future.result() for future in ended)
+        yield from (future.result() for future in as_completed(waiting))
+
+    def _with_reader(self, work: Callable[[AnswerReader, In], Out], item: In) -> Out:
+        reader = self._idle.get()
+        try:
+            return work(reader, item)
+        finally:
+            self._idle.put(reader)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import fsum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from vt_ray.evaluation.results import ProblemResult
-from vt_ray.evaluation.results_file import read_results, votes_path
+from vt_ray.evaluation.results_file import JOULES, read_results, votes_path
 from vt_ray.evaluation.summary import benchmark_summary, by_group, paired_change, pass_at_1, vote_summary
 
 # Entries of a results file's header that summary.json repeats.
@@ -46,6 +47,7 @@ def benchmark_figures(
             **{name: head[name] for name in SHOWN},
             "seconds": seconds,
             "tokens_per_second": tokens / seconds if seconds else None,
+            "joules": _joules(path),
             "difference": _difference(before, path.name, head, results) if before else None,
             "difference_from_first": _difference(first, path.name, head, results) if first else None,
             "by_training_rows": _by_training_rows(results, flagged.get(head["benchmark"], {})),
@@ -92,6 +94,12 @@ def _second_pass_at_1(results: Sequence[ProblemResult], seconds: Sequence[Any]) 
 def results_seconds(path: Path) -> float:
     """The time that the results in `path` and their votes took, over all processes that worked at them."""
     return sum(line["seconds"] for file in (path, votes_path(path)) for line in read_results(file)[1].values())
+
+
+def _joules(path: Path) -> float | None:
+    """The energy of the results in `path` and their votes; None if a part of it is not known."""
+    parts = [line.get(JOULES) for file in (path, votes_path(path)) for line in read_results(file)[1].values()]
+    return None if None in parts else fsum(parts)
 
 
 def _difference(

@@ -5,22 +5,24 @@ BenchmarkProblems --its prompts, seeds--> completions --verdict, answer--> Probl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vt_ray.config import ConfigError, digest
 from vt_ray.data.problem_sets import ProblemSets, fitting
 from vt_ray.data.prompts import PromptEncoder
-from vt_ray.evaluation.answers import AnswerReader, has_answers
+from vt_ray.evaluation.answers import AnswerReader, AnswerReaders, has_answers
 from vt_ray.evaluation.benchmark_figures import SECOND
-from vt_ray.evaluation.claim_votes import trace_line, write_votes
+from vt_ray.evaluation.claim_votes import write_votes
+from vt_ray.evaluation.energy import EnergyMeter, machine_readings, no_energy
 from vt_ray.evaluation.repetition import ends_in_loop
 from vt_ray.evaluation.results import ProblemResult
-from vt_ray.evaluation.results_file import ResultsFile, traces_path
+from vt_ray.evaluation.results_file import JOULES, ResultsFile, traces_path
 from vt_ray.evaluation.sampling import Score, graded
+from vt_ray.evaluation.traces import is_readable, trace_line
 from vt_ray.progress import bar, short_rate
 from vt_ray.records import GradedGroup, Problem, Rollouts, Sampling
 
@@ -87,33 +89,41 @@ def evaluate_benchmark(
     their subdomain.
     """
     b = loaded.benchmark
-    sampling = Sampling(b.temperature, b.top_p, 0, b.max_new_tokens)
     # A perturbed benchmark is for the change of Pass@1 only, and programs have no answers to vote on.
     votes = not b.perturbation and any(has_answers(p.kind) for p in loaded.problems)
     rule = e.config.evaluation.vote if votes else "none"
     head = {**header(loaded), "vote": rule}
+    meter = EnergyMeter(machine_readings if e.config.cluster.ray_address is None else no_energy)
     with (
         ResultsFile(path, head) as file,
-        ResultsFile(traces_path(path), head) if rule == "clr" else nullcontext() as traces,
-        AnswerReader(e.config.verify) as reader,
+        ResultsFile(traces_path(path), head) as traces,
+        AnswerReaders(e.config.verify) as readers,
     ):
-        done = file.results.keys() & traces.results.keys() if traces else file.results.keys()
+        # A vote needs the texts of all samples; the report shows some of them.
+        done = file.results.keys() & traces.results.keys() if rule == "clr" else file.results.keys()
         left = [p for p in loaded.problems if p.question_id not in done]
-        dates, levels = loaded.dates, loaded.levels
         totals = _Totals(file, len(loaded.problems))
-        # The same seeds at every milestone: paired differences have less noise.
-        prompts = benchmark_encoder(e.encoder, b).prompts(left, b.samples, (e.config.seed, "evaluate"))
         with bar(f"{path.parent.name} {b.name}", len(loaded.problems), len(done)) as advance:
-            for group in graded(generator, verifier, prompts, sampling):
-                rollouts = verifier.rollouts(group)
-                if traces:
-                    traces.add(trace_line(rollouts))
-                result = _result(group, rollouts, reader, dates, levels)
-                file.add({**result.as_dict(), SECOND: reader.second_verdicts(rollouts)})
-                totals.add(result)
+            asked = _rollouts(e, b, left, generator, verifier)
+            for rollouts, line in readers.map(partial(_line, dates=loaded.dates, levels=loaded.levels), asked):
+                if rule == "clr" or (not b.perturbation and is_readable(rollouts.problem)):
+                    traces.add(trace_line(rollouts, of_all_samples=rule == "clr"))
+                file.add({**line, JOULES: meter.joules()})
+                totals.add(ProblemResult.from_dict(line))
                 advance(totals.note(), 1)
-        spent = write_votes(e, loaded, file, traces, generator, verifier) if traces else {}
+        spent = write_votes(e, loaded, file, traces, generator, verifier, meter) if rule == "clr" else {}
         return [_score(b.name, ProblemResult.from_dict(line), spent) for line in file.results.values()]
+
+
+def _rollouts(
+    e: Experiment, b: Benchmark, problems: Sequence[Problem], generator: Generator, verifier: Verifier
+) -> Iterator[tuple[GradedGroup, Rollouts]]:
+    """Each problem's completions and their verdicts, in the order of arrival."""
+    sampling = Sampling(b.temperature, b.top_p, 0, b.max_new_tokens)
+    # The same seeds at every milestone: paired differences have less noise.
+    prompts = benchmark_encoder(e.encoder, b).prompts(problems, b.samples, (e.config.seed, "evaluate"))
+    for group in graded(generator, verifier, prompts, sampling):
+        yield group, verifier.rollouts(group)
 
 
 def header(loaded: BenchmarkProblems) -> dict[str, Any]:
@@ -136,16 +146,17 @@ def header(loaded: BenchmarkProblems) -> dict[str, Any]:
     }
 
 
-def _result(
-    group: GradedGroup,
-    rollouts: Rollouts,
+def _line(
     reader: AnswerReader,
+    graded: tuple[GradedGroup, Rollouts],
     dates: Mapping[str, str],
     levels: Mapping[str, int | str],
-) -> ProblemResult:
+) -> tuple[Rollouts, dict[str, Any]]:
+    """The completions of a problem with its line of the results file."""
+    group, rollouts = graded
     verdicts = [verdict.status for verdict in group.verdicts]
     answers, classes = reader.read(rollouts, verdicts)
-    return ProblemResult(
+    result = ProblemResult(
         question_id=group.question_id,
         subdomain=group.subdomain,
         verdicts=verdicts,
@@ -157,6 +168,7 @@ def _result(
         level=levels.get(group.question_id),
         date=dates.get(group.question_id, ""),
     )
+    return rollouts, {**result.as_dict(), SECOND: reader.second_verdicts(rollouts)}
 
 
 class _Totals:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from vt_ray.config import digest
 from vt_ray.data.prompts import PromptEncoder
-from vt_ray.evaluation.claims import TRACE_CHARS, Generate, Reply, claim_weights, claims_prompt, reply_tokens
+from vt_ray.evaluation.claims import Generate, Reply, claim_weights, claims_prompt, reply_tokens
+from vt_ray.evaluation.energy import EnergyMeter
 from vt_ray.evaluation.results import ProblemResult
-from vt_ray.evaluation.results_file import ResultsFile, votes_path
+from vt_ray.evaluation.results_file import JOULES, ResultsFile, votes_path
 from vt_ray.evaluation.sampling import graded
 from vt_ray.progress import bar, short_rate
-from vt_ray.records import Problem, Rollouts, Sampling
+from vt_ray.records import Problem, Sampling
 from vt_ray.verify.extraction.final_text import whole_response
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 PROBLEMS_AT_ONCE = 16
 
 
-def trace_line(rollouts: Rollouts) -> dict[str, Any]:
-    """The texts of the samples of one problem. The end of a text is enough: `claims_prompt` takes no more of it."""
-    texts = [completion.text[-TRACE_CHARS - 1 :] for completion in rollouts.completions]
-    return {"question_id": rollouts.problem.question_id, "texts": texts}
-
-
 def write_votes(
     e: Experiment,
     loaded: BenchmarkProblems,
@@ -42,6 +37,7 @@ def write_votes(
     traces: ResultsFile,
     generator: Generator,
     verifier: Verifier,
+    meter: EnergyMeter,
 ) -> dict[str, int]:
     """Write the weight of each sample to `votes_path`. Returns {question id: tokens of its claims and checks}.
 
@@ -55,7 +51,7 @@ def write_votes(
             for start in range(0, len(left), PROBLEMS_AT_ONCE):
                 asked = left[start : start + PROBLEMS_AT_ONCE]
                 for line in _votes(asked, results.results, traces.results, encoder, generate):
-                    file.add(line)
+                    file.add({**line, JOULES: meter.joules()})
                 tokens = sum(line["tokens"] for line in file.results.values())
                 advance(f"{short_rate(tokens / max(file.seconds, 1e-9))} tokens/s", len(asked))
         return {question_id: line["tokens"] for question_id, line in file.results.items()}

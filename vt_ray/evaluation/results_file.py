@@ -15,6 +15,9 @@ from typing import Any
 
 from vt_ray.progress import console
 
+# In a line: the energy since the line before in joules, None if it is not known.
+JOULES = "joules"
+
 
 class ResultsFile:
     """The results so far by question id. A context manager: `add` needs the open file.

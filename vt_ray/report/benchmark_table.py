@@ -34,6 +34,16 @@ def perturbation_rows(reached: Sequence[ms.Milestone]) -> Rows:
     return [header, *(_perturbation_row(m["name"], figures) for m in reached for figures in perturbed(m))]
 
 
+def perturbation_tables(reached: Sequence[ms.Milestone]) -> list[tuple[str, Rows]]:
+    """[(title, rows)]: `perturbation_rows` as a table for each milestone and benchmark, which fits a terminal."""
+    header, *changes = perturbation_rows(reached)
+    tables: dict[str, Rows] = {}
+    for model, benchmark, *cells in changes:
+        title = f"Perturbations of {benchmark}, {model}: the change of Pass@1 on the same problems"
+        tables.setdefault(title, [header[2:]]).append(cells)
+    return list(tables.items())
+
+
 def _perturbation_row(milestone: str, f: Mapping[str, Any]) -> list[str]:
     names = [milestone, f["original"], f["perturbation"]]
     return [*names, str(f["problems"]), _score(f), formats.points(f.get("change"))]
@@ -140,7 +150,9 @@ def _note(name: str, f: Mapping[str, Any]) -> str:
     lost = f", {f['without_verdict']} without a verdict" if f["without_verdict"] else ""
     rate = formats.rate(f["tokens_mean"] * f["problems"] * f["samples"], f["seconds"])
     loops = f", {formats.percent(f['loop_share'])} end in a loop" if f["loop_share"] else ""
-    asked = f"{f['problems']} problems x {f['samples']}{lost}{loops}, {rate} tokens/s, fingerprint {f['fingerprint']}"
+    energy = f", {formats.energy(f['joules'])}" if f.get("joules") else ""
+    done = f"{f['problems']} problems x {f['samples']}{lost}{loops}, {rate} tokens/s{energy}"
+    asked = f"{done}, fingerprint {f['fingerprint']}"
     stated = [*f["notes"], *_training_rows(f.get("by_training_rows") or {})] or ["the protocol of its file"]
     return f"{name}: {asked}; {'; '.join(stated)}"
 

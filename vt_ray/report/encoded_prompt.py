@@ -30,12 +30,17 @@ WIDTH = 118
 def encoded_prompt(encoder: PromptEncoder, problems: ProblemSets) -> dict[str, Any]:
     """Returns the prompt of the first problem as plain data: ids, text of each token, end of a response.
 
-    Returns {} if no problem may be shown.
+    In a run without problems of its own it is the first one of a benchmark, in the format of the benchmark. Returns {}
+    if no problem may be shown.
     """
-    every = (*problems.train, *problems.probe, *problems.test)
-    problem: Problem | None = next((p for p in every if _is_shown(p)), None)
+    from vt_ray.evaluation.benchmarks import benchmark_encoder
+
+    own = (*problems.train, *problems.probe, *problems.test)
+    every = [(None, p) for p in own] or [(b.benchmark, p) for b in problems.benchmarks for p in b.problems]
+    benchmark, problem = next(((b, p) for b, p in every if _is_shown(p)), (None, None))
     if problem is None:
         return {}
+    encoder = benchmark_encoder(encoder, benchmark) if benchmark else encoder
     tokenizer, ids = encoder.tokenizer, encoder.chat_ids(problem)
     return {
         "problem": problem.place,

@@ -53,6 +53,10 @@ def money(value: float) -> str:
     return f"{value:,.2f}" if value < 10_000 else f"{value:,.0f}"
 
 
+def energy(joules: float) -> str:
+    return f"{joules / 1000:,.1f} kJ"
+
+
 def thousands(count: float | None) -> str:
     return f"{count:,.0f}" if count is not None and known(count) else UNKNOWN
 

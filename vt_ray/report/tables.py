@@ -35,8 +35,9 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         console.print(together)
     else:
         console.print(_table("Milestones", scores))
-        if len(subdomains[0]) > 1:
-            console.print(_table("Pass@1 by subdomain", subdomains))
+        # The scores of a run with benchmarks alone are those of the benchmarks.
+        if {*subdomains[0][1:]} - {*bench.names(reached)}:
+            _print_wide("Pass@1 by subdomain", subdomains, console)
     print_benchmarks(reached, console)
     if gain := ms.gain_sentence(summary):
         console.print(gain, markup=False, highlight=False)
@@ -50,23 +51,18 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
 
 
 def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:
-    """Print the table of the benchmarks, with a row for each benchmark if a column for each does not fit."""
+    """Print the tables of the benchmarks and the notes below them."""
     if not bench.names(reached):
         return
-    rows = bench.rows(reached)
-    table = _table("Benchmarks", rows)
-    turned = _table("Benchmarks", [list(column) for column in zip(*rows, strict=True)])
-    console.print(table if _fits(console, table) else turned)
+    _print_wide("Benchmarks", bench.rows(reached), console)
     if moved := bench.moved_sentence(reached):
         console.print(moved, markup=False, highlight=False, soft_wrap=True)
     details = bench.detail_rows(reached)
     console.print(_table("Other figures", details if len(reached) > 1 else [row[1:] for row in details]))
     if len(votes := bench.vote_rows(reached)) > 1:
         console.print(_table(bench.VOTES, votes if len(reached) > 1 else [row[1:] for row in votes]))
-    if any(map(bench.perturbed, reached)):
-        console.print(
-            _table("Perturbations: the change of Pass@1 on the same problems", bench.perturbation_rows(reached))
-        )
+    for title, changes in bench.perturbation_tables(reached):
+        console.print(_table(title, changes))
     for note in bench.notes(reached):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
@@ -145,6 +141,25 @@ def _table(title: str, rows: Rows) -> Table:
     for row in rows[1:]:
         table.add_row(*(Text(cell) for cell in row))
     return table
+
+
+def _print_wide(title: str, rows: Rows, console: Console) -> None:
+    """Print a table, with rows and columns exchanged if only this fits the terminal, else in parts of its columns."""
+    turned = _turned(rows)
+    if not _fits(console, _table(title, rows)) and _fits(console, _table(title, turned)):
+        rows, turned = turned, rows
+    first, *columns = turned
+    part: Rows = []
+    for column in columns:
+        if part and not _fits(console, _table(title, _turned([first, *part, column]))):
+            console.print(_table(title, _turned([first, *part])))
+            part = []
+        part.append(column)
+    console.print(_table(title, _turned([first, *part])))
+
+
+def _turned(rows: Rows) -> Rows:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _fits(console: Console, table: Table) -> bool:

@@ -29,7 +29,7 @@ def models_of_run(root: Path) -> list[str]:
     if lost := [f"{name} ({folder})" for name, folder in folders.items() if not folder.is_dir()]:
         raise ConfigError(
             f"evaluation.models_of={str(root)!r}: no model folder of {', '.join(lost)}: give the models in "
-            "evaluation.models=[NAME=FOLDER,...]"
+            "'evaluation.models=[\"NAME=FOLDER\",...]'"
         )
     if "sft_last" in folders and folders.get("sft_best") == folders["sft_last"]:
         del folders["sft_best"]

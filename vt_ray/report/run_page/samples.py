@@ -73,7 +73,7 @@ def stage_samples(root: Path, stage: str) -> list[Sample]:
 
 def search_sample(root: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
     """Rollouts as plain data for the search of the page: texts are shortened, and steps are in order."""
-    files = [file for stage in stages for file in _evenly(_files(root, stage), SEARCH_STEPS_PER_STAGE)]
+    files = [file for stage in stages for file in evenly(_files(root, stage), SEARCH_STEPS_PER_STAGE)]
     return [entry for file in files for entry in _search_entries(file, len(files))]
 
 
@@ -139,7 +139,7 @@ def _files(root: Path, stage: str) -> list[Path]:
     return RunPaths(root).stage(stage).rollout_files()
 
 
-def _evenly(items: Sequence[Any], count: int) -> list[Any]:
+def evenly(items: Sequence[Any], count: int) -> list[Any]:
     """`count` items at equal distances, including the first and the last; all items if there are fewer."""
     if len(items) <= count:
         return list(items)
@@ -150,7 +150,7 @@ def _search_entries(file: Path, num_files: int) -> Iterator[dict[str, Any]]:
     table = _read(file, with_logprobs=False)
     if table is None:
         return
-    chosen = _evenly(range(len(table)), max(1, SEARCH_ROLLOUTS // num_files))
+    chosen = evenly(range(len(table)), max(1, SEARCH_ROLLOUTS // num_files))
     tokens, left = _lengths(table), SEARCH_CHARACTERS // num_files
     for index, row in zip(chosen, _rows(table, chosen), strict=True):
         texts = {key: shortened(row[key], SEARCH_HEAD, SEARCH_TAIL) for key in ("question", "text")}

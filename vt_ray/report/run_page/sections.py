@@ -232,9 +232,24 @@ PHASE_OF: dict[Callable[[RunRecord], Section], str] = {
 
 def run_sections(record: RunRecord) -> list[Section]:
     """The sections of the phases of the run. Benchmarks follow the milestones, if the run has evaluated some."""
-    first, *others = (section(record) for section in SECTIONS if PHASE_OF.get(section) in (None, *record.phases))
-    benchmarks = benchmark_section(ms.reached(record.summary))
+    reached = ms.reached(record.summary)
+    benchmarks = benchmark_section(reached)
+    first, *others = (section(record) for section in SECTIONS if _belongs(section, record, bool(benchmarks)))
     return [first, *([benchmarks] if benchmarks else []), *others]
+
+
+def _belongs(section: Callable[[RunRecord], Section], record: RunRecord, benchmarks: bool) -> bool:
+    if section is training_sections.samples_section and benchmarks:
+        return True
+    if record.phases:
+        return PHASE_OF.get(section) in (None, *record.phases)
+    if section is subdomains_section:
+        return not benchmarks
+    if section is data_section:
+        return bool(record.sources)
+    if section is decontamination_section:
+        return bool(record.leakage.get("rows"))
+    return section is not findings_section and section not in PHASE_OF
 
 
 def _command(record: RunRecord) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from vt_ray.report import formats
+from vt_ray.report import milestones as ms
 from vt_ray.report.html import Section
 from vt_ray.report.metrics import STEP_PARTS
 from vt_ray.report.run_page import charts, curves, difficulty, samples, step_time, verification
+from vt_ray.report.run_page.answers import benchmark_answers
 from vt_ray.report.run_record import RunRecord
 from vt_ray.run.stage_ends import early_end, steps_of
 
@@ -123,10 +125,12 @@ def samples_section(record: RunRecord) -> Section:
     title = "Selected rollouts"
     stages = samples.stages(record.root, record.stages)
     found = [(stage, chosen) for stage in stages if (chosen := samples.stage_samples(record.root, stage))]
-    if not found:
+    answers = benchmark_answers(record.root, [m["name"] for m in ms.reached(record.summary)])
+    if not found and not answers:
         return Section("samples", title, ["There are no rollout files: no RL step has been committed."])
     text = (
         "From the last step of each stage. best: the correct answer with the largest advantage. worst: the wrong "
         "answer with the most negative advantage. most surprising: the correct answer with the lowest probability."
     )
-    return Section("samples", title, [text], samples=found, search=samples.search_sample(record.root, stages))
+    search = [*samples.search_sample(record.root, stages), *answers]
+    return Section("samples", title if found else "Answers", [text] if found else [], samples=found, search=search)
