@@ -175,6 +175,7 @@ def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[Problem
     from vt_ray.report.leakage_page import run_lines
     from vt_ray.run.run_folder import RunFolder
     from vt_ray.spectrum_phase.examples import measured, print_fit
+    from vt_ray.spectrum_phase.groups import refuse_unusable_groups
 
     problems = load_problem_sets(config.data, config.seed, config.verify.kinds, known, load_benchmarks(config))
     for line in run_lines(problems.leakage):
@@ -188,6 +189,8 @@ def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[Problem
         prompt = encoded_prompt(encoder, problems)
         if config.dry_run and "sft" in config.phases:
             print_fit(measured(encoder, problems, config.spectrum.sft), config.spectrum.sft)
+    if "probe" in config.phases:
+        refuse_unusable_groups(problems.probe, config.spectrum)
     for stage in config.curriculum.stages if "rl" in config.phases else []:
         stage_mixture(stage, stage_problems(stage, problems.train), problems.sources)
     if "sft" in config.phases or (config.signal.control == "sft" and "rl" in config.phases):

@@ -69,3 +69,86 @@ def test_missing_verdicts_lower_k_for_that_question_alone():
     table = probe_table(measured, k=4)
     assert table["pass_at_k"]["algebra"] == [0.5]
     assert table["pass_at_1"]["algebra"] == [0.25]
+
+
+def test_pass_at_several_k_in_one_table():
+    table = probe_table({"s": scores(k=4, code=[2, 1])}, k=4, ks=[2])
+    assert table["ks"] == [1, 2, 4] and list(table["pass_at"]) == ["1", "2", "4"]
+    assert table["pass_at"]["2"]["code"] == pytest.approx([(5 / 6 + 1 / 2) / 2])
+    assert table["pass_at"]["4"] == table["pass_at_k"] and table["pass_at"]["1"] == table["pass_at_1"]
+
+
+def test_the_margin_names_the_runner_up_and_a_tie():
+    measured = {
+        "step_1": scores(algebra=[1] * 12, code=[1, 0] * 6),
+        "step_2": scores(algebra=[0] * 12, code=[0, 1] * 6),
+        "step_3": scores(algebra=[0] * 11 + [1], code=[0, 0] * 6),
+    }
+    margins = probe_table(measured, k=4)["margins"]
+    assert margins["algebra"]["runner_up"] == "step_3" and margins["algebra"]["mean"] == pytest.approx(11 / 12)
+    assert margins["algebra"]["low"] > 0 and not margins["algebra"]["tie"]
+    assert margins["code"]["runner_up"] == "step_1" and margins["code"]["tie"]
+    assert margins["code"]["low"] < 0 < margins["code"]["high"]
+
+
+def test_an_equal_change_of_all_problems_still_has_an_interval():
+    measured = {"step_1": scores(algebra=[1] * 6), "step_2": scores(algebra=[0] * 6)}
+    assert probe_table(measured, k=4)["margins"]["algebra"]["low"] == pytest.approx(0.5)
+    # With two problems, 3/n is more than the whole range.
+    measured = {"step_1": scores(algebra=[1] * 2), "step_2": scores(algebra=[0] * 2)}
+    assert probe_table(measured, k=4)["margins"]["algebra"]["tie"]
+
+
+def test_the_differences_are_those_of_the_specialist_from_every_checkpoint():
+    table = probe_table({"step_1": scores(algebra=[4, 0, 0]), "step_2": scores(algebra=[1, 1, 0])}, k=4)
+    first, second = table["differences"]["algebra"]
+    assert first["mean"] == pytest.approx(1 / 3) and second["mean"] == 0
+
+
+def test_one_checkpoint_has_no_margin():
+    assert probe_table({"s": scores(code=[1])}, k=4)["margins"] == {}
+
+
+def with_paths(correct_paths, samples=4):
+    """One problem with correct samples of these paths; the other samples are wrong."""
+    c = len(correct_paths)
+    verdicts = ["correct"] * c + ["wrong"] * (samples - c)
+    return ProbeScore(
+        "code/0", "code", c, samples, samples, 0, 9, verdicts, (), [*correct_paths, *["w"] * (samples - c)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("criterion", "specialist"),
+    [("pass_at_k", "step_2"), ("pass_at_1", "step_2"), ("diversity", "step_1"), ("heldout_loss", "step_3")],
+)
+def test_each_criterion_chooses_its_checkpoint(criterion, specialist):
+    measured = {
+        "step_1": [with_paths(["a", "b", "c"])],
+        "step_2": [with_paths(["a", "a", "a", "a"])],
+        "step_3": [with_paths(["a"])],
+    }
+    losses = {"step_1": 0.9, "step_2": 0.8, "step_3": 0.7}
+    table = probe_table(measured, 4, losses, criterion=criterion)
+    assert table["specialists"] == {"code": specialist} and table["criterion"] == criterion
+    assert table["distinct_paths"]["code"] == [3, 1, 1] and table["heldout_loss"] == [0.9, 0.8, 0.7]
+    if criterion == "heldout_loss":
+        assert table["margins"]["code"] == {"runner_up": "step_2", "mean": pytest.approx(0.1), "tie": False}
+
+
+def test_without_stored_samples_the_figures_of_diversity_are_unknown():
+    table = probe_table({"s": scores(algebra=[1])}, k=4)
+    assert table["distinct_paths"] == table["distinct_answers"] == table["answer_entropy"] == {"algebra": [None]}
+
+
+def test_a_checkpoint_that_the_race_stopped_is_no_specialist():
+    measured = {"step_1": scores(algebra=[4, 4]), "step_2": scores(algebra=[1, 1, 0, 1])}
+    table = probe_table(measured, 4, stopped={"algebra": {"step_1": 2}}, racing=0.05)
+    assert table["specialists"] == {"algebra": "step_2"} and table["margins"]["algebra"]["runner_up"] == "step_1"
+    assert table["problems"] == {"algebra": [2, 4]}
+    assert table["racing"] == {
+        "error": 0.05,
+        "stopped": {"algebra": {"step_1": 2}},
+        "samples": 24,
+        "samples_without_racing": 32,
+    }

@@ -17,6 +17,7 @@ from vt_ray.evaluation.claims import CLAIMS, reply_tokens
 from vt_ray.planning.placement import Bundle, place
 from vt_ray.run.identity import config_hash
 from vt_ray.run.milestone_names import planned
+from vt_ray.spectrum_phase.groups import grouped
 from vt_ray.verify.kinds import kind_entry
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -217,7 +218,8 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
     if "probe" in config.phases:
         phases.append(PhasePlan("probe", checkpoints, checkpoints * per_model, pass_at_k))
     if "fuse" in config.phases:
-        phases.append(PhasePlan("fuse", 1, 0, f"subdomains: {len({p.subdomain for p in problems.probe})}"))
+        subdomains = len({p.subdomain for p in grouped(problems.probe, probe.groups)})
+        phases.append(PhasePlan("fuse", 1, 0, f"subdomains: {subdomains}"))
         phases.append(PhasePlan("probe fused", 1, per_model, pass_at_k))
     evaluations = len(planned(asdict(config)))
     if "rl" in config.phases and config.signal.control == "sft":

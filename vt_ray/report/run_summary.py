@@ -11,11 +11,12 @@ from typing import Any
 from vt_ray.config import Config
 from vt_ray.evaluation.milestones import gain_over_best, milestone_summaries
 from vt_ray.interfaces import Hardware
+from vt_ray.report.probe_tables import criterion_name, specialists
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.identity import config_hash
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.run.milestone_names import BEFORE_RL, SFT_CONTINUED
-from vt_ray.run.paths import DONE, RunPaths, SftPaths
+from vt_ray.run.milestone_names import BEFORE_RL, SFT_CONTINUED, SPECTRUM_STAGES
+from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.stage_ends import ALL_STEPS, stage_end
 
 # The gain of the signal phase is measured from the better of these two milestones, or from the only one that the run
@@ -42,6 +43,7 @@ def write_summary(
         "gain": gain_of_rl(paths),
         "phases": phase_costs(run, paths),
         "stages": stages_run(root, config),
+        "probes": probes_of(root),
         "recoveries": len(read_lines(run.recoveries)),
         "wall_seconds": _earlier(run.summary) + wall_seconds,
         "hardware": asdict(hardware),
@@ -104,6 +106,21 @@ def stages_run(root: Path, config: Config) -> list[dict[str, Any]]:
         for stage in config.curriculum.stages
         if (end := stage_end(root, stage.name))
     ]
+
+
+def probes_of(root: Path) -> dict[str, dict[str, Any]]:
+    """{probing phase: its criterion, its specialists with their leads, and the samples that racing saved}."""
+    tables = {stage.probe: ProbePaths(root / stage.probe).table for stage in SPECTRUM_STAGES}
+    read = {name: json.loads(table.read_text()) for name, table in tables.items() if table.exists()}
+    return {
+        name: {
+            "k": table["k"],
+            "criterion": criterion_name(table),
+            "specialists": specialists(table),
+            "racing": table.get("racing"),
+        }
+        for name, table in read.items()
+    }
 
 
 def _flagged(path: Path) -> dict[str, dict[str, str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vt_ray.report import benchmark_table as bench
 from vt_ray.report import formats
 from vt_ray.report import milestones as ms
+from vt_ray.report.probe_tables import racing_sentence, specialist_rows
 from vt_ray.run import stage_ends
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         if {*subdomains[0][1:]} - {*bench.names(reached)}:
             _print_wide("Pass@1 by subdomain", subdomains, console)
     print_benchmarks(reached, console)
+    print_specialists(summary, console)
     if gain := ms.gain_sentence(summary):
         console.print(gain, markup=False, highlight=False)
     for sentence in stage_ends.sentences(summary):
@@ -48,6 +50,15 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         table = _table("Cost by phase", costs)
         # Without the last column, the rate, which the report has.
         console.print(table if _fits(console, table) else _table("Cost by phase", [row[:-1] for row in costs]))
+
+
+def print_specialists(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the specialists of each probing phase, and what racing saved."""
+    for probe in (summary.get("probes") or {}).values():
+        rows = specialist_rows(probe["specialists"], probe["k"])
+        console.print(_table(f"Specialists by {probe['criterion']}, on the probing problems", rows))
+        if saved := racing_sentence(probe["racing"]):
+            console.print(saved, markup=False, highlight=False)
 
 
 def print_benchmarks(reached: Sequence[ms.Milestone], console: Console) -> None:

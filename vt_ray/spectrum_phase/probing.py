@@ -20,14 +20,11 @@ from vt_ray.interfaces import Generator, Verifier
 from vt_ray.progress import bar
 from vt_ray.records import Problem, Sampling
 from vt_ray.run.checkpoint import write_json
-from vt_ray.run.paths import ProbePaths
+from vt_ray.run.paths import ProbePaths, SftPaths
 from vt_ray.spectrum_phase.groups import grouped
 from vt_ray.spectrum_phase.probe_scores import CRITERIA, pass_at, probe_score, read_scores
 from vt_ray.spectrum_phase.probe_table import probe_table
 from vt_ray.spectrum_phase.racing import Race
-
-# The file of the SFT losses on held-out examples, beside the checkpoints.
-HELDOUT = "heldout.json"
 
 
 def run_probe(e: Experiment, checkpoints: Sequence[Path], folder: Path) -> None:
@@ -58,7 +55,7 @@ def run_probe(e: Experiment, checkpoints: Sequence[Path], folder: Path) -> None:
                     probe_model(e, generator, verifier, path, partial(advance, checkpoint.name, 1), left)
             race.stop_losers({c.name: _values(paths.scores(c.name), probe) for c in checkpoints})
     measured = {c.name: read_scores(paths.scores(c.name)) for c in checkpoints}
-    losses = _heldout_losses(checkpoints[0].parent) if "sft" in e.config.phases else {}
+    losses = _heldout_losses(SftPaths(checkpoints[0].parent.parent)) if "sft" in e.config.phases else {}
     write_json(paths.table, probe_table(measured, probe, losses, race.stopped))
 
 
@@ -94,10 +91,9 @@ def probe_model(
     write_json(path, {"seconds": seconds + time.monotonic() - start, "scores": [s.as_dict() for s in scores]})
 
 
-def _heldout_losses(folder: Path) -> dict[str, float]:
+def _heldout_losses(sft: SftPaths) -> dict[str, float]:
     """{checkpoint: SFT loss on held-out examples, in nats per token}; {} if SFT has not measured it."""
-    path = folder / HELDOUT
-    return json.loads(path.read_text())["heldout_loss"] if path.exists() else {}
+    return json.loads(sft.heldout.read_text())["heldout_loss"] if sft.heldout.exists() else {}
 
 
 def _ids(problems: Sequence[Problem]) -> dict[str, list[str]]:

@@ -53,9 +53,8 @@ class Race:
         """The question ids of each round, over all subdomains."""
         count = ROUNDS if self._error else 1
         for done in range(1, count + 1):
-            asked = {d: len(order) * done // count for d, order in self._order.items()}
-            yield {q for d, order in self._order.items() for q in order[self._asked[d] : asked[d]]}
-            self._asked = asked
+            before, self._asked = self._asked, {d: len(ids) * done // count for d, ids in self._order.items()}
+            yield {q for d, order in self._order.items() for q in order[before[d] : self._asked[d]]}
 
     def stop_losers(self, scores: Mapping[str, Mapping[str, float | None]]) -> None:
         """Stop checkpoints after a round. `scores`: {checkpoint: {question id: score in [0, 1]}}, None for a problem

@@ -116,6 +116,11 @@ def _probe(c: Config) -> Problems:
             f"spectrum.probe.criterion=heldout_loss with phases={c.phases}: only SFT measures that loss; add sft, or "
             "take another criterion"
         )
+    if probe.criterion == "heldout_loss" and not c.spectrum.sft.heldout_share:
+        yield (
+            "spectrum.probe.criterion=heldout_loss with spectrum.sft.heldout_share=0: SFT has no held-out examples; "
+            "set spectrum.sft.heldout_share=0.05"
+        )
     for name, group in probe.groups.items():
         if not str(group).strip():
             yield f"spectrum.probe.groups has no group for {name!r}: give it a name, or leave {name!r} out"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vt_ray.report import formats
+from vt_ray.report import formats, probe_tables
 from vt_ray.report import milestones as ms
-from vt_ray.report.html import Section
+from vt_ray.report.html import Section, Table
 from vt_ray.report.metrics import STEP_PARTS
 from vt_ray.report.run_page import charts, curves, difficulty, samples, step_time, verification
 from vt_ray.report.run_page.answers import benchmark_answers
@@ -34,11 +34,24 @@ def probe_section(record: RunRecord) -> Section:
         return Section("probe", title, ["There is no probe/probe.json: the checkpoints have not been probed."])
     k = probe.get("k", "K")
     chosen = ", ".join(f"{d} {charts.step_label(c)}" for d, c in (probe.get("specialists") or {}).items())
-    text = f"The framed checkpoint of each subdomain is its specialist, with the best Pass@{k}: {chosen or 'none yet'}."
+    best = probe_tables.criterion_name(probe)
+    text = [f"The framed checkpoint of each subdomain is its specialist, with the best {best}: {chosen or 'none yet'}."]
+    tables = []
+    if probe.get("margins"):
+        text.append(
+            "The lead is the difference to the runner-up on the same problems, with a 95% bootstrap interval over "
+            "problems. It is a tie if the interval contains 0. The specialist was chosen on these problems, so its "
+            "lead on others is smaller."
+        )
+        tables.append(Table("Specialists", probe_tables.specialist_rows(probe_tables.specialists(probe), k)))
+    if probe.get("differences"):
+        tables.append(Table("All figures of the probe", probe_tables.figure_rows(probe), folded=True))
+    if racing := probe_tables.racing_sentence(probe.get("racing")):
+        text.append(racing)
     figures = [charts.probe_heat(probe, "pass_at_k", f"Pass@{k}", framed=True)]
     if probe.get("pass_at_1") and k != 1:
         figures.append(charts.probe_heat(probe, "pass_at_1", "Pass@1", framed=False))
-    return Section("probe", title, [text], figures, columns=True)
+    return Section("probe", title, text, figures, columns=True, tables=tables)
 
 
 def rl_section(record: RunRecord) -> Section:
