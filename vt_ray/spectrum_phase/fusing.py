@@ -27,8 +27,8 @@ AVERAGE = RULES["weights"]
 def run_fusion(e: Experiment, specialists: Mapping[str, Path], probe: Path, base: Path, folder: Path) -> None:
     """Fuse the specialists, {subdomain: checkpoint}, into `folder`, and judge the result on the probing problems.
 
-    `probe` is the folder with the scores of the checkpoints, `base` the model that their SFT started from. Scores that an interrupted attempt has written to `folder`
-    are not measured again; the models are.
+    `probe` is the folder with the scores of the checkpoints, `base` the model that their SFT started from. Scores that
+    an interrupted attempt has written to `folder` are not measured again; the models are made again.
     """
     fusion, k, paths = e.config.spectrum.fusion, e.config.spectrum.probe.k, FusedPaths(folder)
     by_name = {path.name: path for path in specialists.values()}
