@@ -138,11 +138,14 @@ def launch(config: Config) -> dict[str, Any] | None:
         with _third_party_output_to(run.paths.logs / "driver.log"):
             from vt_ray.actors.cluster import RayCluster
             from vt_ray.pipeline import run_pipeline
+            from vt_ray.spectrum_phase.fusion_gate import stop_message
             from vt_ray.tracking.follower import following
 
             with RayCluster(placed, run.paths.logs) as cluster, following(config.tracking, run.root):
                 summary = run_pipeline(config, cluster, run, problems)
         console.print(f"report: {run.paths.report}", soft_wrap=True)
+        if stopped := stop_message(config, run.root):
+            raise RunError(stopped)
     return summary
 
 

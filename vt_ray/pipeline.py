@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from vt_ray.config import Config
@@ -48,14 +49,15 @@ from vt_ray.run.milestone_names import (
     named_models,
     spectrum_stages,
 )
-from vt_ray.run.paths import ProbePaths, SftPaths, fused_probe_name
+from vt_ray.run.paths import ProbePaths, SftPaths
 from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
-from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights, take_tokenizer
+from vt_ray.spectrum_phase.fusing import run_fusion
+from vt_ray.spectrum_phase.fusion_gate import stop_message
 from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints, refuse_unusable_models
-from vt_ray.spectrum_phase.probing import probe_fused, run_probe
+from vt_ray.spectrum_phase.probing import run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints, with_steps
 
 
@@ -90,7 +92,7 @@ def run_phases(config: Config, cluster: Cluster, run: RunFolder, problems: Probl
         milestones |= run_spectrum_stage(experiment, spectrum_stage)
     milestones |= other_models(config)
     evaluate_spectrum(experiment, milestones)
-    if "rl" not in config.phases:
+    if "rl" not in config.phases or stop_message(config, run.root):
         return [*milestones]
     start = [*milestones.values()][-1]
     if config.signal.control == "sft":
@@ -208,18 +210,12 @@ def probe_checkpoints(e: Experiment, stage: SpectrumStage, checkpoints: Sequence
 
 
 def fuse_specialists(e: Experiment, stage: SpectrumStage, checkpoints: Sequence[Path], probe: dict) -> Path:
-    """The specialists as one model, by the rule of the config: a Hugging Face folder."""
-    fusion = e.config.spectrum.fusion
+    """The specialists as one model, by the rule of the config, or the best one if fusion lost Pass@K."""
     specialists = {d: named(checkpoints, name) for d, name in probe["specialists"].items()}
-    weights = fusion_weights(fusion.weights, list(specialists))
-    base = None if fusion.method == "weights" else e.base
-
-    def work(folder: Path) -> None:
-        fuse(specialists, weights, folder, fusion_rule(fusion.method), base)
-        if e.config.model.chat_template:  # checkpoints of the user have templates of their own
-            take_tokenizer(e.base, folder)
-
-    return e.run.phase(stage.fused, fused_inputs(e.config), work, after=newest_phase(e, stage, "probe"))
+    measured = newest_phase(e, stage, "probe")
+    base = e.base if stage is FIRST else sft_checkpoints(e.run.paths.sft.folder)[-1]
+    work = partial(run_fusion, e, specialists, measured, base)
+    return e.run.phase(stage.fused, fused_inputs(e.config), work, after=measured)
 
 
 def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
@@ -230,8 +226,6 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
             for version, (name, model) in enumerate(milestones.items()):
                 generator.load_checkpoint(model, version)
                 evaluate(e, name, generator, verifier, folder)
-                if name in (FIRST.fused, SECOND.fused):
-                    probe_fused(e, generator, verifier, folder / fused_probe_name(name))
 
     benchmarks = {f"benchmark {b.name}": b.fingerprint for b in e.problems.benchmarks}
     inputs = {**scores_inputs(e.config), "problems": problems_digest(e.problems.test), **benchmarks}
@@ -297,8 +291,10 @@ def probe_inputs(config: Config) -> dict:
 
 
 def fused_inputs(config: Config) -> dict:
-    fusion = config.spectrum.fusion
-    return {**probe_inputs(config), **identity(config, "spectrum.fusion"), **code_of(fusion.method)}
+    fusion = identity(config, "spectrum.fusion")
+    # With stop and continue, the fused model is the same.
+    fusion["spectrum.fusion.on_loss"] = "best" if config.spectrum.fusion.on_loss == "best" else "continue"
+    return {**probe_inputs(config), **fusion, **code_of(config.spectrum.fusion.method)}
 
 
 def scores_inputs(config: Config) -> dict:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vt_ray import data_tools
+from vt_ray.config import FusionConfig
 from vt_ray.run.paths import RunPaths
 from vt_ray.verify.limits import Limits, SandboxConfig
 
@@ -77,41 +78,49 @@ def _compare(runs: list[Path], path: Path) -> None:
 
 @app.command()
 def fuse(
-    output: Annotated[Path, typer.Argument(help="folder of the fused model, new or empty")],
-    checkpoints: Annotated[list[Path], typer.Argument(help="Hugging Face folders of one architecture")],
-    weights: Annotated[str, typer.Option(help="comma-separated, one per checkpoint; empty: uniform")] = "",
+    models: Annotated[list[Path], typer.Argument(help="Hugging Face folders of one architecture")],
+    output: Annotated[Path, typer.Option(help="folder of the fused model, new or empty")],
+    method: Annotated[
+        str, typer.Option(help="weights, uniform, probe_softmax, task_arithmetic, ties, dare, slerp or module:function")
+    ] = FusionConfig.method,
+    weights: Annotated[str, typer.Option(help="comma-separated, one per model, sum 1; empty: uniform")] = "",
+    base: Annotated[
+        Path | None, typer.Option(help="the model they were trained from: for task_arithmetic, ties, dare")
+    ] = None,
+    density: Annotated[float, typer.Option(help="ties, dare: share of the changes to keep")] = FusionConfig.density,
+    scale: Annotated[
+        float, typer.Option(help="task_arithmetic, ties, dare: factor on the change")
+    ] = FusionConfig.scale,
+    scores: Annotated[str, typer.Option(help="probe_softmax: Pass@K of each model in [0, 1], comma-separated")] = "",
+    temperature: Annotated[float, typer.Option(help="probe_softmax")] = FusionConfig.temperature,
+    seed: Annotated[int, typer.Option(help="dare: seed of the random choice")] = 0,
+    shard_gb: Annotated[float, typer.Option(help="largest file of the fused model, in GB")] = 5.0,
 ) -> None:
-    """Average checkpoints into one model (arXiv 2511.06221, 3.3): .safetensors or .bin, with or without shards.
+    """Fuse models into one (arXiv 2511.06221, 3.3): .safetensors or .bin, with or without shards. See docs/fusion.md.
 
-    The output folder is written atomically. Exits with 1 and the reason if the checkpoints cannot be averaged.
+    The output folder is written atomically. Exits with 1 and the reason if the models cannot be fused.
     """
-    import shutil
-
     from vt_ray.config import ConfigError
-    from vt_ray.spectrum_phase.fusion import fuse as average
-    from vt_ray.spectrum_phase.fusion import fusion_weights
+    from vt_ray.spectrum_phase.fuse_command import fuse_into
     from vt_ray.spectrum_phase.model_folder import ModelFolderError
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise typer.BadParameter(f"{output} is not an empty folder: choose a new folder")
-    named = {str(path): path for path in checkpoints}
-    if len(named) < len(checkpoints):
-        raise typer.BadParameter("a checkpoint is listed twice: list it once and set its share with --weights")
     try:
-        shares = fusion_weights([float(w) for w in weights.split(",") if w], list(named))
-    except (ConfigError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
-    partial = output.resolve().with_name(f"{output.resolve().name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        average(named, shares, partial)
-        os.replace(partial, output)
+        shares, found = _numbers("weights", weights), _numbers("scores", scores)
+        settings = FusionConfig(method, shares, temperature, density, scale)
+        fuse_into(output, models, settings, base, found, seed, int(shard_gb * 1e9))
+    except ConfigError as error:
+        raise typer.BadParameter(str(error).replace("spectrum.fusion.", "--")) from error
     except (ModelFolderError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    typer.echo(f"fused {len(named)} checkpoints into {output}")
+    typer.echo(f"fused {len(models)} models into {output}")
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise typer.BadParameter(f"--{option} {text} must be numbers with commas, such as 0.5,0.25,0.25") from None
 
 
 @app.command()

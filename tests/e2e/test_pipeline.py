@@ -65,7 +65,7 @@ def test_summary_has_the_hardware_and_each_step_the_busy_share_of_each_actor(fin
     run, _ = finished_run
     summary = json.loads((run / "summary.json").read_text())
     assert summary["hardware"] == {"cpu_cores": os.cpu_count(), "gpus": 0}
-    assert (run / "spectrum_scores" / "fused_on_probe.json").exists()
+    assert (run / "fused" / "fused_on_probe.json").exists()
     for line in metrics(run):
         busy, seconds = line["busy"], line["seconds"]
         assert set(busy) == {"generator_0", "learner_0", "verifier_0", "verifier_1", "tracker"}

@@ -141,7 +141,11 @@ BAD = [
     ("signal.mgpo.advantage_norm", "max", "must be one of std, none"),
     ("signal.mgpo.loss", "ppo", "signal.mgpo.loss='ppo' must be one of mgpo, or"),
     ("signal.mgpo.loss", "no_such_module:loss", "install its package on every machine"),
-    ("spectrum.fusion.method", "ties", "spectrum.fusion.method='ties' must be one of weights, or"),
+    ("spectrum.fusion.method", "tie", "spectrum.fusion.method='tie' must be one of weights, uniform, "),
+    ("spectrum.fusion.on_loss", "retry", "spectrum.fusion.on_loss='retry' must be one of stop, best, continue"),
+    *[("spectrum.fusion.density", bad, "must lie in (0, 1]") for bad in (0.0, -1.0, 1.5, NAN)],
+    *[("spectrum.fusion.scale", bad, "must be finite and above 0") for bad in (0.0, -1.0, INF, NAN)],
+    *[("spectrum.fusion.temperature", bad, "must be finite and above 0") for bad in (0.0, INF, NAN)],
     (
         "cluster.generation_engine",
         "sglang",

@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from vt_ray import tools
-from vt_ray.config import ConfigError
-from vt_ray.spectrum_phase.fusion import fuse, fusion_rule, fusion_weights, weighted_average
+from vt_ray.config import ConfigError, FusionConfig
+from vt_ray.spectrum_phase.fusion import fuse
+from vt_ray.spectrum_phase.fusion_rules import Rule, fusion_rule, fusion_weights, weighted_average
 from vt_ray.spectrum_phase.model_folder import ModelFolderError
 
 
@@ -75,9 +76,9 @@ def test_all_shards_and_companion_files_are_written(tmp_path):
         paths.append(checkpoint(path, {"v": torch.tensor([2 * value])}, "model-2.safetensors"))
     folder = tmp_path / "fused"
     folder.mkdir()
-    fuse({"algebra": paths[0], "code": paths[1]}, [0.5, 0.5], folder)
-    assert load_file(folder / "model-1.safetensors")["w"].item() == 2.0
-    assert load_file(folder / "model-2.safetensors")["v"].item() == 4.0
+    fuse({"algebra": paths[0], "code": paths[1]}, [0.5, 0.5], folder, shard_bytes=4)
+    assert load_file(folder / "model-00001-of-00002.safetensors")["w"].item() == 2.0
+    assert load_file(folder / "model-00002-of-00002.safetensors")["v"].item() == 4.0
     assert (folder / "tokenizer.json").read_text() == "{}"
     assert (folder / "config.json").read_text() == '{"hidden_size": 2}'
     assert json.loads((folder / "fusion.json").read_text()) == {
@@ -87,8 +88,8 @@ def test_all_shards_and_companion_files_are_written(tmp_path):
 
 
 def test_no_weights_are_uniform():
-    assert fusion_weights([], ["a", "b", "c", "d"]) == [0.25] * 4
-    assert fusion_weights([0.7, 0.3, 0.0], ["a", "b", "c"]) == [0.7, 0.3, 0.0]
+    assert fusion_weights(FusionConfig(), ["a", "b", "c", "d"]) == [0.25] * 4
+    assert fusion_weights(FusionConfig(weights=[0.7, 0.3, 0.0]), ["a", "b", "c"]) == [0.7, 0.3, 0.0]
 
 
 NAN = float("nan")
@@ -99,7 +100,7 @@ NAN = float("nan")
 )
 def test_weights_that_do_not_sum_to_one_are_refused(weights):
     with pytest.raises(ConfigError, match=r"fusion.weights.*2 numbers"):
-        fusion_weights(weights, ["algebra", "code"])
+        fusion_weights(FusionConfig(weights=weights), ["algebra", "code"])
 
 
 def refused(tmp_path, first, second):
@@ -161,8 +162,8 @@ def laid_out(folder, tensors, layout):
     return folder
 
 
-def run(*arguments):
-    return CliRunner().invoke(tools.app, ["fuse", *map(str, arguments)])
+def run(output, *arguments):
+    return CliRunner().invoke(tools.app, ["fuse", *map(str, arguments), "--output", str(output)])
 
 
 def weights_in(folder):
@@ -285,7 +286,7 @@ def spoiled(tmp_path, fault):
         ("broken index", "index.json is not JSON"),
         ("damaged", "b/model.safetensors cannot be read"),
         ("damaged bin", "b/pytorch_model.bin cannot be read"),
-        ("nan", "layer.3.w would hold NaN"),
+        ("nan", "layer.3.w holds NaN or infinity in .*b"),
         ("no config", "b has no config.json"),
         ("no weights", "b has no weights"),
         ("adapter", "LoRA adapter: merge"),
@@ -318,6 +319,11 @@ def test_one_checkpoint_given_twice_is_refused(tmp_path):
 # --- other rules ---------------------------------------------------------------------------------------------
 
 
+def own(function):
+    """The rule of a function of the user."""
+    return Rule(weighted_average, own=function)
+
+
 def largest_change(tensors, weights, base):
     changes = torch.stack([tensor - base for tensor in tensors])
     return base + changes.gather(0, changes.abs().argmax(0, keepdim=True))[0]
@@ -337,7 +343,7 @@ def test_a_rule_gets_wide_tensors_weights_and_the_base(tmp_path):
 
     (tmp_path / "fused").mkdir()
     # The specialist of two subdomains is one model with the sum of their weights.
-    fuse({"x": a, "y": b, "z": a}, [0.25, 0.5, 0.25], tmp_path / "fused", rule, base)
+    fuse({"x": a, "y": b, "z": a}, [0.25, 0.5, 0.25], tmp_path / "fused", own(rule), base)
     got = load_file(tmp_path / "fused/model.safetensors")
     assert got["w"].tolist() == [1.0, 1.0] and got["w"].dtype == torch.bfloat16
     assert seen == [(torch.float32, torch.float32, [0.5, 0.5], torch.float32)] * 2
@@ -345,7 +351,7 @@ def test_a_rule_gets_wide_tensors_weights_and_the_base(tmp_path):
 
 def test_without_a_base_a_rule_gets_none(tmp_path):
     a = checkpoint(tmp_path / "a", constant(1.0))
-    fuse({"x": a}, [1.0], tmp_path / "fused", lambda tensors, weights, base: tensors[0] if base is None else base)
+    fuse({"x": a}, [1.0], tmp_path / "fused", own(lambda tensors, weights, base: tensors[0] if base is None else base))
     assert load_file(tmp_path / "fused/model.safetensors")["w"].tolist() == [1.0, 1.0]
 
 
@@ -355,7 +361,7 @@ def test_a_base_that_stores_a_tied_layer_once_gives_it_to_both_names(tmp_path):
 
     a = checkpoint(tmp_path / "a", tied(3.0, "embed_tokens.weight", "lm_head.weight"))
     base = checkpoint(tmp_path / "base", tied(1.0, "embed_tokens.weight"))
-    fuse({"x": a}, [1.0], tmp_path / "fused", lambda tensors, weights, base: base, base)
+    fuse({"x": a}, [1.0], tmp_path / "fused", own(lambda tensors, weights, base: base), base)
     assert {t.mean().item() for t in load_file(tmp_path / "fused/model.safetensors").values()} == {1.0}
 
 
@@ -363,28 +369,28 @@ def test_a_base_that_stores_a_tied_layer_once_gives_it_to_both_names(tmp_path):
 def test_a_base_with_other_tensors_is_refused_before_anything_is_written(tmp_path, tensors):
     a, base = checkpoint(tmp_path / "a", constant(1.0)), checkpoint(tmp_path / "base", tensors)
     with pytest.raises(ModelFolderError, match="base has no tensor .* give the model that the specialists"):
-        fuse({"x": a}, [1.0], tmp_path / "fused", largest_change, base)
+        fuse({"x": a}, [1.0], tmp_path / "fused", own(largest_change), base)
     assert not (tmp_path / "fused").exists()
 
 
 def test_a_rule_that_changes_the_shape_is_refused(tmp_path):
     a = checkpoint(tmp_path / "a", constant(1.0))
     with pytest.raises(ModelFolderError, match=r"returned a tensor of shape \[1\] .* whose shape is \[2\]"):
-        fuse({"x": a}, [1.0], tmp_path / "fused", lambda tensors, weights, base: tensors[0][:1])
+        fuse({"x": a}, [1.0], tmp_path / "fused", own(lambda tensors, weights, base: tensors[0][:1]))
 
 
 def test_the_rule_is_named_in_the_table_or_by_import_path():
-    assert fusion_rule("weights") is weighted_average
-    assert fusion_rule("test_fusion:largest_change").__name__ == "largest_change"
+    assert fusion_rule(FusionConfig("weights")).combine is weighted_average
+    assert fusion_rule(FusionConfig("test_fusion:largest_change")).own.__name__ == "largest_change"
     for method, fault in (
-        ("median", "must be one of weights, or 'median' is not of the form package.module:name"),
+        ("median", "must be one of weights, uniform, .*, slerp, or 'median' is not of the form package.module:name"),
         ("no_such:rule", "importing no_such failed"),
         ("test_fusion:no_such", "has no no_such"),
         ("test_fusion:NAN", "is a float, which cannot be called"),
         ("test_fusion:constant_rule", r"has the parameters \(tensors\), but is called with \(tensors, weights, base\)"),
     ):
         with pytest.raises(ConfigError, match=fault):
-            fusion_rule(method)
+            fusion_rule(FusionConfig(method))
 
 
 def constant_rule(tensors):

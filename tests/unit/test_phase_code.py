@@ -105,7 +105,11 @@ EXPECTED = {
         | {"verify.sandbox.inside.program_runner", "verify.choice"},
         {"algorithms.losses", "algorithms.mgpo", "spectrum_phase.sft"},
     ),
-    "fused": ({"spectrum_phase.fusion"}, {"algorithms.losses", "verify.mathematics.exact_numbers"}),
+    "fused": (
+        {"spectrum_phase.fusion", "spectrum_phase.fusion_rules", "spectrum_phase.fusion_gate"}
+        | {"spectrum_phase.probing", "engines.vllm.engine", "verify.mathematics.exact_numbers"},
+        {"algorithms.losses", "algorithms.mgpo", "spectrum_phase.sft"},
+    ),
     "spectrum_scores": (
         {"evaluation.milestones", "evaluation.sampling", "engines.vllm.engine", "verify.programs.run_tests"},
         {"algorithms.losses", "algorithms.mgpo"},

@@ -26,6 +26,7 @@ from vt_ray.report.watch.run_view import LiveRun
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.milestone_names import planned
 from vt_ray.run.run_folder import RunFolder
+from vt_ray.spectrum_phase import fusing
 from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
 from vt_ray.tracking.follower import committed_records
 
@@ -72,11 +73,11 @@ def run(config, monkeypatch, problems=SETS):
         base = run.phase("base", {}, lambda folder: write_json(folder / "model.json", 1))
         return Experiment(config, world, run, problems, base, PromptEncoder(test_loop.Tokenizer(), config.data))
 
-    def fuse(specialists, weights, folder, rule, base):
+    def fuse(specialists, weights, folder, rule, base, seed):
         write_json(folder / "model.json", sum(map(test_loop.read, specialists.values())))
 
     monkeypatch.setattr(pipeline, "prepare", prepare)
-    monkeypatch.setattr(pipeline, "fuse", fuse)
+    monkeypatch.setattr(fusing, "fuse", fuse)
     monkeypatch.setattr(pipeline, "encoded_examples", lambda *arguments: EXAMPLES)
     with RunFolder(config).open() as folder:
         return world, folder.paths, pipeline.run_pipeline(config, world, folder, problems)

@@ -41,6 +41,7 @@ def write_summary(
         "config_hash": config_hash(config),
         "milestones": milestone_summaries(paths, config.evaluation.k, _flagged(run.flagged)),
         "gain": gain_of_rl(paths),
+        "fusion_gate": json.loads(run.fusion.gate.read_text()) if run.fusion.gate.exists() else None,
         "phases": phase_costs(run, paths),
         "stages": stages_run(root, config),
         "probes": probes_of(root),

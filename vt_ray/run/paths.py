@@ -9,23 +9,24 @@ runs/<run_name>/            RunPaths: run.json, config.yaml, prompt.json, metric
   sft/                      SftPaths: metrics.jsonl, state/, checkpoints/, examples/
   probe/                    ProbePaths: step_000012.json, probe.json
   error_rates/              part_000000.json: verdicts of the first stage's model, for spectrum.second_stage
+  fused/                    FusedPaths: the model, fusion.json, fused_on_probe.json, gate.json, soups/
   sft2/ probe2/ fused2/     the second stage, as sft/ probe/ fused/
-  base/ fused/ spectrum_scores/
+  base/ spectrum_scores/
 runs/phases/<name>-<key>/   the same files of a phase while it runs, shared by all runs with equal inputs
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from vt_ray.config import digest
 
 METRICS = "metrics.jsonl"
 # In the folder of a phase: DONE is written last, INPUTS first.
 DONE, INPUTS = "DONE.json", "inputs.json"
-
-
-def fused_probe_name(milestone: str) -> str:
-    """In spectrum_scores/: the file with the scores of a fused model on the probing problems."""
-    return f"{milestone}_on_probe.json"
+# The scores of the fused model on the probing problems. A run of an older version has them in spectrum_scores/.
+FUSED_PROBE = "fused_on_probe.json"
 
 
 def step_name(step: int) -> str:
@@ -70,10 +71,15 @@ class RunPaths:
         self.base = root / "base"
         self.sft = SftPaths(root / "sft")
         self.probe = ProbePaths(root / "probe")
-        self.fused = root / "fused"
+        self.fusion = FusedPaths(root / "fused")
+        self.fused = self.fusion.folder
         self.error_rates = root / "error_rates"
         self.spectrum_scores = root / "spectrum_scores"
-        self.fused_probe = self.spectrum_scores / fused_probe_name("fused")
+
+    @property
+    def fused_probe(self) -> Path:
+        older = self.spectrum_scores / FUSED_PROBE
+        return older if older.exists() else self.fusion.probe
 
     def scores(self, milestone: str) -> Path:
         """The held-out scores of a milestone."""
@@ -139,3 +145,20 @@ class ProbePaths:
     def all_scores(self) -> list[Path]:
         """The scores of the checkpoints so far, sorted by name: SFT checkpoints in the order of the steps."""
         return sorted(file for file in self.folder.glob("*.json") if file.name not in (self.table.name, DONE, INPUTS))
+
+
+class FusedPaths:
+    """The files of the fusion in `folder`, beside the model: a run's fused/, or the shared folder of the phase."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        # The specialist and the weight of each subdomain.
+        self.sources = folder / "fusion.json"
+        # The scores of the fused model on the probing problems.
+        self.probe = folder / FUSED_PROBE
+        # The comparison with the best specialist.
+        self.gate = folder / "gate.json"
+
+    def soup_scores(self, models: Sequence[str]) -> Path:
+        """The scores of a soup of these checkpoints on the probing problems (method=greedy_soup)."""
+        return self.folder / "soups" / f"{digest([*models])}.json"

@@ -22,6 +22,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _ANSWERS = ("data.prompts", "engines.vllm.engine", "verify")
 _SFT = ("data.prompts", "spectrum_phase.examples", "spectrum_phase.sft", "engines.training")
 _PROBE = (*_ANSWERS, "spectrum_phase.probing")
+_FUSION = (*_PROBE, "spectrum_phase.fusing")
 ENTRIES = {
     "base": ("engines.base_model",),
     "sft": _SFT,
@@ -29,9 +30,9 @@ ENTRIES = {
     "sft_continued": _SFT,
     "probe": _PROBE,
     "probe2": _PROBE,
-    "fused": ("spectrum_phase.fusion",),
-    "fused2": ("spectrum_phase.fusion",),
-    "spectrum_scores": (*_ANSWERS, "spectrum_phase.probing", "evaluation.milestones"),
+    "fused": _FUSION,
+    "fused2": _FUSION,
+    "spectrum_scores": (*_ANSWERS, "evaluation.milestones"),
 }
 # Modules and packages that cannot change a result: they transfer, monitor, validate, store and display. Their imports
 # are not followed. Settings (config, verify.limits) are compared by value.
@@ -62,6 +63,7 @@ MACHINERY = (
     "progress",
     "report",
     "run",
+    "spectrum_phase.fuse_command",
     "spectrum_phase.given_checkpoints",
     "tools",
     "tracking",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vt_ray.config import ConfigError, SpectrumConfig
 from vt_ray.records import Problem
-from vt_ray.spectrum_phase.fusion import fusion_weights
+from vt_ray.spectrum_phase.fusion_rules import fusion_weights
 
 
 def grouped(problems: Sequence[Problem], groups: Mapping[str, str]) -> list[Problem]:
@@ -26,7 +26,7 @@ def refuse_unusable_groups(problems: Sequence[Problem], spectrum: SpectrumConfig
             f"problems: choose from {', '.join(sorted(known))}"
         )
     if groups:
-        fusion_weights(spectrum.fusion.weights, sorted({_group(p, groups) for p in problems}))
+        fusion_weights(spectrum.fusion, sorted({_group(p, groups) for p in problems}))
 
 
 def _group(problem: Problem, groups: Mapping[str, str]) -> str:

@@ -29,6 +29,10 @@ _LAYOUTS = (
 )
 # Models with equal shapes but different values here compute different functions of their tensors.
 _ARCHITECTURE = ("model_type", "architectures", "num_attention_heads", "num_key_value_heads", "head_dim")
+# The same for these values, which a config may leave out if they are the defaults of its architecture.
+_SETTINGS = ("tie_word_embeddings", "hidden_act", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters")
+# The files are mapped again after this many bytes, so that the pages that were read leave the process's memory.
+_MAPPED_BYTES = 1 << 28
 
 
 class ModelFolderError(ValueError):
@@ -44,6 +48,7 @@ class ModelFolder:
     def __init__(self, path: Path):
         self.path = path
         self._opened: dict[Path, Any] = {}
+        self._bytes_read = 0
         if not path.is_dir():
             raise ModelFolderError(f"{path} does not exist: give a Hugging Face model folder")
         self.config = self._json("config.json")
@@ -52,12 +57,18 @@ class ModelFolder:
         self.files = self._weight_map()
 
     def tensor(self, name: str) -> torch.Tensor:
-        """One tensor, read from its file."""
+        """One tensor, a view of its mapped file. Do not write to it."""
+        if self._bytes_read > _MAPPED_BYTES:
+            # A .bin file in the format before torch 1.6 cannot be mapped.
+            self._opened = {f: held for f, held in self._opened.items() if not _can_be_mapped(f)}
+            self._bytes_read = 0
         handle = self._open(self.files[name])
         try:
-            return handle[name] if isinstance(handle, dict) else handle.get_tensor(name)
+            tensor = handle[name] if isinstance(handle, dict) else handle.get_tensor(name)
         except Exception as error:  # the errors of safetensors have no common class
             raise _damaged(self.files[name], error) from error
+        self._bytes_read += tensor.nbytes
+        return tensor
 
     def companions(self) -> list[Path]:
         """The files of the model that are not weights."""
@@ -70,12 +81,18 @@ class ModelFolder:
         return {key: self.config.get(key) for key in _ARCHITECTURE}
 
     @cached_property
-    def vocabulary(self) -> Any:
-        """The tokens and their ids, or None without a tokenizer.json."""
+    def settings(self) -> dict[str, Any]:
+        return {key: self.config[key] for key in _SETTINGS if key in self.config}
+
+    @cached_property
+    def vocabulary(self) -> tuple[Any, dict[str, int]] | None:
+        """The tokens and their ids, and those of the added tokens; None without a tokenizer.json."""
         if not (self.path / "tokenizer.json").is_file():
             return None
-        model = self._json("tokenizer.json").get("model")
-        return model.get("vocab") if isinstance(model, dict) else None
+        tokenizer = self._json("tokenizer.json")
+        model, added = tokenizer.get("model"), tokenizer.get("added_tokens") or []
+        vocabulary = model.get("vocab") if isinstance(model, dict) else None
+        return vocabulary, {token.get("content"): token.get("id") for token in added}
 
     def _weight_map(self) -> dict[str, Path]:
         for whole, index, shards in _LAYOUTS:
@@ -117,7 +134,7 @@ class ModelFolder:
                     self._opened[file] = safe_open(file, framework="pt")
                 else:
                     self._opened[file] = torch.load(
-                        file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
+                        file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file)
                     )
             except Exception as error:  # damaged files raise errors of many classes
                 raise _damaged(file, error) from error
@@ -137,6 +154,10 @@ class ModelFolder:
         if not isinstance(values, dict):
             raise ModelFolderError(f"{file} is not a JSON object: copy it again")
         return values
+
+
+def _can_be_mapped(file: Path) -> bool:
+    return file.suffix == ".safetensors" or zipfile.is_zipfile(file)
 
 
 def _damaged(file: Path, error: Exception) -> ModelFolderError:

@@ -59,14 +59,6 @@ def run_probe(e: Experiment, checkpoints: Sequence[Path], folder: Path) -> None:
     write_json(paths.table, probe_table(measured, probe, losses, race.stopped))
 
 
-def probe_fused(e: Experiment, generator: Generator, verifier: Verifier, path: Path) -> None:
-    """Measure the fused model, which `generator` holds, on the problems of the specialists, unless `path` exists."""
-    if path.exists():
-        return
-    with bar("probe fused", len(e.problems.probe)) as advance:
-        probe_model(e, generator, verifier, path, partial(advance, "", 1))
-
-
 def probe_model(
     e: Experiment,
     generator: Generator,

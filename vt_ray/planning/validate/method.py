@@ -14,6 +14,7 @@ from vt_ray.config import (
     DECONTAMINATE,
     ESTIMATORS,
     MAX_NAME_BYTES,
+    ON_LOSS,
     PHASES,
     RATIOS,
     SCHEDULES_OF_STEPS,
@@ -25,7 +26,7 @@ from vt_ray.data.roles import sources_for
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of, optimizer, pass_at_k, sampling
 from vt_ray.planning.validate.sources import sources
-from vt_ray.spectrum_phase.fusion import fusion_rule, fusion_weights
+from vt_ray.spectrum_phase.fusion_rules import SETS_WEIGHTS, fusion_rule, fusion_weights
 
 # With ratio=sequence, noise of 0.3 nats a token moved no sequence's ratio by this much: a larger clip never acts.
 LARGEST_SEQUENCE_CLIP = 0.01
@@ -88,9 +89,22 @@ def spectrum(c: Config) -> Problems:
             yield from one_of("spectrum.sft.styles", style, known)
     yield from optimizer("spectrum.sft.optimizer", sft.optimizer)
     yield from _probe(c)
-    yield from no_error(fusion_rule, c.spectrum.fusion.method)
-    if c.spectrum.fusion.weights and not sources_for(c.data, "probe"):
-        yield from no_error(fusion_weights, c.spectrum.fusion.weights, sorted(c.data.subdomains))
+    yield from _fusion(c)
+
+
+def _fusion(c: Config) -> Problems:
+    fusion = c.spectrum.fusion
+    yield from no_error(fusion_rule, fusion)
+    yield from one_of("spectrum.fusion.on_loss", fusion.on_loss, ON_LOSS)
+    if not 0 < fusion.density <= 1:
+        yield f"spectrum.fusion.density={fusion.density} must lie in (0, 1]: 1 keeps all changes, 0.5 half of them"
+    for key, default in (("temperature", 0.1), ("scale", 1)):
+        if not 0 < getattr(fusion, key) < float("inf"):
+            yield f"spectrum.fusion.{key}={getattr(fusion, key)} must be finite and above 0: the default is {default}"
+    # The subdomains of the user's probing problems, and the groups of the probing problems, are not known yet.
+    unknown = sources_for(c.data, "probe") or c.spectrum.probe.groups
+    if fusion.weights and (fusion.method in SETS_WEIGHTS or not unknown):
+        yield from no_error(fusion_weights, fusion, sorted(c.data.subdomains))
 
 
 def _probe(c: Config) -> Problems:

@@ -1,0 +1,69 @@
+"""The command `vt-tools fuse`: checks its options, then fuses model folders into a new folder.
+
+folders, options --refusals--> fuse into a hidden folder beside the output --rename--> output
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+
+from vt_ray.config import ConfigError, FusionConfig
+from vt_ray.spectrum_phase.fusion import fuse
+from vt_ray.spectrum_phase.fusion_rules import Rule, fusion_rule, fusion_weights
+
+
+def fuse_into(
+    output: Path,
+    models: Sequence[Path],
+    settings: FusionConfig,
+    base: Path | None,
+    scores: Sequence[float],
+    seed: int,
+    shard_bytes: int,
+) -> None:
+    """Fuse `models` into the new or empty folder `output`. `scores` is Pass@K of each model, for probe_softmax.
+
+    If this fails, `output` does not exist or is still empty. Raises ConfigError for an option that cannot work, and
+    ModelFolderError for a model that cannot be fused.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"--output {output} is not an empty folder: choose a new folder")
+    named = {str(path): path for path in models}
+    if len({path.resolve() for path in models}) < len(models):
+        raise ConfigError("a model is listed twice: list it once and set its share with --weights")
+    if shard_bytes <= 0:
+        raise ConfigError(f"--shard-gb {shard_bytes / 1e9:g} must be above 0: 5 is usual")
+    rule = fusion_rule(settings)
+    _refuse_settings(settings, rule, base, len(models), scores)
+    shares = fusion_weights(settings, list(named), dict(zip(named, scores, strict=False)))
+    partial = output.resolve().with_name(f".{output.resolve().name}.{os.getpid()}.partial")
+    try:
+        fuse(named, shares, partial, rule, base, seed, shard_bytes)
+        os.replace(partial, output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse_settings(
+    settings: FusionConfig, rule: Rule, base: Path | None, models: int, scores: Sequence[float]
+) -> None:
+    method = settings.method
+    if method == "greedy_soup":
+        raise ConfigError(
+            "--method greedy_soup measures each soup on probing problems: start a run with phases=[probe,fuse] "
+            "spectrum.checkpoints=[...] spectrum.fusion.method=greedy_soup"
+        )
+    if rule.on_changes and base is None:
+        raise ConfigError(f"--method {method} needs --base, the model that the others were trained from")
+    if method == "probe_softmax" and (len(scores) != models or not all(0 <= score <= 1 for score in scores)):
+        raise ConfigError(f"--scores must be {models} numbers in [0, 1], Pass@K of each model, for {method}")
+    if not 0 < settings.density <= 1:
+        raise ConfigError(f"--density {settings.density} must lie in (0, 1]: 0.5 keeps half of the changes")
+    for name in ("scale", "temperature"):
+        value = getattr(settings, name)
+        if not (isfinite(value) and value > 0):
+            raise ConfigError(f"--{name} {value} must be finite and above 0")
