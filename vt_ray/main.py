@@ -147,9 +147,13 @@ def launch(config: Config) -> dict[str, Any] | None:
 
 
 def _refuse_models(config: Config) -> None:
-    """Raises ConfigError for checkpoints to fuse, or models to evaluate, that the engine cannot swap in."""
+    """Raises ConfigError for checkpoints to fuse, or models to evaluate or sample, that the engine cannot swap in."""
     from vt_ray.run.milestone_names import named_models
-    from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints, refuse_unusable_models
+    from vt_ray.spectrum_phase.given_checkpoints import (
+        refuse_unusable_checkpoints,
+        refuse_unusable_models,
+        refuse_unusable_teachers,
+    )
 
     if config.spectrum.checkpoints:
         given = Path(config.model.path) if config.model.source == "hf" else None
@@ -157,6 +161,7 @@ def _refuse_models(config: Config) -> None:
     if config.evaluation.models:
         base = Path(config.model.path)
         refuse_unusable_models(named_models(config.evaluation.models), base, config.model.dtype)
+    refuse_unusable_teachers(config, Path(config.model.path) if config.model.source == "hf" else None)
 
 
 def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[ProblemSets, dict[str, Any]]:

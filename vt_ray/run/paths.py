@@ -11,6 +11,8 @@ runs/<run_name>/            RunPaths: run.json, config.yaml, prompt.json, metric
   error_rates/              part_000000.json: verdicts of the first stage's model, for spectrum.second_stage
   sft2/ probe2/ fused2/     the second stage, as sft/ probe/ fused/
   base/ fused/ spectrum_scores/
+  rejection/                RejectionPaths: traces.jsonl, rejection.json
+  self_distil/              SelfDistilPaths: nll/, selection.json, and the files of SftPaths
 runs/phases/<name>-<key>/   the same files of a phase while it runs, shared by all runs with equal inputs
 """
 
@@ -74,6 +76,8 @@ class RunPaths:
         self.error_rates = root / "error_rates"
         self.spectrum_scores = root / "spectrum_scores"
         self.fused_probe = self.spectrum_scores / fused_probe_name("fused")
+        self.rejection = RejectionPaths(root / "rejection")
+        self.self_distil = SelfDistilPaths(root / "self_distil")
 
     def scores(self, milestone: str) -> Path:
         """The held-out scores of a milestone."""
@@ -113,7 +117,8 @@ class StagePaths:
 
 
 class SftPaths:
-    """The files of an SFT in `folder`: a run's sft/ or sft_continued/, or the shared folder of the phase."""
+    """The files of an SFT in `folder`: a run's sft/, sft_continued/ or self_distil/, or the shared folder of the
+    phase."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -139,3 +144,35 @@ class ProbePaths:
     def all_scores(self) -> list[Path]:
         """The scores of the checkpoints so far, sorted by name: SFT checkpoints in the order of the steps."""
         return sorted(file for file in self.folder.glob("*.json") if file.name not in (self.table.name, DONE, INPUTS))
+
+
+class RejectionPaths:
+    """The files of rejection sampling in `folder`: a run's rejection/, or the shared folder of the phase."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        # One file for each chunk of problems of a model. Deleted when the traces are collected.
+        self.parts = folder / "parts"
+        self.traces = folder / "traces.jsonl"
+        # What became of the completions of each model.
+        self.table = folder / "rejection.json"
+
+    def part(self, model: str, start: int) -> Path:
+        """The completions of the problems from index `start` on."""
+        return self.parts / f"{model}_{start:06d}.json"
+
+
+class SelfDistilPaths:
+    """The files of self-distillation in `folder`: a run's self_distil/, or the shared folder of the phase."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.sft = SftPaths(folder)
+        # The NLL of each trace under the student.
+        self.nll = folder / "nll"
+        # The number of kept traces, the reasons for the others, and the figures of each bucket.
+        self.selection = folder / "selection.json"
+
+    def nll_part(self, start: int) -> Path:
+        """The NLL of the traces from index `start` on."""
+        return self.nll / f"part_{start:06d}.json"

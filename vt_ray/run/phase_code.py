@@ -31,6 +31,8 @@ ENTRIES = {
     "probe2": _PROBE,
     "fused": ("spectrum_phase.fusion",),
     "fused2": ("spectrum_phase.fusion",),
+    "rejection": (*_ANSWERS, "self_distillation.rejection"),
+    "self_distil": (*_SFT, "engines.likelihood", "self_distillation.self_distil"),
     "spectrum_scores": (*_ANSWERS, "spectrum_phase.probing", "evaluation.milestones"),
 }
 # Modules and packages that cannot change a result: they transfer, monitor, validate, store and display. Their imports
@@ -61,6 +63,7 @@ MACHINERY = (
     "progress",
     "report",
     "run",
+    "self_distillation.phases",
     "spectrum_phase.given_checkpoints",
     "tools",
     "tracking",
