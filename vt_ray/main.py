@@ -178,6 +178,7 @@ def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[Problem
     from vt_ray.progress import console
     from vt_ray.report.encoded_prompt import encoded_prompt
     from vt_ray.report.leakage_page import run_lines
+    from vt_ray.run.milestone_names import SELF_DISTIL
     from vt_ray.run.run_folder import RunFolder
     from vt_ray.spectrum_phase.examples import measured, print_fit
 
@@ -197,6 +198,11 @@ def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[Problem
         stage_mixture(stage, stage_problems(stage, problems.train), problems.sources)
     if "sft" in config.phases or (config.signal.control == "sft" and "rl" in config.phases):
         refuse_without_solutions(problems.solved, config.spectrum.sft.styles, bool(problems.traces.sources))
+    if SELF_DISTIL in config.phases and "rejection" not in config.phases and not problems.traces.sources:
+        raise ConfigError(
+            f"phases={config.phases}: no source of the run has traces for self_distil: add rejection, or give "
+            "data.trace_files"
+        )
     print_sources(problems.sources)
     return problems, prompt
 

@@ -36,12 +36,13 @@ def asked_models(e: Experiment, milestones: Mapping[str, Path]) -> list[AskedMod
     stages = {stage.name: stage for stage in e.config.curriculum.stages}
     asked = []
     for entry in rejection_models(asdict(e.config)):
-        ((name, folder),) = named_models([entry])
+        name = named_models([entry])[0][0]
         train = e.problems.train
         if entry in milestones and name in stages:
             train = of_stage(stages[name], train)
-        model = milestones[entry] if entry in milestones else Path(folder).absolute()
-        asked.append(AskedModel(name, model, _drawn(train, e.config.rejection.problems, e.config.seed)))
+        asked.append(
+            AskedModel(name, _folder(entry, milestones), _drawn(train, e.config.rejection.problems, e.config.seed))
+        )
     return asked
 
 
@@ -51,7 +52,7 @@ def distil_student(e: Experiment, milestones: Mapping[str, Path]) -> Path:
     own = "rejection" in e.config.phases
     problems = traces_as_problems(e.run.paths.rejection.traces) if own else traces_alone(e.problems)
     named = e.config.self_distil.student or [*milestones][-1]
-    student = milestones[named] if named in milestones else Path(named).absolute()
+    student = _folder(named, milestones)
     inputs = {
         **identity(e.config, "seed", "self_distil", "learner.lora"),
         "student": milestone_files(student),
@@ -62,6 +63,11 @@ def distil_student(e: Experiment, milestones: Mapping[str, Path]) -> Path:
     after = e.run.paths.rejection.folder if own else e.base
     folder = e.run.phase(SELF_DISTIL, inputs, lambda folder: run_self_distil(e, student, problems, folder), after)
     return sft_checkpoints(folder)[-1]
+
+
+def _folder(entry: str, milestones: Mapping[str, Path]) -> Path:
+    """The folder of a milestone, or of an entry FOLDER or NAME=FOLDER."""
+    return milestones[entry] if entry in milestones else Path(named_models([entry])[0][1]).absolute()
 
 
 def _drawn(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
