@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -781,16 +781,14 @@ class RejectionConfig:
 class SelfDistilConfig:
     """Self-distillation: SFT of a student on traces of the run's own models (arXiv 2606.16140).
 
-    A trace is ranked by its negative log-likelihood (NLL) under the student, in nats per token, among the traces of its
-    subdomain and length. All numbers are n.s.
+    The traces are those of the phase rejection, or of data.trace_files in a run without this phase. A trace is ranked
+    by its negative log-likelihood (NLL) under the student, in nats per token, among the traces of its subdomain and
+    length. All numbers are n.s.
     """
 
     # The model that is trained, and under which the NLL is measured: a milestone of the run, or a Hugging Face folder.
     # Empty: the newest model of the run.
     student: str = ""
-    # A file of traces that a rejection phase has written, runs/NAME/rejection/traces.jsonl. Empty: the traces of this
-    # run, which needs the phase rejection.
-    traces: str = ""
     # Share of the traces of each subdomain that is left out as very short, in [0, 1): the shortest ones.
     drop_shortest: float = 0.05
     # Buckets of equal size by length, in each subdomain, at least 1. NLL per token depends on the length.
@@ -854,7 +852,7 @@ class Config:
         Two bfloat16 implementations of one model differ by rounding: 0.04 nats a token between vLLM and the learner
         (SmolLM2-135M on a CPU).
         """
-        from vt_ray.run.milestone_names import named_models
+        from vt_ray.run.milestone_names import given_folders, named_models
 
         if self.evaluation.models_of and not self.evaluation.models:
             from vt_ray.run.models_of_run import models_of_run
@@ -865,6 +863,8 @@ class Config:
 
             self.signal.control_sft_steps = sft_steps_like(Path(self.signal.control_sft_like))
         given = [*self.spectrum.checkpoints, *(folder for _, folder in named_models(self.evaluation.models))]
+        if {*self.phases} and not {*self.phases} & {*DEFAULT_PHASES}:
+            given += [folder for _, folder in given_folders(asdict(self))]
         if given and self.model.source == "scratch":
             self.model.source, self.model.path = "hf", given[0]
         low_precision = self.model.dtype == "bfloat16"
@@ -890,6 +890,8 @@ class Config:
             new.append(self.spectrum.probe.max_new_tokens)
         if "rl" in self.phases:
             new += [stage.max_new_tokens for stage in self.curriculum.stages]
+        if "rejection" in self.phases:
+            new.append(self.rejection.max_new_tokens)
         return max(self.data.max_prompt_tokens + max(new), *benchmarks, 0)
 
     @property

@@ -157,6 +157,10 @@ class Learner(Protocol):
         """One update. `max_new_tokens` is the stage's length limit, the divisor of aggregation "fixed_length"."""
         ...
 
+    def completion_nll(self, sequences: Sequence[TrainSequence]) -> list[float]:
+        """Returns the mean negative log-likelihood of each completion, in nats per token. Changes no weight."""
+        ...
+
     def export_weights(self, version: int, fingerprint: Sequence[int], bucket_bytes: int) -> Weights:
         """Exports the weights as `version`, in buckets of at most `bucket_bytes`. `fingerprint`: token ids."""
         ...

@@ -150,9 +150,13 @@ def launch(config: Config) -> dict[str, Any] | None:
 
 
 def _refuse_models(config: Config) -> None:
-    """Raises ConfigError for checkpoints to fuse, or models to evaluate, that the engine cannot swap in."""
+    """Raises ConfigError for checkpoints to fuse, or models to evaluate or sample, that the engine cannot swap in."""
     from vt_ray.run.milestone_names import named_models
-    from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints, refuse_unusable_models
+    from vt_ray.spectrum_phase.given_checkpoints import (
+        refuse_unusable_checkpoints,
+        refuse_unusable_models,
+        refuse_unusable_teachers,
+    )
 
     if config.spectrum.checkpoints:
         given = Path(config.model.path) if config.model.source == "hf" else None
@@ -160,6 +164,7 @@ def _refuse_models(config: Config) -> None:
     if config.evaluation.models:
         base = Path(config.model.path)
         refuse_unusable_models(named_models(config.evaluation.models), base, config.model.dtype)
+    refuse_unusable_teachers(config, Path(config.model.path) if config.model.source == "hf" else None)
 
 
 def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[ProblemSets, dict[str, Any]]:
@@ -176,6 +181,7 @@ def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[Problem
     from vt_ray.progress import console
     from vt_ray.report.encoded_prompt import encoded_prompt
     from vt_ray.report.leakage_page import run_lines
+    from vt_ray.run.milestone_names import SELF_DISTIL
     from vt_ray.run.run_folder import RunFolder
     from vt_ray.spectrum_phase.examples import measured, print_fit
     from vt_ray.spectrum_phase.groups import refuse_unusable_groups
@@ -198,6 +204,11 @@ def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[Problem
         stage_mixture(stage, stage_problems(stage, problems.train), problems.sources)
     if "sft" in config.phases or (config.signal.control == "sft" and "rl" in config.phases):
         refuse_without_solutions(problems.solved, config.spectrum.sft.styles, bool(problems.traces.sources))
+    if SELF_DISTIL in config.phases and "rejection" not in config.phases and not problems.traces.sources:
+        raise ConfigError(
+            f"phases={config.phases}: no source of the run has traces for self_distil: add rejection, or give "
+            "data.trace_files"
+        )
     print_sources(problems.sources)
     return problems, prompt
 

@@ -1,4 +1,5 @@
 """The paper as straight-line code: base -> SFT -> probe -> fuse -> MGPO stages, evaluated at every milestone.
+Self-distillation, a part of the 3B paper, may follow.
 
 A run has the phases in the setting `phases`. Without SFT, probing takes `spectrum.checkpoints`; RL starts from the
 newest model before it.
@@ -26,7 +27,6 @@ from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
 from vt_ray.evaluation.benchmarks import encodable
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.experiment import Experiment
-from vt_ray.import_path import source_digests
 from vt_ray.interfaces import Cluster
 from vt_ray.progress import console
 from vt_ray.report.encoded_prompt import encoded_prompt
@@ -37,11 +37,12 @@ from vt_ray.report.tables import print_table
 from vt_ray.report.watch.stage_bar import stage_bar
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.identity import identity
-from vt_ray.run.inputs import checkpoint_files, model_files, model_folders, problem_files, problems_digest
+from vt_ray.run.inputs import checkpoint_files, code_of, model_files, model_folders, problem_files, problems_digest
 from vt_ray.run.metrics_log import read_lines
 from vt_ray.run.milestone_names import (
     FIRST,
     SECOND,
+    SELF_DISTIL,
     SFT_CONTINUED,
     SPECTRUM_PHASES,
     SpectrumStage,
@@ -52,11 +53,16 @@ from vt_ray.run.milestone_names import (
 from vt_ray.run.paths import ProbePaths, SftPaths
 from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.run_folder import RunFolder
+from vt_ray.self_distillation.phases import distil_student, sample_traces
 from vt_ray.signal_phase.curriculum import run_curriculum
 from vt_ray.spectrum_phase.examples import encoded_examples
 from vt_ray.spectrum_phase.fusing import run_fusion
 from vt_ray.spectrum_phase.fusion_gate import stop_message
-from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints, refuse_unusable_models
+from vt_ray.spectrum_phase.given_checkpoints import (
+    refuse_unusable_checkpoints,
+    refuse_unusable_models,
+    refuse_unusable_teachers,
+)
 from vt_ray.spectrum_phase.probing import run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints, with_steps
 
@@ -85,19 +91,23 @@ def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: Pro
 
 
 def run_phases(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> list[str]:
-    """base -> SFT -> probe -> fuse -> MGPO stages. Returns the names of the milestones, in order."""
+    """base -> SFT -> probe -> fuse -> MGPO stages -> self-distillation. Returns the milestones' names, in order."""
     experiment = prepare(config, cluster, run, problems)
     milestones = {"base": experiment.base}
     for spectrum_stage in spectrum_stages(asdict(config)):
         milestones |= run_spectrum_stage(experiment, spectrum_stage)
     milestones |= other_models(config)
     evaluate_spectrum(experiment, milestones)
-    if "rl" not in config.phases or stop_message(config, run.root):
+    if stop_message(config, run.root):
         return [*milestones]
-    start = [*milestones.values()][-1]
-    if config.signal.control == "sft":
-        return [*milestones, continue_sft(experiment, start)]
-    return [*milestones, *run_curriculum(experiment, start, evaluate, stage_bar)]
+    if "rl" in config.phases:
+        milestones |= train_rl(experiment, [*milestones.values()][-1])
+    if "rejection" in config.phases:
+        sample_traces(experiment, milestones)
+    if SELF_DISTIL in config.phases:
+        milestones[SELF_DISTIL] = distil_student(experiment, milestones)
+        evaluate_model(experiment, SELF_DISTIL, milestones[SELF_DISTIL])
+    return [*milestones]
 
 
 def run_spectrum_stage(e: Experiment, stage: SpectrumStage) -> dict[str, Path]:
@@ -122,6 +132,7 @@ def prepare(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemS
         refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
     if config.evaluation.models:
         refuse_unusable_models(named_models(config.evaluation.models), base, config.model.dtype)
+    refuse_unusable_teachers(config, base)
     encoder = load_encoder(config, base)
     problems = encodable(problems, encoder)
     write_sources(problems.sources, run.paths.sources, run.paths.bad_rows)
@@ -237,11 +248,15 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
             shutil.copytree(scores / name, e.run.paths.evaluation / name, dirs_exist_ok=True)
 
 
-def continue_sft(e: Experiment, start: Path) -> str:
-    """The control in place of the stages: more SFT of the start model, at the learning rate that SFT ended with.
+def train_rl(e: Experiment, start: Path) -> dict[str, Path]:
+    """{milestone: model} of the MGPO stages, or of the SFT in their place."""
+    if e.config.signal.control == "sft":
+        return {SFT_CONTINUED: continue_sft(e, start)}
+    return {name: e.run.paths.stage(name).model for name in run_curriculum(e, start, evaluate, stage_bar)}
 
-    Returns the name of its milestone.
-    """
+
+def continue_sft(e: Experiment, start: Path) -> Path:
+    """The control in place of the stages: more SFT of the start model, at the learning rate that SFT ended with."""
     config, first = e.config, e.config.spectrum.sft
     rate = replace(first.optimizer, lr=first.optimizer.lr * first.optimizer.min_lr_ratio, min_lr_ratio=1.0)
     steps = config.signal.control_sft_steps
@@ -255,10 +270,16 @@ def continue_sft(e: Experiment, start: Path) -> str:
     own = {**identity(config, "signal.control_sft_steps"), "problems": problems_digest(e.problems.solved)}
     inputs = {**sft_inputs(config), **own, **traces_digest(e.problems)}
     folder = e.run.phase(SFT_CONTINUED, inputs, work, last_before_rl(e))
+    model = sft_checkpoints(folder)[-1]
+    evaluate_model(e, SFT_CONTINUED, model)
+    return model
+
+
+def evaluate_model(e: Experiment, milestone: str, model: Path) -> None:
+    """Held-out scores of a model that no generator holds."""
     with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
-        generator.load_checkpoint(sft_checkpoints(folder)[-1], 1)
-        evaluate(e, SFT_CONTINUED, generator, verifier, e.run.paths.evaluation)
-    return SFT_CONTINUED
+        generator.load_checkpoint(model, 1)
+        evaluate(e, milestone, generator, verifier, e.run.paths.evaluation)
 
 
 def base_inputs(config: Config) -> dict:
@@ -308,8 +329,3 @@ def scores_inputs(config: Config) -> dict:
 
 def traces_digest(problems: ProblemSets) -> dict[str, str]:
     return {"traces": problems.traces.digest} if problems.traces.sources else {}
-
-
-def code_of(*values: str) -> dict[str, str]:
-    """The code of the user's functions among `values`: what a phase that calls them rests on."""
-    return {f"code of {path}": digest for path, digest in source_digests(values).items()}

@@ -11,7 +11,7 @@ import vt_ray
 
 PACKAGE = Path(vt_ray.__file__).parent
 ROOMS = (
-    *("algorithms", "verify", "data", "spectrum_phase", "signal_phase"),
+    *("algorithms", "verify", "data", "spectrum_phase", "signal_phase", "self_distillation"),
     *("evaluation", "problem_writer", "report", "run", "tracking", "planning"),
 )
 SINGLE = ["records", "import_path", "config", "interfaces", "experiment", "pipeline"]
@@ -65,7 +65,7 @@ def test_the_trackers_actor_starts_without_torch():
     import_in_a_fresh_process(["vt_ray.actors.tracker"], ("torch", "transformers", "vllm", "deepspeed"))
 
 
-@pytest.mark.parametrize("room", ["signal_phase", "spectrum_phase", "evaluation"])
+@pytest.mark.parametrize("room", ["signal_phase", "spectrum_phase", "self_distillation", "evaluation"])
 def test_phases_do_not_import_the_report(room):
     found = [str(file) for file in sorted((PACKAGE / room).glob("*.py")) if "vt_ray.report" in file.read_text()]
     assert not found, "hand the display in as a callback, as pipeline.py does with stage_bar"

@@ -50,6 +50,10 @@ class World(test_loop.World):
         self.value = test_loop.number(self.value, len(sequences))
         return {"loss": 0.5, "tokens": 4, "grad_norm": 0.5}
 
+    def completion_nll(self, sequences):
+        self.record("completion_nll")
+        return [test_loop.number(self.value, [*s.completion_ids]) % 1000 / 1000 for s in sequences]
+
     def recover(self, error):
         raise error
 

@@ -21,6 +21,7 @@ from vt_ray.actors.shards import Share, computed_weights, rl_sequences, tokens_t
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.packing import TrainSequence, balance
 from vt_ray.config import MgpoConfig
+from vt_ray.engines.likelihood import completion_nll
 from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
 from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.engines.weights import Bucket
@@ -108,6 +109,10 @@ class LearnerActor:
 
     def sft_step(self, sequences: list[TrainSequence]) -> dict[str, float]:
         return self.engine.sft_step(self.engine.rows(sequences))
+
+    def completion_nll(self, sequences: list[TrainSequence]) -> list[float]:
+        with self.busy:
+            return completion_nll(self.engine, sequences)
 
     def update_shard(
         self, shares: list[Share], mgpo: MgpoConfig, temperature: float, *rollouts: Rollouts
@@ -230,6 +235,17 @@ class RayLearner:
             for actor, share in self._distribute(list(map(len, sequences)))
         ]
         return _metrics(calls)
+
+    def completion_nll(self, sequences: Sequence[TrainSequence]) -> list[float]:
+        self.gpu.take(self)
+        shares = self._distribute(list(map(len, sequences)))
+        calls = [actor.completion_nll.remote([sequences[i] for i in share]) for actor, share in shares]
+        parts: list[list[float]] = ray.get(calls)
+        found = [0.0] * len(sequences)
+        for (_, share), part in zip(shares, parts, strict=True):
+            for index, nll in zip(share, part, strict=True):
+                found[index] += nll  # ranks that share rows have the same sequences, and a part of each sum
+        return found
 
     def _distribute(self, lengths: Sequence[int]) -> list[tuple[ActorHandle, list[int]]]:
         """Returns each rank with the indices of the items that it computes."""

@@ -102,12 +102,20 @@ class PromptEncoder:
         limit = self.data.max_prompt_tokens
         return (len(text) < limit and text.isascii()) or len(self.chat_ids(problem)) <= limit
 
-    def _chat(self, problem: Problem) -> list[dict[str, str]]:
+    def messages(self, problem: Problem) -> list[dict[str, str]]:
+        """Returns the system message of the problem's chat, if there is one, and the question with its suffix."""
         content = problem.prompt or problem.question + self._suffix(problem.kind)
-        system = problem.system or self.form.system
-        if system and not self._takes_system_messages:
-            return _messages(f"{system}\n\n{content}")
-        return _messages(content, system)
+        return _messages(content, problem.system or self.form.system)
+
+    def _chat(self, problem: Problem) -> list[dict[str, str]]:
+        return self._fitting_roles(self.messages(problem))
+
+    def _fitting_roles(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The messages, with the system message before the question if the chat template has no place for it."""
+        if messages[0]["role"] != "system" or self._takes_system_messages:
+            return messages
+        system, first, *rest = messages
+        return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
     def _suffix(self, kind: str) -> str:
         if self.form.suffix is not None:
@@ -191,10 +199,7 @@ class PromptEncoder:
         messages = [{"role": m.role, "content": m.content} for m in trace.messages]
         if messages[0]["role"] != "system" and self.form.system:
             messages = [{"role": "system", "content": self.form.system}, *messages]
-        if messages[0]["role"] != "system" or self._takes_system_messages:
-            return messages
-        system, first, *rest = messages
-        return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
+        return self._fitting_roles(messages)
 
     @cached_property
     def _prompt_end(self) -> str:

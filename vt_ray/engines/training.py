@@ -231,6 +231,12 @@ class TrainingEngine:
         assert self.reference is not None
         return forward(self.reference, batch, temperature)[0]
 
+    def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[Row, torch.Tensor]]:
+        """Yields the micro-batches of this rank's rows, each with its log-probabilities at temperature 1."""
+        for batch in self._batches(rows):
+            batch = _to(batch, self.device)
+            yield batch, forward(self.engine, batch, 1.0)[0]
+
     @torch.no_grad()
     def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
         """log p(token[t] | tokens before) at temperature 1 for t >= 1: the fingerprint of the weights."""

@@ -1,4 +1,4 @@
-"""Finds completions that end in a repetition loop."""
+"""Finds completions that end in a repetition loop, and measures repeated n-grams."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def ends_in_loop(token_ids: Sequence[int] | np.ndarray) -> bool:
         if np.array_equal(end[period:], end[:-period]):
             return True
     return False
+
+
+def repeated_share(token_ids: Sequence[int] | np.ndarray, n: int) -> float:
+    """The share of the n-grams of `token_ids`, shape [tokens], that occur earlier in it; 0 with at most n tokens."""
+    ids = np.asarray(token_ids)
+    if len(ids) <= n:
+        return 0.0
+    ngrams = np.lib.stride_tricks.sliding_window_view(ids, n)
+    return 1 - len({ngram.tobytes() for ngram in ngrams}) / len(ngrams)

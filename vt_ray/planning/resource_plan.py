@@ -16,7 +16,7 @@ from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.evaluation.claims import CLAIMS, reply_tokens
 from vt_ray.planning.placement import Bundle, place
 from vt_ray.run.identity import config_hash
-from vt_ray.run.milestone_names import planned
+from vt_ray.run.milestone_names import SELF_DISTIL, named_models, planned, rejection_models
 from vt_ray.spectrum_phase.groups import grouped
 from vt_ray.verify.kinds import kind_entry
 
@@ -229,6 +229,10 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
         phases += [phase for stage in config.curriculum.stages for phase in _stage_plan(stage, problems)]
         if every := config.signal.evaluate_every:
             evaluations += sum(stage.steps // every for stage in config.curriculum.stages)
+    if "rejection" in config.phases:
+        phases += _rejection_plan(config, problems)
+    if SELF_DISTIL in config.phases:
+        phases.append(PhasePlan(SELF_DISTIL, 1, 0, f"{config.self_distil.epochs:g} epochs of the kept traces"))
     held_out = evaluations * sum(getattr(e, kind_entry(p.kind).evaluation[0]) for p in problems.test)
     if held_out or not problems.benchmarks:
         phases.append(PhasePlan("evaluate", evaluations, held_out * e.max_new_tokens, f"{e.samples} samples a problem"))
@@ -242,6 +246,15 @@ def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
             what = f"{asked:,} problems x {replies} replies, if no two samples agree"
             phases.append(PhasePlan(f"vote {name}", evaluations, tokens, what))
     return phases
+
+
+def _rejection_plan(config: Config, problems: ProblemSets) -> Iterator[PhasePlan]:
+    r, stages = config.rejection, {stage.name: stage for stage in config.curriculum.stages}
+    for entry in rejection_models(asdict(config)):
+        pool = len(of_stage(stages[entry], problems.train) if entry in stages else problems.train)
+        asked = min(pool, r.problems) if r.problems else pool
+        what = f"{asked:,} problems x {r.samples}, {r.max_new_tokens:,} new tokens"
+        yield PhasePlan(f"rejection {named_models([entry])[0][0]}", 1, asked * r.samples * r.max_new_tokens, what)
 
 
 def _stage_plan(s: StageConfig, problems: ProblemSets) -> Iterator[PhasePlan]:

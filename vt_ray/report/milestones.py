@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vt_ray.report import formats
-from vt_ray.run.milestone_names import BEFORE_RL
+from vt_ray.run.milestone_names import BEFORE_RL, SELF_DISTIL
 
 Milestone = Mapping[str, Any]
 
@@ -21,7 +21,8 @@ def named(milestones: Sequence[Milestone], name: str) -> Milestone | None:
 
 
 def after_rl(milestones: Sequence[Milestone]) -> list[Milestone]:
-    return [m for m in milestones if m["name"] not in BEFORE_RL]
+    """The milestones of the RL stages, or of the SFT in their place."""
+    return [m for m in milestones if m["name"] not in (*BEFORE_RL, SELF_DISTIL)]
 
 
 def start_of_rl(milestones: Sequence[Milestone]) -> Milestone | None:

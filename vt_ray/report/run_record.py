@@ -32,6 +32,9 @@ class RunRecord:
     leakage: the report of the decontamination; empty without one.
     sources: the counts of each source of rows, data/sources.json.
     examples: the counts of the SFT examples, sft/examples/examples.json.
+    rejection: the fates of the completions of each model, rejection/rejection.json.
+    selection: the traces of self-distillation by reason and bucket, self_distil/selection.json.
+    distilled: lines of the metrics of the student's SFT.
     """
 
     root: Path
@@ -52,6 +55,9 @@ class RunRecord:
     leakage: Mapping[str, Any] = field(default_factory=dict)
     sources: Sequence[Mapping[str, Any]] = ()
     examples: Mapping[str, Any] = field(default_factory=dict)
+    rejection: Mapping[str, Any] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    distilled: Sequence[Mapping[str, Any]] = ()
 
     def known(self, key: str) -> Any:
         """The value of `key` in run.json, else in summary.json, else None."""
@@ -97,6 +103,9 @@ def read_run(root: Path) -> RunRecord:
         leakage=_read_object(paths.decontamination).get("report", {}),
         sources=_read_object(paths.sources).get("sources", ()),
         examples=_read_object(paths.sft.examples / "examples.json"),
+        rejection=_read_object(paths.rejection.table),
+        selection=_read_object(paths.self_distil.selection),
+        distilled=_read_lines(paths.self_distil.sft.metrics, "sft"),
     )
 
 

@@ -12,10 +12,10 @@ from vt_ray.config import Config
 from vt_ray.evaluation.milestones import gain_over_best, milestone_summaries
 from vt_ray.interfaces import Hardware
 from vt_ray.report.probe_tables import criterion_name, specialists
-from vt_ray.run.checkpoint import write_json
+from vt_ray.run.checkpoint import read_json, write_json
 from vt_ray.run.identity import config_hash
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.run.milestone_names import BEFORE_RL, SFT_CONTINUED, SPECTRUM_STAGES
+from vt_ray.run.milestone_names import BEFORE_RL, SELF_DISTIL, SFT_CONTINUED, SPECTRUM_STAGES
 from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.stage_ends import ALL_STEPS, stage_end
 
@@ -59,7 +59,8 @@ def write_summary(
 
 
 def gain_of_rl(scores: Sequence[Path]) -> dict[str, Any] | None:
-    """The gain of the last milestone over the best start of RL; None if the run has no milestone after RL."""
+    """The gain of the last milestone of RL over its best start; None if the run has no milestone of RL."""
+    scores = [path for path in scores if path.stem != SELF_DISTIL]
     before = [path for path in scores if path.stem in BEFORE_RL]
     if before[-1] == scores[-1]:
         return None
@@ -80,6 +81,13 @@ def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[st
     continued = SftPaths(run.root / SFT_CONTINUED)
     if continued.folder.exists():
         phases[SFT_CONTINUED] = _sft_cost(continued)
+    if run.rejection.table.exists():
+        models = read_json(run.rejection.table)["models"].values()
+        phases["rejection"] = _cost((model["seconds"], model["tokens"]) for model in models)
+    if run.self_distil.folder.exists():
+        parts = [read_json(part) for part in sorted(run.self_distil.nll.glob("part_*.json"))]
+        phases["self_distil NLL"] = _cost((part["seconds"], part["tokens"]) for part in parts)
+        phases["self_distil SFT"] = _sft_cost(run.self_distil.sft)
     phases["evaluate"] = _cost(map(_measured, evaluations))
     return phases
 

@@ -107,6 +107,16 @@ def model_folders(folders: Iterable[str]) -> dict[str, str]:
     return {path: stat for folder in folders for path, stat in _folder_files(Path(folder)).items()}
 
 
+def milestone_files(folder: Path) -> dict[str, str]:
+    """{name: size and time} of each file of the model of a milestone. A run that shares the model has equal values."""
+    return {Path(path).name: stat for path, stat in _folder_files(folder).items()}
+
+
+def code_of(*values: str) -> dict[str, str]:
+    """The code of the user's functions among `values`: what a phase that calls them rests on."""
+    return {f"code of {path}": digest for path, digest in source_digests(values).items()}
+
+
 def _folder_files(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         return {}

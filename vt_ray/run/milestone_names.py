@@ -109,6 +109,24 @@ def model_milestones(config: Mapping[str, Any]) -> list[str]:
 
 def planned(config: Mapping[str, Any]) -> list[str]:
     """The milestones that a run with this config has at its end, in order."""
-    trained = [stage["name"] for stage in rl_stages(config)] or [SFT_CONTINUED] if "rl" in phases(config) else []
-    distilled = [SELF_DISTIL] if SELF_DISTIL in phases(config) else []
-    return [*before_rl(config), *trained, *distilled]
+    return [*before_self_distil(config), *([SELF_DISTIL] if SELF_DISTIL in phases(config) else [])]
+
+
+def before_self_distil(config: Mapping[str, Any]) -> list[str]:
+    """The milestones of the phases up to RL, in order: the models that rejection may ask."""
+    if "rl" not in phases(config):
+        return before_rl(config)
+    return [*before_rl(config), *([stage["name"] for stage in rl_stages(config)] or [SFT_CONTINUED])]
+
+
+def rejection_models(config: Mapping[str, Any]) -> list[str]:
+    """The entries of `rejection.models`, or their default: the RL stages, else the newest model of the run."""
+    given = config["rejection"]["models"]
+    return list(given or [stage["name"] for stage in rl_stages(config)] or before_self_distil(config)[-1:])
+
+
+def given_folders(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """[(name, folder)] of the models of rejection and self_distil that are no milestones of the run."""
+    entries = config["rejection"]["models"] if "rejection" in phases(config) else []
+    student = [config[SELF_DISTIL]["student"]] if SELF_DISTIL in phases(config) else []
+    return named_models([entry for entry in [*entries, *student] if entry and entry not in before_self_distil(config)])

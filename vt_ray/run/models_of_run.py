@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from vt_ray.config import ConfigError
-from vt_ray.run.milestone_names import SFT_CONTINUED
+from vt_ray.run.milestone_names import SELF_DISTIL, SFT_CONTINUED
 from vt_ray.run.paths import RunPaths, SftPaths
 
 
@@ -42,8 +42,8 @@ def _folder(paths: RunPaths, milestone: str) -> Path:
         return paths.base
     if milestone == "fused":
         return paths.fused
-    if milestone in ("sft_last", SFT_CONTINUED):
-        sft = paths.sft if milestone == "sft_last" else SftPaths(paths.root / SFT_CONTINUED)
+    if milestone in ("sft_last", SFT_CONTINUED, SELF_DISTIL):
+        sft = paths.sft if milestone == "sft_last" else SftPaths(paths.root / milestone)
         return max(sft.checkpoints.glob("*"), default=sft.checkpoints / "step_*")
     if milestone == "sft_best":
         probed = json.loads(paths.probe.table.read_text()) if paths.probe.table.exists() else {}

@@ -12,6 +12,8 @@ runs/<run_name>/            RunPaths: run.json, config.yaml, prompt.json, metric
   fused/                    FusedPaths: the model, fusion.json, fused_on_probe.json, gate.json, soups/
   sft2/ probe2/ fused2/     the second stage, as sft/ probe/ fused/
   base/ spectrum_scores/
+  rejection/                RejectionPaths: traces.jsonl, rejection.json
+  self_distil/              SelfDistilPaths: nll/, selection.json, and the files of SftPaths
 runs/phases/<name>-<key>/   the same files of a phase while it runs, shared by all runs with equal inputs
 """
 
@@ -75,6 +77,8 @@ class RunPaths:
         self.fused = self.fusion.folder
         self.error_rates = root / "error_rates"
         self.spectrum_scores = root / "spectrum_scores"
+        self.rejection = RejectionPaths(root / "rejection")
+        self.self_distil = SelfDistilPaths(root / "self_distil")
 
     @property
     def fused_probe(self) -> Path:
@@ -119,7 +123,8 @@ class StagePaths:
 
 
 class SftPaths:
-    """The files of an SFT in `folder`: a run's sft/ or sft_continued/, or the shared folder of the phase."""
+    """The files of an SFT in `folder`: a run's sft/, sft_continued/ or self_distil/, or the shared folder of the
+    phase."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -162,3 +167,35 @@ class FusedPaths:
     def soup_scores(self, models: Sequence[str]) -> Path:
         """The scores of a soup of these checkpoints on the probing problems (method=greedy_soup)."""
         return self.folder / "soups" / f"{digest([*models])}.json"
+
+
+class RejectionPaths:
+    """The files of rejection sampling in `folder`: a run's rejection/, or the shared folder of the phase."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        # One file for each chunk of problems of a model. Deleted when the traces are collected.
+        self.parts = folder / "parts"
+        self.traces = folder / "traces.jsonl"
+        # What became of the completions of each model.
+        self.table = folder / "rejection.json"
+
+    def part(self, model: str, start: int) -> Path:
+        """The completions of the problems from index `start` on."""
+        return self.parts / f"{model}_{start:06d}.json"
+
+
+class SelfDistilPaths:
+    """The files of self-distillation in `folder`: a run's self_distil/, or the shared folder of the phase."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.sft = SftPaths(folder)
+        # The NLL of each trace under the student.
+        self.nll = folder / "nll"
+        # The number of kept traces, the reasons for the others, and the figures of each bucket.
+        self.selection = folder / "selection.json"
+
+    def nll_part(self, start: int) -> Path:
+        """The NLL of the traces from index `start` on."""
+        return self.nll / f"part_{start:06d}.json"

@@ -32,6 +32,8 @@ ENTRIES = {
     "probe2": _PROBE,
     "fused": _FUSION,
     "fused2": _FUSION,
+    "rejection": (*_ANSWERS, "self_distillation.rejection"),
+    "self_distil": (*_SFT, "engines.likelihood", "self_distillation.self_distil"),
     "spectrum_scores": (*_ANSWERS, "evaluation.milestones"),
 }
 # Modules and packages that cannot change a result: they transfer, monitor, validate, store and display. Their imports
@@ -64,6 +66,7 @@ MACHINERY = (
     "report",
     "run",
     "spectrum_phase.fuse_command",
+    "self_distillation.phases",
     "spectrum_phase.given_checkpoints",
     "tools",
     "tracking",

@@ -6,10 +6,12 @@ One engine is opened with the base model and then loads each checkpoint, so all 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vt_ray.config import ConfigError
+from vt_ray.config import Config, ConfigError
+from vt_ray.run.milestone_names import given_folders
 from vt_ray.spectrum_phase.model_folder import ModelFolder, ModelFolderError
 
 # Names that other files of the folder probe/ or other models of the report have.
@@ -46,6 +48,12 @@ def refuse_unusable_models(models: Sequence[tuple[str, str]], base: Path | None,
                 "the results: give NAME=FOLDER"
             )
     _refuse_unlike([folder for _, folder in models], base, dtype, "evaluation.models")
+
+
+def refuse_unusable_teachers(config: Config, base: Path | None) -> None:
+    """The same for the folders in `rejection.models` and `self_distil.student`."""
+    if folders := [folder for _, folder in given_folders(asdict(config))]:
+        _refuse_unlike(folders, base, config.model.dtype, "rejection.models and self_distil.student")
 
 
 def _refuse_unlike(checkpoints: Sequence[str], base: Path | None, dtype: str, setting: str) -> None:

@@ -29,7 +29,7 @@ from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
 from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed, write_json
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.milestone_names import SFT_CONTINUED, before_rl, phases, planned, rl_stages
+from vt_ray.run.milestone_names import SELF_DISTIL, SFT_CONTINUED, before_rl, phases, planned, rl_stages
 from vt_ray.run.paths import DONE, RunPaths, SftPaths
 from vt_ray.run.run_folder import locked, working_folder
 from vt_ray.tracking.sinks import Record, RunInfo, Sink, flat, open_sink, target
@@ -183,8 +183,9 @@ def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Re
             if not evaluated:
                 yield None
         yield from _milestone(paths, stage, milestones, config["evaluation"]["k"])
-    if milestones[-1] == SFT_CONTINUED:
-        yield from _milestone(paths, SFT_CONTINUED, milestones, config["evaluation"]["k"])
+    for name in milestones:
+        if name in (SFT_CONTINUED, SELF_DISTIL):
+            yield from _milestone(paths, name, milestones, config["evaluation"]["k"])
 
 
 def _sft(paths: RunPaths) -> Iterator[Record | None]:

@@ -121,17 +121,33 @@ def chosen_traces(source: DataSource, contaminated: Places = frozenset()) -> Ite
     return _chosen(read_trace_rows(source, counted), source, counted, contaminated)
 
 
+def subdomains_of_traces(source: DataSource, contaminated: Places = frozenset()) -> Iterator[str]:
+    """Yields the subdomain of each trace of `chosen_traces`, in its order: that of the source or of the row, or "math"
+    as for a problem without one."""
+    counted = TraceCounts(source.path)
+    for traces, meta in _chosen_rows(read_trace_rows(source, counted), source, counted, contaminated):
+        yield from [source.subdomain or str(meta.get("subdomain") or "math")] * len(traces)
+
+
 def _chosen(
     rows: Iterable[TraceRow], source: DataSource, counted: TraceCounts, contaminated: Collection[tuple[str, int]]
 ) -> Iterator[Trace]:
-    """Yields the traces that SFT learns from, of at most `max_rows` rows that have one, and counts all."""
+    for traces, _ in _chosen_rows(rows, source, counted, contaminated):
+        yield from traces
+
+
+def _chosen_rows(
+    rows: Iterable[TraceRow], source: DataSource, counted: TraceCounts, contaminated: Collection[tuple[str, int]]
+) -> Iterator[tuple[list[Trace], dict[str, Any]]]:
+    """Yields the traces that SFT learns from and the metadata of each row, of at most `max_rows` rows that have such a
+    trace, and counts all."""
     used = 0
     for layout, traces, meta in rows:
         reasons = [drop_reason(trace, source, contaminated) for trace in traces]
         counted.layout, counted.rows, counted.traces = layout, counted.rows + 1, counted.traces + len(traces)
         counted.dropped.update(filter(None, reasons))
         counted.metadata.add(meta)
-        yield from (trace for trace, reason in zip(traces, reasons, strict=True) if not reason)
+        yield [trace for trace, reason in zip(traces, reasons, strict=True) if not reason], meta
         used += "" in reasons
         if used == source.max_rows > 0:
             return

@@ -31,7 +31,7 @@ from vt_ray.spectrum_phase.fusion_rules import SETS_WEIGHTS, fusion_rule, fusion
 # With ratio=sequence, noise of 0.3 nats a token moved no sequence's ratio by this much: a larger clip never acts.
 LARGEST_SEQUENCE_CLIP = 0.01
 # What reads each problem set: phases, the tokenizer of a scratch model, gates, and the evaluation of every run.
-USED_BY = {"train": {"sft", "rl", "scratch"}, "probe": {"probe", "gate"}, "test": {"evaluation"}}
+USED_BY = {"train": {"sft", "rl", "rejection", "scratch"}, "probe": {"probe", "gate"}, "test": {"evaluation"}}
 
 
 def run(c: Config) -> Problems:
@@ -72,8 +72,8 @@ def data(c: Config) -> Problems:
 
 
 def _needed(uses: tuple[str, ...], c: Config) -> list[str]:
-    """The uses of which one needs a source: RL cannot take its questions from sources for SFT alone."""
-    return [use for use in uses if use != "sft" or "rl" not in c.phases]
+    """The uses of which one needs a source: RL and rejection take no questions from sources for SFT alone."""
+    return [use for use in uses if use != "sft" or not {"rl", "rejection"} & {*c.phases}]
 
 
 def spectrum(c: Config) -> Problems:

@@ -21,6 +21,7 @@ from vt_ray.report.question_scores import change
 from vt_ray.report.run_page import charts, training_sections
 from vt_ray.report.run_page.benchmarks import benchmark_section
 from vt_ray.report.run_page.data_section import data_section
+from vt_ray.report.run_page.distillation_sections import rejection_section, self_distil_section
 from vt_ray.report.run_page.samples import visible
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.tables import Rows, phase_rows, score_rows, subdomain_rows
@@ -210,6 +211,8 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     training_sections.difficulty_section,
     training_sections.verify_section,
     training_sections.time_section,
+    rejection_section,
+    self_distil_section,
     data_section,
     recoveries_section,
     decontamination_section,
@@ -227,6 +230,8 @@ PHASE_OF: dict[Callable[[RunRecord], Section], str] = {
     training_sections.verify_section: "rl",
     training_sections.time_section: "rl",
     training_sections.samples_section: "rl",
+    rejection_section: "rejection",
+    self_distil_section: "self_distil",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vt_ray.config import DEFAULT_PHASES, PHASES
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.report.metrics import Lines
 from vt_ray.run.metrics_log import Tail
@@ -17,7 +18,9 @@ from vt_ray.run.run_folder import is_locked, working_folder
 from vt_ray.run.stage_ends import early_end, stage_end
 
 # {folder: name on the screen} of the phases before RL, in order.
-PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spectrum_scores": "evaluate"}
+SHOWN_PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spectrum_scores": "evaluate"}
+# The phases after RL, in order; the folder of each has its name.
+DISTILLATION = PHASES[len(DEFAULT_PHASES) :]
 PACE_STEPS = 10
 
 
@@ -101,7 +104,7 @@ class LiveRun:
     def _phase(self, parts: Sequence[Part]) -> str:
         if not self.paths.current_phase.exists():
             return "start-up"
-        for folder, name in PHASES.items():
+        for folder, name in SHOWN_PHASES.items():
             left_out = name in SPECTRUM_PHASES and name not in phases(self.config)
             if not left_out and not (self.paths.root / folder / DONE).exists():
                 return name
@@ -112,6 +115,9 @@ class LiveRun:
                 filtering = stage.get("filter_samples") and not self.paths.stage(name).pool.exists()
                 training = name if by_name[name].left else f"evaluate {name}"
                 return f"filter {name}" if filtering else training
+        for name in DISTILLATION:
+            if name in phases(self.config) and not (self.paths.root / name / DONE).exists():
+                return name
         last = planned(self.config)[-1]
         return "report" if self.paths.scores(last).exists() else last
 
