@@ -251,7 +251,7 @@ def test_seeds_with_problems_of_their_own_are_paired_within_each_seed_and_pooled
     assert (difference["low"], difference["high"]) == (-0.25, -0.25)
     assert set(more_sft["difference"]["by_subdomain"]) == {"algebra", "code"}
     assert best["difference"]["pass_at_1"]["mean"] == 0
-    assert "of its own for each seed" in say.headline(comparison)
+    assert "problems that differ from seed to seed, 4 for each seed" in say.headline(comparison)
     write_comparison(runs, tmp_path / "comparison.html")
     assert "Each seed has held-out problems of its own" in (tmp_path / "comparison.html").read_text()
 

@@ -39,7 +39,7 @@ def headline(comparison: Comparison) -> str:
     groups, runs = comparison["groups"], comparison["runs"]
     problems = f"the same {formats.thousands(comparison['num_problems'])} held-out problems"
     if comparison["nested"]:
-        problems = f"{formats.thousands(comparison['num_problems'])} held-out problems of its own for each seed"
+        problems = f"held-out problems that differ from seed to seed, {comparison['num_problems']:,} for each seed"
     if len(groups) == 1:
         score = formats.interval(groups[0]["pass_at_1"])
         return f"{len(runs)} runs that differ only in their seeds, on {problems}: Pass@1 is {score}."
