@@ -203,7 +203,6 @@ def write_problems(
         typer.echo(f"interrupted: {replies_path(output)} holds the replies; the same command continues", err=True)
         raise typer.Exit(130) from None
     print_written(found, output, Console(highlight=False))
-    typer.echo(f"problems: {output}")
     if found.end:
         raise typer.Exit(1)
 

@@ -61,20 +61,21 @@ class EndpointModel:
 
     def _reply(self, request: ChatRequest) -> ChatReply | None:
         openai = _client_library()
+        limit = self._limit
         try:
             completion = self._client.chat.completions.create(
                 model=self._model,
                 messages=[{"role": "user", "content": request.text}],
                 temperature=self._temperature,
                 seed=request.seed,
-                **{self._limit: self.max_tokens},
+                **{limit: self.max_tokens},
             )
             choice, usage = completion.choices[0], completion.usage
             text, finished = choice.message.content, choice.finish_reason != "length"
             counts = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
             return ChatReply(text if isinstance(text, str) else "", finished, *counts)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if self._limit == "max_tokens" and _NEW_LIMIT in str(error):
+            if limit == "max_tokens" and _NEW_LIMIT in str(error):
                 self._limit = _NEW_LIMIT
                 return self._reply(request)
             self.refusal = str(error)

@@ -13,7 +13,7 @@ from vt_ray.problem_writer.writer import Written, dropped_path
 
 def print_written(found: Written, output: Path, console: Console) -> None:
     """Prints the counts of problems, of dropped questions by reason, the agreement, tokens and cost."""
-    table = Table(title=str(output), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     levels = Counter(row["level"] for row in found.rows)
     shares = sorted(row["agreement"] for row in found.rows)
     dropped = "\n".join(f"{count:,}: {reason}" for reason, count in found.reasons)
@@ -31,3 +31,4 @@ def print_written(found: Written, output: Path, console: Console) -> None:
         if value:
             table.add_row(name, value)
     console.print(table, markup=False)
+    console.print(f"problems: {output}", markup=False, soft_wrap=True)
