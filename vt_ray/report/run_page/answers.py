@@ -27,10 +27,12 @@ def benchmark_answers(root: Path, milestones: Sequence[str]) -> list[dict[str, A
 
 def _entries(file: Path, num_files: int) -> Iterator[dict[str, Any]]:
     header, results = read_results(file)
+    if header is None:
+        return
     traces = {q: line for q, line in read_results(traces_path(file))[1].items() if line.get("question")}
     shown = [question_id for question_id in results if question_id in traces]
     left = samples.SEARCH_CHARACTERS // num_files
-    for question_id in samples.evenly(shown, max(1, samples.SEARCH_ROLLOUTS // num_files)) if header else []:
+    for question_id in samples.evenly(shown, max(1, samples.SEARCH_ROLLOUTS // num_files)):
         result = ProblemResult.from_dict(results[question_id])
         entry = {
             "stage": file.parent.name,
