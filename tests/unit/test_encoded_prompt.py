@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 from transformers import AutoTokenizer
 
+from vt_ray.benchmarks import Benchmark
 from vt_ray.config import DataConfig, ModelConfig
+from vt_ray.data.benchmark_problems import BenchmarkProblems
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.engines.base_model import prepare_base_model
@@ -51,6 +53,17 @@ def test_the_tokens_are_those_of_the_prompt(encoder):
     assert shown["text"].endswith("What is 1+1? Box it.<|im_end|>\n<|im_start|>assistant\n<think>\n")
     (sentence,) = prompt_sentences(shown)
     assert f"mine.jsonl, row 3 has {len(shown['ids'])} tokens. A response ends with <|im_end|> (id" in sentence
+
+
+def test_an_evaluation_shows_a_prompt_of_a_benchmark_in_its_own_format(encoder):
+    exam = Benchmark("exam", suffix=" Answer with a letter.", system="Think.")
+    hidden = BenchmarkProblems(replace(exam, name="gpqa"), (problem(source="gpqa_diamond.csv"),))
+    benchmarks = (hidden, BenchmarkProblems(exam, (problem("Which one?"),)))
+    shown = encoded_prompt(encoder, replace(sets(), benchmarks=benchmarks))
+    assert shown["text"].startswith("<|im_start|>system\nThink.<|im_end|>")
+    assert "Which one? Answer with a letter.<|im_end|>" in shown["text"]
+    assert not encoded_prompt(encoder, replace(sets(), benchmarks=(hidden,)))
+    assert "What is 1+1?" in encoded_prompt(encoder, replace(sets(problem()), benchmarks=benchmarks))["text"]
 
 
 def test_each_token_has_its_id_and_quotes(encoder):

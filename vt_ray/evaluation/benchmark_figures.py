@@ -99,7 +99,8 @@ def results_seconds(path: Path) -> float:
 def _joules(path: Path) -> float | None:
     """The energy of the results in `path` and their votes; None if a part of it is not known."""
     parts = [line.get(JOULES) for file in (path, votes_path(path)) for line in read_results(file)[1].values()]
-    return None if None in parts else fsum(parts)
+    known = [joules for joules in parts if joules is not None]
+    return fsum(known) if len(known) == len(parts) else None
 
 
 def _difference(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from vt_ray.report.run_page.samples import visible
 from vt_ray.run.checkpoint import read_json
 
 if TYPE_CHECKING:
+    from vt_ray.benchmarks import Benchmark
     from vt_ray.data.problem_sets import ProblemSets
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.records import Problem
@@ -30,14 +31,12 @@ WIDTH = 118
 def encoded_prompt(encoder: PromptEncoder, problems: ProblemSets) -> dict[str, Any]:
     """Returns the prompt of the first problem as plain data: ids, text of each token, end of a response.
 
-    In a run without problems of its own it is the first one of a benchmark, in the format of the benchmark. Returns {}
-    if no problem may be shown.
+    In a run without problems of its own that may be shown, it is the first one of a benchmark, in the benchmark's
+    format. Returns {} if no problem may be shown.
     """
     from vt_ray.evaluation.benchmarks import benchmark_encoder
 
-    own = (*problems.train, *problems.probe, *problems.test)
-    every = [(None, p) for p in own] or [(b.benchmark, p) for b in problems.benchmarks for p in b.problems]
-    benchmark, problem = next(((b, p) for b, p in every if _is_shown(p)), (None, None))
+    benchmark, problem = next(((b, p) for b, p in _asked(problems) if _is_shown(p)), (None, None))
     if problem is None:
         return {}
     encoder = benchmark_encoder(encoder, benchmark) if benchmark else encoder
@@ -51,6 +50,13 @@ def encoded_prompt(encoder: PromptEncoder, problems: ProblemSets) -> dict[str, A
         "eos_token": tokenizer.eos_token,
         "template_end": _template_end(tokenizer),
     }
+
+
+def _asked(problems: ProblemSets) -> Iterator[tuple[Benchmark | None, Problem]]:
+    for split in (problems.train, problems.probe, problems.test):
+        yield from ((None, problem) for problem in split)
+    for loaded in problems.benchmarks:
+        yield from ((loaded.benchmark, problem) for problem in loaded.problems)
 
 
 def _is_shown(problem: Problem) -> bool:

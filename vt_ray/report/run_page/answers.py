@@ -27,35 +27,46 @@ def benchmark_answers(root: Path, milestones: Sequence[str]) -> list[dict[str, A
 
 def _entries(file: Path, num_files: int) -> Iterator[dict[str, Any]]:
     header, results = read_results(file)
+    if header is None:
+        return
     traces = {q: line for q, line in read_results(traces_path(file))[1].items() if line.get("question")}
     shown = [question_id for question_id in results if question_id in traces]
     left = samples.SEARCH_CHARACTERS // num_files
-    for question_id in samples.evenly(shown, max(1, samples.SEARCH_ROLLOUTS // num_files)) if header else []:
-        result = ProblemResult.from_dict(results[question_id])
-        entry = {
-            "stage": file.parent.name,
-            "step": header["benchmark"],
-            "question_id": question_id,
-            "subdomain": result.subdomain,
-            "p_c": result.pass_at(1) if result.valid else None,
-            "question": _short(traces[question_id]["question"]),
-            **_sample(result, traces[question_id]["texts"]),
-        }
-        left -= len(entry["question"]) + len(entry["text"])
-        if left < 0:
-            return
-        yield entry
+    for question_id in samples.evenly(shown, max(1, samples.SEARCH_ROLLOUTS // 2 // num_files)):
+        result, line = ProblemResult.from_dict(results[question_id]), traces[question_id]
+        question = _short(line["question"])
+        for place in _places(result, len(line["texts"])):
+            sample = _sample(result, place, line["texts"][place])
+            left -= len(question) + len(sample["text"])
+            if left < 0:
+                return
+            yield {
+                "stage": file.parent.name,
+                "step": header["benchmark"],
+                "question_id": question_id,
+                "subdomain": result.subdomain,
+                "p_c": result.pass_at(1) if result.valid else None,
+                "question": question,
+                **sample,
+            }
 
 
-def _sample(result: ProblemResult, texts: Sequence[str]) -> dict[str, Any]:
-    """The first sample whose text was kept."""
-    answer = result.answers[0] if result.answers else None
+def _places(result: ProblemResult, kept: int) -> list[int]:
+    """The first correct sample and the first other one, of the samples whose texts were kept."""
+    first: dict[bool, int] = {}
+    for place, verdict in enumerate(result.verdicts[:kept]):
+        first.setdefault(verdict == "correct", place)
+    return sorted(first.values())
+
+
+def _sample(result: ProblemResult, place: int, text: str) -> dict[str, Any]:
+    answer = result.answers[place] if result.answers else None
     return {
-        "text": _short(texts[0]),
-        "verdict": result.verdicts[0],
+        "text": _short(text),
+        "verdict": result.verdicts[place],
         "reason": "" if answer is None else f"answer {answer[:80]}",
-        "finish_reason": "length" if result.truncated[0] else "stop",
-        "tokens": result.tokens[0],
+        "finish_reason": "length" if result.truncated[place] else "stop",
+        "tokens": result.tokens[place],
     }
 
 
