@@ -81,7 +81,7 @@ def test_racing_chooses_the_same_with_fewer_samples(tmp_path):
     assert table["pass_at_k"]["code"][2] == pytest.approx(whole["pass_at_k"]["code"][2], abs=1e-12)
 
 
-@pytest.mark.parametrize("crash_at", [1, 60, 250, 500])
+@pytest.mark.parametrize("crash_at", [1, 60, 250, 400])
 def test_an_interrupted_race_ends_with_the_same_table(tmp_path, crash_at):
     _, whole = probe(tmp_path, "whole", racing=0.05)
     with pytest.raises(ConnectionAbortedError):
