@@ -139,6 +139,10 @@ def write_scores(root, names):
     for i in range(1, 6):
         write_json(root / "probe" / f"step_{24 * i:06d}.json", {"seconds": 5.0, "scores": question_scores(i // 2)})
     write_json(root / "spectrum_scores" / "fused_on_probe.json", {"seconds": 5.0, "scores": question_scores(2)})
+    write_json(root / "fused" / "fusion.json", {"algebra": {"checkpoint": "step_000120", "weight": 1.0}})
+    gate = {"k": 8, "problems": 40, "specialist": "step_000120", "specialist_pass_at_k": 0.5, "fused_pass_at_k": 0.4}
+    moved = {"difference": {"mean": -0.1, "low": -0.15, "high": -0.05}, "lost": True, "fallback": True}
+    write_json(root / "fused" / "gate.json", {**gate, **moved})
 
 
 def question_scores(correct):

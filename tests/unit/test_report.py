@@ -10,7 +10,8 @@ import pytest
 from synthetic_run import ATTACK, synthetic_run, write_lines, write_rl, write_summary
 
 from vt_ray.report.run_page.report import write_report
-from vt_ray.report.run_page.sections import SECTIONS
+from vt_ray.report.run_page.sections import SECTIONS, run_sections
+from vt_ray.report.run_record import read_run
 
 
 class Page(HTMLParser):
@@ -301,3 +302,12 @@ def test_importing_loads_nothing_heavy():
     code = f"import sys, {modules}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_fusion_section_has_the_specialists_and_the_decision_of_the_gate(tmp_path):
+    section = next(s for s in run_sections(read_run(synthetic_run(tmp_path / "run"))) if s.key == "fusion")
+    assert section.text == [
+        "Fusion lost Pass@8: the run goes on with the best specialist. Pass@8 on 40 probing problems is 40.0% for the "
+        "fused model and 50.0% for the best specialist, step_000120: a difference of -10.0 [-15.0, -5.0] points."
+    ]
+    assert section.tables[0].rows == [["subdomain", "specialist", "weight"], ["algebra", "step_000120", "100.0%"]]

@@ -11,7 +11,8 @@ from typing import Any
 from vt_ray.config import DEFAULT_PHASES
 from vt_ray.report.question_scores import Scores, question_scores
 from vt_ray.run.metrics_log import parse_line
-from vt_ray.run.paths import RunPaths
+from vt_ray.run.milestone_names import SPECTRUM_STAGES
+from vt_ray.run.paths import FusedPaths, RunPaths
 from vt_ray.run.stage_ends import End, stage_end
 
 
@@ -35,6 +36,7 @@ class RunRecord:
     rejection: the fates of the completions of each model, rejection/rejection.json.
     selection: the traces of self-distillation by reason and bucket, self_distil/selection.json.
     distilled: lines of the metrics of the student's SFT.
+    fusions: {"fused" or "fused2": {"sources": fusion.json, "gate": gate.json}} of the fusions so far.
     """
 
     root: Path
@@ -58,6 +60,7 @@ class RunRecord:
     rejection: Mapping[str, Any] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
     distilled: Sequence[Mapping[str, Any]] = ()
+    fusions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def known(self, key: str) -> Any:
         """The value of `key` in run.json, else in summary.json, else None."""
@@ -106,7 +109,13 @@ def read_run(root: Path) -> RunRecord:
         rejection=_read_object(paths.rejection.table),
         selection=_read_object(paths.self_distil.selection),
         distilled=_read_lines(paths.self_distil.sft.metrics, "sft"),
+        fusions={s.fused: found for s in SPECTRUM_STAGES if (found := _fusion(FusedPaths(root / s.fused)))},
     )
+
+
+def _fusion(paths: FusedPaths) -> dict[str, Any]:
+    sources = _read_object(paths.sources)
+    return {"sources": sources, "gate": _read_object(paths.gate)} if sources else {}
 
 
 def _read_scores(files: Iterable[Path], name: str = "") -> dict[str, Scores]:

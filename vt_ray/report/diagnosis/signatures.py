@@ -116,7 +116,7 @@ def _fusion_failed(evidence: Evidence) -> Finding:
         return Finding(
             name,
             True,
-            f"The fused model solves fewer problems: {sentence}. RL starts from a lower Pass@K than before fusion.",
+            f"The fused model solves fewer problems: {sentence}. spectrum.fusion.on_loss decides what RL starts from.",
         )
     doubt = ", which is within noise" if moved["mean"] < 0 else ""
     return Finding(name, False, f"Not seen: {sentence}{doubt}.")

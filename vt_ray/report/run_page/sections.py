@@ -22,6 +22,7 @@ from vt_ray.report.run_page import charts, training_sections
 from vt_ray.report.run_page.benchmarks import benchmark_section
 from vt_ray.report.run_page.data_section import data_section
 from vt_ray.report.run_page.distillation_sections import rejection_section, self_distil_section
+from vt_ray.report.run_page.fusion_section import fusion_section
 from vt_ray.report.run_page.samples import visible
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.tables import Rows, phase_rows, score_rows, subdomain_rows
@@ -207,6 +208,7 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     subdomains_section,
     training_sections.sft_section,
     training_sections.probe_section,
+    fusion_section,
     training_sections.rl_section,
     training_sections.difficulty_section,
     training_sections.verify_section,
@@ -225,6 +227,7 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
 PHASE_OF: dict[Callable[[RunRecord], Section], str] = {
     training_sections.sft_section: "sft",
     training_sections.probe_section: "probe",
+    fusion_section: "fuse",
     training_sections.rl_section: "rl",
     training_sections.difficulty_section: "rl",
     training_sections.verify_section: "rl",
