@@ -32,8 +32,9 @@ import torch  # noqa: E402
 
 from vt_ray.algorithms.packing import TrainSequence  # noqa: E402
 from vt_ray.config import LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig  # noqa: E402
+from vt_ray.engines.deepspeed_process import init_process_group  # noqa: E402
 from vt_ray.engines.learner_spec import LearnerSpec  # noqa: E402
-from vt_ray.engines.training import TrainingEngine, init_process_group  # noqa: E402
+from vt_ray.engines.training import TrainingEngine  # noqa: E402
 
 PEAK_FLOPS = 989e12
 PROMPT_TOKENS = 128

@@ -15,7 +15,9 @@ import ray
 import torch
 from ray import cloudpickle
 
-from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
+from vt_ray.engines.deepspeed_process import init_process_group
+from vt_ray.engines.learner_spec import LearnerSpec
+from vt_ray.engines.training import TrainingEngine
 
 # Ray's workers cannot import this file.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -23,7 +23,9 @@ import json, sys, torch
 from vt_ray.config import LearnerConfig, ModelConfig, OptimizerConfig
 from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.vllm.engine import VllmEngine
-from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
+from vt_ray.engines.deepspeed_process import init_process_group
+from vt_ray.engines.learner_spec import LearnerSpec
+from vt_ray.engines.training import TrainingEngine
 
 side, model = sys.argv[1:]
 if side == "generator":

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from vt_ray.config import ClusterConfig, Config, ConfigError, LearnerConfig, ModelConfig, StageConfig
-from vt_ray.planning.resource_plan import awake_learner_gb, generator_share
+from vt_ray.planning.learner_memory import awake_learner_gb
+from vt_ray.planning.resource_plan import generator_share
 
 QWEN3_0_6B = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "vocab_size": 151936}
 QWEN2_1_5B = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "vocab_size": 151936}

@@ -21,8 +21,10 @@ from vt_ray.actors.shards import Share, computed_weights, rl_sequences, tokens_t
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.packing import TrainSequence, balance
 from vt_ray.config import MgpoConfig
+from vt_ray.engines.deepspeed_process import init_process_group
+from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.engines.likelihood import completion_nll
-from vt_ray.engines.training import LearnerSpec, TrainingEngine, init_process_group
+from vt_ray.engines.training import TrainingEngine
 from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.engines.weights import Bucket
 from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts

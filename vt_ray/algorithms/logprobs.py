@@ -80,8 +80,8 @@ class _ChunkedLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden, weight, bias, targets, log_totals = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
-        # Summed over the chunks in float32, also for a bfloat16 weight.
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        # Summed over the chunks in float32, also for a bfloat16 weight. A frozen weight (LoRA) gets none.
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
         chunk_gradient = _fused(_chunk_gradient) if hidden.is_cuda else _chunk_gradient
         for part in _chunks(len(hidden), ctx.chunk_tokens):
@@ -90,9 +90,11 @@ class _ChunkedLogprobs(torch.autograd.Function):
             if grad_bias is not None:
                 grad_bias += grad_logits.sum(0, dtype=torch.float32)
             grad_hidden[part] = grad_logits @ weight
-            grad_weight += grad_logits.T @ hidden[part]
+            if grad_weight is not None:
+                grad_weight += grad_logits.T @ hidden[part]
         bias_gradient = None if bias is None or grad_bias is None else grad_bias.to(bias.dtype)
-        return grad_hidden, grad_weight.to(weight.dtype), bias_gradient, None, None, None
+        weight_gradient = None if grad_weight is None else grad_weight.to(weight.dtype)
+        return grad_hidden, weight_gradient, bias_gradient, None, None, None
 
 
 @cache

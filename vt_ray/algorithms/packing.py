@@ -51,6 +51,9 @@ class Row:
     advantages: torch.Tensor
     rollout_logprobs: torch.Tensor
 
+    def to(self, device: torch.device) -> Row:
+        return Row(*(getattr(self, name).to(device) for name in Row.__slots__))
+
 
 def pack(sequences: Sequence[TrainSequence], max_tokens: int) -> list[Row]:
     """Rows of at most `max_tokens`, by first fit in order of decreasing length. A longer sequence gets its own row."""

@@ -11,12 +11,20 @@ import importlib.util
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vt_ray.config import ConfigError, ModelConfig
 from vt_ray.data.chat_templates import control_tokens, template_text, use_template
 from vt_ray.engines.generation_config import readable, savable
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+# The shape of SmolLM2-135M. Reading it from the GGUF file would take as long as reading the weights.
+SMOLLM2: dict[str, Any] = {
+    **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30},
+    **{"num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True},
+}
 # transformers adds the first one to every Qwen2 tokenizer.
 PAD, USER, ASSISTANT, END = "<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>"
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tokenization_*.py")
@@ -74,10 +82,21 @@ def refuse_short_context(context_tokens: int, max_position_embeddings: int, name
 
 def _scratch(model: ModelConfig, corpus: Iterable[str], seed: int):
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import Qwen2ForCausalLM
 
     tokenizer = _train_tokenizer(model, corpus)
-    config = Qwen2Config(
+    config = _scratch_config(model)
+    config.eos_token_id, config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Qwen2ForCausalLM(config).to(getattr(torch, model.dtype))
+    return tokenizer, network
+
+
+def _scratch_config(model: ModelConfig) -> PretrainedConfig:
+    from transformers import Qwen2Config
+
+    return Qwen2Config(
         vocab_size=model.vocab_size,
         hidden_size=model.hidden_size,
         intermediate_size=model.intermediate_size,
@@ -87,13 +106,22 @@ def _scratch(model: ModelConfig, corpus: Iterable[str], seed: int):
         max_position_embeddings=model.max_position_embeddings,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = Qwen2ForCausalLM(config).to(getattr(torch, model.dtype))
-    return tokenizer, network
+
+
+def architecture(model: ModelConfig) -> PretrainedConfig | None:
+    """The shape of the base model before the run makes it. None for a model that is not on this machine."""
+    from transformers import AutoConfig, LlamaConfig
+
+    if model.source == "scratch":
+        return _scratch_config(model)
+    if model.source == "smollm2":
+        return LlamaConfig(**SMOLLM2)
+    try:
+        found: PretrainedConfig = AutoConfig.from_pretrained(model.path, local_files_only=True)
+        return found
+    except (OSError, ValueError):  # other checks name the fault of a folder
+        return None
 
 
 def _train_tokenizer(model: ModelConfig, corpus: Iterable[str]):

@@ -53,11 +53,15 @@ def training_config(spec: LearnerSpec) -> dict[str, Any]:
 
 
 def parameter_groups(network: torch.nn.Module, optimizer: OptimizerConfig) -> list[dict[str, Any]] | None:
-    """The optimizer's parameter groups: norms and biases have no weight decay. None, for one group, without decay."""
+    """The optimizer's groups of the parameters that train: norms and biases have no weight decay.
+
+    None, for one group, if all parameters train without decay.
+    """
+    trained = [p for p in network.parameters() if p.requires_grad]
     if optimizer.weight_decay == 0:
-        return None
-    matrices = [p for p in network.parameters() if p.dim() >= 2]
-    vectors = [p for p in network.parameters() if p.dim() < 2]
+        return None if len(trained) == len([*network.parameters()]) else [{"params": trained}]
+    matrices = [p for p in trained if p.dim() >= 2]
+    vectors = [p for p in trained if p.dim() < 2]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

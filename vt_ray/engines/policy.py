@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vt_ray.algorithms.logprobs import chunked_logprobs
+from vt_ray.algorithms.packing import Row
 from vt_ray.config import ConfigError
 from vt_ray.engines.branches import SHARED_PROMPTS, branches
 from vt_ray.engines.learner_spec import LearnerSpec
+from vt_ray.engines.lora import add_adapters
 from vt_ray.engines.varlen import TORCH_VARLEN, bounds
 
 if TYPE_CHECKING:
@@ -79,8 +81,16 @@ class Policy(torch.nn.Module):
         return logprobs.masked_scatter(chosen, found[0]), entropies.masked_scatter(chosen, found[1])
 
 
+def forward(policy: torch.nn.Module, batch: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns log-probabilities and entropy of the tokens with a weight; only these go through the head."""
+    return policy(batch.token_ids, batch.position_ids, batch.targets, batch.token_weights > 0, temperature)
+
+
 def load_policy(spec: LearnerSpec) -> Policy:
-    """Loads the checkpoint at `spec.model_path`. Raises ConfigError if it is damaged or tensors are missing."""
+    """Loads the checkpoint at `spec.model_path`, with new adapters if `spec.learner.lora` is on.
+
+    Raises ConfigError if the checkpoint is damaged, tensors are missing, or the adapters do not fit the model.
+    """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
@@ -102,6 +112,8 @@ def load_policy(spec: LearnerSpec) -> Policy:
             f"shape: {', '.join(missing[:4])}; {remedy}"
         )
     network.config.use_cache = False
+    if spec.learner.lora.rank:
+        add_adapters(network, spec.learner.lora, spec.seed)
     if spec.model.gradient_checkpointing:
         network.gradient_checkpointing_enable({"use_reentrant": False})
     if spec.learner.compile:

@@ -9,14 +9,11 @@ summed, never averaged. DeepSpeed averages gradients over ranks: multiplying the
 from __future__ import annotations
 
 import gc
-import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -33,31 +30,23 @@ from vt_ray.algorithms.packing import (
     stack,
 )
 from vt_ray.config import ConfigError, MgpoConfig
+from vt_ray.data.prompts import sample_seed
+from vt_ray.engines import model_export
 from vt_ray.engines.attention_check import refuse_unlike_rows
-from vt_ray.engines.learner_spec import LearnerSpec, parameter_groups, reference_config, training_config
-from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
+from vt_ray.engines.deepspeed_process import move_frozen, open_reference, release
+from vt_ray.engines.learner_spec import LearnerSpec, parameter_groups, training_config
+from vt_ray.engines.learner_state import layout_of, load_state, save_state
+from vt_ray.engines.lora import trainable_share, without_adapters, without_dropout
+from vt_ray.engines.policy import forward, load_policy, refuse_unknown_tokens
+from vt_ray.engines.step_metrics import accumulate, all_reduce, peak_memory_gb
 from vt_ray.engines.ulysses import SequenceParallel
-from vt_ray.engines.weights import Bucket, NamedTensor, in_buckets, pack_bucket
+from vt_ray.engines.weights import Bucket, NamedTensor, pack_bucket
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LAYOUT = "layout.json"
 # (log-probabilities, entropy, row) -> loss, metrics
 RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
-
-
-def init_process_group(rank: int, world_size: int, address: str, port: int) -> None:
-    """Joins the learner's process group (gloo on CPU, NCCL on GPU). Once per process."""
-    import deepspeed
-
-    # The shared-memory all-reduce of CPU builds takes about a minute to compile at first use: gloo is used instead.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK="0", WORLD_SIZE=str(world_size), MASTER_ADDR=address, MASTER_PORT=str(port)
-    )
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
 
 
 class TrainingEngine:
@@ -71,6 +60,7 @@ class TrainingEngine:
         torch.manual_seed(spec.seed)
         self.dtype = getattr(torch, spec.model.dtype)
         policy = load_policy(spec)
+        self.trainable_share = trainable_share(policy)
         size = spec.learner.sequence_parallel_size
         self.parallel = SequenceParallel(policy.network, size) if size > 1 else None
         self.engine, *_ = deepspeed.initialize(
@@ -85,22 +75,12 @@ class TrainingEngine:
         self.engine.train()
         self.device = self.engine.device
         refuse_unlike_rows(spec, self.module, self._row_logprobs, lambda sequences: self._batches(self.rows(sequences)))
-        self.reference = self._open_reference() if spec.with_reference else None
+        # With adapters the start model is the frozen part of the model itself.
+        needs_copy = spec.with_reference and not spec.learner.lora.rank
+        self.reference = open_reference(spec, self.device) if needs_copy else None
 
     def _row_logprobs(self, batch: Row) -> torch.Tensor:
-        return forward(self.engine, _to(batch, self.device), 1.0)[0].cpu()
-
-    def _open_reference(self) -> torch.nn.Module:
-        """The frozen start model: partitioned over the ranks under ZeRO-3, else complete on each rank."""
-        import deepspeed
-
-        policy = load_policy(self.spec).requires_grad_(False)
-        # In training mode, as the learner: sequence parallelism is off in `eval`.
-        if self.spec.learner.zero_stage < 3:
-            return policy.to(self.device).train()
-        engine, *_ = deepspeed.initialize(model=policy, config=reference_config(self.spec))
-        engine.train()
-        return engine
+        return forward(self.engine, batch.to(self.device), 1.0)[0].cpu()
 
     @property
     def rank(self) -> int:
@@ -133,7 +113,7 @@ class TrainingEngine:
         of whole sequences if each rank holds only a slice of them.
         """
         loss_of = named_loss(mgpo.loss)
-        if mgpo.kl_coef > 0 and self.reference is None:
+        if mgpo.kl_coef > 0 and not self.spec.with_reference:
             raise ConfigError(f"signal.mgpo.kl_coef={mgpo.kl_coef:g}, but the learner was opened without a reference")
         if mgpo.ratio == "sequence" and self.parallel:
             raise ConfigError(
@@ -172,23 +152,28 @@ class TrainingEngine:
         learning_rate = lr_at(self.step_count, self.spec.total_steps, self.spec.optimizer)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
+        if self.spec.learner.lora.dropout:
+            # A resumed run must drop the same inputs.
+            torch.manual_seed(sample_seed("dropout", self.spec.seed, self.step_count, self.rank))
         totals: Metrics = {name: torch.tensor(n, dtype=torch.float64) for name, n in self._counted_once(counts).items()}
         batches = self._batches(rows)
         for index, batch in enumerate(batches):
-            batch = _to(batch, self.device)
+            batch = batch.to(self.device)
             loss, metrics = row_loss(*forward(self.engine, batch, temperature), batch)
             self.engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
             # A loss that is not finite may have finite gradients. NaN gradients make the norm NaN on all ranks, so
             # that no rank takes the step.
             factor = torch.where(loss.detach().isfinite(), float(self.world_size), float("nan"))
             self.engine.backward(loss * factor, scale_wrt_gas=False)
-            _accumulate(totals, {"loss": loss.detach(), **metrics})
+            accumulate(totals, {"loss": loss.detach(), **metrics})
         grad_norm, skipped = self._step()
+        totals["memory_gb_max"] = torch.tensor(peak_memory_gb(self.device))
         return {
-            **_all_reduce(totals, self.device),
+            **all_reduce(totals, self.device),
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
             "skipped": float(skipped),
+            "trainable_share": self.trainable_share,
         }
 
     def _step(self) -> tuple[float, bool]:
@@ -228,14 +213,18 @@ class TrainingEngine:
 
     @torch.no_grad()
     def _reference_logprobs(self, batch: Row, temperature: float) -> torch.Tensor:
-        assert self.reference is not None
-        return forward(self.reference, batch, temperature)[0]
+        if self.reference is not None:
+            return forward(self.reference, batch, temperature)[0]
+        with without_adapters(self.module):
+            return forward(self.engine.module, batch, temperature)[0]
 
     def logprobs(self, rows: Sequence[Row]) -> Iterator[tuple[Row, torch.Tensor]]:
         """Yields the micro-batches of this rank's rows, each with its log-probabilities at temperature 1."""
         for batch in self._batches(rows):
-            batch = _to(batch, self.device)
-            yield batch, forward(self.engine, batch, 1.0)[0]
+            batch = batch.to(self.device)
+            with without_dropout(self.module):
+                logprobs = forward(self.engine, batch, 1.0)[0]
+            yield batch, logprobs
 
     @torch.no_grad()
     def token_logprobs(self, token_ids: Sequence[int]) -> list[float]:
@@ -243,7 +232,7 @@ class TrainingEngine:
         self.engine.eval()
         # The first token is the prompt, the rest is the completion.
         row = make_row([TrainSequence(tuple(token_ids[:1]), tuple(token_ids[1:]), 1.0)])
-        logprobs, _ = forward(self.engine, _to(stack([row], 1)[0], self.device), 1.0)
+        logprobs, _ = forward(self.engine, stack([row], 1)[0].to(self.device), 1.0)
         self.engine.train()
         return logprobs[0, :-1].tolist()
 
@@ -258,165 +247,53 @@ class TrainingEngine:
 
     def gathered(self, bucket_bytes: int) -> Iterator[list[NamedTensor]]:
         """Yields all tensors, bucket by bucket. Under ZeRO-3 they are complete on every rank until the next bucket."""
-        import deepspeed
-
-        for bucket in self._parameter_buckets(bucket_bytes):
-            with deepspeed.zero.GatheredParameters([parameter for _, parameter in bucket]):
-                yield [(names, parameter.detach().to(self.dtype)) for names, parameter in bucket]
+        return model_export.gathered(self.module, self.dtype, bucket_bytes)
 
     def num_buckets(self, bucket_bytes: int) -> int:
-        return sum(1 for _ in self._parameter_buckets(bucket_bytes))
+        return sum(1 for _ in model_export.buckets(self.module, self.dtype, bucket_bytes))
 
     def shapes(self) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:
         """Returns the names and full shape of each tensor, in the order of `gathered`."""
-        return [(names, tuple(getattr(p, "ds_shape", p.shape))) for names, p in self._named_parameters()]
-
-    def _parameter_buckets(self, bucket_bytes: int) -> Iterator[list[tuple[tuple[str, ...], torch.nn.Parameter]]]:
-        # Under ZeRO-3 the local part does not have the full size.
-        def size(item: tuple[tuple[str, ...], torch.nn.Parameter]) -> int:
-            return getattr(item[1], "ds_numel", item[1].numel()) * self.dtype.itemsize
-
-        return in_buckets(self._named_parameters(), size, bucket_bytes)
-
-    def _named_parameters(self) -> list[tuple[tuple[str, ...], torch.nn.Parameter]]:
-        """Returns each parameter once, with all its names: vLLM packs a tied parameter twice and needs both names."""
-        named: dict[int, tuple[tuple[str, ...], torch.nn.Parameter]] = {}
-        for name, parameter in self.module.named_parameters(remove_duplicate=False):
-            names, _ = named.get(id(parameter), ((), parameter))
-            named[id(parameter)] = ((*names, name), parameter)
-        return list(named.values())
-
-    def _full_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        import deepspeed
-
-        # With duplicates: vLLM packs a tied parameter twice and needs both names.
-        for name, parameter in self.module.named_parameters(remove_duplicate=False):
-            with deepspeed.zero.GatheredParameters([parameter]):
-                yield name, parameter.detach().to(self.dtype)
+        return [(item.names, item.shape) for item in model_export.exported(self.module)]
 
     def save_hf(self, folder: Path) -> None:
         """Saves a Hugging Face checkpoint with the tokenizer to `folder`. Rank 0 writes."""
-        tensors = {name: t.cpu().clone() for name, t in self._full_tensors() if self.rank == 0}
-        if self.rank == 0:
-            self.module.save_pretrained(folder, state_dict=tensors)
-            _copy_tokenizer(Path(self.spec.model_path), folder)
-        torch.distributed.barrier()
+        model_export.save_hf(self.module, self.dtype, Path(self.spec.model_path), folder)
 
     def save_state(self, folder: Path) -> None:
         """Saves weights, optimizer and step count as a DeepSpeed checkpoint, and its layout."""
-        if self.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / LAYOUT).write_text(json.dumps(self._layout()))
-        self.engine.save_checkpoint(str(folder), tag="state", client_state={"step_count": self.step_count})
+        layout = layout_of(self.spec, self.world_size)
+        save_state(self.engine, folder, layout, self.step_count, writes=self.rank == 0)
 
     def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
         """Loads weights, moments and, unless `restart_schedule`, the step count.
 
         Raises RuntimeError if `folder` holds no complete checkpoint, or one with another layout.
         """
-        self._refuse_other_layout(folder)
-        path, client_state = self.engine.load_checkpoint(str(folder), tag="state")
-        if path is None:
-            raise RuntimeError(f"{folder} holds no DeepSpeed checkpoint: move it away to resume from the step before")
-        self.step_count = 0 if restart_schedule else client_state["step_count"]
-
-    def _layout(self) -> dict[str, int]:
-        """The settings that decide how the optimizer's state is split into files.
-
-        DeepSpeed's own error for another split names no remedy. ZeRO 1 and 2 read each other's files, with or without
-        offloading.
-        """
-        return {"cluster.num_learners": self.world_size, "learner.zero_stage": self.spec.learner.zero_stage}
-
-    def _refuse_other_layout(self, folder: Path) -> None:
-        written, now = json.loads((folder / LAYOUT).read_text()), self._layout()
-        if _split(written) != _split(now):
-            as_it_was = " ".join(f"{key}={value}" for key, value in written.items())
-            raise RuntimeError(
-                f"{folder} was written with {as_it_was}, the learner was opened with "
-                f"{' '.join(f'{key}={value}' for key, value in now.items())}: take {as_it_was} until SFT or this stage "
-                "has ended; both may change before the next one, unless it has optimizer_state=keep"
-            )
+        step_count = load_state(self.engine, folder, layout_of(self.spec, self.world_size))
+        self.step_count = 0 if restart_schedule else step_count
 
     def sleep(self) -> None:
         """Frees the GPU: weights, master weights and optimizer go to host memory until `wake_up`. ZeRO 1 and 2 only."""
         # DeepSpeed frees its pinned buffers at every reload: pinning again each time costs more than it saves.
         self.engine.offload_states(pin_memory=False)
+        move_frozen(self.module, "cpu")
         if self.reference is not None:
             self.reference.to("cpu")
 
     def wake_up(self) -> None:
         self.engine.reload_states()
+        move_frozen(self.module, self.device)
         if self.reference is not None:
             self.reference.to(self.device)
 
     def close(self) -> None:
-        _release(self.engine)
+        release(self.engine)
         if self.reference is not None and self.spec.learner.zero_stage == 3:
-            _release(self.reference)
+            release(self.reference)
         if self.parallel is not None:
             self.parallel.close()
         # A generator may be waiting for the GPU's memory.
         del self.engine, self.reference
         gc.collect()
         torch.cuda.empty_cache()
-
-
-def _split(layout: Mapping[str, int]) -> tuple[int, int]:
-    ranks, zero_stage = layout["cluster.num_learners"], layout["learner.zero_stage"]
-    return ranks, 1 if zero_stage == 2 else zero_stage
-
-
-def forward(policy: torch.nn.Module, batch: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns log-probabilities and entropy of the tokens with a weight; only these go through the head."""
-    return policy(batch.token_ids, batch.position_ids, batch.targets, batch.token_weights > 0, temperature)
-
-
-def _release(engine: Any) -> None:
-    """Destroys a DeepSpeed engine and frees its memory.
-
-    ZeRO-3 leaves reference cycles through autograd hooks, which Python cannot collect: their large tensors are freed
-    here.
-    """
-    parameters, optimizer = list(engine.module.parameters()), engine.optimizer
-    engine.destroy()
-    if engine.zero_optimization_stage() < 3:
-        return
-    for parameter in parameters:
-        vars(parameter).clear()
-        parameter.data = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
-        parameter.grad = None
-    vars(optimizer).clear()
-    if getattr(engine, "basic_optimizer", None) is not None:
-        engine.basic_optimizer.state.clear()
-        engine.basic_optimizer.param_groups.clear()
-
-
-def _copy_tokenizer(source: Path, folder: Path) -> None:
-    """Copies the files: loading and saving a tokenizer may change it."""
-    for file in source.iterdir():
-        if file.name.startswith(("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges")):
-            shutil.copy2(file, folder / file.name)
-
-
-def _to(row: Row, device: torch.device) -> Row:
-    return Row(*(getattr(row, name).to(device) for name in Row.__slots__))
-
-
-def _accumulate(totals: Metrics, metrics: Metrics) -> None:
-    for name, value in metrics.items():
-        if name.endswith("_max"):
-            totals[name] = torch.maximum(totals.get(name, value), value)
-        else:
-            totals[name] = totals.get(name, 0) + value
-
-
-def _all_reduce(totals: Metrics, device: torch.device) -> dict[str, float]:
-    """Sums (names ending in `_max`: maxima) over ranks, in float64."""
-    out: dict[str, float] = {}
-    for op in (torch.distributed.ReduceOp.SUM, torch.distributed.ReduceOp.MAX):
-        names = [n for n in sorted(totals) if n.endswith("_max") == (op == torch.distributed.ReduceOp.MAX)]
-        values = torch.tensor([float(totals[n]) for n in names], dtype=torch.float64, device=device)
-        torch.distributed.all_reduce(values, op=op)
-        out |= dict(zip(names, values.tolist(), strict=True))
-    return out

@@ -5,26 +5,22 @@ generator_share also decides, when a run starts, if both sides of a shared GPU s
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from vt_ray.config import Config, ConfigError, StageConfig
 from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.evaluation.claims import CLAIMS, reply_tokens
+from vt_ray.planning.learner_memory import BYTES, adapter_count, awake_learner_gb, learner_bytes, parameters
 from vt_ray.planning.placement import Bundle, place
 from vt_ray.run.identity import config_hash
 from vt_ray.run.milestone_names import SELF_DISTIL, named_models, planned, rejection_models
 from vt_ray.spectrum_phase.groups import grouped
 from vt_ray.verify.kinds import kind_entry
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # GB of one GPU for the CUDA contexts of two processes, DeepSpeed's reduction buckets and vLLM's CUDA graphs.
 RESERVE_GB = 6.0
-# Memory that the caching allocator holds, relative to the live tensors.
-FRAGMENTATION = 1.1
 
 
 @dataclass(frozen=True)
@@ -47,78 +43,6 @@ class PhasePlan:
     steps: int
     tokens: int
     what: str
-
-
-def parameters(config: Config) -> float | None:
-    """Number of parameters, or None if the model is not on this machine and `model.parameters_b` is not set."""
-    m = config.model
-    if m.parameters_b:
-        return m.parameters_b * 1e9
-    if m.source == "smollm2":
-        return 134.5e6
-    if m.source == "scratch":
-        return count_parameters(m.vocab_size, m.hidden_size, m.intermediate_size, m.num_layers)
-    files = list(Path(m.path).glob("*.safetensors"))
-    width = BYTES.get(_stored_dtype(Path(m.path)))
-    return sum(f.stat().st_size for f in files) / width if files and width else None
-
-
-def count_parameters(vocab: int, hidden: int, intermediate: int, layers: int) -> int:
-    """Parameters of a Qwen2 with tied embeddings and as many key-value heads as heads."""
-    attention = 4 * hidden * hidden + 3 * hidden
-    return vocab * hidden + layers * (attention + 3 * hidden * intermediate + 2 * hidden) + hidden
-
-
-def learner_bytes(num_parameters: float, config: Config) -> float:
-    """Bytes of one rank: weights, gradients and AdamW's two moments; bfloat16 also has float32 master weights.
-
-    ZeRO-1 shards the optimizer states over the ranks, ZeRO-2 also the gradients, ZeRO-3 also the weights.
-    """
-    ranks, stage = config.cluster.num_learners, config.learner.zero_stage
-    width = BYTES[config.model.dtype]
-    optimizer = 8 if width == 4 else 12
-    shares = [(width, 3), (width, 2), (0 if config.learner.offload_optimizer else optimizer, 1)]
-    return num_parameters * sum(size / (ranks if stage >= sharded_from else 1) for size, sharded_from in shares)
-
-
-def activation_bytes(config: Config, folder: Path) -> float:
-    """Estimate of the bytes of activations and logits of one rank in the longest micro-batch.
-
-    The formula is that of a decoder with a gated MLP, whose shape is in `folder`/config.json.
-    """
-    shape = json.loads((folder / "config.json").read_text())
-    shape = shape.get("text_config", shape)
-    # GPT-2 and similar models have other names for these.
-    hidden = _first_of(shape, "hidden_size", "n_embd", "d_model")
-    layers = _first_of(shape, "num_hidden_layers", "n_layer", "n_layers")
-    learner, width = config.learner, BYTES[config.model.dtype]
-    tokens = learner.rows_per_batch * max(learner.row_tokens, config.context_tokens) / learner.sequence_parallel_size
-    of_layer = (8 * hidden + 5 * shape.get("intermediate_size", 4 * hidden)) * (1 if learner.compile else 1.5)
-    mask = tokens**2 / learner.rows_per_batch if config.model.attention == "sdpa" else 0
-    recomputed = config.model.gradient_checkpointing
-    values = tokens * (of_layer if recomputed else layers * of_layer) + mask * (1 if recomputed else layers)
-    inputs = tokens * layers * hidden if recomputed else 0
-    # Logits, their softmax and their gradient, in float32.
-    logits = 3 * 4 * min(learner.logprob_chunk_tokens, tokens) * shape["vocab_size"]
-    return (values + inputs) * width + logits
-
-
-def _first_of(shape: Mapping[str, Any], *names: str) -> int:
-    return next(shape[name] for name in names if name in shape)
-
-
-def awake_learner_gb(config: Config, folder: Path) -> float:
-    """GB of one learner rank on its GPU during an update.
-
-    The sum of the states, the larger of activations and the optimizer step's float32 gradients, the copy that CUDA IPC
-    reads, and the reference model of a KL term. `folder` has the model.
-    """
-    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    size = stored / BYTES[_stored_dtype(folder)]
-    width, ranks = BYTES[config.model.dtype], config.cluster.num_learners
-    working = max(activation_bytes(config, folder), 4 * size / ranks if width == 2 else 0)
-    copies = size * width * ((config.weight_transport == "ipc") + (config.signal.mgpo.kl_coef > 0))
-    return FRAGMENTATION * (learner_bytes(size, config) + working + copies) / 1e9
 
 
 def generator_share(config: Config, folder: Path, gpu_gb: float) -> tuple[bool, float]:
@@ -151,7 +75,9 @@ def actor_plan(config: Config) -> list[ActorPlan]:
     k = config.cluster
     size = parameters(config)
     weights = size * BYTES[config.model.dtype] / k.tensor_parallel_size / 1e9 if size else float("nan")
-    learner = learner_bytes(size, config) / 1e9 if size and k.num_learners else float("nan")
+    adapters = adapter_count(config)
+    lora = f", LoRA rank {config.learner.lora.rank}" if config.learner.lora.rank else ""
+    learner = learner_bytes(size, config, adapters) / 1e9 if size and k.num_learners else float("nan")
     engine = {"vllm": "vLLM"}.get(k.generation_engine, k.generation_engine)
     cache = f"weights + {k.gpu_memory_utilization:.0%} of the GPU" if k.gpus_per_generator else "weights + KV cache"
     kv = 0 if k.gpus_per_generator else k.kv_cache_gb
@@ -160,7 +86,7 @@ def actor_plan(config: Config) -> list[ActorPlan]:
             f"generator ({engine})", k.num_generators, k.cpus_per_actor, k.gpus_per_generator, weights + kv, cache
         ),
         ActorPlan(
-            f"learner (DeepSpeed ZeRO-{config.learner.zero_stage})",
+            f"learner (DeepSpeed ZeRO-{config.learner.zero_stage}{lora})",
             k.num_learners,
             k.cpus_per_actor,
             k.gpus_per_learner,
@@ -304,9 +230,3 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
     phases.add_row("all", "", f"{sum(p.tokens for p in plan):,}", "")
     console.print(phases)
     console.print(f"GPUs in total: {place(config.cluster).gpus}   dry run: nothing was started")
-
-
-def _stored_dtype(folder: Path) -> str:
-    file = folder / "config.json"
-    config = json.loads(file.read_text()) if file.is_file() else {}
-    return config.get("dtype") or config.get("torch_dtype") or "float32"

@@ -49,6 +49,7 @@ MACHINERY = (
     "data.traces.files",
     "data_tools",
     "engines.attention_check",
+    "engines.learner_state",
     "engines.vllm.held_weights",
     "engines.vllm.transfer",
     "engines.vllm.transfer_gpu",
@@ -81,6 +82,7 @@ MACHINERY = (
 SHOWN = (
     "data.contents",
     "data_tools",
+    "planning.learner_memory",
     "planning.resource_plan",
     "problem_writer",
     "progress",

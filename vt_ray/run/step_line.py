@@ -80,7 +80,11 @@ class BatchFigures(TypedDict):
 
 
 class UpdateFigures(TypedDict):
-    """Figures of the learner. Entropy, KL and log-probabilities are in nats per token."""
+    """Figures of the learner. Entropy, KL and log-probabilities are in nats per token.
+
+    `trainable_share` is the share of the parameters that train. `memory_gb_max` is the peak memory of the fullest rank
+    so far: tensors on its GPU, or its whole process on a CPU, in units of 1e9 bytes.
+    """
 
     loss: float
     entropy: float
@@ -93,6 +97,9 @@ class UpdateFigures(TypedDict):
     updated_tokens: float
     updated_completions: float
     consumed_digest: float
+    # Absent in the lines of older runs.
+    trainable_share: NotRequired[float]
+    memory_gb_max: NotRequired[float]
     # Present only if the option of the loss is on.
     importance_capped_share: NotRequired[float]
     reference_kl: NotRequired[float]

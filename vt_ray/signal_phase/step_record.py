@@ -23,6 +23,7 @@ KNOWN_METRICS = {
     *("loss", "entropy", "tokens", "rollout_kl", "logprob_gap_max", "reference_kl", "importance_capped_tokens"),
     *("clipped_tokens", "clipped_low_tokens", "clipped_high_tokens", "clipped_dual_tokens"),
     *("grad_norm", "skipped", "learning_rate", "updated_completions", "consumed_digest"),
+    *("trainable_share", "memory_gb_max"),
 }
 
 
@@ -159,6 +160,7 @@ def _update_figures(metrics: Mapping[str, float]) -> UpdateFigures:
         "updated_tokens": metrics["tokens"],
         "updated_completions": metrics["updated_completions"],
         "consumed_digest": metrics["consumed_digest"],
+        **{name: metrics[name] for name in ("trainable_share", "memory_gb_max") if name in metrics},
         **{f"loss_{name}": metrics[name] / (1 if name.endswith("_max") else updated) for name in sorted(of_the_loss)},
     }
     return cast(UpdateFigures, figures)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from vt_ray.config import Config, ConfigError
 from vt_ray.planning.validate.curriculum import curriculum
+from vt_ray.planning.validate.lora import lora
 from vt_ray.planning.validate.machine import cluster, learner, model, placement, tracking, transport, verify
 from vt_ray.planning.validate.method import data, evaluation, run, signal, spectrum, tracker
 from vt_ray.planning.validate.self_distillation import self_distillation
 
 CHECKS = (
-    *(run, model, data, cluster, placement, learner, spectrum, signal, transport, tracker, curriculum),
+    *(run, model, data, cluster, placement, learner, lora, spectrum, signal, transport, tracker, curriculum),
     *(self_distillation, evaluation, verify, tracking),
 )
 
