@@ -36,6 +36,7 @@ from vt_ray.config import ConfigError, MgpoConfig
 from vt_ray.engines.attention_check import refuse_unlike_rows
 from vt_ray.engines.learner_spec import LearnerSpec, parameter_groups, reference_config, training_config
 from vt_ray.engines.policy import load_policy, refuse_unknown_tokens
+from vt_ray.engines.step_counts import step_counts
 from vt_ray.engines.ulysses import SequenceParallel
 from vt_ray.engines.weights import Bucket, NamedTensor, in_buckets, pack_bucket
 
@@ -165,14 +166,15 @@ class TrainingEngine:
     ) -> dict[str, float]:
         """One update by `row_loss` on this rank's rows, with log-probabilities at `temperature`.
 
-        Returns metrics summed over all ranks, among them `counts` of this rank's rows.
+        Returns metrics summed over all ranks, among them `counts` of this rank's rows and its `step_counts`.
         """
         largest_id = max((int(row.token_ids.max()) for row in rows if len(row.token_ids)), default=0)
         refuse_unknown_tokens(self.module, largest_id, self.spec.model_path)
         learning_rate = lr_at(self.step_count, self.spec.total_steps, self.spec.optimizer)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        totals: Metrics = {name: torch.tensor(n, dtype=torch.float64) for name, n in self._counted_once(counts).items()}
+        counted = self._counted_once({**counts, **step_counts(self, rows)})
+        totals: Metrics = {name: torch.tensor(n, dtype=torch.float64) for name, n in counted.items()}
         batches = self._batches(rows)
         for index, batch in enumerate(batches):
             batch = _to(batch, self.device)
