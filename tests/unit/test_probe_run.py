@@ -13,7 +13,7 @@ from vt_ray.data.prompts import PromptEncoder
 from vt_ray.experiment import Experiment
 from vt_ray.records import GradedGroup, Verdict
 from vt_ray.run.checkpoint import write_json
-from vt_ray.spectrum_phase.probing import probe_fused, run_probe
+from vt_ray.spectrum_phase.probing import probe_model, run_probe
 
 PROBLEMS = [
     replace(test_loop.PROBLEMS[0], question_id=f"{d}/{i}", subdomain=d, question=f"{d} {i}?", source="file", row=1)
@@ -94,7 +94,8 @@ def test_an_interrupted_race_ends_with_the_same_table(tmp_path, crash_at):
 def test_each_group_gets_a_specialist_and_the_fused_model_has_the_same_groups(tmp_path):
     world, table = probe(tmp_path, groups={"algebra": "all", "code": "all"})
     assert table["specialists"] == {"all": "step_000003"} and table["problems"] == {"all": [96] * 4}
-    probe_fused(experiment(tmp_path, world, groups={"algebra": "all"}), world, world, tmp_path / "fused.json")
+    e = experiment(tmp_path, world, groups={"algebra": "all"})
+    probe_model(e, world, world, tmp_path / "fused.json", lambda: None)
     scores = json.loads((tmp_path / "fused.json").read_text())["scores"]
     assert {s["subdomain"] for s in scores} == {"all", "code"} and len(scores) == 96
 
