@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -457,6 +457,12 @@ class SpectrumConfig:
     # Hugging Face folders to probe and fuse instead of SFT checkpoints, with unique folder names. Needs `phases` with
     # probe and without sft. With model.source=scratch the first one is also the base model.
     checkpoints: list[str] = field(default_factory=list)
+
+    @property
+    def second_sft(self) -> SftConfig:
+        """The settings of the second SFT: those of the first, with steps of its own."""
+        second, every = self.second_stage, self.second_stage.checkpoint_every or self.sft.checkpoint_every
+        return replace(self.sft, steps=second.steps, epochs=second.epochs, checkpoint_every=every)
 
 
 RATIOS = ("token", "sequence")

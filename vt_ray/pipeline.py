@@ -17,7 +17,8 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from vt_ray.config import Config
+from vt_ray.algorithms.packing import TrainSequence
+from vt_ray.config import Config, ConfigError
 from vt_ray.data.decontamination.flagged import flagged_problems, read_findings
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
@@ -35,7 +36,7 @@ from vt_ray.report.run_page.verification import sentence
 from vt_ray.report.run_summary import write_summary
 from vt_ray.report.tables import print_table
 from vt_ray.report.watch.stage_bar import stage_bar
-from vt_ray.run.checkpoint import write_json
+from vt_ray.run.checkpoint import read_json, write_json
 from vt_ray.run.identity import identity
 from vt_ray.run.inputs import checkpoint_files, code_of, model_files, model_folders, problem_files, problems_digest
 from vt_ray.run.metrics_log import read_lines
@@ -50,18 +51,26 @@ from vt_ray.run.milestone_names import (
     named_models,
     spectrum_stages,
 )
-from vt_ray.run.paths import ProbePaths, SftPaths
+from vt_ray.run.paths import DONE, ProbePaths, SftPaths
 from vt_ray.run.recoveries import Recoveries
+from vt_ray.run.retention import keep_specialists, refuse_deleted
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.self_distillation.phases import distil_student, sample_traces
 from vt_ray.signal_phase.curriculum import run_curriculum
-from vt_ray.spectrum_phase.examples import encoded_examples
+from vt_ray.spectrum_phase.examples import Examples, encoded_examples, set_aside
 from vt_ray.spectrum_phase.fusing import run_fusion
 from vt_ray.spectrum_phase.fusion_gate import stop_message
 from vt_ray.spectrum_phase.given_checkpoints import (
     refuse_unusable_checkpoints,
     refuse_unusable_models,
     refuse_unusable_teachers,
+)
+from vt_ray.spectrum_phase.hard_examples import (
+    hard_examples,
+    measure_error_rates,
+    problems_to_measure,
+    read_error_rates,
+    refuse_short_examples,
 )
 from vt_ray.spectrum_phase.probing import run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints, with_steps
@@ -122,6 +131,8 @@ def run_spectrum_stage(e: Experiment, stage: SpectrumStage) -> dict[str, Path]:
         milestones[names["probe"]] = named(checkpoints, probe["best_pass_at_1"])
     if "fuse" in e.config.phases:
         milestones[names["fuse"]] = fuse_specialists(e, stage, checkpoints, probe)
+    if "sft" in e.config.phases and "probe" in e.config.phases and e.config.spectrum.sft.keep == "specialists":
+        keep_specialists(e.run.paths.shared_phases, e.run.root / stage.sft, probe)
     return milestones
 
 
@@ -175,8 +186,14 @@ def other_models(config: Config) -> dict[str, Path]:
 
 
 def named(checkpoints: Sequence[Path], name: str) -> Path:
-    """The checkpoint with this name: the probe table has the names only."""
-    return next(checkpoint for checkpoint in checkpoints if checkpoint.name == name)
+    """The checkpoint with this name: the probe table has the names only. Raises ConfigError if it was deleted."""
+    found = [checkpoint for checkpoint in checkpoints if checkpoint.name == name]
+    if not found:
+        raise ConfigError(
+            f"probing chose {name}, which is not in {checkpoints[-1].parent}: a run with spectrum.sft.keep=specialists "
+            "deleted it. Delete the folder of this SFT in runs/phases/ and in the run to train it again"
+        )
+    return found[0]
 
 
 def newest_phase(e: Experiment, stage: SpectrumStage, *phases: str) -> Path:
@@ -197,26 +214,59 @@ def train_sft(e: Experiment) -> list[Path]:
 
     def work(folder: Path) -> None:
         examples = encoded_examples(e.encoder, e.problems, sft, SftPaths(folder).examples)
-        run_sft(e.cluster, e.base, examples, with_steps(sft, len(examples)), config.seed, folder)
+        if config.spectrum.second_stage.on:
+            refuse_short_examples(examples, config.spectrum.second_stage)
+        learned, heldout = set_aside(examples, sft.heldout_share, config.seed)
+        run_sft(e.cluster, e.base, learned, with_steps(sft, len(learned)), config.seed, folder, heldout)
 
-    inputs = {**sft_inputs(config), "problems": problems_digest(e.problems.solved), **traces_digest(e.problems)}
-    return sft_checkpoints(e.run.phase("sft", inputs, work, after=e.base))
+    return sft_checkpoints(e.run.phase("sft", first_inputs(e), work, after=e.base))
 
 
 def train_on_hard_examples(e: Experiment) -> list[Path]:
     """The second SFT, from the last checkpoint of the first: the checkpoints of its trajectory, oldest first."""
+    config, second = e.config, e.config.spectrum.second_stage
+    start, measured = sft_checkpoints(e.run.paths.sft.folder)[-1], measure_questions(e)
 
     def work(folder: Path) -> None:
-        raise NotImplementedError
+        learned, heldout = first_examples(e)
+        hard = hard_examples(learned, second, read_error_rates(measured))
+        sft = with_steps(config.spectrum.second_sft, len(hard))
+        run_sft(e.cluster, start, hard, sft, config.seed, folder, heldout)
 
-    return sft_checkpoints(e.run.phase(SECOND.sft, sft_inputs(e.config), work, after=e.run.paths.sft.folder))
+    inputs = {**first_inputs(e), **identity(config, "spectrum.second_stage")}
+    return sft_checkpoints(e.run.phase(SECOND.sft, inputs, work, after=measured))
+
+
+def measure_questions(e: Experiment) -> Path:
+    """The folder with the error rates of the first SFT's last checkpoint on the questions with long examples."""
+    second, start = e.config.spectrum.second_stage, sft_checkpoints(e.run.paths.sft.folder)[-1]
+
+    def work(folder: Path) -> None:
+        problems = problems_to_measure(first_examples(e)[0], second, e.problems.solved)
+        with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
+            generator.load_checkpoint(start, 0)
+            measure_error_rates(e, problems, generator, verifier, folder)
+
+    own = identity(e.config, "spectrum.second_stage.min_tokens", "spectrum.second_stage.rollouts")
+    inputs = {**first_inputs(e), **probe_inputs(e.config), **own}
+    return e.run.phase("error_rates", inputs, work, after=e.run.paths.sft.folder)
+
+
+def first_examples(e: Experiment) -> tuple[Examples, Sequence[TrainSequence]]:
+    """The examples that the first SFT learned, and its held-out examples."""
+    return set_aside(Examples(e.run.paths.sft.examples), e.config.spectrum.sft.heldout_share, e.config.seed)
 
 
 def probe_checkpoints(e: Experiment, stage: SpectrumStage, checkpoints: Sequence[Path]) -> dict:
     """Pass@K of every checkpoint on the probing sets, and the best checkpoint of each subdomain (probe.json)."""
     inputs = {**probe_inputs(e.config), "problems": problems_digest(e.problems.probe)}
     after = newest_phase(e, stage, "sft")
-    folder = e.run.phase(stage.probe, inputs, lambda folder: run_probe(e, checkpoints, folder), after)
+
+    def work(folder: Path) -> None:
+        refuse_deleted(after)
+        run_probe(e, checkpoints, folder)
+
+    folder = e.run.phase(stage.probe, inputs, work, after)
     return json.loads(ProbePaths(folder).table.read_text())
 
 
@@ -240,6 +290,9 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
 
     benchmarks = {f"benchmark {b.name}": b.fingerprint for b in e.problems.benchmarks}
     inputs = {**scores_inputs(e.config), "problems": problems_digest(e.problems.test), **benchmarks}
+    if e.config.spectrum.second_stage.on:
+        # The models of both stages are evaluated, and `after` is the last phase of the second one.
+        inputs["first stage"] = read_json(newest_phase(e, FIRST, *SPECTRUM_PHASES) / DONE)["id"]
     scores = e.run.phase("spectrum_scores", inputs, work, after=last_before_rl(e))
     e.run.paths.evaluation.mkdir(exist_ok=True)
     for name in milestones:
@@ -264,8 +317,9 @@ def continue_sft(e: Experiment, start: Path) -> Path:
 
     def work(folder: Path) -> None:
         examples = encoded_examples(e.encoder, e.problems, sft, SftPaths(folder).examples)
+        learned, heldout = set_aside(examples, sft.heldout_share, config.seed)
         # seed + 1: the examples come in another order than in the first SFT.
-        run_sft(e.cluster, start, examples, sft, config.seed + 1, folder)
+        run_sft(e.cluster, start, learned, sft, config.seed + 1, folder, heldout)
 
     own = {**identity(config, "signal.control_sft_steps"), "problems": problems_digest(e.problems.solved)}
     inputs = {**sft_inputs(config), **own, **traces_digest(e.problems)}
@@ -297,6 +351,11 @@ def settings_of(config: Config, *uses: str) -> dict:
     return {f"data.sources for {', '.join(uses)}": found} if found else {}
 
 
+def first_inputs(e: Experiment) -> dict:
+    """The settings, files and problems of the first SFT."""
+    return {**sft_inputs(e.config), "problems": problems_digest(e.problems.solved), **traces_digest(e.problems)}
+
+
 def sft_inputs(config: Config) -> dict:
     traces = identity(config, "data.trace_files") if config.data.trace_files else {}
     return {**base_inputs(config), **identity(config, "spectrum.sft", "learner.lora"), **traces}
@@ -320,6 +379,8 @@ def fused_inputs(config: Config) -> dict:
 
 def scores_inputs(config: Config) -> dict:
     own = identity(config, "data.test_per_subdomain", "data.test_files", "evaluation")
+    if config.spectrum.second_stage.on:
+        own |= identity(config, "spectrum.second_stage")
     # With or without RL, the models before RL are the same.
     own["phases"] = [phase for phase in config.phases if phase != "rl"] + ["rl"]
     own |= model_folders(folder for _, folder in named_models(config.evaluation.models))

@@ -12,12 +12,14 @@ def lr_at(step: int, total_steps: int, optimizer: OptimizerConfig) -> float:
 
     Warm-up is linear and its first step already trains: step 0 has lr / warmup_steps. Then "cosine" and "linear" go
     from `lr` to `lr * min_lr_ratio` at step `total_steps - 1` and stay there; "constant" keeps `lr`. Raises ValueError
-    for another `optimizer.schedule`.
+    for another `optimizer.schedule`. `warmup_share` of the steps, rounded, replaces `warmup_steps`.
     """
-    if step < optimizer.warmup_steps:
-        return optimizer.lr * (step + 1) / optimizer.warmup_steps
-    span = max(total_steps - 1 - optimizer.warmup_steps, 1)
-    done = min((step - optimizer.warmup_steps) / span, 1.0)
+    share = optimizer.warmup_share
+    warmup_steps = optimizer.warmup_steps if share is None else round(share * total_steps)
+    if step < warmup_steps:
+        return optimizer.lr * (step + 1) / warmup_steps
+    span = max(total_steps - 1 - warmup_steps, 1)
+    done = min((step - warmup_steps) / span, 1.0)
     if optimizer.schedule == "cosine":
         left = 0.5 * (1 + math.cos(math.pi * done))
     elif optimizer.schedule == "linear":

@@ -38,6 +38,7 @@ from vt_ray.engines.learner_spec import LearnerSpec, parameter_groups, training_
 from vt_ray.engines.learner_state import layout_of, load_state, save_state
 from vt_ray.engines.lora import trainable_share, without_adapters, without_dropout
 from vt_ray.engines.policy import forward, load_policy, refuse_unknown_tokens
+from vt_ray.engines.step_counts import step_counts
 from vt_ray.engines.step_metrics import accumulate, all_reduce, peak_memory_gb
 from vt_ray.engines.ulysses import SequenceParallel
 from vt_ray.engines.weights import Bucket, NamedTensor, pack_bucket
@@ -145,7 +146,7 @@ class TrainingEngine:
     ) -> dict[str, float]:
         """One update by `row_loss` on this rank's rows, with log-probabilities at `temperature`.
 
-        Returns metrics summed over all ranks, among them `counts` of this rank's rows.
+        Returns metrics summed over all ranks, among them `counts` of this rank's rows and its `step_counts`.
         """
         largest_id = max((int(row.token_ids.max()) for row in rows if len(row.token_ids)), default=0)
         refuse_unknown_tokens(self.module, largest_id, self.spec.model_path)
@@ -155,7 +156,8 @@ class TrainingEngine:
         if self.spec.learner.lora.dropout:
             # A resumed run must drop the same inputs.
             torch.manual_seed(sample_seed("dropout", self.spec.seed, self.step_count, self.rank))
-        totals: Metrics = {name: torch.tensor(n, dtype=torch.float64) for name, n in self._counted_once(counts).items()}
+        counted = self._counted_once({**counts, **step_counts(self, rows)})
+        totals: Metrics = {name: torch.tensor(n, dtype=torch.float64) for name, n in counted.items()}
         batches = self._batches(rows)
         for index, batch in enumerate(batches):
             batch = batch.to(self.device)

@@ -15,7 +15,15 @@ from vt_ray.evaluation.claims import CLAIMS, reply_tokens
 from vt_ray.planning.learner_memory import BYTES, adapter_count, awake_learner_gb, learner_bytes, parameters
 from vt_ray.planning.placement import Bundle, place
 from vt_ray.run.identity import config_hash
-from vt_ray.run.milestone_names import SELF_DISTIL, named_models, planned, rejection_models
+from vt_ray.run.milestone_names import (
+    SECOND,
+    SELF_DISTIL,
+    SpectrumStage,
+    named_models,
+    planned,
+    rejection_models,
+    spectrum_stages,
+)
 from vt_ray.spectrum_phase.groups import grouped
 from vt_ray.verify.kinds import kind_entry
 
@@ -132,21 +140,8 @@ def _bundle_rows(bundle: Bundle, first_gpu: int) -> list[tuple[str, str, str]]:
 
 def phase_plan(config: Config, problems: ProblemSets) -> list[PhasePlan]:
     """Every phase of the run with its steps and its largest number of tokens."""
-    sft, probe, e = config.spectrum.sft, config.spectrum.probe, config.evaluation
-    checkpoints = len(config.spectrum.checkpoints) or -(-sft.steps // sft.checkpoint_every)
-    per_model = len(problems.probe) * probe.samples * probe.max_new_tokens
-    pass_at_k = f"Pass@{probe.k} of {probe.samples} samples"
-    phases = []
-    if "sft" in config.phases:
-        tokens = sft.steps * sft.batch_size * sft.max_tokens
-        what = f"{checkpoints} checkpoints" if sft.epochs is None else f"replaced by {sft.epochs:g} epochs"
-        phases.append(PhasePlan("sft", sft.steps, tokens, what))
-    if "probe" in config.phases:
-        phases.append(PhasePlan("probe", checkpoints, checkpoints * per_model, pass_at_k))
-    if "fuse" in config.phases:
-        subdomains = len({p.subdomain for p in grouped(problems.probe, probe.groups)})
-        phases.append(PhasePlan("fuse", 1, 0, f"subdomains: {subdomains}"))
-        phases.append(PhasePlan("probe fused", 1, per_model, pass_at_k))
+    sft, e = config.spectrum.sft, config.evaluation
+    phases = [phase for stage in spectrum_stages(asdict(config)) for phase in _spectrum_plan(stage, config, problems)]
     evaluations = len(planned(asdict(config)))
     if "rl" in config.phases and config.signal.control == "sft":
         steps = config.signal.control_sft_steps
@@ -230,3 +225,30 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
     phases.add_row("all", "", f"{sum(p.tokens for p in plan):,}", "")
     console.print(phases)
     console.print(f"GPUs in total: {place(config.cluster).gpus}   dry run: nothing was started")
+
+
+def _spectrum_plan(stage: SpectrumStage, config: Config, problems: ProblemSets) -> list[PhasePlan]:
+    """SFT, probing and fusion of one spectrum stage. The second SFT has the given number of steps, on examples that
+    only its measurement knows."""
+    spectrum, second = config.spectrum, config.spectrum.second_stage
+    sft, probe = spectrum.second_sft if stage is SECOND else spectrum.sft, spectrum.probe
+    checkpoints = len(spectrum.checkpoints) or max(1, -(-sft.steps // sft.checkpoint_every))
+    per_model = len(problems.probe) * probe.samples * probe.max_new_tokens
+    pass_at_k = f"Pass@{probe.k} of {probe.samples} samples"
+    phases = []
+    if stage is SECOND:
+        asked = len(problems.solved) * second.rollouts
+        what = f"at most {len(problems.solved):,} questions x {second.rollouts}"
+        phases.append(PhasePlan("error rates", 1, asked * probe.max_new_tokens, what))
+    if "sft" in config.phases:
+        tokens = sft.steps * sft.batch_size * sft.max_tokens
+        what = f"{checkpoints} checkpoints" if sft.epochs is None else f"replaced by {sft.epochs:g} epochs"
+        phases.append(PhasePlan(stage.sft, sft.steps, tokens, what))
+    if "probe" in config.phases:
+        phases.append(PhasePlan(stage.probe, checkpoints, checkpoints * per_model, pass_at_k))
+    if "fuse" in config.phases:
+        fuse = f"fuse{stage.fused.removeprefix('fused')}"
+        subdomains = len({p.subdomain for p in grouped(problems.probe, probe.groups)})
+        phases.append(PhasePlan(fuse, 1, 0, f"subdomains: {subdomains}"))
+        phases.append(PhasePlan(f"probe {stage.fused}", 1, per_model, pass_at_k))
+    return phases

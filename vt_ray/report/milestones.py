@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vt_ray.report import formats
-from vt_ray.run.milestone_names import BEFORE_RL, SELF_DISTIL
+from vt_ray.run.milestone_names import BEFORE_RL, SELF_DISTIL, STARTS
 
 Milestone = Mapping[str, Any]
 
@@ -50,15 +50,18 @@ def subdomains(milestones: Sequence[Milestone]) -> list[str]:
 
 
 def gain_sentence(summary: Mapping[str, Any]) -> str:
-    """The gain of the signal phase over its start, or the better of sft_best and fused; "" if it is not known."""
+    """The gain of the signal phase over its start, or the best of several starts; "" if it is not known."""
     gain = summary.get("gain")
     if not gain:
         return ""
     sure = not gain["low"] <= 0 <= gain["high"]
     parts = ", ".join(f"{d} {100 * part['mean']:+.1f}" for d, part in gain["by_subdomain"].items() if part)
-    names = {m["name"] for m in reached(summary)}
-    only = names and not {"sft_best", "fused"} <= names
-    start = gain["from"] if only else f"{gain['from']}, the better of sft_best and fused"
+    start = gain["from"]
+    # A summary of an older run may have no milestones.
+    starts = [m["name"] for m in reached(summary) if m["name"] in STARTS] or STARTS[:2]
+    if len(starts) > 1:
+        better = "the better of" if len(starts) == 2 else "the best of"
+        start = f"{start}, {better} {', '.join(starts[:-1])} and {starts[-1]}"
     return (
         f"{gain['to']} against {start}: {formats.points(gain)} points of "
         f"Pass@1{'' if sure else ', which is within noise'} ({parts})."

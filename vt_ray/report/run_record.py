@@ -11,8 +11,8 @@ from typing import Any
 from vt_ray.config import DEFAULT_PHASES
 from vt_ray.report.question_scores import Scores, question_scores
 from vt_ray.run.metrics_log import parse_line
-from vt_ray.run.milestone_names import SPECTRUM_STAGES
-from vt_ray.run.paths import FusedPaths, RunPaths
+from vt_ray.run.milestone_names import SECOND, SPECTRUM_STAGES
+from vt_ray.run.paths import FusedPaths, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.stage_ends import End, stage_end
 
 
@@ -23,6 +23,7 @@ class RunRecord:
     identity: run.json.
     config: the text of config.yaml.
     sft, rl: lines of the metrics, in the order of the steps.
+    second_sft, second_probe: sft2/metrics.jsonl and probe2/probe.json, empty without a second stage.
     held_out: {milestone: scores by question} on the test problems.
     probed: {checkpoint or "fused": scores by question} on the probing problems.
     planned: {stage: settings} of the RL stages in the config.
@@ -61,6 +62,8 @@ class RunRecord:
     selection: Mapping[str, Any] = field(default_factory=dict)
     distilled: Sequence[Mapping[str, Any]] = ()
     fusions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    second_sft: Sequence[Mapping[str, Any]] = ()
+    second_probe: Mapping[str, Any] = field(default_factory=dict)
 
     def known(self, key: str) -> Any:
         """The value of `key` in run.json, else in summary.json, else None."""
@@ -94,6 +97,8 @@ def read_run(root: Path) -> RunRecord:
         summary=_read_object(paths.summary),
         probe=_read_object(paths.probe.table),
         sft=_read_lines(paths.sft.metrics, "sft"),
+        second_sft=_read_lines(SftPaths(root / SECOND.sft).metrics, "sft"),
+        second_probe=_read_object(ProbePaths(root / SECOND.probe).table),
         rl=_read_lines(paths.metrics, "rl"),
         held_out=_read_scores(paths.evaluation.glob("*.json")),
         probed=_read_scores(paths.probe.all_scores()) | _read_scores([paths.fused_probe], "fused"),

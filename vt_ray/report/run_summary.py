@@ -15,13 +15,18 @@ from vt_ray.report.probe_tables import criterion_name, specialists
 from vt_ray.run.checkpoint import read_json, write_json
 from vt_ray.run.identity import config_hash
 from vt_ray.run.metrics_log import read_lines
-from vt_ray.run.milestone_names import BEFORE_RL, SELF_DISTIL, SFT_CONTINUED, SPECTRUM_STAGES
-from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
+from vt_ray.run.milestone_names import (
+    BEFORE_RL,
+    FIRST,
+    SECOND,
+    SELF_DISTIL,
+    SFT_CONTINUED,
+    SPECTRUM_STAGES,
+    STARTS,
+    SpectrumStage,
+)
+from vt_ray.run.paths import DONE, FusedPaths, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.stage_ends import ALL_STEPS, stage_end
-
-# The gain of the signal phase is measured from the better of these two milestones, or from the only one that the run
-# has. A run with neither starts RL from the last milestone before RL.
-STARTS = ("sft_best", "fused")
 
 
 def write_summary(
@@ -69,14 +74,9 @@ def gain_of_rl(scores: Sequence[Path]) -> dict[str, Any] | None:
 
 def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[str, float]]:
     """{phase: seconds of work, and tokens trained on or generated}, without start-up time."""
-    probes = [*run.probe.all_scores(), run.fused_probe]
     phases = {"base": _cost([(_seconds(run.base), 0)])}
-    if run.sft.folder.exists():
-        phases["sft"] = _sft_cost(run.sft)
-    if run.probe.folder.exists():
-        phases["probe"] = _cost(_measured(path) for path in probes if path.exists())
-    if run.fused.exists():
-        phases["fuse"] = _cost([(_seconds(run.fused), 0)])
+    for stage in SPECTRUM_STAGES:
+        phases |= spectrum_costs(run, stage)
     phases |= stage_costs(run.root)
     continued = SftPaths(run.root / SFT_CONTINUED)
     if continued.folder.exists():
@@ -89,6 +89,22 @@ def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[st
         phases["self_distil NLL"] = _cost((part["seconds"], part["tokens"]) for part in parts)
         phases["self_distil SFT"] = _sft_cost(run.self_distil.sft)
     phases["evaluate"] = _cost(map(_measured, evaluations))
+    return phases
+
+
+def spectrum_costs(run: RunPaths, stage: SpectrumStage) -> dict[str, dict[str, float]]:
+    """The costs of the finished phases of a spectrum stage, by the names of their folders ("fuse" for fused)."""
+    sft, probe, fused = SftPaths(run.root / stage.sft), ProbePaths(run.root / stage.probe), run.root / stage.fused
+    phases = {}
+    if stage is SECOND and run.error_rates.exists():
+        phases["error rates"] = _cost(_filter(run.error_rates))
+    if sft.folder.exists():
+        phases[stage.sft] = _sft_cost(sft)
+    if probe.folder.exists():
+        probes = [*probe.all_scores(), run.fused_probe if stage is FIRST else FusedPaths(fused).probe]
+        phases[stage.probe] = _cost(_measured(path) for path in probes if path.exists())
+    if fused.exists():
+        phases[stage.fused.replace("fused", "fuse")] = _cost([(_seconds(fused), 0)])
     return phases
 
 

@@ -53,6 +53,9 @@ class SpectrumStage:
 FIRST, SECOND = SPECTRUM_STAGES = (SpectrumStage(1), SpectrumStage(2))
 SFT = ("sft_last", "sft_best")
 BEFORE_RL = ("base", *(name for stage in SPECTRUM_STAGES for name in stage.milestones.values()))
+# The gain of the signal phase is measured from the best of these milestones. A run with none of them starts RL from the
+# last milestone before RL.
+STARTS = tuple(stage.milestones[phase] for stage in SPECTRUM_STAGES for phase in ("probe", "fuse"))
 # The milestone that replaces the RL stages if signal.control=sft.
 SFT_CONTINUED = "sft_continued"
 # The milestone of the phase of the same name, after the RL stages.

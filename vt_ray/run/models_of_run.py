@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 
 from vt_ray.config import ConfigError
-from vt_ray.run.milestone_names import SELF_DISTIL, SFT_CONTINUED
-from vt_ray.run.paths import RunPaths, SftPaths
+from vt_ray.run.milestone_names import FIRST, SECOND, SELF_DISTIL, SFT_CONTINUED, SPECTRUM_STAGES
+from vt_ray.run.paths import ProbePaths, RunPaths, SftPaths
 
 
 def models_of_run(root: Path) -> list[str]:
@@ -31,8 +31,9 @@ def models_of_run(root: Path) -> list[str]:
             f"evaluation.models_of={str(root)!r}: no model folder of {', '.join(lost)}: give the models in "
             "'evaluation.models=[\"NAME=FOLDER\",...]'"
         )
-    if "sft_last" in folders and folders.get("sft_best") == folders["sft_last"]:
-        del folders["sft_best"]
+    for names in (FIRST.milestones, SECOND.milestones):
+        if names["sft"] in folders and folders.get(names["probe"]) == folders[names["sft"]]:
+            del folders[names["probe"]]
     return [f"{name}={folder}" for name, folder in folders.items()]
 
 
@@ -40,12 +41,20 @@ def _folder(paths: RunPaths, milestone: str) -> Path:
     """Where the run keeps the model of a milestone."""
     if milestone == "base":
         return paths.base
-    if milestone == "fused":
-        return paths.fused
-    if milestone in ("sft_last", SFT_CONTINUED, SELF_DISTIL):
-        sft = paths.sft if milestone == "sft_last" else SftPaths(paths.root / milestone)
-        return max(sft.checkpoints.glob("*"), default=sft.checkpoints / "step_*")
-    if milestone == "sft_best":
-        probed = json.loads(paths.probe.table.read_text()) if paths.probe.table.exists() else {}
-        return paths.sft.checkpoints / probed.get("best_pass_at_1", "step_*")
+    if milestone in (SFT_CONTINUED, SELF_DISTIL):
+        return _last(SftPaths(paths.root / milestone))
+    for stage in SPECTRUM_STAGES:
+        sft = SftPaths(paths.root / stage.sft)
+        if milestone == stage.milestones["sft"]:
+            return _last(sft)
+        if milestone == stage.milestones["probe"]:
+            table = ProbePaths(paths.root / stage.probe).table
+            probed = json.loads(table.read_text()) if table.exists() else {}
+            return sft.checkpoints / probed.get("best_pass_at_1", "step_*")
+        if milestone == stage.fused:
+            return paths.root / stage.fused
     return paths.stage(milestone).model
+
+
+def _last(sft: SftPaths) -> Path:
+    return max(sft.checkpoints.glob("step_*"), default=sft.checkpoints / "step_*")

@@ -132,8 +132,10 @@ class SftPaths:
         self.states = folder / "state"
         self.checkpoints = folder / "checkpoints"
         self.examples = folder / "examples"
-        # {"heldout_loss": {"step_000012": nats per token}, "questions", "tokens"}, with spectrum.sft.heldout_share.
+        # {"heldout_loss": {"step_000012": nats per token}}, with spectrum.sft.heldout_share.
         self.heldout = self.checkpoints / "heldout.json"
+        # {"kept": names, "of": number before}, if checkpoints were deleted (`retention`).
+        self.kept = folder / "kept.json"
 
 
 class ProbePaths:

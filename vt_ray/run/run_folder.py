@@ -151,14 +151,17 @@ class RunFolder:
                 work(shared)
                 done = {"phase": name, "id": uuid.uuid4().hex, "seconds": time.monotonic() - began}
                 write_json(shared / DONE, done)
-        if exists(mine):
-            console.print(f"[yellow]{mine} has no {DONE}: renamed to {rename_damaged(mine).name}[/]", soft_wrap=True)
-        write_folder(mine, lambda folder: _link_all(shared, folder))
+            if exists(mine):
+                console.print(
+                    f"[yellow]{mine} has no {DONE}: renamed to {rename_damaged(mine).name}[/]", soft_wrap=True
+                )
+            # With the lock: another run may delete checkpoints from the shared folder (`retention`).
+            write_folder(mine, lambda folder: link_all(shared, folder))
         return mine
 
     def _shared_folder(self, name: str, depends_on: dict[str, Any]) -> Path:
         """The folder in runs/phases/ with equal inputs, or the path of a new one."""
-        for folder in _phase_folders(self.paths.shared_phases, name):
+        for folder in phase_folders(self.paths.shared_phases, name):
             known = read_json(folder / INPUTS)
             same = all(known[key] == depends_on[key] for key in ("code", "after"))
             if same and not differing(known["inputs"], depends_on["inputs"], self.config):
@@ -166,7 +169,7 @@ class RunFolder:
         return self.paths.shared_phases / f"{name}-{digest(depends_on)}"
 
 
-def _phase_folders(phases: Path, name: str) -> list[Path]:
+def phase_folders(phases: Path, name: str) -> list[Path]:
     """The shared folders of the phase, sorted by name, without folders in which no work has started."""
     if not exists(phases):
         return []
@@ -255,7 +258,8 @@ def _write_config(config: Config, path: Path) -> None:
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(config))))
 
 
-def _link_all(shared: Path, folder: Path) -> None:
+def link_all(shared: Path, folder: Path) -> None:
+    """Gives `folder` hard links to all files of `shared`."""
     shutil.copytree(shared, folder, copy_function=_link, dirs_exist_ok=True)
 
 

@@ -29,7 +29,15 @@ from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
 from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed, write_json
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.milestone_names import SELF_DISTIL, SFT_CONTINUED, before_rl, phases, planned, rl_stages
+from vt_ray.run.milestone_names import (
+    SELF_DISTIL,
+    SFT_CONTINUED,
+    before_rl,
+    phases,
+    planned,
+    rl_stages,
+    spectrum_stages,
+)
 from vt_ray.run.paths import DONE, RunPaths, SftPaths
 from vt_ray.run.run_folder import locked, working_folder
 from vt_ray.tracking.sinks import Record, RunInfo, Sink, flat, open_sink, target
@@ -168,8 +176,11 @@ def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Re
     """
     stages = [stage["name"] for stage in rl_stages(config)]
     milestones = planned(config)
-    if "sft" in phases(config):
-        yield from _sft(paths)
+    first_step = 0
+    for stage in spectrum_stages(config) if "sft" in phases(config) else ():
+        for record in _sft(paths, stage.sft, first_step):
+            first_step = record.step if record else first_step
+            yield record
     for name in before_rl(config):
         yield from _milestone(paths, name, milestones, config["evaluation"]["k"])
     tail, step = Tail(paths.metrics), 0
@@ -188,18 +199,19 @@ def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Re
             yield from _milestone(paths, name, milestones, config["evaluation"]["k"])
 
 
-def _sft(paths: RunPaths) -> Iterator[Record | None]:
-    """Records of the SFT steps: from the shared folder while the SFT runs, then from the run's own folder."""
+def _sft(paths: RunPaths, phase: str, first_step: int) -> Iterator[Record | None]:
+    """Records of the steps of an SFT: from the shared folder while it runs, then from the run's own folder. The steps
+    are counted on from `first_step`."""
     step, finished, tail = 0, False, Tail(Path())
     while not finished:
-        finished = (paths.sft.folder / DONE).exists()
-        shared = None if finished else working_folder(paths, "sft")
-        sft = SftPaths(shared) if shared else paths.sft
+        finished = (paths.root / phase / DONE).exists()
+        shared = None if finished else working_folder(paths, phase)
+        sft = SftPaths(shared or paths.root / phase)
         if tail.path != sft.metrics:
             tail = Tail(sft.metrics)
         for line in tail.read(None if finished else _committed_bytes(sft.states))[step:]:
             step += 1
-            yield _record("sft", step, line)
+            yield _record("sft", first_step + step, line)
         if not finished:
             yield None
 

@@ -13,6 +13,7 @@ from vt_ray.config import (
     CRITERIA,
     DECONTAMINATE,
     ESTIMATORS,
+    KEEPS,
     MAX_NAME_BYTES,
     ON_LOSS,
     PHASES,
@@ -81,8 +82,13 @@ def spectrum(c: Config) -> Problems:
     yield from _phases(c)
     for name in ("steps", "batch_size", "checkpoint_every", "max_tokens"):
         yield from at_least(f"spectrum.sft.{name}", getattr(sft, name), 1)
-    if sft.epochs is not None and not 0 < sft.epochs < float("inf"):
-        yield f"spectrum.sft.epochs={sft.epochs} must be above 0: 1 is one pass, null takes spectrum.sft.steps"
+    yield from _epochs("spectrum.sft", sft.epochs)
+    if not 0 <= sft.heldout_share < 1:
+        yield f"spectrum.sft.heldout_share={sft.heldout_share} must lie in [0, 1): 0 is none, 0.05 is usual"
+    yield from one_of("spectrum.sft.keep", sft.keep, KEEPS)
+    if sft.keep == "specialists" and not {"sft", "probe"} <= {*c.phases}:
+        yield f"spectrum.sft.keep=specialists with phases={c.phases}: sft and probe choose them; add both, or keep=all"
+    yield from _second_stage(c)
     if c.data.train_per_subdomain and not c.data.train_files and not c.data.sources:
         known = (*STYLES, TRACE_STYLE) if c.data.trace_files else STYLES
         for style in sft.styles:
@@ -138,6 +144,30 @@ def _probe(c: Config) -> Problems:
     for name, group in probe.groups.items():
         if not str(group).strip():
             yield f"spectrum.probe.groups has no group for {name!r}: give it a name, or leave {name!r} out"
+
+
+def _epochs(section: str, epochs: float | None) -> Problems:
+    if epochs is not None and not 0 < epochs < float("inf"):
+        yield f"{section}.epochs={epochs} must be above 0: 1 is one pass, null takes {section}.steps"
+
+
+def _second_stage(c: Config) -> Problems:
+    second, at = c.spectrum.second_stage, "spectrum.second_stage"
+    yield from at_least(f"{at}.steps", second.steps, 0)
+    yield from _epochs(at, second.epochs)
+    if second.on and "sft" not in c.phases:
+        yield f"{at} with phases={c.phases}: it continues the SFT of the run; add sft, or set {at}.steps=0"
+    if second.checkpoint_every is not None:
+        yield from at_least(f"{at}.checkpoint_every", second.checkpoint_every, 1)
+    yield from at_least(f"{at}.min_tokens", second.min_tokens, 0)
+    if second.on and second.min_tokens > c.spectrum.sft.max_tokens:
+        yield (
+            f"{at}.min_tokens={second.min_tokens} is above spectrum.sft.max_tokens={c.spectrum.sft.max_tokens}: no "
+            "example is that long; lower min_tokens, or raise max_tokens"
+        )
+    yield from at_least(f"{at}.rollouts", second.rollouts, 1)
+    if not 0 <= second.min_error_rate <= 1:
+        yield f"{at}.min_error_rate={second.min_error_rate} must lie in [0, 1]: 0.75 is the paper's, 0 takes all"
 
 
 def _phases(c: Config) -> Problems:

@@ -37,6 +37,8 @@ def optimizer(at: str, o: OptimizerConfig) -> Problems:
     if len(o.betas) != 2 or not all(0 <= b < 1 for b in o.betas):
         yield f"{at}.betas={o.betas} must be two numbers in [0, 1)"
     yield from at_least(f"{at}.warmup_steps", o.warmup_steps, 0)
+    if o.warmup_share is not None and not 0 <= o.warmup_share < 1:
+        yield f"{at}.warmup_share={o.warmup_share} must lie in [0, 1): 0.05 is usual, null takes {at}.warmup_steps"
     yield from at_least(f"{at}.weight_decay", o.weight_decay, 0)
     if not o.max_grad_norm > 0:
         yield f"{at}.max_grad_norm={o.max_grad_norm} must be above 0: 1.0 is usual"

@@ -19,7 +19,7 @@ from vt_ray.config import Config, StageConfig
 from vt_ray.evaluation.benchmark_figures import unlike_parts
 from vt_ray.evaluation.sampling import Score
 from vt_ray.report.run_record import RunRecord, read_run
-from vt_ray.run.milestone_names import BEFORE_RL, before_rl, planned
+from vt_ray.run.milestone_names import BEFORE_RL, SPECTRUM_STAGES, before_rl, planned
 from vt_ray.run.paths import DONE, RunPaths
 
 CONTROL = "signal.control"
@@ -85,8 +85,8 @@ class ComparedRun:
     def fused(self) -> str | None:
         """The id of the phase that made the start of RL, normally of the fused model."""
         paths = RunPaths(self.record.root)
-        folders = {"base": paths.base, "sft_last": paths.sft.folder, "sft_best": paths.probe.folder}
-        done = folders.get(before_rl(self.config)[-1], paths.fused) / DONE
+        folders = {s.milestones[phase]: folder for s in SPECTRUM_STAGES for phase, folder in s.folders.items()}
+        done = paths.root / ({"base": "base"} | folders).get(before_rl(self.config)[-1], "fused") / DONE
         return json.loads(done.read_text())["id"] if done.is_file() else None
 
     @property

@@ -12,13 +12,11 @@ from vt_ray.config import DEFAULT_PHASES, PHASES
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.report.metrics import Lines
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.milestone_names import SPECTRUM_PHASES, phases, planned, rl_stages
+from vt_ray.run.milestone_names import FIRST, SECOND, SpectrumStage, phases, planned, rl_stages, spectrum_stages
 from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.run_folder import is_locked, working_folder
 from vt_ray.run.stage_ends import early_end, stage_end
 
-# {folder: name on the screen} of the phases before RL, in order.
-SHOWN_PHASES = {"base": "base", "sft": "sft", "probe": "probe", "fused": "fuse", "spectrum_scores": "evaluate"}
 # The phases after RL, in order; the folder of each has its name.
 DISTILLATION = PHASES[len(DEFAULT_PHASES) :]
 PACE_STEPS = 10
@@ -75,7 +73,9 @@ class LiveRun:
             raise FileNotFoundError(f"{root} is not a run folder (it has no run.json): pass a folder such as runs/demo")
         self.identity = json.loads(paths.run_json.read_text())
         self.config: Any = OmegaConf.to_container(OmegaConf.load(paths.config))
-        self._rl, self._sft = Tail(paths.metrics), Tail(paths.sft.metrics)
+        self._rl = Tail(paths.metrics)
+        # {folder of an SFT: its metrics}.
+        self._sft: dict[str, Tail] = {}
         self._recoveries = Tail(paths.recoveries)
         # {file: scores}: each file is read once.
         self._scored: dict[Path, Any] = {}
@@ -84,9 +84,10 @@ class LiveRun:
     def view(self) -> View:
         # Before the files: a run that ends in between is shown as running once more.
         running = is_locked(self.paths.lock)
-        sft, rl = self._sft_lines(), self._rl.read()
+        by_sft = {stage.sft: self._sft_lines(stage.sft) for stage in spectrum_stages(self.config)}
+        rl, sft = self._rl.read(), next((lines for lines in reversed(by_sft.values()) if lines), ())
         milestones = self._evaluated()
-        parts = self._parts(sft, rl, milestones)
+        parts = self._parts(by_sft, rl, milestones)
         state = "running" if running else "finished" if self._finished(milestones) else "stopped"
         left = None if state == "finished" else self._left_s(parts, sft, rl)
         recoveries = self._recoveries.read()
@@ -104,9 +105,8 @@ class LiveRun:
     def _phase(self, parts: Sequence[Part]) -> str:
         if not self.paths.current_phase.exists():
             return "start-up"
-        for folder, name in SHOWN_PHASES.items():
-            left_out = name in SPECTRUM_PHASES and name not in phases(self.config)
-            if not left_out and not (self.paths.root / folder / DONE).exists():
+        for folder, name in self._folders_before_rl().items():
+            if not (self.paths.root / folder / DONE).exists():
                 return name
         by_name = {part.name: part for part in parts}
         for stage in self.stages:
@@ -121,16 +121,35 @@ class LiveRun:
         last = planned(self.config)[-1]
         return "report" if self.paths.scores(last).exists() else last
 
-    def _parts(self, sft: Lines, rl: Lines, milestones: Sequence[Path]) -> list[Part]:
-        plan = self.config["spectrum"]
-        given = plan.get("checkpoints") or []
-        checkpoints = len(given) or -(-plan["sft"]["steps"] // plan["sft"]["checkpoint_every"])
-        probed = [self._read(path) for path in ProbePaths(self._folder("probe")).all_scores()]
-        spectrum = [
-            Part("sft", len(sft), plan["sft"]["steps"], sum(line["seconds"] for line in sft)),
-            Part("probe", len(probed), checkpoints, sum(p["seconds"] for p in probed)),
-        ]
-        parts = [part for part in spectrum if part.name in phases(self.config)]
+    def _folders_before_rl(self) -> dict[str, str]:
+        """{folder: name on the screen} of the run's phases before RL, in order."""
+        found = {"base": "base"}
+        for stage in spectrum_stages(self.config):
+            if stage is SECOND:
+                found["error_rates"] = "error rates"
+            found |= {
+                folder: folder.replace("fused", "fuse")
+                for phase, folder in stage.folders.items()
+                if phase in phases(self.config)
+            }
+        return {**found, "spectrum_scores": "evaluate"}
+
+    def _spectrum_parts(self, stage: SpectrumStage, sft: Lines) -> list[Part]:
+        spectrum = self.config["spectrum"]
+        plan, given = dict(spectrum["sft"]), spectrum.get("checkpoints") or []
+        if stage is SECOND:
+            plan |= {key: spectrum["second_stage"][key] or plan[key] for key in ("steps", "checkpoint_every")}
+        checkpoints = len(given) or -(-plan["steps"] // plan["checkpoint_every"])
+        probed = [self._read(path) for path in ProbePaths(self._folder(stage.probe)).all_scores()]
+        parts = {
+            "sft": Part(stage.sft, len(sft), plan["steps"], sum(line["seconds"] for line in sft)),
+            "probe": Part(stage.probe, len(probed), checkpoints, sum(p["seconds"] for p in probed)),
+        }
+        return [part for phase, part in parts.items() if phase in phases(self.config)]
+
+    def _parts(self, by_sft: Mapping[str, Lines], rl: Lines, milestones: Sequence[Path]) -> list[Part]:
+        stages = spectrum_stages(self.config)
+        parts = [part for stage in stages for part in self._spectrum_parts(stage, by_sft[stage.sft])]
         for stage in self.stages:
             lines = _of_stage(rl, stage["name"])
             seconds = sum(line["seconds"]["total"] for line in lines)
@@ -146,15 +165,15 @@ class LiveRun:
             # Only the current stage: the time of a step differs between stages.
             recent = [line["seconds"]["total"] for line in _of_stage(rl, rl[-1]["stage"])[-PACE_STEPS:]]
         else:
-            left = sum(part.left for part in parts if part.name == "sft")
+            left = sum(part.left for part in parts if part.name in (FIRST.sft, SECOND.sft))
             recent = [line["seconds"] for line in sft[-PACE_STEPS:]]
         return left * sum(recent) / len(recent) if recent and left else None
 
-    def _sft_lines(self) -> Lines:
-        path = SftPaths(self._folder("sft")).metrics
-        if path != self._sft.path:
-            self._sft = Tail(path)
-        return self._sft.read()
+    def _sft_lines(self, folder: str) -> Lines:
+        path = SftPaths(self._folder(folder)).metrics
+        if folder not in self._sft or self._sft[folder].path != path:
+            self._sft[folder] = Tail(path)
+        return self._sft[folder].read()
 
     def _evaluated(self) -> list[Path]:
         """The score files so far. Those before RL are in a shared folder until its phase has finished."""
