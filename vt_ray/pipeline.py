@@ -24,7 +24,7 @@ from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.data.roles import sources_for
 from vt_ray.data.source_report import write_sources
-from vt_ray.engines.base_model import prepare_base_model, refuse_short_context
+from vt_ray.engines.base_model import prepare_base_model, refuse_long_examples, refuse_short_context
 from vt_ray.evaluation.benchmarks import encodable
 from vt_ray.evaluation.milestones import evaluate
 from vt_ray.experiment import Experiment
@@ -171,6 +171,8 @@ def load_encoder(config: Config, base: Path) -> PromptEncoder:
     model, shape = config.model.path or config.model.source, AutoConfig.from_pretrained(base)
     # The base model may come from another run, with shorter sequences.
     refuse_short_context(config.context_tokens, shape.max_position_embeddings, model)
+    if "sft" in config.phases:
+        refuse_long_examples(config.spectrum.sft.max_tokens, shape.max_position_embeddings, model)
     refuse_foreign_tokenizer(len(tokenizer), shape.vocab_size, model)
     return PromptEncoder(tokenizer, config.data)
 

@@ -80,6 +80,15 @@ def refuse_short_context(context_tokens: int, max_position_embeddings: int, name
         )
 
 
+def refuse_long_examples(max_tokens: int, max_position_embeddings: int, name: str) -> None:
+    """Raises ConfigError if SFT may learn examples beyond the context of the model `name`."""
+    if max_tokens > max_position_embeddings:
+        raise ConfigError(
+            f"spectrum.sft.max_tokens={max_tokens} is above the context of {name}, {max_position_embeddings} tokens: "
+            "lower it, or stretch the context with model.rope_theta and model.max_position_embeddings"
+        )
+
+
 def _scratch(model: ModelConfig, corpus: Iterable[str], seed: int):
     import torch
     from transformers import Qwen2ForCausalLM

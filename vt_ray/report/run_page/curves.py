@@ -50,14 +50,17 @@ RL_CURVES = tuple(
 )
 
 
-def sft_loss(lines: Lines) -> go.Figure:
-    """The SFT loss in nats per token over steps."""
+def sft_loss(lines: Lines, title: str = "Loss, nats a token") -> go.Figure:
+    """The SFT loss in nats per token over steps, and the held-out loss at the checkpoints, if it was measured."""
     import plotly.graph_objects as go
 
     steps, loss = [line.get("step") for line in lines], [line.get("loss") for line in lines]
     figure = styled(go.Figure(_traces(steps, loss, *interval_band(loss))), 280)
+    if measured := [line for line in lines if formats.known(line.get("heldout_loss"))]:
+        at, losses = [line.get("step") for line in measured], [line["heldout_loss"] for line in measured]
+        figure.add_trace(go.Scatter(x=at, y=losses, mode="lines+markers", name="Held-out loss", line={"dash": "dot"}))
     figure.update_xaxes(title="SFT step")
-    return titled(figure, "Loss, nats a token")
+    return titled(figure, title)
 
 
 def rl_curve(lines: Lines, metric: Metric) -> go.Figure | None:

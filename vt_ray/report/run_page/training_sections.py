@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from vt_ray.report import formats, probe_tables
 from vt_ray.report import milestones as ms
 from vt_ray.report.html import Section, Table
@@ -18,13 +21,32 @@ def sft_section(record: RunRecord) -> Section:
     title = "Supervised fine-tuning"
     if not record.sft:
         return Section("sft", title, ["There is no sft/metrics.jsonl: this run has no SFT steps to show."])
-    seconds = sum(line.get("seconds") or 0 for line in record.sft)
-    tokens = sum(line.get("tokens") or 0 for line in record.sft)
-    text = (
-        f"{formats.thousands(len(record.sft))} steps, {formats.thousands(tokens)} tokens in "
-        f"{formats.duration(seconds)} ({formats.rate(tokens, seconds)} tokens/s). {BANDS}"
+    text, figures = [f"{_sft_sentence(record.sft)} {BANDS}"], [curves.sft_loss(record.sft)]
+    if record.second_sft:
+        text.append(
+            f"The second SFT, on long examples of questions that are often failed: {_sft_sentence(record.second_sft)}"
+        )
+        figures.append(curves.sft_loss(record.second_sft, "Loss of the second SFT, nats a token"))
+    if any(formats.known(line.get("heldout_loss")) for line in record.sft):
+        text.append(
+            "Held-out loss (points): the loss on questions that SFT does not learn, at each checkpoint. If it rises "
+            "while the training loss falls, SFT learns its examples by heart."
+        )
+    return Section("sft", title, text, figures, columns=len(figures) > 1)
+
+
+def _sft_sentence(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Steps, tokens, speed, padding and MFU of an SFT."""
+    seconds = sum(line.get("seconds") or 0 for line in lines)
+    tokens = sum(line.get("tokens") or 0 for line in lines)
+    found = {key: [v for line in lines if formats.known(v := line.get(key))] for key in ("padding_share", "mfu")}
+    means = {key: sum(values) / len(values) for key, values in found.items() if values}
+    padding = f", {formats.percent(means['padding_share'])} padding" if "padding_share" in means else ""
+    mfu = f", MFU {formats.percent(means['mfu'])}" if "mfu" in means else ""
+    return (
+        f"{formats.thousands(len(lines))} steps, {formats.thousands(tokens)} tokens in "
+        f"{formats.duration(seconds)} ({formats.rate(tokens, seconds)} tokens/s{padding}{mfu})."
     )
-    return Section("sft", title, [text], [curves.sft_loss(record.sft)])
 
 
 def probe_section(record: RunRecord) -> Section:
