@@ -112,6 +112,9 @@ class SpeedFigures(TypedDict):
     tokens_per_second: float
     generated_tokens_per_second: float
     updated_tokens_per_second: float
+    # Of the update: the share of padding among its tokens, and of the GPUs' peak (None if the peak is not known).
+    padding_share: NotRequired[float]
+    mfu: NotRequired[float | None]
 
 
 class SkippedFigures(TypedDict):

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from vt_ray.algorithms.flops import COUNTS, throughput
 from vt_ray.records import GradedGroup, GroupAdvantages
 from vt_ray.run.skipped_steps import was_skipped
 from vt_ray.run.step_line import BatchFigures, RolloutFigures, SpeedFigures, StepLine, StepSeconds, UpdateFigures
@@ -23,7 +24,7 @@ KNOWN_METRICS = {
     *("loss", "entropy", "tokens", "rollout_kl", "logprob_gap_max", "reference_kl", "importance_capped_tokens"),
     *("clipped_tokens", "clipped_low_tokens", "clipped_high_tokens", "clipped_dual_tokens"),
     *("grad_norm", "skipped", "learning_rate", "updated_completions", "consumed_digest"),
-    *("trainable_share", "memory_gb_max"),
+    *("trainable_share", "memory_gb_max", *COUNTS),
 }
 
 
@@ -169,8 +170,11 @@ def _update_figures(metrics: Mapping[str, float]) -> UpdateFigures:
 def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: StepSeconds, overlap: bool) -> SpeedFigures:
     """With `overlap`, generators work during the whole step, not only while the step waits for them."""
     tokens = sum(n for g in batch.all_groups for n in g.completion_tokens)
-    return {
+    update = throughput(metrics, max(seconds["update"], 1e-9))
+    figures = {
         "tokens_per_second": tokens / seconds["total"],
         "generated_tokens_per_second": tokens / max(seconds["total" if overlap else "generate"], 1e-9),
         "updated_tokens_per_second": metrics["tokens"] / max(seconds["update"], 1e-9),
+        **{name: update[name] for name in ("padding_share", "mfu") if name in update},
     }
+    return cast(SpeedFigures, figures)
