@@ -18,7 +18,7 @@ from vt_ray.records import Problem, Solution
 from vt_ray.run.checkpoint import step_folders, write_json
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.spectrum_phase import fusing
-from vt_ray.spectrum_phase.examples import encoded_examples, question_key, set_aside
+from vt_ray.spectrum_phase.examples import Examples, encoded_examples, question_key, set_aside
 from vt_ray.spectrum_phase.hard_examples import error_rates, hard_examples, problems_to_measure, refuse_short_examples
 
 
@@ -91,10 +91,9 @@ def test_both_stages_are_trained_probed_and_fused_and_rl_starts_from_the_second(
     hard = {p.solutions[-1].text for p in TRAIN if rates.get(question_key(p.question), 0) >= 0.5}
     assert hard and {*learned(world)[4 * 4 :]} <= hard
     assert 0 < len(rates) <= 12 and len(hard) < len(rates)
-    heldout = {p.question_id for p in TRAIN} - {p.question_id for p in TRAIN if p.solutions[0].text in learned(world)}
-    assert len(heldout) >= 6 and not any(
-        p.solutions[-1].text in learned(world) for p in TRAIN if p.question_id in heldout
-    )
+    heldout = {*set_aside(Examples(paths.sft.examples), 0.25, 0)[1].questions.tolist()}
+    texts = [s.text for p in TRAIN if question_key(p.question) in heldout for s in p.solutions]
+    assert len(heldout) == 6 and not {*texts} & {*learned(world)} and not heldout & rates.keys()
 
     again, _, repeated = run(settings(tmp_path), monkeypatch)
     assert again.events == [] and repeated["milestones"] == summary["milestones"]
@@ -191,31 +190,34 @@ def test_error_rates_count_completions_with_a_verdict():
     assert rates == {question_key("question 0"): 2 / 3, question_key("question 2"): 0.0}
 
 
+MANY_CHECKPOINTS = {"spectrum.sft.steps": 8, "spectrum.sft.checkpoint_every": 1, "spectrum.second_stage.steps": 0}
+
+
 def steps_of(folder):
     return [path.name for path in step_folders(folder / "checkpoints")]
 
 
 def test_specialists_stay_and_other_runs_keep_theirs(tmp_path, monkeypatch):
-    changes = {"spectrum.sft.checkpoint_every": 1, "phases": ["sft", "probe", "fuse"], "spectrum.second_stage.steps": 0}
+    changes = {"phases": ["sft", "probe", "fuse"], **MANY_CHECKPOINTS}
     _, before, _ = run(settings(tmp_path, "before", **changes), monkeypatch)
     keep = {**changes, "spectrum.sft.keep": "specialists"}
     _, paths, _ = run(settings(tmp_path, "r", **keep), monkeypatch)
     table = json.loads(paths.probe.table.read_text())
-    kept = {"step_000004", *table["specialists"].values(), table["best_pass_at_1"]}
-    assert len(kept) < 4 and {*steps_of(paths.root / "sft")} == kept
-    assert len(steps_of(before.root / "sft")) == 4  # a run that keeps all has links of its own
+    kept = {"step_000008", *table["specialists"].values(), table["best_pass_at_1"]}
+    assert len(kept) < 8 and {*steps_of(paths.root / "sft")} == kept
+    assert len(steps_of(before.root / "sft")) == 8  # a run that keeps all has links of its own
     (shared,) = [f for f in paths.shared_phases.glob("sft-*") if f.is_dir()]
     assert {*steps_of(shared)} == kept and not (shared / "state").exists()
     # The same command again, and another run with equal settings, find what they need.
     for name in ("r", "equal"):
         world, _, _ = run(settings(tmp_path, name, **keep), monkeypatch)
         assert not world.calls["learned"] and not world.calls["generate"]
-    with pytest.raises(ConfigError, match="of its 4 checkpoints: a run with spectrum.sft.keep=specialists deleted"):
+    with pytest.raises(ConfigError, match="of its 8 checkpoints: a run with spectrum.sft.keep=specialists deleted"):
         run(settings(tmp_path, "other", **{**changes, "spectrum.probe.samples": 8}), monkeypatch)
 
 
 def test_a_probing_of_the_same_trajectory_with_other_settings_keeps_its_specialists(tmp_path, monkeypatch):
-    changes = {"spectrum.sft.checkpoint_every": 1, "phases": ["sft", "probe"], "spectrum.second_stage.steps": 0}
+    changes = {"phases": ["sft", "probe"], **MANY_CHECKPOINTS}
     tables = {}
     for name, samples in (("a", 4), ("b", 8)):
         _, paths, _ = run(settings(tmp_path, name, **changes, **{"spectrum.probe.samples": samples}), monkeypatch)
@@ -224,4 +226,4 @@ def test_a_probing_of_the_same_trajectory_with_other_settings_keeps_its_speciali
     _, paths, _ = run(settings(tmp_path, "c", **keep), monkeypatch)
     (shared,) = [f for f in paths.shared_phases.glob("sft-*") if f.is_dir()]
     needed = {name for t in tables.values() for name in (*t["specialists"].values(), t["best_pass_at_1"])}
-    assert {*steps_of(shared)} == needed | {"step_000004"}
+    assert {*steps_of(shared)} == needed | {"step_000008"}

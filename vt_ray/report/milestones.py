@@ -58,7 +58,7 @@ def gain_sentence(summary: Mapping[str, Any]) -> str:
     parts = ", ".join(f"{d} {100 * part['mean']:+.1f}" for d, part in gain["by_subdomain"].items() if part)
     start = gain["from"]
     # A summary of an older run may have no milestones.
-    starts = [m["name"] for m in reached(summary) if m["name"] in STARTS] or STARTS[:2]
+    starts = [m["name"] for m in reached(summary) if m["name"] in STARTS] if reached(summary) else STARTS[:2]
     if len(starts) > 1:
         better = "the better of" if len(starts) == 2 else "the best of"
         start = f"{start}, {better} {', '.join(starts[:-1])} and {starts[-1]}"

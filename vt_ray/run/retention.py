@@ -13,12 +13,13 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vt_ray.config import ConfigError
 from vt_ray.progress import console
-from vt_ray.run.checkpoint import exists, read_json, remove_folder, step_folders, write_json
+from vt_ray.run.checkpoint import exists, read_json, remove_folder, step_folders, write_folder, write_json
 from vt_ray.run.paths import DONE, INPUTS, ProbePaths, SftPaths
 from vt_ray.run.run_folder import link_all, locked, phase_folders
 
@@ -80,7 +81,7 @@ def _prune_shared(phases: Path, shared: SftPaths, mine: SftPaths, kept: Collecti
     for name in kept:
         # Another run has deleted it from the shared folder before this run chose it.
         if not exists(shared.checkpoints / name):
-            link_all(mine.checkpoints / name, shared.checkpoints / name)
+            write_folder(shared.checkpoints / name, partial(link_all, mine.checkpoints / name))
     return _prune(shared, {*kept, *(n for folder in probings for n in chosen(read_json(ProbePaths(folder).table)))})
 
 
