@@ -11,6 +11,8 @@ from vt_ray.algorithms.flops import DenseShape, peak_flops, training_flops
 from vt_ray.algorithms.packing import Row
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from vt_ray.engines.training import TrainingEngine
 
 
@@ -34,7 +36,7 @@ def step_counts(engine: TrainingEngine, rows: Sequence[Row]) -> dict[str, float]
     }
 
 
-def dense_shape(module: torch.nn.Module) -> DenseShape:
+def dense_shape(module: PreTrainedModel) -> DenseShape:
     """The shape of a Hugging Face causal LM. Under ZeRO-3 the parameters have their whole sizes in `ds_shape`."""
     text = module.config.get_text_config()
     embeddings = {id(part.weight) for part in (module.get_input_embeddings(), module.get_output_embeddings()) if part}

@@ -31,9 +31,9 @@ def models_of_run(root: Path) -> list[str]:
             f"evaluation.models_of={str(root)!r}: no model folder of {', '.join(lost)}: give the models in "
             "'evaluation.models=[\"NAME=FOLDER\",...]'"
         )
-    for names in (FIRST.milestones, SECOND.milestones):
-        if names["sft"] in folders and folders.get(names["probe"]) == folders[names["sft"]]:
-            del folders[names["probe"]]
+    for made in (FIRST.milestones, SECOND.milestones):
+        if made["sft"] in folders and folders.get(made["probe"]) == folders[made["sft"]]:
+            del folders[made["probe"]]
     return [f"{name}={folder}" for name, folder in folders.items()]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def _prune(sft: SftPaths, kept: Collection[str]) -> list[os.stat_result]:
     return deleted
 
 
-def _freed(deleted: Iterable[os.stat_result]) -> int:
+def _freed(deleted: Sequence[os.stat_result]) -> int:
     """The bytes of the files of which all links are deleted."""
     # A file is listed once for each deleted link; the first one has the number of links before.
     links = Counter(file.st_ino for file in deleted)

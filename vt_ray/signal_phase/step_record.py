@@ -175,6 +175,5 @@ def _speeds(batch: Batch, metrics: Mapping[str, float], seconds: StepSeconds, ov
         "tokens_per_second": tokens / seconds["total"],
         "generated_tokens_per_second": tokens / max(seconds["total" if overlap else "generate"], 1e-9),
         "updated_tokens_per_second": metrics["tokens"] / max(seconds["update"], 1e-9),
-        **{name: update[name] for name in ("padding_share", "mfu") if name in update},
     }
-    return cast(SpeedFigures, figures)
+    return cast(SpeedFigures, figures | {name: update[name] for name in ("padding_share", "mfu") if name in update})

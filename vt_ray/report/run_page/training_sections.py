@@ -39,7 +39,7 @@ def _sft_sentence(lines: Sequence[Mapping[str, Any]]) -> str:
     """Steps, tokens, speed, padding and MFU of an SFT."""
     seconds = sum(line.get("seconds") or 0 for line in lines)
     tokens = sum(line.get("tokens") or 0 for line in lines)
-    found = {key: [v for line in lines if formats.known(v := line.get(key))] for key in ("padding_share", "mfu")}
+    found = {key: [line[key] for line in lines if formats.known(line.get(key))] for key in ("padding_share", "mfu")}
     means = {key: sum(values) / len(values) for key, values in found.items() if values}
     padding = f", {formats.percent(means['padding_share'])} padding" if "padding_share" in means else ""
     mfu = f", MFU {formats.percent(means['mfu'])}" if "mfu" in means else ""
