@@ -73,6 +73,11 @@ def probe_section(record: RunRecord) -> Section:
     figures = [charts.probe_heat(probe, "pass_at_k", f"Pass@{k}", framed=True)]
     if probe.get("pass_at_1") and k != 1:
         figures.append(charts.probe_heat(probe, "pass_at_1", "Pass@1", framed=False))
+    if record.second_probe.get("pass_at_k"):
+        second = ", ".join(f"{d} {charts.step_label(c)}" for d, c in record.second_probe["specialists"].items())
+        text.append(f"The checkpoints of the second SFT were probed too; their specialists: {second}.")
+        title_of_second = f"Pass@{record.second_probe['k']} after the second SFT"
+        figures.append(charts.probe_heat(record.second_probe, "pass_at_k", title_of_second, framed=True))
     return Section("probe", title, text, figures, columns=True, tables=tables)
 
 
