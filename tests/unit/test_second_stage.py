@@ -109,7 +109,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(tmp_path, monkeypatch, e
     whole, paths, summary = run(settings(tmp_path / "whole", phases=phases), monkeypatch)
     # The last such event before the second probing is in the second SFT, or in the measurement of the questions.
     places = [i for i, name in enumerate(whole.events, 1) if name == event]
-    crash = {"generate": places[len(ASKED) * 3 + 2]}.get(event, places[-1])
+    crash = places[len(ASKED) * 3 + 2] if event == "generate" else places[-1]
     with suppress(ConnectionAbortedError):
         run(settings(tmp_path, phases=phases), monkeypatch, World(crash))
     _, resumed, after = run(settings(tmp_path, phases=phases), monkeypatch)
