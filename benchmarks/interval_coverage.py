@@ -6,7 +6,8 @@ Each trial draws 30 problems, the accuracy of a model on each of them, and sever
 come from a Beta distribution with the true mean: "alike" (all problems are equally hard), "spread" (Beta with
 a + b = 4), "U-shaped" (a + b = 1) or "solved or not" (a + b = 0.3: most problems are always or never solved). The
 script prints coverage / mean width of the intervals of a mean (first table) and of a paired difference (second table).
-scipy's BCa bootstrap and the percentile bootstrap stand beside them.
+scipy's BCa bootstrap and the percentile bootstrap stand beside them. The third table is of the mean over seeds with 160
+problems of their own (`mean_over_nested_seeds`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ TRUE_MEANS = (0.05, 0.5, 0.8)
 SPREADS = {"alike": 1e6, "spread": 4.0, "U-shaped": 1.0, "solved or not": 0.3}
 # The change in log-odds of a second model: its mean, and its standard deviation between problems.
 CHANGES = {"none": (0.0, 0.0), "small": (0.5, 0.5), "large": (1.5, 1.0)}
+# Standard deviation between problems of the difference between two models.
+SPREAD_OF_A_DIFFERENCE = 0.22
 Ends = tuple[float, float]
 
 
@@ -130,6 +133,27 @@ def differences(trials: int, problems: int, mean: float, change: str, samples: i
         yield (rng.binomial(samples, after) - rng.binomial(samples, before)) / samples
 
 
+def seeds_table(trials: int) -> None:
+    """Coverage of the mean over seeds with 160 problems each, for several effects of a seed (standard deviation)."""
+    from vt_ray.evaluation.statistics import mean_over_nested_seeds
+
+    effects = (0.0, 0.01, 0.03, 0.05)
+    print("\n| seeds | " + " | ".join(f"{100 * effect:g} points" for effect in effects) + " |")
+    print("|---" * (1 + len(effects)) + "|")
+    rng = np.random.default_rng(0)
+    for seeds in (2, 3, 5):
+        cells = []
+        for effect in effects:
+            inside = 0
+            for _ in range(trials):
+                means = rng.normal(0, effect, seeds)
+                scores = rng.normal(means[:, None], SPREAD_OF_A_DIFFERENCE, (seeds, 160))
+                found = mean_over_nested_seeds({s: dict(enumerate(row)) for s, row in enumerate(scores)})
+                inside += found.interval.low <= 0 <= found.interval.high
+            cells.append(f"{inside / trials:.3f}")
+        print(f"| {seeds} | " + " | ".join(cells) + " |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
@@ -138,6 +162,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*degenerate.*")
     mean_table(arguments.trials, arguments.problems)
     difference_table(arguments.trials, arguments.problems)
+    seeds_table(arguments.trials)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The steps and tokens of the plan, computed by hand."""
 
+from dataclasses import replace
+
 from vt_ray.config import Config, CurriculumConfig, GateConfig, StageConfig
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.planning.resource_plan import phase_plan
-from vt_ray.records import Problem
+from vt_ray.records import Problem, Solution
 
 
 def problems_of(algebra, code):
@@ -59,3 +61,12 @@ def test_the_sft_control_has_no_stages():
     assert "rl math" not in plan
     assert plan["sft continued"] == (7, 7 * 64 * 256)
     assert plan["evaluate"][0] == 5
+
+
+def test_the_plan_counts_questions_with_solutions_if_only_a_share_has_them():
+    solved = [replace(p, solutions=(Solution("direct", "1"),)) for p in SETS.train[:4]]
+    sets = replace(SETS, train=[*solved, *SETS.train[4:]])
+    config = Config(curriculum=CurriculumConfig([stage()]))
+    config.data.solved_share = 0.2
+    sft = next(phase for phase in phase_plan(config, sets) if phase.name == "sft")
+    assert sft.what.endswith("; 4 of 30 questions have solutions")

@@ -243,6 +243,9 @@ def _spectrum_plan(stage: SpectrumStage, config: Config, problems: ProblemSets) 
     if "sft" in config.phases:
         tokens = sft.steps * sft.batch_size * sft.max_tokens
         what = f"{checkpoints} checkpoints" if sft.epochs is None else f"replaced by {sft.epochs:g} epochs"
+        if config.data.solved_share < 1:
+            solved = sum(bool(problem.solutions) for problem in problems.solved)
+            what += f"; {solved:,} of {len(problems.solved):,} questions have solutions"
         phases.append(PhasePlan(stage.sft, sft.steps, tokens, what))
     if "probe" in config.phases:
         phases.append(PhasePlan(stage.probe, checkpoints, checkpoints * per_model, pass_at_k))
