@@ -414,7 +414,7 @@ class ProbeConfig:
     racing: float = 0.0
     # Groups of probing problems in place of their subdomains: {derivative: group_1, algebra: group_2}. A key is a
     # family of generated problems or a subdomain; the family takes precedence. Other problems keep their subdomain.
-    # Each group gets a specialist. Empty: the subdomains.
+    # Each group gets a specialist. On the command line the keys need a `+`. Empty: the subdomains.
     groups: dict[str, str] = field(default_factory=dict)
 
 

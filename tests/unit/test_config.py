@@ -125,6 +125,7 @@ BAD = [
     *[("spectrum.probe.ks", [1, bad], f"spectrum.probe.ks=[1, {bad}]: {bad} must lie in 1..") for bad in (0, 9)],
     *[("spectrum.probe.racing", bad, f"spectrum.probe.racing={bad} must lie in [0, 1)") for bad in (-0.1, 1, NAN)],
     ("spectrum.probe.criterion", "loss", "must be one of pass_at_k, pass_at_1, heldout_loss, diversity"),
+    ("spectrum.probe.criterion", "heldout_loss", "SFT has no held-out examples; set spectrum.sft.heldout_share=0.05"),
     ("spectrum.probe.groups", {"algebra": " "}, "spectrum.probe.groups has no group for 'algebra'"),
     *[("spectrum.fusion.weights", bad, "must be 5 numbers") for bad in ([0.5, 0.5], [0.3] * 5, [NAN, *[0.25] * 4])],
     *[("signal.mgpo.lam", bad, "signal.mgpo.lam=") for bad in (-0.1, INF, NAN)],

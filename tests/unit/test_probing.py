@@ -136,6 +136,13 @@ def test_each_criterion_chooses_its_checkpoint(criterion, specialist):
         assert table["margins"]["code"] == {"runner_up": "step_2", "mean": pytest.approx(0.1), "tie": False}
 
 
+def test_a_checkpoint_without_a_loss_cannot_be_chosen_by_it():
+    with pytest.raises(RuntimeError, match="no held-out loss of step_2"):
+        probe_table(
+            {"step_1": scores(code=[1]), "step_2": scores(code=[1])}, 4, {"step_1": 1.0}, criterion="heldout_loss"
+        )
+
+
 def test_without_stored_samples_the_figures_of_diversity_are_unknown():
     table = probe_table({"s": scores(algebra=[1])}, k=4)
     assert table["distinct_paths"] == table["distinct_answers"] == table["answer_entropy"] == {"algebra": [None]}

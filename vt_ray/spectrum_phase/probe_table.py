@@ -33,9 +33,11 @@ def probe_table(
     The specialist of a subdomain is the best by the criterion of the checkpoints that did not stop. Between equal ones
     the higher Pass@K decides, then the higher Pass@1, then the later checkpoint. Lists are in the order of
     `checkpoints`. Figures are means over the problems with a verdict; None if no problem has the figure. Raises
-    RuntimeError if a checkpoint has no problem with a verdict.
+    RuntimeError if a checkpoint has no problem with a verdict, or no loss for the criterion heldout_loss.
     """
     losses, stopped = losses or {}, stopped or {}
+    if probe.criterion == "heldout_loss" and (missing := [name for name in measured if name not in losses]):
+        raise RuntimeError(f"SFT has recorded no held-out loss of {missing[0]}: take another spectrum.probe.criterion")
     names, ks = list(measured), sorted({1, probe.k, *probe.ks})
     valid = [scored(measured[name]) for name in names]
     subdomains = sorted({s.subdomain for scores in valid for s in scores})
