@@ -104,7 +104,8 @@ def spherical_weights(tensors: list[torch.Tensor], weights: Sequence[float]) -> 
     if len(tensors) == 1:
         return weights
     dot = first = second = 0.0
-    for a, b in slices(tensors):
+    # In float64: the angle of nearly parallel tensors depends on the last digits of their cosine.
+    for a, b in ([part.double() for part in parts] for parts in slices(tensors)):
         dot, first, second = dot + float(a @ b), first + float(a @ a), second + float(b @ b)
     cosine = dot / (first * second) ** 0.5 if first and second else 1.0
     if abs(cosine) > COLLINEAR:
