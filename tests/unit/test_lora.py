@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_policy import head
 
+from vt_ray.algorithms.flops import training_flops
 from vt_ray.algorithms.logprobs import chunked_logprobs
 from vt_ray.config import Config, ConfigError, LoraConfig, ModelConfig, StageConfig
 from vt_ray.engines import model_export
@@ -25,6 +26,7 @@ from vt_ray.engines.lora import (
     without_adapters,
     without_dropout,
 )
+from vt_ray.engines.step_counts import dense_shape
 from vt_ray.planning.learner_memory import adapter_count, learner_bytes
 from vt_ray.planning.resource_plan import actor_plan
 from vt_ray.planning.validate.lora import lora as faults
@@ -151,6 +153,16 @@ def test_only_adapters_train_and_only_they_reach_the_optimizer():
     assert count == sum(p.numel() for p in group["params"]) == 2 * 4 * (64 + 64 + 96 + 64)
     assert trainable_share(made) == pytest.approx(count / (count + sum(p.numel() for p in network().parameters())))
     assert trainable_share(network()) == 1
+
+
+def test_frozen_matrices_save_a_third_of_their_operations():
+    full, made = dense_shape(network()), dense_shape(with_adapters())
+    adapters = adapter_parameters(network(), LoraConfig(rank=4))
+    assert not full.frozen_parameters and not full.frozen_output
+    assert made.frozen_output
+    assert made.frozen_parameters == full.matrix_parameters == made.matrix_parameters - adapters
+    tokens = 10 * (4 * full.matrix_parameters + 6 * adapters) + 7 * 4 * made.output_parameters
+    assert training_flops(made, 10, 0, 7) == tokens
 
 
 def test_the_seed_draws_the_adapters():

@@ -5,9 +5,9 @@
 P: parameters of the layers' matrices, L: layers, A: heads * head size, V * H: size of the output matrix. `attended`
 sums, over all tokens, the tokens that each attends to, itself included. `predicted` counts the tokens whose logits are
 computed. A multiplication and an addition are two operations, and the backward pass costs twice the forward pass: hence
-6 = 2 * 3 and 12 = 4 * 3 (PaLM, arXiv 2204.02311, appendix B, with causal attention counted exactly). Activations that
-are computed again, padding and the optimizer do not count. The formula is for dense models: of a mixture of experts it
-counts all experts.
+6 = 2 * 3 and 12 = 4 * 3 (PaLM, arXiv 2204.02311, appendix B, with causal attention counted exactly). A frozen matrix
+(LoRA) has no gradient of its own, which saves 2 of the 6. Activations that are computed again, padding and the
+optimizer do not count. The formula is for dense models: of a mixture of experts it counts all experts.
 """
 
 from __future__ import annotations
@@ -42,13 +42,17 @@ class DenseShape:
     layers: int
     attention_width: int
     output_parameters: int
+    # The part of `matrix_parameters` that does not train, and whether the output matrix does not.
+    frozen_parameters: int = 0
+    frozen_output: bool = False
 
 
 def training_flops(shape: DenseShape, tokens: int, attended: int, predicted: int) -> float:
     """Operations of forward and backward over `tokens` tokens: the formula above."""
-    of_layers = 6 * shape.matrix_parameters * tokens
+    of_layers = (6 * shape.matrix_parameters - 2 * shape.frozen_parameters) * tokens
     of_attention = 12 * shape.layers * shape.attention_width * attended
-    return float(of_layers + of_attention + 6 * shape.output_parameters * predicted)
+    of_output = (4 if shape.frozen_output else 6) * shape.output_parameters * predicted
+    return float(of_layers + of_attention + of_output)
 
 
 def peak_flops(gpu: str, dtype: str) -> float:

@@ -40,11 +40,14 @@ def dense_shape(module: PreTrainedModel) -> DenseShape:
     """The shape of a Hugging Face causal LM. Under ZeRO-3 the parameters have their whole sizes in `ds_shape`."""
     text = module.config.get_text_config()
     embeddings = {id(part.weight) for part in (module.get_input_embeddings(), module.get_output_embeddings()) if part}
-    shapes = [getattr(p, "ds_shape", p.shape) for p in module.parameters() if id(p) not in embeddings]
+    layers = [(getattr(p, "ds_shape", p.shape), p) for p in module.parameters() if id(p) not in embeddings]
+    sizes = [(shape[0] * shape[1], p.requires_grad) for shape, p in layers if len(shape) == 2]
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return DenseShape(
-        matrix_parameters=sum(shape[0] * shape[1] for shape in shapes if len(shape) == 2),
+        matrix_parameters=sum(size for size, _ in sizes),
         layers=text.num_hidden_layers,
         attention_width=text.num_attention_heads * head_dim,
         output_parameters=text.vocab_size * text.hidden_size,
+        frozen_parameters=sum(size for size, trains in sizes if not trains),
+        frozen_output=not module.get_output_embeddings().weight.requires_grad,
     )

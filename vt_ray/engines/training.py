@@ -56,8 +56,7 @@ class TrainingEngine:
     def __init__(self, spec: LearnerSpec):
         import deepspeed
 
-        self.spec = spec
-        self.step_count = 0
+        self.spec, self.step_count = spec, 0
         torch.manual_seed(spec.seed)
         self.dtype = getattr(torch, spec.model.dtype)
         policy = load_policy(spec)
@@ -264,8 +263,7 @@ class TrainingEngine:
 
     def save_state(self, folder: Path) -> None:
         """Saves weights, optimizer and step count as a DeepSpeed checkpoint, and its layout."""
-        layout = layout_of(self.spec, self.world_size)
-        save_state(self.engine, folder, layout, self.step_count, writes=self.rank == 0)
+        save_state(self.engine, folder, layout_of(self.spec, self.world_size), self.step_count, self.rank == 0)
 
     def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
         """Loads weights, moments and, unless `restart_schedule`, the step count.
