@@ -110,6 +110,14 @@ EXPECTED = {
         | {"spectrum_phase.probing", "engines.vllm.engine", "verify.mathematics.exact_numbers"},
         {"algorithms.losses", "algorithms.mgpo", "spectrum_phase.sft"},
     ),
+    "rejection": (
+        {"self_distillation.rejection", "evaluation.repetition", "engines.vllm.engine", "verify.programs.run_tests"},
+        {"algorithms.losses", "spectrum_phase.sft", "self_distillation.selection"},
+    ),
+    "self_distil": (
+        {"self_distillation.selection", "engines.likelihood", "engines.policy", "spectrum_phase.sft"},
+        {"engines.vllm.engine", "verify.programs.run_tests", "self_distillation.rejection"},
+    ),
     "spectrum_scores": (
         {"evaluation.milestones", "evaluation.sampling", "engines.vllm.engine", "verify.programs.run_tests"},
         {"algorithms.losses", "algorithms.mgpo"},
@@ -137,8 +145,10 @@ def test_every_phase_that_the_pipeline_runs_is_known():
 
     from vt_ray import pipeline
     from vt_ray.run.milestone_names import SPECTRUM_STAGES
+    from vt_ray.self_distillation import phases as distillation
 
-    calls = [n for n in ast.walk(ast.parse(inspect.getsource(pipeline))) if isinstance(n, ast.Call)]
+    trees = [ast.parse(inspect.getsource(module)) for module in (pipeline, distillation)]
+    calls = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Call)]
     named = [ast.unparse(c.args[0]) for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr == "phase"]
     # A name is a literal, a constant, or an attribute of the spectrum stage.
     phases = {eval(name, vars(pipeline), {"stage": stage}) for name in named for stage in SPECTRUM_STAGES}

@@ -11,11 +11,12 @@ import test_loop
 import test_phases
 from test_config import changed, composed
 from test_phases import given, settings
+from test_prompts import EOS, CharacterTokenizer
 
 from vt_ray import pipeline
-from vt_ray.config import Config, ConfigError, DataSource, SelfDistilConfig
+from vt_ray.config import Config, ConfigError, DataConfig, DataSource, SelfDistilConfig
 from vt_ray.data.problem_sets import of_stage
-from vt_ray.data.traces.files import survey_traces
+from vt_ray.data.traces.files import chosen_traces, subdomains_of_traces, survey_traces
 from vt_ray.evaluation.repetition import repeated_share
 from vt_ray.planning.resource_plan import phase_plan
 from vt_ray.planning.validate import validate
@@ -167,6 +168,42 @@ def test_without_rejection_the_traces_are_those_of_trace_files(tmp_path, monkeyp
     _, paths, _ = test_phases.run(config, monkeypatch, sets)
     chosen = json.loads(paths.self_distil.selection.read_text())
     assert chosen["traces"] == 6 == sum(chosen["counts"]["algebra"].values())
+
+
+class Chat(CharacterTokenizer):
+    """`end` closes each prompt. Without `takes_system`, a system message is an error, as for Gemma."""
+
+    eos_token = chr(EOS)
+
+    def __init__(self, end="", takes_system=True):
+        self.end, self.takes_system = end, takes_system
+
+    def apply_chat_template(self, messages, add_generation_prompt, return_dict=False, tokenize=True):
+        if messages[0]["role"] == "system" and not self.takes_system:
+            raise ValueError("System role not supported")
+        return [*super().apply_chat_template(messages, add_generation_prompt, False), *map(ord, self.end)]
+
+
+@pytest.mark.parametrize(
+    ("chat", "sampled", "learnt"),
+    [
+        (Chat(), "so 7", "so 7"),
+        (Chat(takes_system=False), "<think>\na\n</think>\n\n7", "<think>\na\n</think>\n\n7"),
+        (Chat(end="<think>\n"), "a\n</think>\n\n7", "a\n</think>\n\n7"),
+    ],
+)
+def test_sft_learns_a_trace_after_the_prompt_that_the_model_got(tmp_path, chat, sampled, learnt):
+    encoder = pipeline.PromptEncoder(chat, DataConfig(system="Be brief.", math_suffix=" Box it."))
+    e = type("E", (), {"config": Config(), "encoder": encoder})
+    of_model = rejection._Sampled(e, "m", [Problem("algebra/1", "algebra", "math", "3+4?", "7")])
+    (asked,) = of_model._problems.values()
+    assert of_model._fate_of_text(asked, completion(sampled)) == KEPT
+    file = tmp_path / "traces.jsonl"
+    file.write_text(json.dumps(of_model._row(asked, completion(sampled))) + "\n")
+    (sequence,) = encoder.traces(chosen_traces(DataSource(str(file), use=["sft"])))
+    assert sequence.prompt_ids == encoder.prompt_ids(asked)
+    assert "".join(map(chr, sequence.completion_ids)) == learnt + chr(EOS)
+    assert list(subdomains_of_traces(DataSource(str(file)))) == ["algebra"]
 
 
 def completion(text="7", ids=(1, 2, 3)):

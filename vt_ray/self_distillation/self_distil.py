@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, DataSource, SelfDistilConfig, SftConfig
@@ -47,18 +48,18 @@ def run_self_distil(e: Experiment, student: Path, problems: ProblemSets, folder:
         for d, s, value in zip(subdomains, examples, nll, strict=True)
     ]
     fates, buckets = select(traces, settings)
-    kept = [index for index, fate in enumerate(fates) if fate == KEPT]
+    kept = np.array([fate == KEPT for fate in fates], bool)
     counts = counts_by_subdomain(traces, fates)
-    write_json(paths.selection, {"traces": len(traces), "kept": len(kept), "counts": counts, "buckets": buckets})
+    write_json(paths.selection, {"traces": len(traces), "kept": int(kept.sum()), "counts": counts, "buckets": buckets})
     shown = ", ".join(f"{fates.count(reason):,} {reason}" for reason in REASONS if reason in fates)
     console.print(f"self_distil: {len(traces):,} traces ({shown})", highlight=False)
-    if not kept:
+    if not kept.any():
         raise ConfigError(
             f"self_distil: none of {len(traces):,} traces is kept ({shown}): lower self_distil.nll_low and "
             "self_distil.length_buckets, or give more traces"
         )
-    chosen = _Kept(examples, kept)
-    run_sft(e.cluster, student, chosen, with_steps(sft, len(chosen)), e.config.seed, folder)
+    chosen = examples.where(kept)
+    run_sft(e.cluster, student, chosen, with_steps(sft, len(chosen)), e.config.seed, folder, section="self_distil")
 
 
 def traces_as_problems(file: Path) -> ProblemSets:
@@ -103,16 +104,3 @@ def _sft_settings(settings: SelfDistilConfig) -> SftConfig:
         styles=[TRACE_STYLE],
         optimizer=settings.optimizer,
     )
-
-
-class _Kept(Sequence[TrainSequence]):
-    """The examples with these indices. They stay on disk until a batch takes them."""
-
-    def __init__(self, examples: Sequence[TrainSequence], indices: Sequence[int]):
-        self._examples, self._indices = examples, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._examples[self._indices[index]]

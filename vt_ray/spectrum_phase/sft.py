@@ -44,20 +44,22 @@ def run_sft(
     seed: int,
     folder: Path,
     heldout: Sequence[TrainSequence] = (),
+    section: str = "spectrum.sft",
 ) -> None:
     """Train from `base`, or from the newest commit in `folder`. Writes checkpoints/, state/ and metrics.jsonl there.
 
-    The loss on `heldout`, which SFT does not learn, is measured at every checkpoint. Raises TrainingDiverged after
+    The loss on `heldout`, which SFT does not learn, is measured at every checkpoint. `section` has the settings of
+    this SFT, for messages. Raises TrainingDiverged after
     several steps in a row without an update.
     """
-    paths = SftPaths(folder)
+    paths, name = SftPaths(folder), section.rpartition(".")[2]
     log = MetricsLog(paths.metrics)
     mixture = examples.mixture if isinstance(examples, Examples) else None
     with cluster.learner(base, sft.optimizer, sft.steps) as learner:
         start, skipped = _resume(learner, log, paths), SkippedSteps()
         for line in log.lines():
             skipped.count(line)
-        with bar("sft", sft.steps, start) as advance:
+        with bar(name, sft.steps, start) as advance:
             for step in range(start, sft.steps):
                 start_time = time.monotonic()
                 chosen = batch_indices(len(examples), sft.batch_size, step, (seed, "sft"), mixture)
@@ -68,7 +70,7 @@ def run_sft(
                 if is_checkpoint and heldout:
                     line["heldout_loss"] = heldout_loss(learner, heldout, sft.batch_size)
                 log.write({**line, "seconds": seconds})
-                skipped.raise_if_diverged(f"sft: step {step + 1}", metrics, "spectrum.sft")
+                skipped.raise_if_diverged(f"{name}: step {step + 1}", metrics, section)
                 advance(f"loss {metrics['loss']:.3f}  {metrics['tokens'] / seconds:,.0f} tokens/s", 1)
                 if is_checkpoint:
                     _save(learner, log, paths, step + 1)
