@@ -244,8 +244,10 @@ def decontaminate(
             near_copies=near_copies,
         )
         found = run(train, eval_, output, options, field, on_ray=ray)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    except OSError as error:
+        raise typer.BadParameter(f"--output {output} cannot be written ({error}): name another folder") from error
     write_leakage_page(output / "leakage.html", found)
     for line in [*pair_lines(found), headline(found)]:
         typer.echo(line)

@@ -135,7 +135,7 @@ def watch(
 
     try:
         follow(run, once, Console(highlight=False))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -156,7 +156,7 @@ def audit(
 
     try:
         stages = audited(run)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     if not print_audit(stages, Console(highlight=False)):
         raise typer.Exit(1)

@@ -20,6 +20,7 @@ from vt_ray.data.problem_rows import ProblemFileError, read_rows
 from vt_ray.data.problem_sets import of_stage
 from vt_ray.data.readers import read_problems
 from vt_ray.data.sources import hub
+from vt_ray.data.sources.names import parts
 from vt_ray.planning.validate.method import data as check_data
 from vt_ray.records import Problem
 from vt_ray.run.inputs import problem_files
@@ -166,6 +167,17 @@ def test_a_folder_gives_its_data_files_in_the_order_of_their_names(tmp_path: Pat
         ("b.jsonl", 1),
         ("c.parquet", 1),
     ]
+
+
+def test_an_empty_name_and_a_folder_that_cannot_be_walked_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("", "  "):
+        with pytest.raises(ProblemFileError, match="is empty: give a file"):
+            parts(name)
+    monkeypatch.setattr(Path, "rglob", lambda *_: (_ for _ in ()).throw(FileNotFoundError(2, "gone")))
+    with pytest.raises(ProblemFileError, match="cannot be read .*gone"):
+        parts(tmp_path)
 
 
 def test_a_glob_gives_the_files_that_match(tmp_path: Path) -> None:

@@ -314,6 +314,27 @@ def test_the_command(run, tmp_path):
     assert none.exit_code == 2 and "isnotarunfolder" in "".join(filter(str.isalnum, none.output))
 
 
+@pytest.mark.parametrize("command", [["watch", "--once"], ["audit"]])
+@pytest.mark.parametrize(
+    ("run_json", "config", "message"),
+    [
+        ("{", "{}", "is damaged"),
+        ("[]", "{}", "holds no settings"),
+        ("{}", None, "config.yaml is missing"),
+        ("{}", "a: [", "is damaged"),
+        ("{}", "- a", "holds no settings"),
+        ("\xff", "{}", "is damaged"),
+    ],
+)
+def test_a_damaged_run_folder_is_one_message(tmp_path, command, run_json, config, message):
+    (tmp_path / "run.json").write_text(run_json, encoding="latin-1")
+    if config is not None:
+        (tmp_path / "config.yaml").write_text(config)
+    done = CliRunner().invoke(app, [command[0], str(tmp_path), *command[1:]])
+    letters = "".join(filter(str.isalnum, done.output))
+    assert done.exit_code == 2 and "".join(filter(str.isalnum, message)) in letters, done.output
+
+
 def test_spark():
     assert spark([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
     assert spark([0, 0, 7, 7], 2) == "▁█"

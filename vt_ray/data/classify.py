@@ -95,6 +95,8 @@ def classify(questions: Sequence[Question], output: Path, model: ChatModel, name
 
     Raises ClassificationError, also if no question has a majority; the output is not written then.
     """
+    if output.is_dir():
+        raise ClassificationError(f"--output {output} is a folder: name a file")
     by_key = {question.key: question for question in questions}
     with VoteFile(votes_path(output), settings_digest(model.name, names)) as votes:
         for key, sample, vote in votes.stored():

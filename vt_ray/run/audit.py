@@ -27,6 +27,7 @@ from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed
 from vt_ray.run.identity import differing, identity
 from vt_ray.run.metrics_log import read_lines
 from vt_ray.run.paths import RunPaths
+from vt_ray.run.read_run import read_run
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = [
@@ -65,20 +66,17 @@ class StageAudit:
 
 
 def audit(root: Path) -> list[StageAudit]:
-    """Audit all stages of the run in `root`, in order. Raises FileNotFoundError if `root` is not a run folder."""
-    from omegaconf import OmegaConf
-
+    """Audit all stages of the run in `root`, in order. Raises FileNotFoundError and ValueError as `read_run`."""
     paths = RunPaths(root)
-    if not paths.run_json.is_file():
-        raise FileNotFoundError(f"{root} is not a run folder (it has no run.json): pass a folder such as runs/demo")
-    config = to_config(OmegaConf.load(paths.config))
+    known_run, settings = read_run(root)
+    config = to_config(settings)
     lines = read_lines(paths.metrics)
     audits, version = [], 0
     for stage in config.curriculum.stages:
         found = _Stage(config, stage.name, paths, [line for line in lines if line["stage"] == stage.name], version)
         audits.append(found.audit())
         version += found.result.steps
-    noted = json.loads(paths.run_json.read_text()).get("settings")
+    noted = known_run.get("settings")
     if noted is None:
         audits[0].faults.append("run.json does not record the settings: an older version of vt_ray made this run")
     elif changed := differing(noted, identity(config), config):

@@ -25,14 +25,16 @@ def parts(source: str | Path) -> list[Path | HubSource]:
     """Returns the files of a file name, a folder or a glob in the order of their names, or the data set of a hub name.
 
     A folder stands for all data files in it and below it. A file name is returned also if the file does not exist.
-    Raises ProblemFileError if a folder or a glob has no data file, if a folder lacks some of the shards that its
-    file names count ("-00000-of-00005"), or if a hub name is malformed.
+    Raises ProblemFileError for an empty name, if a folder or a glob has no data file, if a folder cannot be read or
+    lacks some of the shards that its file names count ("-00000-of-00005"), or if a hub name is malformed.
     """
     name, path = str(source), Path(source)
     if name.startswith("hf:"):
         return [HubSource.of(name)]
+    if not name.strip():
+        raise ProblemFileError("the name of a source is empty: give a file, a folder, a glob or a hub name")
     if path.is_dir():
-        found = [file for file in sorted(path.rglob("*")) if _is_data(file.relative_to(path), file)]
+        found = _files_below(path)
         _refuse_lost_shards(path, found)
     elif path.exists() or not glob.has_magic(name):
         return [path]
@@ -72,6 +74,13 @@ def _is_data(relative: Path, file: Path) -> bool:
     hidden = any(part.startswith((".", "_")) for part in relative.parts)
     known = _endings(file.name)[0] in FORMATS
     return known and not hidden and file.name not in _ABOUT_DATA and file.is_file()
+
+
+def _files_below(folder: Path) -> list[Path]:
+    try:
+        return [file for file in sorted(folder.rglob("*")) if _is_data(file.relative_to(folder), file)]
+    except OSError as error:
+        raise ProblemFileError(f"{folder}: cannot be read ({error}): name its files with a glob") from error
 
 
 def _refuse_lost_shards(folder: Path, files: list[Path]) -> None:

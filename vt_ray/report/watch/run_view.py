@@ -14,6 +14,7 @@ from vt_ray.report.metrics import Lines
 from vt_ray.run.metrics_log import Tail
 from vt_ray.run.milestone_names import FIRST, SECOND, SpectrumStage, phases, planned, rl_stages, spectrum_stages
 from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
+from vt_ray.run.read_run import read_run
 from vt_ray.run.run_folder import is_locked, working_folder
 from vt_ray.run.stage_ends import early_end, stage_end
 
@@ -63,16 +64,14 @@ class View:
 
 
 class LiveRun:
-    """Reads a run folder repeatedly. Raises FileNotFoundError if `root` is not a run folder."""
+    """Reads a run folder repeatedly. Raises FileNotFoundError and ValueError as `read_run`."""
 
     def __init__(self, root: Path):
         from omegaconf import OmegaConf
 
         paths = self.paths = RunPaths(root.resolve())
-        if not paths.run_json.is_file():
-            raise FileNotFoundError(f"{root} is not a run folder (it has no run.json): pass a folder such as runs/demo")
-        self.identity = json.loads(paths.run_json.read_text())
-        self.config: Any = OmegaConf.to_container(OmegaConf.load(paths.config))
+        self.identity, config = read_run(root)
+        self.config: Any = OmegaConf.to_container(config)
         self._rl = Tail(paths.metrics)
         # {folder of an SFT: its metrics}.
         self._sft: dict[str, Tail] = {}

@@ -53,7 +53,7 @@ RL_CURVES = (
 
 
 def watch(root: Path, once: bool, console: Console) -> None:
-    """Show the run until it has finished, or once. Raises FileNotFoundError if `root` is not a run folder."""
+    """Show the run until it has finished, or once. Raises FileNotFoundError and ValueError as `read_run`."""
     run = LiveRun(root)
     if once:
         console.print(frame(run.view(), console.width))
