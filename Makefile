@@ -55,6 +55,7 @@ docs: $(READY) ## the generated documents: docs/configuration.md and the picture
 	$(BIN)/python docs/make_configuration.py
 	$(BIN)/python docs/draw_flow.py
 	$(BIN)/python docs/draw_demo.py
+	$(BIN)/python docs/draw_rl_or_sft.py
 
 wheel: $(READY) ## dist/vt_ray-*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

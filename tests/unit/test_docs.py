@@ -79,7 +79,7 @@ def test_tests_named_in_faults_exist():
     assert not missing
 
 
-@pytest.mark.parametrize("name", ["flow", "demo"])
+@pytest.mark.parametrize("name", ["flow", "demo", "rl_or_sft"])
 def test_pictures_are_those_that_their_scripts_draw(name, tmp_path):
     drawn = tmp_path / f"{name}.svg"
     subprocess.run([sys.executable, ROOT / f"docs/draw_{name}.py", drawn], check=True)
