@@ -1,6 +1,6 @@
 """A Hydra callback: when a sweep has ended, its finished runs are compared.
 
-    conf/experiment/*.yaml:  hydra.callbacks.comparison._target_: vt_ray.report.comparison.at_end.CompareRuns
+conf/experiment/*.yaml:  hydra.callbacks.comparison._target_: vt_ray.report.comparison.at_end.CompareRuns
 """
 
 from __future__ import annotations
