@@ -109,8 +109,12 @@ def run_phases(config: Config, cluster: Cluster, run: RunFolder, problems: Probl
     evaluate_spectrum(experiment, milestones)
     if stop_message(config, run.root):
         return [*milestones]
-    if "rl" in config.phases:
-        milestones |= train_rl(experiment, [*milestones.values()][-1])
+    start = [*milestones.values()][-1]
+    if "rl" in config.phases and config.signal.control == "sft":
+        milestones[SFT_CONTINUED] = continue_sft(experiment, start)
+    elif "rl" in config.phases:
+        stages = run_curriculum(experiment, start, evaluate, stage_bar)
+        milestones |= {name: run.paths.stage(name).model for name in stages}
     if "rejection" in config.phases:
         sample_traces(experiment, milestones)
     if SELF_DISTIL in config.phases:
@@ -301,13 +305,6 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
         shutil.copy2(scores / f"{name}.json", e.run.paths.evaluation)
         if (scores / name).is_dir():
             shutil.copytree(scores / name, e.run.paths.evaluation / name, dirs_exist_ok=True)
-
-
-def train_rl(e: Experiment, start: Path) -> dict[str, Path]:
-    """{milestone: model} of the MGPO stages, or of the SFT in their place."""
-    if e.config.signal.control == "sft":
-        return {SFT_CONTINUED: continue_sft(e, start)}
-    return {name: e.run.paths.stage(name).model for name in run_curriculum(e, start, evaluate, stage_bar)}
 
 
 def continue_sft(e: Experiment, start: Path) -> Path:

@@ -12,10 +12,12 @@ from vt_ray.report.watch.run_view import LiveRun
 from vt_ray.report.watch.screen import frame, spark, watch
 from vt_ray.run.checkpoint import write_json
 from vt_ray.run.metrics_log import MetricsLog
-from vt_ray.run.milestone_names import BEFORE_RL
 from vt_ray.run.paths import DONE
 from vt_ray.run.run_folder import RunFolder, is_locked
 from vt_ray.tools import app
+
+# The milestones before RL of a run with one spectrum stage.
+REACHED = ("base", "sft_last", "sft_best", "fused")
 
 STAGES = [StageConfig("short", ["algebra"], 4), StageConfig("long", ["algebra"], 2)]
 
@@ -54,7 +56,7 @@ class Run:
             if phase == "probe":
                 for step in (4, 8, 10):
                     write_json(self.phases / "probe-key" / f"step_{step:06d}.json", {"seconds": 3.0, "scores": []})
-            for name in BEFORE_RL if phase == "spectrum_scores" else ():
+            for name in REACHED if phase == "spectrum_scores" else ():
                 self.milestone(name, self.phases / "spectrum_scores-key")
             self.end(phase)
 
@@ -122,7 +124,7 @@ def test_rl_steps_are_counted_by_stage_and_the_remaining_time_follows_the_last_s
     run.spectrum()
     live = LiveRun(run.root)
     assert (live.view().phase, counts(live.view())["probe"]) == ("short", (3, 3))
-    assert [m["name"] for m in live.view().milestones] == list(BEFORE_RL)
+    assert [m["name"] for m in live.view().milestones] == list(REACHED)
     for step in (1, 2, 3):
         run.rl("short", step)
     view = live.view()
@@ -132,7 +134,7 @@ def test_rl_steps_are_counted_by_stage_and_the_remaining_time_follows_the_last_s
     run.milestone("short")
     view = live.view()
     assert view.phase == "long" and counts(view)["evaluate"] == (5, 6)
-    assert [m["name"] for m in view.milestones] == [*BEFORE_RL, "short"]
+    assert [m["name"] for m in view.milestones] == [*REACHED, "short"]
     assert {part.name: part.seconds for part in view.parts} == {
         "sft": 20.0, "probe": 9.0, "short": 20.0, "long": 0, "evaluate": 7.5,
     }  # fmt: skip
@@ -193,7 +195,7 @@ def test_watching_ends_with_the_run(run, monkeypatch):
 
     def finish_meanwhile(seconds):
         naps.append(seconds)
-        for folder in BEFORE_RL:
+        for folder in REACHED:
             run.milestone(folder)
         for stage in STAGES:
             for step in range(stage.steps):
