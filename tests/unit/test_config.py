@@ -76,6 +76,8 @@ BAD = [
     ("model.num_layers", 0, "model.num_layers=0"),
     ("model.vocab_size", 263, "model.vocab_size=263"),
     ("model.max_position_embeddings", 255, "data.max_prompt_tokens + the longest completion = 256"),
+    ("spectrum.sft.max_tokens", 2000, "spectrum.sft.max_tokens=2000 exceeds model.max_position_embeddings=1024"),
+    *[("model.rope_theta", bad, f"model.rope_theta={bad} must be above 0 and finite") for bad in (0.0, -1.0, INF, NAN)],
     ("data.subdomains", ["algebra", "poetry"], "data.subdomains='poetry' must be one of algebra"),
     *[("data.levels", levels, "data.levels") for levels in ([4], [])],
     *at_least(0, *(f"data.{split}_per_subdomain" for split in ("train", "probe", "test"))),
@@ -197,7 +199,7 @@ BAD = [
     *[
         (f"{at}.{name}", bad, f".{name}={bad}")
         for at in ("spectrum.probe", "evaluation", "curriculum.stages.0")
-        for name, values in {"temperature": (0, -1.0, NAN), "top_p": (0, 1.1, NAN), "max_new_tokens": (0,)}.items()
+        for name, values in {"temperature": (0, -1.0, INF, NAN), "top_p": (0, 1.1, NAN), "max_new_tokens": (0,)}.items()
         for bad in values
     ],
     *[(f"curriculum.stages.1.{n}", 0, f"curriculum.stages[math_long].{n}=0") for n in ("steps", "prompts_per_step")],
@@ -367,6 +369,14 @@ def test_shipped_models_compose_with_the_small_experiments(experiment, model):
     config = composed(f"experiment={experiment}", *model)
     validate(config)
     assert config.model.source in model[0]
+
+
+def test_a_stretched_context_that_is_too_short_is_refused():
+    stretched = ["model=hf", "model.path=/model", "model.rope_theta=1e6", "spectrum.sft.max_tokens=8192"]
+    validate(composed(*stretched, "model.max_position_embeddings=8192"))
+    validate(composed("model=hf", "model.path=/model", "spectrum.sft.max_tokens=8192"))  # the model has its own context
+    with pytest.raises(ConfigError, match=r"max_tokens=8192 exceeds model\.max_position_embeddings=4096"):
+        validate(composed(*stretched, "model.max_position_embeddings=4096"))
 
 
 def test_a_hub_model_without_a_path_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 
 from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigError
@@ -103,6 +104,29 @@ def model(c: Config) -> Problems:
         )
     if m.source == "scratch":
         yield from _scratch_shape(c)
+    yield from _context(c)
+
+
+def _context(c: Config) -> Problems:
+    """The context, as far as the settings alone decide it: a model without `rope_theta` that is loaded has its own."""
+    m = c.model
+    if m.rope_theta is not None and not 0 < m.rope_theta < inf:
+        yield (
+            f"model.rope_theta={m.rope_theta} must be above 0 and finite: 1e6 is usual for long traces, null keeps the "
+            "model's own"
+        )
+    if m.source != "scratch" and m.rope_theta is None:
+        return
+    if c.context_tokens > m.max_position_embeddings:
+        yield (
+            f"data.max_prompt_tokens + the longest completion = {c.context_tokens} exceeds "
+            f"model.max_position_embeddings={m.max_position_embeddings}: raise it, or lower max_new_tokens"
+        )
+    if "sft" in c.phases and c.spectrum.sft.max_tokens > m.max_position_embeddings:
+        yield (
+            f"spectrum.sft.max_tokens={c.spectrum.sft.max_tokens} exceeds "
+            f"model.max_position_embeddings={m.max_position_embeddings}: lower it, or raise the context"
+        )
 
 
 def _template_of_checkpoints(c: Config) -> Problems:
@@ -132,11 +156,6 @@ def _scratch_shape(c: Config) -> Problems:
         )
     if m.vocab_size < 260 + 4:
         yield f"model.vocab_size={m.vocab_size} must be at least 264 (256 bytes and the special tokens): raise it"
-    if c.context_tokens > m.max_position_embeddings:
-        yield (
-            f"data.max_prompt_tokens + the longest completion = {c.context_tokens} exceeds "
-            f"model.max_position_embeddings={m.max_position_embeddings}: raise it, or lower max_new_tokens"
-        )
 
 
 def cluster(c: Config) -> Problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 from vt_ray.config import SCHEDULES, ConfigError, OptimizerConfig
@@ -45,8 +46,8 @@ def optimizer(at: str, o: OptimizerConfig) -> Problems:
 
 
 def sampling(at: str, temperature: float, top_p: float, max_new_tokens: int) -> Problems:
-    if not temperature > 0:
-        yield f"{at}.temperature={temperature} must be above 0: samples of one question must differ"
+    if not 0 < temperature < inf:
+        yield f"{at}.temperature={temperature} must be above 0 and finite: samples of one question must differ"
     if not 0 < top_p <= 1:
         yield f"{at}.top_p={top_p} must lie in (0, 1]"
     yield from at_least(f"{at}.max_new_tokens", max_new_tokens, 1)
