@@ -118,7 +118,7 @@ def spherical_weights(tensors: list[torch.Tensor], weights: Sequence[float]) -> 
 # with sum 1. With `on_changes` it gets their changes from the base model, and the rule makes
 # base + scale * combine(changes). `keep` chooses the elements of a specialist's whole change that count; with
 # `rescales` the kept ones are divided by `density`. `reweigh` replaces the weights for one tensor. The first four rules
-# differ in their weights only (fusion_weights, greedy_soup.py).
+# differ in their weights only (fusion_weights, fusing.greedy_soup).
 RULES: dict[str, Rule] = {
     "weights": Rule(weighted_average),
     "uniform": Rule(weighted_average),  # uniform soup, arXiv 2203.05482
