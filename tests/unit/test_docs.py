@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from vt_ray.main import CONF
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "docker/README.md"])
@@ -17,6 +21,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 TREE_PATH = re.compile(r"(?:vt_ray|tests|conf|docs|benchmarks|launch|docker|requirements)/[\w./*-]*")
 FILE_NAME = re.compile(r"[\w-]+\.(?:py|yaml|md|toml|sh|sbatch)")
+# A command in a block or in a code span, without its comment. A line that ends in a backslash continues.
+COMMAND = re.compile(r"(?:^|[ `])vt-ray ((?:\\\n|[^\n`])*?)(?:\s+#[^\n]*)?(?:`|$)", re.MULTILINE)
+TEST_FILE = re.compile(r"`((?:unit|cluster|e2e|gpu)/test_\w+\.py)\b")
 TEST_NAME = re.compile(r"`(?:((?:unit|cluster|e2e|gpu)/test_\w+\.py))?::(test_\w+)")
 
 
@@ -49,7 +56,23 @@ def test_relative_links_resolve(name):
 def test_named_paths_exist(name):
     spans = [span for span in CODE_SPAN.findall(FENCE.sub("", text_of(name))) if "::" not in span]
     paths = {path.rstrip("./") for span in spans for path in TREE_PATH.findall(span) if span.startswith(path[:4])}
+    paths |= {f"tests/{file}" for file in TEST_FILE.findall(text_of(name))}
     assert not [path for path in sorted(paths) if not list(ROOT.glob(path))]
+
+
+def test_the_list_of_pages_is_whole():
+    pages = {page.name for page in ROOT.glob("docs/*.md")} - {"README.md"}
+    assert pages <= {*LINK.findall(text_of("docs/README.md"))}
+
+
+@pytest.mark.parametrize("name", [name for name in PAGE_NAMES if name != "CHANGELOG.md"])
+def test_settings_of_commands_exist_and_have_values_of_their_type(name):
+    """Each `vt-ray` command composes; of several values of a sweep the first one is taken."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for command in COMMAND.findall(text_of(name)):
+            words = [word for word in shlex.split(command.replace("\\\n", " ")) if "=" in word and "..." not in word]
+            if "--config-dir" not in command:
+                compose("config", overrides=[re.sub(r"(?<==)([^\[{,]+),.*", r"\1", word) for word in words])
 
 
 def test_files_in_architecture_exist():
