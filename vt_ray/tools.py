@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -107,9 +108,10 @@ def fuse(
     try:
         shares, found = _numbers("weights", weights), _numbers("scores", scores)
         settings = FusionConfig(method, shares, temperature, density, scale)
-        fuse_into(output, models, settings, base, found, seed, int(shard_gb * 1e9))
+        fuse_into(output, models, settings, base, found, seed, shard_gb)
     except ConfigError as error:
-        raise typer.BadParameter(str(error).replace("spectrum.fusion.", "--")) from error
+        # The message begins with the setting of a run, which is an option of this command.
+        raise typer.BadParameter(re.sub(r"^spectrum\.fusion\.", "--", str(error))) from error
     except (ModelFolderError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

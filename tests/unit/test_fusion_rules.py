@@ -198,7 +198,7 @@ def three(tmp_path):
     ("options", "said"),
     [
         (["--method", "ties"], "--method ties needs --base"),
-        (["--method", "greedy_soup"], "greedy_soup measures each soup on probing problems"),
+        (["--method", "greedy_soup"], "[...] spectrum.fusion.method=greedy_soup"),
         (["--method", "probe_softmax"], "--scores must be 3 numbers in"),
         (["--method", "probe_softmax", "--scores", "0.5,0.5"], "--scores must be 3 numbers in"),
         (["--method", "probe_softmax", "--scores", "50,40,30"], "--scores must be 3 numbers in"),
@@ -206,7 +206,7 @@ def three(tmp_path):
         (["--method", "uniform", "--weights", "0.2,0.2,0.6"], "are not used by method=uniform"),
         (["--weights", "a,b,c"], "--weights a,b,c must be numbers"),
         (["--weights", "0.5,0.5"], "must be 3 numbers >= 0 that sum to 1"),
-        (["--shard-gb", "0"], "--shard-gb 0 must be above 0"),
+        *((["--shard-gb", gb], f"--shard-gb {gb} must be above 0") for gb in ("0", "1e-10", "nan", "inf")),
         (["--method", "dare", "--density", "0"], "--density 0.0 must lie in"),
         (["--method", "dare", "--scale", "inf"], "--scale inf must be finite"),
     ],

@@ -23,7 +23,7 @@ def fuse_into(
     base: Path | None,
     scores: Sequence[float],
     seed: int,
-    shard_bytes: int,
+    shard_gb: float,
 ) -> None:
     """Fuse `models` into the new or empty folder `output`. `scores` is Pass@K of each model, for probe_softmax.
 
@@ -35,14 +35,14 @@ def fuse_into(
     named = {str(path): path for path in models}
     if len({path.resolve() for path in models}) < len(models):
         raise ConfigError("a model is listed twice: list it once and set its share with --weights")
-    if shard_bytes <= 0:
-        raise ConfigError(f"--shard-gb {shard_bytes / 1e9:g} must be above 0: 5 is usual")
+    if not (isfinite(shard_gb) and shard_gb * 1e9 >= 1):
+        raise ConfigError(f"--shard-gb {shard_gb:g} must be above 0 and finite: 5 is usual")
     rule = fusion_rule(settings)
     _refuse_settings(settings, rule, base, len(models), scores)
     shares = fusion_weights(settings, list(named), dict(zip(named, scores, strict=False)))
     partial = output.resolve().with_name(f".{output.resolve().name}.{os.getpid()}.partial")
     try:
-        fuse(named, shares, partial, rule, base, seed, shard_bytes)
+        fuse(named, shares, partial, rule, base, seed, int(shard_gb * 1e9))
         os.replace(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
