@@ -310,7 +310,8 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
 def continue_sft(e: Experiment, start: Path) -> Path:
     """The control in place of the stages: more SFT of the start model, at the learning rate that SFT ended with."""
     config, first = e.config, e.config.spectrum.sft
-    rate = replace(first.optimizer, lr=first.optimizer.lr * first.optimizer.min_lr_ratio, min_lr_ratio=1.0)
+    lowest = 1.0 if first.optimizer.schedule == "constant" else first.optimizer.min_lr_ratio
+    rate = replace(first.optimizer, lr=first.optimizer.lr * lowest, min_lr_ratio=1.0)
     steps = config.signal.control_sft_steps
     sft = replace(first, steps=steps, epochs=None, checkpoint_every=steps, optimizer=rate)
 

@@ -246,6 +246,10 @@ def test_a_transport_that_cannot_reach_the_generators_is_refused(good):
 def test_values_that_do_not_fit_together_are_refused(good):
     with pytest.raises(ConfigError, match="offload_optimizer=true needs ZeRO"):
         validate(changed(good, **{"learner.offload_optimizer": True, "learner.zero_stage": 0}))
+    control = {"signal.control": "sft", "signal.control_sft_steps": 5, "spectrum.sft.optimizer.min_lr_ratio": 0.0}
+    with pytest.raises(ConfigError, match="control would learn nothing"):
+        validate(changed(good, **control))
+    validate(changed(good, **control, **{"spectrum.sft.optimizer.schedule": "constant"}))
     with pytest.raises(ConfigError, match=r"data.test_files: '/nowhere/test.parquet' is no file"):
         validate(composed("data.test_files=[{path: /nowhere/test.parquet}]"))
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from vt_ray.algorithms.flops import DenseShape, peak_flops, throughput, training_flops
 from vt_ray.algorithms.learning_rate import lr_at
@@ -43,6 +43,16 @@ def test_the_shape_of_a_model_leaves_out_embeddings_norms_and_biases(tied):
     layer = 16 * 16 * 2 + 16 * 8 * 2 + 3 * 16 * 24
     with torch.device("meta"):
         assert dense_shape(Qwen2ForCausalLM(config)) == DenseShape(3 * layer, 3, 16, 50 * 16)
+
+
+def test_all_experts_of_a_mixture_count():
+    config = Qwen3MoeConfig(
+        vocab_size=50, hidden_size=16, moe_intermediate_size=8, num_experts=4, num_experts_per_tok=2,
+        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=4, decoder_sparse_step=1,
+    )  # fmt: skip
+    layer = 16 * 16 * 2 + 16 * 8 * 2 + 4 * 3 * 16 * 8 + 4 * 16
+    with torch.device("meta"):
+        assert dense_shape(Qwen3MoeForCausalLM(config)).matrix_parameters == 3 * layer
 
 
 def test_peaks_are_known_for_bfloat16_on_named_gpus():

@@ -12,8 +12,9 @@ from test_config import changed, composed
 from test_fusion import checkpoint, constant
 
 from vt_ray import main, pipeline
+from vt_ray.algorithms.learning_rate import lr_at
 from vt_ray.algorithms.packing import TrainSequence
-from vt_ray.config import Config, ConfigError, CurriculumConfig, StageConfig
+from vt_ray.config import Config, ConfigError, CurriculumConfig, OptimizerConfig, StageConfig
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.experiment import Experiment
@@ -148,6 +149,21 @@ def test_sft_continues_from_the_base_model(tmp_path, monkeypatch):
     world, _, summary = run(settings(tmp_path, phases=["rl"], **control), monkeypatch)
     assert [m["name"] for m in summary["milestones"]] == ["base", "sft_continued"]
     assert len(world.calls["sft_step"]) == 3
+
+
+@pytest.mark.parametrize(("schedule", "rate"), [("cosine", 2e-5), ("linear", 2e-5), ("constant", 1e-4)])
+def test_sft_continues_at_the_last_learning_rate_of_sft(tmp_path, monkeypatch, schedule, rate):
+    continued, run_sft = [], pipeline.run_sft
+
+    def spy(cluster, base, examples, sft, *rest):
+        continued.append(sft)
+        run_sft(cluster, base, examples, sft, *rest)
+
+    monkeypatch.setattr(pipeline, "run_sft", spy)
+    optimizer = OptimizerConfig(lr=1e-4, min_lr_ratio=0.2, warmup_steps=0, schedule=schedule)
+    control = {"signal.control": "sft", "signal.control_sft_steps": 3, "spectrum.sft.optimizer": optimizer}
+    run(settings(tmp_path, phases=["rl"], **control), monkeypatch)
+    assert [lr_at(step, 3, continued[0].optimizer) for step in range(3)] == [pytest.approx(rate)] * 3
 
 
 def given(tmp_path, *values):

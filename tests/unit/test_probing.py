@@ -159,3 +159,10 @@ def test_a_checkpoint_that_the_race_stopped_is_no_specialist():
         "samples": 24,
         "samples_without_racing": 32,
     }
+
+
+def test_best_by_pass_at_1_compares_a_stopped_checkpoint_on_the_problems_that_all_have():
+    # step_1 stopped after the two easy problems, on which step_2 is better.
+    measured = {"step_1": scores(algebra=[3, 3]), "step_2": scores(algebra=[4, 4, 0, 0])}
+    table = probe_table(measured, 4, stopped={"algebra": {"step_1": 2}}, racing=0.05)
+    assert table["pass_at_1"] == {"algebra": [0.75, 0.5]} and table["best_pass_at_1"] == "step_2"

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from test_phases import given, settings
 from test_prompts import EOS, CharacterTokenizer
 
 from vt_ray import pipeline
+from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import Config, ConfigError, DataConfig, DataSource, SelfDistilConfig
 from vt_ray.data.problem_sets import of_stage
 from vt_ray.data.traces.files import chosen_traces, subdomains_of_traces, survey_traces
@@ -24,6 +25,7 @@ from vt_ray.records import Completion, Problem
 from vt_ray.report.watch.run_view import LiveRun
 from vt_ray.run.milestone_names import planned
 from vt_ray.run.models_of_run import models_of_run
+from vt_ray.run.paths import SelfDistilPaths
 from vt_ray.self_distillation import rejection, self_distil
 from vt_ray.self_distillation.selection import KEPT, MeasuredTrace, select
 
@@ -281,8 +283,25 @@ def test_subdomains_are_compared_with_themselves():
 def test_the_shortest_and_unusable_traces_are_left_out():
     choice = SelfDistilConfig(drop_shortest=0.25, length_buckets=1, nll_low=0, nll_high=1)
     found = [MeasuredTrace("algebra", n, 1.0) for n in (4, 3, 2, 1)]
-    found += [MeasuredTrace("algebra", 9, float("nan")), MeasuredTrace("algebra", 9, 1.0, fits=False)]
+    found += [MeasuredTrace("algebra", 9, float("nan")), MeasuredTrace("algebra", 9, float("nan"), fits=False)]
     assert select(found, choice)[0] == ["kept"] * 3 + ["very short", "NLL not finite", "over the context"]
+
+
+def test_the_learner_does_not_compute_a_trace_over_the_context(tmp_path):
+    asked = []
+
+    class Learner:
+        def completion_nll(self, sequences):
+            asked.extend(map(len, sequences))
+            return [float(len(s)) for s in sequences]
+
+    cluster = type("C", (), {"learner": staticmethod(lambda *_: nullcontext(Learner()))})
+    config = type("S", (), {"self_distil": SelfDistilConfig(), "context_tokens": 6})
+    e = type("E", (), {"config": config, "cluster": cluster})
+    examples = [TrainSequence((1, 2), (3,) * n, 0.0) for n in (3, 5, 4)]
+    for _ in range(2):  # the second time from the file
+        found = self_distil.measured_nll(e, tmp_path, examples, SelfDistilPaths(tmp_path))
+        assert found == pytest.approx([5, float("nan"), 6], nan_ok=True) and asked == [5, 6]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 100])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,7 +42,8 @@ def dense_shape(module: PreTrainedModel) -> DenseShape:
     text = module.config.get_text_config()
     embeddings = {id(part.weight) for part in (module.get_input_embeddings(), module.get_output_embeddings()) if part}
     layers = [(getattr(p, "ds_shape", p.shape), p) for p in module.parameters() if id(p) not in embeddings]
-    sizes = [(shape[0] * shape[1], p.requires_grad) for shape, p in layers if len(shape) == 2]
+    # The experts of a layer may be one parameter with three axes.
+    sizes = [(prod(shape), p.requires_grad) for shape, p in layers if len(shape) >= 2]
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return DenseShape(
         matrix_parameters=sum(size for size, _ in sizes),

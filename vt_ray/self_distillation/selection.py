@@ -34,7 +34,7 @@ class MeasuredTrace:
 
 def select(traces: Sequence[MeasuredTrace], settings: SelfDistilConfig) -> tuple[list[str], list[dict[str, Any]]]:
     """Returns for each trace KEPT or the reason why it is left out, and the figures of each bucket."""
-    fates = [NOT_FINITE if not math.isfinite(t.nll) else "" if t.fits else TOO_LONG for t in traces]
+    fates = [TOO_LONG if not t.fits else "" if math.isfinite(t.nll) else NOT_FINITE for t in traces]
     by_subdomain: defaultdict[str, list[int]] = defaultdict(list)
     for index, trace in enumerate(traces):
         if not fates[index]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +78,10 @@ def traces_alone(problems: ProblemSets) -> ProblemSets:
 def measured_nll(
     e: Experiment, student: Path, examples: Sequence[TrainSequence], paths: SelfDistilPaths
 ) -> list[float]:
-    """The NLL of each example under `student`, in nats per completion token. Parts of an earlier attempt are read."""
+    """The NLL of each example under `student`, in nats per completion token. Parts of an earlier attempt are read.
+
+    NaN for an example over the context, which the learner's memory may not hold.
+    """
     paths.nll.mkdir(exist_ok=True)
     starts = range(0, len(examples), CHUNK)
     if not all(exists(paths.nll_part(start)) for start in starts):
@@ -87,8 +92,11 @@ def measured_nll(
             for start in starts:
                 part, begin = examples[start : start + CHUNK], time.monotonic()
                 if not exists(paths.nll_part(start)):
-                    values = learner.completion_nll(part)
-                    tokens = sum(map(len, part))
+                    fits = [len(s) <= e.config.context_tokens for s in part]
+                    fitting = [*compress(part, fits)]
+                    found = iter(learner.completion_nll(fitting))
+                    values = [next(found) if fit else nan for fit in fits]
+                    tokens = sum(map(len, fitting))
                     record = {"seconds": time.monotonic() - begin, "tokens": tokens, "nll": values}
                     write_json(paths.nll_part(start), record)
                 advance("", len(part))

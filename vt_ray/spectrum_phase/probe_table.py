@@ -32,7 +32,8 @@ def probe_table(
 
     The specialist of a subdomain is the best by the criterion of the checkpoints that did not stop. Between equal ones
     the higher Pass@K decides, then the higher Pass@1, then the later checkpoint. Lists are in the order of
-    `checkpoints`. Figures are means over the problems with a verdict; None if no problem has the figure. Raises
+    `checkpoints`. Figures are means over the problems with a verdict; None if no problem has the figure. In a subdomain
+    with a stopped checkpoint, `best_pass_at_1` compares the problems that all checkpoints have answered. Raises
     RuntimeError if a checkpoint has no problem with a verdict, or no loss for the criterion heldout_loss.
     """
     losses, stopped = losses or {}, stopped or {}
@@ -57,7 +58,8 @@ def probe_table(
     }
     orders = {d: _order(table, d, set(stopped.get(d, ()))) for d in subdomains}
     table["specialists"] = {d: names[order[0]] for d, order in orders.items()}
-    overall = [mean(table["pass_at_1"][d][i] for d in subdomains) for i in range(len(names))]
+    compared = {d: _common(parts[d]) if stopped.get(d) else parts[d] for d in subdomains}
+    overall = [mean(mean(s.pass_at_1 for s in compared[d][i]) for d in subdomains) for i in range(len(names))]
     table["best_pass_at_1"] = names[max(range(len(names)), key=lambda i: (overall[i], i))]
     table["differences"] = {
         d: [_difference(parts[d][orders[d][0]], part, probe) for part in parts[d]] for d in subdomains
@@ -66,6 +68,12 @@ def probe_table(
     if probe.racing:
         table["racing"] = {"error": probe.racing, "stopped": stopped, **_samples(measured, probe)}
     return table
+
+
+def _common(parts: Sequence[Sequence[ProbeScore]]) -> list[list[ProbeScore]]:
+    """The scores of the problems that all checkpoints have: a checkpoint that stopped may have only the easy ones."""
+    shared = set.intersection(*({s.question_id for s in part} for part in parts))
+    return [[s for s in part if s.question_id in shared] for part in parts]
 
 
 def _mean(key: str, scores: Sequence[ProbeScore], k: int) -> float | None:

@@ -232,6 +232,11 @@ def signal(c: Config) -> Problems:
         yield f"signal.control_sft_like={s.control_sft_like!r} needs signal.control=sft: add it, or leave out the run"
     if s.control == "sft":
         yield from at_least("signal.control_sft_steps", s.control_sft_steps, 1)
+        if c.spectrum.sft.optimizer.min_lr_ratio == 0 and c.spectrum.sft.optimizer.schedule != "constant":
+            yield (
+                "signal.control=sft continues at the last learning rate of SFT, which is 0 with "
+                "spectrum.sft.optimizer.min_lr_ratio=0: the control would learn nothing; set it to 0.1"
+            )
     yield from optimizer("signal.optimizer", s.optimizer)
     yield from at_least("signal.checkpoint_every", s.checkpoint_every, 1)
     yield from at_least("signal.keep_checkpoints", s.keep_checkpoints, 1)
