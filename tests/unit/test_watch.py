@@ -343,3 +343,13 @@ def test_spark():
     assert spark([1, None, float("nan"), 3], 4) == "▁  █"
     assert spark([2, 2], 5) == "▁▁"
     assert spark([], 5) == ""
+
+
+def test_sft_that_continues_comes_before_rejection(tmp_path):
+    run = Run(tmp_path)
+    run.spectrum()
+    live = LiveRun(run.root)
+    live.config["signal"]["control"], live.config["phases"] = "sft", [*live.config["phases"], "rejection"]
+    assert live.view().phase == "sft_continued"
+    run.milestone("sft_continued")
+    assert live.view().phase == "rejection"
