@@ -423,6 +423,10 @@ def test_a_sweep_without_rl_is_compared_at_the_fused_model_with_its_first_runs(t
             root = write_run(tmp_path / f"sweep-{rule}-{seed}", {}, fused=scores, changes=changes)
             run = json.loads((root / "run.json").read_text())
             write_json(root / "run.json", {**run, "started": f"2026-01-01T00:0{minute}:00Z"})
+            best = json.loads((root / "evaluation" / "fused.json").read_text())
+            for answered, correct in zip(best["scores"], LOW.values(), strict=True):
+                answered["correct"] = correct
+            write_json(root / "evaluation" / "sft_best.json", best)
     (tmp_path / "sweep-notes").mkdir()
     config = OmegaConf.create({"runs_dir": str(tmp_path), "run_name": "sweep", "dry_run": False})
     CompareRuns().on_multirun_end(config)
@@ -430,4 +434,5 @@ def test_a_sweep_without_rl_is_compared_at_the_fused_model_with_its_first_runs(t
     assert comparison["baseline"] == "spectrum.fusion.method=uniform"
     uniform, dare = comparison["groups"]
     assert dare["end"] == "fused" and dare["difference"]["pass_at_1"]["mean"] == 0.25
-    assert uniform["gain"]["pass_at_1"]["mean"] == dare["gain"]["pass_at_1"]["mean"] == 0
+    assert uniform["gain"]["from"] == "sft_best", "the gain is that of fusion"
+    assert [g["gain"]["pass_at_1"]["mean"] for g in (uniform, dare)] == [0, 0.25]
