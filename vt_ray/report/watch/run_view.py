@@ -149,6 +149,8 @@ class LiveRun:
         plan, given = dict(spectrum["sft"]), spectrum.get("checkpoints") or []
         if stage is SECOND:
             plan |= {key: spectrum["second_stage"][key] or plan[key] for key in ("steps", "checkpoint_every")}
+        if (self.paths.root / stage.sft / DONE).exists():
+            plan["steps"] = len(sft)  # with `epochs`, the number is known at the end
         checkpoints = len(given) or -(-plan["steps"] // plan["checkpoint_every"])
         probed = [self._read(path) for path in ProbePaths(self._folder(stage.probe)).all_scores()]
         parts = {
