@@ -892,7 +892,8 @@ class Config:
         if benchmarks and not self.phases and not self.has_test_problems:
             return max(benchmarks)
         new = [self.evaluation.max_new_tokens]
-        if "probe" in self.phases:
+        # The error rates of the second stage are sampled as the probing problems are.
+        if "probe" in self.phases or self.spectrum.second_stage.on:
             new.append(self.spectrum.probe.max_new_tokens)
         if "rl" in self.phases:
             new += [stage.max_new_tokens for stage in self.curriculum.stages]

@@ -158,13 +158,14 @@ def _refuse_models(config: Config) -> None:
         refuse_unusable_teachers,
     )
 
+    # With model.rope_theta, the base model gets another RoPE than its folder has: the pipeline compares with that.
+    is_base = config.model.source == "hf" and config.model.rope_theta is None
+    base = Path(config.model.path) if is_base else None
     if config.spectrum.checkpoints:
-        given = Path(config.model.path) if config.model.source == "hf" else None
-        refuse_unusable_checkpoints(config.spectrum.checkpoints, given, config.model.dtype)
+        refuse_unusable_checkpoints(config.spectrum.checkpoints, base, config.model.dtype)
     if config.evaluation.models:
-        base = Path(config.model.path)
         refuse_unusable_models(named_models(config.evaluation.models), base, config.model.dtype)
-    refuse_unusable_teachers(config, Path(config.model.path) if config.model.source == "hf" else None)
+    refuse_unusable_teachers(config, base)
 
 
 def _checked_problems(config: Config, known: RunLeakage | None) -> tuple[ProblemSets, dict[str, Any]]:

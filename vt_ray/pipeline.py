@@ -253,8 +253,7 @@ def measure_questions(e: Experiment) -> Path:
             generator.load_checkpoint(start, 0)
             measure_error_rates(e, problems, generator, verifier, folder)
 
-    own = identity(e.config, "spectrum.second_stage.min_tokens", "spectrum.second_stage.rollouts")
-    inputs = {**first_inputs(e), **probe_inputs(e.config), **own}
+    inputs = {**first_inputs(e), **error_rates_inputs(e.config)}
     return e.run.phase("error_rates", inputs, work, after=e.run.paths.sft.folder)
 
 
@@ -370,6 +369,15 @@ def probe_inputs(config: Config) -> dict:
     return {**sft_inputs(config), **identity(config, *names), **files, **given, **code}
 
 
+def error_rates_inputs(config: Config) -> dict:
+    """The settings of the sampling. The choice of specialists does not change the error rates."""
+    second = ("spectrum.second_stage.min_tokens", "spectrum.second_stage.rollouts")
+    sampling = ("spectrum.probe.temperature", "spectrum.probe.top_p", "spectrum.probe.max_new_tokens")
+    engine = config.cluster.generation_engine
+    code = code_of(*config.verify.kinds.values(), engine)
+    return {**identity(config, *second, *sampling, "verify", "cluster.generation_engine"), **code}
+
+
 def fused_inputs(config: Config) -> dict:
     fusion = identity(config, "spectrum.fusion")
     # With stop and continue, the fused model is the same.
@@ -381,8 +389,8 @@ def scores_inputs(config: Config) -> dict:
     own = identity(config, "data.test_per_subdomain", "data.test_files", "evaluation")
     if config.spectrum.second_stage.on:
         own |= identity(config, "spectrum.second_stage")
-    # With or without RL, the models before RL are the same.
-    own["phases"] = [phase for phase in config.phases if phase != "rl"] + ["rl"]
+    # With or without RL and the phases after it, the models before RL are the same.
+    own["phases"] = [phase for phase in config.phases if phase in SPECTRUM_PHASES] + ["rl"]
     own |= model_folders(folder for _, folder in named_models(config.evaluation.models))
     files = {"test_files": problem_files(sources_for(config.data, "test")), **settings_of(config, "test")}
     return {**fused_inputs(config), **own, **files}

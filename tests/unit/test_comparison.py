@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from comparable_runs import write_json, write_lines, write_rewards, write_run, write_sweep
+from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from vt_ray.report.comparison import sentences as say
 from vt_ray.report.comparison import tables as tables
+from vt_ray.report.comparison.at_end import CompareRuns
 from vt_ray.report.comparison.compare import compare
 from vt_ray.report.comparison.report import write_comparison
 from vt_ray.report.comparison.runs import ComparisonError, flattened, read_runs
@@ -411,3 +413,26 @@ def test_unusable_arguments_are_refused(tmp_path, monkeypatch, arguments, says):
     assert done.exit_code == 2
     assert says in done.output
     assert not list(tmp_path.glob("comparison*"))
+
+
+def test_a_sweep_without_rl_is_compared_at_the_fused_model_with_its_first_runs(tmp_path):
+    without_rl = ("phases", ["sft", "probe", "fuse"])
+    for minute, (rule, scores) in enumerate((("uniform", LOW), ("dare", HIGH))):
+        for seed in (0, 1):
+            changes = [without_rl, ("spectrum.fusion.method", rule), ("seed", seed)]
+            root = write_run(tmp_path / f"sweep-{rule}-{seed}", {}, fused=scores, changes=changes)
+            run = json.loads((root / "run.json").read_text())
+            write_json(root / "run.json", {**run, "started": f"2026-01-01T00:0{minute}:00Z"})
+            best = json.loads((root / "evaluation" / "fused.json").read_text())
+            for answered, correct in zip(best["scores"], LOW.values(), strict=True):
+                answered["correct"] = correct
+            write_json(root / "evaluation" / "sft_best.json", best)
+    (tmp_path / "sweep-notes").mkdir()
+    config = OmegaConf.create({"runs_dir": str(tmp_path), "run_name": "sweep", "dry_run": False})
+    CompareRuns().on_multirun_end(config)
+    comparison = json.loads((tmp_path / "sweep.json").read_text())
+    assert comparison["baseline"] == "spectrum.fusion.method=uniform"
+    uniform, dare = comparison["groups"]
+    assert dare["end"] == "fused" and dare["difference"]["pass_at_1"]["mean"] == 0.25
+    assert uniform["gain"]["from"] == "sft_best", "the gain is that of fusion"
+    assert [g["gain"]["pass_at_1"]["mean"] for g in (uniform, dare)] == [0, 0.25]

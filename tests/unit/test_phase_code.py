@@ -84,7 +84,8 @@ EXPECTED = {
     "base": ({"engines.base_model"}, {"algorithms.losses", "verify.mathematics.exact_numbers", "data.readers"}),
     "sft": (
         {"algorithms.losses", "algorithms.logprobs", "algorithms.packing", "algorithms.learning_rate", "data.prompts"}
-        | {"engines.training", "engines.policy", "engines.learner_spec", "spectrum_phase.sft", "data.stream"},
+        | {"engines.training", "engines.policy", "engines.learner_spec", "spectrum_phase.sft", "data.stream"}
+        | {"engines.likelihood", "engines.lora"},
         {
             "algorithms.mgpo",
             "algorithms.tracker",

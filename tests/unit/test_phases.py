@@ -244,6 +244,9 @@ def test_a_run_without_a_phase_needs_no_settings_or_problems_for_it():
         validate(composed("experiment=tiny", "phases=[rl]", *files))
     short = composed("experiment=tiny", "phases=[]")
     assert short.context_tokens == short.data.max_prompt_tokens + short.evaluation.max_new_tokens
+    long = ["spectrum.probe.max_new_tokens=900", "spectrum.second_stage.steps=2"]
+    second = composed("experiment=tiny", "phases=[sft]", *long)
+    assert second.context_tokens == second.data.max_prompt_tokens + 900, "the error rates are sampled with this limit"
 
 
 def test_the_first_checkpoint_is_the_base_model_of_a_run_without_one():
@@ -282,6 +285,10 @@ def test_checkpoints_of_several_kinds_are_refused(tmp_path):
     assert "another vocabulary" in refusal([one, two], base=other)
     assert "holds bfloat16, model.dtype=float32" in refusal([made(tmp_path / "half", torch.bfloat16)])
     assert "cannot be read" in refusal([one, made(tmp_path / "unknown", model_type="no_such_model")])
+    stretched = made(tmp_path / "stretched", rope_theta=1e6)
+    assert "rope_parameters is {'rope_theta': 1000000.0" in refusal([one, stretched])
+    # The default theta of Qwen2, written and left out.
+    refuse_unusable_checkpoints([str(one), str(made(tmp_path / "same", rope_theta=10000))], None, "float32")
 
 
 def test_checkpoint_folders_that_cannot_be_used_are_refused(tmp_path):

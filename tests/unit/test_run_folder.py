@@ -8,8 +8,15 @@ import pytest
 from test_checkpoint import ERRORS, contents, fails_once
 from test_config import changed
 
-from vt_ray.config import Config, ConfigError, DataSource, MgpoConfig, SignalConfig
-from vt_ray.pipeline import base_inputs, fused_inputs, probe_inputs, scores_inputs, sft_inputs
+from vt_ray.config import DEFAULT_PHASES, Config, ConfigError, DataSource, MgpoConfig, SignalConfig
+from vt_ray.pipeline import (
+    base_inputs,
+    error_rates_inputs,
+    fused_inputs,
+    probe_inputs,
+    scores_inputs,
+    sft_inputs,
+)
 from vt_ray.progress import console
 from vt_ray.records import Problem, Solution
 from vt_ray.run.checkpoint import CheckpointError
@@ -350,12 +357,68 @@ INPUTS_OF = (base_inputs, sft_inputs, probe_inputs, fused_inputs, scores_inputs)
         ("cluster.max_num_seqs", 8, 5),
         ("model.gradient_checkpointing", True, 5),
         ("verify.sandbox.recycle_after", 9, 5),
+        ("data.solved_share", 0.5, 0),
+        ("model.rope_theta", 1e6, 0),
+        ("spectrum.sft.heldout_share", 0.1, 1),
+        ("spectrum.sft.optimizer.warmup_share", 0.1, 1),
+        ("learner.lora.rank", 8, 1),
+        ("spectrum.probe.criterion", "pass_at_1", 2),
+        ("spectrum.probe.racing", 0.05, 2),
+        ("spectrum.probe.groups", {"algebra": "all"}, 2),
+        ("spectrum.fusion.on_loss", "stop", 3),
+        ("spectrum.second_stage.steps", 5, 4),
+        ("spectrum.sft.keep", "specialists", 5),
+        ("signal.control_sft_like", "runs/other", 5),
+        ("phases", [*DEFAULT_PHASES, "rejection", "self_distil"], 5),
+        ("rejection.samples", 2, 5),
+        ("self_distil.epochs", 3.0, 5),
     ],
 )
 def test_a_phase_rests_on_the_settings_that_change_its_result(tmp_path, key, value, first):
     c = config(tmp_path)
     same = [inputs(c) == inputs(changed(c, **{key: value})) for inputs in INPUTS_OF]
     assert same == [True] * first + [False] * (5 - first)
+
+
+def test_a_run_that_stops_and_one_that_goes_on_share_the_fused_model(tmp_path):
+    stop, go_on = (changed(config(tmp_path), **{"spectrum.fusion.on_loss": v}) for v in ("stop", "continue"))
+    assert scores_inputs(stop) == scores_inputs(go_on)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [
+        ("spectrum.probe.criterion", "pass_at_1", True),
+        ("data.probe_per_subdomain", 7, True),
+        ("spectrum.second_stage.min_error_rate", 0.5, True),
+        ("spectrum.probe.temperature", 0.5, False),
+        ("spectrum.second_stage.rollouts", 3, False),
+        ("verify.test_timeout_s", 9.0, False),
+    ],
+)
+def test_error_rates_depend_on_their_sampling_only(tmp_path, key, value, same):
+    c = config(tmp_path)
+    assert (error_rates_inputs(c) == error_rates_inputs(changed(c, **{key: value}))) == same
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"phases": ["rejection"], "rejection.models": ["A={folder}"]},
+        {"phases": ["rl", "self_distil"], "self_distil.student": "{folder}"},
+    ],
+)
+def test_a_model_edited_since_the_run_asked_or_taught_it_is_refused(tmp_path, given):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_text("one")
+    changes = json.loads(json.dumps(given).replace("{folder}", str(folder)))
+    c = changed(config(tmp_path), **changes)
+    with RunFolder(c).open() as run:
+        run.phase("rejection", {"x": 1}, Work())
+    (folder / "model.safetensors").write_text("another")
+    with pytest.raises(ConfigError, match=r"model\.safetensors has changed"), RunFolder(c).open():
+        pass
 
 
 @pytest.mark.parametrize("split", ["train", "probe", "test"])

@@ -343,3 +343,22 @@ def test_spark():
     assert spark([1, None, float("nan"), 3], 4) == "▁  █"
     assert spark([2, 2], 5) == "▁▁"
     assert spark([], 5) == ""
+
+
+def test_sft_that_continues_comes_before_rejection(tmp_path):
+    run = Run(tmp_path)
+    run.spectrum()
+    live = LiveRun(run.root)
+    live.config["signal"]["control"], live.config["phases"] = "sft", [*live.config["phases"], "rejection"]
+    assert live.view().phase == "sft_continued"
+    run.milestone("sft_continued")
+    assert live.view().phase == "rejection"
+
+
+def test_a_finished_sft_of_epochs_has_the_steps_that_it_made(tmp_path):
+    run = Run(tmp_path)
+    run.spectrum()
+    live = LiveRun(run.root)
+    live.config["spectrum"]["sft"] |= {"steps": 600, "epochs": 2.0}
+    parts = {part.name: (part.done, part.total) for part in live.view().parts}
+    assert (parts["sft"], parts["probe"]) == ((10, 10), (3, 3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from vt_ray.config import Config, DataSource, ModelConfig, digest
@@ -15,7 +15,7 @@ from vt_ray.data.sources.names import parts
 from vt_ray.import_path import source_digests
 from vt_ray.records import Problem
 from vt_ray.run.identity import identity
-from vt_ray.run.milestone_names import named_models
+from vt_ray.run.milestone_names import given_folders, named_models
 from vt_ray.run.phase_code import code_digest
 
 # The keys of a benchmark's file that change neither its problems nor its prompts nor the samples.
@@ -34,6 +34,7 @@ def input_files(config: Config) -> dict[str, str]:
         model_files(config.model)
         | checkpoint_files(config)
         | model_folders(folder for _, folder in named_models(config.evaluation.models))
+        | model_folders(folder for _, folder in given_folders(asdict(config)))
     )
     one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
     return problems | models | source_digests([*one, *config.verify.kinds.values()]) | _benchmark_files(config)

@@ -20,7 +20,8 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # The modules that do the work of each phase; Ray actors only forward it. Modules that make and read problems are not
 # listed, because the digest of the problems themselves is an input of the phase; likewise for traces.
 _ANSWERS = ("data.prompts", "engines.vllm.engine", "verify")
-_SFT = ("data.prompts", "spectrum_phase.examples", "spectrum_phase.sft", "engines.training")
+# The held-out loss of an SFT is the likelihood of its examples.
+_SFT = ("data.prompts", "spectrum_phase.examples", "spectrum_phase.sft", "engines.training", "engines.likelihood")
 _PROBE = (*_ANSWERS, "spectrum_phase.probing")
 _FUSION = (*_PROBE, "spectrum_phase.fusing")
 ENTRIES = {
@@ -34,7 +35,7 @@ ENTRIES = {
     "fused": _FUSION,
     "fused2": _FUSION,
     "rejection": (*_ANSWERS, "self_distillation.rejection"),
-    "self_distil": (*_SFT, "engines.likelihood", "self_distillation.self_distil"),
+    "self_distil": (*_SFT, "self_distillation.self_distil"),
     "spectrum_scores": (*_ANSWERS, "evaluation.milestones"),
 }
 # Modules and packages that cannot change a result: they transfer, monitor, validate, store and display. Their imports

@@ -170,6 +170,9 @@ def _collect(models: Sequence[AskedModel], paths: RejectionPaths) -> dict[str, A
                     seen.add(key)
                     questions.add(row["question_id"])
                     file.write(json.dumps(row) + "\n")
+        # Before the table, which says that the traces are whole.
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, paths.traces)
     summary = {"traces": len(seen), "questions": len(questions), "models": table}
     _refuse_none(summary)

@@ -19,7 +19,7 @@ TAKEN = {"DONE", "inputs", "probe", "fused", "base"}
 # Models with other values here have other tensors, or compute another function of them.
 _KIND = (
     *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    *("num_key_value_heads", "head_dim", "tie_word_embeddings"),
+    *("num_key_value_heads", "head_dim", "tie_word_embeddings", "rope_parameters"),
 )
 
 

@@ -72,8 +72,10 @@ class ComparedRun:
 
     @property
     def start(self) -> str:
-        """The milestone that RL starts from: the last one before RL, normally `fused`."""
-        return [name for name in BEFORE_RL if name in self.scores][-1]
+        """The milestone that RL starts from: the last one before RL, normally `fused`. In a run without RL, it is the
+        one before the last: the gain is that of the last phase, normally of fusion."""
+        before = [name for name in BEFORE_RL if name in self.scores]
+        return before[-2] if before[-1] == self.end and len(before) > 1 else before[-1]
 
     @property
     def finished(self) -> bool:

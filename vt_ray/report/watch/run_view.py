@@ -12,7 +12,16 @@ from vt_ray.config import DEFAULT_PHASES, PHASES
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.report.metrics import Lines
 from vt_ray.run.metrics_log import Tail
-from vt_ray.run.milestone_names import FIRST, SECOND, SpectrumStage, phases, planned, rl_stages, spectrum_stages
+from vt_ray.run.milestone_names import (
+    FIRST,
+    SECOND,
+    SFT_CONTINUED,
+    SpectrumStage,
+    phases,
+    planned,
+    rl_stages,
+    spectrum_stages,
+)
 from vt_ray.run.paths import DONE, ProbePaths, RunPaths, SftPaths
 from vt_ray.run.read_run import read_run
 from vt_ray.run.run_folder import is_locked, working_folder
@@ -114,6 +123,8 @@ class LiveRun:
                 filtering = stage.get("filter_samples") and not self.paths.stage(name).pool.exists()
                 training = name if by_name[name].left else f"evaluate {name}"
                 return f"filter {name}" if filtering else training
+        if SFT_CONTINUED in planned(self.config) and not self.paths.scores(SFT_CONTINUED).exists():
+            return SFT_CONTINUED
         for name in DISTILLATION:
             if name in phases(self.config) and not (self.paths.root / name / DONE).exists():
                 return name
@@ -138,6 +149,8 @@ class LiveRun:
         plan, given = dict(spectrum["sft"]), spectrum.get("checkpoints") or []
         if stage is SECOND:
             plan |= {key: spectrum["second_stage"][key] or plan[key] for key in ("steps", "checkpoint_every")}
+        if (self.paths.root / stage.sft / DONE).exists():
+            plan["steps"] = len(sft)  # with `epochs`, the number is known at the end
         checkpoints = len(given) or -(-plan["steps"] // plan["checkpoint_every"])
         probed = [self._read(path) for path in ProbePaths(self._folder(stage.probe)).all_scores()]
         parts = {
