@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def measured(spec: LearnerSpec, shares: list[TrainSequence]) -> tuple[list[float
     """The NLL of each sequence, and the SFT loss of the first one."""
     with closing(TrainingEngine(spec)) as engine:
         nll = completion_nll(engine, shares)
-        first = test_ranks.replace(sequences()[0], token_weight=1 / len(sequences()[0].completion_ids))
+        first = replace(sequences()[0], token_weight=1 / len(sequences()[0].completion_ids))
         return nll, engine.sft_step(engine.rows([first] if engine.rank == 0 else []))["loss"]
 
 
