@@ -18,7 +18,7 @@ from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, DataSource, SelfDistilConfig, SftConfig
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.source_report import SourceReport
-from vt_ray.data.traces.files import TraceFiles, subdomains_of_traces
+from vt_ray.data.traces.files import TraceCounts, TraceFiles, subdomains_of_traces
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.experiment import Experiment
 from vt_ray.progress import bar, console
@@ -67,7 +67,9 @@ def run_self_distil(e: Experiment, student: Path, problems: ProblemSets, folder:
 def traces_as_problems(file: Path) -> ProblemSets:
     """The traces file of the phase rejection as the only source of SFT."""
     source = DataSource(str(file), use=["sft"])
-    return ProblemSets([], [], [], TraceFiles((source,)), sources=[SourceReport(source, {}, 0)])
+    with file.open("rb") as lines:
+        counts = TraceCounts(source.path, traces=sum(1 for _ in lines))
+    return ProblemSets([], [], [], TraceFiles((source,), (counts,)), sources=[SourceReport(source, {}, 0)])
 
 
 def traces_alone(problems: ProblemSets) -> ProblemSets:
