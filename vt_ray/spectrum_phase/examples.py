@@ -198,7 +198,7 @@ class _Fit:
         self._runs: list[list[int]] = []
 
     def examples(self, encoder: PromptEncoder) -> Iterator[tuple[int, TrainSequence] | None]:
-        """Yields the key of its question and the sequence of each example, and None for one that is left out."""
+        """For each example: yields the key of its question and its sequence, or None if it is left out."""
         for index, question, sequence in self._all(encoder):
             path = self._problems.sources[index].source.path if index >= 0 else ""
             rule = self._problems.sources[index].source.on_overlong if index >= 0 else ""

@@ -82,7 +82,7 @@ def _mean(key: str, scores: Sequence[ProbeScore], k: int) -> float | None:
 
 
 def _order(table: Mapping[str, Any], subdomain: str, stopped: set[str]) -> list[int]:
-    """The places of the checkpoints, the best one first. Those that the race stopped are last."""
+    """The places of the checkpoints, the best one first. Checkpoints that the race stopped are last."""
 
     def rank(i: int) -> tuple[Any, ...]:
         if table["criterion"] == "heldout_loss":

@@ -227,16 +227,7 @@ def signal(c: Config) -> Problems:
         )
     if not 0 <= s.seed < 2**31:
         yield f"signal.seed={s.seed} must lie in 0..2^31-1: choose a smaller one"
-    yield from one_of("signal.control", s.control, CONTROLS)
-    if s.control_sft_like and s.control != "sft":
-        yield f"signal.control_sft_like={s.control_sft_like!r} needs signal.control=sft: add it, or leave out the run"
-    if s.control == "sft":
-        yield from at_least("signal.control_sft_steps", s.control_sft_steps, 1)
-        if c.spectrum.sft.optimizer.min_lr_ratio == 0 and c.spectrum.sft.optimizer.schedule != "constant":
-            yield (
-                "signal.control=sft continues at the last learning rate of SFT, which is 0 with "
-                "spectrum.sft.optimizer.min_lr_ratio=0: the control would learn nothing; set it to 0.1"
-            )
+    yield from _control(c)
     yield from optimizer("signal.optimizer", s.optimizer)
     yield from at_least("signal.checkpoint_every", s.checkpoint_every, 1)
     yield from at_least("signal.keep_checkpoints", s.keep_checkpoints, 1)
@@ -252,6 +243,20 @@ def signal(c: Config) -> Problems:
     yield from at_least("signal.sync.bucket_mb", s.sync.bucket_mb, 1)
     if not s.sync.logprob_tolerance > 0:
         yield f"signal.sync.logprob_tolerance={s.sync.logprob_tolerance} must be above 0: 1e-3 is usual for float32"
+
+
+def _control(c: Config) -> Problems:
+    s = c.signal
+    yield from one_of("signal.control", s.control, CONTROLS)
+    if s.control_sft_like and s.control != "sft":
+        yield f"signal.control_sft_like={s.control_sft_like!r} needs signal.control=sft: add it, or leave out the run"
+    if s.control == "sft":
+        yield from at_least("signal.control_sft_steps", s.control_sft_steps, 1)
+        if c.spectrum.sft.optimizer.min_lr_ratio == 0 and c.spectrum.sft.optimizer.schedule != "constant":
+            yield (
+                "signal.control=sft continues at the last learning rate of SFT, which is 0 with "
+                "spectrum.sft.optimizer.min_lr_ratio=0: the control would learn nothing; set it to 0.1"
+            )
 
 
 def _loss(value: str) -> None:
