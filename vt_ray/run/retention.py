@@ -27,7 +27,7 @@ GB = 1e9
 
 
 def keep_specialists(phases: Path, trajectory: Path, table: Mapping[str, Any]) -> None:
-    """Deletes checkpoints of a finished SFT: all but the last one and the specialists in `table` (probe.json).
+    """Deletes checkpoints of a finished SFT: all but the last one and the choices in `table` (probe.json).
 
     `trajectory` is the run's folder of the SFT and `phases` the folder of all shared phases. Works again after a crash.
     """
