@@ -69,12 +69,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Sampling settings. `top_k` 0 is off; `max_tokens` is the limit of new tokens."""
+    """Sampling settings. `top_k` 0 is off; `max_tokens` is the limit of new tokens.
+
+    With `logprobs` False, `Completion.rollout_logprobs` may be empty: only an update needs them, and the engine
+    normalises over the whole vocabulary for each of them.
+    """
 
     temperature: float
     top_p: float
     top_k: int
     max_tokens: int
+    logprobs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,8 @@ class Completion:
     """One sampled completion.
 
     `token_ids` is int32 [tokens]. `rollout_logprobs` is float32 [tokens]: the engine's log-probability of each token
-    when it was sampled, after temperature, in nats. Actors share both arrays without a copy and must not write to them.
+    when it was sampled, after temperature, in nats; empty if they were not asked for. Actors share both arrays without
+    a copy and must not write to them.
     `version_runs` lists (weight version, number of tokens) in order; it has one entry unless the weights changed
     during the completion.
     """

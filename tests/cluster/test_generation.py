@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -164,6 +165,14 @@ def test_text_is_the_decoded_tokens_without_the_end_token(engine):
             ended = c.token_ids[-1] == engine.tokenizer.eos_token_id
             assert c.finish_reason == ("stop" if ended else "length")
             assert c.text == engine.tokenizer.decode(c.token_ids, skip_special_tokens=True)
+
+
+def test_tokens_are_the_same_without_log_probabilities(engine):
+    for temperature, top_p in ((1.0, 1.0), (0.6, 0.9)):
+        asked = Sampling(temperature, top_p, 0, 40)
+        without = list(engine.generate(prompts(6), replace(asked, logprobs=False)))
+        assert token_ids(without) == token_ids(engine.generate(prompts(6), asked))
+        assert all(len(c.rollout_logprobs) == 0 for r in without for c in r.completions)
 
 
 def test_requests_in_flight_continue_after_sleep(engine):

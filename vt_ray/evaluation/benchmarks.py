@@ -119,7 +119,7 @@ def _rollouts(
     e: Experiment, b: Benchmark, problems: Sequence[Problem], generator: Generator, verifier: Verifier
 ) -> Iterator[tuple[GradedGroup, Rollouts]]:
     """Each problem's completions and their verdicts, in the order of arrival."""
-    sampling = Sampling(b.temperature, b.top_p, 0, b.max_new_tokens)
+    sampling = Sampling(b.temperature, b.top_p, 0, b.max_new_tokens, logprobs=False)
     # The same seeds at every milestone: paired differences have less noise.
     prompts = benchmark_encoder(e.encoder, b).prompts(problems, b.samples, (e.config.seed, "evaluate"))
     for group in graded(generator, verifier, prompts, sampling):

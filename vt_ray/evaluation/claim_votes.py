@@ -97,7 +97,7 @@ def _encoder(encoder: PromptEncoder, benchmark: Benchmark) -> PromptEncoder:
 
 def _asking(encoder: PromptEncoder, max_tokens: int, seed: int, generator: Generator, verifier: Verifier) -> Generate:
     """A function that asks the generators: equal prompts once. A prompt over the context gets an empty reply."""
-    sampling = Sampling(temperature=1.0, top_p=0.95, top_k=0, max_tokens=max_tokens)
+    sampling = Sampling(temperature=1.0, top_p=0.95, top_k=0, max_tokens=max_tokens, logprobs=False)
 
     def generate(texts: Sequence[str]) -> list[Reply]:
         requests = {text: _request(text) for text in texts}

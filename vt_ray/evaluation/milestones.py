@@ -71,7 +71,7 @@ def held_out_scores(
             asked = [p for p in problems if kind_entry(p.kind).evaluation == settings]
             left = [p for p in asked if p.question_id not in file.results]
             samples, temperature = (getattr(evaluation, name) for name in settings)
-            sampling = Sampling(temperature, evaluation.top_p, 0, evaluation.max_new_tokens)
+            sampling = Sampling(temperature, evaluation.top_p, 0, evaluation.max_new_tokens, logprobs=False)
             # The same seeds at every milestone: paired differences have less noise.
             key = (e.config.seed, "evaluate")
             for score in sample_scores(generator, verifier, e.encoder, left, samples, sampling, key):

@@ -99,7 +99,8 @@ class _Sampled:
 
     def groups(self, generator: Generator, verifier: Verifier) -> Iterator[GradedGroup]:
         s = self._settings
-        return verifier.grade(generator.generate(self._prompts, Sampling(s.temperature, s.top_p, 0, s.max_new_tokens)))
+        sampling = Sampling(s.temperature, s.top_p, 0, s.max_new_tokens, logprobs=False)
+        return verifier.grade(generator.generate(self._prompts, sampling))
 
     def add(self, group: GradedGroup, verifier: Verifier) -> None:
         fates = [_fate(verdict.status, cut) for verdict, cut in zip(group.verdicts, group.truncated, strict=True)]

@@ -29,7 +29,7 @@ def measure_pool(
     folder: Path,
 ) -> list[GradedGroup]:
     """Verdicts of `stage.filter_samples` completions of every problem, written to `folder` in parts."""
-    sampling = Sampling(stage.temperature, stage.top_p, 0, stage.max_new_tokens)
+    sampling = Sampling(stage.temperature, stage.top_p, 0, stage.max_new_tokens, logprobs=False)
     title, key = f"filter {stage.name}", ("filter", *key)
     return verdicts_in_parts(title, problems, encoder, stage.filter_samples, sampling, key, generator, verifier, folder)
 

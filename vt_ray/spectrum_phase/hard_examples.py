@@ -60,7 +60,8 @@ def measure_error_rates(
     The verdicts are in `folder`, in parts that an interrupted attempt does not measure again.
     """
     probe, samples = e.config.spectrum.probe, e.config.spectrum.second_stage.rollouts
-    sampling, key = Sampling(probe.temperature, probe.top_p, 0, probe.max_new_tokens), (e.config.seed, "error rates")
+    sampling = Sampling(probe.temperature, probe.top_p, 0, probe.max_new_tokens, logprobs=False)
+    key = (e.config.seed, "error rates")
     groups = verdicts_in_parts("error rates", problems, e.encoder, samples, sampling, key, generator, verifier, folder)
     write_json(folder / RATES, error_rates(problems, groups))
 

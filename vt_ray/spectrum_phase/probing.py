@@ -73,7 +73,7 @@ def probe_model(
     seeds, so their scores can be compared in pairs.
     """
     probe, key = e.config.spectrum.probe, (e.config.seed, "probe")
-    sampling = Sampling(probe.temperature, probe.top_p, 0, probe.max_new_tokens)
+    sampling = Sampling(probe.temperature, probe.top_p, 0, probe.max_new_tokens, logprobs=False)
     asked = grouped(e.problems.probe, probe.groups) if problems is None else problems
     start = time.monotonic()
     scores, seconds = read_scores(path), _seconds(path)

@@ -30,7 +30,7 @@ class VllmChatModel:
         if self._engine.tokenizer.chat_template is None:
             self._engine.loop.close()
             raise ChatError(f"--model {path}: its tokenizer has no chat template: take a chat model")
-        self._sampling = Sampling(TEMPERATURE, 1.0, 0, max_tokens)
+        self._sampling = Sampling(TEMPERATURE, 1.0, 0, max_tokens, logprobs=False)
         self.refusal = ""
         self.name = f"{path}, temperature {TEMPERATURE}, max_tokens {max_tokens}"
 

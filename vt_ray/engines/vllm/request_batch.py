@@ -87,7 +87,7 @@ class RequestBatch:
             top_k=sampling.top_k,
             max_tokens=min(sampling.max_tokens, room),
             seed=seed,
-            logprobs=0,
+            logprobs=0 if sampling.logprobs else None,
             # A few lists per completion instead of one object per token.
             flat_logprobs=True,
             # Text is decoded once, from all tokens, and no output is needed before the last token.
@@ -99,7 +99,7 @@ class RequestBatch:
     def _completion(self, sample: int, finished: Finished) -> Completion:
         output = finished.output.outputs[0]
         token_ids = list(output.token_ids)
-        if output.logprobs.token_ids != token_ids:
+        if self._sampling.logprobs and output.logprobs.token_ids != token_ids:
             raise RuntimeError(f"the engine's log-probabilities of sample {sample} are not those of its tokens")
         cut = output.finish_reason == "length"
         # The EOS token is not part of the text.
@@ -107,7 +107,7 @@ class RequestBatch:
         return Completion(
             sample=sample,
             token_ids=np.array(token_ids, np.int32),
-            rollout_logprobs=np.array(output.logprobs.logprobs, np.float32),
+            rollout_logprobs=np.array(output.logprobs.logprobs if self._sampling.logprobs else (), np.float32),
             text=self._tokenizer.decode(without_eos, skip_special_tokens=True, clean_up_tokenization_spaces=False),
             finish_reason="length" if cut else "stop",
             version_runs=tuple((int(span.version), span.end - span.start) for span in output.weight_versions),
