@@ -72,7 +72,7 @@ from vt_ray.spectrum_phase.hard_examples import (
     read_error_rates,
     refuse_short_examples,
 )
-from vt_ray.spectrum_phase.probing import run_probe
+from vt_ray.spectrum_phase.probing import CHOICE, run_probe
 from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints, with_steps
 
 
@@ -263,13 +263,16 @@ def first_examples(e: Experiment) -> tuple[Examples, Sequence[TrainSequence]]:
 
 
 def probe_checkpoints(e: Experiment, stage: SpectrumStage, checkpoints: Sequence[Path]) -> dict:
-    """Pass@K of every checkpoint on the probing sets, and the best checkpoint of each subdomain (probe.json)."""
+    """Pass@K of every checkpoint on the probing sets, and the best checkpoint of each subdomain (probe.json).
+
+    Probings that differ in settings of CHOICE only share their samples.
+    """
     inputs = {**probe_inputs(e.config), "problems": problems_digest(e.problems.probe)}
     after = newest_phase(e, stage, "sft")
 
     def work(folder: Path) -> None:
         refuse_deleted(after)
-        run_probe(e, checkpoints, folder)
+        run_probe(e, checkpoints, folder, e.run.similar(folder, CHOICE))
 
     folder = e.run.phase(stage.probe, inputs, work, after)
     return json.loads(ProbePaths(folder).table.read_text())

@@ -53,11 +53,12 @@ def checkpoints(tmp_path):
     return [tmp_path / "sft" / name for name in CHECKPOINTS]
 
 
-def probe(tmp_path, name="probe", world=None, **settings):
-    """Runs the phase. Returns the world and probe.json."""
+def probe(tmp_path, name="probe", world=None, others=(), **settings):
+    """Runs the phase, with the samples of the phases `others`. Returns the world and probe.json."""
     world = world or World()
     (tmp_path / name).mkdir(exist_ok=True)
-    run_probe(experiment(tmp_path, world, **settings), checkpoints(tmp_path), tmp_path / name)
+    e = experiment(tmp_path, world, **settings)
+    run_probe(e, checkpoints(tmp_path), tmp_path / name, [tmp_path / other for other in others])
     return world, json.loads((tmp_path / name / "probe.json").read_text())
 
 
@@ -111,3 +112,42 @@ def test_seconds_of_all_rounds_are_added(tmp_path):
     record = json.loads((tmp_path / "probe" / "step_000003.json").read_text())
     assert record["seconds"] > 0 and len(record["scores"]) == 96
     assert len({s["question_id"] for s in record["scores"]}) == 96
+
+
+def scores_of(folder, name):
+    return {s["question_id"]: s for s in json.loads((folder / f"{name}.json").read_text())["scores"]}
+
+
+def test_another_criterion_takes_all_samples_and_starts_no_engine(tmp_path):
+    probe(tmp_path)
+    _, fresh = probe(tmp_path, "fresh", criterion="pass_at_1", ks=[1])
+    world = World()
+    world.generator = world.verifier = None  # cannot be called
+    _, table = probe(tmp_path, "other", world, ["probe"], criterion="pass_at_1", ks=[1])
+    assert table == fresh and table["criterion"] == "pass_at_1"
+    records = [json.loads((tmp_path / name / "step_000001.json").read_text()) for name in ("probe", "other")]
+    assert records[0] == records[1]
+
+
+def test_a_race_takes_only_the_samples_that_it_would_have_drawn(tmp_path):
+    probe(tmp_path, "whole")
+    _, fresh = probe(tmp_path, "fresh", racing=0.05)
+    world, table = probe(tmp_path, "race", others=["whole"], racing=0.05)
+    assert not world.calls["generate"] and table == fresh
+    for name in CHECKPOINTS:
+        assert scores_of(tmp_path / "race", name) == scores_of(tmp_path / "fresh", name)
+
+
+def test_a_probe_draws_what_a_race_before_it_has_left_out(tmp_path):
+    race, _ = probe(tmp_path, "race", racing=0.05)
+    _, fresh = probe(tmp_path, "fresh")
+    world, table = probe(tmp_path, "whole", others=["race"])
+    assert len(race.calls["generate"]) + len(world.calls["generate"]) == len(PROBLEMS) * len(CHECKPOINTS)
+    assert table["specialists"] == fresh["specialists"] and table["problems"] == fresh["problems"]
+    assert scores_of(tmp_path / "whole", "step_000001") == scores_of(tmp_path / "fresh", "step_000001")
+
+
+def test_scores_that_are_taken_get_the_groups_of_the_new_probe(tmp_path):
+    probe(tmp_path)
+    world, table = probe(tmp_path, "grouped", others=["probe"], groups={"algebra": "all", "code": "all"})
+    assert not world.calls["generate"] and table["problems"] == {"all": [96] * 4}

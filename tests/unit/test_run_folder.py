@@ -1,6 +1,8 @@
 """The identity of a run, and the phases that runs share."""
 
 import json
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -244,6 +246,32 @@ def test_other_inputs_or_another_phase_are_worked_again(tmp_path, other):
     assert work.folders[0] != anew.folders[0]
 
 
+def test_similar_phases_differ_in_the_ignored_settings_only(tmp_path, monkeypatch):
+    mine = {"lr": 0.1, "spectrum.probe.k": 8, "spectrum.probe.samples": 8}
+    with RunFolder(config(tmp_path)).open() as run:
+
+        def folder(name, inputs, crash=False):
+            work = Work(fails=1) if crash else Work()
+            with suppress(RuntimeError):
+                run.phase(name, inputs, work)
+            shutil.rmtree(tmp_path / "a" / name, ignore_errors=True)
+            return work.folders[0]
+
+        other_k = folder("probe", {**mine, "spectrum.probe.k": 4})
+        unfinished = folder("probe", {**mine, "spectrum.probe.k": 2}, crash=True)
+        folder("probe", {**mine, "spectrum.probe.k": 1, "spectrum.probe.samples": 16})
+        folder("probe", {**mine, "spectrum.probe.k": 1, "lr": 0.2})
+        folder("probe2", {**mine, "spectrum.probe.k": 1})
+        this = folder("probe", mine)
+        assert {*run.similar(this, ["spectrum.probe.k"])} == {other_k, unfinished}
+        assert not run.similar(this, [])
+        for key, value in (("code", {"x": "1"}), ("after", "another SFT")):
+            record = json.loads((other_k / "inputs.json").read_text())
+            (other_k / "inputs.json").write_text(json.dumps({**record, key: value}))
+            assert run.similar(this, ["spectrum.probe.k"]) == [unfinished]
+            (other_k / "inputs.json").write_text(json.dumps(record))
+
+
 def test_interrupted_work_goes_on_in_the_same_folder(tmp_path):
     work = Work(fails=2)
     for _ in range(2):
@@ -285,8 +313,6 @@ def test_the_runs_copy_is_whole_even_after_a_crash_while_it_was_linked(tmp_path)
 
 
 def test_the_shared_copy_can_be_deleted(tmp_path):
-    import shutil
-
     with RunFolder(config(tmp_path)).open() as run:
         folder = run.phase("sft", {"x": 1}, Work())
         shutil.rmtree(tmp_path / "phases")

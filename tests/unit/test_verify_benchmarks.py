@@ -13,6 +13,7 @@ import pytest
 from vt_ray.data.problem_rows import ProblemFileError, read_rows
 from vt_ray.data.readers import read_problem_rows
 from vt_ray.records import Problem
+from vt_ray.verify.gold_check import gold_faults
 from vt_ray.verify.limits import Limits
 from vt_ray.verify.verifier import Verifier
 
@@ -113,14 +114,18 @@ BENCHMARKS = sorted(
     path.relative_to(DATA).as_posix()
     for folder in ("benchmarks", "ood", "ood/bbh")
     for path in (DATA / folder).glob("*.*")
-    if not any(
-        name in path.name for name in ("physics", "humaneval", "leetcode", "livecodebench", "mbpp", "codeforces")
-    )
+    if not any(name in path.name for name in ("humaneval", "leetcode", "livecodebench", "mbpp", "codeforces"))
 )
 # Writings that these golds cannot have: an option's text is the letter of another option, two options have one text, a
 # box that holds a gold with unbalanced braces, dollar signs around a gold with dollar signs.
-# Misjudged writings of a file: options "answer", "result" and "letter", which in a box quote an instruction.
-KNOWN = {"ood/commonsenseqa_train.jsonl": 5}
+# Misjudged writings of a file: options "answer", "result" and "letter", which in a box quote an instruction; in a
+# sentence without a box, golds of several lines and golds that contain formulas between delimiters.
+KNOWN = {
+    "ood/commonsenseqa_train.jsonl": 5,
+    "ood/physics_textonly_atomic.jsonl": 1,
+    "ood/physics_textonly_electro.jsonl": 1,
+    "ood/physics_textonly_quantum.jsonl": 3,
+}
 _ONE_LETTER = re.compile(r"[A-Za-z]")
 
 
@@ -147,6 +152,8 @@ def math_writings(gold: str) -> list[str]:
 def test_every_gold_of_a_benchmark_is_correct_in_five_writings(verifier, name):
     try:
         problems = read_problem_rows(read_rows(DATA / name)).problems
+        if "physics" in name:  # conf/benchmark/physics.yaml leaves out the rows that the verifier cannot read
+            problems = [p for p, fault in zip(problems, gold_faults(problems), strict=True) if not fault]
     except ProblemFileError as error:
         pytest.skip(f"not read: {error}"[:120])
     misjudged, seen = [], set()

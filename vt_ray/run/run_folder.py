@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
@@ -162,11 +162,22 @@ class RunFolder:
     def _shared_folder(self, name: str, depends_on: dict[str, Any]) -> Path:
         """The folder in runs/phases/ with equal inputs, or the path of a new one."""
         for folder in phase_folders(self.paths.shared_phases, name):
-            known = read_json(folder / INPUTS)
-            same = all(known[key] == depends_on[key] for key in ("code", "after"))
-            if same and not differing(known["inputs"], depends_on["inputs"], self.config):
+            if self._same(read_json(folder / INPUTS), depends_on):
                 return folder
         return self.paths.shared_phases / f"{name}-{digest(depends_on)}"
+
+    def similar(self, shared: Path, ignored: Collection[str]) -> list[Path]:
+        """Other folders in runs/phases/ of the phase with the folder `shared`, finished or not, whose inputs differ
+        from its inputs in the settings `ignored` only."""
+        mine, name = read_json(shared / INPUTS), shared.name.rpartition("-")[0]
+        others = [folder for folder in phase_folders(self.paths.shared_phases, name) if folder != shared]
+        return [folder for folder in others if self._same(read_json(folder / INPUTS), mine, ignored)]
+
+    def _same(self, known: dict[str, Any], depends_on: dict[str, Any], ignored: Collection[str] = ()) -> bool:
+        if any(known[key] != depends_on[key] for key in ("code", "after")):
+            return False
+        before, now = ({k: v for k, v in of["inputs"].items() if k not in ignored} for of in (known, depends_on))
+        return not differing(before, now, self.config)
 
 
 def phase_folders(phases: Path, name: str) -> list[Path]:
