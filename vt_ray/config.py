@@ -30,6 +30,14 @@ class ConfigError(ValueError):
     """A setting that cannot work. The message gives the value, the limit and the remedy."""
 
 
+# Settings that no longer exist, each with the settings that replace it.
+REPLACED_SETTINGS = {
+    "signal.mgpo.importance_cap": (
+        "it is signal.mgpo.importance.kind=truncate with signal.mgpo.importance.high=2 for a cap of 2, and "
+        "signal.mgpo.importance.kind=none for a cap of 0"
+    ),
+}
+
 DECONTAMINATE = ("drop", "report", "off")
 ATTENTIONS = ("sdpa", "torch_varlen", "flash_attention_2")
 
@@ -470,13 +478,61 @@ AGGREGATIONS = ("sequence_mean", "token_mean", "fixed_length")
 ADVANTAGE_NORMS = ("std", "none")
 
 
+# The kinds of `signal.mgpo.importance`, and the bounds (low, high) of each where they are null.
+IMPORTANCE_BOUNDS = {
+    "none": (0.0, 0.0),
+    "truncate": (0.0, 2.0),
+    "mask_token": (0.5, 5.0),
+    "mask_sequence": (0.1, 10.0),
+}
+IMPORTANCE_MEANS = ("geometric", "arithmetic")
+
+
+@dataclass
+class ImportanceConfig:
+    """The correction of the mismatch k between trainer and engine: a token's probability in the trainer divided by its
+    probability in the engine.
+
+    With a correction, the loss of a token is multiplied by k within bounds, and the clips do not act on k.
+    """
+
+    # "none": no correction, and the clips act on k. "truncate": times min(k, high). "mask_token": times k, and 0 for a
+    # token whose k is outside [low, high]. "mask_sequence": the same with the mean of k over the completion. null:
+    # "truncate" in bfloat16, whose rounding would otherwise be clipped, and "none" in float32 or with loss=cispo.
+    kind: str | None = None
+    # Lower bound of a mask, in [0, 1). null: 0.5 for "mask_token", 0.1 for "mask_sequence". 0: no lower bound.
+    low: float | None = None
+    # Upper bound. Above 0 for "truncate", above 1 for a mask. null: 2 for "truncate", 5 for "mask_token", 10 for
+    # "mask_sequence".
+    high: float | None = None
+    # mask_sequence: the mean of k over a completion, "geometric" (exp of the mean log-ratio) or "arithmetic".
+    mean: str = "geometric"
+
+
+@dataclass
+class EntropyBonusConfig:
+    """A bonus for the entropy of the policy with a coefficient that adapts (Skywork-OR1, arXiv 2505.22312). Off.
+
+    The coefficient starts at 0 in each stage. It rises by `step` after a step whose entropy is below `target`, and
+    falls by `step` otherwise. The bonus acts only if the entropy of the last step was at most `target`.
+    """
+
+    # Target of the mean entropy of a token in nats, at least 0. 0: no bonus. Skywork-OR1's is 0.2.
+    target: float = 0.0
+    # Change of the coefficient after each step, above 0.
+    step: float = 0.0001
+    # Largest coefficient, at least `step`.
+    max_coef: float = 0.005
+
+
 @dataclass
 class MgpoConfig:
-    """The objective (section 3.4). `clip_dual` and, in bfloat16, `importance_cap` are additions to the paper's."""
+    """The objective (section 3.4). `clip_dual` and, in bfloat16, `importance` are additions to the paper's."""
 
     # Strength lambda of the weight exp(-lambda * KL(p_c || 0.5)), at least 0. 0 is exactly GRPO.
     lam: float = 1.0
-    # The importance ratio is clipped below at 1 - clip_low, in (0, 1). n.s.; 0.2 is usual.
+    # The importance ratio is clipped below at 1 - clip_low, in (0, 1); 1 (no lower bound) only with loss=cispo. n.s.;
+    # 0.2 is usual.
     clip_low: float = 0.2
     # The importance ratio is clipped above at 1 + clip_high, above 0. n.s.; 0.28 is DAPO's.
     clip_high: float = 0.2
@@ -493,12 +549,11 @@ class MgpoConfig:
     advantage_norm: str = "std"
     # Weight of the KL divergence to the stage's start model (k3 estimator), at least 0. 0: no KL term.
     kl_coef: float = 0.0
-    # Upper bound of the ratio of the trainer's to the engine's probability of a token. The bounded ratio multiplies the
-    # token's loss (truncated importance sampling). 0: off, and the clips act on that ratio. null: 2 for bfloat16, whose
-    # rounding would otherwise be clipped, and 0 for float32.
-    importance_cap: float | None = None
-    # The loss function. "mgpo": the paper's, with the options above, or an import path "package.module:function"
-    # (docs/extending.md).
+    importance: ImportanceConfig = field(default_factory=ImportanceConfig)
+    entropy_bonus: EntropyBonusConfig = field(default_factory=EntropyBonusConfig)
+    # The loss function. "mgpo": the paper's, with the options above. "cispo": the policy gradient with clipped
+    # importance weights (arXiv 2506.13585); take clip_low=1 (no lower bound) and clip_high=4. Or an import path
+    # "package.module:function" (docs/extending.md).
     loss: str = "mgpo"
 
 
@@ -853,7 +908,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        """Set the base model if only checkpoints are given, and the two values that follow `model.dtype`.
+        """Set the base model if only checkpoints are given, and the values that follow `model.dtype`.
 
         Two bfloat16 implementations of one model differ by rounding: 0.04 nats a token between vLLM and the learner
         (SmolLM2-135M on a CPU).
@@ -874,8 +929,7 @@ class Config:
         if given and self.model.source == "scratch":
             self.model.source, self.model.path = "hf", given[0]
         low_precision = self.model.dtype == "bfloat16"
-        if self.signal.mgpo.importance_cap is None:
-            self.signal.mgpo.importance_cap = 2.0 if low_precision else 0.0
+        _fill_importance(self.signal.mgpo, low_precision)
         if self.signal.sync.logprob_tolerance == 0:
             self.signal.sync.logprob_tolerance = 0.1 if low_precision else 1e-3
 
@@ -924,6 +978,16 @@ class Config:
         return "ipc" if self.cluster.colocate else "nccl"
 
 
+def _fill_importance(mgpo: MgpoConfig, low_precision: bool) -> None:
+    """Set the kind and the bounds of the correction where they are null."""
+    importance = mgpo.importance
+    if importance.kind is None:
+        importance.kind = "truncate" if low_precision and mgpo.loss != "cispo" else "none"
+    low, high = IMPORTANCE_BOUNDS.get(importance.kind, (0.0, 0.0))
+    importance.low = low if importance.low is None else importance.low
+    importance.high = high if importance.high is None else importance.high
+
+
 def to_config(composed: Any) -> Config:
     """Convert the DictConfig that Hydra composed to a `Config`. Raises ConfigError for unknown keys and wrong types."""
     from omegaconf import OmegaConf
@@ -934,7 +998,8 @@ def to_config(composed: Any) -> Config:
         values = OmegaConf.to_container(composed, resolve=True)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     except (ValueError, OmegaConfBaseException) as error:
-        raise ConfigError(str(error)) from error
+        replaced = [f"{key}: {now}" for key, now in REPLACED_SETTINGS.items() if key.rpartition(".")[2] in str(error)]
+        raise ConfigError("; ".join([str(error), *replaced])) from error
     if not isinstance(config, Config):
         raise ConfigError(f"composed config is a {type(config).__name__}, not Config: keep `vt_ray_schema` first")
     return config

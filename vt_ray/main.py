@@ -31,7 +31,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from vt_ray import __version__  # noqa: E402
-from vt_ray.config import CONF, MAX_NAME_BYTES, Config, ConfigError, digest, to_config  # noqa: E402
+from vt_ray.config import CONF, MAX_NAME_BYTES, REPLACED_SETTINGS, Config, ConfigError, digest, to_config  # noqa: E402
 from vt_ray.planning.placement import ClusterError, with_needed_actors  # noqa: E402
 from vt_ray.run.checkpoint import CheckpointError  # noqa: E402
 
@@ -325,7 +325,16 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:  # Hydra would print its own version
         print(f"vt_ray {__version__}")
         return
+    _refuse_replaced_settings(sys.argv[1:])
     hydra_main()
+
+
+def _refuse_replaced_settings(arguments: Sequence[str]) -> None:
+    """Exits with the new name of a setting: Hydra's own message would only say that it does not know the setting."""
+    for argument in arguments:
+        key = argument.lstrip("+~").partition("=")[0]
+        if key in REPLACED_SETTINGS:
+            sys.exit(f"error: {argument}: this setting no longer exists: {REPLACED_SETTINGS[key]}")
 
 
 if __name__ == "__main__":

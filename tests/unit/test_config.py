@@ -11,9 +11,19 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from vt_ray.config import Config, ConfigError, CurriculumConfig, DataConfig, DataSource, StageConfig, to_config
-from vt_ray.main import CONF, member_name, varied
+from vt_ray.config import (
+    Config,
+    ConfigError,
+    CurriculumConfig,
+    DataConfig,
+    DataSource,
+    ImportanceConfig,
+    StageConfig,
+    to_config,
+)
+from vt_ray.main import CONF, main, member_name, varied
 from vt_ray.planning.validate import validate
 from vt_ray.planning.validate.machine import refuse_missing_gpus
 from vt_ray.run.identity import NOT_IDENTITY, config_hash, differing, identity, is_identity, settings
@@ -159,7 +169,7 @@ BAD = [
     *[("signal.mgpo.clip_dual", bad, "must be 0 (off) or above 1 + clip_high=1.2") for bad in (-1, 1, 1.2, INF, NAN)],
     ("signal.mgpo.aggregation", "sum", "must be one of sequence_mean, token_mean, fixed_length"),
     ("signal.mgpo.advantage_norm", "max", "must be one of std, none"),
-    ("signal.mgpo.loss", "ppo", "signal.mgpo.loss='ppo' must be one of mgpo, or"),
+    ("signal.mgpo.loss", "ppo", "signal.mgpo.loss='ppo' must be one of mgpo, cispo, or"),
     ("signal.mgpo.loss", "no_such_module:loss", "install its package on every machine"),
     ("spectrum.fusion.method", "tie", "spectrum.fusion.method='tie' must be one of weights, uniform, "),
     ("spectrum.fusion.on_loss", "retry", "spectrum.fusion.on_loss='retry' must be one of stop, best, continue"),
@@ -172,7 +182,22 @@ BAD = [
         "cluster.generation_engine=sglang is not vllm, nor the import path of an engine",
     ),
     ("signal.mgpo.kl_coef", -0.1, "signal.mgpo.kl_coef=-0.1"),
-    ("signal.mgpo.importance_cap", -1.0, "signal.mgpo.importance_cap=-1.0"),
+    ("signal.mgpo.importance.kind", "mask", "kind='mask' must be one of none, truncate, mask_token, mask_sequence"),
+    ("signal.mgpo.importance.mean", "harmonic", "must be one of geometric, arithmetic"),
+    ("signal.mgpo.importance.mean", "arithmetic", "mean=arithmetic has no effect with kind=none"),
+    *[("signal.mgpo.importance.high", bad, "have no effect with kind=none") for bad in (-1.0, 2.0, INF, NAN)],
+    *[
+        ("signal.mgpo.importance", ImportanceConfig(kind, low, high), text)
+        for kind, low, high, text in (
+            *[("truncate", 0.0, bad, "no lower bound; high=2 is usual") for bad in (0.0, -1.0, INF, NAN)],
+            ("truncate", 0.5, 2.0, "low=0.5 must be 0"),
+            *[("mask_token", bad, 5.0, "0.5 and 5.0 are the defaults") for bad in (-0.1, 1.0, 7.0, NAN)],
+            *[("mask_sequence", 0.1, bad, "since a ratio of 1 must pass") for bad in (0.0, 1.0, INF, NAN)],
+        )
+    ],
+    *[("signal.mgpo.entropy_bonus.target", bad, "entropy_bonus.target=") for bad in (-0.1, INF, NAN)],
+    *[("signal.mgpo.entropy_bonus.step", bad, "entropy_bonus.step=") for bad in (0.0, -1.0, 0.1, NAN)],
+    *[("signal.mgpo.entropy_bonus.max_coef", bad, "max_coef=") for bad in (0.0, INF, NAN)],
     ("signal.schedule", "async", "must be one of on_policy, pipelined"),
     ("signal.max_staleness", 0, "signal.max_staleness=0"),
     ("tracker.estimator", "mean", "must be one of group, history"),
@@ -316,14 +341,52 @@ HF = ("model=hf", "model.path=/nowhere")
         (("experiment=vibethinker_1_5b",), 2.0, 0.1),
         (("experiment=vibethinker_3b",), 2.0, 0.1),
         (("model=smollm2_135m",), 2.0, 0.3),
-        (("model=smollm2_135m", "signal.mgpo.importance_cap=0"), 0.0, 0.3),
+        (("model=smollm2_135m", "signal.mgpo.importance.kind=none"), 0.0, 0.3),
         ((*HF, "model.dtype=bfloat16", "signal.sync.logprob_tolerance=0.02"), 2.0, 0.02),
         (("signal=pipelined",), 2.0, 1e-3),
     ],
 )
-def test_importance_cap_and_sync_tolerance_follow_the_dtype(overrides, cap, tolerance):
+def test_importance_and_sync_tolerance_follow_the_dtype(overrides, cap, tolerance):
     signal = composed(*overrides).signal
-    assert (signal.mgpo.importance_cap, signal.sync.logprob_tolerance) == (cap, tolerance)
+    kind = "truncate" if cap else "none"
+    assert signal.mgpo.importance == ImportanceConfig(kind, 0.0, cap, "geometric")
+    assert signal.sync.logprob_tolerance == tolerance
+
+
+def test_the_bounds_of_a_mask_are_filled_in_and_cispo_has_no_correction():
+    for kind, low, high in (("mask_token", 0.5, 5.0), ("mask_sequence", 0.1, 10.0)):
+        found = composed(f"signal.mgpo.importance.kind={kind}").signal.mgpo.importance
+        assert (found.low, found.high) == (low, high)
+    config = composed(
+        "model=smollm2_135m", "signal.mgpo.loss=cispo", "signal.mgpo.clip_low=1", "signal.mgpo.clip_high=4"
+    )
+    assert config.signal.mgpo.importance.kind == "none"
+    validate(config)
+
+
+def test_the_replaced_setting_names_the_new_one(monkeypatch):
+    for argument in ("signal.mgpo.importance_cap=2", "++signal.mgpo.importance_cap=0"):
+        monkeypatch.setattr(sys, "argv", ["vt-ray", "experiment=tiny", argument])
+        with pytest.raises(SystemExit, match=r"importance_cap=\d: .* no longer exists: it is .*importance.kind"):
+            main()
+    with pytest.raises(ConfigError, match="importance.kind=none for a cap of 0"):
+        to_config(OmegaConf.create({"signal": {"mgpo": {"importance_cap": 2.0}}}))
+
+
+def test_what_cispo_and_masks_of_sequences_cannot_do_is_refused(good):
+    cispo = {"signal.mgpo.loss": "cispo", "signal.mgpo.clip_low": 1.0, "signal.mgpo.clip_high": 4.0}
+    validate(changed(good, **cispo))
+    mask = ImportanceConfig("mask_sequence", 0.1, 10.0)
+    shared = {"learner.sequence_parallel_size": 2, "cluster.num_learners": 2, "learner.share_prompts": False}
+    shared["learner.rows_per_batch"] = 1
+    for changes, text in (
+        ({**cispo, "signal.mgpo.importance": mask}, "CISPO bounds the same ratio itself"),
+        ({**cispo, "signal.mgpo.ratio": "sequence"}, "CISPO has a ratio for each token"),
+        ({"signal.mgpo.clip_low": 1.0}, "must lie in"),
+        ({**shared, "signal.mgpo.importance": mask}, "a slice of each sequence; take kind=mask_token"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            validate(changed(good, **changes))
 
 
 def test_compilation_with_zero_3_is_refused(good):
@@ -494,6 +557,21 @@ def test_a_difference_has_its_key_and_both_values(good):
 
 def test_a_removed_setting_is_a_difference(good):
     assert differing({**identity(good), "signal.gone": 3}, identity(good), good) == ["signal.gone was 3, is unknown"]
+
+
+def test_a_run_with_the_old_cap_on_the_importance_ratio_continues(good):
+    def older(config, cap):
+        known = {key: value for key, value in identity(config).items() if "importance" not in key}
+        return {**known, "signal.mgpo.importance_cap": cap}
+
+    low = changed(good, **{"signal.mgpo.importance": ImportanceConfig("truncate", 0.0, 2.0)})
+    assert differing(older(good, 0.0), identity(good), good) == []
+    assert differing(older(low, 2.0), identity(low), low) == []
+    assert differing(older(good, 3.0), identity(low), low) == ["signal.mgpo.importance.high was 3.0, is 2.0"]
+    assert differing(older(good, 0.0), identity(low), low) == [
+        "signal.mgpo.importance.high was 0.0, is 2.0",
+        "signal.mgpo.importance.kind was none, is truncate",
+    ]
 
 
 def test_a_setting_missing_from_an_older_run_counts_as_its_default(good):

@@ -49,6 +49,8 @@ def test_every_setting_has_a_row_with_a_meaning(rows):
         ("cluster.take_turns", config.TAKE_TURNS),
         ("spectrum.sft.optimizer.schedule", config.SCHEDULES),
         ("signal.mgpo.ratio", config.RATIOS),
+        ("signal.mgpo.importance.kind", config.IMPORTANCE_BOUNDS),
+        ("signal.mgpo.importance.mean", config.IMPORTANCE_MEANS),
         ("signal.mgpo.aggregation", config.AGGREGATIONS),
         ("signal.mgpo.advantage_norm", config.ADVANTAGE_NORMS),
         ("tracker.estimator", config.ESTIMATORS),
@@ -71,7 +73,7 @@ def test_the_default_of_a_section_is_its_own(rows):
 
 
 def test_defaults_that_follow_the_dtype_are_shown_as_not_set(rows):
-    assert rows["signal.mgpo.importance_cap"][1] == "`null`"
+    assert rows["signal.mgpo.importance.kind"][1] == "`null`"
 
 
 def test_a_field_without_a_comment_is_found(make_configuration):

@@ -253,13 +253,13 @@ def test_without_a_cap_the_clipped_share_tells():
 DISAGREE = "Engine and trainer disagree on fresh rollouts"
 
 
-@pytest.mark.parametrize("key", ["clip_share", "importance_capped_share"])
+@pytest.mark.parametrize("key", ["clip_share", "importance_capped_share", "importance_masked_share"])
 def test_ratios_that_are_cut_on_policy_show_that_engine_and_trainer_disagree(key):
     shares = [0.012, 0.013, 0.012, 0.013]
     found = finding(DISAGREE, {}, rl_lines(**{key: shares}, staleness_mean=[0] * 4))
     assert found.seen
     assert "1.2% of the tokens in math" in found.sentence
-    assert "signal.mgpo.importance_cap=2" in found.sentence
+    assert "signal.mgpo.importance.kind=truncate" in found.sentence
     assert finding(DISAGREE, {}, rl_lines(**{key: [0.001] * 4}, staleness_mean=[0] * 4)).seen is False
     # In stale rollouts the ratio is clipped for another reason.
     assert finding(DISAGREE, {}, rl_lines(**{key: shares}, staleness_mean=[1] * 4)).seen is None

@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 
 from vt_ray.algorithms.logprobs import entropy, selected_logprobs
 from vt_ray.algorithms.losses import mgpo_loss, named_loss, rollout_metrics, sft_loss
-from vt_ray.config import ConfigError, MgpoConfig
+from vt_ray.config import ConfigError, ImportanceConfig, MgpoConfig
 
 LOW, HIGH = 0.2, 0.28
 CLIPS = MgpoConfig(clip_low=LOW, clip_high=HIGH)
+
+
+def truncated(cap):
+    """The correction that truncates at `cap`; none for 0."""
+    return ImportanceConfig("truncate", 0.0, cap) if cap else ImportanceConfig("none", 0.0, 0.0)
 
 
 def groups_of_sequences(seed=0):
@@ -174,7 +179,7 @@ def one_sequence(gaps, advantage, mgpo, **options):
 def test_truncated_importance_weights_by_hand():
     """Probabilities 0.5, 1.5 and 4 times the engine's, cap 2: weights 0.5, 1.5, 2; rho is 1 and nothing is clipped."""
     gaps = [math.log(0.5), math.log(1.5), math.log(4.0)]
-    loss, slopes, metrics = one_sequence(gaps, 3.0, MgpoConfig(importance_cap=2.0))
+    loss, slopes, metrics = one_sequence(gaps, 3.0, MgpoConfig(importance=truncated(2.0)))
     assert loss == pytest.approx(-3.0 * (0.5 + 1.5 + 2.0) / 3)
     assert slopes == pytest.approx([-0.5, -1.5, -2.0])
     assert (metrics["importance_capped_tokens"], metrics["clipped_tokens"]) == (1, 0)
@@ -201,7 +206,7 @@ def test_the_dual_clip_by_hand(ratio, advantage, objective, slope, counted):
 
 @given(st.floats(-30, 30), st.floats(-5, -0.01), st.floats(1.3, 10), st.sampled_from([0.0, 2.0]))
 def test_the_loss_of_a_token_with_a_negative_advantage_is_bounded(gap, advantage, bound, cap):
-    loss, slopes, _ = one_sequence([gap], advantage, MgpoConfig(clip_dual=bound, importance_cap=cap))
+    loss, slopes, _ = one_sequence([gap], advantage, MgpoConfig(clip_dual=bound, importance=truncated(cap)))
     assert loss <= bound * max(cap, 1.0) * -advantage * (1 + 1e-12)
     assert abs(slopes[0]) <= bound * max(cap, 1.0) * -advantage * (1 + 1e-12)
 
@@ -225,7 +230,7 @@ def test_without_the_dual_clip_the_loss_equals_the_papers_bit_for_bit(advantage)
 
 
 def test_padding_is_not_capped_and_its_sequence_numbers_do_not_matter():
-    _, _, metrics = one_sequence([0.0, math.log(0.5)], 3.0, MgpoConfig(importance_cap=0.9))
+    _, _, metrics = one_sequence([0.0, math.log(0.5)], 3.0, MgpoConfig(importance=truncated(0.9)))
     assert metrics["importance_capped_tokens"] == 1
     sequence = MgpoConfig(ratio="sequence")
     plain, odd = (
@@ -236,7 +241,7 @@ def test_padding_is_not_capped_and_its_sequence_numbers_do_not_matter():
 
 
 def test_on_policy_a_cap_changes_nothing():
-    plain, capped = (one_sequence([0.0, 0.0], 3.0, MgpoConfig(importance_cap=cap)) for cap in (0.0, 2.0))
+    plain, capped = (one_sequence([0.0, 0.0], 3.0, MgpoConfig(importance=truncated(cap))) for cap in (0.0, 2.0))
     assert plain[:2] == capped[:2]
 
 
@@ -281,7 +286,7 @@ def test_a_ratio_that_explodes_does_not_make_the_loss_infinite():
     assert math.isfinite(loss) and all(map(math.isfinite, slopes))
 
 
-@pytest.mark.parametrize("mgpo", [CLIPS, MgpoConfig(importance_cap=1.5), MgpoConfig(ratio="sequence")])
+@pytest.mark.parametrize("mgpo", [CLIPS, MgpoConfig(importance=truncated(1.5)), MgpoConfig(ratio="sequence")])
 def test_the_loss_of_a_batch_is_the_sum_of_its_parts(mgpo):
     groups = groups_of_sequences(7)
     columns = flat(groups)
@@ -305,7 +310,7 @@ def test_the_loss_is_named_in_the_table_or_by_import_path():
     assert named_loss("mgpo") is mgpo_loss
     assert named_loss("test_losses:mean_loss").__name__ == "mean_loss"
     for name, fault in (
-        ("ppo", "signal.mgpo.loss='ppo' must be one of mgpo, or 'ppo' is not of the form package.module:name"),
+        ("ppo", "signal.mgpo.loss='ppo' must be one of mgpo, cispo, or 'ppo' is not of the form package.module:name"),
         ("no_such:loss", "importing no_such failed"),
         ("test_losses:no_such", "has no no_such"),
         ("test_losses:LOW", "is a float, which cannot be called"),

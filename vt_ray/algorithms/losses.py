@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 
+from vt_ray.algorithms.importance import importance_weights, mean_over_sequences
 from vt_ray.config import ConfigError, MgpoConfig
 from vt_ray.import_path import import_callable
 
@@ -38,45 +39,62 @@ def mgpo_loss(
       minimum alone is not bounded below there, because rho can be large. c = 0 gives the paper's term.
     * ratio "sequence" (GSPO): rho is exp of the mean log-ratio over the completion. `sequence_ids` (int64) separate
       the sequences of a row; each sequence must be whole in its row.
-    * importance_cap C (truncated importance sampling): rho is the ratio to the trainer before the update, and each
-      token's term is multiplied by min(trainer probability / engine probability, C). A batch gives one update, so the
-      trainer before the update is the trainer itself without gradient: rho is 1 and is never clipped.
+    * importance (`algorithms.importance`): each token's term is multiplied by M(trainer probability / engine
+      probability), and rho is the ratio to the trainer before the update. A batch gives one update, so the trainer
+      before the update is the trainer itself without gradient: rho is 1 and is never clipped.
     * kl_coef: adds kl_coef * w_t * (exp(d) - 1 - d) with d = log reference - log trainer (the k3 estimator).
 
     Metrics are sums over completion tokens (names that end in `_max`: maxima), so that ranks can add them.
     """
     is_completion = token_weights > 0
     advantages = torch.where(is_completion, advantages, 0.0)
-    engine_gap = _gap(trainer_logprobs, rollout_logprobs, is_completion)
-    log_ratio, importance = engine_gap, torch.ones_like(engine_gap)
-    if mgpo.importance_cap:
+    log_ratio = engine_gap = _gap(trainer_logprobs, rollout_logprobs, is_completion)
+    importance, counts = importance_weights(engine_gap, is_completion, sequence_ids, mgpo.importance)
+    if counts:
         log_ratio = _gap(trainer_logprobs, trainer_logprobs.detach(), is_completion)
-        importance = engine_gap.detach().exp().clamp(max=mgpo.importance_cap)
     if mgpo.ratio == "sequence":
-        log_ratio = _mean_over_sequences(log_ratio, is_completion, sequence_ids)
-    ratio = log_ratio.exp()
-    clipped = ratio.clamp(1 - mgpo.clip_low, 1 + mgpo.clip_high)
-    objective = torch.minimum(ratio * advantages, clipped * advantages)
-    dual = (advantages < 0) & (ratio > (mgpo.clip_dual or float("inf")))
-    objective = torch.where(dual, mgpo.clip_dual * advantages, objective)
+        log_ratio = mean_over_sequences(log_ratio, is_completion, sequence_ids)
+    objective, clips = _clipped_objective(log_ratio.exp(), advantages, mgpo)
     loss = -(token_weights * importance * objective).sum()
-    with torch.no_grad():
-        was_clipped = (clipped * advantages < ratio * advantages) & is_completion
-        metrics = {**_rollout_metrics(engine_gap, is_completion), **_clip_counts(was_clipped, dual, advantages)}
-        if mgpo.importance_cap:
-            metrics["importance_capped_tokens"] = ((engine_gap.exp() > mgpo.importance_cap) & is_completion).sum()
-    if reference_logprobs is not None:
-        gap = _gap(reference_logprobs, trainer_logprobs, is_completion)
-        kl = gap.exp() - 1 - gap
-        loss = loss + mgpo.kl_coef * (token_weights * kl).sum()
-        metrics["reference_kl"] = kl.detach().sum()
-    return loss, metrics
+    metrics = {**_rollout_metrics(engine_gap, is_completion), **clips, **counts}
+    return _with_kl(loss, metrics, trainer_logprobs, token_weights, mgpo, reference_logprobs)
+
+
+def cispo_loss(
+    trainer_logprobs: torch.Tensor,
+    rollout_logprobs: torch.Tensor,
+    advantages: torch.Tensor,
+    token_weights: torch.Tensor,
+    mgpo: MgpoConfig,
+    sequence_ids: torch.Tensor | None = None,
+    reference_logprobs: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, Metrics]:
+    """CISPO: sum_t w_t * -sg(clip(rho_t, 1-eps_low, 1+eps_high)) * A'_t * log p_t, where sg stops the gradient.
+
+    Source: MiniMax-M1, arXiv 2506.13585, equations 4 and 5; rho_t = trainer probability / engine probability. A clipped
+    token keeps its gradient, with a bounded weight. MiniMax-M1 sets no lower bound: clip_low = 1. Arguments, masking
+    and metrics are those of `mgpo_loss`; clip_dual, ratio and importance are not used.
+    """
+    is_completion = token_weights > 0
+    advantages = torch.where(is_completion, advantages, 0.0)
+    engine_gap = _gap(trainer_logprobs, rollout_logprobs, is_completion)
+    ratio = engine_gap.detach().exp()
+    low, high = 1 - mgpo.clip_low, 1 + mgpo.clip_high
+    logprobs = torch.where(is_completion, trainer_logprobs, 0.0)
+    loss = -(token_weights * ratio.clamp(low, high) * advantages * logprobs).sum()
+    metrics = {
+        **_rollout_metrics(engine_gap, is_completion),
+        "clipped_tokens": ((ratio < low) | (ratio > high)).sum(),
+        "clipped_low_tokens": (ratio < low).sum(),
+        "clipped_high_tokens": (ratio > high).sum(),
+    }
+    return _with_kl(loss, metrics, trainer_logprobs, token_weights, mgpo, reference_logprobs)
 
 
 # The losses by the names that `signal.mgpo.loss` knows. A loss takes the arguments of `mgpo_loss` by position and
 # returns (loss, metrics): a scalar, and sums over completion tokens (a name that ends in `_max`: a maximum).
 Loss = Callable[..., tuple[torch.Tensor, Metrics]]
-LOSSES: dict[str, Loss] = {"mgpo": mgpo_loss}
+LOSSES: dict[str, Loss] = {"mgpo": mgpo_loss, "cispo": cispo_loss}
 LOSS_ARGUMENTS = (
     *("trainer_logprobs", "rollout_logprobs", "advantages", "token_weights"),
     *("mgpo", "sequence_ids", "reference_logprobs"),
@@ -100,6 +118,7 @@ def rollout_metrics(
     return _rollout_metrics(_gap(trainer_logprobs, rollout_logprobs, is_completion), is_completion)
 
 
+@torch.no_grad()
 def _rollout_metrics(engine_gap: torch.Tensor, is_completion: torch.Tensor) -> Metrics:
     return {
         "tokens": is_completion.sum(),
@@ -109,32 +128,41 @@ def _rollout_metrics(engine_gap: torch.Tensor, is_completion: torch.Tensor) -> M
     }
 
 
-def _clip_counts(was_clipped: torch.Tensor, dual: torch.Tensor, advantages: torch.Tensor) -> Metrics:
-    """The number of tokens whose term is clipped: in all, and by each clip."""
-    return {
+def _clipped_objective(ratio: torch.Tensor, advantages: torch.Tensor, mgpo: MgpoConfig) -> tuple[torch.Tensor, Metrics]:
+    """The term of each token, to be maximised, and the number of tokens that are clipped: in all, and by each clip."""
+    clipped = ratio.clamp(1 - mgpo.clip_low, 1 + mgpo.clip_high)
+    objective = torch.minimum(ratio * advantages, clipped * advantages)
+    dual = (advantages < 0) & (ratio > (mgpo.clip_dual or float("inf")))
+    objective = torch.where(dual, mgpo.clip_dual * advantages, objective)
+    was_clipped = clipped * advantages < ratio * advantages
+    counts = {
         "clipped_tokens": (was_clipped | dual).sum(),
         "clipped_low_tokens": (was_clipped & (advantages < 0)).sum(),
         "clipped_high_tokens": (was_clipped & (advantages > 0)).sum(),
         "clipped_dual_tokens": dual.sum(),
     }
+    return objective, counts
+
+
+def _with_kl(
+    loss: torch.Tensor,
+    metrics: Metrics,
+    trainer_logprobs: torch.Tensor,
+    token_weights: torch.Tensor,
+    mgpo: MgpoConfig,
+    reference_logprobs: torch.Tensor | None,
+) -> tuple[torch.Tensor, Metrics]:
+    """Adds the KL term and its metric if there is a reference."""
+    if reference_logprobs is None:
+        return loss, metrics
+    gap = _gap(reference_logprobs, trainer_logprobs, token_weights > 0)
+    kl = gap.exp() - 1 - gap
+    return loss + mgpo.kl_coef * (token_weights * kl).sum(), {**metrics, "reference_kl": kl.detach().sum()}
 
 
 def _gap(logprobs: torch.Tensor, others: torch.Tensor, is_completion: torch.Tensor) -> torch.Tensor:
     """The log-ratio of two probabilities of each completion token; 0 at other positions."""
     return torch.where(is_completion, logprobs - others, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-
-
-def _mean_over_sequences(values: torch.Tensor, where: torch.Tensor, sequence_ids: torch.Tensor | None) -> torch.Tensor:
-    """At each completion token the mean of `values` over its completion; 0 at other positions."""
-    if sequence_ids is None:
-        raise ValueError("ratio='sequence' needs sequence_ids: rows hold several sequences")
-    rows = torch.arange(values.numel(), device=values.device).div(values.shape[-1], rounding_mode="floor")
-    numbers = torch.where(where, sequence_ids, 0)
-    ids = numbers.flatten() + rows * (int(numbers.max()) + 1)
-    sums, counts = (
-        values.new_zeros(int(ids.max()) + 1).index_add(0, ids, v.flatten().to(values.dtype)) for v in (values, where)
-    )
-    return torch.where(where, (sums / counts.clamp(min=1))[ids].view_as(values), 0.0)
 
 
 def sft_loss(trainer_logprobs: torch.Tensor, token_weights: torch.Tensor) -> tuple[torch.Tensor, Metrics]:

@@ -82,6 +82,7 @@ def differing(known: Mapping[str, Any], now: Mapping[str, Any], config: Config) 
     A missing key counts as the default: a setting that is new in the code does not change older runs. A default that
     changed in the code is a difference, because both mappings contain the default values.
     """
+    known = _in_new_names(known)
     defaults = {key: default for key, _, default in settings(config)}
     found = []
     for key in sorted(filter(is_identity, known.keys() | now.keys())):
@@ -89,6 +90,16 @@ def differing(known: Mapping[str, Any], now: Mapping[str, Any], config: Config) 
         if before != after:
             found.append(f"{key} was {before}, is {after}")
     return found
+
+
+def _in_new_names(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of an older run, in which `signal.mgpo.importance` was one number: the cap, or 0 for none."""
+    old, new = "signal.mgpo.importance_cap", "signal.mgpo.importance"
+    if old not in known:
+        return known
+    cap = known[old]
+    kind = {f"{new}.kind": "truncate" if cap else "none", f"{new}.low": 0.0, f"{new}.high": cap}
+    return {key: value for key, value in known.items() if key != old} | kind
 
 
 def config_hash(config: Config) -> str:

@@ -102,6 +102,7 @@ class UpdateFigures(TypedDict):
     memory_gb_max: NotRequired[float]
     # Present only if the option of the loss is on.
     importance_capped_share: NotRequired[float]
+    importance_masked_share: NotRequired[float]
     reference_kl: NotRequired[float]
     clip_low_share: NotRequired[float]
     clip_high_share: NotRequired[float]

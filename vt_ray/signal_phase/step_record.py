@@ -21,7 +21,8 @@ from vt_ray.signal_phase.verify_record import verify_record
 
 # The learner's metrics with a name or a denominator of their own in the line. A user's loss may return more.
 KNOWN_METRICS = {
-    *("loss", "entropy", "tokens", "rollout_kl", "logprob_gap_max", "reference_kl", "importance_capped_tokens"),
+    *("loss", "entropy", "tokens", "rollout_kl", "logprob_gap_max", "reference_kl"),
+    *("importance_capped_tokens", "importance_masked_tokens"),
     *("clipped_tokens", "clipped_low_tokens", "clipped_high_tokens", "clipped_dual_tokens"),
     *("grad_norm", "skipped", "learning_rate", "updated_completions", "consumed_digest"),
     *("trainable_share", "memory_gb_max", *COUNTS),
@@ -143,6 +144,7 @@ def _update_figures(metrics: Mapping[str, float]) -> UpdateFigures:
     of_the_loss = metrics.keys() - KNOWN_METRICS
     options = {
         "importance_capped_share": metrics.get("importance_capped_tokens"),
+        "importance_masked_share": metrics.get("importance_masked_tokens"),
         "reference_kl": metrics.get("reference_kl"),
         "clip_low_share": metrics.get("clipped_low_tokens"),
         "clip_high_share": metrics.get("clipped_high_tokens"),

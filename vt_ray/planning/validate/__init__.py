@@ -12,11 +12,12 @@ from vt_ray.planning.validate.curriculum import curriculum
 from vt_ray.planning.validate.lora import lora
 from vt_ray.planning.validate.machine import cluster, learner, model, placement, tracking, transport, verify
 from vt_ray.planning.validate.method import data, evaluation, run, signal, spectrum, tracker
+from vt_ray.planning.validate.objective import objective
 from vt_ray.planning.validate.self_distillation import self_distillation
 
 CHECKS = (
-    *(run, model, data, cluster, placement, learner, lora, spectrum, signal, transport, tracker, curriculum),
-    *(self_distillation, evaluation, verify, tracking),
+    *(run, model, data, cluster, placement, learner, lora, spectrum, signal, objective, transport, tracker),
+    *(curriculum, self_distillation, evaluation, verify, tracking),
 )
 
 

@@ -195,12 +195,13 @@ def signal(c: Config) -> Problems:
     s = c.signal
     if not 0 <= s.mgpo.lam < float("inf"):
         yield f"signal.mgpo.lam={s.mgpo.lam} must be finite and >= 0: 0 is GRPO, the sweep is 0, 0.5, 1, 2"
-    if not 0 < s.mgpo.clip_low < 1 or not s.mgpo.clip_high > 0:
+    cispo = s.mgpo.loss == "cispo"
+    if not (0 < s.mgpo.clip_low < 1 or (cispo and s.mgpo.clip_low == 1)) or not 0 < s.mgpo.clip_high < float("inf"):
         yield (
             f"signal.mgpo.clip_low={s.mgpo.clip_low} must lie in (0, 1) and clip_high={s.mgpo.clip_high} above 0: "
-            "0.2 and 0.2 are usual"
+            "0.2 and 0.2 are usual, 1 and 4 with loss=cispo"
         )
-    if s.mgpo.clip_dual != 0 and not 1 + s.mgpo.clip_high < s.mgpo.clip_dual < float("inf"):
+    if s.mgpo.clip_dual != 0 and not cispo and not 1 + s.mgpo.clip_high < s.mgpo.clip_dual < float("inf"):
         yield (
             f"signal.mgpo.clip_dual={s.mgpo.clip_dual} must be 0 (off) or above "
             f"1 + clip_high={1 + s.mgpo.clip_high:g}: 3 is usual"
@@ -217,7 +218,6 @@ def signal(c: Config) -> Problems:
     if s.mgpo.loss != MgpoConfig.loss:
         yield from no_error(_loss, s.mgpo.loss)
     yield from at_least("signal.mgpo.kl_coef", s.mgpo.kl_coef, 0)
-    yield from at_least("signal.mgpo.importance_cap", s.mgpo.importance_cap or 0, 0)
     yield from one_of("signal.schedule", s.schedule, SCHEDULES_OF_STEPS)
     yield from at_least("signal.max_staleness", s.max_staleness, 1)
     if s.schedule == "pipelined" and c.cluster.colocate:

@@ -87,8 +87,8 @@ def _climbs(name: str, what: str, lines: Lines, key: str, large: Callable[[Trend
 
 
 def _rollouts_too_old(lines: Lines) -> Finding:
-    """Whether many importance ratios of stale rollouts are capped or clipped: these tokens contribute less to the
-    update than tokens of fresh rollouts."""
+    """Whether many importance ratios of stale rollouts are capped, masked or clipped: these tokens contribute less to
+    the update than tokens of fresh rollouts."""
     name = "Rollouts are too old for the update"
     clipped = _clipped_shares(lines)
     if not clipped:
@@ -101,13 +101,13 @@ def _rollouts_too_old(lines: Lines) -> Finding:
     )
     if bad:
         remedy = "Lower signal.max_staleness."
-        return Finding(name, True, f"The importance ratio was capped or clipped for {listed}. {remedy}")
-    return Finding(name, False, f"Not seen: the importance ratio was capped or clipped for {listed}.")
+        return Finding(name, True, f"The importance ratio was capped, masked or clipped for {listed}. {remedy}")
+    return Finding(name, False, f"Not seen: the importance ratio was capped, masked or clipped for {listed}.")
 
 
 def _engine_and_trainer_disagree(lines: Lines) -> Finding:
-    """Whether importance ratios of on-policy rollouts are capped or clipped. Engine and trainer have the same weights,
-    so that this shows a numerical difference between the two. It affects rare tokens first."""
+    """Whether importance ratios of on-policy rollouts are capped, masked or clipped. Engine and trainer have the same
+    weights, so that this shows a numerical difference between the two. It affects rare tokens first."""
     name = "Engine and trainer disagree on fresh rollouts"
     fresh = [one for one in _clipped_shares(lines) if one.age == 0]
     if not fresh:
@@ -116,19 +116,19 @@ def _engine_and_trainer_disagree(lines: Lines) -> Finding:
     listed = "; ".join(f"{formats.percent(fmean(one.shares))} of the tokens in {one.stage}" for one in bad or fresh)
     if bad:
         sentence = (
-            f"The importance ratio was capped or clipped for {listed}, although they were sampled with the weights "
-            "that they update. signal.mgpo.importance_cap=2 keeps this difference from triggering the clips; "
-            "model.dtype=float32 removes most of it."
+            f"The importance ratio was capped, masked or clipped for {listed}, although they were sampled with the "
+            "weights that they update. signal.mgpo.importance.kind=truncate keeps this difference from triggering the "
+            "clips; model.dtype=float32 removes most of it."
         )
         return Finding(name, True, sentence)
     return Finding(
-        name, False, f"Not seen: on fresh rollouts, the importance ratio was capped or clipped for {listed}."
+        name, False, f"Not seen: on fresh rollouts, the importance ratio was capped, masked or clipped for {listed}."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _ClippedShare:
-    """The share of tokens with a capped or clipped importance ratio, for each step of a stage.
+    """The share of tokens with a capped, masked or clipped importance ratio, for each step of a stage.
 
     `age` is the mean staleness in weight versions; a share above `large` is reported.
     """
@@ -146,8 +146,9 @@ def _clipped_shares(lines: Lines) -> list[_ClippedShare]:
 
 def _clipped_share(stage: str, lines: Lines) -> _ClippedShare:
     age = fmean(_numbers(lines, "staleness_mean"))
-    if capped := _numbers(lines, "importance_capped_share"):
-        return _ClippedShare(stage, age, capped, CAPPED_SHARE)
+    for key in ("importance_capped_share", "importance_masked_share"):
+        if corrected := _numbers(lines, key):
+            return _ClippedShare(stage, age, corrected, CAPPED_SHARE)
     return _ClippedShare(stage, age, _numbers(lines, "clip_share") or [0.0], CLIPPED_SHARE)
 
 

@@ -39,6 +39,7 @@ RL_CURVES = tuple(
         "staleness_mean",
         "clip_dual_share",
         "importance_capped_share",
+        "importance_masked_share",
         "reference_kl",
         "grad_norm",
         "skipped_steps",

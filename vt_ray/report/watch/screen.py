@@ -44,6 +44,7 @@ RL_CURVES = (
     "skipped_steps",
     "staleness_mean",
     "importance_capped_share",
+    "importance_masked_share",
     "generated_tokens_per_second",
     "updated_tokens_per_second",
     "sync/seconds",

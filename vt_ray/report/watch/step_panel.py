@@ -25,6 +25,7 @@ FIGURES = (
     "entropy",
     "clip_share",
     "importance_capped_share",
+    "importance_masked_share",
     "skipped_steps",
     "rollout_kl",
     "reference_kl",
