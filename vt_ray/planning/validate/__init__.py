@@ -13,10 +13,11 @@ from vt_ray.planning.validate.lora import lora
 from vt_ray.planning.validate.machine import cluster, learner, model, placement, tracking, transport, verify
 from vt_ray.planning.validate.method import data, evaluation, run, signal, spectrum, tracker
 from vt_ray.planning.validate.self_distillation import self_distillation
+from vt_ray.planning.validate.weights import weights
 
 CHECKS = (
-    *(run, model, data, cluster, placement, learner, lora, spectrum, signal, transport, tracker, curriculum),
-    *(self_distillation, evaluation, verify, tracking),
+    *(run, model, data, cluster, placement, learner, lora, spectrum, signal, weights, transport, tracker),
+    *(curriculum, self_distillation, evaluation, verify, tracking),
 )
 
 
