@@ -529,7 +529,10 @@ class EntropyBonusConfig:
 class MgpoConfig:
     """The objective (section 3.4). `clip_dual` and, in bfloat16, `importance` are additions to the paper's."""
 
-    # Strength lambda of the weight exp(-lambda * KL(p_c || 0.5)), at least 0. 0 is exactly GRPO.
+    # Weight of a question's advantages by its accuracy p_c: "mgpo" (the paper), "none" (GRPO), "maxrl", "dgpo", "mcpo"
+    # (docs/signal.md has their formulas and sources), or an import path "package.module:function" (docs/extending.md).
+    weight: str = "mgpo"
+    # weight=mgpo: strength lambda of the weight exp(-lambda * KL(p_c || 0.5)), at least 0. 0 is exactly GRPO.
     lam: float = 1.0
     # The importance ratio is clipped below at 1 - clip_low, in (0, 1); 1 (no lower bound) only with loss=cispo. n.s.;
     # 0.2 is usual.
@@ -545,7 +548,8 @@ class MgpoConfig:
     # Mean over tokens: "sequence_mean" of each sequence first (the paper), "token_mean" over all tokens (DAPO), or
     # "fixed_length", a division by the length limit (Dr. GRPO).
     aggregation: str = "sequence_mean"
-    # Division of advantages by the standard deviation of the group's rewards: "std" (the paper) or "none".
+    # Division of advantages by the standard deviation of the group's rewards: "std" (the paper) or "none". The weights
+    # maxrl and dgpo have denominators of their own, and a stage with `pass_k` has none: leave "std" there.
     advantage_norm: str = "std"
     # Weight of the KL divergence to the stage's start model (k3 estimator), at least 0. 0: no KL term.
     kl_coef: float = 0.0
@@ -555,6 +559,11 @@ class MgpoConfig:
     # importance weights (arXiv 2506.13585); take clip_low=1 (no lower bound) and clip_high=4. Or an import path
     # "package.module:function" (docs/extending.md).
     loss: str = "mgpo"
+
+
+def weight_label(weight: str, lam: float) -> str:
+    """The weight of a run in a heading: "lambda 1", or "weight maxrl"."""
+    return f"lambda {lam:g}" if weight == MgpoConfig.weight else f"weight {weight}"
 
 
 ESTIMATORS = ("group", "history")
@@ -696,6 +705,12 @@ class StageConfig:
     truncated: str = "zero"
     # Bonus for shorter right answers, in [0, 1). 0.2 is Long2Short (arXiv 2606.16140). 0: none.
     length_reward: float = 0.0
+    # Soft overlong penalty (DAPO, arXiv 2503.14476, equation 13): the reward falls from 0 to -1 over the last
+    # `overlong_buffer` tokens before max_new_tokens. In 1..max_new_tokens; 0: none. p_c is that of the verdicts.
+    overlong_buffer: int = 0
+    # Advantages that maximise Pass@K with K = pass_k instead of Pass@1 (PKPO, arXiv 2505.15201), in 2..group_size. 0:
+    # Pass@1. Needs binary rewards: no length_reward, no overlong_buffer.
+    pass_k: int = 0
     # Completions of each question from the stage's start model, before the stage. Questions with all right or all wrong
     # are left out (arXiv 2606.16140). 0 (no filter) or at least 2.
     filter_samples: int = 0

@@ -125,15 +125,15 @@ class Tracker(Protocol):
     def compute_advantages(
         self, groups: Sequence[GradedGroup], version: int, config: AdvantageConfig
     ) -> list[GroupAdvantages]:
-        """Records the verdicts. Returns p_c, w_ME and A' of each group, in order (arXiv 2511.06221, section 3.4)."""
+        """Records the verdicts. Returns p_c, weight and A' of each group, in order (arXiv 2511.06221, section 3.4)."""
         ...
 
     def note(self, groups: Sequence[GradedGroup], version: int) -> None:
         """Records verdicts of completions that no update will consume."""
         ...
 
-    def expected_weights(self, question_ids: Sequence[str], version: int, lam: float) -> list[float]:
-        """Returns E[w_ME] of each question under its posterior at `version`, before the question is asked."""
+    def expected_weights(self, question_ids: Sequence[str], version: int, config: AdvantageConfig) -> list[float]:
+        """Returns the expected weight of each question under its posterior at `version`, before it is asked."""
         ...
 
     def save(self, path: Path) -> None: ...

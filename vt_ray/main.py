@@ -31,7 +31,16 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from vt_ray import __version__  # noqa: E402
-from vt_ray.config import CONF, MAX_NAME_BYTES, REPLACED_SETTINGS, Config, ConfigError, digest, to_config  # noqa: E402
+from vt_ray.config import (  # noqa: E402
+    CONF,
+    MAX_NAME_BYTES,
+    REPLACED_SETTINGS,
+    Config,
+    ConfigError,
+    digest,
+    to_config,
+    weight_label,
+)
 from vt_ray.planning.placement import ClusterError, with_needed_actors  # noqa: E402
 from vt_ray.run.checkpoint import CheckpointError  # noqa: E402
 
@@ -131,9 +140,8 @@ def launch(config: Config) -> dict[str, Any] | None:
     with RunFolder(config).open() as run:
         if problems.leakage and not known:
             write_leakage(run.paths, inputs_digest(config), problems.leakage)
-        console.print(
-            f"[bold]vt_ray[/] {run.root}  seed {config.seed}  lambda {config.signal.mgpo.lam:g}", soft_wrap=True
-        )
+        weight = weight_label(config.signal.mgpo.weight, config.signal.mgpo.lam)
+        console.print(f"[bold]vt_ray[/] {run.root}  seed {config.seed}  {weight}", soft_wrap=True)
         console.print(f"code verifier: {confinement}", soft_wrap=True)
         with _third_party_output_to(run.paths.logs / "driver.log"):
             from vt_ray.actors.cluster import RayCluster

@@ -181,12 +181,21 @@ class GradedGroup:
 class AdvantageConfig:
     """The settings of a stage's advantages."""
 
-    # Lambda of w_ME (arXiv 2511.06221, section 3.4), at least 0. 0 is GRPO.
+    # Lambda of w_ME (arXiv 2511.06221, section 3.4), at least 0. 0 is GRPO. Unused by other weights.
     lam: float
     # "std" divides by the standard deviation of the group's rewards, "none" does not (Dr. GRPO).
     advantage_norm: str = "std"
     # The share of Long2Short (arXiv 2606.16140). 0: off.
     length_reward: float = 0.0
+    # The name of the weight, in `algorithms.weights.WEIGHTS`, or an import path. `lam` is that of "mgpo".
+    weight: str = "mgpo"
+    # Completions of a question.
+    group_size: int = 8
+    # The K of Pass@K advantages (arXiv 2505.15201). 0: off.
+    pass_k: int = 0
+    # Tokens before `max_new_tokens` over which the reward falls (arXiv 2503.14476, equation 13). 0: off.
+    overlong_buffer: int = 0
+    max_new_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +204,7 @@ class GroupAdvantages:
 
     # p_c of the current group; None if no completion is valid.
     accuracy: float | None
-    # w_ME, or its expectation for the estimator "history"; 0 if no completion is valid.
+    # The weight, w_ME by default, or its expectation for the estimator "history"; 0 if no completion is valid.
     weight: float
     # A' = weight * A of each completion, in order; 0 for an invalid completion.
     advantages: tuple[float, ...]

@@ -45,7 +45,7 @@ def calls(tracker, folder, between=lambda step: None):
         answers.append(tracker.compute_advantages(batch(dice), step, ADVANTAGES))
         between(step)
         tracker.note(batch(dice), step - 1)
-        answers.append(tracker.expected_weights([f"q{i}" for i in range(7)], step, 2.0))
+        answers.append(tracker.expected_weights([f"q{i}" for i in range(7)], step, ADVANTAGES))
         if step == 3:
             (folder / "step.partial").mkdir(parents=True)
             tracker.save(folder / "step.partial" / "tracker.parquet")

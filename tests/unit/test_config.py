@@ -170,6 +170,12 @@ BAD = [
     ("signal.mgpo.aggregation", "sum", "must be one of sequence_mean, token_mean, fixed_length"),
     ("signal.mgpo.advantage_norm", "max", "must be one of std, none"),
     ("signal.mgpo.loss", "ppo", "signal.mgpo.loss='ppo' must be one of mgpo, cispo, or"),
+    ("signal.mgpo.weight", "gspo", "signal.mgpo.weight='gspo' must be one of mgpo, none, maxrl, dgpo, mcpo, or"),
+    ("signal.mgpo.weight", "no_such_module:weight", "install its package on every machine"),
+    ("curriculum.stages.0.overlong_buffer", -1, "overlong_buffer=-1 must lie in 0..max_new_tokens=64"),
+    ("curriculum.stages.0.overlong_buffer", 65, "overlong_buffer=65 must lie in 0..max_new_tokens=64"),
+    *[("curriculum.stages.0.pass_k", bad, f"pass_k={bad} must be 0 (Pass@1) or lie in 2..") for bad in (-1, 1, 9)],
+    ("signal.mgpo.loss", "ppo", "signal.mgpo.loss='ppo' must be one of mgpo, or"),
     ("signal.mgpo.loss", "no_such_module:loss", "install its package on every machine"),
     ("spectrum.fusion.method", "tie", "spectrum.fusion.method='tie' must be one of weights, uniform, "),
     ("spectrum.fusion.on_loss", "retry", "spectrum.fusion.on_loss='retry' must be one of stop, best, continue"),
@@ -393,6 +399,37 @@ def test_compilation_with_zero_3_is_refused(good):
     validate(changed(good, **{"learner.compile": True}))
     with pytest.raises(ConfigError, match="learner.compile=true with learner.zero_stage=3"):
         validate(changed(good, **{"learner.compile": True, "learner.zero_stage": 3}))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"signal.mgpo.weight": "none", "signal.mgpo.lam": 2.0}, "lam=2.0 has no effect with signal.mgpo.weight=none"),
+        ({"signal.mgpo.weight": "maxrl", "curriculum.stages.1.lam": 0.0}, "stages[math_long].lam=0.0 has no effect"),
+        ({"signal.mgpo.weight": "dgpo", "signal.mgpo.advantage_norm": "none"}, "leave out advantage_norm"),
+        ({"curriculum.stages.0.pass_k": 4, "signal.mgpo.advantage_norm": "none"}, "leave out advantage_norm"),
+        ({"curriculum.stages.0.pass_k": 4, "curriculum.stages.0.length_reward": 0.2}, "Pass@K needs binary rewards"),
+        ({"curriculum.stages.0.pass_k": 4, "curriculum.stages.0.overlong_buffer": 8}, "with overlong_buffer=8"),
+        ({"curriculum.stages.0.pass_k": 4, "signal.mgpo.weight": "mcpo"}, "both define the advantage"),
+    ],
+)
+def test_weights_and_rewards_that_do_not_fit_together_are_refused(good, values, message):
+    with pytest.raises(ConfigError) as refused:
+        validate(changed(good, **values))
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *[{"signal.mgpo.weight": weight} for weight in ("none", "maxrl", "dgpo", "mcpo")],
+        {"signal.mgpo.weight": "none", "signal.mgpo.advantage_norm": "none"},
+        {"curriculum.stages.0.pass_k": 8, "signal.mgpo.weight": "none"},
+        {"curriculum.stages.0.overlong_buffer": 64, "curriculum.stages.0.length_reward": 0.2},
+    ],
+)
+def test_weights_and_rewards_that_fit_together_are_valid(good, values):
+    validate(changed(good, **values))
 
 
 def test_an_unknown_subdomain_of_a_stage_is_refused(good):

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vt_ray.records import AdvantageConfig
 from vt_ray.report import milestones, question_scores
 from vt_ray.report.metrics import Metric
 from vt_ray.report.run_page import charts, curves, difficulty, samples, step_time
@@ -14,16 +15,27 @@ def score(mean):
 
 
 def test_weight_curve_has_the_paper_s_check_values():
-    assert [round(difficulty.weight(c / 8, 1.0), 3) for c in range(5)] == [0.5, 0.729, 0.877, 0.969, 1.0]
-    assert [round(difficulty.weight(c / 8, 4.0), 3) for c in (0, 1, 7, 8)] == [0.062, 0.282, 0.282, 0.062]
-    assert difficulty.weight(0.3, 0.0) == 1.0
+    assert [round(difficulty.difficulty_weight(c / 8, AdvantageConfig(1.0)), 3) for c in range(5)] == [
+        0.5,
+        0.729,
+        0.877,
+        0.969,
+        1.0,
+    ]
+    assert [round(difficulty.difficulty_weight(c / 8, AdvantageConfig(4.0)), 3) for c in (0, 1, 7, 8)] == [
+        0.062,
+        0.282,
+        0.282,
+        0.062,
+    ]
+    assert difficulty.difficulty_weight(0.3, AdvantageConfig(0.0)) == 1.0
 
 
 def test_weight_is_the_trainers_own():
     from vt_ray.algorithms import mgpo
 
     for c in range(17):
-        assert difficulty.weight(c / 16, 1.5) == pytest.approx(mgpo.weight(c / 16, 1.5))
+        assert difficulty.difficulty_weight(c / 16, AdvantageConfig(1.5)) == pytest.approx(mgpo.weight(c / 16, 1.5))
 
 
 def test_p_c_heat_holds_shares_by_stage_and_group_size():
@@ -32,7 +44,7 @@ def test_p_c_heat_holds_shares_by_stage_and_group_size():
         {"stage": "short", "p_c_histogram": None},
         {"stage": "long", "p_c_histogram": [0, 0, 0, 0, 5]},
     ]
-    figure = difficulty.p_c_heat(lines, 1.0)
+    figure = difficulty.p_c_heat(lines, AdvantageConfig(1.0))
     short, long, _, curve, rings = figure.data
     assert (short.x, short.y) == ((1, 2), (0.0, 0.5, 1.0))
     assert [list(row) for row in short.z] == [[0.25, None], [0.5, None], [0.25, None]]

@@ -107,7 +107,7 @@ def test_a_posterior_by_hand():
     # Beta(1 + 2/4 + 1, 1 + 2/4 + 3) = Beta(2.5, 4.5)
     assert got.accuracy == 0.25
     assert got.estimate == pytest.approx(2.5 / 7)
-    assert got.weight == pytest.approx(expected_weight(2.5, 4.5, 1.0))
+    assert got.weight == pytest.approx(expected_weight(2.5, 4.5, LAMBDA_1))
     # The advantages are the current group's own, (r - 1/4) / (sqrt 3 / 4).
     assert [a / got.weight for a in got.advantages] == pytest.approx([3**0.5, *[-(3**-0.5)] * 3], abs=1e-5)
 
@@ -151,7 +151,7 @@ def test_the_expected_weight_is_the_integral(right, wrong, lam):
     p, jacobian = np.sin(t) ** 2, np.sin(2 * t)
     density = p ** (right - 1) * (1 - p) ** (wrong - 1) * jacobian
     expected = (density * np.asarray(weight(p.tolist(), lam))).sum() / density.sum()
-    assert expected_weight(right, wrong, lam) == pytest.approx(expected, abs=1e-6)
+    assert expected_weight(right, wrong, AdvantageConfig(lam)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_expected_weight_of_a_weak_prior_is_the_integral():
@@ -162,25 +162,27 @@ def test_the_expected_weight_of_a_weak_prior_is_the_integral():
     w = np.exp(-2.0 * (np.log(2) + np.exp(log_p) * log_p + np.exp(log_q) * log_q))
     for right, wrong in ((0.01, 0.01), (0.01, 8.01), (3.01, 0.01)):
         density = np.exp(right * log_p + wrong * log_q)
-        assert expected_weight(right, wrong, 2.0) == pytest.approx((density * w).sum() / density.sum(), abs=1e-6)
+        assert expected_weight(right, wrong, AdvantageConfig(2.0)) == pytest.approx(
+            (density * w).sum() / density.sum(), abs=1e-6
+        )
 
 
 def test_lambda_zero_gives_weight_one_for_every_posterior():
     for right, wrong in ((1, 1), (3, 900), (1e6, 1e6)):
-        assert expected_weight(right, wrong, 0.0) == 1.0
+        assert expected_weight(right, wrong, AdvantageConfig(0.0)) == 1.0
 
 
 def test_with_much_data_the_expectation_is_the_weight_of_the_mean():
-    assert expected_weight(1e6, 3e6, 2.0) == pytest.approx(weight(0.25, 2.0), abs=1e-6)
+    assert expected_weight(1e6, 3e6, AdvantageConfig(2.0)) == pytest.approx(weight(0.25, 2.0), abs=1e-6)
 
 
 def test_expected_weights_follow_the_decayed_history():
     tracker = remembering()
     tracker.note([group("hard", "--------"), group("even", "++++----")], 0)
-    hard, even, new = tracker.expected_weights(["hard", "even", "new"], 0, 2.0)
+    hard, even, new = tracker.expected_weights(["hard", "even", "new"], 0, AdvantageConfig(2.0))
     assert hard < new < even
     # After many versions the posterior is the prior.
-    assert tracker.expected_weights(["hard", "new"], 100, 2.0) == pytest.approx([new, new])
+    assert tracker.expected_weights(["hard", "new"], 100, AdvantageConfig(2.0)) == pytest.approx([new, new])
 
 
 @given(

@@ -46,9 +46,9 @@ class TrackerActor:
         with self.busy:
             self.tracker.note(groups, version)
 
-    def expected_weights(self, question_ids: list[str], version: int, lam: float) -> list[float]:
+    def expected_weights(self, question_ids: list[str], version: int, config: AdvantageConfig) -> list[float]:
         with self.busy:
-            return self.tracker.expected_weights(question_ids, version, lam)
+            return self.tracker.expected_weights(question_ids, version, config)
 
     def save(self, path: Path) -> None:
         self.tracker.save(path)
@@ -86,8 +86,9 @@ class RayTracker:
         verdicts = _without_handles(groups)
         self._change(lambda actor: actor.note.remote(verdicts, version))
 
-    def expected_weights(self, question_ids: Sequence[str], version: int, lam: float) -> list[float]:
-        weights: list[float] = self._call(lambda actor: actor.expected_weights.remote(list(question_ids), version, lam))
+    def expected_weights(self, question_ids: Sequence[str], version: int, config: AdvantageConfig) -> list[float]:
+        ids = list(question_ids)
+        weights: list[float] = self._call(lambda actor: actor.expected_weights.remote(ids, version, config))
         return weights
 
     def save(self, path: Path) -> None:

@@ -1,13 +1,14 @@
-"""The accuracy tracker: verdicts in; p_c, MGPO weight and advantages out. It keeps a history for each question.
+"""The accuracy tracker: verdicts in; p_c, weight and advantages out. It keeps a history for each question.
 
-Estimator "group" (arXiv 2511.06221, section 3.4): p = p_c of the current group, w = w_ME(p).
+Estimator "group" (arXiv 2511.06221, section 3.4): p = p_c of the current group, w = w_ME(p), or another difficulty
+weight (`algorithms.weights`).
 
 Estimator "history": earlier groups of the question count too, each count multiplied by `decay` for every weight version
 since. With the prior a0, the weight version v of the update and the version v' of the question's previous group:
 
     a_v = decay^(v - v') * a_v' + c          c: correct completions of the group, each times decay^(v - u)
     b_v = decay^(v - v') * b_v' + m          m: wrong completions, likewise; u: version of a completion's first token
-    p ~ Beta(a0 + a_v, a0 + b_v)             w = E_p[w_ME(p)]
+    p ~ Beta(a0 + a_v, a0 + b_v)             w = E_p[w(p)]
 
 The weight is an expectation because p is uncertain: eight completions give p with a standard error of up to 0.18. Mean
 and std of the advantages are those of the current group for both estimators.
@@ -23,8 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vt_ray.algorithms.length_reward import long2short
-from vt_ray.algorithms.mgpo import group_accuracy, group_advantages, weight
+from vt_ray.algorithms.length_reward import shaped_rewards
+from vt_ray.algorithms.mgpo import Floats, group_accuracy, group_advantages
+from vt_ray.algorithms.pass_at_k_advantages import pass_at_k_advantages
+from vt_ray.algorithms.weights import advantage_norm, difficulty_weight
 from vt_ray.config import TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages
 
@@ -77,7 +80,7 @@ class AccuracyTracker:
     def compute_advantages(
         self, groups: Sequence[GradedGroup], version: int, config: AdvantageConfig
     ) -> list[GroupAdvantages]:
-        """Adds each group's verdicts to the history at weight `version`; returns p_c, w_ME and A' of each, in order."""
+        """Adds each group's verdicts to the history at weight `version`. Returns p_c, weight and A' of each group."""
         return [self._one_group(group, version, config) for group in groups]
 
     def note(self, groups: Sequence[GradedGroup], version: int) -> None:
@@ -86,10 +89,10 @@ class AccuracyTracker:
             seen = self.history.setdefault(group.question_id, QuestionHistory())
             seen.note(group, version, self.config.decay)
 
-    def expected_weights(self, question_ids: Sequence[str], version: int, lam: float) -> list[float]:
-        """E[w_ME] of each question under its posterior at weight `version`; under the prior if it has no history."""
+    def expected_weights(self, question_ids: Sequence[str], version: int, config: AdvantageConfig) -> list[float]:
+        """The expected weight of each question under its posterior at weight `version`, or under the prior."""
         posteriors = [self._posterior(question, version) for question in question_ids]
-        return [expected_weight(right, wrong, lam) for right, wrong in posteriors]
+        return [expected_weight(right, wrong, config) for right, wrong in posteriors]
 
     def _one_group(self, group: GradedGroup, version: int, config: AdvantageConfig) -> GroupAdvantages:
         self.note([group], version)
@@ -98,12 +101,10 @@ class AccuracyTracker:
         accuracy = estimate = float(group_accuracy(group.rewards, group.valid))
         if self.config.estimator == "history":
             right, wrong = self._posterior(group.question_id, version)
-            estimate, w = right / (right + wrong), expected_weight(right, wrong, config.lam)
+            estimate, w = right / (right + wrong), expected_weight(right, wrong, config)
         else:
-            w = float(weight(accuracy, config.lam))
-        shaped = long2short(group.rewards, group.completion_tokens, group.valid, config.length_reward)
-        advantages = group_advantages(group.rewards, config.lam, group.valid, config.advantage_norm, w, shaped)
-        return GroupAdvantages(accuracy, w, tuple(advantages.tolist()), estimate)
+            w = float(difficulty_weight(accuracy, config))
+        return GroupAdvantages(accuracy, w, tuple(_advantages(group, w, config).tolist()), estimate)
 
     def _posterior(self, question_id: str, version: int) -> tuple[float, float]:
         """The parameters of the Beta posterior of a question's accuracy at weight `version`."""
@@ -134,8 +135,17 @@ class AccuracyTracker:
         self.history = {row.pop("question_id"): QuestionHistory(**row) for row in rows}
 
 
-def expected_weight(right: float, wrong: float, lam: float) -> float:
-    """E[w_ME(p)] for p ~ Beta(right, wrong). The error is below 1e-7 for parameters of at least 0.01; `lam` 0 gives 1.
+def _advantages(group: GradedGroup, w: float, config: AdvantageConfig) -> Floats:
+    """A' = w * A of each completion, in order."""
+    if config.pass_k:
+        return w * pass_at_k_advantages(group.rewards, group.valid, config.pass_k)
+    shaped = shaped_rewards(group.rewards, group.completion_tokens, group.valid, config)
+    return group_advantages(group.rewards, config.lam, group.valid, advantage_norm(config), w, shaped)
+
+
+def expected_weight(right: float, wrong: float, config: AdvantageConfig) -> float:
+    """E[w(p)] for p ~ Beta(right, wrong). For "mgpo" the error is below 1e-7 for parameters of at least 0.01, and
+    `lam` 0 gives 1; the weights with a kink have a larger error (below 1e-3 of the weight).
 
     Trapezoidal rule over x = logit p, in which the density p^right (1-p)^wrong has no poles and decays exponentially.
     The substitution x = mode + sd * sinh t puts many nodes on a narrow peak and still reaches far into the tails.
@@ -145,4 +155,4 @@ def expected_weight(right: float, wrong: float, lam: float) -> float:
     log_p, log_q = -np.logaddexp(0, -x), -np.logaddexp(0, x)
     log_density = right * log_p + wrong * log_q
     mass = np.exp(log_density - log_density.max()) * np.cosh(t)
-    return float((mass * weight(np.exp(log_p), lam)).sum() / mass.sum())
+    return float((mass * difficulty_weight(np.exp(log_p), config)).sum() / mass.sum())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vt_ray.config import Config, ConfigError, StageConfig
+from vt_ray.config import Config, ConfigError, StageConfig, weight_label
 from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.evaluation.claims import CLAIMS, reply_tokens
 from vt_ray.planning.learner_memory import BYTES, adapter_count, awake_learner_gb, learner_bytes, parameters
@@ -205,7 +205,8 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
     shown = f"{size / 1e9:.3g} B parameters" if size else "size unknown (set model.parameters_b)"
     model = config.model.path or config.model.source
     console.print(f"[bold]{config.run_name}[/]  config {config_hash(config)}  model {model}, {shown}")
-    console.print(f"longest sequence: {config.context_tokens:,} tokens   lambda {config.signal.mgpo.lam:g}")
+    weight = weight_label(config.signal.mgpo.weight, config.signal.mgpo.lam)
+    console.print(f"longest sequence: {config.context_tokens:,} tokens   {weight}")
     actors = Table("actor", "count", "CPU each", "GPU each", "GB each", "of", title="resources of each actor")
     for a in actor_plan(config):
         actors.add_row(a.kind, str(a.count), f"{a.cpus:g}", str(a.gpus), f"{a.memory_gb:.2f}", a.memory_of)

@@ -42,6 +42,7 @@ def write_summary(
     summary = {
         "run_name": config.run_name,
         "seed": config.seed,
+        "weight": config.signal.mgpo.weight,
         "lambda": config.signal.mgpo.lam,
         "config_hash": config_hash(config),
         "milestones": milestone_summaries(paths, config.evaluation.k, _flagged(run.flagged)),

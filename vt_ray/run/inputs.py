@@ -36,7 +36,8 @@ def input_files(config: Config) -> dict[str, str]:
         | model_folders(folder for _, folder in named_models(config.evaluation.models))
         | model_folders(folder for _, folder in given_folders(asdict(config)))
     )
-    one = [config.spectrum.fusion.method, config.signal.mgpo.loss, config.cluster.generation_engine]
+    mgpo = config.signal.mgpo
+    one = [config.spectrum.fusion.method, mgpo.weight, mgpo.loss, config.cluster.generation_engine]
     return problems | models | source_digests([*one, *config.verify.kinds.values()]) | _benchmark_files(config)
 
 

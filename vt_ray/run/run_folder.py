@@ -77,6 +77,7 @@ class RunFolder:
                 "run_name": self.config.run_name,
                 "config_hash": config_hash(self.config),
                 "seed": self.config.seed,
+                "weight": self.config.signal.mgpo.weight,
                 "lambda": self.config.signal.mgpo.lam,
                 "settings": identity(self.config),
                 "inputs": inputs,

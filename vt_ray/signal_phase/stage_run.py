@@ -59,7 +59,16 @@ class StageRun:
 
 def advantage_config(stage: StageConfig, mgpo: MgpoConfig) -> AdvantageConfig:
     """The advantage settings of a stage. Its own lambda, if it has one, replaces that of `signal.mgpo`."""
-    return AdvantageConfig(mgpo.lam if stage.lam is None else stage.lam, mgpo.advantage_norm, stage.length_reward)
+    return AdvantageConfig(
+        lam=mgpo.lam if stage.lam is None else stage.lam,
+        advantage_norm=mgpo.advantage_norm,
+        length_reward=stage.length_reward,
+        weight=mgpo.weight,
+        group_size=stage.group_size,
+        pass_k=stage.pass_k,
+        overlong_buffer=stage.overlong_buffer,
+        max_new_tokens=stage.max_new_tokens,
+    )
 
 
 def step_key(run: StageRun, step: int) -> tuple[Any, ...]:
@@ -74,7 +83,7 @@ def step_prompts(run: StageRun, step: int) -> list[Prompt]:
     count = min(run.stage.prompts_per_step, len(run.problems))
     if run.stage.sampling == "tracker":
         ids = [problem.question_id for problem in run.problems]
-        expected = run.tracker.expected_weights(ids, run.first_version + step, run.advantage_config.lam)
+        expected = run.tracker.expected_weights(ids, run.first_version + step, run.advantage_config)
         chosen = weighted_indices(expected, count, ("tracker", *key))
     else:
         chosen = batch_indices(len(run.problems), count, step, stage_key, run.mixture)

@@ -14,9 +14,10 @@ from vt_ray.planning.validate.machine import cluster, learner, model, placement,
 from vt_ray.planning.validate.method import data, evaluation, run, signal, spectrum, tracker
 from vt_ray.planning.validate.objective import objective
 from vt_ray.planning.validate.self_distillation import self_distillation
+from vt_ray.planning.validate.weights import weights
 
 CHECKS = (
-    *(run, model, data, cluster, placement, learner, lora, spectrum, signal, objective, transport, tracker),
+    *(run, model, data, cluster, placement, learner, lora, spectrum, signal, objective, weights, transport, tracker),
     *(curriculum, self_distillation, evaluation, verify, tracking),
 )
 

@@ -53,8 +53,6 @@ def _stage_options(at: str, stage: StageConfig, c: Config) -> Problems:
             f"{at}.sampling=tracker with signal.schedule=pipelined: the questions generated ahead would depend on "
             "timing; set sampling=shuffle or schedule=on_policy"
         )
-    if stage.lam is not None and not 0 <= stage.lam < float("inf"):
-        yield f"{at}.lam={stage.lam} must be finite and >= 0: 0 is GRPO"
     if stage.lr is not None and not 0 < stage.lr < 1:
         yield f"{at}.lr={stage.lr} must lie in (0, 1): 1e-6 is usual for RL on a pretrained model"
     if not 0 <= stage.length_reward < 1:

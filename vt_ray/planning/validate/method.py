@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vt_ray.benchmarks import VOTES, chosen_benchmarks
 from vt_ray.config import (
-    ADVANTAGE_NORMS,
     AGGREGATIONS,
     CONTROLS,
     CRITERIA,
@@ -193,8 +192,6 @@ def _phases(c: Config) -> Problems:
 
 def signal(c: Config) -> Problems:
     s = c.signal
-    if not 0 <= s.mgpo.lam < float("inf"):
-        yield f"signal.mgpo.lam={s.mgpo.lam} must be finite and >= 0: 0 is GRPO, the sweep is 0, 0.5, 1, 2"
     cispo = s.mgpo.loss == "cispo"
     if not (0 < s.mgpo.clip_low < 1 or (cispo and s.mgpo.clip_low == 1)) or not 0 < s.mgpo.clip_high < float("inf"):
         yield (
@@ -214,7 +211,6 @@ def signal(c: Config) -> Problems:
             "clips would never act; GSPO's are clip_low=3e-4 and clip_high=4e-4"
         )
     yield from one_of("signal.mgpo.aggregation", s.mgpo.aggregation, AGGREGATIONS)
-    yield from one_of("signal.mgpo.advantage_norm", s.mgpo.advantage_norm, ADVANTAGE_NORMS)
     if s.mgpo.loss != MgpoConfig.loss:
         yield from no_error(_loss, s.mgpo.loss)
     yield from at_least("signal.mgpo.kl_coef", s.mgpo.kl_coef, 0)

@@ -25,7 +25,7 @@ from vt_ray.run.paths import DONE, RunPaths
 CONTROL = "signal.control"
 CONTROLS = {"": "MGPO", "shuffled_rewards": "shuffled rewards", "sft": "SFT continued"}
 CONTROL_KEYS = {CONTROL, f"{CONTROL}_sft_steps", f"{CONTROL}_sft_like"}
-LAMBDA = "signal.mgpo.lam"
+LAMBDA, WEIGHT = "signal.mgpo.lam", "signal.mgpo.weight"
 # Settings in which runs of one group may differ: name, path, seeds and prices.
 OF_ONE_RUN = ("run_name", "runs_dir", "dry_run", "seed", "signal.seed", "cluster.currency")
 # If groups differ in more keys than this, the label of a group is the name of its first run.
@@ -125,6 +125,11 @@ class Group:
         """Lambda, if the groups differ only in lambda; else None."""
         return self.settings[LAMBDA] if list(self.settings) == [LAMBDA] else None
 
+    @property
+    def is_grpo(self) -> bool:
+        """Whether the group is GRPO in a sweep over lambda or over the weight alone."""
+        return self.lam == 0 or self.settings == {WEIGHT: "none"}
+
 
 def read_runs(roots: Iterable[Path]) -> tuple[list[ComparedRun], list[ComparedRun]]:
     """(finished runs, unfinished runs), both in the given order."""
@@ -189,8 +194,9 @@ def group_runs(runs: Sequence[ComparedRun]) -> list[Group]:
 
 
 def baseline(groups: Sequence[Group], runs: Sequence[ComparedRun]) -> Group:
-    """The group with which all others are compared: GRPO in a sweep over lambda, else the group of the first run."""
-    grpo = [group for group in groups if group.lam == 0]
+    """The group with which all others are compared: GRPO in a sweep over lambda or over the weight, else the
+    group of the first run."""
+    grpo = [group for group in groups if group.is_grpo]
     return (grpo or [group for group in groups if runs[0] in group.runs])[0]
 
 
@@ -251,4 +257,6 @@ def _label(keys: Sequence[str], first: ComparedRun, base: ComparedRun) -> str:
     if list(keys) == [LAMBDA]:
         lam = first.settings[LAMBDA]
         return "GRPO" if lam == 0 else f"λ={lam:g}"
+    if list(keys) == [WEIGHT]:
+        return "GRPO" if first.settings[WEIGHT] == "none" else str(first.settings[WEIGHT])
     return " ".join(f"{key}={first.settings.get(key)}" for key in keys)

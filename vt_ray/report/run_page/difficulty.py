@@ -1,10 +1,12 @@
-"""The difficulty chart: a heat map of p_c over training steps, with the MGPO weight of each p_c."""
+"""The difficulty chart: a heat map of p_c over training steps, with the weight of each p_c."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vt_ray.algorithms.mgpo import weight
+from vt_ray.algorithms.weights import difficulty_weight
+from vt_ray.config import MgpoConfig
+from vt_ray.records import AdvantageConfig
 from vt_ray.report.chart_style import HEAT, ORANGE, colour_bar, styled
 from vt_ray.report.metrics import Lines
 from vt_ray.report.run_page.curves import by_stage, stage_marks
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
-    """The share of questions at each p_c over RL steps, and the weight w_ME(p_c) as a line if `lam` is known.
+def p_c_heat(lines: Lines, config: AdvantageConfig | None) -> go.Figure | None:
+    """The share of questions at each p_c over RL steps, and the weight of each p_c as a line if `config` is known.
 
     The histogram of a stage has a bin for each p_c = 0, 1/G, ..., 1. The weight has its own axis at the top. Returns
     None if no line has a histogram.
@@ -37,13 +39,15 @@ def p_c_heat(lines: Lines, lam: float | None) -> go.Figure | None:
     figure.update_yaxes(title="p_c")
     figure.update_xaxes(title="RL step", showgrid=False, range=[0.5, len(lines) + 0.5])
     stage_marks(figure, lines, labelled=False)
-    return figure if lam is None else _weight_over(figure, lam)
+    return figure if config is None else _weight_over(figure, config)
 
 
-def _weight_over(figure: go.Figure, lam: float) -> go.Figure:
+def _weight_over(figure: go.Figure, config: AdvantageConfig) -> go.Figure:
     """Add the weight by p_c, with an axis at the top. Rings mark p_c = 0 and 1, where all advantages are zero."""
     p = [i / 100 for i in range(101)]
-    weights = [weight(v, lam) for v in p]
+    weights = [float(difficulty_weight(v, config)) for v in p]
+    paper = config.weight == MgpoConfig.weight
+    title = "MGPO weight" if paper else f"weight {config.weight}"
     hover = "p_c %{y:.2f}: weight %{x:.3f}<extra></extra>"
     own = {"xaxis": "x2", "hovertemplate": hover}
     # A white outline makes the line visible on dark cells.
@@ -55,12 +59,11 @@ def _weight_over(figure: go.Figure, lam: float) -> go.Figure:
         xaxis2={
             "overlaying": "x",
             "side": "top",
-            "range": [0, 1.05],
-            "tickmode": "array",
-            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "range": [0, 1.05 if paper else 1.05 * max(weights) or 1.0],
+            **({"tickmode": "array", "tickvals": [0, 0.25, 0.5, 0.75, 1]} if paper else {}),
             "showgrid": False,
             "fixedrange": True,
-            "title": {"text": "MGPO weight", "font": {"color": ORANGE, "size": 12}},
+            "title": {"text": title, "font": {"color": ORANGE, "size": 12}},
             "tickfont": {"color": ORANGE},
         }
     )

@@ -189,6 +189,7 @@ def identity_section(record: RunRecord) -> Section:
         ("run", "run_name"),
         ("config hash", "config_hash"),
         ("seed", "seed"),
+        ("weight", "weight"),
         ("lambda", "lambda"),
         ("started", "started"),
     )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from vt_ray.algorithms.weights import difficulty_weight
+from vt_ray.config import ConfigError, MgpoConfig
+from vt_ray.records import AdvantageConfig
 from vt_ray.report import formats, probe_tables
 from vt_ray.report import milestones as ms
 from vt_ray.report.html import Section, Table
@@ -112,22 +116,41 @@ def _steps(record: RunRecord, stage: str, steps: int) -> str:
 
 def difficulty_section(record: RunRecord) -> Section:
     title = "Difficulty of the questions: p_c"
-    lam = record.known("lambda")
-    lam = lam if formats.known(lam) else None
-    figure = difficulty.p_c_heat(record.rl, lam)
+    weight = _weight(record)
+    figure = difficulty.p_c_heat(record.rl, weight)
     if figure is None:
         return Section("difficulty", title, ["No RL step has recorded the p_c of its questions."])
     text = ["p_c is the share of correct rollouts of a question. A darker cell has more of the step's questions."]
-    if lam is not None:
+    if weight and weight.weight != MgpoConfig.weight:
         text.append(
-            f"The line is the weight exp(-lambda * KL(p_c || 0.5)) of a question in MGPO for lambda = {lam:g}; its "
-            "axis is at the top. If all rollouts are wrong (p_c = 0) or all are correct (p_c = 1), the formula gives "
-            f"{difficulty.weight(0, lam):.2g} (0 ln 0 = 0), but all advantages are zero: these questions (rings) do "
-            "not change the model."
+            f"The line is the weight {weight.weight} of a question; its axis is at the top. If all rollouts are wrong "
+            "or all are correct (rings), all advantages are zero, and the line has the value of the nearest other p_c."
+        )
+    elif weight:
+        text.append(
+            "The line is the weight exp(-lambda * KL(p_c || 0.5)) of a question in MGPO for lambda = "
+            f"{weight.lam:g}; its axis is at the top. If all rollouts are wrong (p_c = 0) or all are correct (p_c = "
+            f"1), the formula gives {difficulty_weight(0.0, weight):.2g} (0 ln 0 = 0), but all advantages are zero: "
+            "these questions (rings) do not change the model."
         )
         own = [f"{s['lam']:g} in {name}" for name, s in record.planned.items() if formats.known(s.get("lam"))]
         text += [f"Stages with their own lambda: {', '.join(own)}."] if own else []
     return Section("difficulty", title, text, [figure])
+
+
+def _weight(record: RunRecord) -> AdvantageConfig | None:
+    """The weight of the run; None if it is unknown, or a user's function that is not on this machine."""
+    lam, name = record.known("lambda"), record.known("weight") or MgpoConfig.weight
+    if not formats.known(lam):
+        return None
+    sizes = [s["group_size"] for s in record.planned.values() if formats.known(s.get("group_size"))]
+    config = AdvantageConfig(lam, weight=name)
+    config = replace(config, group_size=max(sizes, default=config.group_size))
+    try:
+        difficulty_weight(0.5, config)
+    except ConfigError:
+        return None
+    return config
 
 
 def verify_section(record: RunRecord) -> Section:

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from vt_ray.config import MgpoConfig, weight_label
 from vt_ray.report import formats
 from vt_ray.report.metrics import METRICS, Lines, Metric, lookup
 from vt_ray.report.tables import score_rows
@@ -103,7 +104,8 @@ def _head(view: View) -> Text:
     started = datetime.strptime(identity["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     ago = formats.duration((datetime.now(UTC) - started).total_seconds())
     name = (f"{identity['run_name']}  ", "bold")
-    text = Text.assemble(name, f"seed {identity['seed']}  lambda {identity['lambda']:g}  started {ago} ago\n")
+    weight = weight_label(identity.get("weight", MgpoConfig.weight), identity["lambda"])
+    text = Text.assemble(name, f"seed {identity['seed']}  {weight}  started {ago} ago\n")
     text.append(view.state, STATES[view.state])
     if view.state == "finished":
         return _recovered(view, text.append(": report.html has the table below too"))
