@@ -247,6 +247,11 @@ class ClusterConfig:
     enforce_eager: bool = False
     # The engine that generates: "vllm", or "module:Class" of another class with the Protocol in engines/generation.py.
     generation_engine: str = "vllm"
+    # More arguments of vLLM, by the names of its EngineArgs, passed on as they are: kv_cache_dtype, speculative_config,
+    # compilation_config, enable_prefix_caching, ... Refused: unknown names, names that another setting decides, and
+    # quantised weights (docs/cluster.md). On the command line: +cluster.engine_args.kv_cache_dtype=fp8. Part of a
+    # run's identity, since it can change the sampled tokens. {}: none.
+    engine_args: dict[str, Any] = field(default_factory=dict)
     # GiB of shared memory for Ray's objects, on a Ray that the run starts itself.
     object_store_gb: float = 1.0
     # Seconds until a new actor must be ready. The default covers small models; the GPU presets allow 900.

@@ -365,7 +365,7 @@ def sft_inputs(config: Config) -> dict:
 
 def probe_inputs(config: Config) -> dict:
     engine = config.cluster.generation_engine
-    names = ("data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify", "cluster.generation_engine")
+    names = ("data.probe_per_subdomain", "data.probe_files", "spectrum.probe", "verify", "cluster")
     files = {"probe_files": problem_files(sources_for(config.data, "probe")), **settings_of(config, "probe")}
     given = {**identity(config, "spectrum.checkpoints"), **checkpoint_files(config)}
     code = code_of(*config.verify.kinds.values(), engine)
@@ -378,7 +378,7 @@ def error_rates_inputs(config: Config) -> dict:
     sampling = ("spectrum.probe.temperature", "spectrum.probe.top_p", "spectrum.probe.max_new_tokens")
     engine = config.cluster.generation_engine
     code = code_of(*config.verify.kinds.values(), engine)
-    return {**identity(config, *second, *sampling, "verify", "cluster.generation_engine"), **code}
+    return {**identity(config, *second, *sampling, "verify", "cluster"), **code}
 
 
 def fused_inputs(config: Config) -> dict:

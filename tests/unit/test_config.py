@@ -518,6 +518,8 @@ def test_a_value_of_another_type_is_refused(bad):
 def other(value):
     if isinstance(value, bool):
         return not value
+    if isinstance(value, dict):
+        return {"other": "x"}
     return value + 1 if isinstance(value, (int, float)) else [1] if isinstance(value, list) else f"{value}x"
 
 
@@ -533,7 +535,8 @@ spectrum.sft.max_tokens spectrum.sft.styles spectrum.sft.heldout_share spectrum.
 spectrum.second_stage spectrum.probe
 signal.schedule signal.max_staleness signal.seed signal.control signal.control_sft_steps signal.optimizer signal.mgpo
 verify.test_timeout_s verify.completion_timeout_s verify.memory_mb verify.output_kb verify.math_timeout_s
-verify.function_timeout_s verify.kinds cluster.generation_engine learner.lora
+verify.function_timeout_s verify.kinds cluster.generation_engine cluster.engine_args
+learner.lora
 """
 DECIDED = DECIDED_KEYS.split()
 

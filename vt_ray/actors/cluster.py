@@ -201,6 +201,7 @@ class RayCluster:
             enforce_eager=cluster.enforce_eager,
             weight_transfer="" if self.config.weight_transport == "object_store" else self.config.weight_transport,
             engine=cluster.generation_engine,
+            engine_args=cluster.engine_args,
         )
 
     @property

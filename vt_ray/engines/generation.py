@@ -6,8 +6,8 @@ An engine runs in the process that opens it and uses no Ray. To add one: write a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vt_ray.config import ConfigError
@@ -41,6 +41,8 @@ class EngineSpec:
     # "nccl" or "ipc": weights do not pass through Ray but through vLLM's engine of that name. "": through Ray.
     weight_transfer: str = ""
     engine: str = "vllm"
+    # `cluster.engine_args`: passed to vLLM as they are.
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 class GenerationBatch(Protocol):

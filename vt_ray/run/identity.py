@@ -35,7 +35,7 @@ NOT_IDENTITY = (
     "verify.sandbox",
 )
 # Settings and sections below a name of NOT_IDENTITY that change the samples or the updates all the same.
-IDENTITY_EXCEPTIONS = ("cluster.generation_engine", "learner.lora")
+IDENTITY_EXCEPTIONS = ("cluster.generation_engine", "cluster.engine_args", "learner.lora")
 
 
 def settings(config: Config) -> Iterator[tuple[str, Any, Any]]:

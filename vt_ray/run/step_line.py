@@ -118,6 +118,25 @@ class SpeedFigures(TypedDict):
     mfu: NotRequired[float | None]
 
 
+class EngineFigures(TypedDict):
+    """The engine's own counters during the step, of one generator or of all (docs/monitoring.md).
+
+    `running` and `waiting` are means over the engine steps; `waiting` sequences are in the engine's queue or before it.
+    `kv_usage_max` is the largest share of the KV cache in use. `decode_tokens_per_second` divides the sampled tokens by
+    the seconds of engine steps. `memory_gb_max` is the peak of tensors on the generator's GPU so far, in units of 1e9
+    bytes. A figure is None if it is not known: a memory on a CPU, a share of no tokens.
+    """
+
+    engine_steps: int
+    running: float
+    waiting: float
+    kv_usage_max: float
+    preemptions: int
+    prefix_hit_share: float | None
+    decode_tokens_per_second: float | None
+    memory_gb_max: float | None
+
+
 class SkippedFigures(TypedDict):
     """Whether this step made no update, and the number of such steps of the stage so far."""
 
@@ -161,6 +180,9 @@ class StepLine(RolloutFigures, BatchFigures, UpdateFigures, SpeedFigures):
     verify: VerifyFigures
     # The share of the step that each actor worked.
     busy: dict[str, float]
+    # The engine's counters: over all generators, and of each one. Absent if the engine has none.
+    generation: NotRequired[EngineFigures]
+    generators: NotRequired[dict[str, EngineFigures]]
     # Added at the end of the step.
     skipped_steps: NotRequired[int]
     probe_accuracy: NotRequired[float | None]

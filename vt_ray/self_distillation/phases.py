@@ -23,7 +23,7 @@ def sample_traces(e: Experiment, milestones: Mapping[str, Path]) -> None:
     asked = asked_models(e, milestones)
     kinds, engine = e.config.verify.kinds.values(), e.config.cluster.generation_engine
     inputs = {
-        **identity(e.config, "seed", "rejection", "verify", "cluster.generation_engine"),
+        **identity(e.config, "seed", "rejection", "verify", "cluster"),
         **code_of(*kinds, engine),
         "models": {m.name: [milestone_files(m.folder), problems_digest(m.problems)] for m in asked},
     }

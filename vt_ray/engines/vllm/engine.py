@@ -13,6 +13,7 @@ from typing import Any
 
 from vt_ray.config import ConfigError
 from vt_ray.engines.generation import EngineSpec
+from vt_ray.engines.vllm.counters import EngineCounters
 from vt_ray.engines.vllm.engine_loop import EngineLoop, Inbox, on_engine_thread
 from vt_ray.engines.vllm.request_batch import Request, RequestBatch
 from vt_ray.engines.vllm.transfer import Notice, receive
@@ -35,6 +36,7 @@ class VllmEngine:
         self.proven = True
         # vLLM gets room for one sequence more, so that the fingerprint does not wait for a long completion.
         self.loop = EngineLoop(self, spec.max_num_seqs)
+        self._counters = EngineCounters(lambda: self.loop.queued)
         # A retry can load the same version twice, so the cache salt counts loads, not versions.
         self._loads = 0
         try:
@@ -57,6 +59,7 @@ class VllmEngine:
             self.llm = LLM(self.spec.model_path, **_engine_arguments(self.spec))
         except (ValueError, RuntimeError, MemoryError) as error:
             raise _with_config_keys(error, self.spec) from error
+        self.llm.llm_engine.logger_manager = self._counters
         self.tokenizer = self.llm.get_tokenizer()
         self._set_version(-1)
         # Objects that exist now are permanent: the garbage collector skips them from now on.
@@ -101,6 +104,18 @@ class VllmEngine:
     def stuck_seconds(self) -> float:
         return self.loop.stuck_seconds()
 
+    def counters(self, restart_peak: bool = False) -> dict[str, float | None]:
+        """The sums and the newest values of `EngineCounters`, and the peak memory of this process's GPU in units of 1e9
+        bytes: None on a CPU, and for a tensor parallel engine, whose workers are other processes."""
+        found: dict[str, float | None] = {**self._counters.values(), "memory_gb_max": None}
+        if self.spec.gpus == 1:
+            import torch
+
+            found["memory_gb_max"] = torch.cuda.max_memory_allocated() / 1e9
+        if restart_peak:
+            self._counters.restart_peak()
+        return found
+
     def admit(self, request_id: str, request: Request) -> None:
         """Called by the loop. The salt separates the prefix cache of this load from that of older weights."""
         from vllm import TokensPrompt
@@ -110,7 +125,9 @@ class VllmEngine:
 
     def step(self) -> list[tuple[str, Any]]:
         """Called by the loop."""
-        return [(output.request_id, output) for output in self.llm.llm_engine.step() if output.finished]
+        with self._counters.timed():
+            outputs = self.llm.llm_engine.step()
+        return [(output.request_id, output) for output in outputs if output.finished]
 
     def drop(self, request_ids: list[str]) -> None:
         """Called by the loop."""
@@ -227,7 +244,8 @@ def _engine_arguments(spec: EngineSpec) -> dict:
         # Log-probabilities after temperature: the importance ratio compares with them.
         "logprobs_mode": "processed_logprobs",
         "generation_config": "vllm",
-        "disable_log_stats": True,
+        # For the counters. They change no token.
+        "disable_log_stats": False,
     }
     # The engine's core runs in this process; tensor parallel workers are separate processes.
     arguments["distributed_executor_backend"] = "uni" if spec.tensor_parallel_size == 1 else "mp"

@@ -132,6 +132,11 @@ class EngineLoop:
         """Requests in the engine now."""
         return len(self._running)
 
+    @property
+    def queued(self) -> int:
+        """Requests that wait for room in the engine."""
+        return len(self._waiting) + len(self._urgent)
+
     def stuck_seconds(self) -> float:
         """Seconds since the current step, with the work before it, has begun; 0 if idle."""
         since = self._at_work_since
