@@ -824,6 +824,18 @@ class TrackingConfig:
     wandb_mode: str = "online"
     # Server or database of MLflow, such as http://host:5000. Empty: mlflow.db (SQLite) in the run's folder.
     mlflow_uri: str = ""
+    # Group of the run in W&B, tag `group` in MLflow, at most 128 characters: such as the name of a sweep. Empty: none.
+    group: str = ""
+    # Job type in W&B, tag `job_type` in MLflow, at most 128 characters. Empty: none.
+    job_type: str = ""
+    # Tags besides seed=... and lambda=..., as NAME or NAME=VALUE, each at most 64 characters. MLflow's tag NAME has the
+    # value VALUE.
+    tags: list[str] = field(default_factory=list)
+    # Steps of the signal phase from one table of completions to the next: the completions that the report shows of a
+    # step. 0: none. Problems of GPQA, and of rows with a canary, are never sent.
+    completions_every: int = 0
+    # Send report.html to W&B and MLflow as an artifact when the run has ended. It shows problems and completions.
+    report: bool = False
 
 
 # File systems allow 255 bytes; partial copies and locks add a suffix to a name.

@@ -1,23 +1,35 @@
 """Tracking with the real libraries, on a run folder that grows, is killed and resumed."""
 
+import csv
+import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vt_ray.config import Config, ConfigError, CurriculumConfig, StageConfig, TrackingConfig
+from vt_ray.data.decontamination.rows import must_not_be_shown
 from vt_ray.planning.validate import validate
+from vt_ray.records import Problem
+from vt_ray.report.formats import without_passwords
+from vt_ray.report.run_page.samples import WITHHELD, file_samples, search_sample
 from vt_ray.run.checkpoint import commit, write_json
 from vt_ray.run.metrics_log import MetricsLog, Tail
 from vt_ray.run.milestone_names import BEFORE_RL
 from vt_ray.run.paths import DONE
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.tracking import follower as following_a_run
-from vt_ray.tracking.follower import Follower, following
+from vt_ray.tracking.completions import COLUMNS
+from vt_ray.tracking.follower import SETTINGS, Follower, following
+from vt_ray.tracking.mlflow_sink import mlflow_name
 from vt_ray.tracking.sinks import Record, flat
 
+HOSTILE = 'a "quote", a ``` fence\n<script>alert(1)</script>\x1b[2J and \ud800'.encode("utf-8", "replace").decode()
 STAGES = [StageConfig("short", ["algebra"], 2), StageConfig("long", ["algebra"], 1)]
 
 
@@ -53,9 +65,21 @@ class Run:
         if committed:
             self._commit(self.root / "rl" / stage / "checkpoints" / f"step_{step:06d}", self.log)
 
-    def milestone(self, name, correct):
+    def rollouts(self, stage, step, **more):
+        """The rollout file of a step: one completion of a problem that may be shown, one of a problem of GPQA."""
+        row = {"stage": stage, "step": step, "subdomain": "algebra", "finish_reason": "stop", "verdict": "correct"}
+        row |= {"reason": "", "p_c": 0.5, "tokens": [1, 2], "rollout_logprobs": [-0.5, -0.5]} | more
+        shown = row | {"question_id": "q", "question": "2+2?", "text": HOSTILE, "advantage": 1.0}
+        private = row | {"question_id": "g", "question": "PRIVATE", "text": "PRIVATE", "advantage": -1.0}
+        private |= {"verdict": "wrong", "tokens": [1, 2, 3]}
+        rows = [shown | {"withheld": False}, private | {"withheld": True}] if not more.get("old") else [shown, private]
+        file = self.root / "rollouts" / stage / f"step_{step:06d}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), file)
+
+    def milestone(self, name, correct, subdomain="algebra"):
         score = {"valid": 4, "samples": 4, "truncated": 0, "tokens": 9}
-        scores = [{"question_id": "q", "subdomain": "algebra", "correct": correct, **score}]
+        scores = [{"question_id": "q", "subdomain": subdomain, "correct": correct, **score}]
         (self.root / "evaluation").mkdir(exist_ok=True)
         write_json(self.root / "evaluation" / f"{name}.json", {"name": name, "seconds": 1.0, "scores": scores})
 
@@ -78,6 +102,9 @@ class Kept:
             if (record.series, record.step) == self.fails_at:
                 raise ConnectionError("no route")
             self.sent.append(record)
+
+    def send_report(self, report):
+        self.sent.append(report.read_text())
 
     def close(self, finished):
         self.sent.append(finished)
@@ -219,14 +246,16 @@ def full(run, loss=0.1):
     run.sft(1, 5.0)
     run.sft(2, float("nan"))
     run.sft_done()
+    run.rollouts("short", 1)
     run.rl("short", 1, loss)
 
 
 def rest(run):
     run.rl("short", 2, 0.2)
     run.milestone("short", 3)
+    (run.root / "report.html").write_text("<h1>the report</h1>")
     run.rl("long", 1, 0.3)
-    run.milestone("long", 4)
+    run.milestone("long", 4, "R&D")
 
 
 def kill_and_resume(run, tracking):
@@ -241,16 +270,14 @@ def kill_and_resume(run, tracking):
     assert second.finished
 
 
-def follow(run, *arguments):
+def follow(run, *arguments, **more):
     """The process that a run starts; its run has ended already."""
-    command = [
-        sys.executable,
-        "-m",
-        "vt_ray.tracking.follower",
-        str(run.root),
-        json.dumps(asdict(TrackingConfig(*arguments))),
-    ]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "vt_ray.tracking.follower", str(run.root)]
+    settings = json.dumps(asdict(TrackingConfig(*arguments, **more)))
+    environment = {**os.environ, SETTINGS: settings}
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -259,7 +286,7 @@ def test_tensorboard_shows_each_step_once(run):
     pytest.importorskip("tensorboard", reason="pip install 'vt-ray[tracking]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    kill_and_resume(run, ONE)
+    kill_and_resume(run, TrackingConfig(["tensorboard"], completions_every=1))
     events = EventAccumulator(str(run.root / "tensorboard"))
     events.Reload()
     curve = [(e.step, round(e.value, 4)) for e in events.Scalars("rl/loss")]
@@ -269,29 +296,41 @@ def test_tensorboard_shows_each_step_once(run):
     assert [(e.step, e.value) for e in events.Scalars("eval/pass_at_1/mean")][-2:] == [(4, 0.75), (5, 1.0)]
     hparams = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     assert b"signal.mgpo.lam" in hparams
+    (text,) = events.Tensors("rl/completions/text_summary")
+    (shown,) = text.tensor_proto.string_val
+    # Each line is code in Markdown.
+    assert text.step == 1 and b"\n    2+2?" in shown and b"\n    <script>" in shown and b"PRIVATE" not in shown
 
 
 def test_mlflow_shows_each_step_once_in_one_run(run):
     mlflow = pytest.importorskip("mlflow", reason="pip install 'vt-ray[tracking]'")
-    kill_and_resume(run, TrackingConfig(sinks=["mlflow"], project="mine"))
+    more = {"group": "sweep", "job_type": "rl", "tags": ["machine=a", "tried"], "completions_every": 1, "report": True}
+    kill_and_resume(run, TrackingConfig(sinks=["mlflow"], project="it's mine", **more))
     client = mlflow.MlflowClient(f"sqlite:///{run.root / 'mlflow.db'}")
-    (found,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    (found,) = client.search_runs([client.get_experiment_by_name("it's mine").experiment_id])
     history = client.get_metric_history(found.info.run_id, "rl/loss")
     assert sorted((m.step, m.value) for m in history) == [(1, 0.1), (2, 0.2), (3, 0.3)]
     assert (found.info.run_name, found.info.status) == ("r", "FINISHED")
     assert (found.data.tags["seed"], found.data.tags["lambda"]) == ("3", "0.5")
     assert found.data.params["signal.mgpo.lam"] == "0.5"
     assert not any(name.startswith("tracking") for name in found.data.params)
-    assert found.data.metrics["eval/algebra/pass_at_1"] == 1.0
+    assert found.data.metrics["eval/algebra/pass_at_1"] == 0.75 and found.data.metrics["eval/R_D/pass_at_1"] == 1.0
+    tags = ("group", "sweep"), ("job_type", "rl"), ("machine", "a"), ("tried", "")
+    assert all(found.data.tags[name] == value for name, value in tags)
+    files = run.root / "mlflow" / found.info.run_id / "artifacts"
+    assert (files / "report.html").read_text() == "<h1>the report</h1>"
+    header, row = csv.reader(io.StringIO((files / "completions/step_000001.csv").read_text()))
+    assert header == list(COLUMNS) and row[3] == "2+2?" and "alert(1)" in row[4]
 
 
 def test_wandb_continues_one_run_offline(run):
     pytest.importorskip("wandb", reason="pip install 'vt-ray[tracking]'")
-    offline = (["wandb"], "mine", "offline")
+    offline = (["wandb"], "mine", "offline", "http://me:secret@host")
+    more = {"group": "sweep 1", "job_type": "of type", "tags": ["machine=a"], "completions_every": 1, "report": True}
     full(run, loss=0.72931)
-    assert follow(run, *offline) == ""
+    assert follow(run, *offline, **more) == ""
     rest(run)
-    assert follow(run, *offline) == ""
+    assert follow(run, *offline, **more) == ""
     (run_id,) = {v["run_id"] for v in json.loads((run.root / "tracking.json").read_text()).values()}
     files = sorted((run.root / "wandb").glob(f"offline-run-*/run-{run_id}.wandb"))
     before, after = (file.read_bytes() for file in files)
@@ -299,6 +338,11 @@ def test_wandb_continues_one_run_offline(run):
     # The second part has only the new records.
     assert (b"sft/loss" in before, b"sft/loss" in after) == (True, False)
     assert (b"0.72931" in before, b"0.72931" in after) == (True, False)
+    assert all(text in before for text in (b"sweep 1", b"of type", b"machine=a")) and b"secret" not in before + after
+    (table,) = (run.root / "wandb").glob("offline-run-*/files/media/table/rl/completions*.json")
+    (row,) = json.loads(table.read_text())["data"]
+    assert row[3] == "2+2?" and "PRIVATE" not in table.read_text()
+    assert f"report-{run_id}".encode() in after and f"report-{run_id}".encode() not in before
 
 
 def test_the_separate_process_sends_all_records_before_it_ends(run):
@@ -330,9 +374,108 @@ def test_bad_tracking_is_refused_with_the_remedy(monkeypatch):
     assert "tracking.wandb_mode='of' must be one of online, offline" in refused(wandb_mode="of")
     assert "sqlite:////folder/mlflow.db" in refused(mlflow_uri="file:///tmp/mlruns")
     assert "tracking.project is empty" in refused(project="")
-    monkeypatch.setattr("vt_ray.planning.validate.machine.find_spec", lambda module: None)
+    monkeypatch.setattr(sys.modules["vt_ray.planning.validate.tracking"], "find_spec", lambda module: None)
     message = refused(sinks=["wandb"])
-    assert "module wandb, which is not installed" in message and "vt-ray[tracking]" in message
+    assert "module wandb, which is not installed" in message and "vt-ray[tracking]', or leave wandb out" in message
+
+
+@pytest.mark.parametrize("tag", ["", "=5", "a/b=1", "x" * 65, "-", "line\nbreak", "name=line\nbreak"])
+def test_a_bad_tag_is_refused(tag):
+    assert "must be NAME or NAME=VALUE" in refused(tags=[tag])
+
+
+def test_settings_without_a_receiver_are_refused():
+    assert "has a name that the run or MLflow sets itself" in refused(tags=["seed=4"])
+    assert "has a name that the run or MLflow sets itself" in refused(tags=["mlflow.user=me"])
+    assert "names a more than once" in refused(tags=["a", "a=2"])
+    assert "completions_every=-1 must be at least 0" in refused(completions_every=-1)
+    assert "completions_every=5 without tracking.sinks" in refused(completions_every=5)
+    assert "add wandb or mlflow" in refused(report=True, sinks=["tensorboard"])
+    assert "tracking.group has 129 characters" in refused(group="g" * 129)
+    assert "is no project of W&B" in refused(sinks=["wandb"], project="team/project")
+    good = TrackingConfig(["wandb"], group="sweep 1", job_type="rl", tags=["é", "name=v=w, &"], completions_every=5)
+    validate(Config(curriculum=CurriculumConfig(STAGES), tracking=good))
+
+
+def due(kept):
+    return {r.step: r.completions for r in kept.sent if isinstance(r, Record) and r.completions}
+
+
+def test_each_nth_step_has_a_table_of_the_completions_that_may_be_shown(run, kept):
+    run.sft(1, 5.0)
+    run.sft_done()
+    for step in range(1, 6):
+        run.rollouts("short", step, **({"old": True} if step == 2 else {}))
+        run.rl("short", step, 0.1)
+    (run.root / "rollouts/short/step_000004.parquet").write_text("damaged")
+    Follower(run.root, TrackingConfig(["tensorboard"], completions_every=1)).catch_up()
+    # No table of step 2, whose file of an older version does not name the problems of GPQA, nor of the damaged file.
+    assert [*due(kept)] == [1, 3, 5]
+    (row,) = due(kept)[1]
+    shown = dict(zip(COLUMNS, row, strict=True))
+    assert (shown["question"], shown["p_c"], shown["tokens"]) == ("2+2?", 0.5, 2)
+    assert "alert(1)" in shown["completion"] and "\x1b" not in shown["completion"]
+    kept.sent.clear()
+    # Without run.root/tracking.json all records are sent again.
+    (run.root / "tracking.json").unlink()
+    Follower(run.root, TrackingConfig(["tensorboard"], completions_every=3)).catch_up()
+    assert [*due(kept)] == [3]
+    kept.sent.clear()
+    (run.root / "tracking.json").unlink()
+    Follower(run.root, ONE).catch_up()
+    assert len(kept.sent) == 10 and not due(kept)
+
+
+def test_a_problem_of_gpqa_is_withheld_in_the_rollout_file_and_in_the_report(run):
+    for source in ("hf://Idavidrein/gpqa?subset=gpqa_diamond", "/data/GPQA/rows.jsonl"):
+        assert must_not_be_shown(Problem("q", "physics", "choice", "?", source=source))
+    assert must_not_be_shown(Problem("q", "physics", "choice", "?", source="rows.jsonl", meta={"canary": True}))
+    assert not must_not_be_shown(Problem("q", "physics", "choice", "?", source="rows.jsonl"))
+    run.rollouts("short", 1)
+    shown, private = file_samples(run.root / "rollouts/short/step_000001.parquet")
+    assert shown.question == "2+2?" and private.question == private.text == WITHHELD
+    assert "PRIVATE" not in json.dumps(search_sample(run.root, ["short"]))
+
+
+def test_records_are_counted_in_parts(run, kept, monkeypatch):
+    monkeypatch.setattr(following_a_run, "RECORDS_AT_ONCE", 2)
+    monkeypatch.setattr(Kept, "fails_at", ("sft", 4))
+    for step in range(1, 6):
+        run.sft(step, 1.0)
+    Follower(run.root, ONE).catch_up()
+    assert json.loads((run.root / "tracking.json").read_text())["tensorboard"]["sent"] == 2
+
+
+def test_the_report_is_sent_once_the_run_has_ended(run, kept):
+    tracking = TrackingConfig(["wandb"], report=True)
+    full(run)
+    (run.root / "report.html").write_text("<h1>the report</h1>")
+    unfinished = Follower(run.root, tracking)
+    unfinished.catch_up()
+    unfinished.close()
+    assert "<h1>the report</h1>" not in kept.sent
+    rest(run)
+    for wanted, sent in ((TrackingConfig(["wandb"]), 0), (tracking, 1)):
+        follower = Follower(run.root, wanted)
+        follower.catch_up()
+        follower.close()
+        assert kept.sent.count("<h1>the report</h1>") == sent and kept.sent[-1] is True
+
+
+def test_no_password_leaves_the_run(run, kept):
+    config = run.root / "config.yaml"
+    config.write_text(config.read_text() + "address: http://me:secret@host:5000/x\n")
+    follower = Follower(run.root, TrackingConfig(["mlflow"], mlflow_uri="mysql://u:secret@host/db", tags=["a=b", "c"]))
+    assert follower.config["address"] == "http://***@host:5000/x" and "secret" not in str(follower.config)
+    assert without_passwords("k: 'https://token@h' a@b") == "k: 'https://***@h' a@b"
+    assert without_passwords("hf://owner/name@revision") == "hf://owner/name@revision"
+
+
+def test_names_that_mlflow_refuses_are_changed():
+    assert mlflow_name("eval/R&D/pass_at_1") == "eval/R_D/pass_at_1"
+    assert mlflow_name("eval/число/x") == "eval/число/x"
+    assert mlflow_name("a//../b") == "a/_/_/b"
+    assert len(mlflow_name("x" * 300)) == 250
 
 
 def test_flat_names_nested_numbers_by_their_path():

@@ -16,6 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vt_ray.actors.process import begin_process
+from vt_ray.data.decontamination.rows import must_not_be_shown
 from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
 MAX_RETRIES = 3
@@ -51,7 +52,11 @@ def write_rollouts(
 def rollout_rows(
     stage: str, step: int, group: GradedGroup, weight: GroupAdvantages, fates: Sequence[str], rollouts: Rollouts
 ) -> list[dict[str, Any]]:
-    """The rows of one group in `rollouts/*.parquet`: one row per completion."""
+    """The rows of one group in `rollouts/*.parquet`: one row per completion.
+
+    `withheld`: the problem is of GPQA or has a canary, so that no report and no tracker shows its texts.
+    """
+    withheld = must_not_be_shown(rollouts.problem)
     return [
         {
             "stage": stage,
@@ -63,6 +68,7 @@ def rollout_rows(
             "weight_version": c.version_runs[0][0],
             "weight_versions": np.repeat([v for v, _ in c.version_runs], [n for _, n in c.version_runs]),
             "question": rollouts.problem.question,
+            "withheld": withheld,
             "text": c.text,
             "tokens": c.token_ids,
             "rollout_logprobs": c.rollout_logprobs,

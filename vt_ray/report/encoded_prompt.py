@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vt_ray.config import ConfigError
 from vt_ray.data.chat_templates import end_token
-from vt_ray.data.decontamination.rows import is_withheld
+from vt_ray.data.decontamination.rows import must_not_be_shown
 from vt_ray.report.run_page.samples import visible
 from vt_ray.run.checkpoint import read_json
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from vt_ray.data.prompts import PromptEncoder
     from vt_ray.records import Problem
 
-# The authors of GPQA ask that its questions are not shown in plain text.
-NEVER_SHOWN = "gpqa"
 WIDTH = 118
 
 
@@ -36,7 +34,7 @@ def encoded_prompt(encoder: PromptEncoder, problems: ProblemSets) -> dict[str, A
     """
     from vt_ray.evaluation.benchmarks import benchmark_encoder
 
-    benchmark, problem = next(((b, p) for b, p in _asked(problems) if _is_shown(p)), (None, None))
+    benchmark, problem = next(((b, p) for b, p in _asked(problems) if not must_not_be_shown(p)), (None, None))
     if problem is None:
         return {}
     encoder = benchmark_encoder(encoder, benchmark) if benchmark else encoder
@@ -57,10 +55,6 @@ def _asked(problems: ProblemSets) -> Iterator[tuple[Benchmark | None, Problem]]:
         yield from ((None, problem) for problem in split)
     for loaded in problems.benchmarks:
         yield from ((loaded.benchmark, problem) for problem in loaded.problems)
-
-
-def _is_shown(problem: Problem) -> bool:
-    return NEVER_SHOWN not in problem.source.lower() and not is_withheld(problem.source, problem.meta or ())
 
 
 def recorded_prompt(file: Path) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
 UNKNOWN = "–"
+# The user and the password in an address: `//user:password@host`.
+_PASSWORD = re.compile(r"(?<=://)[^/\s'\"]+@")
 
 
 def known(value: Any) -> bool:
@@ -73,3 +76,8 @@ def times(count: int) -> str:
 def rate(count: float | None, seconds: float | None) -> str:
     """Tokens per second; unknown if either value is missing or zero."""
     return thousands(count / seconds) if count and seconds else UNKNOWN
+
+
+def without_passwords(text: str) -> str:
+    """`text` with `***` in place of the user and the password of each address."""
+    return _PASSWORD.sub("***@", text)

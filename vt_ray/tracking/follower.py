@@ -18,15 +18,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
 from threading import Thread
-from typing import Any, cast
+from typing import Any
 
 from vt_ray.config import TrackingConfig
 from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
+from vt_ray.report.formats import without_passwords
 from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed, write_json
 from vt_ray.run.metrics_log import Tail
 from vt_ray.run.milestone_names import (
@@ -40,12 +41,18 @@ from vt_ray.run.milestone_names import (
 )
 from vt_ray.run.paths import DONE, RunPaths, SftPaths
 from vt_ray.run.run_folder import locked, working_folder
+from vt_ray.tracking.completions import completion_rows
 from vt_ray.tracking.sinks import Record, RunInfo, Sink, flat, open_sink, target
 
 POLL_S = 2.0
 CLOSING_S = 40.0
 # After Ctrl-C or SIGTERM. Unsent records are sent when the same command starts again.
 INTERRUPTED_S = 5.0
+# The process gets its settings by this variable. W&B shows the arguments of a process, and mlflow_uri may contain a
+# password.
+SETTINGS = "VT_RAY_TRACKING"
+# Sent before the count is written. A sink that gets a long run late and is cut off continues from the count.
+RECORDS_AT_ONCE = 200
 # Numbers in a line that are not metrics: the step itself, and the digest for the audit.
 NO_FIGURES = ("step", "consumed_digest")
 
@@ -63,16 +70,17 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
         return
     logs = RunPaths(root).logs
     logs.mkdir(exist_ok=True)
+    paths = [os.path.abspath(path) for path in sys.path]
     with (logs / "tracking.log").open("a") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "vt_ray.tracking.follower", str(root), json.dumps(asdict(tracking))],
+            [sys.executable, "-m", "vt_ray.tracking.follower", str(root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
             # Its own session: Ctrl-C does not reach it. It ends with its standard input, when the run ends.
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)},
+            env={**os.environ, SETTINGS: json.dumps(asdict(tracking)), "PYTHONPATH": os.pathsep.join(paths)},
         )
     assert process.stdin and process.stdout
     Thread(target=_show, args=(process.stdout,), daemon=True).start()
@@ -104,8 +112,9 @@ class Follower:
         from omegaconf import OmegaConf
 
         self.paths, self.tracking = RunPaths(root), tracking
-        self.config = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(self.paths.config)))
-        # Not a hyper-parameter, and an address may contain a password.
+        settings = OmegaConf.to_container(OmegaConf.load(self.paths.config))
+        self.config: dict[str, Any] = json.loads(without_passwords(json.dumps(settings)))
+        # Not a hyper-parameter.
         self.config.pop("tracking", None)
         self.finished = False
         self._records = self._until_finished()
@@ -135,6 +144,7 @@ class Follower:
         known = self._known.setdefault(target(name, self.tracking), {"run_id": "", "sent": 0})
         identity = json.loads(self.paths.run_json.read_text())
         tags = {"seed": str(identity["seed"]), "lambda": str(identity["lambda"])}
+        tags |= {name: value for name, _, value in (tag.partition("=") for tag in self.tracking.tags)}
         info = RunInfo(self.paths.root, identity["run_name"], tags, self.config, known["run_id"])
         self._sinks[name] = open_sink(name, self.tracking, info)
         known["run_id"] = self._sinks[name].run_id
@@ -143,14 +153,27 @@ class Follower:
     def _send(self, name: str, numbered: list[tuple[int, Any]]) -> None:
         known = self._known[target(name, self.tracking)]
         due = [(number, record) for number, record in numbered if number >= known["sent"]]
-        if due:
-            self._sinks[name].send(due)
+        for start in range(0, len(due), RECORDS_AT_ONCE):
+            some = [(number, self._complete(record)) for number, record in due[start : start + RECORDS_AT_ONCE]]
+            self._sinks[name].send(some)
             # Recorded after sending: after a crash in between, the same records are sent again.
-            known["sent"] = due[-1][0] + 1
+            known["sent"] = some[-1][0] + 1
             write_json(self._file, self._known)
 
+    def _complete(self, record: Record) -> Record:
+        """The record with its table of completions, if one is due."""
+        every = self.tracking.completions_every
+        if record.rollouts is None or every == 0 or record.step % every:
+            return record
+        return replace(record, completions=completion_rows(record.rollouts))
+
     def _close(self, name: str) -> None:
-        self._sinks[name].close(self.finished)
+        sink = self._sinks[name]
+        try:
+            if self.finished and self.tracking.report and self.paths.report.exists():
+                sink.send_report(self.paths.report)
+        finally:
+            sink.close(self.finished)
 
     def _guarded(self, action: Callable[..., None], name: str, *arguments: Any) -> None:
         """Run `action`; an error closes this sink only."""
@@ -190,7 +213,8 @@ def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Re
             evaluated = paths.scores(stage).exists()
             for line in tail.read(_committed_bytes(paths.stage(stage).checkpoints))[step:]:
                 step += 1
-                yield _record("rl", step, {**line, "stage": number, "stage_step": line["step"]})
+                rollouts = paths.stage(stage).rollout_file(line["step"])
+                yield _record("rl", step, {**line, "stage": number, "stage_step": line["step"]}, rollouts)
             if not evaluated:
                 yield None
         yield from _milestone(paths, stage, milestones, config["evaluation"]["k"])
@@ -226,10 +250,10 @@ def _milestone(paths: RunPaths, name: str, milestones: list[str], k: int) -> Ite
     yield _record("eval", milestones.index(name), {**{p: found[p] for p in passes}, **by_subdomain})
 
 
-def _record(series: str, step: int, values: Mapping[str, Any]) -> Record:
+def _record(series: str, step: int, values: Mapping[str, Any], rollouts: Path | None = None) -> Record:
     """A record of the numbers in `values`; nested keys become `part/name`, and p_c becomes a share for each value."""
     numbers = {k: float(v) for k, v in flat(values, "/").items() if isinstance(v, (int, float)) and k not in NO_FIGURES}
-    return Record(series, step, numbers | p_c_shares(values.get("p_c_histogram") or []))
+    return Record(series, step, numbers | p_c_shares(values.get("p_c_histogram") or []), rollouts)
 
 
 def p_c_shares(counts: Sequence[int]) -> dict[str, float]:
@@ -250,7 +274,7 @@ def _committed_bytes(folder: Path) -> int:
 
 
 def main() -> None:
-    root, tracking = Path(sys.argv[1]), TrackingConfig(**json.loads(sys.argv[2]))
+    root, tracking = Path(sys.argv[1]), TrackingConfig(**json.loads(os.environ[SETTINGS]))
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     # Low priority: large libraries are imported here while the run starts its engines.
     os.nice(10)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from vt_ray.config import Config, ConfigError
 from vt_ray.planning.validate.curriculum import curriculum
 from vt_ray.planning.validate.lora import lora
-from vt_ray.planning.validate.machine import cluster, learner, model, placement, tracking, transport, verify
+from vt_ray.planning.validate.machine import cluster, learner, model, placement, transport, verify
 from vt_ray.planning.validate.method import data, evaluation, run, signal, spectrum, tracker
 from vt_ray.planning.validate.objective import objective
 from vt_ray.planning.validate.self_distillation import self_distillation
+from vt_ray.planning.validate.tracking import tracking
 from vt_ray.planning.validate.weights import weights
 
 CHECKS = (

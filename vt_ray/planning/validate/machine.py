@@ -1,9 +1,8 @@
-"""Checks of the machinery: model, cluster, placement, learner, weight transport, verifier, tracking; this machine."""
+"""Checks of the machinery: model, cluster, placement, learner, weight transport, verifier; this machine."""
 
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from vt_ray.data.chat_templates import template_text
 from vt_ray.engines.generation import ENGINES, engine_class
 from vt_ray.planning.placement import asked, gpus_asked, place, with_needed_actors
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of
-from vt_ray.tracking.sinks import MODULES
 from vt_ray.verify.kinds import kind_fault
 from vt_ray.verify.limits import BACKENDS, HIGHEST_LIMITS, limit_fault
 
@@ -284,25 +282,3 @@ def verify(c: Config) -> Problems:
         )
     if sandbox.recycle_after < 1:
         yield f"verify.sandbox.recycle_after={sandbox.recycle_after} must be at least 1"
-
-
-def tracking(c: Config) -> Problems:
-    t = c.tracking
-    for sink in t.sinks:
-        yield from one_of("tracking.sinks", sink, tuple(MODULES))
-        if t.sinks.count(sink) > 1:
-            yield f"tracking.sinks={t.sinks} names {sink} more than once: name it once"
-        for module in MODULES.get(sink, ()):
-            if find_spec(module) is None:
-                yield (
-                    f"tracking.sinks={t.sinks} needs the module {module}, which is not installed: "
-                    "pip install 'vt-ray[tracking]', or leave {sink} out"
-                )
-    yield from one_of("tracking.wandb_mode", t.wandb_mode, ("online", "offline"))
-    if not t.project:
-        yield "tracking.project is empty: name W&B's project and MLflow's experiment, such as vt_ray"
-    if t.mlflow_uri and ("://" not in t.mlflow_uri or t.mlflow_uri.startswith("file:")):
-        yield (
-            f"tracking.mlflow_uri={t.mlflow_uri!r} must be a server or a database (MLflow no longer writes plain "
-            "folders): http://host:5000, sqlite:////folder/mlflow.db, or empty for mlflow.db in the run's folder"
-        )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Of a long answer, the start (the reasoning) and the end (the final answer) are shown.
 HEAD_CHARACTERS = 2500
 TAIL_CHARACTERS = 1500
+WITHHELD = "not shown: the authors of the data set ask that its problems are not published"
+# `withheld` is not in the files of older versions.
 LIGHT = ["stage", "step", "question_id", "subdomain", "finish_reason", "verdict", "reason", "p_c", "advantage"]
 
 # Limits of the sample for the search; each file gets an equal share of both.
@@ -60,7 +62,12 @@ class Sample:
 def stage_samples(root: Path, stage: str) -> list[Sample]:
     """The selected rollouts of the newest file in rollouts/<stage>; empty if there is no readable file."""
     files = _files(root, stage)
-    table = _read(files[-1], with_logprobs=True) if files else None
+    return file_samples(files[-1]) if files else []
+
+
+def file_samples(file: Path) -> list[Sample]:
+    """The selected rollouts of a step; empty if its file cannot be read."""
+    table = _read(file, with_logprobs=True)
     if table is None:
         return []
     # Selected by the small columns only: the texts of a step can have hundreds of megabytes.
@@ -166,12 +173,12 @@ def _read(path: Path, with_logprobs: bool) -> pa.Table | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = [*LIGHT, "question", "text", "tokens", *(["rollout_logprobs"] if with_logprobs else [])]
+    columns = {*LIGHT, "question", "text", "tokens", *(["rollout_logprobs"] if with_logprobs else [])}
     try:
-        table = pq.read_table(path, columns=columns)
+        names = set(pq.read_schema(path).names)
+        return pq.read_table(path, columns=sorted(names & {*columns, "withheld"})) if columns <= names else None
     except (OSError, pa.ArrowException):
         return None
-    return table if set(columns) == set(table.column_names) else None
 
 
 def _lengths(table: pa.Table) -> list[int]:
@@ -185,4 +192,8 @@ def _mean_logprobs(table: pa.Table) -> list[float | None]:
 
 
 def _rows(table: pa.Table, chosen: Sequence[int]) -> list[dict[str, Any]]:
-    return table.select([*LIGHT, "question", "text"]).take(chosen).to_pylist() if len(chosen) else []
+    if not len(chosen):
+        return []
+    names = [name for name in table.column_names if name not in ("tokens", "rollout_logprobs")]
+    rows = table.select(names).take(chosen).to_pylist()
+    return [{**row, "question": WITHHELD, "text": WITHHELD} if row.get("withheld") else row for row in rows]

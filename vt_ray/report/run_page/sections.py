@@ -198,8 +198,8 @@ def identity_section(record: RunRecord) -> Section:
     text = [] if record.identity else ["There is no run.json: the identity of the run is unknown."]
     tables = [Table("", [["what", "value"], *facts])] if facts else []
     tables += [Table("Versions", [["package", "version"], *versions])] if versions else []
-    code = [("The command", _command(record))]
-    code += [("The resolved config", record.config)] if record.config else []
+    code = [("The command", formats.without_passwords(_command(record)))]
+    code += [("The resolved config", formats.without_passwords(record.config))] if record.config else []
     return Section("identity", "How to reproduce this run", text, tables=tables, code=code)
 
 
