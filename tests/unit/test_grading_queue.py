@@ -7,22 +7,33 @@ import random
 from collections import Counter
 from itertools import count
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vt_ray.actors.grading_queue import CHUNK_S, MAX_TRIES, Answer, Chunk, Costs, GradingQueue, Outline
+from vt_ray.actors.grading_queue import (
+    CHUNK_S,
+    MAX_TRIES,
+    Answer,
+    Chunk,
+    Costs,
+    GradingQueue,
+    Outline,
+    graded_samples,
+)
+from vt_ray.actors.verifiers import read_group
 from vt_ray.planning.placement import ClusterError
-from vt_ray.records import Verdict
+from vt_ray.records import Completion, Problem, Rollouts, Verdict
 
 RIGHT, WRONG = Verdict("correct"), Verdict("wrong", "wrong_answer")
 NO_SANDBOX = Verdict("unverified", "the sandbox broker was lost", retry=True)
 BAD_TESTS = Verdict("unverified", "malformed tests: there is no case")
 
 
-def outline(completions, truncated=(), kind="code"):
+def outline(completions, truncated=(), kind="code", same_as=()):
     cut = tuple(i in truncated for i in range(completions))
-    return Outline("q", "code", kind, 3, tuple(range(completions)), cut)
+    return Outline("q", "code", kind, 3, tuple(range(completions)), cut, same_as=tuple(same_as))
 
 
 def answer(group, verdicts):
@@ -96,6 +107,43 @@ def test_truncated_completions_are_wrong_and_never_in_a_chunk():
 def test_a_group_of_truncated_completions_is_complete_when_it_is_opened():
     _, graded = opened(2, truncated=[0, 1])
     assert [v.reason for v in graded.verdicts] == ["truncated"] * 2
+
+
+# --- copies ---
+
+
+def test_a_text_is_graded_once_and_its_copies_get_its_verdict_at_no_cost():
+    queue = GradingQueue(Costs())
+    queue.add("handle")
+    group = outline(5, truncated=[3], same_as=[0, 1, 0, 3, 1])
+    slow = Verdict("wrong", "wrong_answer", seconds=0.2)
+    assert queue.record(queue.next_chunk(0, [0]), 0, answer(group, {0: slow})) is None
+    (chunk,) = waiting(queue)
+    assert chunk.samples == (1,)
+    graded = queue.record(chunk, 0, answer(group, {1: RIGHT}))
+    assert graded.verdicts == (slow, RIGHT, WRONG, Verdict("wrong", "truncated"), RIGHT)
+
+
+def test_a_cut_completion_is_no_copy_of_a_whole_one():
+    texts = [("a", "length"), ("a", "stop"), ("a", "length"), ("a", "stop"), ("", "stop")]
+    completions = tuple(
+        Completion(i, np.zeros(1, np.int32), np.zeros(1, np.float32), text, reason, ((0, 1),), 0.1)
+        for i, (text, reason) in enumerate(texts)
+    )
+    group = read_group(Rollouts(Problem("q", "code", "code", "?"), (1,), completions, 0, tuple(range(5)))).outline
+    assert group.truncated == (True, False, True, False, False)
+    assert group.same_as == (0, 1, 0, 1, 4)
+    assert graded_samples(group) == (1, 4)
+
+
+def test_copies_wait_for_the_retry_of_their_text():
+    queue = GradingQueue(Costs())
+    queue.add("handle")
+    group = outline(3, same_as=[0, 0, 0])
+    assert queue.record(queue.next_chunk(0, [0]), 0, answer(group, {0: NO_SANDBOX})) is None
+    (chunk,) = waiting(queue, 1, [0, 1])
+    assert chunk.samples == (0,)
+    assert queue.record(chunk, 1, answer(group, {0: RIGHT})).verdicts == (RIGHT, RIGHT, RIGHT)
 
 
 # --- losses ---
@@ -219,12 +267,16 @@ def test_every_completion_gets_exactly_one_verdict_if_any_workers_die(seed):
         worker = rng.choice(sorted(at_work))
         chunk = at_work.pop(worker)
         number, cut = queue.handle(chunk)
-        runnable = [i for i, truncated in enumerate(cut) if not truncated]
+        # Completions that were not cut have one of two texts in the groups with an odd number.
+        same_as = [i if truncated or number % 2 == 0 else i % 2 for i, truncated in enumerate(cut)]
+        same_as = [first if not cut[first] else i for i, first in enumerate(same_as)]
+        runnable = [i for i, truncated in enumerate(cut) if not truncated and same_as[i] == i]
         samples = runnable if chunk.samples is None else list(chunk.samples)
         tries.update((number, sample) for sample in samples)
         came = random_answer(rng, samples)
         if came is not None:
-            found = queue.record(chunk, worker, answer(outline(len(cut), [i for i, t in enumerate(cut) if t]), came))
+            group = outline(len(cut), [i for i, t in enumerate(cut) if t], same_as=same_as)
+            found = queue.record(chunk, worker, answer(group, came))
         else:
             workers[workers.index(worker)] = next(numbers)
             if chunk.samples in (None, ()) and chunk.tries + 1 == MAX_TRIES:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A group without its tokens and texts."""
+    """A group without its tokens and texts. `same_as` has for each completion the number of the first completion with
+    the same text; empty if all texts differ."""
 
     question_id: str
     subdomain: str
@@ -53,6 +54,11 @@ class Outline:
     truncated: tuple[bool, ...]
     step: int = 0
     first_versions: tuple[int, ...] = ()
+    same_as: tuple[int, ...] = ()
+
+    def copies(self, sample: int) -> list[int]:
+        """Returns the later completions with the text of `sample`."""
+        return [copy for copy, first in enumerate(self.same_as) if first == sample != copy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +92,33 @@ class _Group:
     handle: Handle
     outline: Outline | None = None
     verdicts: list[Verdict | None] = field(default_factory=list)
+    to_grade: tuple[int, ...] = ()
 
     def open(self, outline: Outline) -> None:
         """A completion cut off at the length limit is wrong, even if its text so far contains the answer."""
         self.outline = outline
+        self.to_grade = graded_samples(outline)
         self.verdicts = [Verdict("wrong", "truncated") if cut else None for cut in outline.truncated]
 
     @property
     def missing(self) -> list[int]:
-        return [sample for sample, verdict in enumerate(self.verdicts) if verdict is None]
+        return [sample for sample in self.to_grade if self.verdicts[sample] is None]
 
     def put(self, sample: int, verdict: Verdict) -> None:
+        """Records a verdict, also for the copies of the sample, which took no time."""
+        assert self.outline is not None
         assert self.verdicts[sample] is None, f"sample {sample} already has a verdict"
         self.verdicts[sample] = verdict
+        for copy in self.outline.copies(sample):
+            self.verdicts[copy] = replace(verdict, seconds=0.0)
+
+
+def graded_samples(outline: Outline) -> tuple[int, ...]:
+    """The completions that a verifier grades: neither cut off nor copies of an earlier one."""
+    firsts = outline.same_as or range(len(outline.truncated))
+    return tuple(
+        i for i, (first, cut) in enumerate(zip(firsts, outline.truncated, strict=True)) if first == i and not cut
+    )
 
 
 class GradingQueue:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from vt_ray.actors.grading_queue import CHUNK_S, Answer, Outline
+from vt_ray.actors.grading_queue import CHUNK_S, Answer, Outline, graded_samples
 from vt_ray.actors.process import begin_process
 from vt_ray.records import Problem, Rollouts
 from vt_ray.verify.sandbox.backends import NoSandbox
@@ -55,7 +55,7 @@ class Grader:
         group = self._group(rollouts[0])
         begin = time.monotonic()
         if samples is None:
-            samples = tuple(i for i, cut in enumerate(group.outline.truncated) if not cut)
+            samples = graded_samples(group.outline)
         verdicts = {}
         for sample in samples:
             verdicts[sample] = self.verifier.verify(group.problem, group.texts[sample])
@@ -69,12 +69,15 @@ class Grader:
             if len(self._known) == KNOWN_GROUPS:
                 del self._known[next(iter(self._known))]
             rollouts: Rollouts = ray.get(handle)
-            self._known[key] = _read(rollouts)
+            self._known[key] = read_group(rollouts)
         return self._known[key]
 
 
-def _read(rollouts: Rollouts) -> _Group:
+def read_group(rollouts: Rollouts) -> _Group:
     problem, completions = rollouts.problem, rollouts.completions
+    # A cut completion is wrong in any case: it has no copies.
+    first: dict[tuple[str, str], int] = {}
+    same_as = tuple(first.setdefault((c.text, c.finish_reason), i) for i, c in enumerate(completions))
     outline = Outline(
         question_id=problem.question_id,
         subdomain=problem.subdomain,
@@ -84,6 +87,7 @@ def _read(rollouts: Rollouts) -> _Group:
         truncated=tuple(c.finish_reason == "length" for c in completions),
         step=rollouts.step,
         first_versions=tuple(c.version_runs[0][0] for c in completions),
+        same_as=same_as,
     )
     return _Group(problem, tuple(c.text for c in completions), outline)
 

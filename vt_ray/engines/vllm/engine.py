@@ -118,9 +118,10 @@ class VllmEngine:
 
     def admit(self, request_id: str, request: Request) -> None:
         """Called by the loop. The salt separates the prefix cache of this load from that of older weights."""
-        from vllm import TokensPrompt
+        from vllm.inputs import tokens_input
 
-        prompt = TokensPrompt(prompt_token_ids=list(request.token_ids), cache_salt=str(self._loads))
+        # The form that vLLM's renderer would return: rendering each prompt anew takes a tenth of a short completion.
+        prompt = tokens_input(list(request.token_ids), cache_salt=str(self._loads))
         self.llm.llm_engine.add_request(request_id, prompt, request.params, priority=request.priority)
 
     def step(self) -> list[tuple[str, Any]]:

@@ -93,6 +93,8 @@ class RequestBatch:
             # Text is decoded once, from all tokens, and no output is needed before the last token.
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            # These parameters belong to one request: vLLM need not copy them deeply.
+            skip_clone=True,
         )
         return Request(prompt.token_ids, params)
 
