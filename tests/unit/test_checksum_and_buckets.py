@@ -12,7 +12,8 @@ from sent_weights import Weights
 
 from vt_ray.algorithms.checksum import add_checksums, checksum
 from vt_ray.config import SyncConfig
-from vt_ray.engines.vllm.held_weights import whole_checksums
+from vt_ray.engines.vllm import held_weights
+from vt_ray.engines.vllm.held_weights import held_parts, whole_checksums
 from vt_ray.engines.weights import (
     SyncError,
     checkpoint_buckets,
@@ -101,6 +102,42 @@ def test_parts_of_several_workers_make_a_whole_and_shared_ones_must_agree():
     assert whole_checksums([first, {**second, "norm": ((0, 0), 1)}])["norm"] is None
     assert whole_checksums([first, {**second, "w": ((3, 0), None)}])["w"] is None
     assert whole_checksums([first, {"norm": second["norm"]}])["w"] is None
+
+
+class Worker:
+    """A worker of vLLM with this model, whose weights no kernel packs."""
+
+    def __init__(self, **weights):
+        self.model = torch.nn.Module()
+        for name, weight in weights.items():
+            module = torch.nn.Module()
+            module.weight = torch.nn.Parameter(weight)
+            self.model.add_module(name, module)
+        self.model_runner = self
+
+    def get_model(self):
+        return self.model
+
+
+def test_a_tensor_with_two_names_is_read_once_and_equal_bytes_elsewhere_are_read_too(monkeypatch):
+    """A stale lm_head has the shape of the embedding, but memory of its own."""
+    reads = []
+
+    def parts_of(module, parameter):
+        reads.append(module)
+        return [((0, 0), checksum(getattr(module, parameter)))]
+
+    monkeypatch.setattr(held_weights, "_parts_of", parts_of)
+    embedding, stale = random_tensor((6, 6), torch.float32), random_tensor((6, 6), torch.float32, seed=1)
+    names = ["embed.weight", "lm_head.weight", "turned.weight", "absent.weight"]
+    tied = held_parts(Worker(embed=embedding, lm_head=embedding, turned=embedding.t()), names)
+    assert tied["embed.weight"] == tied["lm_head.weight"] == ((0, 0), checksum(embedding))
+    assert tied["turned.weight"] == ((0, 0), checksum(embedding.t()))
+    assert len(reads) == 2 and "absent.weight" not in tied
+    untied = held_parts(Worker(embed=embedding, lm_head=stale), names)
+    assert untied["lm_head.weight"] == ((0, 0), checksum(stale)) != untied["embed.weight"]
+    embedding[3, 3] += 1
+    assert held_parts(Worker(embed=embedding), names)["embed.weight"] != tied["embed.weight"]
 
 
 def test_zeros_of_another_sign_and_in_another_place_are_noticed():

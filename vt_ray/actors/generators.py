@@ -22,7 +22,7 @@ from vt_ray.actors.export import ExportedWeights, WeightsGone
 from vt_ray.actors.generator_pool import GeneratorPool, Load
 from vt_ray.actors.generator_streams import Streams
 from vt_ray.actors.gpu_sharing import SharedGpu
-from vt_ray.actors.process import begin_process
+from vt_ray.actors.process import begin_process, keep_freed_memory
 from vt_ray.actors.prompt_queue import PromptQueue
 from vt_ray.data.prefetch import abandoned
 from vt_ray.engines.generation import EngineSpec, GenerationBatch, GenerationEngine, engine_class
@@ -43,6 +43,7 @@ class GeneratorActor:
 
     def __init__(self, name: str, spec: EngineSpec, log_folder: Path):
         begin_process(log_folder / f"{name}.log")
+        keep_freed_memory()
         self.name = name
         self.engine: GenerationEngine = engine_class(spec.engine)(spec)
         self._batches: dict[int, GenerationBatch] = {}

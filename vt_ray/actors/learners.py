@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +14,7 @@ from ray.actor import ActorHandle
 from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.export import Exported, ExportedWeights, Proof, WeightsGone, export, send
 from vt_ray.actors.gpu_sharing import SharedGpu
-from vt_ray.actors.process import begin_process
+from vt_ray.actors.process import begin_process, keep_freed_memory
 from vt_ray.actors.shards import Share, computed_weights, rl_sequences, tokens_to_compute
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.packing import TrainSequence, balance
@@ -31,18 +29,6 @@ from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
 if TYPE_CHECKING:
     from vt_ray.engines.vllm.transfer_gpu import WeightSender
-
-# Constants of <malloc.h>.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-
-
-def keep_freed_memory() -> None:
-    """Makes glibc keep large blocks of freed memory. It returns them to the kernel by default, and the page faults of
-    the next allocation take a quarter of the time of SmolLM2's updates on a CPU."""
-    with contextlib.suppress(AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 @ray.remote

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import ray
+
+# Constants of <malloc.h>.
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep large blocks of freed memory. It returns them to the kernel by default, and the page faults of
+    the next allocation take a quarter of the time of SmolLM2's updates, and of its loads into vLLM, on a CPU."""
+    with suppress(AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def begin_process(log: Path) -> None:

@@ -23,6 +23,8 @@ from vt_ray.engines.weights import Bucket, open_bucket
 _PACKED = "vt_ray_packed"
 # The position of a worker's part in the whole tensor, and its checksum; None if two copies in the worker differ.
 Part = tuple[tuple[int, int], int | None]
+# The parts of each tensor that was read so far, by its address, shape and strides.
+Read = dict[tuple[Any, ...], list[Part]]
 
 
 def begin_load(worker: Any) -> None:
@@ -70,16 +72,20 @@ def remember_packed_weights() -> None:
 
 
 def held_parts(worker: Any, names: Sequence[str]) -> dict[str, Part]:
-    """Returns the part of each tensor that the worker's model holds, by checkpoint name; unknown names are left out."""
+    """Returns the part of each tensor that the worker's model holds, by checkpoint name; unknown names are left out.
+
+    Each tensor is read once: q_proj, k_proj and v_proj are parts of one, and a tied lm_head is the embedding.
+    """
     model = worker.model_runner.get_model()
     modules = dict(model.named_modules())
     fused = getattr(model, "packed_modules_mapping", {})
-    held = {}
+    held: dict[str, Part] = {}
+    read: Read = {}
     for name in names:
         found = _find(name, modules, fused)
         if found is not None:
             module, parameter, index = found
-            held[name] = _held_part(module, parameter, index)
+            held[name] = _held_part(module, parameter, index, read)
     return held
 
 
@@ -109,17 +115,26 @@ def _find(name: str, modules: dict, fused: dict[str, list[str]]) -> tuple[torch.
     return None
 
 
-def _held_part(module: torch.nn.Module, parameter: str, index: int) -> Part:
+def _held_part(module: torch.nn.Module, parameter: str, index: int, read: Read) -> Part:
     """The checksum is None if a weight that was packed and kept (an embedding) has two different copies, or if it was
     packed before `remember_packed_weights`."""
     packed, live = getattr(module, _PACKED, None), getattr(module, parameter)
     if parameter != "weight" or not hasattr(module, "cpu_linear"):
-        return _parts_of(module, parameter)[index]
+        return _read_once(module, parameter, read)[index]
     if packed is None:
         return (0, 0), None
     at, noted = packed[index]
-    agree = not live.numel() or _parts_of(module, parameter)[index] == (at, noted)
+    agree = not live.numel() or _read_once(module, parameter, read)[index] == (at, noted)
     return at, noted if agree else None
+
+
+def _read_once(module: torch.nn.Module, parameter: str, read: Read) -> list[Part]:
+    """Returns `_parts_of` a tensor, from `read` if the same memory was read before."""
+    tensor = getattr(module, parameter)
+    key = tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+    if key not in read:
+        read[key] = _parts_of(module, parameter)
+    return read[key]
 
 
 def _parts_of(module: torch.nn.Module, parameter: str) -> list[Part]:
