@@ -6,11 +6,12 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from device import needs_gpu
 
 from vt_ray.algorithms.packing import Row, TrainSequence, make_row, stack
 from vt_ray.engines.policy import Policy
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+pytestmark = [pytest.mark.gpu, needs_gpu]
 
 WITHOUT_PACKAGE = pytest.mark.skipif(find_spec("flash_attn") is None, reason="needs flash-attn")
 KERNELS = ["torch_varlen", pytest.param("flash_attention_2", marks=WITHOUT_PACKAGE)]

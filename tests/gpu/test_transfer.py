@@ -12,8 +12,9 @@ import sys
 
 import pytest
 import torch
+from device import ONE_GPU, TINY, needs_gpu, needs_gpu_or_rehearsal
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
+pytestmark = pytest.mark.gpu
 
 # A cluster of its own for each transport: engines stay on the GPU for as long as their process lives.
 SYNC = """
@@ -48,26 +49,24 @@ with RayCluster(config, Path(folder)) as cluster:
 print(json.dumps(found))
 """
 
-TINY = [
-    "experiment=tiny",
-    "model.dtype=bfloat16",
-    "signal.sync.logprob_tolerance=0.1",
-    "signal.sync.bucket_mb=1",
+TWO_GPUS = [
+    *("cluster.gpus_per_generator=1", "cluster.gpus_per_learner=1", "cluster.gpus_per_node=2"),
     "cluster.enforce_eager=true",
 ]
-TWO_GPUS = ["cluster.gpus_per_generator=1", "cluster.gpus_per_learner=1", "cluster.gpus_per_node=2"]
 
 
 def synced(folder, *overrides):
-    command = [sys.executable, "-c", SYNC, str(folder), *TINY, *overrides]
+    command = [sys.executable, "-c", SYNC, str(folder), *TINY, "signal.sync.bucket_mb=1", *overrides]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("transport", ["ipc", "object_store"])
+@pytest.mark.parametrize(
+    "transport", [pytest.param("ipc", marks=needs_gpu), pytest.param("object_store", marks=needs_gpu_or_rehearsal)]
+)
 def test_on_one_gpu_every_tensor_arrives(tmp_path, transport):
-    found = synced(tmp_path, "cluster=one_gpu", f"signal.sync.transport={transport}")
+    found = synced(tmp_path, *ONE_GPU, f"signal.sync.transport={transport}")
     assert found == [{"retried": False, "same": [True]}] * 2
 
 
@@ -81,6 +80,6 @@ def test_from_gpu_to_gpu_every_tensor_arrives(tmp_path, transport, zero_stage):
 
 @pytest.mark.skipif(torch.cuda.device_count() < 3, reason="needs three GPUs")
 def test_nccl_reaches_every_worker_of_a_tensor_parallel_generator(tmp_path):
-    gpus = ["cluster.gpus_per_generator=2", "cluster.tensor_parallel_size=2", "cluster.gpus_per_learner=1"]
-    found = synced(tmp_path, *gpus, "cluster.gpus_per_node=3", "signal.sync.transport=nccl")
+    gpus = [*TWO_GPUS, "cluster.gpus_per_generator=2", "cluster.tensor_parallel_size=2", "cluster.gpus_per_node=3"]
+    found = synced(tmp_path, *gpus, "signal.sync.transport=nccl")
     assert found == [{"retried": False, "same": [True]}] * 2
