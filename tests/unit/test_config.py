@@ -175,7 +175,6 @@ BAD = [
     ("curriculum.stages.0.overlong_buffer", -1, "overlong_buffer=-1 must lie in 0..max_new_tokens=64"),
     ("curriculum.stages.0.overlong_buffer", 65, "overlong_buffer=65 must lie in 0..max_new_tokens=64"),
     *[("curriculum.stages.0.pass_k", bad, f"pass_k={bad} must be 0 (Pass@1) or lie in 2..") for bad in (-1, 1, 9)],
-    ("signal.mgpo.loss", "ppo", "signal.mgpo.loss='ppo' must be one of mgpo, or"),
     ("signal.mgpo.loss", "no_such_module:loss", "install its package on every machine"),
     ("spectrum.fusion.method", "tie", "spectrum.fusion.method='tie' must be one of weights, uniform, "),
     ("spectrum.fusion.on_loss", "retry", "spectrum.fusion.on_loss='retry' must be one of stop, best, continue"),
