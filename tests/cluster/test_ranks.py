@@ -18,7 +18,15 @@ from ray import cloudpickle
 from vt_ray.actors.shards import rl_sequences
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.packing import TrainSequence, balance
-from vt_ray.config import AGGREGATIONS, ConfigError, LearnerConfig, MgpoConfig, ModelConfig, OptimizerConfig
+from vt_ray.config import (
+    AGGREGATIONS,
+    ConfigError,
+    EntropyBonusConfig,
+    LearnerConfig,
+    MgpoConfig,
+    ModelConfig,
+    OptimizerConfig,
+)
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.engines.training import TrainingEngine
 from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
@@ -37,6 +45,15 @@ def gradients(
     """Gradients and metrics of the first step."""
     with closing(TrainingEngine(spec)) as engine:
         return gradients_of_step(engine, sequences, mgpo, counts)
+
+
+def gradients_with_bonus(
+    spec: LearnerSpec, sequences: list[TrainSequence], mgpo: MgpoConfig
+) -> tuple[Gradients, dict[str, float]]:
+    """Gradients and metrics of a step in which the entropy bonus acts with a coefficient of 0.05."""
+    with closing(TrainingEngine(spec)) as engine:
+        engine.entropy_bonus.restore({"entropy_bonus": [0.05, 0.0]})
+        return gradients_of_step(engine, sequences, mgpo, {})
 
 
 def gradients_before_and_after(spec: LearnerSpec, sequences: list[TrainSequence], mgpo: MgpoConfig) -> list[tuple]:
@@ -214,6 +231,23 @@ def test_ranks_that_share_rows_fingerprint_alone_and_refuse_a_ratio_of_sequences
     by_sequence = MgpoConfig(ratio="sequence")
     with pytest.raises(ConfigError, match="ratio=sequence.*sequence_parallel_size=2"):
         ray.get([r.call.remote(gradients, shared, sequences, by_sequence, {}) for r in two_ranks])
+
+
+@pytest.mark.parametrize("learner", [{"zero_stage": 3}, {"sequence_parallel_size": 2, "rows_per_batch": 1}])
+def test_the_entropy_bonus_is_the_same_over_ranks(reference, one_rank, two_ranks, base_model, learner):
+    mgpo = MgpoConfig(entropy_bonus=EntropyBonusConfig(target=9.0, step=0.01, max_coef=0.1))
+    plain = spec(base_model, zero_stage=0, row_tokens=1, rows_per_batch=1, logprob_chunk_tokens=4096)
+    alone = ray.get(one_rank.call.remote(gradients_with_bonus, plain, batch(mgpo), mgpo))
+    shares = unlike(batch(mgpo)) if "zero_stage" in learner else [batch(mgpo)] * 2
+    calls = [
+        r.call.remote(gradients_with_bonus, spec(base_model, **learner), share, mgpo)
+        for r, share in zip(two_ranks, shares, strict=True)
+    ]
+    found = ray.get(calls)
+    assert_same(found, alone)
+    assert worst_difference(alone[0], reference(mgpo)[0]) > 1e-3  # the bonus has not acted in the reference
+    for name in ("entropy_coef", *(f"{of}_q{i}" for of in ("entropy", "tokens") for i in (1, 2, 3, 4))):
+        assert [metrics[name] for _, metrics in found] == pytest.approx([alone[1][name]] * 2, rel=1e-4), name
 
 
 @pytest.mark.parametrize("zero_stage", [1, 3])

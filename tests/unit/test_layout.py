@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from vt_ray.config import LearnerConfig, ModelConfig, OptimizerConfig
+from vt_ray.engines.entropy_bonus import EntropyBonus
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.engines.training import TrainingEngine
 
@@ -17,6 +18,7 @@ class Engine(TrainingEngine):
     def __init__(self, ranks=1, step_count=0, **learner):
         self.spec = LearnerSpec("base", ModelConfig(), OptimizerConfig(), LearnerConfig(**learner), 10, 0)
         self.world_size, self.step_count, self.loaded = ranks, step_count, False
+        self.entropy_bonus = EntropyBonus()
         self.engine = SimpleNamespace(save_checkpoint=lambda *a, **k: None, load_checkpoint=self.load)
 
     def load(self, folder, tag):

@@ -24,6 +24,32 @@ def head(tokens, vocabulary=37, width=8, with_bias=False, seed=0):
 
 
 @settings(deadline=None)
+@given(st.integers(0, 20), st.integers(1, 25), st.booleans(), st.integers(0, 99))
+def test_the_gradient_of_the_entropy_equals_that_of_the_whole(tokens, chunk_tokens, with_bias, seed):
+    hidden, weight, bias, targets, pull = head(tokens, with_bias=with_bias, seed=seed)
+    leaves = [t for t in (hidden, weight, bias) if t is not None]
+    found = chunked_logprobs(hidden, weight, bias, targets, TEMPERATURE, chunk_tokens, entropy_gradient=True)
+    logits = torch.nn.functional.linear(hidden, weight, bias)
+    wanted = selected_logprobs(logits, targets, TEMPERATURE), entropy(logits, TEMPERATURE)
+    for push in (pull.flip(0), torch.zeros_like(pull)):
+        got, expected = (
+            torch.autograd.grad((of[0] * pull + of[1] * push).sum(), leaves, retain_graph=True)
+            for of in (found, wanted)
+        )
+        for a, b in zip(got, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_the_entropy_of_a_certain_token_has_a_finite_gradient():
+    """Logits 400 apart: the probabilities of the other tokens are 0 in float32."""
+    hidden, weight = torch.ones(3, 1, requires_grad=True), torch.tensor([[400.0], [0.0], [0.0]], requires_grad=True)
+    _, entropies = chunked_logprobs(hidden, weight, None, torch.zeros(3).long(), 1.0, 2, entropy_gradient=True)
+    entropies.sum().backward()
+    assert entropies.tolist() == pytest.approx([0.0] * 3, abs=1e-6)
+    assert weight.grad.tolist() == [[0.0]] * 3 and hidden.grad.tolist() == [[0.0]] * 3
+
+
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 25), st.booleans(), st.integers(0, 99))
 def test_chunks_equal_the_whole(tokens, chunk_tokens, with_bias, seed):
     hidden, weight, bias, targets, pull = head(tokens, with_bias=with_bias, seed=seed)

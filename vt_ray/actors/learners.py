@@ -22,6 +22,7 @@ from vt_ray.config import MgpoConfig
 from vt_ray.engines.deepspeed_process import init_process_group
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.engines.likelihood import completion_nll
+from vt_ray.engines.rl_loss import covariance_counts
 from vt_ray.engines.training import TrainingEngine
 from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.engines.weights import Bucket
@@ -108,8 +109,9 @@ class LearnerActor:
         """This rank's part of one MGPO update: the groups in `rollouts`, each with its share."""
         with self.busy:
             sequences, counts = rl_sequences(rollouts, shares)
-            row_loss = self.engine.mgpo_row_loss(mgpo, temperature)
-            return self.engine.optimizer_step(self.engine.rows(sequences), row_loss, temperature, counts)
+            rows, row_loss = self.engine.rows(sequences), self.engine.mgpo_row_loss(mgpo, temperature)
+            counts |= covariance_counts(rows, self.engine.device)
+            return self.engine.optimizer_step(rows, row_loss, temperature, counts)
 
     def token_logprobs(self, token_ids: list[int]) -> list[float]:
         with self.busy:

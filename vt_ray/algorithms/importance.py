@@ -33,6 +33,7 @@ def importance_weights(
     log_ratio = log_ratio.detach()
     if importance.kind in (None, "none"):
         return torch.ones_like(log_ratio), {}
+    assert importance.low is not None and importance.high is not None, "Config fills in null bounds"
     ratio = log_ratio.exp()
     if importance.kind == "truncate":
         beyond = (ratio > importance.high) & is_completion

@@ -2,6 +2,7 @@
 
     hidden [N, H] --in chunks: lm_head, log softmax, logits freed--> logprobs [N], entropy [N]
     backward      --in chunks: lm_head again-->  gradients of hidden and of the lm_head's weight
+                  the entropy has a gradient only on request, for a bonus
 
 The logits of all N tokens never exist together: for 32K tokens and a vocabulary of 152K they would take 20 GB, and
 their gradient another 20 GB.
@@ -40,13 +41,16 @@ def chunked_logprobs(
     targets: torch.Tensor,
     temperature: float,
     chunk_tokens: int,
+    entropy_gradient: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`selected_logprobs` and `entropy` of the logits hidden @ weight^T + bias, `chunk_tokens` tokens at a time.
 
     `hidden` is [N, H], `weight` [V, H], `bias` [V] or None, `targets` [N]. Returns two float32 tensors [N] in nats; the
-    entropy has no gradient. N may be 0.
+    entropy has a gradient only with `entropy_gradient`. N may be 0.
     """
-    logprobs, entropies = _ChunkedLogprobs.apply(hidden, weight, bias, targets, temperature, chunk_tokens)
+    logprobs, entropies = _ChunkedLogprobs.apply(
+        hidden, weight, bias, targets, temperature, chunk_tokens, entropy_gradient
+    )
     return logprobs, entropies
 
 
@@ -65,28 +69,35 @@ class _ChunkedLogprobs(torch.autograd.Function):
         targets: torch.Tensor,
         temperature: float,
         chunk_tokens: int,
+        entropy_gradient: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
+        ctx.temperature, ctx.chunk_tokens, ctx.entropy_gradient = temperature, chunk_tokens, entropy_gradient
         logprobs, entropies, log_totals = (torch.empty(len(hidden), device=hidden.device) for _ in range(3))
         chunk_logprobs = _fused(_chunk_logprobs) if hidden.is_cuda else _chunk_logprobs
         for part in _chunks(len(hidden), chunk_tokens):
             logits = torch.nn.functional.linear(hidden[part], weight, bias)
             logprobs[part], entropies[part], log_totals[part] = chunk_logprobs(logits, targets[part], temperature)
-        ctx.save_for_backward(hidden, weight, bias, targets, log_totals)
-        ctx.mark_non_differentiable(entropies)
+        ctx.save_for_backward(hidden, weight, bias, targets, log_totals, entropies if entropy_gradient else None)
+        if not entropy_gradient:
+            ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        hidden, weight, bias, targets, log_totals = ctx.saved_tensors
+    def backward(ctx: Any, grad: torch.Tensor, grad_entropy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        hidden, weight, bias, targets, log_totals, entropies = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         # Summed over the chunks in float32, also for a bfloat16 weight. A frozen weight (LoRA) gets none.
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
         chunk_gradient = _fused(_chunk_gradient) if hidden.is_cuda else _chunk_gradient
+        entropy_gradient = _fused(_add_entropy_gradient) if hidden.is_cuda else _add_entropy_gradient
         for part in _chunks(len(hidden), ctx.chunk_tokens):
             logits = torch.nn.functional.linear(hidden[part], weight, bias)
             grad_logits = chunk_gradient(logits, targets[part], log_totals[part], grad[part], ctx.temperature)
+            if ctx.entropy_gradient:
+                logits = torch.nn.functional.linear(hidden[part], weight, bias)
+                pull = log_totals[part], entropies[part], grad_entropy[part]
+                grad_logits = entropy_gradient(grad_logits, logits, *pull, ctx.temperature)
             if grad_bias is not None:
                 grad_bias += grad_logits.sum(0, dtype=torch.float32)
             grad_hidden[part] = grad_logits @ weight
@@ -94,7 +105,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 grad_weight += grad_logits.T @ hidden[part]
         bias_gradient = None if bias is None or grad_bias is None else grad_bias.to(bias.dtype)
         weight_gradient = None if grad_weight is None else grad_weight.to(weight.dtype)
-        return grad_hidden, weight_gradient, bias_gradient, None, None, None
+        return grad_hidden, weight_gradient, bias_gradient, None, None, None, None
 
 
 @cache
@@ -130,6 +141,20 @@ def _chunk_gradient(
     of_target = -torch.expm1(log_p.gather(-1, at)) * by_temperature
     others = log_p.exp_().mul_(-by_temperature).to(logits.dtype)
     return others.scatter_(-1, at, of_target.to(logits.dtype))
+
+
+def _add_entropy_gradient(
+    grad_logits: torch.Tensor,
+    logits: torch.Tensor,
+    log_total: torch.Tensor,
+    entropy: torch.Tensor,
+    grad: torch.Tensor,
+    temperature: float,
+) -> torch.Tensor:
+    """`grad_logits` plus the gradient of the entropy H: `grad` [N] times -p (ln p + H) / temperature."""
+    log_p = logits.float().div_(temperature).sub_(log_total.unsqueeze(-1))
+    of_entropy = log_p.exp().mul_(log_p.add_(entropy.unsqueeze(-1))).mul_((grad / -temperature).unsqueeze(-1))
+    return grad_logits + of_entropy.to(grad_logits.dtype)
 
 
 def _chunks(count: int, chunk_tokens: int) -> Iterator[slice]:

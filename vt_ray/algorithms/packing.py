@@ -42,7 +42,7 @@ class TrainSequence:
 @dataclass(frozen=True, slots=True)
 class Row:
     """A packed row, every tensor [T], or a micro-batch of rows, every tensor [B, T]. Token ids, positions and targets
-    are int64, the rest float32."""
+    are int64, the rest float32. `progress` is the share of the completion before its token, in [0, 1)."""
 
     token_ids: torch.Tensor
     position_ids: torch.Tensor
@@ -50,6 +50,7 @@ class Row:
     token_weights: torch.Tensor
     advantages: torch.Tensor
     rollout_logprobs: torch.Tensor
+    progress: torch.Tensor
 
     def to(self, device: torch.device) -> Row:
         return Row(*(getattr(self, name).to(device) for name in Row.__slots__))
@@ -120,12 +121,14 @@ def _columns_of_one(s: TrainSequence) -> tuple[torch.Tensor, ...]:
     # The positions that predict a completion token: from the last prompt token to the last token but one.
     predicting = slice(len(s.prompt_ids) - 1, len(s) - 1)
     tokens = torch.cat([torch.tensor(ids, dtype=torch.int64) for ids in (s.prompt_ids, s.completion_ids)])
-    token_weights, logprobs = torch.zeros(len(s)), torch.zeros(len(s))
+    token_weights, logprobs, progress = (torch.zeros(len(s)) for _ in range(3))
     token_weights[predicting] = s.token_weight
+    progress[predicting] = torch.arange(len(s.completion_ids)) / max(len(s.completion_ids), 1)
     if len(s.rollout_logprobs):
         logprobs[predicting] = torch.tensor(s.rollout_logprobs, dtype=torch.float32)
     targets = torch.cat([tokens[1:], torch.zeros(1, dtype=torch.int64)])
-    return tokens, torch.arange(len(s)), targets, token_weights, torch.full((len(s),), float(s.advantage)), logprobs
+    advantages = torch.full((len(s),), float(s.advantage))
+    return tokens, torch.arange(len(s)), targets, token_weights, advantages, logprobs, progress
 
 
 def stack(rows: Sequence[Row], rows_per_batch: int) -> list[Row]:
@@ -148,7 +151,7 @@ def _padded(rows: Sequence[Row]) -> list[Row]:
 def _pad(row: Row, count: int) -> Row:
     zeros = torch.zeros(count, dtype=torch.int64)
     positions = torch.arange(count) + (row.position_ids[-1] + 1 if len(row.position_ids) else 0)
-    padding = (zeros, positions, zeros, *[zeros.float()] * 3)
+    padding = (zeros, positions, zeros, *[zeros.float()] * 4)
     return Row(*map(torch.cat, zip(_columns(row), padding, strict=True)))
 
 

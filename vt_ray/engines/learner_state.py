@@ -17,27 +17,29 @@ LAYOUT = "layout.json"
 LORA_RANK = "learner.lora.rank"
 
 
-def save_state(engine: Any, folder: Path, layout: Mapping[str, int], step_count: int, writes: bool) -> None:
-    """Saves the state of the DeepSpeed `engine`. Collective; the rank that `writes` also saves the layout."""
+def save_state(engine: Any, folder: Path, layout: Mapping[str, int], client: Mapping[str, Any], writes: bool) -> None:
+    """Saves the state of the DeepSpeed `engine`, and `client`: the step count and the like.
+
+    Collective; the rank that `writes` also saves the layout.
+    """
     if writes:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LAYOUT).write_text(json.dumps(layout))
     options = {"exclude_frozen_parameters": True} if LORA_RANK in layout else {}
-    engine.save_checkpoint(str(folder), tag="state", client_state={"step_count": step_count}, **options)
+    engine.save_checkpoint(str(folder), tag="state", client_state=dict(client), **options)
 
 
-def load_state(engine: Any, folder: Path, layout: Mapping[str, int]) -> int:
-    """Loads the state into the DeepSpeed `engine` and returns its step count.
+def load_state(engine: Any, folder: Path, layout: Mapping[str, int]) -> dict[str, Any]:
+    """Loads the state into the DeepSpeed `engine` and returns the `client` of `save_state`.
 
     Raises RuntimeError if `folder` holds no complete checkpoint, or one with another layout.
     """
     _refuse_other_layout(folder, layout)
     options = {"load_module_strict": False} if LORA_RANK in layout else {}
-    path, client_state = engine.load_checkpoint(str(folder), tag="state", **options)
+    path, client = engine.load_checkpoint(str(folder), tag="state", **options)
     if path is None:
         raise RuntimeError(f"{folder} holds no DeepSpeed checkpoint: move it away to resume from the step before")
-    step_count: int = client_state["step_count"]
-    return step_count
+    return dict(client)
 
 
 def layout_of(spec: LearnerSpec, ranks: int) -> dict[str, int]:

@@ -38,12 +38,16 @@ class LogprobHead(torch.nn.Module):
         super().__init__()
         self.weight, self.bias = lm_head.weight, lm_head.bias
         self.chunk_tokens = chunk_tokens
+        # Whether the entropy has a gradient: set for each update, since only an entropy bonus needs it.
+        self.entropy_gradient = False
 
     def forward(
         self, hidden: torch.Tensor, targets: torch.Tensor, temperature: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """[N, H], [N] -> log-probabilities and entropy, float32 [N]."""
-        return chunked_logprobs(hidden, self.weight, self.bias, targets, temperature, self.chunk_tokens)
+        return chunked_logprobs(
+            hidden, self.weight, self.bias, targets, temperature, self.chunk_tokens, self.entropy_gradient
+        )
 
 
 class Policy(torch.nn.Module):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vt_ray.algorithms.learning_rate import lr_at
-from vt_ray.algorithms.losses import Metrics, named_loss, rollout_metrics, sft_loss
+from vt_ray.algorithms.losses import Metrics, sft_loss
 from vt_ray.algorithms.packing import (
     Row,
     TrainSequence,
@@ -26,18 +27,19 @@ from vt_ray.algorithms.packing import (
     make_row,
     pack,
     pack_branches,
-    sequence_ids,
     stack,
 )
-from vt_ray.config import ConfigError, MgpoConfig
+from vt_ray.config import MgpoConfig
 from vt_ray.data.prompts import sample_seed
 from vt_ray.engines import model_export
 from vt_ray.engines.attention_check import refuse_unlike_rows
 from vt_ray.engines.deepspeed_process import move_frozen, open_reference, release
+from vt_ray.engines.entropy_bonus import EntropyBonus
 from vt_ray.engines.learner_spec import LearnerSpec, parameter_groups, training_config
 from vt_ray.engines.learner_state import layout_of, load_state, save_state
 from vt_ray.engines.lora import trainable_share, without_adapters, without_dropout
 from vt_ray.engines.policy import forward, load_policy, refuse_unknown_tokens
+from vt_ray.engines.rl_loss import RowLoss, refuse_unusable_loss, rl_row_loss
 from vt_ray.engines.step_counts import step_counts
 from vt_ray.engines.step_metrics import accumulate, all_reduce, peak_memory_gb
 from vt_ray.engines.ulysses import SequenceParallel
@@ -46,9 +48,6 @@ from vt_ray.engines.weights import Bucket, NamedTensor, pack_bucket
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# (log-probabilities, entropy, row) -> loss, metrics
-RowLoss = Callable[[torch.Tensor, torch.Tensor, Row], tuple[torch.Tensor, Metrics]]
-
 
 class TrainingEngine:
     """One rank. Every method that touches weights or gradients is collective: call it on all ranks."""
@@ -56,7 +55,7 @@ class TrainingEngine:
     def __init__(self, spec: LearnerSpec):
         import deepspeed
 
-        self.spec, self.step_count = spec, 0
+        self.spec, self.step_count, self.entropy_bonus = spec, 0, EntropyBonus()
         torch.manual_seed(spec.seed)
         self.dtype = getattr(torch, spec.model.dtype)
         policy = load_policy(spec)
@@ -107,34 +106,16 @@ class TrainingEngine:
         return self.optimizer_step(rows, lambda logprobs, _, row: sft_loss(logprobs, row.token_weights))
 
     def mgpo_row_loss(self, mgpo: MgpoConfig, temperature: float) -> RowLoss:
-        """The loss that `mgpo.loss` names, of a row that was sampled at `temperature`, for `optimizer_step`.
+        """The loss that `mgpo` describes, of a row that was sampled at `temperature`, for the next `optimizer_step`.
 
-        Raises ConfigError for a loss that cannot be imported here, for a KL term without a reference, and for a ratio
-        of whole sequences if each rank holds only a slice of them.
+        Raises ConfigError for a loss that cannot be imported here, for a KL term without a reference, and for ratios of
+        whole sequences if each rank holds only a slice of them.
         """
-        loss_of = named_loss(mgpo.loss)
-        if mgpo.kl_coef > 0 and not self.spec.with_reference:
-            raise ConfigError(f"signal.mgpo.kl_coef={mgpo.kl_coef:g}, but the learner was opened without a reference")
-        if mgpo.ratio == "sequence" and self.parallel:
-            raise ConfigError(
-                "signal.mgpo.ratio=sequence with learner.sequence_parallel_size="
-                f"{self.parallel.size}: a rank holds a slice of each sequence only; take ratio=token, or size 1"
-            )
-
-        def row_loss(logprobs: torch.Tensor, entropy: torch.Tensor, row: Row) -> tuple[torch.Tensor, Metrics]:
-            loss, metrics = loss_of(
-                logprobs,
-                row.rollout_logprobs,
-                row.advantages,
-                row.token_weights,
-                mgpo,
-                None if self.parallel else sequence_ids(row.position_ids),
-                self._reference_logprobs(row, temperature) if mgpo.kl_coef > 0 else None,
-            )
-            of_every_loss = rollout_metrics(logprobs, row.rollout_logprobs, row.token_weights)
-            return loss, {"clipped_tokens": torch.zeros(()), **of_every_loss, **metrics, "entropy": entropy.sum()}
-
-        return row_loss
+        refuse_unusable_loss(mgpo, self.spec.with_reference, self.parallel.size if self.parallel else 1)
+        self.entropy_bonus.settings = mgpo.entropy_bonus
+        self.module.get_output_embeddings().entropy_gradient = self.entropy_bonus.on
+        reference = partial(self._reference_logprobs, temperature=temperature) if mgpo.kl_coef > 0 else None
+        return rl_row_loss(mgpo, self.entropy_bonus.active(), self.parallel is None, reference)
 
     def optimizer_step(
         self,
@@ -169,8 +150,10 @@ class TrainingEngine:
             accumulate(totals, {"loss": loss.detach(), **metrics})
         grad_norm, skipped = self._step()
         totals["memory_gb_max"] = torch.tensor(peak_memory_gb(self.device))
+        reduced = all_reduce(totals, self.device)
         return {
-            **all_reduce(totals, self.device),
+            **reduced,
+            **self.entropy_bonus.note(reduced),
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
             "skipped": float(skipped),
@@ -262,16 +245,18 @@ class TrainingEngine:
         model_export.save_hf(self.module, self.dtype, Path(self.spec.model_path), folder)
 
     def save_state(self, folder: Path) -> None:
-        """Saves weights, optimizer and step count as a DeepSpeed checkpoint, and its layout."""
-        save_state(self.engine, folder, layout_of(self.spec, self.world_size), self.step_count, self.rank == 0)
+        """Saves weights, optimizer, step count and entropy bonus as a DeepSpeed checkpoint, and its layout."""
+        client = {"step_count": self.step_count, **self.entropy_bonus.state()}
+        save_state(self.engine, folder, layout_of(self.spec, self.world_size), client, self.rank == 0)
 
     def load_state(self, folder: Path, restart_schedule: bool = False) -> None:
-        """Loads weights, moments and, unless `restart_schedule`, the step count.
+        """Loads weights, moments, the entropy bonus and, unless `restart_schedule`, the step count.
 
         Raises RuntimeError if `folder` holds no complete checkpoint, or one with another layout.
         """
-        step_count = load_state(self.engine, folder, layout_of(self.spec, self.world_size))
-        self.step_count = 0 if restart_schedule else step_count
+        client = load_state(self.engine, folder, layout_of(self.spec, self.world_size))
+        self.step_count = 0 if restart_schedule else client["step_count"]
+        self.entropy_bonus.restore(client)
 
     def sleep(self) -> None:
         """Frees the GPU: weights, master weights and optimizer go to host memory until `wake_up`. ZeRO 1 and 2 only."""

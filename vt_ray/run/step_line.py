@@ -107,6 +107,14 @@ class UpdateFigures(TypedDict):
     clip_low_share: NotRequired[float]
     clip_high_share: NotRequired[float]
     clip_dual_share: NotRequired[float]
+    entropy_coef: NotRequired[float]
+    # Absent in the lines of older runs: entropy in each quarter of the completions, nats a token, and the share of
+    # tokens whose covariance of log-probability and advantage is above 1.
+    entropy_q1: NotRequired[float]
+    entropy_q2: NotRequired[float]
+    entropy_q3: NotRequired[float]
+    entropy_q4: NotRequired[float]
+    high_covariance_share: NotRequired[float]
 
 
 class SpeedFigures(TypedDict):

@@ -19,10 +19,13 @@ from vt_ray.signal_phase.stage_run import StageRun
 from vt_ray.signal_phase.sync import SyncReport
 from vt_ray.signal_phase.verify_record import verify_record
 
+# The quarters of a completion, for the entropy by position.
+QUARTERS = range(1, 5)
 # The learner's metrics with a name or a denominator of their own in the line. A user's loss may return more.
 KNOWN_METRICS = {
     *("loss", "entropy", "tokens", "rollout_kl", "logprob_gap_max", "reference_kl"),
-    *("importance_capped_tokens", "importance_masked_tokens"),
+    *("importance_capped_tokens", "importance_masked_tokens", "high_covariance_tokens", "entropy_coef"),
+    *(f"{name}_q{i}" for name in ("entropy", "tokens") for i in QUARTERS),
     *("clipped_tokens", "clipped_low_tokens", "clipped_high_tokens", "clipped_dual_tokens"),
     *("grad_norm", "skipped", "learning_rate", "updated_completions", "consumed_digest"),
     *("trainable_share", "memory_gb_max", *COUNTS),
@@ -149,7 +152,9 @@ def _update_figures(metrics: Mapping[str, float]) -> UpdateFigures:
         "clip_low_share": metrics.get("clipped_low_tokens"),
         "clip_high_share": metrics.get("clipped_high_tokens"),
         "clip_dual_share": metrics.get("clipped_dual_tokens"),
+        "high_covariance_share": metrics.get("high_covariance_tokens"),
     }
+    by_quarter = {f"entropy_q{i}": metrics[f"entropy_q{i}"] / n for i in QUARTERS if (n := metrics.get(f"tokens_q{i}"))}
     figures = {
         "loss": metrics["loss"],
         "entropy": metrics["entropy"] / updated,
@@ -163,7 +168,8 @@ def _update_figures(metrics: Mapping[str, float]) -> UpdateFigures:
         "updated_tokens": metrics["tokens"],
         "updated_completions": metrics["updated_completions"],
         "consumed_digest": metrics["consumed_digest"],
-        **{name: metrics[name] for name in ("trainable_share", "memory_gb_max") if name in metrics},
+        **by_quarter,
+        **{name: metrics[name] for name in ("trainable_share", "memory_gb_max", "entropy_coef") if name in metrics},
         **{f"loss_{name}": metrics[name] / (1 if name.endswith("_max") else updated) for name in sorted(of_the_loss)},
     }
     return cast(UpdateFigures, figures)

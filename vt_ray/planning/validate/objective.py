@@ -43,8 +43,8 @@ def _cispo(c: Config) -> Problems:
         return
     if mgpo.importance.kind != "none":
         yield (
-            f"signal.mgpo.loss=cispo with {AT}.kind={mgpo.importance.kind}: CISPO bounds the same ratio itself, by "
-            "clip_low and clip_high; take kind=none"
+            f"signal.mgpo.loss=cispo with signal.mgpo.importance.kind={mgpo.importance.kind}: CISPO bounds the same "
+            "ratio itself, by clip_low and clip_high; take kind=none"
         )
     if mgpo.ratio != "token":
         yield f"signal.mgpo.ratio={mgpo.ratio} with loss=cispo: CISPO has a ratio for each token; take ratio=token"

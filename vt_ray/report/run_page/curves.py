@@ -30,6 +30,10 @@ RL_CURVES = tuple(
     for key in (
         "reward_mean",
         "entropy",
+        "entropy_q1",
+        "entropy_q4",
+        "entropy_coef",
+        "high_covariance_share",
         "completion_tokens_mean",
         "truncated_share",
         "no_signal_share",
