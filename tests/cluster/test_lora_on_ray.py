@@ -13,7 +13,15 @@ import torch
 from ray import cloudpickle
 
 from vt_ray.algorithms.packing import TrainSequence
-from vt_ray.config import LearnerConfig, LoraConfig, MgpoConfig, ModelConfig, OptimizerConfig, SyncConfig
+from vt_ray.config import (
+    EntropyBonusConfig,
+    LearnerConfig,
+    LoraConfig,
+    MgpoConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SyncConfig,
+)
 from vt_ray.engines.learner_spec import LearnerSpec
 from vt_ray.engines.training import TrainingEngine
 from vt_ray.engines.weights import checkpoint_buckets
@@ -69,17 +77,24 @@ def with_kl(spec: LearnerSpec, rank: int, ranks: int) -> list[dict[str, float]]:
         return [engine.optimizer_step(rows(engine, rank, ranks), loss, 0.9) for _ in range(3)]
 
 
+def with_bonus(engine: TrainingEngine, rank: int, ranks: int) -> None:
+    """An MGPO step with an entropy bonus, whose coefficient is 0, 0.1 and 0.2 in the first three steps."""
+    mgpo = MgpoConfig(entropy_bonus=EntropyBonusConfig(target=9.0, step=0.1, max_coef=1.0))
+    engine.optimizer_step(rows(engine, rank, ranks), engine.mgpo_row_loss(mgpo, 0.9), 0.9)
+
+
 def resumed(spec: LearnerSpec, folder, rank: int, ranks: int) -> tuple[dict, dict, set[str]]:
     """Checksums after three steps, without a break and resumed after the second; names of the weights in the state."""
     with closing(TrainingEngine(spec)) as engine:
         for step in range(3):
             if step == 2:
                 engine.save_state(folder)
-            engine.sft_step(rows(engine, rank, ranks))
+            with_bonus(engine, rank, ranks)
+        assert engine.entropy_bonus.coefficient == pytest.approx(0.3)
         whole = checksums(engine)
     with closing(TrainingEngine(spec)) as engine:
         engine.load_state(folder)
-        engine.sft_step(rows(engine, rank, ranks))
+        with_bonus(engine, rank, ranks)
         files = [torch.load(file, weights_only=False) for file in folder.rglob("*model_states.pt")]
         return whole, checksums(engine), {name for file in files for name in file["module"]}
 
