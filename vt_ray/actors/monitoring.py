@@ -46,10 +46,11 @@ class Exporter:
     def __init__(self, run: str, actor: str):
         self._tags = {"run": run, "actor": actor}
         self._gauges: dict[str, Gauge] = {}
+        # Each counter with its value so far.
         self._counters: dict[str, tuple[Counter, float]] = {}
 
-    def gauge(self, name: str, value: Any, what: str = "", actor: str = "") -> None:
-        """Sets a gauge. Values that are no finite number are ignored. `actor` replaces the label."""
+    def gauge(self, name: str, value: Any, what: str, actor: str = "") -> None:
+        """Sets a gauge. A value that is no finite number is ignored. `actor` replaces the label."""
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             return
         if name not in self._gauges:
@@ -58,18 +59,17 @@ class Exporter:
 
     def total(self, name: str, value: float, what: str) -> None:
         """Raises a counter to `value`."""
-        counter, before = self._counters.get(name) or (Counter(name, what, tag_keys=TAGS), 0.0)
+        counter, before = self._counters.get(name) or (Counter(name, what, tag_keys=TAGS), 0)
         if value > before:
             counter.inc(value - before, tags=self._tags)
         self._counters[name] = counter, max(value, before)
 
     def engine(self, counters: Mapping[str, Any]) -> None:
-        """Exports the counters of an engine. An engine of the user may have some of them only."""
+        """Exports the counters of an engine."""
         for name, what in ENGINE_GAUGES.items():
             self.gauge(f"vt_ray_engine_{name}", counters.get(name), what)
         for name, what in ENGINE_SUMS.items():
-            if name in counters:
-                self.total(f"vt_ray_engine_{name}_total", counters[name], what)
+            self.total(f"vt_ray_engine_{name}_total", counters[name], what)
 
     def step(self, line: Mapping[str, Any]) -> None:
         """Exports the numbers of a step's line, and the busy share of each actor under the actor's own label."""
