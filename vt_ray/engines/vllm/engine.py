@@ -59,7 +59,7 @@ class VllmEngine:
             self.llm = LLM(self.spec.model_path, **_engine_arguments(self.spec))
         except (ValueError, RuntimeError, MemoryError) as error:
             raise _with_config_keys(error, self.spec) from error
-        self.llm.llm_engine.logger_manager = self._counters
+        self._counters.attach(self.llm.llm_engine)
         self.tokenizer = self.llm.get_tokenizer()
         self._set_version(-1)
         # Objects that exist now are permanent: the garbage collector skips them from now on.
