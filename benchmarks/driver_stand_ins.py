@@ -41,6 +41,10 @@ class StandInGenerator:
         return self.busy.seconds
 
     @ray.method(concurrency_group="questions")
+    def counters(self) -> dict:
+        return {}
+
+    @ray.method(concurrency_group="questions")
     def stuck_seconds(self) -> float:
         return 0.0
 

@@ -4,6 +4,7 @@
 #   launch/local.sh vt-ray -m experiment=sweep cluster.ray_address=auto
 #
 # This Ray has its own token, ports and folder: it does not disturb another Ray on the machine, and leaves no files.
+# METRICS_PORT=8080 gives the port at which Prometheus reads the figures (docs/monitoring.md); without it, any free port.
 set -euo pipefail
 RAY_AUTH_TOKEN=$(python3 -c "import secrets; print(secrets.token_hex(32))")
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
@@ -20,7 +21,7 @@ read -r port agent client metrics < <(free_ports)
 folder=$(mktemp -d /tmp/vt_ray.XXXXXX)
 trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$folder"' EXIT
 ray start --head --block --temp-dir="$folder" --node-ip-address=127.0.0.1 --port="$port" --include-dashboard=false \
-    --dashboard-agent-listen-port="$agent" --ray-client-server-port="$client" --metrics-export-port="$metrics" \
+    --dashboard-agent-listen-port="$agent" --ray-client-server-port="$client" --metrics-export-port="${METRICS_PORT:-$metrics}" \
     >"$folder/start.log" 2>&1 &
 until ray health-check --address "127.0.0.1:$port" 2>/dev/null; do
     if ((SECONDS > 120)) || [[ -z $(jobs -rp) ]]; then

@@ -194,7 +194,26 @@ def rl_line(stage, step, done, rng):
         "tokens": 20000,
         "sync": {"bytes": 10**6, "logprob_gap": 3.1e-6},
         **signal_figures(done),
+        **engine_figures(done),
     }
+
+
+def engine_figures(done):
+    """The counters of two generators, and the learner's use of its hardware, on a GPU."""
+    one = {
+        "engine_steps": 800,
+        "running": 90.0 + done,
+        "waiting": 0.0,
+        "kv_usage_max": 0.4 + 0.5 * done,
+        "preemptions": 2,
+        "prefix_hit_share": 0.75,
+        "decode_tokens_per_second": 2600.0,
+        "memory_gb_max": 60.5,
+    }
+    both = {**one, "running": 2 * one["running"], "preemptions": 4, "decode_tokens_per_second": 5200.0}
+    generators = {"generator_0": one, "generator_1": {**one, "prefix_hit_share": None}}
+    figures = {"padding_share": 0.05, "mfu": 0.31, "memory_gb_max": 40.25}
+    return {**figures, "generation": both, "generators": generators}
 
 
 def signal_figures(done):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vt_ray.config import MgpoConfig, OptimizerConfig, TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages, Prompt, Rollouts, Sampling
+from vt_ray.run.step_line import StepLine
 
 # algorithms.packing loads torch: without it an actor starts sooner and needs half the memory.
 if TYPE_CHECKING:
@@ -210,6 +211,17 @@ class Cluster(Protocol):
 
     def busy_seconds(self) -> dict[str, float]:
         """Returns the seconds that each actor (`generator_0`, `learner_0`, `tracker`, ...) has worked so far."""
+        ...
+
+    def engine_counters(self) -> dict[str, dict[str, Any]]:
+        """Returns the counters of each generator's engine since it was opened; empty for an engine without counters.
+
+        The largest share of the KV cache in use is the largest since the last call.
+        """
+        ...
+
+    def publish(self, line: StepLine) -> None:
+        """Shows the figures of a step to the cluster's monitoring."""
         ...
 
     def recover(self, error: BaseException) -> str:

@@ -13,6 +13,7 @@ from vt_ray.engines.generation import EngineSpec
 from vt_ray.engines.vllm.engine import VllmEngine
 from vt_ray.engines.weights import checkpoint_tensors, pack_bucket
 from vt_ray.records import Problem, Prompt, Sampling
+from vt_ray.signal_phase.engine_record import SUMS
 
 pytestmark = pytest.mark.slow
 
@@ -193,6 +194,31 @@ def test_abandoned_requests_leave_the_engine(engine):
     assert engine.loop.in_flight == 0
 
 
+def test_the_engine_counts_tokens_and_prefix_hits(engine):
+    before, asked = engine.counters(restart_peak=True), prompts(3, samples=4, length=150)
+    made = sum(len(c.token_ids) for r in engine.generate(asked, sampling(40)) for c in r.completions)
+    after = engine.counters()
+    counted = {name: after[name] - before[name] for name in SUMS}
+    assert counted["tokens"] == made and counted["preemptions"] == 0
+    # Of each prompt's four requests, three find its block of 128 tokens.
+    assert (counted["prefix_queries"], counted["prefix_hits"]) == (12 * 150, 9 * 128)
+    assert 40 <= counted["engine_steps"] <= made and 0 < counted["step_seconds"] < engine.busy_seconds()
+    assert 0 < counted["running_sum"] <= 8 * counted["engine_steps"]
+    assert 0 < after["kv_usage_max"] < 0.5 and after["memory_gb_max"] is None
+    assert (after["running"], after["waiting"], after["kv_usage"]) == (0, 0, 0)
+
+
+def test_arguments_reach_vllm_and_a_small_cache_preempts(base_model, engine):
+    # 8 blocks of 128 tokens, one of them reserved, hold 3 sequences of 2 blocks.
+    small = VllmEngine(spec(base_model, engine_args={"num_gpu_blocks_override": 8, "enable_prefix_caching": False}))
+    asked = prompts(2, samples=4, length=100)
+    assert token_ids(small.generate(asked, sampling(120))) == token_ids(engine.generate(asked, sampling(120)))
+    counted = small.counters()
+    small.loop.close()
+    assert counted["preemptions"] > 0 and counted["waiting_sum"] > 0 and counted["kv_usage_max"] > 0.8
+    assert counted["prefix_hits"] == 0
+
+
 @pytest.mark.parametrize(
     ("prompt", "max_tokens", "message"),
     [
@@ -209,6 +235,13 @@ def test_a_prompt_without_room_for_a_completion_is_refused(engine, prompt, max_t
     assert len(list(engine.generate(prompts(1), sampling(2)))) == 1
 
 
-def test_an_engine_without_room_for_its_cache_names_the_key(base_model):
-    with pytest.raises(ConfigError, match=r"512 tokens cannot have its KV cache with cluster.kv_cache_gb=1000000"):
-        VllmEngine(spec(base_model, kv_cache_gb=10**6))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kv_cache_gb": 10**6}, "512 tokens cannot have its KV cache with cluster.kv_cache_gb=1000000"),
+        ({"engine_args": {"kv_cache_dtype": "fp9"}}, r"cluster.engine_args \(kv_cache_dtype='fp9'\): .*correct them"),
+    ],
+)
+def test_an_engine_that_cannot_start_names_the_key(base_model, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        VllmEngine(spec(base_model, **changes))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -239,3 +241,21 @@ def test_same_seed_gives_the_same_completion(generator, encoder, problems):
         for handles in (generator.generate(prompts, sampling), generator.generate(prompts, sampling))
     )
     assert first == second
+
+
+def test_figures_of_steps_and_engines_reach_prometheus(cluster, generator):
+    cluster.publish({"step": 7, "reward_mean": 0.625, "busy": {"generator_0": 0.5}})
+    assert cluster.engine_counters()["generator_0"]["tokens"] > 0
+    (node,) = ray.nodes()
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    deadline = time.monotonic() + 60
+    found = {}
+    # Ray's processes report every 10 seconds.
+    while not {("step_reward_mean", "driver"), ("engine_tokens_total", "generator_0")} <= found.keys():
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+        text = urlopen(address, timeout=10).read().decode()
+        lines = re.findall(r'^ray_vt_ray_(\w+)\{.*actor="(\w+)".*run="tiny".*\} (\S+)$', text, re.MULTILINE)
+        found = {(name, actor): float(value) for name, actor, value in lines}
+    assert found["step_reward_mean", "driver"] == 0.625
+    assert found["engine_tokens_total", "generator_0"] > 0

@@ -186,6 +186,18 @@ BAD = [
         "sglang",
         "cluster.generation_engine=sglang is not vllm, nor the import path of an engine",
     ),
+    *[
+        ("cluster.engine_args", {name: value}, f"cluster.engine_args.{name}={value!r}: {message}")
+        for name, value, message in (
+            ("kv_cache_typ", "fp8", "vLLM has no argument of this name: do you mean kv_cache_dtype?"),
+            ("no_such_thing", 1, "vLLM has no argument of this name: see"),
+            ("max_num_seqs", 8, "set cluster.max_num_seqs instead"),
+            ("quantization", "fp8", "quantised weights are not the learner's weights"),
+            ("data_parallel_size", 2, "a generator is one engine"),
+            ("scheduling_policy", "fcfs", "the fingerprint of a sync goes first"),
+            ("compilation_config", 3, "an engine on a CPU runs eagerly"),
+        )
+    ],
     ("signal.mgpo.kl_coef", -0.1, "signal.mgpo.kl_coef=-0.1"),
     ("signal.mgpo.importance.kind", "mask", "kind='mask' must be one of none, truncate, mask_token, mask_sequence"),
     ("signal.mgpo.importance.mean", "harmonic", "must be one of geometric, arithmetic"),

@@ -1,8 +1,10 @@
 """`cluster.generation_engine`: its class is found, or refused before Ray starts."""
 
+from dataclasses import replace
+
 import pytest
 
-from vt_ray.config import Config, ConfigError
+from vt_ray.config import ClusterConfig, Config, ConfigError
 from vt_ray.engines.generation import ENGINES, EngineSpec, GenerationEngine, engine_class
 from vt_ray.planning.validate import validate
 
@@ -31,3 +33,24 @@ def test_an_engine_that_cannot_be_imported_is_refused_with_the_setting(name):
     config.cluster.generation_engine = name
     with pytest.raises(ConfigError, match="cluster.generation_engine=.*" + ", ".join(ENGINES)):
         validate(config)
+
+
+def test_arguments_of_vllm_pass_the_checks_and_go_to_vllm_alone():
+    from vt_ray.engines.vllm.engine_args import FIXED, FIXED_ON_CPU, SETTINGS, engine_args_faults, known_names
+
+    # The names of the installed vLLM: a table that has an old one refuses nothing.
+    assert {*SETTINGS, *FIXED, *FIXED_ON_CPU} <= known_names()
+    given = {"kv_cache_dtype": "fp8", "speculative_config": {"method": "ngram", "num_speculative_tokens": 3}}
+    assert not list(engine_args_faults(ClusterConfig(engine_args=given)))
+    on_a_gpu = ClusterConfig(engine_args={name: 1 for name in FIXED_ON_CPU}, gpus_per_generator=1)
+    assert not list(engine_args_faults(on_a_gpu))
+    other = ClusterConfig(engine_args=given, generation_engine=f"{__name__}:SmallEngine")
+    (fault,) = engine_args_faults(other)
+    assert "they are arguments of vLLM" in fault
+
+
+def test_arguments_of_vllm_replace_those_of_vt_ray_that_may_change():
+    from vt_ray.engines.vllm.engine import _engine_arguments
+
+    spec = EngineSpec("model", "float32", 64, 8, 0, 1, 1, 0.5, 1, 0, engine_args={"block_size": 64})
+    assert _engine_arguments(spec) == _engine_arguments(replace(spec, engine_args={})) | {"block_size": 64}

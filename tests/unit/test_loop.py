@@ -25,11 +25,12 @@ from vt_ray.records import Completion, GradedGroup, Problem, Rollouts, Verdict
 from vt_ray.run.paths import RunPaths
 from vt_ray.signal_phase.controls import shuffled_rewards
 from vt_ray.signal_phase.curriculum import run_curriculum
+from vt_ray.signal_phase.engine_record import SUMS
 from vt_ray.signal_phase.step_record import busy_shares
 
 PROBLEMS = [Problem(f"{d}/{i}", d, "math", f"{i}?", str(i)) for d in ("algebra", "code") for i in range(7)]
 SPEEDS = {"tokens_per_second", "generated_tokens_per_second", "updated_tokens_per_second"}
-TIMES = {"seconds", "gate", "busy", "sync", *SPEEDS}
+TIMES = {"seconds", "gate", "busy", "sync", "generation", "generators", *SPEEDS}
 STAGES = [StageConfig("math", ["algebra"], 2, 2, 4, 8), StageConfig("code", ["code"], 1, 2, 4, 8)]
 
 IDS, LOGPROBS = np.ones(3, np.int32), np.full(3, -1.0, np.float32)
@@ -90,6 +91,7 @@ class World:
         self.crash_at, self.seconds, self.lost = crash_at, seconds, lost
         self.events, self.calls = [], defaultdict(list)
         self.value, self.held = None, None
+        self.published = []
 
     def record(self, name, *args):
         self.events.append(name)
@@ -117,6 +119,14 @@ class World:
     def busy_seconds(self):
         """Each actor works one hundredth of a second for every recorded event."""
         return {"generator_0": len(self.events) / 100, "learner_0": len(self.events) / 100}
+
+    def engine_counters(self):
+        """The engine makes one step for every recorded event."""
+        sums = dict.fromkeys(SUMS, len(self.events))
+        return {"generator_0": {**sums, "kv_usage_max": 0.5, "memory_gb_max": None}}
+
+    def publish(self, line):
+        self.published.append(line)
 
     def generate(self, prompts, sampling):
         assert self.value in (None, self.held), "off-policy: generators hold other weights than the learner"

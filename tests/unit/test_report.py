@@ -66,6 +66,7 @@ def page(finished):
 
 def test_every_section_is_there_with_its_charts(page):
     charts = {"milestones": 1, "subdomains": 2, "sft": 1, "probe": 2, "rl": 16, "difficulty": 1, "time": 2}
+    charts["machines"] = 9
     keys = {"findings", "verify", "recoveries", "decontamination", "cost", "samples", "prompt", "identity", *charts}
     keys |= {"data", "fusion"}
     assert keys <= page.ids
@@ -202,6 +203,20 @@ def test_before_and_after_by_subdomain_are_paired(page):
     # Ten questions that changed by the same amount: by the rule of three, 3 of 10 may change differently.
     assert found[5] == "+37.5 [+7.5, +67.5]"
     assert "Pass@1 with 95% intervals at base, fused and code." in page.text
+
+
+def test_generators_have_a_row_each_and_older_runs_none(page, tmp_path):
+    row = ["90.5", "0.0", "90.0%", "72", "75.0%", "2,600", "60.5"]
+    assert ["generator_0", *row] in page.rows
+    assert ["generator_1", *row[:4], "–", *row[5:]] in page.rows
+    root = synthetic_run(tmp_path / "run")
+    lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["generators"], line["generation"], line["mfu"]
+    write_lines(root / "metrics.jsonl", lines)
+    old = Page(write_report(root).read_text())
+    assert "has not recorded the counters of the engines" in old.text
+    assert len([chart for chart in old.charts if chart.startswith("chart-machines-")]) == 2
 
 
 def test_how_busy_actors_were_is_drawn_where_it_is_known(page, tmp_path):

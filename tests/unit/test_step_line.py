@@ -6,16 +6,20 @@ import test_loop
 
 from vt_ray.report.metrics import METRICS
 from vt_ray.report.run_page.curves import RL_CURVES
+from vt_ray.report.run_page.machines_section import MACHINE_CURVES
 from vt_ray.report.watch import screen, step_panel
-from vt_ray.run.step_line import EvaluationFigures, StepLine, StepSeconds, SyncFigures, VerifyFigures
+from vt_ray.run.step_line import EngineFigures, EvaluationFigures, StepLine, StepSeconds, SyncFigures, VerifyFigures
 
-NESTED = {"seconds": StepSeconds, "sync": SyncFigures, "verify": VerifyFigures}
+NESTED = {"seconds": StepSeconds, "sync": SyncFigures, "verify": VerifyFigures, "generation": EngineFigures}
 NOT_IN_EVERY_STEP = {"evaluation": EvaluationFigures}
 
 
 def test_a_step_writes_the_keys_of_step_line(tmp_path):
-    test_loop.train(tmp_path, test_loop.World())
-    for line in test_loop.metrics(tmp_path):
+    world = test_loop.train(tmp_path, test_loop.World())
+    lines = test_loop.metrics(tmp_path)
+    assert [line["step"] for line in world.published] == [line["step"] for line in lines]
+    for line in lines:
+        assert line["generators"] == {"generator_0": line["generation"]}
         assert StepLine.__required_keys__ | {"skipped_steps"} <= line.keys() <= get_type_hints(StepLine).keys()
         for part, keys in NESTED.items():
             assert line[part].keys() == get_type_hints(keys).keys()
@@ -29,5 +33,5 @@ def test_every_metric_is_a_key_of_step_line():
 
 
 def test_every_metric_is_shown_somewhere():
-    shown = {metric.key for metric in RL_CURVES} | set(screen.RL_CURVES) | set(step_panel.FIGURES)
+    shown = {metric.key for metric in (*RL_CURVES, *MACHINE_CURVES)} | set(screen.RL_CURVES) | set(step_panel.FIGURES)
     assert METRICS.keys() == shown

@@ -27,6 +27,7 @@ from vt_ray.actors.generator_pool import NODE_CHECK_S, GeneratorPool
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.gpu_sharing import SharedGpu
 from vt_ray.actors.learners import LearnerActor, RayLearner
+from vt_ray.actors.monitoring import Exporter
 from vt_ray.actors.recorder import RayRecorder
 from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.start_ray import refuse_too_few_gpus, start_ray
@@ -42,6 +43,7 @@ from vt_ray.interfaces import Hardware
 from vt_ray.planning.placement import ClusterError, gpus_asked, place
 from vt_ray.planning.resource_plan import generator_share
 from vt_ray.progress import console
+from vt_ray.run.step_line import StepLine
 
 # Starts of the learner ranks that fail one after the other.
 MAX_LEARNER_RESTARTS = 5
@@ -69,6 +71,7 @@ class RayCluster:
         self._generator: RayGenerator | None = None
         self._generator_spec: EngineSpec | None = None
         self._watchdog: Watchdog | None = None
+        self._exporter = Exporter(config.run_name, "driver")
 
     def __enter__(self) -> RayCluster:
         cluster = self.config.cluster
@@ -230,7 +233,7 @@ class RayCluster:
         cluster = self.config.cluster
         pool = GeneratorPool(
             _names("generator", cluster.num_generators),
-            lambda name: self._spawn(GeneratorActor, name, name, spec, self.log_folder),
+            lambda name: self._spawn(GeneratorActor, name, name, spec, self.log_folder, self.config.run_name),
             self._reservation.refuse_lost_nodes,
             cluster.startup_timeout_s,
         )
@@ -254,6 +257,12 @@ class RayCluster:
             with contextlib.suppress(RayActorError):
                 seconds[name] = float(ray.get(answer))
         return seconds
+
+    def engine_counters(self) -> dict[str, dict[str, Any]]:
+        return self._generator.engine_counters() if self._generator is not None else {}
+
+    def publish(self, line: StepLine) -> None:
+        self._exporter.step(line)
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster

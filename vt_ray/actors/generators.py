@@ -22,10 +22,11 @@ from vt_ray.actors.export import ExportedWeights, WeightsGone
 from vt_ray.actors.generator_pool import GeneratorPool, Load
 from vt_ray.actors.generator_streams import Streams
 from vt_ray.actors.gpu_sharing import SharedGpu
+from vt_ray.actors.monitoring import export_engine
 from vt_ray.actors.process import begin_process, keep_freed_memory
 from vt_ray.actors.prompt_queue import PromptQueue
 from vt_ray.data.prefetch import abandoned
-from vt_ray.engines.generation import EngineSpec, GenerationBatch, GenerationEngine, engine_class
+from vt_ray.engines.generation import CountingEngine, EngineSpec, GenerationBatch, GenerationEngine, engine_class
 from vt_ray.engines.weights import SyncError, checkpoint_buckets, compare_checksums, prove
 from vt_ray.interfaces import Acknowledgement, Handle, PromptFeed, Weights
 from vt_ray.records import Prompt, Sampling
@@ -41,11 +42,12 @@ LONG_WAIT_S, SHORT_WAIT_S = 1.0, 0.005
 class GeneratorActor:
     """Prompts arrive in the default concurrency group, one call at a time; the other groups run beside it."""
 
-    def __init__(self, name: str, spec: EngineSpec, log_folder: Path):
+    def __init__(self, name: str, spec: EngineSpec, log_folder: Path, run: str = ""):
         begin_process(log_folder / f"{name}.log")
         keep_freed_memory()
         self.name = name
         self.engine: GenerationEngine = engine_class(spec.engine)(spec)
+        export_engine(run, name, self.engine)
         self._batches: dict[int, GenerationBatch] = {}
         self._lock = threading.Lock()
 
@@ -56,6 +58,11 @@ class GeneratorActor:
     @ray.method(concurrency_group="questions")
     def busy_seconds(self) -> float:
         return self.engine.busy_seconds()
+
+    @ray.method(concurrency_group="questions")
+    def counters(self) -> dict[str, Any]:
+        """Empty for an engine without counters."""
+        return self.engine.counters(restart_peak=True) if isinstance(self.engine, CountingEngine) else {}
 
     @ray.method(concurrency_group="questions")
     def stuck_seconds(self) -> float:
@@ -217,6 +224,9 @@ class RayGenerator:
 
     def busy_seconds(self) -> dict[str, float]:
         return self.pool.busy_seconds()
+
+    def engine_counters(self) -> dict[str, dict[str, Any]]:
+        return self.pool.ask_all(lambda actor: actor.counters.remote())
 
     def sleep(self) -> None:
         self.pool.wait_until_ready()

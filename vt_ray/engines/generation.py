@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vt_ray.config import ConfigError
 from vt_ray.import_path import import_callable
@@ -118,6 +118,16 @@ class GenerationEngine(Protocol):
 
     def stuck_seconds(self) -> float:
         """Seconds since the piece of work that runs now has begun; 0 if idle. The watchdog kills on it."""
+        ...
+
+
+@runtime_checkable
+class CountingEngine(Protocol):
+    """An engine with counters of its own. An engine may do without: its run then lacks these figures."""
+
+    def counters(self, restart_peak: bool = False) -> dict[str, float | None]:
+        """The fields of `engines.vllm.counters.EngineCounters`, and `memory_gb_max`. With `restart_peak`,
+        `kv_usage_max` is measured anew from now on. Called from any thread; must not wait for an engine step."""
         ...
 
 

@@ -88,6 +88,18 @@ _METRICS = (
     Metric("staleness_mean", "Staleness, weight versions", "staleness", ".1f", hide_zero=True),
     Metric("generated_tokens_per_second", "Generation, tokens/s", "gen tok/s", ",.0f"),
     Metric("updated_tokens_per_second", "Training, tokens/s", "train tok/s", ",.0f"),
+    Metric("generation/running", "Sequences that the engines decode", "running", ",.1f"),
+    Metric("generation/waiting", "Sequences that wait for an engine", "waiting", ",.1f", hide_zero=True),
+    Metric("generation/kv_usage_max", "Largest share of a KV cache in use", "KV max", ".1%", ".0%"),
+    Metric("generation/preemptions", "Preempted sequences", "preempted", ",.0f", hide_zero=True),
+    Metric("generation/prefix_hit_share", "Share of prompt tokens in the prefix cache", "prefix hits", ".1%", ".0%"),
+    Metric(
+        "generation/decode_tokens_per_second", "Decoding, tokens per second of engine steps", "decode tok/s", ",.0f"
+    ),
+    Metric("generation/memory_gb_max", "Peak memory of a generator's GPU, GB", "gen GB", ".1f"),
+    Metric("padding_share", "Share of padding in the update", "padding", ".1%", "~%"),
+    Metric("mfu", "MFU of the update", "MFU", ".1%", "~%"),
+    Metric("memory_gb_max", "Peak memory of a learner rank, GB", "train GB", ".1f"),
     Metric("sync/seconds", "Weight sync, seconds", "sync, s", ".2f"),
     Metric(
         "completion_tokens_mean",

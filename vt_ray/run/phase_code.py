@@ -54,6 +54,8 @@ MACHINERY = (
     "engines.attention_check",
     "engines.learner_state",
     "engines.step_counts",
+    "engines.vllm.counters",
+    "engines.vllm.engine_args",
     "engines.vllm.held_weights",
     "engines.vllm.transfer",
     "engines.vllm.transfer_gpu",

@@ -132,6 +132,8 @@ def open_stage(
             log=MetricsLog(e.run.paths.metrics),
             paths=paths,
             mixture=mixture,
+            engine_counters=e.cluster.engine_counters,
+            publish=e.cluster.publish,
         )
 
 

@@ -85,6 +85,7 @@ def close_step(run: StageRun, line: StepLine, history: StageHistory, rollout: Ro
     history.add(line)
     history.decide(run)
     run.log.write(line)
+    run.publish(line)
     save_model(run, line["step"], history.accuracy_of_step)
     if history.ended or line["step"] % run.signal.checkpoint_every == 0:
         commit_step(run, line["step"])

@@ -15,7 +15,7 @@ from vt_ray.interfaces import Generator, Learner, Recorder, Tracker, Verifier
 from vt_ray.records import AdvantageConfig, Problem, Prompt, Sampling
 from vt_ray.run.metrics_log import MetricsLog
 from vt_ray.run.paths import StagePaths
-from vt_ray.run.step_line import EvaluationFigures
+from vt_ray.run.step_line import EvaluationFigures, StepLine
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class StageRun:
     `first_version` is the weight version that the stage starts from. `problems` is its pool after the filter, and its
     gate measures the accuracy on `probe_problems`. Both sides of a weight sync must agree on the log-probabilities of
     the token ids in `fingerprint`. `evaluate` measures the current weights on the held-out problems after the given
-    number of steps. `busy_seconds` returns the working seconds of each actor (`Cluster.busy_seconds`). `mixture` shares
-    the questions of a step among sources with weights.
+    number of steps. `busy_seconds`, `engine_counters` and `publish` are those of the `Cluster`. `mixture` shares the
+    questions of a step among sources with weights.
     """
 
     stage: StageConfig
@@ -47,6 +47,8 @@ class StageRun:
     log: MetricsLog
     paths: StagePaths
     mixture: Mixture | None = None
+    engine_counters: Callable[[], dict[str, dict[str, Any]]] = dict
+    publish: Callable[[StepLine], None] = lambda line: None
 
     @property
     def sampling(self) -> Sampling:

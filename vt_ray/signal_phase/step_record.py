@@ -15,6 +15,7 @@ from vt_ray.records import GradedGroup, GroupAdvantages
 from vt_ray.run.skipped_steps import was_skipped
 from vt_ray.run.step_line import BatchFigures, RolloutFigures, SpeedFigures, StepLine, StepSeconds, UpdateFigures
 from vt_ray.signal_phase.batch import Batch
+from vt_ray.signal_phase.engine_record import engine_record
 from vt_ray.signal_phase.stage_run import StageRun
 from vt_ray.signal_phase.sync import SyncReport
 from vt_ray.signal_phase.verify_record import verify_record
@@ -42,6 +43,7 @@ class StepWatch:
     def __init__(self, run: StageRun) -> None:
         self.run = run
         self.busy, self.counts = run.busy_seconds(), run.verifier.counts()
+        self.engines = run.engine_counters()
         self.start = time.monotonic()
         self.parts: dict[str, float] = {}
         self.generated_at: float | None = None
@@ -69,7 +71,7 @@ class StepWatch:
         run, seconds = self.run, self.split()
         version = run.first_version + step
         kinds = [prompt.problem.kind for prompt in _prompts_of(batch)]
-        return {
+        line: StepLine = {
             "phase": "rl",
             "stage": run.stage.name,
             "step": step + 1,
@@ -89,6 +91,7 @@ class StepWatch:
             "verify": verify_record(batch.all_groups, kinds, self.counts, run.verifier.counts()),
             "busy": busy_shares(self.busy, run.busy_seconds(), seconds["total"]),
         }
+        return cast(StepLine, {**line, **engine_record(self.engines, run.engine_counters())})
 
 
 def busy_shares(before: Mapping[str, float], after: Mapping[str, float], seconds: float) -> dict[str, float]:

@@ -59,7 +59,7 @@ class VllmEngine:
             self.llm = LLM(self.spec.model_path, **_engine_arguments(self.spec))
         except (ValueError, RuntimeError, MemoryError) as error:
             raise _with_config_keys(error, self.spec) from error
-        self.llm.llm_engine.logger_manager = self._counters
+        self._counters.attach(self.llm.llm_engine)
         self.tokenizer = self.llm.get_tokenizer()
         self._set_version(-1)
         # Objects that exist now are permanent: the garbage collector skips them from now on.
@@ -261,14 +261,15 @@ def _engine_arguments(spec: EngineSpec) -> dict:
         # Prefilling in chunks rewinds a request's random generator, which the CPU build cannot do.
         arguments["enable_chunked_prefill"] = False
         arguments["max_num_batched_tokens"] = max(4096, spec.context_tokens, spec.max_num_seqs + 1)
-    return arguments
+    return arguments | dict(spec.engine_args)
 
 
 def _with_config_keys(error: Exception, spec: EngineSpec) -> Exception:
-    """Returns a ConfigError with the config's keys if the KV cache does not fit; any other error as it is."""
+    """Returns a ConfigError with the config's keys if the KV cache does not fit, or if the user gave arguments of vLLM;
+    any other error as it is."""
     text = str(error)
     if not any(words in text.lower() for words in ("kv cache", "cache blocks")):
-        return error
+        return _with_engine_args(error, spec) if spec.engine_args else error
     limit = (
         f"cluster.gpu_memory_utilization={spec.gpu_memory_utilization:g}"
         if spec.gpus
@@ -277,4 +278,12 @@ def _with_config_keys(error: Exception, spec: EngineSpec) -> Exception:
     return ConfigError(
         f"an engine for sequences of {spec.context_tokens} tokens cannot have its KV cache with {limit}: "
         f"{text.strip().splitlines()[0]} Change it, or shorten max_new_tokens of the stages and evaluations"
+    )
+
+
+def _with_engine_args(error: Exception, spec: EngineSpec) -> ConfigError:
+    given = ", ".join(f"{name}={value!r}" for name, value in spec.engine_args.items())
+    return ConfigError(
+        f"vLLM did not start with cluster.engine_args ({given}): {' '.join(str(error).split())[:500]}: correct them, "
+        "or leave them out"
     )

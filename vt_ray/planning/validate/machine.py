@@ -9,6 +9,7 @@ from pathlib import Path
 from vt_ray.config import ATTENTIONS, TAKE_TURNS, TRANSPORTS, Config, ConfigError
 from vt_ray.data.chat_templates import template_text
 from vt_ray.engines.generation import ENGINES, engine_class
+from vt_ray.engines.vllm.engine_args import engine_args_faults
 from vt_ray.planning.placement import asked, gpus_asked, place, with_needed_actors
 from vt_ray.planning.validate.rules import Problems, at_least, no_error, one_of
 from vt_ray.verify.kinds import kind_fault
@@ -187,6 +188,7 @@ def placement(c: Config) -> Problems:
     yield from one_of("cluster.take_turns", k.take_turns, TAKE_TURNS)
     if k.generation_engine not in ENGINES:
         yield from no_error(engine_class, k.generation_engine)
+    yield from engine_args_faults(k)
     if k.num_nodes > 1 and not k.gpus_per_node and gpus_asked(k):
         yield f"cluster.num_nodes={k.num_nodes} with cluster.gpus_per_node=0: say how many GPUs a node has, 8 is usual"
     elif min(k.num_nodes, k.num_generators, k.num_learners) > 0:

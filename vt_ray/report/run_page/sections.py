@@ -23,6 +23,7 @@ from vt_ray.report.run_page.benchmarks import benchmark_section
 from vt_ray.report.run_page.data_section import data_section
 from vt_ray.report.run_page.distillation_sections import rejection_section, self_distil_section
 from vt_ray.report.run_page.fusion_section import fusion_section
+from vt_ray.report.run_page.machines_section import machines_section
 from vt_ray.report.run_page.samples import visible
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.tables import Rows, phase_rows, score_rows, subdomain_rows
@@ -214,6 +215,7 @@ SECTIONS: tuple[Callable[[RunRecord], Section], ...] = (
     training_sections.difficulty_section,
     training_sections.verify_section,
     training_sections.time_section,
+    machines_section,
     rejection_section,
     self_distil_section,
     data_section,
@@ -233,6 +235,7 @@ PHASE_OF: dict[Callable[[RunRecord], Section], str] = {
     training_sections.difficulty_section: "rl",
     training_sections.verify_section: "rl",
     training_sections.time_section: "rl",
+    machines_section: "rl",
     training_sections.samples_section: "rl",
     rejection_section: "rejection",
     self_distil_section: "self_distil",

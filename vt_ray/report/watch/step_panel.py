@@ -32,10 +32,11 @@ FIGURES = (
     "replaced_groups",
     "probe_accuracy",
     "evaluation/pass_at_1",
+    "generation/preemptions",
     "sync/seconds",
 )
 # Shown only in a step where they are not zero.
-COUNTS = ("skipped_steps", "replaced_groups")
+COUNTS = ("skipped_steps", "replaced_groups", "generation/preemptions")
 # The histogram of p_c is reduced to at most this number of blocks between its two ends.
 MOST_INNER_BLOCKS = 12
 CELL = 19
