@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vt_ray.config import Config, ConfigError, CurriculumConfig, StageConfig, TrackingConfig
-from vt_ray.data.decontamination.rows import must_not_be_shown
+from vt_ray.evaluation.traces import is_readable
 from vt_ray.planning.validate import validate
 from vt_ray.records import Problem
 from vt_ray.report.formats import without_passwords
@@ -428,9 +428,9 @@ def test_each_nth_step_has_a_table_of_the_completions_that_may_be_shown(run, kep
 
 def test_a_problem_of_gpqa_is_withheld_in_the_rollout_file_and_in_the_report(run):
     for source in ("hf://Idavidrein/gpqa?subset=gpqa_diamond", "/data/GPQA/rows.jsonl"):
-        assert must_not_be_shown(Problem("q", "physics", "choice", "?", source=source))
-    assert must_not_be_shown(Problem("q", "physics", "choice", "?", source="rows.jsonl", meta={"canary": True}))
-    assert not must_not_be_shown(Problem("q", "physics", "choice", "?", source="rows.jsonl"))
+        assert not is_readable(Problem("q", "physics", "choice", "?", source=source))
+    assert not is_readable(Problem("q", "physics", "choice", "?", source="rows.jsonl", meta={"canary": True}))
+    assert is_readable(Problem("q", "physics", "choice", "?", source="rows.jsonl"))
     run.rollouts("short", 1)
     shown, private = file_samples(run.root / "rollouts/short/step_000001.parquet")
     assert shown.question == "2+2?" and private.question == private.text == WITHHELD

@@ -16,7 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vt_ray.actors.process import begin_process
-from vt_ray.data.decontamination.rows import must_not_be_shown
+from vt_ray.evaluation.traces import is_readable
 from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
 MAX_RETRIES = 3
@@ -56,7 +56,7 @@ def rollout_rows(
 
     `withheld`: the problem is of GPQA or has a canary, so that no report and no tracker shows its texts.
     """
-    withheld = must_not_be_shown(rollouts.problem)
+    withheld = not is_readable(rollouts.problem)
     return [
         {
             "stage": stage,

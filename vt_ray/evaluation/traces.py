@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vt_ray.data.decontamination.rows import must_not_be_shown
+from vt_ray.data.decontamination.rows import is_withheld
 from vt_ray.evaluation.claims import TRACE_CHARS
 from vt_ray.records import Problem, Rollouts
 
@@ -18,7 +18,7 @@ KEPT_SAMPLES = 2
 
 def is_readable(problem: Problem) -> bool:
     """Whether texts about the problem may be shown: the authors of GPQA ask that its questions are not."""
-    return not must_not_be_shown(problem)
+    return not is_withheld(problem.source, problem.meta or ())
 
 
 def trace_line(rollouts: Rollouts, of_all_samples: bool) -> dict[str, Any]:

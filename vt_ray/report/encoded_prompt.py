@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vt_ray.config import ConfigError
 from vt_ray.data.chat_templates import end_token
-from vt_ray.data.decontamination.rows import must_not_be_shown
+from vt_ray.evaluation.traces import is_readable
 from vt_ray.report.run_page.samples import visible
 from vt_ray.run.checkpoint import read_json
 
@@ -34,7 +34,7 @@ def encoded_prompt(encoder: PromptEncoder, problems: ProblemSets) -> dict[str, A
     """
     from vt_ray.evaluation.benchmarks import benchmark_encoder
 
-    benchmark, problem = next(((b, p) for b, p in _asked(problems) if not must_not_be_shown(p)), (None, None))
+    benchmark, problem = next(((b, p) for b, p in _asked(problems) if is_readable(p)), (None, None))
     if problem is None:
         return {}
     encoder = benchmark_encoder(encoder, benchmark) if benchmark else encoder

@@ -9,7 +9,6 @@ from typing import Any
 
 from vt_ray.data.json_text import loads
 from vt_ray.data.problem_rows import Row, read_rows
-from vt_ray.records import Problem
 
 # In order of preference. LeetCodeDataset and HumanEval have a `prompt` beside or instead of the statement.
 QUESTION_FIELDS = (
@@ -89,10 +88,5 @@ def _chat(text: str) -> Any:
 
 
 def is_withheld(source: str, names: Iterable[str]) -> bool:
-    """Whether a row of this source and these fields is of GPQA or has a canary: its text must not appear in reports."""
-    return "gpqa" in source.rpartition("/")[2].lower() or any("canary" in name.lower() for name in names)
-
-
-def must_not_be_shown(problem: Problem) -> bool:
-    """Whether reports and trackers leave out the texts of a problem: `is_withheld`, or GPQA in the path of its file."""
-    return "gpqa" in problem.source.lower() or is_withheld(problem.source, problem.meta or ())
+    """Whether a row of this source and these fields is of GPQA or has a canary: no report and no tracker shows it."""
+    return "gpqa" in source.lower() or any("canary" in name.lower() for name in names)
