@@ -26,7 +26,7 @@ from vt_ray.data.roles import sources_for
 from vt_ray.data.source_report import write_sources
 from vt_ray.engines.base_model import prepare_base_model, refuse_long_examples, refuse_short_context
 from vt_ray.evaluation.benchmarks import encodable
-from vt_ray.evaluation.milestones import evaluate
+from vt_ray.evaluation.milestones import copy_scores, evaluate
 from vt_ray.experiment import Experiment
 from vt_ray.interfaces import Cluster
 from vt_ray.progress import console
@@ -292,9 +292,14 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
 
     def work(folder: Path) -> None:
         with e.cluster.generator(e.base) as generator, e.cluster.verifier() as verifier:
+            measured: dict[Path, str] = {}
             for version, (name, model) in enumerate(milestones.items()):
+                if model in measured:  # the last checkpoint is often the best
+                    copy_scores(folder, measured[model], name)
+                    continue
                 generator.load_checkpoint(model, version)
                 evaluate(e, name, generator, verifier, folder)
+                measured[model] = name
 
     benchmarks = {f"benchmark {b.name}": b.fingerprint for b in e.problems.benchmarks}
     inputs = {**scores_inputs(e.config), "problems": problems_digest(e.problems.test), **benchmarks}

@@ -2,9 +2,10 @@
 
     RayCluster --generator()--> RayGenerator --learner()--> RayLearner --verifier()--> VerifierPool ...
 
-Verifiers start in the background when the cluster is entered; learner ranks and generators are waited for. The handle
-of generators, verifiers or tracker replaces a dead actor and repeats its work. `recover` replaces dead learner ranks:
-the run then continues from the newest commit. A dead node ends the run with a ClusterError that names it.
+Verifiers and learner ranks start in the background when the cluster is entered. Generators start when they are first
+opened. The handle of generators, verifiers or tracker replaces a dead actor and repeats its work. `recover` replaces
+dead learner ranks: the run then continues from the newest commit. A dead node ends the run with a ClusterError that
+names it.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class RayCluster:
             refuse_too_few_gpus(cluster)
             self._reservation = Reservation(cluster, place(cluster), lambda text: console.print(text, soft_wrap=True))
             self._verifiers = self._start_verifiers()
-            self._start_learners()
+            for rank in self._learners:
+                rank.start_now()
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -125,6 +127,8 @@ class RayCluster:
             seed=self.config.seed,
             with_reference=with_reference,
         )
+        if not all(rank.ready for rank in self._learners):
+            self._start_learners()
         self._gpu.vacate()
         actors = [rank.actor for rank in self._learners]
         ray.get([actor.open.remote(spec) for actor in actors])
@@ -162,6 +166,8 @@ class RayCluster:
             raise error
         if dead.nodes:
             raise ClusterError(str(dead)) from error
+        if isinstance(error, RayActorError) and error.actor_init_failed:
+            raise error  # the constructor would fail again
         if self._tracker is not None:
             self._tracker.discard(error)
             self._tracker = None
@@ -282,11 +288,11 @@ class RayCluster:
                     raise
                 self._discard_learners(error)
         for rank in self._learners:
-            rank.failures = 0
+            rank.ready, rank.failures = True, 0
 
     def _join_learners(self) -> None:
         cluster = self.config.cluster
-        actors = [rank.start_now() for rank in self._learners]
+        actors = [rank.actor if rank.running else rank.start_now() for rank in self._learners]
         (address, port) = self._wait_for([actors[0].address.remote()], "learner rank 0")[0]
         self._wait_for([actor.join.remote(cluster.num_learners, address, port) for actor in actors], "learner ranks")
 

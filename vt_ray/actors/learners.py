@@ -19,25 +19,25 @@ from vt_ray.actors.shards import Share, computed_weights, rl_sequences, tokens_t
 from vt_ray.algorithms.aggregation import completion_token_weights
 from vt_ray.algorithms.packing import TrainSequence, balance
 from vt_ray.config import MgpoConfig
-from vt_ray.engines.deepspeed_process import init_process_group
 from vt_ray.engines.learner_spec import LearnerSpec
-from vt_ray.engines.likelihood import completion_nll
-from vt_ray.engines.rl_loss import covariance_counts
-from vt_ray.engines.training import TrainingEngine
 from vt_ray.engines.vllm.transfer import Notice
 from vt_ray.engines.weights import Bucket
 from vt_ray.records import GradedGroup, GroupAdvantages, Rollouts
 
+# The driver imports this module too. Only the actors import the engine, which loads transformers and DeepSpeed.
 if TYPE_CHECKING:
+    from vt_ray.engines.training import TrainingEngine
     from vt_ray.engines.vllm.transfer_gpu import WeightSender
 
 
 @ray.remote
 class LearnerActor:
     def __init__(self, rank: int, threads: int, log_folder: Path):
+        begin_process(log_folder / f"learner_{rank}.log")
         import torch
 
-        begin_process(log_folder / f"learner_{rank}.log")
+        import vt_ray.engines.training  # noqa: F401  (takes seconds, meanwhile the driver prepares the base model)
+
         torch.set_num_threads(threads)
         keep_freed_memory()
         self.rank = rank
@@ -73,9 +73,13 @@ class LearnerActor:
         return torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
 
     def join(self, world_size: int, address: str, port: int) -> None:
+        from vt_ray.engines.deepspeed_process import init_process_group
+
         init_process_group(self.rank, world_size, address, port)
 
     def open(self, spec: LearnerSpec) -> None:
+        from vt_ray.engines.training import TrainingEngine
+
         self.close()
         self._engine = TrainingEngine(spec)
 
@@ -100,6 +104,8 @@ class LearnerActor:
         return self.engine.sft_step(self.engine.rows(sequences))
 
     def completion_nll(self, sequences: list[TrainSequence]) -> list[float]:
+        from vt_ray.engines.likelihood import completion_nll
+
         with self.busy:
             return completion_nll(self.engine, sequences)
 
@@ -110,6 +116,8 @@ class LearnerActor:
         with self.busy:
             sequences, counts = rl_sequences(rollouts, shares)
             rows, row_loss = self.engine.rows(sequences), self.engine.mgpo_row_loss(mgpo, temperature)
+            from vt_ray.engines.rl_loss import covariance_counts
+
             counts |= covariance_counts(rows, self.engine.device)
             return self.engine.optimizer_step(rows, row_loss, temperature, counts)
 

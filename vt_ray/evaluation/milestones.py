@@ -6,6 +6,7 @@ held-out problems --> <milestone>.json          benchmarks --> <milestone>/<benc
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from vt_ray.evaluation.sampling import Score, mean, sample_scores, scored
 from vt_ray.evaluation.statistics import mean_interval, paired_difference
 from vt_ray.progress import bar
 from vt_ray.records import Sampling
-from vt_ray.run.checkpoint import write_json
+from vt_ray.run.checkpoint import read_json, write_json
 from vt_ray.run.inputs import problems_digest
 from vt_ray.verify.kinds import KINDS, kind_entry
 
@@ -52,6 +53,17 @@ def evaluate(e: Experiment, milestone: str, generator: Generator, verifier: Veri
     scores.sort(key=lambda s: s.question_id)
     write_json(path, {"name": milestone, "seconds": seconds, "scores": [s.as_dict() for s in scores]})
     _partial(folder, milestone).unlink(missing_ok=True)
+
+
+def copy_scores(folder: Path, measured: str, milestone: str) -> None:
+    """Write the scores of the milestone `measured` as those of `milestone`, which is the same model.
+
+    The seeds are the same at every milestone, so another evaluation would give the same samples. The copy cost no time.
+    """
+    if (folder / measured).is_dir():
+        shutil.copytree(folder / measured, folder / milestone, dirs_exist_ok=True)
+    record = read_json(folder / f"{measured}.json")
+    write_json(folder / f"{milestone}.json", {**record, "name": milestone, "seconds": 0.0, "same_model_as": measured})
 
 
 def held_out_scores(

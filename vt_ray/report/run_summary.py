@@ -89,7 +89,7 @@ def phase_costs(run: RunPaths, evaluations: Sequence[Path]) -> dict[str, dict[st
         parts = [read_json(part) for part in sorted(run.self_distil.nll.glob("part_*.json"))]
         phases["self_distil NLL"] = _cost((part["seconds"], part["tokens"]) for part in parts)
         phases["self_distil SFT"] = _sft_cost(run.self_distil.sft)
-    phases["evaluate"] = _cost(map(_measured, evaluations))
+    phases["evaluate"] = _cost(map(measured_cost, evaluations))
     return phases
 
 
@@ -103,7 +103,7 @@ def spectrum_costs(run: RunPaths, stage: SpectrumStage) -> dict[str, dict[str, f
         phases[stage.sft] = _sft_cost(sft)
     if probe.folder.exists():
         probes = [*probe.all_scores(), run.fused_probe if stage is FIRST else FusedPaths(fused).probe]
-        phases[stage.probe] = _cost(_measured(path) for path in probes if path.exists())
+        phases[stage.probe] = _cost(measured_cost(path) for path in probes if path.exists())
     if fused.exists():
         phases[stage.fused.replace("fused", "fuse")] = _cost([(_seconds(fused), 0)])
     return phases
@@ -165,8 +165,11 @@ def _seconds(phase: Path) -> float:
     return json.loads((phase / DONE).read_text())["seconds"]
 
 
-def _measured(path: Path) -> tuple[float, int]:
+def measured_cost(path: Path) -> tuple[float, int]:
+    """Seconds and tokens of an evaluation. A copy of another milestone's scores has cost neither."""
     record = json.loads(path.read_text())
+    if record.get("same_model_as"):
+        return 0.0, 0
     return record["seconds"], sum(score["tokens"] for score in record["scores"])
 
 
