@@ -23,7 +23,8 @@ LEARNING_RATE = 1e-6
 
 @dataclass(frozen=True)
 class Setting:
-    """`micro_batch`: completions that TRL computes at once, the faster choice. `steps`: steps of a block."""
+    """`micro_batch`: completions that TRL computes at once, the faster choice. `steps`: steps of a block; `blocks`:
+    blocks of each side, which alternate."""
 
     model: str
     prompts: int
@@ -31,6 +32,7 @@ class Setting:
     micro_batch: int
     warm_up: int
     steps: int
+    blocks: int
     group_size: int = 8
 
 
@@ -121,6 +123,7 @@ def open_run(opened: ExitStack, config: Config, folder: Path) -> tuple[Any, Path
         tracker=opened.enter_context(cluster.tracker(config.tracker)),
         learner=opened.enter_context(cluster.learner(model, config.signal.optimizer, stage.steps)),
         recorder=opened.enter_context(cluster.recorder()),
+        evaluate=lambda _: {},
         busy_seconds=cluster.busy_seconds,
         log=MetricsLog(folder / "metrics.jsonl"),
         paths=RunPaths(folder).stage(stage.name),

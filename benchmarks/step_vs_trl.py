@@ -1,13 +1,14 @@
 """Seconds of an on-policy GRPO step: vt_ray beside GRPOTrainer of TRL, with equal work on the same cores.
 
-    python benchmarks/step_vs_trl.py [--only tiny|smollm2] [--steps 8] [--blocks 2]
+    python benchmarks/step_vs_trl.py [--only tiny|smollm2] [--steps 8] [--blocks 2] [--no-half]
 
 A step is generation, reward, advantages, forward, backward and optimizer. The vt_ray step also has the checked weight
 sync and the record of its rollouts; it is the production path, a RayCluster and `signal_phase.loop.mgpo_step`. Both
 sides get the same model folder, the same prompt tokens in the same order and temperature 1. The reward is made: every
 second sample of a group is correct, so each group has a signal and no group is left out. Neither side verifies
 answers. Both compute with two threads: vt_ray with two generators and two learner ranks, which alternate, TRL with
-one process. "half" is the vt_ray step when every second group has no signal and is not computed.
+one process. "half" is the vt_ray step when every second group has no signal and is not computed; --no-half leaves
+this third side out.
 
 Blocks of the sides alternate (vt_ray, TRL, half), because the speed of a machine drifts; the waiting side sleeps. TRL
 has an environment of its own, which the script makes if it is missing (TORCH names its torch). The script prints
@@ -45,8 +46,8 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 SETTINGS = {
-    "tiny": Setting("scratch_qwen2", 16, 32, micro_batch=128, warm_up=3, steps=10),
-    "smollm2": Setting("smollm2_135m", 4, 96, micro_batch=8, warm_up=1, steps=2),
+    "tiny": Setting("scratch_qwen2", 16, 32, micro_batch=128, warm_up=3, steps=10, blocks=2),
+    "smollm2": Setting("smollm2_135m", 4, 96, micro_batch=8, warm_up=1, steps=1, blocks=10),
 }
 
 
@@ -61,16 +62,20 @@ class Measured:
     cpu_seconds: list[float] = field(default_factory=list)
 
 
-def measure(setting: Setting, steps: int, blocks: int, trl_python: Path, folder: Path) -> dict[str, Any]:
+def measure(
+    setting: Setting, steps: int, blocks: int, with_half: bool, trl_python: Path, folder: Path
+) -> dict[str, Any]:
     """Runs all blocks of one setting, then the floors of the last vt_ray step. Steps of equal number have equal prompts
     on both sides."""
-    config = composed(setting, setting.warm_up + 2 * steps * blocks)
+    our_blocks = 2 if with_half else 1
+    config = composed(setting, setting.warm_up + our_blocks * steps * blocks)
     ours, trl, half = Measured(), Measured(), Measured()
     with ExitStack() as opened:
         run, model = open_run(opened, config, folder)
-        # Blocks of vt_ray alternate: one is followed by a block of TRL, the next one is not.
+        # With "half", a block of vt_ray is followed by a block of TRL, and the next one is not.
         shared = [*range(setting.warm_up)]
-        shared += [setting.warm_up + 2 * steps * block + step for block in range(blocks) for step in range(steps)]
+        firsts = [setting.warm_up + our_blocks * steps * block for block in range(blocks)]
+        shared += [first + step for first in firsts for step in range(steps)]
         job = base_job(setting, config, model) | trl_job(run, shared, folder)
         peer = opened.enter_context(trl_process(trl_python, job, folder))
         numbers = iter(range(run.stage.steps))
@@ -86,10 +91,11 @@ def measure(setting: Setting, steps: int, blocks: int, trl_python: Path, folder:
             ]
             with counting_cpu(trl, steps, only=peer.pid):
                 trl_block(peer, steps, trl)
-            run.verifier.half = True
-            with counting_cpu(half, steps, without=peer.pid):
-                our_block(run, numbers, steps, half)
-            run.verifier.half = False
+            if with_half:
+                run.verifier.half = True
+                with counting_cpu(half, steps, without=peer.pid):
+                    our_block(run, numbers, steps, half)
+                run.verifier.half = False
     floors = measured_floors(base_job(setting, config, model) | {"sequences": sequences}, folder)
     return figures(ours, trl, half, floors)
 
@@ -198,23 +204,20 @@ def measured_floors(job: dict[str, Any], folder: Path) -> dict[str, float]:
 
 
 def figures(ours: Measured, trl: Measured, half: Measured, floors: dict[str, float]) -> dict[str, Any]:
-    ours_s, trl_s, half_s = (median(side.seconds) for side in (ours, trl, half))
-    ours_cpu, trl_cpu, half_cpu = (median(side.cpu_seconds) for side in (ours, trl, half))
+    """`idle_share` is the share of the cores' time that the vt_ray step leaves unused: the most that more overlap of
+    its parts can gain."""
+    sides = {name: side for name, side in (("ours", ours), ("trl", trl), ("half", half)) if side.seconds}
+    seconds = {name: median(side.seconds) for name, side in sides.items()}
+    cpu = {name: median(side.cpu_seconds) for name, side in sides.items()}
     parts = {name: [f(step[name] for step in ours.parts) for f in (median, min)] for name in ours.parts[0]}
     return {
-        "ratio": round(trl_s / ours_s, 3),
-        "ours_s": round(ours_s, 3),
-        "trl_s": round(trl_s, 3),
-        "ours_half_signal_s": round(half_s, 3),
-        "half_signal_gain": round(ours_s / half_s, 3),
-        "ratio_half_signal": round(trl_s / half_s, 3),
-        "cpu_ratio": round(trl_cpu / ours_cpu, 3),
-        "cpu_s": {"ours": round(ours_cpu, 3), "trl": round(trl_cpu, 3), "half": round(half_cpu, 3)},
-        "spread_s": {
-            name: [round(f(side.seconds), 3) for f in (min, max)]
-            for name, side in (("ours", ours), ("trl", trl), ("half", half))
-        },
-        "tokens_mean": {"ours": round(fmean(ours.tokens), 2), "trl": round(fmean(trl.tokens), 2)},
+        "ratio": round(seconds["trl"] / seconds["ours"], 3),
+        "cpu_ratio": round(cpu["trl"] / cpu["ours"], 3),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "cpu_s": {name: round(value, 3) for name, value in cpu.items()},
+        "spread_s": {name: [round(f(side.seconds), 3) for f in (min, max)] for name, side in sides.items()},
+        "idle_share": round(1 - fmean(ours.cpu_seconds) / (THREADS * fmean(ours.seconds)), 3),
+        "tokens_mean": {name: round(fmean(sides[name].tokens), 2) for name in ("ours", "trl")},
         "parts_s": {name: [round(value, 4) for value in both] for name, both in parts.items()},
         "floors_s": {name: round(value, 4) for name, value in floors.items()},
         "steps": len(ours.seconds),
@@ -228,18 +231,16 @@ def print_tables(name: str, found: dict[str, Any]) -> None:
     sides = Table(
         "side", "s a step", "least", "most", "CPU s", "tokens", "TRL / side", title=f"{name}, {found['steps']} steps"
     )
-    rows = (("ours", "ours_s"), ("trl", "trl_s"), ("half", "ours_half_signal_s"))
-    for side, key in rows:
-        tokens = found["tokens_mean"].get(side)
+    for side, seconds in found["seconds"].items():
         least, most = found["spread_s"][side]
         sides.add_row(
             side,
-            f"{found[key]:.3f}",
+            f"{seconds:.3f}",
             f"{least:.3f}",
             f"{most:.3f}",
             f"{found['cpu_s'][side]:.3f}",
-            str(tokens or ""),
-            f"{found['trl_s'] / found[key]:.2f}",
+            str(found["tokens_mean"].get(side, "")),
+            f"{found['seconds']['trl'] / seconds:.2f}",
         )
     parts = Table("part of the vt_ray step", "s", "least", "bare, s", "least / bare")
     for part, (seconds, least) in found["parts_s"].items():
@@ -270,8 +271,9 @@ def trl_environment(folder: Path) -> Path:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(SETTINGS), help="one setting instead of both")
-    parser.add_argument("--steps", type=int, help="timed steps of a block (default: 10 tiny, 2 smollm2)")
-    parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--steps", type=int, help="timed steps of a block (default: 10 tiny, 1 smollm2)")
+    parser.add_argument("--blocks", type=int, help="blocks of each side (default: 2 tiny, 10 smollm2)")
+    parser.add_argument("--half", action=argparse.BooleanOptionalAction, default=True, help="measure the third side")
     parser.add_argument("--trl-venv", type=Path, default=ROOT / ".venv-trl")
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/step_vs_trl"), help="folder of models and logs; it is replaced"
@@ -287,8 +289,9 @@ def main() -> None:
         folder = arguments.runs.resolve() / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        steps = arguments.steps or SETTINGS[name].steps
-        found[name] = measure(SETTINGS[name], steps, arguments.blocks, trl_python, folder)
+        setting = SETTINGS[name]
+        steps, blocks = arguments.steps or setting.steps, arguments.blocks or setting.blocks
+        found[name] = measure(setting, steps, blocks, arguments.half, trl_python, folder)
         print_tables(name, found[name])
     print(json.dumps(found))
 
