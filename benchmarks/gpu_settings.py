@@ -50,13 +50,16 @@ def tiny_overrides(given: Given) -> list[str]:
 
 
 def step_overrides(given: Given, model: Path) -> list[str]:
-    """A row holds two completions."""
+    """A row holds one completion: then a card of 80 GB has room for both sides, and no step moves them."""
     prompts, tokens = (2, 32) if given.rehearse else (16, 4096)
     stage = (
         f"{{name: step, subdomains: [algebra, geometry, calculus, statistics], steps: 8, prompts_per_step: {prompts}, "
         f"group_size: 8, max_new_tokens: {tokens}}}"
     )
-    kernels = ["model.attention=torch_varlen", "learner.compile=true", f"learner.row_tokens={2 * tokens + 256}"]
+    kernels = [
+        *("model.attention=torch_varlen", "learner.compile=true", f"learner.row_tokens={tokens + 256}"),
+        "cluster.take_turns=never",
+    ]
     return [
         *("experiment=tiny", "model=hf", f"model.path={model}", *given.cluster, *([] if given.rehearse else kernels)),
         *("cluster.num_verifiers=1", "cluster.max_num_seqs=128", f"curriculum.stages=[{stage}]"),
