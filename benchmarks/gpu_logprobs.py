@@ -27,7 +27,8 @@ from vt_ray.engines.weights import NamedTensor, checkpoint_tensors, in_buckets, 
 from vt_ray.records import Problem, Prompt, Rollouts, Sampling
 
 if TYPE_CHECKING:
-    from gpu_checks import Given, Report
+    from gpu_checks import Report
+    from gpu_settings import Given
 
 PROBLEM = Problem("q", "algebra", "math", "?")
 FINGERPRINT_TOKENS, TEXTS, TURNS = 32, 16, 3
@@ -37,7 +38,7 @@ LEARNING_RATE = 1e-6
 
 
 def check(given: Given, report: Report) -> None:
-    from gpu_checks import random_model
+    from gpu_settings import random_model
 
     shape, groups, tokens = ("test", 2, 24) if given.rehearse else ("0.6b", 32, 256)
     folder, device = random_model(shape, given.out / f"model_{shape}"), "cpu" if given.rehearse else "cuda"

@@ -13,9 +13,6 @@ import pytest
 import torch
 from device import GPU, ONE_GPU, TINY, needs_gpu, needs_gpu_or_rehearsal
 
-from vt_ray.config import ModelConfig
-from vt_ray.engines.base_model import prepare_base_model
-
 pytestmark = pytest.mark.gpu
 
 # Each engine in a process of its own: its memory on the GPU is free when it ends.
@@ -73,14 +70,6 @@ def _check(finished):
     assert len(json.loads((finished / "summary.json").read_text())["milestones"]) == 7
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [line["sync"]["version"] for line in lines] == [1, 2, 3, 4, 5, 6]
-
-
-@pytest.fixture(scope="module")
-def base_model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    model = ModelConfig(hidden_size=64, intermediate_size=192, num_layers=2, num_heads=2)
-    prepare_base_model(model, ["1 + 2 = 3"], 0, folder)
-    return folder
 
 
 @needs_gpu_or_rehearsal

@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from test_config import composed
+
+from vt_ray.planning.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -85,16 +88,34 @@ def test_a_check_at_its_limit_leaves_its_figures_and_no_process(tmp_path):
         assert not os.path.exists(f"/proc/{file.read_text()}"), file.name
 
 
-def test_every_check_of_the_command_exists():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        proof, checks = importlib.import_module("gpu_proof"), importlib.import_module("gpu_checks")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+@pytest.fixture
+def modules(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("gpu_proof"), importlib.import_module("gpu_checks")
+
+
+def test_every_check_of_the_command_exists(modules):
+    proof, checks = modules
     assert [*proof.CHECKS] == [*checks.CHECKS]
     assert all(check.least < check.limit <= 60 * proof.MINUTES for check in proof.CHECKS.values())
     done = subprocess.run([sys.executable, BENCHMARKS / "gpu_proof.py", "nothing"], capture_output=True, text=True)
     assert done.returncode == 2 and "unknown checks nothing: take machine, tiny" in done.stderr
+
+
+@pytest.mark.parametrize("rehearse", [True, False])
+def test_settings_of_the_runs_are_valid(modules, tmp_path, rehearse):
+    settings = importlib.import_module("gpu_settings")
+    given = settings.Given(tmp_path, "", "", eager=False, rehearse=rehearse, limit=0.0)
+    model, rows = settings.random_model("test", tmp_path / "model"), settings.made_gsm8k(tmp_path / "rows")
+    for overrides in (
+        settings.tiny_overrides(given),
+        settings.step_overrides(given, model),
+        settings.gsm8k_overrides(given, ["model=smollm2_135m"], rows),
+    ):
+        config = composed(*overrides)
+        validate(config)
+        assert config.model.dtype == "bfloat16"
+        assert config.weight_transport == ("object_store" if rehearse else "ipc")
 
 
 @pytest.mark.parametrize(

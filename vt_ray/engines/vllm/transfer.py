@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +38,19 @@ def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> tu
 
     `place` is the number of this engine among the generators. All generators get the same notice.
     """
+    try:
+        names, sent = _load_all(llm, arrivals, place)
+    except BaseException:
+        # Else a layer that has some of its tensors would mix them with those of the next load.
+        with suppress(Exception):
+            llm.collective_rpc(finish_load)
+        raise
+    held = held_checksums(llm, [*names, *sent])
+    return held, all(held.get(name) == total for name, total in sent.items())
+
+
+def _load_all(llm: Any, arrivals: Iterable[Bucket | Notice], place: int) -> tuple[list[str], dict[str, int]]:
+    """Returns the names of the tensors of notices, and the checksums of those in buckets."""
     names: list[str] = []
     sent: dict[str, int] = {}
     started = False
@@ -51,8 +65,7 @@ def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> tu
         _pass_to_workers(llm, arrival)
     if started:
         llm.collective_rpc(finish_load)
-    held = held_checksums(llm, [*names, *sent])
-    return held, all(held.get(name) == total for name, total in sent.items())
+    return names, sent
 
 
 def held_checksums(llm: Any, names: Iterable[str]) -> dict[str, int | None]:

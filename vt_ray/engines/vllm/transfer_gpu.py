@@ -40,6 +40,9 @@ class Source(WeightSource):
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
         self.checksums, self.num_bytes = {}, 0
+        if torch.cuda.is_available():
+            # vLLM iterates on streams of its own, which do not wait for the stream that wrote the weights.
+            torch.cuda.synchronize()
         yield from self.recorded(tensor for bucket in self.engine.gathered(self.bucket_bytes) for tensor in bucket)
 
     def recorded(self, tensors: Iterable[NamedTensor]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -162,6 +165,9 @@ class IpcSender:
         self.trainer = None
         self.source.copies = []
         self.source.buffers = []
+        if torch.cuda.is_available():
+            # Memory that was shared is free only after this call.
+            torch.cuda.ipc_collect()
 
 
 WeightSender = NcclSender | IpcSender
