@@ -17,7 +17,7 @@ app = typer.Typer()
 def problems(
     subdomain: Annotated[str, typer.Argument(help="algebra, geometry, calculus, statistics or code")],
     split: str = "train",
-    count: int = 3,
+    count: Annotated[int, typer.Option(min=1)] = 3,
     seed: int = 0,
 ) -> None:
     """Print generated problems with their worked solutions in every style."""
@@ -48,6 +48,8 @@ def data(
     ] = None,
     tokenizer: Annotated[str, typer.Option(help="model folder or hub name: lengths in tokens, not characters")] = "",
     encoding: Annotated[str, typer.Option(help="encoding of .csv files; empty: detected")] = "",
+    layout: Annotated[str, typer.Option(help="layout of all rows; empty: found by their fields")] = "",
+    field: Annotated[list[str] | None, typer.Option(help="PART=FIELD, for rows without a layout; repeat it")] = None,
 ) -> None:
     """Show what is in sources of problems or SFT traces: layout, questions, kinds, lengths, and what would be dropped.
 
@@ -55,16 +57,18 @@ def data(
     """
     from rich.console import Console
 
+    from vt_ray.config import DataSource
     from vt_ray.data.contents import contents
     from vt_ray.data.problem_rows import ProblemFileError
     from vt_ray.report.contents_table import print_contents
 
     length = _token_count(tokenizer) if tokenizer else len
+    fields = dict(_part_and_field(text) for text in field or ())
     console, lines = Console(highlight=False), []
     failed = False
     for source in sources:
         try:
-            found = contents(source, show, encoding, length)
+            found = contents(DataSource(source, encoding=encoding, layout=layout, fields=fields), show, length)
         except ProblemFileError as error:
             typer.echo(f"error: {error}", err=True)
             lines.append({"path": source, "error": str(error)})
@@ -76,6 +80,13 @@ def data(
         json_file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     if failed:
         raise typer.Exit(1)
+
+
+def _part_and_field(text: str) -> tuple[str, str]:
+    part, equals, name = text.partition("=")
+    if not (part and equals and name):
+        raise typer.BadParameter(f"--field {text!r} must be PART=FIELD, for example question=prompt")
+    return part, name
 
 
 @app.command()

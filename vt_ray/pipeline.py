@@ -24,6 +24,7 @@ from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.data.roles import sources_for
 from vt_ray.data.source_report import write_sources
+from vt_ray.data.stream import with_steps
 from vt_ray.engines.base_model import prepare_base_model, refuse_long_examples, refuse_short_context
 from vt_ray.evaluation.benchmarks import encodable
 from vt_ray.evaluation.milestones import copy_scores, evaluate
@@ -51,7 +52,7 @@ from vt_ray.run.milestone_names import (
     named_models,
     spectrum_stages,
 )
-from vt_ray.run.paths import DONE, ProbePaths, SftPaths
+from vt_ray.run.paths import DONE, ProbePaths, SftPaths, forget_scores
 from vt_ray.run.recoveries import Recoveries
 from vt_ray.run.retention import keep_specialists, refuse_deleted
 from vt_ray.run.run_folder import RunFolder
@@ -73,7 +74,7 @@ from vt_ray.spectrum_phase.hard_examples import (
     refuse_short_examples,
 )
 from vt_ray.spectrum_phase.probing import CHOICE, run_probe
-from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints, with_steps
+from vt_ray.spectrum_phase.sft import run_sft, sft_checkpoints
 
 
 def run_pipeline(config: Config, cluster: Cluster, run: RunFolder, problems: ProblemSets) -> dict:
@@ -323,6 +324,7 @@ def continue_sft(e: Experiment, start: Path) -> Path:
     sft = replace(first, steps=steps, epochs=None, checkpoint_every=steps, optimizer=rate)
 
     def work(folder: Path) -> None:
+        forget_scores(e.run.paths, SFT_CONTINUED)
         examples = encoded_examples(e.encoder, e.problems, sft, SftPaths(folder).examples)
         learned, heldout = set_aside(examples, sft.heldout_share, config.seed)
         # seed + 1: the examples come in another order than in the first SFT.

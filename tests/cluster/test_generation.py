@@ -7,6 +7,8 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from vt_ray.config import ConfigError
 from vt_ray.engines.generation import EngineSpec
@@ -14,6 +16,7 @@ from vt_ray.engines.vllm.engine import VllmEngine
 from vt_ray.engines.weights import checkpoint_tensors, pack_bucket
 from vt_ray.records import Problem, Prompt, Sampling
 from vt_ray.signal_phase.engine_record import SUMS
+from vt_ray.spectrum_phase.fusion import fuse, take_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -30,10 +33,29 @@ def spec(folder, **changes):
 
 
 @pytest.fixture(scope="module")
-def engine(base_model):
-    engine = VllmEngine(spec(base_model))
-    yield engine
+def fused_model(base_model, tmp_path_factory):
+    """The fusion of two models whose average is the base model. All three have several files."""
+    folder = tmp_path_factory.mktemp("fusion")
+    model = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
+    for name, factor in (("algebra", 0.5), ("code", 1.5)):
+        scaled = {key: value * factor for key, value in model.state_dict().items()}
+        model.save_pretrained(folder / name, state_dict=scaled, max_shard_size=f"{60 * factor:.0f}KB")
+        take_tokenizer(base_model, folder / name)
+    fuse({d: folder / d for d in ("algebra", "code")}, [0.5, 0.5], folder / "fused", shard_bytes=50_000)
+    return folder / "fused"
+
+
+@pytest.fixture(scope="module")
+def opened(fused_model):
+    """An engine, and its log-probabilities after it has read the fused model."""
+    engine = VllmEngine(spec(fused_model))
+    yield engine, engine.token_logprobs(FINGERPRINT)
     engine.loop.close()
+
+
+@pytest.fixture(scope="module")
+def engine(opened):
+    return opened[0]
 
 
 @pytest.fixture
@@ -71,6 +93,19 @@ def wait_until(condition):
 
 def wait_for_start(engine):
     wait_until(lambda: engine.loop.in_flight)
+
+
+def test_vllm_and_transformers_load_a_fused_model_of_several_files(opened, fused_model, base_model):
+    assert len([*fused_model.glob("*.safetensors")]) > 2
+    fused, base = (
+        AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32) for path in (fused_model, base_model)
+    )
+    for name, tensor in fused.state_dict().items():
+        torch.testing.assert_close(tensor, base.state_dict()[name], rtol=1e-6, atol=1e-7)
+    ids = torch.tensor([FINGERPRINT])
+    with torch.no_grad():
+        logprobs = fused(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+    assert opened[1] == pytest.approx(logprobs.tolist(), abs=1e-4)
 
 
 def test_weights_change_under_completions_and_every_token_knows_its_version(engine, versions):

@@ -183,3 +183,32 @@ PUBLIC = Path(__file__).resolve().parents[3] / "shared" / "data" / "layouts"
 def test_public_files(name: str, layout: str, questions: int, traces: int) -> None:
     found = contents(str(PUBLIC / name), examples=0)
     assert (found.layout, found.questions, found.traces) == (layout, questions, traces)
+
+
+def test_rows_are_read_by_the_given_layout_or_fields(tmp_path: Path) -> None:
+    rows = [{"q": "What is 1+1?", "a": "2", "r": "One and one. \\boxed{2}"}, {"q": "What is 1+2?", "a": "3", "r": "3"}]
+    path = str(write(tmp_path / "a.jsonl", *rows))
+    assert contents(path).questions == 0
+    problems = contents(DataSource(path, fields={"question": "q", "answer": "a"}))
+    assert (problems.layout, problems.questions, problems.traces) == ("fields", 2, 0)
+    traces = contents(DataSource(path, fields={"question": "q", "response": "r"}))
+    assert (traces.layout, traces.questions, traces.traces, traces.kinds) == ("fields", 2, 2, {})
+    both = contents(DataSource(path, fields={"question": "q", "answer": "a", "response": "r"}))
+    assert (both.questions, both.traces, both.kinds["math"], both.dropped) == (2, 2, 2, {})
+    named = contents(DataSource(str(write(tmp_path / "b.jsonl", GENERATIONS, CHAT)), layout="messages"))
+    assert named.trace_layouts == {"messages": 1} and named.dropped.total() == 1
+    for fields, message in (
+        ({"question": "q", "anwser": "a"}, "'anwser': expected"),
+        ({"response": "r"}, "question and"),
+    ):
+        with pytest.raises(ProblemFileError, match=message):
+            contents(DataSource(path, fields=fields))
+
+
+def test_the_command_takes_a_layout_or_fields(tmp_path: Path) -> None:
+    path = str(write(tmp_path / "a.jsonl", {"q": "What is 1+1?", "a": "2"}))
+    runner = CliRunner()
+    assert runner.invoke(app, ["data", path, "--field", "question=q", "--field", "answer=a"]).exit_code == 0
+    for arguments, message in ((["--field", "question"], "PART=FIELD"), (["--layout", "nonsense"], "nonsense")):
+        result = runner.invoke(app, ["data", path, *arguments], env={"COLUMNS": "300"})
+        assert result.exit_code and message in result.output

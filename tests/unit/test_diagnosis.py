@@ -148,6 +148,17 @@ def test_fused_model_against_the_best_specialist_on_its_own_problems(fused, seen
     assert "100.0% for the best specialist (step_000020)" in found.sentence
 
 
+def test_a_fused_model_that_was_replaced_is_said_to_be_replaced():
+    summary = healthy()
+    summary["milestones"][3] = milestone("fused", 0.41, 0.55)
+    summary["fusion_gates"] = {"fused": {"specialist": "step_000020", "fallback": True}}
+    probe, probed = {"k": 8, "specialists": {"algebra": "s"}}, {"s": answers(*[1] * 20), "fused": answers(*[0] * 20)}
+    found = finding("Fusion lost breadth", summary, probe=probe, probed=probed)
+    assert found.seen and "The run goes on with step_000020, and its milestone `fused`" in found.sentence
+    # The held-out scores of the milestone are those of the specialist.
+    assert "Not checked" in finding("Fusion lost breadth", summary).sentence
+
+
 def test_code_far_from_the_rest():
     summary = healthy()
     summary["milestones"][-1] = milestone("math", 0.5, 0.8, None, algebra=0.7, geometry=0.5, code=0.2)

@@ -112,6 +112,10 @@ def test_stop_ends_the_run_before_rl_and_says_how_to_go_on(tmp_path, monkeypatch
     message = stop_message(world.config, tmp_path)
     assert "20.0% for the fused model and 80.0% for the best specialist, a: a difference of -60.0 [" in message
     assert "set it to best or continue and another run_name" in message
+    world.config.phases = ["sft", "probe", "fuse", "rejection", "self_distil"]
+    assert "Rejection sampling has not started, because spectrum.fusion.on_loss=stop" in stop_message(
+        world.config, tmp_path
+    )
     for phases, on_loss in ((["sft", "probe", "fuse"], "stop"), (world.config.phases, "continue")):
         world.config.phases, world.config.spectrum.fusion.on_loss = phases, on_loss
         assert stop_message(world.config, tmp_path) == ""

@@ -349,6 +349,19 @@ def test_a_rule_gets_wide_tensors_weights_and_the_base(tmp_path):
     assert seen == [(torch.float32, torch.float32, [0.5, 0.5], torch.float32)] * 2
 
 
+def test_a_rule_for_float64_models_gets_the_base_in_float64(tmp_path):
+    a = checkpoint(tmp_path / "a", constant(1.0, torch.float64))
+    base = checkpoint(tmp_path / "base", constant(3.0, torch.float32))
+    seen = []
+
+    def rule(tensors, weights, base):
+        seen.append((tensors[0].dtype, base.dtype))
+        return base
+
+    fuse({"x": a}, [1.0], tmp_path / "fused", own(rule), base)
+    assert {*seen} == {(torch.float64, torch.float64)}
+
+
 def test_without_a_base_a_rule_gets_none(tmp_path):
     a = checkpoint(tmp_path / "a", constant(1.0))
     fuse({"x": a}, [1.0], tmp_path / "fused", own(lambda tensors, weights, base: tensors[0] if base is None else base))

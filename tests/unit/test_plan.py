@@ -70,3 +70,16 @@ def test_the_plan_counts_questions_with_solutions_if_only_a_share_has_them():
     config.data.solved_share = 0.2
     sft = next(phase for phase in phase_plan(config, sets) if phase.name == "sft")
     assert sft.what.endswith("; 4 of 30 questions have solutions")
+
+
+def test_the_steps_of_epochs_are_those_of_all_examples():
+    solutions = (Solution("direct", "1"), Solution("long", "2"))
+    sets = replace(SETS, train=[replace(p, solutions=solutions) for p in SETS.train])
+    config = Config(curriculum=CurriculumConfig([stage()]))
+    sft, second = config.spectrum.sft, config.spectrum.second_stage
+    sft.epochs, sft.batch_size, sft.checkpoint_every, sft.styles, second.epochs = 4, 8, 5, ["direct"], 2
+    plan = {phase.name: phase for phase in phase_plan(config, sets)}
+    # 30 examples are 3 whole batches.
+    assert (plan["sft"].steps, plan["sft2"].steps) == (12, 6) and plan["sft"].tokens == 12 * 8 * sft.max_tokens
+    assert plan["sft"].what == "at most 3 checkpoints: 4 epochs of at most 30 examples"
+    assert plan["probe"].steps == 3

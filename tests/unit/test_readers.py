@@ -220,6 +220,7 @@ def test_a_float_of_32_bits_keeps_its_shortest_digits(tmp_path: Path) -> None:
             r"\text{ }",
             "()",
             "See solution.",
+            "None",
         ),
     ],
 )
@@ -250,7 +251,9 @@ def test_a_gold_is_unreadable_only_where_it_cannot_be_parsed() -> None:
     assert list(gold_faults(problems)) == [""] * len(good) + ["the verifier cannot read the gold answer"] * len(bad)
 
 
-@pytest.mark.parametrize("answer", ["0", r"\{\}", r"\emptyset", r"\text{none}", "(1, 2)", "A", "proofread"])
+@pytest.mark.parametrize(
+    "answer", ["0", r"\{\}", r"\emptyset", r"\text{none}", r"\text{None}", "none", "(1, 2)", "A", "proofread"]
+)
 def test_a_short_answer_is_no_placeholder(tmp_path: Path, answer: str) -> None:
     assert read_one(tmp_path, {**MATH, "answer": answer}).answer == answer
 

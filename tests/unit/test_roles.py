@@ -17,10 +17,9 @@ from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.readers import read_problems, read_source
 from vt_ray.data.roles import all_sources, roles
 from vt_ray.data.source_report import write_sources
-from vt_ray.data.stream import batch_indices, refill_indices
+from vt_ray.data.stream import batch_indices, refill_indices, with_steps
 from vt_ray.planning.validate import validate
 from vt_ray.spectrum_phase.examples import encoded_examples, measured
-from vt_ray.spectrum_phase.sft import with_steps
 
 
 class LettersTokenizer:
@@ -119,6 +118,17 @@ def test_a_question_of_two_sources_is_asked_once_and_keeps_the_solutions_of_both
     assert [(r.rows, r.questions, dict(r.left_out)) for r in sets.sources] == [(2, 2, {}), (2, 1, {COPY: 1})]
     sets = load(DataSource(first, use=["sft", "rl"]), DataSource(second, use=["rl"]))
     assert [s.text for p in sets.train for s in p.solutions] == ["by hand 1", "a"]
+
+
+@pytest.mark.parametrize("use", ["probe", "test"])
+def test_a_question_of_two_probing_or_test_files_is_asked_once(tmp_path, use):
+    first, second = (write(tmp_path / f"{n}.jsonl", *map(problem, of)) for n, of in (("a", (1, 2)), ("b", (2, 3))))
+    sets = load(DataSource(first, use=[use]), DataSource(second, use=[use]))
+    assert [p.answer for p in getattr(sets, use)] == ["2", "4", "6"]
+    assert [(r.rows, r.questions, dict(r.left_out)) for r in sets.sources] == [(2, 2, {}), (2, 1, {COPY: 1})]
+    other = write(tmp_path / "c.jsonl", problem(2, answer="5"))
+    with pytest.raises(ConfigError, match="c.jsonl, row 1: the question of .*a.jsonl, row 2.* with another answer"):
+        load(DataSource(first, use=[use]), DataSource(other, use=[use]))
 
 
 def test_two_sources_with_another_answer_to_one_question_are_an_error_or_the_later_row_is_bad(tmp_path):

@@ -15,7 +15,7 @@ from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.stream import batch_indices
 from vt_ray.records import Problem, Solution
-from vt_ray.spectrum_phase.examples import encoded_examples
+from vt_ray.spectrum_phase.examples import encoded_examples, question_key
 from vt_ray.spectrum_phase.sft import run_sft
 
 EOS = 3
@@ -186,3 +186,9 @@ def test_memory_does_not_grow_with_the_number_of_tokens(tmp_path, monkeypatch):
     # Lists of ids would take at least 8 bytes a token; the arrays of all tokens in memory 4.
     assert peak < tokens
     assert examples[0].completion_ids.dtype == np.int32
+
+
+def test_questions_that_differ_in_an_operator_have_keys_of_their_own():
+    asked = ["What is 6 × 2?", "What is 6 ÷ 2?", "What is 6 2?", "What is 6! + 1?", "What is 6 + 1?", "(n!)", "(n)"]
+    assert len({question_key(q) for q in asked}) == len(asked)
+    assert question_key("Find it, hurry!") == question_key("find it hurry")

@@ -259,6 +259,19 @@ def test_a_run_whose_last_stage_ended_early_is_finished(run):
     assert (view.state, view.phase, view.left_s) == ("finished", "report", None)
 
 
+def test_a_race_has_probed_nothing_until_its_table_exists(tmp_path):
+    config = Config("r", str(tmp_path))
+    config.spectrum.probe.racing = 0.05
+    with RunFolder(config).open() as folder:
+        write_json(folder.root / "phase.json", {"phase": "probe", "folder": "probe-key"})
+        shared = tmp_path / "phases" / "probe-key"
+        shared.mkdir(parents=True)
+        write_json(shared / "step_000004.json", {"seconds": 3.0, "scores": []})
+        assert {p.name: (p.done, p.seconds) for p in LiveRun(folder.root).view().parts}["probe"] == (0, 3.0)
+        write_json(shared / "probe.json", {})
+        assert {p.name: p.done for p in LiveRun(folder.root).view().parts}["probe"] == 1
+
+
 def test_a_filter_is_a_phase_until_the_stage_knows_its_problems(tmp_path):
     short, long = StageConfig("short", ["algebra"], 4, filter_samples=4), StageConfig("long", ["algebra"], 2)
     run = Run(tmp_path, [short, long])

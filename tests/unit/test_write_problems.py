@@ -243,6 +243,14 @@ def test_a_cap_in_money_holds_too(tmp_path):
         assert 0 < len(found) < 60 and cap.cost(replies.spent) <= 0.002
     with pytest.raises(ValueError, match="without a price"):
         Cap(1, money=1.0)
+    for name, option in (
+        ("money", "--money-cap"),
+        ("prompt_price", "--prompt-price"),
+        ("reply_price", "--reply-price"),
+    ):
+        for value in (float("inf"), float("nan")):
+            with pytest.raises(ValueError, match=f"{option} {value} is not a number of money: give a finite one"):
+                Cap(1, **{"money": 1.0, "prompt_price": 1.0, name: value})
 
 
 def test_stored_replies_are_used_again_by_the_same_model_and_count_in_the_cap(tmp_path):

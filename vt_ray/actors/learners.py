@@ -113,11 +113,11 @@ class LearnerActor:
         self, shares: list[Share], mgpo: MgpoConfig, temperature: float, *rollouts: Rollouts
     ) -> dict[str, float]:
         """This rank's part of one MGPO update: the groups in `rollouts`, each with its share."""
+        from vt_ray.engines.rl_loss import covariance_counts
+
         with self.busy:
             sequences, counts = rl_sequences(rollouts, shares)
             rows, row_loss = self.engine.rows(sequences), self.engine.mgpo_row_loss(mgpo, temperature)
-            from vt_ray.engines.rl_loss import covariance_counts
-
             counts |= covariance_counts(rows, self.engine.device)
             return self.engine.optimizer_step(rows, row_loss, temperature, counts)
 

@@ -10,17 +10,19 @@ from array import array
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vt_ray.config import DataSource
 from vt_ray.data.distinct import DistinctProblems, GoldEquality
 from vt_ray.data.gold_tests import PROGRAM_SAMPLE, SAMPLE, check_golds
-from vt_ray.data.layouts.layout import normalised
+from vt_ray.data.layouts.layout import Layout, normalised
+from vt_ray.data.layouts.spelled_out import NAMES
 from vt_ray.data.problem_rows import ContradictionError, ProblemFileError, Row, RowError, read_rows
-from vt_ray.data.readers import read_problem_rows
-from vt_ray.data.traces.files import drop_reason
-from vt_ray.data.traces.table import detect_trace_layout
+from vt_ray.data.readers import chosen_layout, read_problem_rows
+from vt_ray.data.traces.columns import PARTS
+from vt_ray.data.traces.files import drop_reason, has_traces, named_layout
+from vt_ray.data.traces.table import TraceLayout, detect_trace_layout
 from vt_ray.data.traces.trace import Trace, TraceError
 from vt_ray.records import Problem
 
@@ -87,27 +89,27 @@ class Contents:
         }
 
 
-def contents(source: str, examples: int = 3, encoding: str = "", length: Callable[[str], int] = len) -> Contents:
+def contents(source: str | DataSource, examples: int = 3, length: Callable[[str], int] = len) -> Contents:
     """Reads a source once, row by row, and returns its counts and its first examples.
 
-    `length` is the length of a text. A row that cannot be read is counted with its fault. Raises ProblemFileError for
-    a source that cannot be read or has no row, and RowError if none of its rows can be read.
+    Of a DataSource, path, encoding, layout and fields are used. `length` is the length of a text. A row that cannot be
+    read is counted with its fault. Raises ProblemFileError for a source that cannot be read or has no row, and RowError
+    if none of its rows can be read.
     """
     with closing(GoldEquality()) as same_gold:
-        return _contents(source, examples, encoding, length, DistinctProblems(same_gold))
+        given = DataSource(source) if isinstance(source, str) else source
+        return _contents(given, examples, length, DistinctProblems(same_gold))
 
 
-def _contents(
-    source: str, examples: int, encoding: str, length: Callable[[str], int], distinct: DistinctProblems
-) -> Contents:
-    found = Contents(source)
+def _contents(source: DataSource, examples: int, length: Callable[[str], int], distinct: DistinctProblems) -> Contents:
+    found, layouts = Contents(source.path), _layouts(source)
     questions: set[bytes] = set()
     golds: list[Problem] = []
     unreadable: list[RowError] = []
-    for row in read_rows(source, encoding, unreadable.append):
+    for row in read_rows(source.path, source.encoding, unreadable.append):
         found.rows += 1
-        traces, trace_fault = _traces(found, row)
-        problem, problem_fault = _problem(found, row)
+        traces, trace_fault = _traces(found, row, layouts)
+        problem, problem_fault = _problem(found, row, layouts)
         # A row with traces may have no problem of its own, for example a chat.
         if fault := trace_fault or (problem_fault if not traces else ""):
             _drop(found, fault)
@@ -127,6 +129,32 @@ def _contents(
     return found
 
 
+@dataclass(frozen=True)
+class _Layouts:
+    """The layouts of a source: those of its settings, or `detected` for each row. None: the rows have no such part."""
+
+    problems: Layout | None = None
+    traces: TraceLayout | None = None
+    detected: bool = True
+
+
+def _layouts(source: DataSource) -> _Layouts:
+    """Raises ProblemFileError for a layout or fields that no row can have."""
+    if not (source.layout or source.fields):
+        return _Layouts()
+    known = {*NAMES, *PARTS}
+    if unknown := sorted(source.fields.keys() - known):
+        raise ProblemFileError(
+            f"{source.path}: fields has {unknown[0]!r}: expected names among {', '.join(sorted(known))}"
+        )
+    if has_traces(source) and source.fields and "question" not in source.fields:
+        raise ProblemFileError(f"{source.path}: fields={dict(source.fields)} must name at least question and response")
+    traces = named_layout(source) if has_traces(source) else None
+    if traces and source.fields and not {"answer", "tests"} & source.fields.keys():
+        return _Layouts(None, traces, detected=False)
+    return _Layouts(chosen_layout(replace(source, use=["sft", "rl"])), traces, detected=False)
+
+
 def most_frequent(counts: Counter[str]) -> str:
     return counts.most_common(1)[0][0] if counts else ""
 
@@ -140,21 +168,25 @@ def quantiles(lengths: array[int]) -> dict[str, int]:
     return {"median": ordered[last // 2], "p95": ordered[int(0.95 * last)], "max": ordered[last]}
 
 
-def _problem(found: Contents, row: Row) -> tuple[Problem | None, str]:
+def _problem(found: Contents, row: Row, layouts: _Layouts) -> tuple[Problem | None, str]:
     """Returns the problem of a row and the fault of a row without one."""
+    if not (layouts.problems or layouts.detected):
+        return None, ""
     try:
-        read = read_problem_rows([row], DataSource(drop_unanswered=True))
+        read = read_problem_rows([row], DataSource(drop_unanswered=True), chosen=layouts.problems)
     except ProblemFileError as error:
         return None, str(error).removeprefix(f"{row.path}, row {row.number}: ")
     found.layouts.update(read.layouts)
     return (read.problems[0], "") if read.problems else (None, next(iter(read.left_out)))
 
 
-def _traces(found: Contents, row: Row) -> tuple[list[Trace], str]:
+def _traces(found: Contents, row: Row, layouts: _Layouts) -> tuple[list[Trace], str]:
     """Returns the traces of a row, and the fault of a row with a layout of traces that cannot be read."""
-    layout = detect_trace_layout(row.fields)
+    layout = detect_trace_layout(row.fields) if layouts.detected else layouts.traces
     if not layout:
         return [], ""
+    if not layout.matches(row.fields):
+        return [], f"the fields {sorted(row.fields)} are not those of the layout {layout.name!r}"
     try:
         traces = layout.read(row.fields)
     except TraceError as error:

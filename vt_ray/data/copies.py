@@ -1,6 +1,6 @@
-"""Training questions that several sources have: the first one is kept, and the others are counted as copies.
+"""Questions that several sources of a set have: the first one is kept, and the others are counted as copies.
 
-training problems of all sources --merge_copies--> MergedCopies: problems | copies | rows with another answer
+problems of all sources --merge_copies--> MergedCopies: problems | copies | rows with another answer
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ class MergedCopies:
     copies: Sequence[Problem] = ()
     contradictions: Sequence[tuple[Problem, ContradictionError]] = ()
 
-    def counted(self, reports: Sequence[SourceReport]) -> list[SourceReport]:
-        """The reports with the rows that were left out. Raises ContradictionError without on_bad_row=skip."""
-        changed = without(reports, "train", self.copies, COPY)
+    def counted(self, reports: Sequence[SourceReport], split: str) -> list[SourceReport]:
+        """The reports with the rows that were left out of the set `split`. Raises ContradictionError without
+        on_bad_row=skip."""
+        changed = without(reports, split, self.copies, COPY)
         for problem, error in self.contradictions:
-            at = report_of(changed, "train", problem)
+            at = report_of(changed, split, problem)
             if changed[at].source.on_bad_row != "skip":
                 raise error
             report = changed[at]

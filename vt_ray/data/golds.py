@@ -52,9 +52,12 @@ def is_blank(value: Any) -> bool:
 
 
 def _is_placeholder(text: str) -> bool:
-    """Whether a text holds no answer: nothing within boxes, brackets and dollar signs, or a placeholder."""
+    """Whether a text holds no answer: nothing within boxes, brackets and dollar signs, or a placeholder.
+
+    `None` as Python writes it is a missing value of an exported table; `none` and `\\text{None}` are answers.
+    """
     bare = " ".join(_AROUND.sub(" ", text).split()).lower()
-    return not bare or bare in _PLACEHOLDERS or text.strip().lower() in _PLACEHOLDERS
+    return not bare or text.strip() == "None" or bare in _PLACEHOLDERS or text.strip().lower() in _PLACEHOLDERS
 
 
 def _is_shown(value: Any) -> bool:

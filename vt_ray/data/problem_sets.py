@@ -75,9 +75,8 @@ def load_problem_sets(
         reads = [_read(role, custom_kinds) for role in found]
         sets = {split: [*_made(data, split, seed), *_of_split(split, found, reads)] for split in (*SPLITS, SFT_ONLY)}
         sets = with_subdomains(sets, data)
-        several = sum("rl" in role.problem_uses for role in found) > 1
-        merged = merge_copies(sets["train"]) if several else MergedCopies(sets["train"])
-        sets["train"] = merged.problems
+        merged = {split: _merged(split, sets[split], found) for split in SPLITS}
+        sets |= {split: of_split.problems for split, of_split in merged.items()}
         with_traces = [role.source for role in found if role.traces]
         plain = [loaded for loaded in benchmarks if not loaded.benchmark.perturbation]
         held_out = [*sets["test"], *(p for loaded in plain for p in loaded.problems)]
@@ -89,7 +88,9 @@ def load_problem_sets(
         sets["train"] = with_solved_share(sets["train"], data.solved_share, seed)
         taken = {} if check else _taken(sets)
         traces = survey_traces(with_traces, taken, check) if with_traces else NO_TRACES
-        reports = merged.counted(source_reports(found, reads, traces.counts))
+        reports: Sequence[SourceReport] = source_reports(found, reads, traces.counts)
+        for split in SPLITS:
+            reports = merged[split].counted(reports, split)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     sft_only = sets.pop(SFT_ONLY)
@@ -113,6 +114,12 @@ def _of_split(split: str, found: Sequence[Role], reads: Sequence[ReadProblems]) 
             yield from read.problems if "sft" in uses else map(_without_solutions, read.problems)
         elif split in uses or (split == SFT_ONLY and "sft" in uses and "rl" not in uses):
             yield from read.problems
+
+
+def _merged(split: str, problems: list[Problem], found: Sequence[Role]) -> MergedCopies:
+    """The problems of a set without copies of a question of an earlier source."""
+    several = sum(("rl" if split == "train" else split) in role.problem_uses for role in found) > 1
+    return merge_copies(problems) if several else MergedCopies(problems)
 
 
 def _without_solutions(problem: Problem) -> Problem:

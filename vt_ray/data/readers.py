@@ -77,7 +77,7 @@ def read_source(source: DataSource, custom_kinds: Collection[str] = ()) -> ReadP
     """
     bad: list[RowError] = []
     rows = read_rows(source.path, source.encoding, bad.append if source.on_bad_row == "skip" else None)
-    read = read_problem_rows(rows, source, custom_kinds, _chosen_layout(source))
+    read = read_problem_rows(rows, source, custom_kinds, chosen_layout(source))
     read.bad += bad
     read.rows += len(bad)
     refuse_unknown_names(source.path, source.where, read.names)
@@ -169,7 +169,7 @@ def _kept_meta(meta: dict[str, Any], question_id: str) -> dict[str, Any] | None:
     return shared_dict(kept) or None
 
 
-def _chosen_layout(source: DataSource) -> Layout | None:
+def chosen_layout(source: DataSource) -> Layout | None:
     """The layout that a source names or spells out. The names of traces alone are left to the reader of traces."""
     path, fields = source.path, {part: name for part, name in source.fields.items() if part not in TRACE_PARTS}
     if source.fields and source.layout:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from vt_ray.config import Config, ConfigError, StageConfig, weight_label
 from vt_ray.data.problem_sets import ProblemSets, of_stage
+from vt_ray.data.stream import with_steps
+from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.evaluation.claims import CLAIMS, reply_tokens
 from vt_ray.planning.learner_memory import BYTES, adapter_count, awake_learner_gb, learner_bytes, parameters
 from vt_ray.planning.placement import Bundle, place
@@ -228,11 +230,20 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
     console.print(f"GPUs in total: {place(config.cluster).gpus}   dry run: nothing was started")
 
 
+def _examples(config: Config, problems: ProblemSets) -> int:
+    """The number of worked solutions and traces for SFT, also of those that are too long for it."""
+    styles = config.spectrum.sft.styles
+    solutions = sum(not styles or s.style in styles for p in problems.solved for s in p.solutions)
+    traces = sum(counted.chosen for counted in problems.traces.counts) if not styles or TRACE_STYLE in styles else 0
+    return solutions + traces
+
+
 def _spectrum_plan(stage: SpectrumStage, config: Config, problems: ProblemSets) -> list[PhasePlan]:
-    """SFT, probing and fusion of one spectrum stage. The second SFT has the given number of steps, on examples that
-    only its measurement knows."""
-    spectrum, second = config.spectrum, config.spectrum.second_stage
-    sft, probe = spectrum.second_sft if stage is SECOND else spectrum.sft, spectrum.probe
+    """SFT, probing and fusion of one spectrum stage. `epochs` are steps over all examples: how many of them are within
+    `max_tokens`, or hard, is known later."""
+    spectrum, second, examples = config.spectrum, config.spectrum.second_stage, _examples(config, problems)
+    sft = with_steps(spectrum.second_sft if stage is SECOND else spectrum.sft, examples)
+    probe = spectrum.probe
     checkpoints = len(spectrum.checkpoints) or max(1, -(-sft.steps // sft.checkpoint_every))
     per_model = len(problems.probe) * probe.samples * probe.max_new_tokens
     pass_at_k = f"Pass@{probe.k} of {probe.samples} samples"
@@ -243,7 +254,9 @@ def _spectrum_plan(stage: SpectrumStage, config: Config, problems: ProblemSets) 
         phases.append(PhasePlan("error rates", 1, asked * probe.max_new_tokens, what))
     if "sft" in config.phases:
         tokens = sft.steps * sft.batch_size * sft.max_tokens
-        what = f"{checkpoints} checkpoints" if sft.epochs is None else f"replaced by {sft.epochs:g} epochs"
+        what = f"{checkpoints} checkpoints"
+        if sft.epochs is not None:
+            what = f"at most {what}: {sft.epochs:g} epochs of at most {examples:,} examples"
         if config.data.solved_share < 1:
             solved = sum(bool(problem.solutions) for problem in problems.solved)
             what += f"; {solved:,} of {len(problems.solved):,} questions have solutions"

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -45,6 +46,10 @@ class Cap:
     reply_price: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("money", "prompt_price", "reply_price"):
+            if (value := getattr(self, name)) is not None and not isfinite(value):
+                option = "--money-cap" if name == "money" else f"--{name.replace('_', '-')}"
+                raise ValueError(f"{option} {value} is not a number of money: give a finite one, at least 0")
         if self.money is not None and not (self.prompt_price or self.reply_price):
             raise ValueError(f"--money-cap {self.money} without a price: give --prompt-price and --reply-price")
 

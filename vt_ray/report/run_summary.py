@@ -47,7 +47,7 @@ def write_summary(
         "config_hash": config_hash(config),
         "milestones": milestone_summaries(paths, config.evaluation.k, _flagged(run.flagged)),
         "gain": gain_of_rl(paths),
-        "fusion_gate": json.loads(run.fusion.gate.read_text()) if run.fusion.gate.exists() else None,
+        "fusion_gates": gates_of(root),
         "phases": phase_costs(run, paths),
         "stages": stages_run(root, config),
         "probes": probes_of(root),
@@ -147,6 +147,12 @@ def probes_of(root: Path) -> dict[str, dict[str, Any]]:
         }
         for name, table in read.items()
     }
+
+
+def gates_of(root: Path) -> dict[str, dict[str, Any]]:
+    """{"fused" or "fused2": the comparison of the fused model with the best specialist}."""
+    gates = {stage.fused: FusedPaths(root / stage.fused).gate for stage in SPECTRUM_STAGES}
+    return {name: read_json(gate) for name, gate in gates.items() if gate.exists()}
 
 
 def _flagged(path: Path) -> dict[str, dict[str, str]]:

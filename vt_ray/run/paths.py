@@ -19,6 +19,7 @@ runs/phases/<name>-<key>/   the same files of a phase while it runs, shared by a
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,6 +92,12 @@ class RunPaths:
 
     def stage(self, name: str) -> StagePaths:
         return StagePaths(self, name)
+
+
+def forget_scores(run: RunPaths, milestone: str) -> None:
+    """Deletes the held-out scores of a milestone whose model is made again, because its folder was deleted."""
+    run.scores(milestone).unlink(missing_ok=True)
+    shutil.rmtree(run.evaluation / milestone, ignore_errors=True)
 
 
 class StagePaths:

@@ -13,6 +13,7 @@ from vt_ray.records import Problem
 from vt_ray.run.identity import identity
 from vt_ray.run.inputs import code_of, milestone_files, problems_digest
 from vt_ray.run.milestone_names import SELF_DISTIL, named_models, rejection_models
+from vt_ray.run.paths import forget_scores
 from vt_ray.self_distillation.rejection import AskedModel, run_rejection
 from vt_ray.self_distillation.self_distil import run_self_distil, traces_alone, traces_as_problems
 from vt_ray.spectrum_phase.sft import sft_checkpoints
@@ -61,7 +62,12 @@ def distil_student(e: Experiment, milestones: Mapping[str, Path]) -> Path:
         "context": e.config.context_tokens,
     }
     after = e.run.paths.rejection.folder if own else e.base
-    folder = e.run.phase(SELF_DISTIL, inputs, lambda folder: run_self_distil(e, student, problems, folder), after)
+
+    def work(folder: Path) -> None:
+        forget_scores(e.run.paths, SELF_DISTIL)
+        run_self_distil(e, student, problems, folder)
+
+    folder = e.run.phase(SELF_DISTIL, inputs, work, after)
     return sft_checkpoints(folder)[-1]
 
 

@@ -18,6 +18,7 @@ from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, DataSource, SelfDistilConfig, SftConfig
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.source_report import SourceReport
+from vt_ray.data.stream import with_steps
 from vt_ray.data.traces.files import TraceCounts, TraceFiles, subdomains_of_traces
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.experiment import Experiment
@@ -26,7 +27,7 @@ from vt_ray.run.checkpoint import exists, read_json, write_json
 from vt_ray.run.paths import SelfDistilPaths
 from vt_ray.self_distillation.selection import KEPT, REASONS, MeasuredTrace, counts_by_subdomain, select
 from vt_ray.spectrum_phase.examples import encoded_examples
-from vt_ray.spectrum_phase.sft import run_sft, with_steps
+from vt_ray.spectrum_phase.sft import run_sft
 
 # Traces in one part file. A killed phase loses the work on at most one part.
 CHUNK = 512

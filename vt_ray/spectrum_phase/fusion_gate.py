@@ -22,6 +22,7 @@ from vt_ray.run.paths import FusedPaths
 ByProblem = Mapping[str, float]
 # With fewer problems, the bootstrap interval is too narrow to decide.
 MIN_PROBLEMS = 10
+_NAMES = {"rl": "RL", "rejection": "Rejection sampling", "self_distil": "Self-distillation"}
 
 
 def by_problem(scores: Path, k: int) -> ByProblem:
@@ -84,17 +85,18 @@ def gate_sentence(gate: Mapping[str, Any]) -> str:
 
 
 def stop_message(config: Config, run: Path) -> str:
-    """Why the run in the folder `run` ends before RL: fusion lost Pass@K, and spectrum.fusion.on_loss=stop.
+    """Why the run in the folder `run` ends after fusion: fusion lost Pass@K, and spectrum.fusion.on_loss=stop.
 
-    "" if the run goes on.
+    "" if the run goes on, or has no phase after fusion.
     """
-    if not {"fuse", "rl"} <= {*config.phases} or config.spectrum.fusion.on_loss != "stop":
+    later = [phase for phase in config.phases if phase in ("rl", "rejection", "self_distil")]
+    if "fuse" not in config.phases or not later or config.spectrum.fusion.on_loss != "stop":
         return ""
     gate = FusedPaths(run / spectrum_stages(asdict(config))[-1].fused).gate
     found = read_json(gate) if exists(gate) else {"lost": False}  # an older version has no gate
     if not found["lost"]:
         return ""
     return (
-        f"{gate_sentence(found)} RL has not started, because spectrum.fusion.on_loss=stop. To go on, set it to best or "
-        "continue and another run_name=...: the new run reuses SFT and probing"
+        f"{gate_sentence(found)} {_NAMES[later[0]]} has not started, because spectrum.fusion.on_loss=stop. To go on, "
+        "set it to best or continue and another run_name=...: the new run reuses SFT and probing"
     )

@@ -34,7 +34,7 @@ class Rule:
     keep: Callable[[torch.Tensor, float, torch.Generator], torch.Tensor] | None = None
     rescales: bool = False
     reweigh: Callable[[list[torch.Tensor], Sequence[float]], Sequence[float]] | None = None
-    # The function of a user, called once with (tensors, weights, base), all in float32 and whole.
+    # The function of a user, called once with (tensors, weights, base), whole, in `wide_dtype`.
     own: Callable[[list[torch.Tensor], list[float], torch.Tensor | None], torch.Tensor] | None = None
     density: float = 1.0
     scale: float = 1.0
@@ -180,7 +180,8 @@ def fused_tensor(
     import torch
 
     if rule.own:
-        return rule.own([t.to(wide_dtype(t)) for t in tensors], weights, None if base is None else base.float())
+        wide = wide_dtype(tensors[0])
+        return rule.own([t.to(wide) for t in tensors], weights, None if base is None else base.to(wide))
     if rule.reweigh:
         weights = list(rule.reweigh(tensors, weights))
     if rule.on_changes and base is not None:

@@ -93,13 +93,6 @@ def _figures(metrics: Mapping[str, float], seconds: float) -> dict[str, float | 
     return {**{k: v for k, v in metrics.items() if k not in COUNTS}, **throughput(metrics, seconds)}
 
 
-def with_steps(sft: SftConfig, examples: int) -> SftConfig:
-    """The settings with the steps of `epochs`, if it is set. An epoch ends with its last whole batch."""
-    if sft.epochs is None:
-        return sft
-    return replace(sft, steps=max(1, round(sft.epochs * max(1, examples // sft.batch_size))))
-
-
 def sft_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of the trajectory in `folder`, oldest first."""
     return step_folders(SftPaths(folder).checkpoints)

@@ -186,7 +186,7 @@ def read_trace_rows(source: DataSource, counted: TraceCounts) -> Iterator[TraceR
     All rows of a file have one layout. Raises RowError with file, row and remedy for any other row, or adds it to the
     bad rows.
     """
-    layout = _named_layout(source)
+    layout = named_layout(source)
     skip = counted.bad.append if source.on_bad_row == "skip" else None
     for row in read_rows(source.path, source.encoding, skip):
         meta = row_meta(row.fields, list(source.fields.values()))
@@ -217,7 +217,7 @@ def _traces(row: Row, layout: TraceLayout, suffix: str) -> list[Trace]:
         raise row.error(str(error)) from error
 
 
-def _named_layout(source: DataSource) -> TraceLayout | None:
+def named_layout(source: DataSource) -> TraceLayout | None:
     if source.fields:
         return spelled_out({part: name for part, name in source.fields.items() if part in PARTS})
     return TRACE_LAYOUTS.get(source.layout)

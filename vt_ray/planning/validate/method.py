@@ -32,6 +32,8 @@ from vt_ray.spectrum_phase.fusion_rules import SETS_WEIGHTS, fusion_rule, fusion
 LARGEST_SEQUENCE_CLIP = 0.01
 # What reads each problem set: phases, the tokenizer of a scratch model, gates, and the evaluation of every run.
 USED_BY = {"train": {"sft", "rl", "rejection", "scratch"}, "probe": {"probe", "gate"}, "test": {"evaluation"}}
+# What may replace the problems of a set.
+_INSTEAD = {"test": ", or name evaluation.benchmarks: every milestone is evaluated"}
 
 
 def run(c: Config) -> Problems:
@@ -60,7 +62,7 @@ def data(c: Config) -> Problems:
         if count == 0 and split in used and not sources_for(d, *_needed(uses, c)):
             yield (
                 f"data.{split}_per_subdomain=0 and data.{split}_files is empty: give problems for the {split} set "
-                f"there, or in data.sources with use: [{_needed(uses, c)[-1]}]"
+                f"there, or in data.sources with use: [{_needed(uses, c)[-1]}]{_INSTEAD.get(split, '')}"
             )
     yield from sources(c)
     if d.subdomain_file and not Path(d.subdomain_file).is_file():

@@ -40,6 +40,7 @@ class Evidence:
     probed: {checkpoint or "fused": scores by question} on the probing problems.
     probe: probe.json.
     stage_subdomains: {stage: subdomains that it trains on}.
+    fallback: the specialist that took the place of the fused model, "" for none.
     """
 
     reached: Sequence[ms.Milestone]
@@ -47,6 +48,7 @@ class Evidence:
     probed: Mapping[str, Scores]
     probe: Mapping[str, Any]
     stage_subdomains: Mapping[str, Sequence[str]]
+    fallback: str = ""
 
     def change(self, before: ms.Milestone, after: ms.Milestone, k: int) -> Change | None:
         """The change of Pass@k: paired by question, or computed from the two intervals if there are no scores."""
@@ -77,7 +79,11 @@ def diagnose(
 
     The keyword arguments are the attributes of `RunRecord`. Without them, scores are compared by their intervals.
     """
-    evidence = Evidence(ms.reached(summary), held_out or {}, probed or {}, probe or {}, stage_subdomains or {})
+    gate = summary.get("fusion_gates", {}).get("fused", {})
+    fallback = gate["specialist"] if gate.get("fallback") else ""
+    evidence = Evidence(
+        ms.reached(summary), held_out or {}, probed or {}, probe or {}, stage_subdomains or {}, fallback
+    )
     return [
         _sft_fits_its_data(evidence, sft_lines),
         _fusion_failed(evidence),
@@ -113,11 +119,10 @@ def _fusion_failed(evidence: Evidence) -> Finding:
         return Finding(name, None, "Not checked: Pass@K of the fused model and of a specialist is required.")
     moved, sentence = compared
     if moved["high"] < 0:
-        return Finding(
-            name,
-            True,
-            f"The fused model solves fewer problems: {sentence}. spectrum.fusion.on_loss decides what RL starts from.",
-        )
+        goes_on = f"The run goes on with {evidence.fallback}, and its milestone `fused` is this specialist."
+        if not evidence.fallback:
+            goes_on = "spectrum.fusion.on_loss decides what RL starts from."
+        return Finding(name, True, f"The fused model solves fewer problems: {sentence}. {goes_on}")
     doubt = ", which is within noise" if moved["mean"] < 0 else ""
     return Finding(name, False, f"Not seen: {sentence}{doubt}.")
 
@@ -147,7 +152,7 @@ def _fused_and_sft(evidence: Evidence) -> tuple[Change, str] | None:
     k = ms.largest_k(evidence.reached)
     fused = ms.named(evidence.reached, "fused")
     sft = [m for m in evidence.reached if m["name"] in SFT and ms.score(m, k)]
-    if k == 1 or not ms.score(fused, k) or fused is None or not sft:
+    if k == 1 or not ms.score(fused, k) or fused is None or not sft or evidence.fallback:
         return None
     best = max(sft, key=lambda m: m[f"pass_at_{k}"]["mean"])
     moved = evidence.change(best, fused, k)

@@ -153,9 +153,11 @@ class LiveRun:
             plan["steps"] = len(sft)  # with `epochs`, the number is known at the end
         checkpoints = len(given) or -(-plan["steps"] // plan["checkpoint_every"])
         probed = [self._read(path) for path in ProbePaths(self._folder(stage.probe)).all_scores()]
+        # With racing, every checkpoint has some scores after the first round.
+        racing = spectrum["probe"].get("racing") and not ProbePaths(self._folder(stage.probe)).table.exists()
         parts = {
             "sft": Part(stage.sft, len(sft), plan["steps"], sum(line["seconds"] for line in sft)),
-            "probe": Part(stage.probe, len(probed), checkpoints, sum(p["seconds"] for p in probed)),
+            "probe": Part(stage.probe, 0 if racing else len(probed), checkpoints, sum(p["seconds"] for p in probed)),
         }
         return [part for phase, part in parts.items() if phase in phases(self.config)]
 
