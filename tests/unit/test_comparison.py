@@ -110,6 +110,15 @@ def test_a_sweep_is_ordered_by_lambda_and_compared_with_grpo(tmp_path):
     assert compared(*runs[:2])["baseline"] == "λ=4"
 
 
+def test_a_sweep_over_the_weight_is_compared_with_grpo(tmp_path):
+    weights = ("mgpo", "none", "maxrl")
+    runs = [write_run(tmp_path / w, LOW, 1.0, changes=[("signal.mgpo.weight", w)]) for w in weights]
+    comparison = compared(*runs)
+    assert [group["label"] for group in comparison["groups"]] == ["mgpo", "GRPO", "maxrl"]
+    assert comparison["baseline"] == "GRPO"
+    assert compared(runs[0], runs[2])["baseline"] == "mgpo"
+
+
 def test_other_settings_make_the_label_and_the_first_run_the_baseline(tmp_path):
     controls = ("none", "shuffled_rewards")
     runs = [write_run(tmp_path / c, LOW, 1.0, changes=[("signal.control", c)]) for c in controls]

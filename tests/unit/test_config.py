@@ -7,12 +7,14 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from vt_ray.algorithms.weights import WEIGHTS
 from vt_ray.config import (
     Config,
     ConfigError,
@@ -476,6 +478,16 @@ def test_shipped_experiments_compose_and_are_valid(experiment):
     validate(config)
     assert config.run_name == experiment
     assert composed() == composed("experiment=demo")
+
+
+def test_the_ablation_of_weights_has_all_of_them_and_each_is_valid():
+    swept = yaml.safe_load((CONF / "experiment/ablation_weight.yaml").read_text())["hydra"]["sweeper"]["params"]
+    weights = swept["signal.mgpo.weight"].split(",")
+    assert weights == ["mgpo", *WEIGHTS]
+    for weight in weights:
+        config = composed("experiment=ablation_weight", f"signal.mgpo.weight={weight}")
+        validate(config)
+        assert config.signal.mgpo.weight == weight
 
 
 @pytest.mark.parametrize("experiment", ["demo", "tiny"])

@@ -56,6 +56,15 @@ def test_p_c_heat_holds_shares_by_stage_and_group_size():
     assert len(difficulty.p_c_heat(lines, None).data) == 2
 
 
+def test_p_c_heat_draws_the_weight_of_the_run():
+    lines = [{"stage": "short", "p_c_histogram": [1, 2, 1, 0, 1]}]
+    figure = difficulty.p_c_heat(lines, AdvantageConfig(1.0, weight="maxrl", group_size=4))
+    *_, curve, rings = figure.data
+    # 1/p, and at 0 and 1 the values of the nearest groups with a signal, 1/4 and 3/4.
+    assert (curve.x[50], rings.x) == (2.0, (4.0, 4 / 3))
+    assert (figure.layout.xaxis2.title.text, figure.layout.xaxis2.range) == ("weight maxrl", (0, 4.2))
+
+
 def test_smoothing_stays_inside_its_stage_and_skips_gaps():
     assert curves.smoothed([8.0, 1.0, 0.0]) == [8.0, 3.0, 0.0]
     assert curves.smoothed([0.0] * 50 + [11.0] + [0.0] * 49)[44:57] == [0.0, *[1.0] * 11, 0.0]

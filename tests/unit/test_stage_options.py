@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import test_loop
 
-from vt_ray.config import ConfigError, GateConfig, OptimizerConfig, StageConfig
+from vt_ray.config import ConfigError, GateConfig, MgpoConfig, OptimizerConfig, StageConfig
 from vt_ray.data.stream import refill_indices, weighted_indices
 from vt_ray.records import Verdict
 from vt_ray.report.run_summary import stage_costs
@@ -128,6 +128,34 @@ def test_masked_completions_enter_neither_p_c_nor_the_update(tmp_path):
         undecided = [a for a, g in pairs if g.question_id not in Known.fixed]
         assert undecided and all(a.accuracy == pytest.approx(accuracy) for a in undecided)
         assert all((a.advantages[0] == 0) == (truncated == "mask") for a in undecided)
+
+
+@pytest.mark.parametrize(
+    ("options", "weight", "expected"),
+    [
+        ({"pass_k": 2}, "none", [4 / 3, 0, 4 / 3, 0]),
+        ({"pass_k": 3}, "none", [1, 0, 1, 0]),
+        # At most 8 tokens, of which the last 4 are penalised: rewards 1, 0, 1/2, -1; their mean is 1/8.
+        ({"overlong_buffer": 4}, "maxrl", [7 / 4, -1 / 4, 3 / 4, -9 / 4]),
+        ({}, "maxrl", [1, -1, 1, -1]),
+        ({}, "dgpo", [1, -1, 1, -1]),
+        ({}, "mcpo", [1, -1, 1, -1]),
+    ],
+)
+def test_weights_and_rewards_reach_the_learner(tmp_path, options, weight, expected):
+    """Two of four completions are right: p_c is 1/2, whatever their lengths."""
+
+    class Lengths(Known):
+        def grade(self, rollouts):
+            for group in super().grade(rollouts):
+                yield replace(group, completion_tokens=(3, 4, 6, 8))
+
+    mgpo = MgpoConfig(weight=weight)
+    world = test_loop.train(tmp_path, Lengths(), stages=[replace(MATH, **options)], mgpo=mgpo)
+    pairs = [pair for groups, found, *_ in world.calls["update"] for pair in zip(found, groups, strict=True)]
+    undecided = [found for found, group in pairs if group.question_id not in Known.fixed]
+    assert undecided and all(found.accuracy == 0.5 for found in undecided)
+    assert all(found.advantages == pytest.approx(expected, abs=1e-5) for found in undecided)
 
 
 def test_sampling_by_the_tracker_prefers_questions_near_half(tmp_path):

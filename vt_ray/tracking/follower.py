@@ -143,7 +143,7 @@ class Follower:
     def _open(self, name: str) -> None:
         known = self._known.setdefault(target(name, self.tracking), {"run_id": "", "sent": 0})
         identity = json.loads(self.paths.run_json.read_text())
-        tags = {"seed": str(identity["seed"]), "lambda": str(identity["lambda"])}
+        tags = {name: str(identity[name]) for name in ("seed", "weight", "lambda") if name in identity}
         tags |= {name: value for name, _, value in (tag.partition("=") for tag in self.tracking.tags)}
         info = RunInfo(self.paths.root, identity["run_name"], tags, self.config, known["run_id"])
         self._sinks[name] = open_sink(name, self.tracking, info)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from vt_ray.config import MgpoConfig
 from vt_ray.report import formats
 from vt_ray.report import milestones as ms
 from vt_ray.report.diagnosis.signatures import diagnose
@@ -195,6 +196,8 @@ def identity_section(record: RunRecord) -> Section:
         ("started", "started"),
     )
     facts = [[label, str(value)] for label, key in names if (value := record.known(key)) is not None]
+    if (record.known("weight") or MgpoConfig.weight) != MgpoConfig.weight:
+        facts = [fact for fact in facts if fact[0] != "lambda"]
     versions = [[name, str(version)] for name, version in (record.identity.get("versions") or {}).items()]
     text = [] if record.identity else ["There is no run.json: the identity of the run is unknown."]
     tables = [Table("", [["what", "value"], *facts])] if facts else []
