@@ -4,7 +4,8 @@
 #   launch/local.sh vt-ray -m experiment=sweep cluster.ray_address=auto
 #
 # This Ray has its own token, ports and folder: it does not disturb another Ray on the machine, and leaves no files.
-# METRICS_PORT=8080 gives the port at which Prometheus reads the figures (docs/monitoring.md); without it, any free port.
+# METRICS_PORT=8080 gives the port at which Prometheus reads the figures (docs/monitoring.md), outside 10002 to
+# 19999; without it, any free port.
 set -euo pipefail
 RAY_AUTH_TOKEN=$(python3 -c "import secrets; print(secrets.token_hex(32))")
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token

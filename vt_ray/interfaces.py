@@ -6,7 +6,7 @@ A phase gets a `Cluster` and opens generators, learners, verifiers and a tracker
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vt_ray.config import MgpoConfig, OptimizerConfig, TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages, Prompt, Rollouts, Sampling
-from vt_ray.run.step_line import StepLine
 
 # algorithms.packing loads torch: without it an actor starts sooner and needs half the memory.
 if TYPE_CHECKING:
@@ -220,8 +219,8 @@ class Cluster(Protocol):
         """
         ...
 
-    def publish(self, line: StepLine) -> None:
-        """Shows the figures of a step to the cluster's monitoring."""
+    def publish(self, line: Mapping[str, Any]) -> None:
+        """Shows the line of an SFT or RL step to the cluster's monitoring."""
         ...
 
     def recover(self, error: BaseException) -> str:

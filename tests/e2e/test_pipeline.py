@@ -73,6 +73,8 @@ def test_summary_has_the_hardware_and_each_step_the_busy_share_of_each_actor(fin
         # Generating is nearly all that a step waits for in "generate", training in "update".
         assert busy["generator_0"] * seconds["total"] > 0.5 * seconds["generate"]
         assert busy["learner_0"] * seconds["total"] > 0.5 * seconds["update"]
+        assert line["generators"] == {"generator_0": line["generation"]}
+        assert line["generation"]["decode_tokens_per_second"] > 0 and 0 < line["generation"]["running"] <= 16
 
 
 def test_rollouts_have_one_row_a_completion(finished_run):

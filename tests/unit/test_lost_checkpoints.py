@@ -133,6 +133,9 @@ class Trajectory:
     def learner(self, model_path, optimizer, total_steps, with_reference=False):
         yield self
 
+    def publish(self, line):
+        pass
+
     def record(self, call):
         self.calls.append(call)
         if len(self.calls) == self.crash_at:

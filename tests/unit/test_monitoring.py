@@ -8,7 +8,7 @@ from typing import get_type_hints
 import pytest
 
 from vt_ray.actors import monitoring
-from vt_ray.actors.monitoring import ENGINE_GAUGES, ENGINE_SUMS, PARTS, Exporter, export_engine, step_numbers
+from vt_ray.actors.monitoring import ENGINE_GAUGES, ENGINE_SUMS, PARTS, Exporter, export_engine, line_numbers
 from vt_ray.engines.vllm.counters import EngineCounters
 from vt_ray.run.step_line import EngineFigures, EvaluationFigures, StepLine, StepSeconds, SyncFigures
 
@@ -41,7 +41,7 @@ def test_a_step_is_exported_by_its_numbers(recorded):
     line = {"phase": "rl", "step": 3, "reward_mean": 0.5, "mfu": None, "skipped": True, "loss": float("nan")}
     line |= {"seconds": {"total": 2.5}, "generation": {"running": 4.0}, "busy": {"generator_0": 0.75}}
     line |= {"p_c_histogram": [1, 2], "verify": {"completions": 8}, "loss_my term!": 1.5, "evaluation": None}
-    Exporter("demo", "driver").step(line)
+    Exporter("demo", "driver").line(line)
     assert recorded == {
         ("vt_ray_step_step", "driver"): 3,
         ("vt_ray_step_reward_mean", "driver"): 0.5,
@@ -50,6 +50,12 @@ def test_a_step_is_exported_by_its_numbers(recorded):
         ("vt_ray_step_loss_my_term_", "driver"): 1.5,
         ("vt_ray_busy_share", "generator_0"): 0.75,
     }
+
+
+def test_a_step_of_sft_has_names_of_its_own(recorded):
+    Exporter("demo", "driver").line({"phase": "sft", "step": 3, "loss": 0.5, "seconds": 2.5, "heldout_loss": None})
+    names = {"vt_ray_sft_step": 3, "vt_ray_sft_loss": 0.5, "vt_ray_sft_seconds": 2.5}
+    assert recorded == {(name, "driver"): value for name, value in names.items()}
 
 
 def test_the_sums_of_an_engine_become_counters(recorded):
@@ -75,7 +81,8 @@ def test_an_engine_without_counters_starts_no_thread():
 def test_the_dashboard_asks_for_exported_figures_only():
     line = {name: 0 for name in get_type_hints(StepLine)}
     line |= {part: dict.fromkeys(get_type_hints(keys), 0) for part, keys in OF_PART.items()}
-    exported = {"vt_ray_busy_share", *step_numbers(line)}
+    sft = {"phase": "sft", "loss": 0, "heldout_loss": 0, "mfu": 0, "tokens_per_second": 0}
+    exported = {"vt_ray_busy_share", *line_numbers(line), *line_numbers(sft)}
     exported |= {f"vt_ray_engine_{name}" for name in ENGINE_GAUGES}
     exported |= {f"vt_ray_engine_{name}_total" for name in ENGINE_SUMS}
     asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
@@ -83,3 +90,4 @@ def test_the_dashboard_asks_for_exported_figures_only():
     names = {name for expression in asked for name in re.findall(r"ray_(vt_ray_\w+)", expression)}
     assert len(names) > 30 and names <= exported
     assert all(re.search(r'\{run=~"\$run"\}', expression) for expression in asked[:-1])
+    assert "ray_vt_ray_(step|sft)_step" in asked[-1]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,6 @@ from vt_ray.interfaces import Hardware
 from vt_ray.planning.placement import ClusterError, gpus_asked, place
 from vt_ray.planning.resource_plan import generator_share
 from vt_ray.progress import console
-from vt_ray.run.step_line import StepLine
 
 # Starts of the learner ranks that fail one after the other.
 MAX_LEARNER_RESTARTS = 5
@@ -267,8 +266,8 @@ class RayCluster:
     def engine_counters(self) -> dict[str, dict[str, Any]]:
         return self._generator.engine_counters() if self._generator is not None else {}
 
-    def publish(self, line: StepLine) -> None:
-        self._exporter.step(line)
+    def publish(self, line: Mapping[str, Any]) -> None:
+        self._exporter.line(line)
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster

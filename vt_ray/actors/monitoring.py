@@ -71,20 +71,22 @@ class Exporter:
         for name, what in ENGINE_SUMS.items():
             self.total(f"vt_ray_engine_{name}_total", counters[name], what)
 
-    def step(self, line: Mapping[str, Any]) -> None:
+    def line(self, line: Mapping[str, Any]) -> None:
         """Exports the numbers of a step's line, and the busy share of each actor under the actor's own label."""
-        for name, value in step_numbers(line).items():
-            self.gauge(name, value, "A figure of the newest RL step")
+        for name, value in line_numbers(line).items():
+            self.gauge(name, value, f"A figure of the newest {str(line.get('phase', 'rl')).upper()} step")
         for actor, share in line.get("busy", {}).items():
             self.gauge("vt_ray_busy_share", share, "Share of the newest RL step that the actor worked", actor)
 
 
-def step_numbers(line: Mapping[str, Any]) -> dict[str, Any]:
-    """{exported name: value} of a step's line. A part's numbers have the part's name before theirs."""
+def line_numbers(line: Mapping[str, Any]) -> dict[str, Any]:
+    """{exported name: value} of a step's line, RL or SFT. A part's numbers have the part's name before theirs."""
     values = dict(line)
     for part in PARTS:
-        values |= {f"{part}_{name}": value for name, value in (values.pop(part, None) or {}).items()}
-    return {f"vt_ray_step_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}": value for name, value in values.items()}
+        if isinstance(values.get(part), Mapping):
+            values |= {f"{part}_{name}": value for name, value in values.pop(part).items()}
+    prefix = "vt_ray_sft" if line.get("phase") == "sft" else "vt_ray_step"
+    return {f"{prefix}_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}": value for name, value in values.items()}
 
 
 def export_engine(run: str, actor: str, engine: object) -> None:

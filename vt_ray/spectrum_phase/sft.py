@@ -69,7 +69,9 @@ def run_sft(
                 is_checkpoint = (step + 1) % sft.checkpoint_every == 0 or step + 1 == sft.steps
                 if is_checkpoint and heldout:
                     line["heldout_loss"] = heldout_loss(learner, heldout, sft.batch_size)
-                log.write({**line, "seconds": seconds})
+                line["seconds"] = seconds
+                log.write(line)
+                cluster.publish(line)
                 skipped.raise_if_diverged(f"{name}: step {step + 1}", metrics, section)
                 advance(f"loss {metrics['loss']:.3f}  {metrics['tokens'] / seconds:,.0f} tokens/s", 1)
                 if is_checkpoint:
