@@ -125,5 +125,7 @@ def main(arguments: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == [BARE]:
         print(json.dumps(bare(sys.argv[3:], sys.argv[2])))
+    elif len(sys.argv) == 1 or {"-h", "--help"} & {*sys.argv}:
+        print(__doc__)
     else:
         main(sys.argv[1:])

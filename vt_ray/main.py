@@ -132,7 +132,10 @@ def launch(config: Config) -> dict[str, Any] | None:
     placed = with_needed_actors(config)
     if config.dry_run:
         print_plan(placed, problems)
-        print_prompt(prompt or recorded_prompt(RunFolder(config).paths.prompt))
+        if refusal := RunFolder(config).refusal():
+            console.print(f"without dry_run this command is refused: {refusal}", style="yellow", soft_wrap=True)
+        else:
+            print_prompt(prompt or recorded_prompt(RunFolder(config).paths.prompt))
         return None
     refuse_missing_gpus(placed)
     refuse_unusable_folders(config)

@@ -55,4 +55,5 @@ def test_a_recorder_that_dies_while_it_reads_writes_the_same_file(cluster, tmp_p
     plain, died = (pq.read_table(tmp_path / "rollouts" / f"{name}.parquet").to_pylist() for name in ("plain", "died"))
     assert plain == died and [row["sample"] for row in plain] == [0, 1]
     assert plain[0]["weight_versions"] == [2, 3, 3] and plain[1]["advantage"] == -1.0
+    assert plain[0]["withheld"] is False
     assert not list((tmp_path / "rollouts").glob("*.partial"))

@@ -140,10 +140,11 @@ def test_killed_run_continues_where_it_stopped(finished_run, tmp_path):
     with subprocess.Popen(command, **quiet) as process:
         kill_when(process, lambda: (run / "rl/math_long/checkpoints/step_000001/manifest.json").exists())
     # A tracking sink that is switched on when a run continues also gets the metrics of the earlier steps.
-    done = run_tiny(tmp_path, "tracking.sinks=[tensorboard]")
+    done = run_tiny(tmp_path, "tracking.sinks=[tensorboard]", "tracking.completions_every=2")
     assert done.returncode == 0, done.stdout + done.stderr
     sent = json.loads((run / "tracking.json").read_text())["tensorboard"]["sent"]
     assert sent == 12 + len(MILESTONES) + 6 and list((run / "tensorboard").glob("events*"))
+    assert any(b"rl/completions" in file.read_bytes() for file in (run / "tensorboard").glob("events*"))
     sft = [json.loads(line)["step"] for line in (run / "sft/metrics.jsonl").read_text().splitlines()]
     assert sft == list(range(1, 13))
     ours, theirs = metrics(run), metrics(whole)

@@ -22,6 +22,7 @@ from vt_ray.config import Config, StageConfig
 from vt_ray.records import GradedGroup, Rollouts, Verdict
 from vt_ray.run.audit import audit
 from vt_ray.run.identity import identity
+from vt_ray.run.read_run import read_run
 from vt_ray.tools import app
 
 STAGES = [StageConfig("math", ["algebra"], 3, 2, 4, 8, refill_rounds=1), StageConfig("code", ["code"], 2, 3, 4, 8)]
@@ -191,6 +192,18 @@ def test_changed_metrics_are_found(run, change, said):
 def test_checkpoints_that_cannot_be_read_are_a_fault(run, monkeypatch):
     fails_once(monkeypatch, errno.EIO, Path, "read_text", "math/checkpoints/step_000003/manifest.json")
     assert any("checkpoints cannot be read" in fault and "manifest.json" in fault for fault in faults(run))
+
+
+@pytest.mark.parametrize(("cap", "kind"), [(0.0, "none"), (2.0, "truncate")])
+def test_a_run_of_an_older_version_is_read_in_the_names_of_today(run, cap, kind):
+    config, known = OmegaConf.load(run / "config.yaml"), json.loads((run / "run.json").read_text())
+    config.signal.mgpo.pop("importance")
+    config.signal.mgpo.importance_cap = cap
+    OmegaConf.save(config, run / "config.yaml")
+    noted = {k: v for k, v in known["settings"].items() if ".importance." not in k}
+    (run / "run.json").write_text(json.dumps(known | {"settings": noted | {"signal.mgpo.importance_cap": cap}}))
+    assert faults(run) == []
+    assert read_run(run)[1].signal.mgpo.importance.kind == kind
 
 
 def test_a_line_that_a_killed_run_has_half_written_is_no_line(run):

@@ -1,6 +1,7 @@
 """A run leaves out, or reports, training rows that contain a probing or test question."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from vt_ray.report.run_page.sections import decontamination_section
 from vt_ray.report.run_record import read_run
 from vt_ray.run.inputs import inputs_digest
 from vt_ray.run.paths import RunPaths
+from vt_ray.run.run_folder import RunFolder
 
 BOATS = (
     "A harbour has 12 boats with 30 crates each, and every crate weighs 45 kilograms. After a storm 7 boats leave. "
@@ -191,6 +193,17 @@ def test_texts_that_may_not_be_published_are_withheld(source, meta):
     train = [Problem("a", "physics", "math", WRAPPED, "1", source="train.jsonl", row=4)]
     assert check.drops(problem_questions(train, "train")) == [True]
     assert "harbour" not in json.dumps([check.result().report, *check.result().lines]).lower()
+
+
+def test_a_dry_run_names_the_run_that_has_its_folder(files, tmp_path, capsys):
+    config = Config(data=data(**files), phases=["sft"], runs_dir=str(tmp_path / "runs"))
+    config.spectrum.sft.styles = []
+    with RunFolder(config).open():
+        pass
+    assert RunFolder(config).refusal() == ""
+    launch(replace(config, seed=3, dry_run=True))
+    assert "without dry_run this command is refused" in (shown := capsys.readouterr().out)
+    assert "seed was 0, is 3" in shown and "prompt" not in shown
 
 
 def test_a_dry_run_prints_the_counts_and_writes_nothing(files, tmp_path, capsys):

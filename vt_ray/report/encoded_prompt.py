@@ -104,7 +104,8 @@ def print_prompt(shown: Mapping[str, Any]) -> None:
     from vt_ray.progress import console
 
     if not shown:
-        console.print("no prompt to show: the tokenizer is not on this machine yet; the report of the run shows one")
+        line = "no prompt to show: the tokenizer is not on this machine yet; the report of the run shows one"
+        console.print(line, soft_wrap=True)
         return
     text = textwrap.indent(visible(shown["text"]), "  | ", lambda line: True)
     for part in [*prompt_sentences(shown), text, *token_lines(shown)]:

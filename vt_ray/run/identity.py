@@ -97,9 +97,13 @@ def _in_new_names(known: Mapping[str, Any]) -> Mapping[str, Any]:
     old, new = "signal.mgpo.importance_cap", "signal.mgpo.importance"
     if old not in known:
         return known
-    cap = known[old]
-    kind = {f"{new}.kind": "truncate" if cap else "none", f"{new}.low": 0.0, f"{new}.high": cap}
-    return {key: value for key, value in known.items() if key != old} | kind
+    values = {f"{new}.{name}": value for name, value in importance_of_cap(known[old]).items()}
+    return {key: value for key, value in known.items() if key != old} | values
+
+
+def importance_of_cap(cap: float | None) -> dict[str, Any]:
+    """The section `signal.mgpo.importance` that acts as an older run's cap."""
+    return {"kind": "truncate" if cap else "none", "low": 0.0, "high": cap}
 
 
 def config_hash(config: Config) -> str:

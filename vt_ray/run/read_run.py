@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vt_ray.run.identity import importance_of_cap
 from vt_ray.run.paths import RunPaths
 
 
@@ -24,9 +25,19 @@ def read_run(root: Path) -> tuple[dict[str, Any], Any]:
         raise FileNotFoundError(f"{paths.config} is missing: put a copy of it back, or pass another run")
     try:
         known = json.loads(paths.run_json.read_text(encoding="utf-8"))
-        config = OmegaConf.load(paths.config)
+        config = _in_new_names(OmegaConf.load(paths.config))
     except (ValueError, YAMLError) as error:
         raise ValueError(f"{root}: run.json or config.yaml is damaged ({error}): put a copy of it back") from error
     if not isinstance(known, dict) or not isinstance(config, DictConfig):
         raise ValueError(f"{root}: run.json or config.yaml holds no settings: put a copy of it back")
     return known, config
+
+
+def _in_new_names(config: Any) -> Any:
+    """The settings of an older run, in which `signal.mgpo.importance` was one number."""
+    from omegaconf import OmegaConf
+
+    mgpo = OmegaConf.select(config, "signal.mgpo")
+    if mgpo and "importance_cap" in mgpo:
+        mgpo.importance = importance_of_cap(mgpo.pop("importance_cap"))
+    return config

@@ -55,6 +55,17 @@ class RunFolder:
             self._identify()
             yield self
 
+    def refusal(self) -> str:
+        """The message with which `open` refuses another run's folder, "" if it does not. Writes nothing."""
+        try:
+            if exists(self.paths.run_json):
+                self._refuse_other_run(read_json(self.paths.run_json), input_files(self.config))
+            else:
+                self._refuse_results_without_identity()
+        except ConfigError as error:
+            return str(error)
+        return ""
+
     def _identify(self) -> None:
         """Compare the config with run.json, or write run.json; add this start to its list of starts."""
         path = self.paths.run_json
