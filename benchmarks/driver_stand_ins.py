@@ -82,7 +82,8 @@ def ready_made(sample: int, tokens: int) -> Completion:
         sample=sample,
         token_ids=chance.integers(151_936, size=tokens, dtype=np.int32),
         rollout_logprobs=-chance.exponential(size=tokens).astype(np.float32),
-        text="x" * (CHARACTERS_A_TOKEN * tokens) + ("right" if sample % 2 else "wrong"),
+        # No two texts of a group are equal: a verifier grades a text once.
+        text=f"{sample} " + "x" * (CHARACTERS_A_TOKEN * tokens) + ("right" if sample % 2 else "wrong"),
         finish_reason="stop",
         version_runs=((0, tokens),),
         seconds=1.0,

@@ -46,6 +46,7 @@ from vt_ray.records import Problem  # noqa: E402
 from vt_ray.report.watch.stage_bar import stage_bar  # noqa: E402
 from vt_ray.run.metrics_log import MetricsLog  # noqa: E402
 from vt_ray.run.paths import RunPaths  # noqa: E402
+from vt_ray.run.step_line import EvaluationFigures  # noqa: E402
 from vt_ray.signal_phase.loop import run_stage  # noqa: E402
 from vt_ray.signal_phase.stage_run import StageRun  # noqa: E402
 
@@ -100,6 +101,10 @@ class Characters:
         return bytes(ids).decode(errors="replace")
 
 
+def no_evaluation(step: int) -> EvaluationFigures:
+    raise RuntimeError(f"the stand-in stage was asked to evaluate step {step}")
+
+
 def measured(arguments: argparse.Namespace, generators: int, steps: int, prompts: int) -> ClockedLog:
     """Runs one stage of `steps` steps with `prompts` questions each, and returns its log."""
     stage = StageConfig("driver", [], steps, prompts, arguments.group_size, arguments.tokens)
@@ -138,6 +143,7 @@ def measured(arguments: argparse.Namespace, generators: int, steps: int, prompts
                     tracker=tracker,
                     learner=learner,
                     recorder=recorder,
+                    evaluate=no_evaluation,
                     busy_seconds=cluster.busy_seconds,
                     log=log,
                     paths=RunPaths(root).stage(stage.name),

@@ -4,9 +4,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import RayActorError
 
 from vt_ray.actors import worker as module
 from vt_ray.actors.cluster import RayCluster
+from vt_ray.actors.failures import DeadActors
 from vt_ray.actors.worker import Worker
 from vt_ray.config import Config
 from vt_ray.planning.placement import ClusterError
@@ -100,3 +102,20 @@ def test_a_verifier_that_waits_for_a_slow_function_does_not_hang(monkeypatch, tm
     cluster._reservation = SimpleNamespace(refuse_lost_nodes=None)
     *_, hangs_after_s = cluster._start_verifiers()
     assert hangs_after_s > 3600 + limits.completion_timeout_s
+
+
+@pytest.mark.parametrize("in_constructor", [True, False])
+def test_a_learner_whose_constructor_fails_is_not_started_again_and_again(monkeypatch, tmp_path, in_constructor):
+    """The ranks start in the background, so the error of a constructor comes with the first phase that trains."""
+    dead, started = DeadActors(actors=("learner_0",)), []
+    monkeypatch.setattr("vt_ray.actors.cluster.find_dead", lambda *arguments: dead)
+    cluster = RayCluster(Config(), tmp_path)
+    cluster._reservation = None
+    monkeypatch.setattr(cluster, "_start_learners", lambda: started.append("learner_0"))
+    error = RayActorError(actor_init_failed=in_constructor)
+    if in_constructor:
+        with pytest.raises(RayActorError):
+            cluster.recover(error)
+    else:
+        assert cluster.recover(error) == "learner_0"
+    assert bool(started) == (not in_constructor)

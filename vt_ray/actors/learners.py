@@ -36,8 +36,11 @@ class LearnerActor:
         begin_process(log_folder / f"learner_{rank}.log")
         import torch
 
-        import vt_ray.engines.training  # noqa: F401  (takes seconds, meanwhile the driver prepares the base model)
+        # Takes seconds. Meanwhile the driver prepares the base model.
+        import vt_ray.engines.training  # noqa: F401
+        from vt_ray.engines.deepspeed_process import load_deepspeed
 
+        load_deepspeed()
         torch.set_num_threads(threads)
         keep_freed_memory()
         self.rank = rank
