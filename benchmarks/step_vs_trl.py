@@ -7,7 +7,8 @@ sync and the record of its rollouts; it is the production path, a RayCluster and
 sides get the same model folder, the same prompt tokens in the same order and temperature 1. The reward is made: every
 second sample of a group is correct, so each group has a signal and no group is left out. Neither side verifies
 answers. Both compute with two threads: vt_ray with two generators and two learner ranks, which alternate, TRL with
-one process. "half" is the vt_ray step when every second group has no signal and is not computed; --no-half leaves
+one process. Both keep freed memory: vt_ray does so by itself, TRL gets the setting of glibc, with which it takes 13%
+less CPU time. "half" is the vt_ray step when every second group has no signal and is not computed; --no-half leaves
 this third side out.
 
 Blocks of the sides alternate (vt_ray, TRL, half), because the speed of a machine drifts; the waiting side sleeps. TRL
@@ -43,7 +44,8 @@ from vt_ray.config import Config  # noqa: E402
 
 TORCH = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-
+# What `actors.process.keep_freed_memory` sets.
+KEEP_FREED_MEMORY = f"glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={1 << 40}"
 
 SETTINGS = {
     "tiny": Setting("scratch_qwen2", 16, 32, micro_batch=128, warm_up=3, steps=10, blocks=2),
@@ -157,7 +159,12 @@ def child(python: Path | str, script: str, job: dict[str, Any], folder: Path) ->
     """Starts a script of this folder on `job`, with pipes; its log goes to a file beside the job file."""
     path = (folder / script).with_suffix(".json")
     path.write_text(json.dumps(job))
-    environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(THREADS),
+        "GLIBC_TUNABLES": KEEP_FREED_MEMORY,
+        "PYTHONPATH": "",
+        "HF_HUB_OFFLINE": "1",
+    }
     with path.with_suffix(".log").open("w") as log:
         return subprocess.Popen(
             [str(python), str(ROOT / "benchmarks" / script), str(path)],

@@ -34,7 +34,7 @@ class Notice:
 
 def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> tuple[dict[str, int | None], bool]:
     """Loads the arrivals one by one. Returns the checksums read back from the engine, and whether they equal those in
-    the buckets. A notice contains no checksums.
+    the buckets; False if nothing arrived. A notice contains no checksums.
 
     `place` is the number of this engine among the generators. All generators get the same notice.
     """
@@ -46,7 +46,7 @@ def receive(llm: Any, arrivals: Iterable[Bucket | Notice], place: int = 0) -> tu
             llm.collective_rpc(finish_load)
         raise
     held = held_checksums(llm, [*names, *sent])
-    return held, all(held.get(name) == total for name, total in sent.items())
+    return held, bool(held) and all(held.get(name) == total for name, total in sent.items())
 
 
 def _load_all(llm: Any, arrivals: Iterable[Bucket | Notice], place: int) -> tuple[list[str], dict[str, int]]:
