@@ -44,7 +44,7 @@ PR_SET_CHILD_SUBREAPER = 36
 # Seconds between the request to end and the kill.
 GRACE_S = 5.0
 LOG_LINES, LOG_WIDTH = 25, 300
-MINUTES = 14.0
+MINUTES, LONGEST_MINUTES = 14.0, 1440.0
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,10 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; default: all")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="for all checks together")
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu_proof"), help="folder for lines, logs and runs")
+    new = Path("runs/gpu_proof", time.strftime("%Y%m%d-%H%M%S"))
+    parser.add_argument(
+        "--out", type=Path, default=new, help="new folder for lines, logs and runs; default: %(default)s"
+    )
     parser.add_argument("--model", default="", help="folder with SmolLM2-135M-Instruct")
     parser.add_argument("--gsm8k", default="", help="folder with gsm8k_train.jsonl and gsm8k_test.jsonl")
     parser.add_argument("--eager", action="store_true", help="neither torch.compile nor CUDA graphs in vLLM")
@@ -185,13 +188,18 @@ def parsed() -> argparse.Namespace:
     given = parser.parse_args()
     if unknown := [name for name in given.checks if name not in CHECKS]:
         parser.error(f"unknown checks {', '.join(unknown)}: take {', '.join(CHECKS)}")
-    if not given.minutes > 0:
-        parser.error(f"--minutes {given.minutes:g}: more than 0")
+    if not 0 < given.minutes <= LONGEST_MINUTES:
+        parser.error(f"--minutes {given.minutes:g}: more than 0, at most {LONGEST_MINUTES:g}")
+    if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
+        # A run that is there would be continued, and an older success would count.
+        parser.error(f"--out {given.out}: not empty, give a new folder")
     return given
 
 
 def main() -> None:
     given = parsed()
+    # As Ctrl-C: the processes of the check end too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     out = given.out.resolve()
     script = [sys.executable, str(ROOT / "benchmarks" / "gpu_checks.py")]
     settings = json.dumps({"out": str(out), "model": given.model, "gsm8k": given.gsm8k} | {

@@ -98,8 +98,23 @@ def test_every_check_of_the_command_exists(modules):
     proof, checks = modules
     assert [*proof.CHECKS] == [*checks.CHECKS]
     assert all(check.least < check.limit <= 60 * proof.MINUTES for check in proof.CHECKS.values())
-    done = subprocess.run([sys.executable, BENCHMARKS / "gpu_proof.py", "nothing"], capture_output=True, text=True)
-    assert done.returncode == 2 and "unknown checks nothing: take machine, tiny" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "unknown checks nothing: take machine, tiny"),
+        (["--minutes", "nan"], "--minutes nan: more than 0"),
+        (["--minutes", "inf"], "at most 1440"),
+        (["--out", str(ROOT)], "not empty, give a new folder"),
+        (["--out", __file__], "not empty, give a new folder"),
+    ],
+)
+def test_wrong_arguments_are_refused(modules, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["gpu_proof.py", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        modules[0].parsed()
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rehearse", [True, False])
