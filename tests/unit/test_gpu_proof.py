@@ -82,7 +82,6 @@ def test_a_check_at_its_limit_leaves_its_figures_and_no_process(tmp_path):
     )
     assert time.monotonic() - began < 50
     assert (hung["status"], hung["figures"], hung["exit_code"]) == ("timeout", {"before": 1}, None)
-    assert hung["limit_s"] == 6, "limits are for 14 minutes"
     assert after["status"] == "passed"
     for file in pids:
         assert not os.path.exists(f"/proc/{file.read_text()}"), file.name
