@@ -454,8 +454,8 @@ class FusionConfig:
     # task_arithmetic, ties and dare: the factor on the combined change from the base model, above 0.
     scale: float = 1.0
     # If Pass@K of the fused model on the probing problems is below the best specialist's, and the 95% interval of the
-    # difference excludes zero: "best" goes on with the best specialist, "stop" ends the run before RL, "continue" goes
-    # on with the fused model.
+    # difference excludes zero: "best" goes on with the best specialist, "stop" ends the run before the next phase,
+    # "continue" goes on with the fused model.
     on_loss: str = "best"
 
 

@@ -316,7 +316,10 @@ def evaluate_spectrum(e: Experiment, milestones: dict[str, Path]) -> None:
 
 
 def continue_sft(e: Experiment, start: Path) -> Path:
-    """The control in place of the stages: more SFT of the start model, at the learning rate that SFT ended with."""
+    """The control in place of the stages: more SFT of the start model, at the learning rate that SFT ended with.
+
+    The optimizer is new, as that of RL is, so it warms up again.
+    """
     config, first = e.config, e.config.spectrum.sft
     lowest = 1.0 if first.optimizer.schedule == "constant" else first.optimizer.min_lr_ratio
     rate = replace(first.optimizer, lr=first.optimizer.lr * lowest, min_lr_ratio=1.0)

@@ -1,6 +1,7 @@
 """Runs with some of the phases: the start of RL, milestones, summary, report, and the settings that are refused."""
 
 import json
+import shutil
 from contextlib import contextmanager
 
 import numpy as np
@@ -142,6 +143,32 @@ def test_runs_share_the_phases_that_they_have_in_common(tmp_path, monkeypatch):
     world, _, _ = run(settings(tmp_path, "c"), monkeypatch)
     # The scores before RL are shared too: only the model of the stage is loaded for its evaluation.
     assert not world.calls["sft_step"] and len(world.calls["load_checkpoint"]) == 1
+
+
+def test_runs_with_another_criterion_share_the_samples_of_the_probe(tmp_path, monkeypatch):
+    phases, pool = ["sft", "probe"], len(SETS.probe)
+    first, paths, _ = run(settings(tmp_path, "a", phases=phases), monkeypatch)
+    other = {"spectrum.probe.criterion": "pass_at_1", "spectrum.probe.ks": [1]}
+    world, other_paths, _ = run(settings(tmp_path, "b", phases=phases, **other), monkeypatch)
+    assert len(world.calls["generate"]) == len(first.calls["generate"]) - 2 * pool
+    assert [f.read_bytes() for f in other_paths.probe.all_scores()] == [
+        f.read_bytes() for f in paths.probe.all_scores()
+    ]
+    assert json.loads(other_paths.probe.table.read_text())["criterion"] == "pass_at_1"
+    world, _, _ = run(settings(tmp_path, "c", phases=phases, **{"spectrum.probe.samples": 8}), monkeypatch)
+    assert len(world.calls["generate"]) == len(first.calls["generate"])
+
+
+def test_a_model_that_is_made_again_is_evaluated_again(tmp_path, monkeypatch):
+    control = {"signal.control": "sft", "signal.control_sft_steps": 3}
+    config = settings(tmp_path, phases=["rl"], **control)
+    _, paths, _ = run(config, monkeypatch)
+    for folder in (paths.root / "sft_continued", *paths.shared_phases.glob("sft_continued-*[!.lock]")):
+        shutil.rmtree(folder)
+    paths.scores("sft_continued").write_text("{}")  # of another model
+    world, paths, _ = run(config, monkeypatch)
+    assert len(world.calls["sft_step"]) == 3 and len(world.calls["generate"]) == len(SETS.test)
+    assert json.loads(paths.scores("sft_continued").read_text())["scores"]
 
 
 def test_sft_continues_from_the_base_model(tmp_path, monkeypatch):

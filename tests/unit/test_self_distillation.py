@@ -69,6 +69,7 @@ def test_the_phases_come_after_rl_and_end_in_a_milestone(tmp_path, monkeypatch):
     assert {"rejection", "self_distil NLL", "self_distil SFT"} <= summary["phases"].keys()
     page = paths.report.read_text()
     assert 'id="rejection"' in page and 'id="self-distil"' in page
+    assert "the milestone before it, Pass@1 on the held-out problems changed by" in page
     assert LiveRun(paths.root).view().state == "finished"
     assert models_of_run(paths.root)[-1] == f"self_distil={max(paths.self_distil.sft.checkpoints.iterdir())}"
     plan = {p.name: p.tokens for p in phase_plan(config, test_phases.SETS)}

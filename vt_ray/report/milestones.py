@@ -63,7 +63,7 @@ def gain_sentence(summary: Mapping[str, Any]) -> str:
         better = "the better of" if len(starts) == 2 else "the best of"
         start = f"{start}, {better} {', '.join(starts[:-1])} and {starts[-1]}"
     return (
-        f"{gain['to']} against {start}: {formats.points(gain)} points of "
+        f"The milestone {gain['to']} against {start}: {formats.points(gain)} points of "
         f"Pass@1{'' if sure else ', which is within noise'} ({parts})."
     )
 

@@ -64,7 +64,8 @@ def sft_loss(lines: Lines, title: str = "Loss, nats a token") -> go.Figure:
     if measured := [line for line in lines if formats.known(line.get("heldout_loss"))]:
         at, losses = [line.get("step") for line in measured], [line["heldout_loss"] for line in measured]
         figure.add_trace(go.Scatter(x=at, y=losses, mode="lines+markers", name="Held-out loss", line={"dash": "dot"}))
-    figure.update_xaxes(title="SFT step")
+    # Few steps would have ticks between two of them.
+    figure.update_xaxes(title="SFT step", dtick=1 if len(lines) <= 10 else None)
     return titled(figure, title)
 
 

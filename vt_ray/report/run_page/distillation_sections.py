@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vt_ray.report import formats
+from vt_ray.report import milestones as ms
 from vt_ray.report.html import Section, Table
 from vt_ray.report.run_page import curves
 from vt_ray.report.run_record import RunRecord
 from vt_ray.report.tables import Rows
+from vt_ray.run.milestone_names import SELF_DISTIL
 
 KEPT = "kept"
 
@@ -52,6 +54,11 @@ def self_distil_section(record: RunRecord) -> Section:
         seconds = sum(line.get("seconds") or 0 for line in record.distilled)
         text.append(f"{formats.thousands(len(record.distilled))} SFT steps took {formats.duration(seconds)}.")
         figures = [curves.sft_loss(record.distilled)]
+    if moved := (ms.named(ms.reached(record.summary), SELF_DISTIL) or {}).get("difference"):
+        text.append(
+            f"From {moved['from']}, the milestone before it, Pass@1 on the held-out problems changed by "
+            f"{formats.points(moved)} points."
+        )
     tables = [
         Table("Traces by subdomain", _count_rows("subdomain", chosen["counts"])),
         Table("Buckets", _bucket_rows(chosen["buckets"]), folded=True),
