@@ -65,7 +65,7 @@ def page(finished):
 
 
 def test_every_section_is_there_with_its_charts(page):
-    charts = {"milestones": 1, "subdomains": 2, "sft": 1, "probe": 2, "rl": 16, "difficulty": 1, "time": 2}
+    charts = {"milestones": 1, "subdomains": 2, "sft": 1, "probe": 2, "rl": 19, "difficulty": 1, "time": 2}
     charts["machines"] = 9
     keys = {"findings", "verify", "recoveries", "decontamination", "cost", "samples", "prompt", "identity", *charts}
     keys |= {"data", "fusion"}
@@ -160,7 +160,8 @@ def test_replaced_actors_are_listed(page, tmp_path):
 
 
 NEW = ("generated_tokens_per_second", "updated_tokens_per_second", "staleness_mean", "importance_capped_share",
-       "replaced_groups", "probe_accuracy", "clip_share")  # fmt: skip
+       "replaced_groups", "probe_accuracy", "clip_share", "entropy_q1", "entropy_q4",
+       "high_covariance_share")  # fmt: skip
 
 
 def test_an_older_run_has_the_charts_of_its_figures(tmp_path):
