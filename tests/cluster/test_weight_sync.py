@@ -31,6 +31,8 @@ def learner(cluster, base_model):
 
 @pytest.fixture(scope="module")
 def generator(cluster, base_model):
+    # Ray's processes report every 10 seconds: the last test of this file finds the figures.
+    cluster.publish({"step": 7, "reward_mean": 0.625, "busy": {"generator_0": 0.5}})
     with cluster.generator(base_model) as generator:
         yield generator
 
@@ -249,14 +251,13 @@ def test_same_seed_gives_the_same_completion(generator, encoder, problems):
     assert first == second
 
 
-def test_figures_of_steps_and_engines_reach_prometheus(cluster, generator):
-    cluster.publish({"step": 7, "reward_mean": 0.625, "busy": {"generator_0": 0.5}})
+def test_figures_of_steps_and_engines_reach_prometheus(cluster, generator, encoder, problems):
+    list(generator.generate(encoder.prompts(problems.train[:1], 2, ("count",)), Sampling(1.0, 1.0, 0, 4)))
     assert cluster.engine_counters()["generator_0"]["tokens"] > 0
     (node,) = ray.nodes()
     address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     deadline = time.monotonic() + 60
     found = {}
-    # Ray's processes report every 10 seconds.
     while not {("step_reward_mean", "driver"), ("engine_tokens_total", "generator_0")} <= found.keys():
         assert time.monotonic() < deadline, found
         time.sleep(0.5)

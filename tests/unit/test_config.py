@@ -197,6 +197,9 @@ BAD = [
             ("quantization", "fp8", "quantised weights are not the learner's weights"),
             ("data_parallel_size", 2, "a generator is one engine"),
             ("scheduling_policy", "fcfs", "the fingerprint of a sync goes first"),
+            ("enable_prefix_caching", "flase", "vLLM takes bool or None"),
+            ("block_size", True, "vLLM takes int or None"),
+            ("watermark", [0.1], "vLLM takes float"),
             ("compilation_config", 3, "an engine on a CPU runs eagerly"),
         )
     ],

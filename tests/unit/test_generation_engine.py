@@ -36,13 +36,15 @@ def test_an_engine_that_cannot_be_imported_is_refused_with_the_setting(name):
 
 
 def test_arguments_of_vllm_pass_the_checks_and_go_to_vllm_alone():
-    from vt_ray.engines.vllm.engine_args import FIXED, FIXED_ON_CPU, SETTINGS, engine_args_faults, known_names
+    from vt_ray.engines.vllm.engine_args import FIXED, FIXED_ON_CPU, SETTINGS, engine_args_faults, known_fields
 
     # The names of the installed vLLM: a table that has an old one refuses nothing.
-    assert {*SETTINGS, *FIXED, *FIXED_ON_CPU} <= known_names()
+    assert {*SETTINGS, *FIXED, *FIXED_ON_CPU} <= known_fields().keys()
     given = {"kv_cache_dtype": "fp8", "speculative_config": {"method": "ngram", "num_speculative_tokens": 3}}
     assert not list(engine_args_faults(ClusterConfig(engine_args=given)))
-    on_a_gpu = ClusterConfig(engine_args={name: 1 for name in FIXED_ON_CPU}, gpus_per_generator=1)
+    values = {"enable_chunked_prefill": True, "max_num_batched_tokens": 4096, "compilation_config": {"mode": 0}}
+    assert values.keys() == FIXED_ON_CPU.keys()
+    on_a_gpu = ClusterConfig(engine_args=values, gpus_per_generator=1)
     assert not list(engine_args_faults(on_a_gpu))
     other = ClusterConfig(engine_args=given, generation_engine=f"{__name__}:SmallEngine")
     (fault,) = engine_args_faults(other)

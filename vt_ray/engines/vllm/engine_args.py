@@ -6,7 +6,7 @@ The names are read from the text of vLLM's module: its import takes 10 seconds.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -58,18 +58,33 @@ FIXED_ON_CPU = {
 }
 
 
+# The simple types of annotations; vLLM checks all others itself.
+TYPES: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "None": (type(None),),
+}
+
+
 @cache
-def known_names() -> frozenset[str]:
-    """The fields of the installed vLLM's EngineArgs; empty without vLLM."""
+def known_fields() -> Mapping[str, str]:
+    """{name: annotation} of the installed vLLM's EngineArgs; empty without vLLM."""
     found = find_spec("vllm")
     if found is None or not found.submodule_search_locations:
-        return frozenset()
+        return {}
     file = Path(next(iter(found.submodule_search_locations)), "engine", "arg_utils.py")
-    classes = [node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.ClassDef)]
+    (engine_args,) = (
+        node
+        for node in ast.parse(file.read_bytes()).body
+        if isinstance(node, ast.ClassDef) and node.name == "EngineArgs"
+    )
     fields = [
-        f.target for node in classes if node.name == "EngineArgs" for f in node.body if isinstance(f, ast.AnnAssign)
+        node for node in engine_args.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]
-    return frozenset(field.id for field in fields if isinstance(field, ast.Name) and not field.id.startswith("_"))
+    named = {ast.unparse(field.target): ast.unparse(field.annotation) for field in fields}
+    return {name: annotation for name, annotation in named.items() if not name.startswith("_")}
 
 
 def engine_args_faults(cluster: ClusterConfig) -> Iterator[str]:
@@ -81,11 +96,11 @@ def engine_args_faults(cluster: ClusterConfig) -> Iterator[str]:
         )
         return
     for name, value in cluster.engine_args.items():
-        if fault := _fault(str(name), cluster):
+        if fault := _fault(str(name), value, cluster):
             yield f"cluster.engine_args.{name}={value!r}: {fault}"
 
 
-def _fault(name: str, cluster: ClusterConfig) -> str:
+def _fault(name: str, value: Any, cluster: ClusterConfig) -> str:
     if name in SETTINGS:
         return f"set {SETTINGS[name]} instead"
     if name.startswith("data_parallel_"):
@@ -93,8 +108,21 @@ def _fault(name: str, cluster: ClusterConfig) -> str:
     fixed: dict[str, Any] = FIXED if cluster.gpus_per_generator else {**FIXED, **FIXED_ON_CPU}
     if name in fixed:
         return fixed[name]
-    if known_names() and name not in known_names():
-        near = get_close_matches(name.replace("-", "_"), known_names() - FIXED.keys() - SETTINGS.keys(), 1, 0.75)
+    fields = known_fields()
+    if fields and name not in fields:
+        near = get_close_matches(name.replace("-", "_"), fields.keys() - FIXED.keys() - SETTINGS.keys(), 1, 0.75)
         hint = f": do you mean {near[0]}?" if near else ": see the fields of EngineArgs in vLLM's documentation"
         return f"vLLM has no argument of this name{hint}"
+    if not _fits(value, fields.get(name, "")):
+        return f"vLLM takes {fields[name].replace(' | ', ' or ')}"
     return ""
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    """Whether the value may be of the annotated type. An annotation with other types than TYPES allows every value."""
+    names = annotation.split(" | ")
+    if not all(name in TYPES for name in names):
+        return True
+    if isinstance(value, bool):
+        return "bool" in names
+    return isinstance(value, tuple(kind for name in names for kind in TYPES[name]))
