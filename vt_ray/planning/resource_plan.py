@@ -11,7 +11,6 @@ from pathlib import Path
 
 from vt_ray.config import Config, ConfigError, StageConfig, weight_label
 from vt_ray.data.problem_sets import ProblemSets, of_stage
-from vt_ray.data.stream import with_steps
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.evaluation.claims import CLAIMS, reply_tokens
 from vt_ray.planning.learner_memory import BYTES, adapter_count, awake_learner_gb, learner_bytes, parameters
@@ -241,6 +240,8 @@ def _examples(config: Config, problems: ProblemSets) -> int:
 def _spectrum_plan(stage: SpectrumStage, config: Config, problems: ProblemSets) -> list[PhasePlan]:
     """SFT, probing and fusion of one spectrum stage. `epochs` are steps over all examples: how many of them are within
     `max_tokens`, or hard, is known later."""
+    from vt_ray.data.stream import with_steps
+
     spectrum, second, examples = config.spectrum, config.spectrum.second_stage, _examples(config, problems)
     sft = with_steps(spectrum.second_sft if stage is SECOND else spectrum.sft, examples)
     probe = spectrum.probe
