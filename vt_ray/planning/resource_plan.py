@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vt_ray.algorithms.learning_rate import with_steps
 from vt_ray.config import Config, ConfigError, StageConfig, weight_label
 from vt_ray.data.problem_sets import ProblemSets, of_stage
-from vt_ray.data.stream import with_steps
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.evaluation.claims import CLAIMS, reply_tokens
 from vt_ray.planning.learner_memory import BYTES, adapter_count, awake_learner_gb, learner_bytes, parameters
