@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from vt_ray.algorithms.learning_rate import with_steps
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import Config, ConfigError
 from vt_ray.data.decontamination.flagged import flagged_problems, read_findings
@@ -24,7 +25,6 @@ from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder, refuse_foreign_tokenizer
 from vt_ray.data.roles import sources_for
 from vt_ray.data.source_report import write_sources
-from vt_ray.data.stream import with_steps
 from vt_ray.engines.base_model import prepare_base_model, refuse_long_examples, refuse_short_context
 from vt_ray.evaluation.benchmarks import encodable
 from vt_ray.evaluation.milestones import copy_scores, evaluate

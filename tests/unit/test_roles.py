@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from vt_ray.algorithms.learning_rate import with_steps
 from vt_ray.config import Config, ConfigError, DataConfig, DataSource, SftConfig, StageConfig
 from vt_ray.data.copies import COPY
 from vt_ray.data.metadata import matches, row_meta
@@ -17,7 +18,7 @@ from vt_ray.data.prompts import PromptEncoder
 from vt_ray.data.readers import read_problems, read_source
 from vt_ray.data.roles import all_sources, roles
 from vt_ray.data.source_report import write_sources
-from vt_ray.data.stream import batch_indices, refill_indices, with_steps
+from vt_ray.data.stream import batch_indices, refill_indices
 from vt_ray.planning.validate import validate
 from vt_ray.spectrum_phase.examples import encoded_examples, measured
 

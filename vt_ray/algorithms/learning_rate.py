@@ -1,10 +1,11 @@
-"""The learning rate of each step: linear warm-up, then the decay that the config names."""
+"""The learning rate of each step: linear warm-up, then the decay that the config names; the steps of epochs."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from vt_ray.config import SCHEDULES, OptimizerConfig
+from vt_ray.config import SCHEDULES, OptimizerConfig, SftConfig
 
 
 def lr_at(step: int, total_steps: int, optimizer: OptimizerConfig) -> float:
@@ -29,3 +30,10 @@ def lr_at(step: int, total_steps: int, optimizer: OptimizerConfig) -> float:
     else:
         raise ValueError(f"optimizer.schedule={optimizer.schedule!r} must be one of {', '.join(SCHEDULES)}")
     return optimizer.lr * (optimizer.min_lr_ratio + (1 - optimizer.min_lr_ratio) * left)
+
+
+def with_steps(sft: SftConfig, examples: int) -> SftConfig:
+    """The settings with the steps of `epochs`, if it is set. An epoch ends with its last whole batch."""
+    if sft.epochs is None:
+        return sft
+    return replace(sft, steps=max(1, round(sft.epochs * max(1, examples // sft.batch_size))))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from vt_ray.config import SftConfig
 from vt_ray.data.mixture import Mixture
 from vt_ray.data.prompts import sample_seed
 
@@ -30,13 +28,6 @@ def batch_indices(
     epoch, index = divmod(step, per_epoch)
     order = _permutation(pool_size, epoch, key)
     return [int(order[(index * batch_size + i) % pool_size]) for i in range(batch_size)]
-
-
-def with_steps(sft: SftConfig, examples: int) -> SftConfig:
-    """The settings with the steps of `epochs`, if it is set. An epoch ends with its last whole batch."""
-    if sft.epochs is None:
-        return sft
-    return replace(sft, steps=max(1, round(sft.epochs * max(1, examples // sft.batch_size))))
 
 
 def _mixed_indices(mixture: Mixture, batch_size: int, step: int, key: Sequence[object]) -> list[int]:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vt_ray.algorithms.learning_rate import with_steps
 from vt_ray.algorithms.packing import TrainSequence
 from vt_ray.config import ConfigError, DataSource, SelfDistilConfig, SftConfig
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.source_report import SourceReport
-from vt_ray.data.stream import with_steps
 from vt_ray.data.traces.files import TraceCounts, TraceFiles, subdomains_of_traces
 from vt_ray.data.traces.trace import TRACE_STYLE
 from vt_ray.experiment import Experiment
