@@ -1,6 +1,6 @@
 """Where does MGPO pay? Softmax bandits with a known difficulty spectrum, false verdicts and group size, on one core.
 
-    python benchmarks/mgpo_regimes.py --output runs/mgpo_regimes        (about a minute of CPU; docs/mgpo_regimes.md)
+    python benchmarks/mgpo_regimes.py --output runs/mgpo_regimes        (75 s of CPU; docs/mgpo_regimes.md)
 
 The policy of a question is a softmax over ANSWERS answers, of which one is correct, with the logits b + f . theta. b is
 fixed and gives the start accuracies of the spectrum. theta is shared by all questions, so that a step on one question
