@@ -30,7 +30,7 @@ from vt_ray.run.milestone_names import planned
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.spectrum_phase import fusing
 from vt_ray.spectrum_phase.given_checkpoints import refuse_unusable_checkpoints
-from vt_ray.tracking.follower import committed_records
+from vt_ray.tracking.committed import committed_records
 
 STAGE = StageConfig("math", ["algebra"], 2, 2, 4, 8)
 MATH = test_loop.PROBLEMS[:7]

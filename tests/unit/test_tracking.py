@@ -353,6 +353,16 @@ def test_the_separate_process_sends_all_records_before_it_ends(run):
     assert json.loads((run.root / "tracking.json").read_text())["tensorboard"]["sent"] == 7
 
 
+def test_a_run_goes_on_if_its_tracking_cannot_start(run, monkeypatch, capsys):
+    def fails(*arguments, **settings):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(following_a_run.subprocess, "Popen", fails)
+    with following(ONE, run.root):
+        reached = True
+    assert reached and "tracking cannot start" in capsys.readouterr().out
+
+
 def test_a_sink_that_cannot_be_opened_is_named_and_the_run_goes_on(run, monkeypatch):
     pytest.importorskip("wandb", reason="pip install 'vt-ray[tracking]'")
     monkeypatch.setenv("WANDB_API_KEY", "")

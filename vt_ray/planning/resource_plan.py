@@ -240,8 +240,6 @@ def _examples(config: Config, problems: ProblemSets) -> int:
 def _spectrum_plan(stage: SpectrumStage, config: Config, problems: ProblemSets) -> list[PhasePlan]:
     """SFT, probing and fusion of one spectrum stage. `epochs` are steps over all examples: how many of them are within
     `max_tokens`, or hard, is known later."""
-    from vt_ray.data.stream import with_steps
-
     spectrum, second, examples = config.spectrum, config.spectrum.second_stage, _examples(config, problems)
     sft = with_steps(spectrum.second_sft if stage is SECOND else spectrum.sft, examples)
     probe = spectrum.probe

@@ -16,7 +16,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import takewhile
@@ -25,24 +25,14 @@ from threading import Thread
 from typing import Any
 
 from vt_ray.config import TrackingConfig
-from vt_ray.evaluation.milestones import milestone_summaries
 from vt_ray.progress import console
 from vt_ray.report.formats import without_passwords
-from vt_ray.run.checkpoint import MANIFEST, CheckpointError, committed, write_json
-from vt_ray.run.metrics_log import Tail
-from vt_ray.run.milestone_names import (
-    SELF_DISTIL,
-    SFT_CONTINUED,
-    before_rl,
-    phases,
-    planned,
-    rl_stages,
-    spectrum_stages,
-)
-from vt_ray.run.paths import DONE, RunPaths, SftPaths
-from vt_ray.run.run_folder import locked, working_folder
+from vt_ray.run.checkpoint import write_json
+from vt_ray.run.paths import RunPaths
+from vt_ray.run.run_folder import locked
+from vt_ray.tracking.committed import committed_records
 from vt_ray.tracking.completions import completion_rows
-from vt_ray.tracking.sinks import Record, RunInfo, Sink, flat, open_sink, target
+from vt_ray.tracking.sinks import Record, RunInfo, Sink, open_sink, target
 
 POLL_S = 2.0
 CLOSING_S = 40.0
@@ -53,8 +43,6 @@ INTERRUPTED_S = 5.0
 SETTINGS = "VT_RAY_TRACKING"
 # Sent before the count is written. A sink that gets a long run late and is cut off continues from the count.
 RECORDS_AT_ONCE = 200
-# Numbers in a line that are not metrics: the step itself, and the digest for the audit.
-NO_FIGURES = ("step", "consumed_digest")
 
 log = logging.getLogger(__name__)
 
@@ -65,23 +53,10 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
 
     After the block the sinks have CLOSING_S seconds to finish, or INTERRUPTED_S seconds after an interrupt.
     """
-    if not tracking.sinks:
+    process = _started(tracking, root) if tracking.sinks else None
+    if process is None:
         yield
         return
-    logs = RunPaths(root).logs
-    logs.mkdir(exist_ok=True)
-    paths = [os.path.abspath(path) for path in sys.path]
-    with (logs / "tracking.log").open("a") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vt_ray.tracking.follower", str(root)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-            # Its own session: Ctrl-C does not reach it. It ends with its standard input, when the run ends.
-            start_new_session=True,
-            env={**os.environ, SETTINGS: json.dumps(asdict(tracking)), "PYTHONPATH": os.pathsep.join(paths)},
-        )
     assert process.stdin and process.stdout
     Thread(target=_show, args=(process.stdout,), daemon=True).start()
     closing_s = CLOSING_S
@@ -98,6 +73,28 @@ def following(tracking: TrackingConfig, root: Path) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             console.print(f"[yellow]tracking took longer than {closing_s:g} s to end: see logs/tracking.log[/]")
+
+
+def _started(tracking: TrackingConfig, root: Path) -> subprocess.Popen[str] | None:
+    """The process, None if it cannot be started: the run goes on without it."""
+    logs = RunPaths(root).logs
+    paths = [os.path.abspath(path) for path in sys.path]
+    try:
+        logs.mkdir(exist_ok=True)
+        with (logs / "tracking.log").open("a") as file:
+            return subprocess.Popen(
+                [sys.executable, "-m", "vt_ray.tracking.follower", str(root)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                # Its own session: Ctrl-C does not reach it. It ends with its standard input, when the run ends.
+                start_new_session=True,
+                env={**os.environ, SETTINGS: json.dumps(asdict(tracking)), "PYTHONPATH": os.pathsep.join(paths)},
+            )
+    except OSError as error:
+        console.print(f"[yellow]tracking cannot start, the run goes on without it:[/] {error}", soft_wrap=True)
+        return None
 
 
 def _show(messages: Iterable[str]) -> None:
@@ -190,87 +187,6 @@ class Follower:
                     "the same command started again sends the missing records. See logs/tracking.log",
                     flush=True,
                 )
-
-
-def committed_records(paths: RunPaths, config: Mapping[str, Any]) -> Iterator[Record | None]:
-    """All committed records of the run, in order. Yields None when there is no new record yet.
-
-    SFT steps have their own count, RL steps are counted through all stages, and milestones are counted from 0 (base).
-    """
-    stages = [stage["name"] for stage in rl_stages(config)]
-    milestones = planned(config)
-    first_step = 0
-    for stage in spectrum_stages(config) if "sft" in phases(config) else ():
-        for record in _sft(paths, stage.sft, first_step):
-            first_step = record.step if record else first_step
-            yield record
-    for name in before_rl(config):
-        yield from _milestone(paths, name, milestones, config["evaluation"]["k"])
-    tail, step = Tail(paths.metrics), 0
-    for number, stage in enumerate(stages, 1):
-        evaluated = False
-        while not evaluated:
-            evaluated = paths.scores(stage).exists()
-            for line in tail.read(_committed_bytes(paths.stage(stage).checkpoints))[step:]:
-                step += 1
-                rollouts = paths.stage(stage).rollout_file(line["step"])
-                yield _record("rl", step, {**line, "stage": number, "stage_step": line["step"]}, rollouts)
-            if not evaluated:
-                yield None
-        yield from _milestone(paths, stage, milestones, config["evaluation"]["k"])
-    for name in milestones:
-        if name in (SFT_CONTINUED, SELF_DISTIL):
-            yield from _milestone(paths, name, milestones, config["evaluation"]["k"])
-
-
-def _sft(paths: RunPaths, phase: str, first_step: int) -> Iterator[Record | None]:
-    """Records of the steps of an SFT: from the shared folder while it runs, then from the run's own folder. The steps
-    are counted on from `first_step`."""
-    step, finished, tail = 0, False, Tail(Path())
-    while not finished:
-        finished = (paths.root / phase / DONE).exists()
-        shared = None if finished else working_folder(paths, phase)
-        sft = SftPaths(shared or paths.root / phase)
-        if tail.path != sft.metrics:
-            tail = Tail(sft.metrics)
-        for line in tail.read(None if finished else _committed_bytes(sft.states))[step:]:
-            step += 1
-            yield _record("sft", first_step + step, line)
-        if not finished:
-            yield None
-
-
-def _milestone(paths: RunPaths, name: str, milestones: list[str], k: int) -> Iterator[Record | None]:
-    path = paths.scores(name)
-    while not path.exists():
-        yield None
-    (found,) = milestone_summaries([path], k)
-    passes = ("pass_at_1", f"pass_at_{k}")
-    by_subdomain = {d: {p: scores[p]["mean"] for p in passes} for d, scores in found["by_subdomain"].items()}
-    yield _record("eval", milestones.index(name), {**{p: found[p] for p in passes}, **by_subdomain})
-
-
-def _record(series: str, step: int, values: Mapping[str, Any], rollouts: Path | None = None) -> Record:
-    """A record of the numbers in `values`; nested keys become `part/name`, and p_c becomes a share for each value."""
-    numbers = {k: float(v) for k, v in flat(values, "/").items() if isinstance(v, (int, float)) and k not in NO_FIGURES}
-    return Record(series, step, numbers | p_c_shares(values.get("p_c_histogram") or []), rollouts)
-
-
-def p_c_shares(counts: Sequence[int]) -> dict[str, float]:
-    """{`p_c/3_of_8`: share of the step's questions with 3 correct answers of 8}. The names sort by the count."""
-    group, questions = len(counts) - 1, sum(counts)
-    width = len(str(group))
-    return {f"p_c/{right:0{width}}_of_{group}": n / questions for right, n in enumerate(counts) if questions}
-
-
-def _committed_bytes(folder: Path) -> int:
-    """The length in bytes of the committed metrics, from the newest manifest in `folder`."""
-    try:
-        steps = committed(folder)
-        return json.loads((steps[-1] / MANIFEST).read_text())["metrics_offset"] if steps else 0
-    except (OSError, CheckpointError):
-        # The manifest was just replaced by a newer one, or the storage did not answer: the next call tries again.
-        return 0
 
 
 def main() -> None:
