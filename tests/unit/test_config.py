@@ -487,10 +487,9 @@ def test_the_ablation_of_weights_has_all_of_them_and_each_is_valid():
     swept = yaml.safe_load((CONF / "experiment/ablation_weight.yaml").read_text())["hydra"]["sweeper"]["params"]
     weights = swept["signal.mgpo.weight"].split(",")
     assert weights == ["mgpo", *WEIGHTS]
+    config = composed("experiment=ablation_weight")
     for weight in weights:
-        config = composed("experiment=ablation_weight", f"signal.mgpo.weight={weight}")
-        validate(config)
-        assert config.signal.mgpo.weight == weight
+        validate(changed(config, **{"signal.mgpo.weight": weight}))
 
 
 @pytest.mark.parametrize("experiment", ["demo", "tiny"])

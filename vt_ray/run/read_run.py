@@ -35,9 +35,9 @@ def read_run(root: Path) -> tuple[dict[str, Any], Any]:
 
 def _in_new_names(config: Any) -> Any:
     """The settings of an older run, in which `signal.mgpo.importance` was one number."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
-    mgpo = OmegaConf.select(config, "signal.mgpo")
-    if mgpo and "importance_cap" in mgpo:
+    mgpo = OmegaConf.select(config, "signal.mgpo") if isinstance(config, DictConfig) else None
+    if isinstance(mgpo, DictConfig) and "importance_cap" in mgpo:
         mgpo.importance = importance_of_cap(mgpo.pop("importance_cap"))
     return config
