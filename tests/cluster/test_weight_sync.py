@@ -31,7 +31,7 @@ def learner(cluster, base_model):
 
 @pytest.fixture(scope="module")
 def generator(cluster, base_model):
-    # Ray's processes report every 10 seconds: the last test of this file finds the figures.
+    # Ray's processes report every 10 seconds: the last test of this file finds the figure.
     cluster.publish({"step": 7, "reward_mean": 0.625, "busy": {"generator_0": 0.5}})
     with cluster.generator(base_model) as generator:
         yield generator

@@ -2,13 +2,22 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 from vt_ray.actors import monitoring
-from vt_ray.actors.monitoring import ENGINE_GAUGES, ENGINE_SUMS, PARTS, Exporter, export_engine, line_numbers
+from vt_ray.actors.monitoring import (
+    ENGINE_GAUGES,
+    ENGINE_SUMS,
+    PARTS,
+    Exporter,
+    LineExporter,
+    export_engine,
+    line_numbers,
+)
 from vt_ray.engines.vllm.counters import EngineCounters
 from vt_ray.run.step_line import EngineFigures, EvaluationFigures, StepLine, StepSeconds, SyncFigures
 
@@ -56,6 +65,24 @@ def test_a_step_of_sft_has_names_of_its_own(recorded):
     Exporter("demo", "driver").line({"phase": "sft", "step": 3, "loss": 0.5, "seconds": 2.5, "heldout_loss": None})
     names = {"vt_ray_sft_step": 3, "vt_ray_sft_loss": 0.5, "vt_ray_sft_seconds": 2.5}
     assert recorded == {(name, "driver"): value for name, value in names.items()}
+
+
+def test_the_newest_line_is_exported_again_and_again_until_the_end(recorded, monkeypatch):
+    monkeypatch.setattr(monitoring, "EXPORT_S", 0.01)
+    lines, name = LineExporter("demo"), ("vt_ray_step_step", "driver")
+    LineExporter("demo").close()
+    for step in (1, 2):
+        lines.publish({"step": step})
+        for _ in range(2):
+            recorded.clear()
+            deadline = time.monotonic() + 30
+            while recorded.get(name) != step:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+    lines.close()
+    recorded.clear()
+    time.sleep(0.05)
+    assert not recorded
 
 
 def test_the_sums_of_an_engine_become_counters(recorded):

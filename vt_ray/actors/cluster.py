@@ -28,7 +28,7 @@ from vt_ray.actors.generator_pool import NODE_CHECK_S, GeneratorPool
 from vt_ray.actors.generators import GeneratorActor, RayGenerator
 from vt_ray.actors.gpu_sharing import SharedGpu
 from vt_ray.actors.learners import LearnerActor, RayLearner
-from vt_ray.actors.monitoring import Exporter
+from vt_ray.actors.monitoring import LineExporter
 from vt_ray.actors.recorder import RayRecorder
 from vt_ray.actors.reservation import Reservation
 from vt_ray.actors.start_ray import refuse_too_few_gpus, start_ray
@@ -71,7 +71,7 @@ class RayCluster:
         self._generator: RayGenerator | None = None
         self._generator_spec: EngineSpec | None = None
         self._watchdog: Watchdog | None = None
-        self._exporter = Exporter(config.run_name, "driver")
+        self._lines = LineExporter(config.run_name)
 
     def __enter__(self) -> RayCluster:
         cluster = self.config.cluster
@@ -93,6 +93,7 @@ class RayCluster:
             dead = find_dead(error, self._reservation, self._actors)
         if self._watchdog is not None:
             self._watchdog.close()
+        self._lines.close()
         ray.shutdown()
         if dead:
             raise ClusterError(f"{dead}. The same command continues after the newest committed step") from error
@@ -267,7 +268,7 @@ class RayCluster:
         return self._generator.engine_counters() if self._generator is not None else {}
 
     def publish(self, line: Mapping[str, Any]) -> None:
-        self._exporter.line(line)
+        self._lines.publish(line)
 
     def hardware(self) -> Hardware:
         cluster = self.config.cluster

@@ -1,7 +1,7 @@
 """Figures for Ray's dashboard and for Prometheus, through ray.util.metrics (docs/monitoring.md).
 
 generator: its engine's counters, every EXPORT_S seconds --\\
-driver: the numbers of each step's line -------------------+--> Ray's agent of the node: text at its metrics port
+driver: the numbers of the newest step's line, repeated ---+--> Ray's agent of the node: text at its metrics port
 
 Ray adds the prefix `ray_` to each name. The labels `run` and `actor` name the run and the process.
 """
@@ -77,6 +77,39 @@ class Exporter:
             self.gauge(name, value, f"A figure of the newest {str(line.get('phase', 'rl')).upper()} step")
         for actor, share in line.get("busy", {}).items():
             self.gauge("vt_ray_busy_share", share, "Share of the newest RL step that the actor worked", actor)
+
+
+class LineExporter:
+    """Exports the driver's newest line every EXPORT_S seconds, in a thread.
+
+    Ray drops a gauge that was not set for 20 seconds, and a step may take longer.
+    """
+
+    def __init__(self, run: str):
+        self._exporter = Exporter(run, "driver")
+        self._newest: Mapping[str, Any] = {}
+        self._news, self._closed = threading.Event(), False
+        self._thread: threading.Thread | None = None
+
+    def publish(self, line: Mapping[str, Any]) -> None:
+        self._newest = line
+        self._news.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="export", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Must be called before Ray is shut down."""
+        self._closed = True
+        self._news.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._exporter.line(self._newest)
+            self._news.wait(EXPORT_S)
+            self._news.clear()
 
 
 def line_numbers(line: Mapping[str, Any]) -> dict[str, Any]:
