@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vt_ray.algorithms.learning_rate import with_steps
 from vt_ray.config import Config, ConfigError, StageConfig, weight_label
 from vt_ray.data.problem_sets import ProblemSets, of_stage
 from vt_ray.data.traces.trace import TRACE_STYLE
