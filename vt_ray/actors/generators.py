@@ -44,7 +44,8 @@ class GeneratorActor:
 
     def __init__(self, name: str, spec: EngineSpec, log_folder: Path, run: str = ""):
         begin_process(log_folder / f"{name}.log")
-        keep_freed_memory()
+        if not spec.gpus:
+            keep_freed_memory()
         self.name = name
         self.engine: GenerationEngine = engine_class(spec.engine)(spec)
         export_engine(run, name, self.engine)
