@@ -518,8 +518,9 @@ class ImportanceConfig:
 class EntropyBonusConfig:
     """A bonus for the entropy of the policy with a coefficient that adapts (Skywork-OR1, arXiv 2505.22312). Off.
 
-    The coefficient starts at 0 in each stage. It rises by `step` after a step whose entropy is below `target`, and
-    falls by `step` otherwise. The bonus acts only if the entropy of the last step was at most `target`.
+    The coefficient starts at 0, and a stage with optimizer_state=keep continues with that of the stage before. It rises
+    by `step` after a step whose entropy is below `target`, and falls by `step` otherwise. The bonus acts only if the
+    entropy of the last step was at most `target`.
     """
 
     # Target of the mean entropy of a token in nats, at least 0. 0: no bonus. Skywork-OR1's is 0.2.

@@ -398,12 +398,14 @@ def test_the_replaced_setting_names_the_new_one(monkeypatch):
 def test_what_cispo_and_masks_of_sequences_cannot_do_is_refused(good):
     cispo = {"signal.mgpo.loss": "cispo", "signal.mgpo.clip_low": 1.0, "signal.mgpo.clip_high": 4.0}
     validate(changed(good, **cispo))
+    validate(changed(good, **cispo, **{"signal.mgpo.clip_dual": 0.0}))
     mask = ImportanceConfig("mask_sequence", 0.1, 10.0)
     shared = {"learner.sequence_parallel_size": 2, "cluster.num_learners": 2, "learner.share_prompts": False}
     shared["learner.rows_per_batch"] = 1
     for changes, text in (
         ({**cispo, "signal.mgpo.importance": mask}, "CISPO bounds the same ratio itself"),
         ({**cispo, "signal.mgpo.ratio": "sequence"}, "CISPO has a ratio for each token"),
+        ({**cispo, "signal.mgpo.clip_dual": 6.0}, "clip_dual=6.0 has no effect with loss=cispo: leave it out"),
         ({"signal.mgpo.clip_low": 1.0}, "must lie in"),
         ({**shared, "signal.mgpo.importance": mask}, "a slice of each sequence; take kind=mask_token"),
     ):

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from vt_ray.algorithms.packing import TrainSequence, make_row, pack, pack_branch
 from vt_ray.config import ConfigError, EntropyBonusConfig, ImportanceConfig, MgpoConfig
 from vt_ray.engines.entropy_bonus import EntropyBonus
 from vt_ray.engines.rl_loss import covariance_counts, entropy_metrics, refuse_unusable_loss, rl_row_loss
+from vt_ray.engines.training import TrainingEngine
 
 BONUS = EntropyBonusConfig(target=0.5, step=0.25, max_coef=0.6)
 
@@ -70,6 +72,22 @@ def test_the_bonus_is_the_weighted_entropy():
     found[0.5][0].backward()
     assert entropy.grad.tolist() == pytest.approx([0.0, -0.05, -0.05, -0.05, 0.0])
     assert not any(value.requires_grad for value in found[0.5][1].values())
+
+
+def test_the_entropy_has_a_gradient_only_in_a_step_in_which_the_bonus_acts():
+    head = SimpleNamespace(entropy_gradient=None)
+    engine = SimpleNamespace(
+        spec=SimpleNamespace(with_reference=False),
+        parallel=None,
+        entropy_bonus=EntropyBonus(),
+        module=SimpleNamespace(get_output_embeddings=lambda: head),
+    )
+    found = []
+    for entropy in (0.4, 0.9, 0.4):
+        TrainingEngine.mgpo_row_loss(engine, MgpoConfig(entropy_bonus=BONUS), 1.0)
+        found.append(head.entropy_gradient)
+        step(engine.entropy_bonus, entropy)
+    assert found == [False, True, False]
 
 
 def test_the_entropy_of_each_quarter_by_hand():

@@ -74,6 +74,19 @@ def test_weight_none_is_lambda_zero_bit_for_bit(norm, rewards):
     assert [grpo] == zero
 
 
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.9])
+def test_maxrl_gives_the_gradient_of_the_sum_of_pass_at_k_over_k_below_the_group_size(size, p):
+    """All groups with their probabilities, for the policy p = sigmoid(x): d Pass@K / dx = K (1-p)^K p."""
+    gradient = 0.0
+    for rewards in itertools.product([0.0, 1.0], repeat=size):
+        probability = math.prod(p if r else 1 - p for r in rewards)
+        scores = [1 - p if r else -p for r in rewards]
+        pulls = [a * s for a, s in zip(advantages(list(rewards), "maxrl").advantages, scores, strict=True)]
+        gradient += probability * fmean(pulls)
+    assert gradient == pytest.approx(sum((1 - p) ** k * p for k in range(1, size)))
+
+
 def test_mcpo_makes_the_query_weight_of_grpo_constant_above_one_half():
     for p in np.arange(9, 16) / 16:
         assert difficulty_weight(p, config("mcpo", group_size=16)) * math.sqrt(p * (1 - p)) == pytest.approx(0.5)

@@ -36,8 +36,8 @@ def none(p: Floats) -> Floats:
 def maxrl(p: Floats) -> Floats:
     """1/p on r - mean: MaxRL's advantage (r - mean) / mean (arXiv 2602.02710).
 
-    Without a correct completion the source's estimator is 0, as is r - mean here. In expectation over groups of G, the
-    estimator follows the gradient of sum_{k=1..G} Pass@k / k, which is log p for an infinite group.
+    Without a correct completion the advantages are 0. In expectation over groups of G they give the gradient of
+    sum_{k=1..G-1} Pass@k / k, which is that of log p for an infinite group. Without the mean, the sum would include G.
     """
     return 1 / p
 

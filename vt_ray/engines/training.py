@@ -113,9 +113,11 @@ class TrainingEngine:
         """
         refuse_unusable_loss(mgpo, self.spec.with_reference, self.parallel.size if self.parallel else 1)
         self.entropy_bonus.settings = mgpo.entropy_bonus
-        self.module.get_output_embeddings().entropy_gradient = self.entropy_bonus.on
+        coefficient = self.entropy_bonus.active()
+        # In a step without a bonus the head would compute the logits once more for a gradient of zeros.
+        self.module.get_output_embeddings().entropy_gradient = coefficient > 0
         reference = partial(self._reference_logprobs, temperature=temperature) if mgpo.kl_coef > 0 else None
-        return rl_row_loss(mgpo, self.entropy_bonus.active(), self.parallel is None, reference)
+        return rl_row_loss(mgpo, coefficient, self.parallel is None, reference)
 
     def optimizer_step(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from vt_ray.config import IMPORTANCE_BOUNDS, IMPORTANCE_MEANS, Config
+from vt_ray.config import IMPORTANCE_BOUNDS, IMPORTANCE_MEANS, Config, MgpoConfig
 from vt_ray.planning.validate.rules import Problems, at_least, one_of
 
 AT = "signal.mgpo.importance"
@@ -48,6 +48,8 @@ def _cispo(c: Config) -> Problems:
         )
     if mgpo.ratio != "token":
         yield f"signal.mgpo.ratio={mgpo.ratio} with loss=cispo: CISPO has a ratio for each token; take ratio=token"
+    if mgpo.clip_dual not in (0, MgpoConfig.clip_dual):
+        yield f"signal.mgpo.clip_dual={mgpo.clip_dual} has no effect with loss=cispo: leave it out"
 
 
 def _entropy_bonus(c: Config) -> Problems:
