@@ -829,8 +829,8 @@ class TrackingConfig:
     group: str = ""
     # Job type in W&B, tag `job_type` in MLflow, at most 128 characters. Empty: none.
     job_type: str = ""
-    # Tags besides seed=... and lambda=..., as NAME or NAME=VALUE, each at most 64 characters. MLflow's tag NAME has the
-    # value VALUE.
+    # Tags besides seed=..., weight=... and lambda=..., as NAME or NAME=VALUE, each at most 64 characters. MLflow's tag
+    # NAME has the value VALUE.
     tags: list[str] = field(default_factory=list)
     # Steps of the signal phase from one table of completions to the next: the completions that the report shows of a
     # step. 0: none. Problems of GPQA, and of rows with a canary, are never sent.
