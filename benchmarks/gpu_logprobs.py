@@ -241,7 +241,7 @@ def in_flight(report: Report, engine: VllmEngine, prompts: Sequence[Prompt], tok
     found: list[Rollouts] = []
     thread = threading.Thread(target=lambda: found.extend(sampled(engine, prompts, Sampling(1.0, 1.0, 0, tokens))))
     thread.start()
-    while not engine.loop.in_flight:
+    while thread.is_alive() and not engine.loop.in_flight:
         time.sleep(0.002)
     engine.load_weights(iter(buckets), 2)
     thread.join()

@@ -196,6 +196,8 @@ BAD = [
             ("max_num_seqs", 8, "set cluster.max_num_seqs instead"),
             ("quantization", "fp8", "quantised weights are not the learner's weights"),
             ("data_parallel_size", 2, "a generator is one engine"),
+            ("kv_cache_memory_bytes", 1 << 30, "set cluster.gpu_memory_utilization (on a CPU: cluster.kv_cache_gb)"),
+            ("device_ids", [0], "Ray gives each generator its GPUs"),
             ("scheduling_policy", "fcfs", "the fingerprint of a sync goes first"),
             ("enable_prefix_caching", "flase", "vLLM takes bool or None"),
             ("block_size", True, "vLLM takes int or None"),

@@ -49,6 +49,8 @@ def test_a_replaced_generator_counts_from_its_start():
     figures = record["generators"]["generator_0"]
     assert (figures["engine_steps"], figures["running"], figures["prefix_hit_share"]) == (10, 3.0, 0.25)
     assert record["generation"] == figures
+    early = engine_record({"generator_0": counters(5, 4, 90, 9, 900)}, {"generator_0": counters(6, 3, 40, 10, 30)})
+    assert early["generators"]["generator_0"]["decode_tokens_per_second"] == 10.0
 
 
 def test_an_idle_engine_has_no_shares_and_an_engine_without_counters_no_figures():
@@ -62,8 +64,8 @@ def test_the_counters_of_vllm_are_summed_and_the_peak_can_be_measured_anew():
     counted = EngineCounters(queued=lambda: 3)
     preempted = SimpleNamespace(type=SimpleNamespace(name="PREEMPTED"))
     outputs = [
-        SimpleNamespace(new_token_ids=[1, 2], events=[preempted]),
-        SimpleNamespace(new_token_ids=[], events=None),
+        SimpleNamespace(new_token_ids=[1, 2], events=[preempted], finish_reason=None),
+        SimpleNamespace(new_token_ids=[], events=None, finish_reason="length"),
     ]
     given = []
     for running, usage in ((8, 0.5), (6, 0.25)):
@@ -80,7 +82,7 @@ def test_the_counters_of_vllm_are_summed_and_the_peak_can_be_measured_anew():
     counted.attach(engine)
     assert [engine.engine_core.get_output() for _ in given] == given and engine.log_stats is False
     values = counted.values()
-    assert [values[name] for name in SUMS] == [2, 0.0, 14, 10, 4, 2, 20, 8]
+    assert [values[name] for name in SUMS] == [2, 0.0, 16, 10, 4, 2, 20, 8]
     assert (values["running"], values["waiting"], values["kv_usage_max"]) == (6, 5, 0.5)
     counted.restart_peak()
     assert counted.values()["kv_usage_max"] == 0.25

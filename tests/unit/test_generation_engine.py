@@ -56,3 +56,12 @@ def test_arguments_of_vllm_replace_those_of_vt_ray_that_may_change():
 
     spec = EngineSpec("model", "float32", 64, 8, 0, 1, 1, 0.5, 1, 0, engine_args={"block_size": 64})
     assert _engine_arguments(spec) == _engine_arguments(replace(spec, engine_args={})) | {"block_size": 64}
+
+
+def test_an_error_of_the_kv_cache_names_the_arguments_of_vllm_too():
+    from vt_ray.engines.vllm.engine import _with_config_keys
+
+    spec = EngineSpec("model", "float32", 64, 8, 0, 1, 4, 0.5, 1, 0, engine_args={"num_gpu_blocks_override": 1})
+    error = _with_config_keys(ValueError("No room in the KV cache."), spec)
+    assert isinstance(error, ConfigError)
+    assert "cluster.kv_cache_gb=4 and cluster.engine_args (num_gpu_blocks_override=1): No room" in str(error)

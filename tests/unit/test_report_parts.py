@@ -8,6 +8,8 @@ from vt_ray.records import AdvantageConfig
 from vt_ray.report import milestones, question_scores
 from vt_ray.report.metrics import Metric
 from vt_ray.report.run_page import charts, curves, difficulty, samples, step_time
+from vt_ray.report.run_page.training_sections import difficulty_section
+from vt_ray.report.run_record import RunRecord
 
 
 def score(mean):
@@ -36,6 +38,20 @@ def test_weight_is_the_trainers_own():
 
     for c in range(17):
         assert difficulty.difficulty_weight(c / 16, AdvantageConfig(1.5)) == pytest.approx(mgpo.weight(c / 16, 1.5))
+
+
+def of_eighths(accuracy):
+    """A user's weight that knows the accuracies of groups of 8 only."""
+    return [{c / 8: 1.0 for c in range(1, 8)}[p] for p in accuracy]
+
+
+def test_a_weight_that_refuses_a_p_c_of_the_chart_is_not_drawn(tmp_path):
+    identity = {"lambda": 1.0, "weight": f"{__name__}:of_eighths"}
+    lines = [{"stage": "short", "p_c_histogram": [1, 2, 1, 0, 0, 0, 0, 0, 0]}]
+    planned = {"short": {"group_size": 8}}
+    record = RunRecord(tmp_path, identity, "", {}, {}, (), lines, planned=planned)
+    section = difficulty_section(record)
+    assert len(section.figures) == 1 and len(section.text) == 1
 
 
 def test_p_c_heat_holds_shares_by_stage_and_group_size():

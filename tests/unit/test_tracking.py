@@ -396,6 +396,7 @@ def test_a_bad_tag_is_refused(tag):
 
 def test_settings_without_a_receiver_are_refused():
     assert "has a name that the run or MLflow sets itself" in refused(tags=["seed=4"])
+    assert "has a name that the run or MLflow sets itself" in refused(tags=["weight=of a paper"])
     assert "has a name that the run or MLflow sets itself" in refused(tags=["mlflow.user=me"])
     assert "names a more than once" in refused(tags=["a", "a=2"])
     assert "completions_every=-1 must be at least 0" in refused(completions_every=-1)

@@ -148,7 +148,7 @@ class RayCluster:
 
     def _decide_sharing(self, model_path: Path) -> None:
         """Before the generators are opened: whether they and the learner ranks on their GPUs can both stay awake."""
-        gpu_gb: float = min(ray.get([rank.actor.gpu_gb.remote() for rank in self._learners]))
+        gpu_gb: float = min(self._wait_for([rank.actor.gpu_gb.remote() for rank in self._learners], "learner ranks"))
         take_turns, self._generator_share = generator_share(self.config, model_path, gpu_gb)
         if not take_turns:
             self._gpu.stop_sharing()

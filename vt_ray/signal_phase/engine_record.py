@@ -29,7 +29,7 @@ def engine_record(before: Mapping[str, Counters], after: Mapping[str, Counters])
 
 def _span(before: Counters, after: Counters) -> Counters:
     """The sums between the two readings, and the peaks. The sums of a replaced generator start from 0 again."""
-    if after["engine_steps"] < before.get("engine_steps", 0):
+    if any(after[name] < before.get(name, 0) for name in SUMS):
         before = {}
     return {**after, **{name: after[name] - before.get(name, 0) for name in SUMS}}
 

@@ -33,7 +33,8 @@ def verify_record(
 def seconds_by_kind(groups: Sequence[GradedGroup], kinds: Sequence[Kind]) -> dict[str, KindSeconds]:
     """{kind: {"count", "p50", "p95", "p99"}} of the verification seconds of a completion.
 
-    Completions with 0 seconds are left out: they were truncated and not run, or their worker was lost.
+    Completions with 0 seconds are left out: they were truncated, their text is a copy of another, or their worker was
+    lost.
     """
     seconds: dict[Kind, list[float]] = {}
     for group, kind in zip(groups, kinds, strict=True):

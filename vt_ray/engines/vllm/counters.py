@@ -62,7 +62,9 @@ class EngineCounters:
         core.get_output = counted
 
     def record(self, outputs: EngineCoreOutputs) -> None:
+        ended = 0
         for output in outputs.outputs:
+            ended += output.finish_reason is not None
             self.tokens += len(output.new_token_ids)
             if output.events:
                 self.preemptions += sum(event.type.name == "PREEMPTED" for event in output.events)
@@ -72,7 +74,8 @@ class EngineCounters:
             self.waiting = stats.num_waiting_reqs + stats.num_skipped_waiting_reqs + self.queued()
             self.kv_usage = stats.kv_cache_usage
             self.kv_usage_max = max(self.kv_usage_max, self.kv_usage)
-            self.running_sum += self.running
+            # vLLM counts after the step, without the sequences that ended in it.
+            self.running_sum += self.running + ended
             self.waiting_sum += self.waiting
             self.prefix_queries += stats.prefix_cache_stats.queries
             self.prefix_hits += stats.prefix_cache_stats.hits

@@ -275,6 +275,8 @@ def _with_config_keys(error: Exception, spec: EngineSpec) -> Exception:
         if spec.gpus
         else f"cluster.kv_cache_gb={spec.kv_cache_gb}"
     )
+    if spec.engine_args:
+        limit += f" and {_given(spec)}"
     return ConfigError(
         f"an engine for sequences of {spec.context_tokens} tokens cannot have its KV cache with {limit}: "
         f"{text.strip().splitlines()[0]} Change it, or shorten max_new_tokens of the stages and evaluations"
@@ -282,8 +284,10 @@ def _with_config_keys(error: Exception, spec: EngineSpec) -> Exception:
 
 
 def _with_engine_args(error: Exception, spec: EngineSpec) -> ConfigError:
-    given = ", ".join(f"{name}={value!r}" for name, value in spec.engine_args.items())
     return ConfigError(
-        f"vLLM did not start with cluster.engine_args ({given}): {' '.join(str(error).split())[:500]}: correct them, "
-        "or leave them out"
+        f"vLLM did not start with {_given(spec)}: {' '.join(str(error).split())[:500]}: correct them, or leave them out"
     )
+
+
+def _given(spec: EngineSpec) -> str:
+    return f"cluster.engine_args ({', '.join(f'{name}={value!r}' for name, value in spec.engine_args.items())})"

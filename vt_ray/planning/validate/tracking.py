@@ -15,7 +15,7 @@ MAX_NAME, MAX_TAG = 128, 64
 NOT_IN_PROJECT = "/\\#?%:"
 TAG = re.compile(r"\w[\w. -]*(=.*)?")
 # Tags that each run has, and tags that MLflow sets itself.
-OWN_TAGS = ("seed", "lambda", "group", "job_type")
+OWN_TAGS = ("seed", "weight", "lambda", "group", "job_type")
 
 
 def tracking(c: Config) -> Problems:

@@ -14,6 +14,9 @@ from vt_ray.report.run_page.curves import by_stage, stage_marks
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+# The p_c of the line of weights.
+CHARTED = [i / 100 for i in range(101)]
+
 
 def p_c_heat(lines: Lines, config: AdvantageConfig | None) -> go.Figure | None:
     """The share of questions at each p_c over RL steps, and the weight of each p_c as a line if `config` is known.
@@ -44,8 +47,7 @@ def p_c_heat(lines: Lines, config: AdvantageConfig | None) -> go.Figure | None:
 
 def _weight_over(figure: go.Figure, config: AdvantageConfig) -> go.Figure:
     """Add the weight by p_c, with an axis at the top. Rings mark p_c = 0 and 1, where all advantages are zero."""
-    p = [i / 100 for i in range(101)]
-    weights = [float(difficulty_weight(v, config)) for v in p]
+    p, weights = CHARTED, [float(difficulty_weight(v, config)) for v in CHARTED]
     paper = config.weight == MgpoConfig.weight
     title = "MGPO weight" if paper else f"weight {config.weight}"
     hover = "p_c %{y:.2f}: weight %{x:.3f}<extra></extra>"

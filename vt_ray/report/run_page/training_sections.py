@@ -139,7 +139,8 @@ def difficulty_section(record: RunRecord) -> Section:
 
 
 def _weight(record: RunRecord) -> AdvantageConfig | None:
-    """The weight of the run; None if it is unknown, or a user's function that is not on this machine."""
+    """The weight of the run; None if it is unknown, or a user's function that is not on this machine or that
+    refuses a p_c of the chart: before a run it is called with multiples of 1 / group_size only."""
     lam, name = record.known("lambda"), record.known("weight") or MgpoConfig.weight
     if not formats.known(lam):
         return None
@@ -147,7 +148,8 @@ def _weight(record: RunRecord) -> AdvantageConfig | None:
     config = AdvantageConfig(lam, weight=name)
     config = replace(config, group_size=max(sizes, default=config.group_size))
     try:
-        difficulty_weight(0.5, config)
+        for p_c in difficulty.CHARTED:
+            difficulty_weight(p_c, config)
     except ConfigError:
         return None
     return config
