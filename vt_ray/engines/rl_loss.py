@@ -44,7 +44,8 @@ def rl_row_loss(
             loss = loss - entropy_coef * (row.token_weights * entropy).sum()
         of_every_loss = rollout_metrics(logprobs, row.rollout_logprobs, row.token_weights)
         entropies = entropy_metrics(entropy.detach(), row)
-        return loss, {"clipped_tokens": torch.zeros(()), **of_every_loss, **metrics, **entropies}
+        # Last: a loss of the user must not replace the run's own counts, the denominators of all shares.
+        return loss, {"clipped_tokens": torch.zeros(()), **metrics, **of_every_loss, **entropies}
 
     return row_loss
 

@@ -140,7 +140,8 @@ class Follower:
     def _open(self, name: str) -> None:
         known = self._known.setdefault(target(name, self.tracking), {"run_id": "", "sent": 0})
         identity = json.loads(self.paths.run_json.read_text())
-        tags = {name: str(identity[name]) for name in ("seed", "weight", "lambda") if name in identity}
+        own = ("seed", "weight", *(["lambda"] if identity.get("weight", "mgpo") == "mgpo" else []))
+        tags = {name: str(identity[name]) for name in own if name in identity}
         tags |= {name: value for name, _, value in (tag.partition("=") for tag in self.tracking.tags)}
         info = RunInfo(self.paths.root, identity["run_name"], tags, self.config, known["run_id"])
         self._sinks[name] = open_sink(name, self.tracking, info)

@@ -21,8 +21,8 @@ def weights(c: Config) -> Problems:
             yield f"signal.mgpo.lam={mgpo.lam} has no effect with signal.mgpo.weight={mgpo.weight}: leave it out"
     if mgpo.weight in WHOLE_ADVANTAGES and mgpo.advantage_norm == "none":
         yield (
-            f"signal.mgpo.advantage_norm=none with signal.mgpo.weight={mgpo.weight}, whose advantages have a "
-            "denominator of their own: leave out advantage_norm"
+            f"signal.mgpo.advantage_norm=none with signal.mgpo.weight={mgpo.weight}, whose advantages "
+            "contain their denominator: leave out advantage_norm"
         )
     for stage in c.curriculum.stages if "rl" in c.phases else ():
         yield from _stage(f"curriculum.stages[{stage.name}]", stage, mgpo)
