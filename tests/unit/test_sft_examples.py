@@ -193,5 +193,7 @@ def test_memory_does_not_grow_with_the_number_of_tokens(tmp_path, monkeypatch):
 
 def test_questions_that_differ_in_an_operator_have_keys_of_their_own():
     asked = ["What is 6 × 2?", "What is 6 ÷ 2?", "What is 6 2?", "What is 6! + 1?", "What is 6 + 1?", "(n!)", "(n)"]
+    asked += [r"$\frac{6!}{3!}$", r"$\frac{6}{3}$", "$6!$", "$6$", "k!(n-k)!", "k(n-k)!"]
     assert len({question_key(q) for q in asked}) == len(asked)
     assert question_key("Find it, hurry!") == question_key("find it hurry")
+    assert question_key(r"f\!\left(x\right)") == question_key(r"f\left(x\right)")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-# "!" is a factorial before an operator or a bracket. Elsewhere it may end a sentence.
-_WORDS = re.compile(r"[^\W_]+|[-+*/^=<>×÷±√≤≥≠]|!(?=\s*[-+*/^=<>×÷)])")
+# "!" is a factorial before an operator or a closing round bracket, and directly before another bracket, a dollar sign
+# or a backslash. Elsewhere it may end a sentence; after a backslash it is a space of LaTeX.
+_WORDS = re.compile(r"[^\W_]+|[-+*/^=<>×÷±√≤≥≠]|(?<!\\)!(?=\s*[-+*/^=<>×÷)]|[(\]}$\\])")
 
 
 def question_words(question: str) -> str:
