@@ -197,6 +197,8 @@ def test_rows_are_read_by_the_given_layout_or_fields(tmp_path: Path) -> None:
     assert (both.questions, both.traces, both.kinds["math"], both.dropped) == (2, 2, 2, {})
     named = contents(DataSource(str(write(tmp_path / "b.jsonl", GENERATIONS, CHAT)), layout="messages"))
     assert named.trace_layouts == {"messages": 1} and named.dropped.total() == 1
+    with pytest.raises(ProblemFileError, match="both set"):
+        contents(DataSource(path, layout="messages", fields={"question": "q", "response": "r"}))
     for fields, message in (
         ({"question": "q", "anwser": "a"}, "'anwser': expected"),
         ({"response": "r"}, "question and"),

@@ -142,6 +142,11 @@ def _layouts(source: DataSource) -> _Layouts:
     """Raises ProblemFileError for a layout or fields that no row can have."""
     if not (source.layout or source.fields):
         return _Layouts()
+    if source.layout and source.fields:
+        fields = dict(source.fields)
+        raise ProblemFileError(
+            f"{source.path}: layout={source.layout!r} and fields={fields} are both set: give one of them"
+        )
     known = {*NAMES, *PARTS}
     if unknown := sorted(source.fields.keys() - known):
         raise ProblemFileError(
