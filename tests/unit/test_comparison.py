@@ -146,6 +146,19 @@ def test_a_key_that_an_older_run_lacks_has_its_default(tmp_path):
     assert compared(*runs)["differs_in"] == ["signal.mgpo.lam"]
 
 
+@pytest.mark.parametrize(("cap", "kind"), [(0.0, "none"), (2.0, "truncate")])
+def test_the_cap_of_an_older_run_is_its_importance(tmp_path, cap, kind):
+    now = {"kind": kind, "low": 0.0, "high": cap, "mean": "geometric"}
+    changes = [("signal.mgpo.importance", now)]
+    old = write_run(tmp_path / "old", LOW, changes=changes)
+    new = write_run(tmp_path / "new", HIGH, lam=1.0, changes=changes)
+    config = yaml.safe_load((old / "config.yaml").read_text())
+    del config["signal"]["mgpo"]["importance"]
+    config["signal"]["mgpo"]["importance_cap"] = cap
+    (old / "config.yaml").write_text(yaml.safe_dump(config))
+    assert compared(old, new)["differs_in"] == ["signal.mgpo.lam"]
+
+
 def test_many_differing_keys_make_run_names_the_labels(tmp_path):
     many = [(f"model.{key}", 64) for key in ("hidden_size", "intermediate_size", "num_heads", "vocab_size")]
     comparison = compared(write_run(tmp_path / "small", LOW), write_run(tmp_path / "large", LOW, changes=many))

@@ -5,7 +5,7 @@ Config --settings--> (dotted key, value, default) --without NOT_IDENTITY--> iden
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -99,6 +99,12 @@ def _in_new_names(known: Mapping[str, Any]) -> Mapping[str, Any]:
         return known
     values = {f"{new}.{name}": value for name, value in importance_of_cap(known[old]).items()}
     return {key: value for key, value in known.items() if key != old} | values
+
+
+def rename_importance(mgpo: MutableMapping[str, Any]) -> None:
+    """Changes the section `signal.mgpo` of an older run's config to the present names."""
+    if "importance_cap" in mgpo:
+        mgpo["importance"] = importance_of_cap(mgpo.pop("importance_cap"))
 
 
 def importance_of_cap(cap: float | None) -> dict[str, Any]:

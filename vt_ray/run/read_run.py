@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vt_ray.run.identity import importance_of_cap
+from vt_ray.run.identity import rename_importance
 from vt_ray.run.paths import RunPaths
 
 
@@ -38,6 +38,6 @@ def _in_new_names(config: Any) -> Any:
     from omegaconf import DictConfig, OmegaConf
 
     mgpo = OmegaConf.select(config, "signal.mgpo") if isinstance(config, DictConfig) else None
-    if isinstance(mgpo, DictConfig) and "importance_cap" in mgpo:
-        mgpo.importance = importance_of_cap(mgpo.pop("importance_cap"))
+    if isinstance(mgpo, DictConfig):
+        rename_importance(mgpo)
     return config

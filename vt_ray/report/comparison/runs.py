@@ -19,6 +19,7 @@ from vt_ray.config import Config, StageConfig
 from vt_ray.evaluation.benchmark_figures import unlike_parts
 from vt_ray.evaluation.sampling import Score
 from vt_ray.report.run_record import RunRecord, read_run
+from vt_ray.run.identity import rename_importance
 from vt_ray.run.milestone_names import BEFORE_RL, SPECTRUM_STAGES, before_rl, planned
 from vt_ray.run.paths import DONE, RunPaths
 
@@ -235,6 +236,7 @@ def _read(root: Path, name: str) -> ComparedRun:
         config = None
     if not isinstance(config, dict):
         raise ComparisonError(f"{RunPaths(root).config} is missing or damaged: remove this run from the comparison")
+    rename_importance((config.get("signal") or {}).get("mgpo") or {})
     scores = {}
     for milestone in planned(config):
         file = RunPaths(root).scores(milestone)
