@@ -24,7 +24,8 @@ def verify_section(rl: Lines) -> Section:
         return Section("verify", title, ["This run has not recorded its verification."])
     text = (
         f"{sentence(rl)} A completion without a verdict is excluded from p_c, from the advantages and from the update. "
-        "Seconds are percentiles of each step, as the median over all steps; the last column is the slowest step."
+        "Seconds are percentiles of each step, as the median over all steps; the last column is the slowest step. A "
+        "truncated completion, and a copy of an earlier text of its group, takes no time and is not counted there."
     )
     tables = [Table("Seconds of a completion", kind_rows(lines)), Table("Verdicts by stage", stage_rows(lines))]
     tables += [Table("Reasons", reason_rows(lines), folded=True)] if _reasons(lines) else []
