@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from test_fusion import checkpoint, constant
 from vt_ray import main, pipeline
 from vt_ray.algorithms.learning_rate import lr_at
 from vt_ray.algorithms.packing import TrainSequence
-from vt_ray.config import Config, ConfigError, CurriculumConfig, OptimizerConfig, StageConfig
+from vt_ray.config import Config, ConfigError, CurriculumConfig, OptimizerConfig, StageConfig, digest
 from vt_ray.data.problem_sets import ProblemSets
 from vt_ray.data.prompts import PromptEncoder
 from vt_ray.experiment import Experiment
@@ -26,6 +27,7 @@ from vt_ray.report.comparison.runs import read_runs
 from vt_ray.report.run_record import read_run
 from vt_ray.report.watch.run_view import LiveRun
 from vt_ray.run.checkpoint import write_json
+from vt_ray.run.inputs import problems_digest
 from vt_ray.run.milestone_names import planned
 from vt_ray.run.run_folder import RunFolder
 from vt_ray.spectrum_phase import fusing
@@ -165,7 +167,11 @@ def test_a_model_that_is_made_again_is_evaluated_again(tmp_path, monkeypatch):
     _, paths, _ = run(config, monkeypatch)
     for folder in (paths.root / "sft_continued", *paths.shared_phases.glob("sft_continued-*[!.lock]")):
         shutil.rmtree(folder)
+    old = json.loads(paths.scores("sft_continued").read_text())["scores"]
     paths.scores("sft_continued").write_text("{}")  # of another model
+    head = {"fingerprint": digest([asdict(config.evaluation), problems_digest(SETS.test)])}
+    lines = [head, *({**score, "seconds": 1.0} for score in old)]
+    paths.partial_scores("sft_continued").write_text("".join(json.dumps(line) + "\n" for line in lines))
     world, paths, _ = run(config, monkeypatch)
     assert len(world.calls["sft_step"]) == 3 and len(world.calls["generate"]) == len(SETS.test)
     assert json.loads(paths.scores("sft_continued").read_text())["scores"]

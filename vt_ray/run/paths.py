@@ -90,6 +90,10 @@ class RunPaths:
         """The held-out scores of a milestone."""
         return self.evaluation / f"{milestone}.json"
 
+    def partial_scores(self, milestone: str) -> Path:
+        """The held-out scores of a milestone while its evaluation runs (`evaluation.milestones`)."""
+        return self.evaluation / f"{milestone}.partial.jsonl"
+
     def stage(self, name: str) -> StagePaths:
         return StagePaths(self, name)
 
@@ -97,6 +101,7 @@ class RunPaths:
 def forget_scores(run: RunPaths, milestone: str) -> None:
     """Deletes the held-out scores of a milestone whose model is made again, because its folder was deleted."""
     run.scores(milestone).unlink(missing_ok=True)
+    run.partial_scores(milestone).unlink(missing_ok=True)
     shutil.rmtree(run.evaluation / milestone, ignore_errors=True)
 
 
