@@ -133,7 +133,8 @@ def launch(config: Config) -> dict[str, Any] | None:
     if config.dry_run:
         print_plan(placed, problems)
         if refusal := RunFolder(config).refusal():
-            console.print(f"without dry_run this command is refused: {refusal}", style="yellow", soft_wrap=True)
+            text = f"without dry_run this command is refused: {refusal}"
+            console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
         else:
             print_prompt(prompt or recorded_prompt(RunFolder(config).paths.prompt))
         return None
