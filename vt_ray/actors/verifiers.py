@@ -75,7 +75,7 @@ class Grader:
 
 def read_group(rollouts: Rollouts) -> _Group:
     problem, completions = rollouts.problem, rollouts.completions
-    # A cut completion is wrong in any case: it has no copies.
+    # A cut completion is not graded, so a whole one with the same text is no copy of it.
     first: dict[tuple[str, str], int] = {}
     same_as = tuple(first.setdefault((c.text, c.finish_reason), i) for i, c in enumerate(completions))
     outline = Outline(
