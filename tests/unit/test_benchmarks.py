@@ -119,6 +119,7 @@ def test_the_ratio_is_of_medians_and_says_how_often_ours_fits_into_the_others_st
     side = steps["Measured"]
     ours = side([1.0, 2.0, 9.0], [30.0, 30.0, 33.0], [{"generate": s, "total": s} for s in (1.0, 2.0, 9.0)], [3.0])
     found = steps["figures"](ours, side([5.0, 6.0], [31.0, 31.0], [], [12.0]), side([1.0], [30.0], [], [2.0]), {})
-    assert found["ratio"] == 2.75 and found["cpu_ratio"] == 4.0 and found["half_signal_gain"] == 2.0
+    assert found["ratio"] == 2.75 and found["cpu_ratio"] == 4.0
+    assert found["seconds"] == {"ours": 2.0, "trl": 5.5, "half": 1.0} and found["steps"] == 3
     assert found["spread_s"]["ours"] == [1.0, 9.0] and found["tokens_mean"] == {"ours": 31.0, "trl": 31.0}
     assert found["parts_s"]["generate"] == [2.0, 1.0]
