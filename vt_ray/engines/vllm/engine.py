@@ -57,7 +57,7 @@ class VllmEngine:
             torch.set_num_threads(self.spec.threads)
         try:
             self.llm = LLM(self.spec.model_path, **_engine_arguments(self.spec))
-        except (ValueError, RuntimeError, MemoryError) as error:
+        except Exception as error:  # vLLM refuses arguments with many types of error
             raise _with_config_keys(error, self.spec) from error
         self._counters.attach(self.llm.llm_engine)
         self.tokenizer = self.llm.get_tokenizer()
@@ -285,7 +285,8 @@ def _with_config_keys(error: Exception, spec: EngineSpec) -> Exception:
 
 def _with_engine_args(error: Exception, spec: EngineSpec) -> ConfigError:
     return ConfigError(
-        f"vLLM did not start with {_given(spec)}: {' '.join(str(error).split())[:500]}: correct them, or leave them out"
+        f"vLLM did not start with {_given(spec)}: {type(error).__name__}: {' '.join(str(error).split())[:500]}: if the "
+        "error is about these arguments, correct them, or leave them out"
     )
 
 
