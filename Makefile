@@ -17,7 +17,7 @@ help: ## list the targets
 
 setup: $(READY) ## .venv with vt-ray, vt-tools and pinned packages (about 3 minutes)
 
-demo: $(READY) ## the whole pipeline on this machine (about 6 minutes), into runs/demo
+demo: $(READY) ## the whole pipeline on this machine (3 to 6 minutes), into runs/demo
 	$(BIN)/vt-ray experiment=demo cluster=two_generators
 
 sweep: $(READY) ## compare MGPO with GRPO: lambda 0, 0.5, 1, 2 x 3 seeds on one fused model
