@@ -21,7 +21,8 @@ def test_a_killed_learner_rank_is_replaced_and_the_other_is_not_waited_for(tmp_p
     # 120 steps take several seconds: the rank is killed while it trains.
     command = [*TINY, f"runs_dir={tmp_path}", *RANKS, ONE_STEP, *LONG_SFT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        wait_for(run, lambda: list(tmp_path.glob("phases/sft-*/metrics.jsonl")))
+        # The file is made before the ranks have started; its first line comes from them.
+        wait_for(run, lambda: any(file.stat().st_size for file in tmp_path.glob("phases/sft-*/metrics.jsonl")))
         (pid,) = pids_writing_to(tmp_path / "tiny/logs/learner_1.log")
         os.kill(pid, signal.SIGKILL)
         shown, _ = run.communicate(timeout=300)

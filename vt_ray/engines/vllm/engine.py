@@ -284,9 +284,10 @@ def _with_config_keys(error: Exception, spec: EngineSpec) -> Exception:
 
 
 def _with_engine_args(error: Exception, spec: EngineSpec) -> ConfigError:
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
     return ConfigError(
-        f"vLLM did not start with {_given(spec)}: {type(error).__name__}: {' '.join(str(error).split())[:500]}: if the "
-        "error is about these arguments, correct them, or leave them out"
+        f"vLLM did not start with {_given(spec)}: {reason}: if the error is about these arguments, correct them, or "
+        "leave them out"
     )
 
 
