@@ -4,8 +4,9 @@
 
 The policy of a question is a softmax over ANSWERS answers, of which one is correct, with the logits b + f . theta. b is
 fixed and gives the start accuracies of the spectrum. theta is shared by all questions, so that a step on one question
-changes the others. The features f of an answer have three parts: a direction that all correct answers share (the
-skill), one that makes each question's distribution sharper (clipped b), and noise of the answer's own.
+changes the others. The features f of an answer have three parts. The first part is a direction that all correct
+answers share (the skill). The second part is a direction that makes the distribution of each question sharper (clipped
+b). The third part is noise that differs between answers.
 
 A run asks batches of training questions, draws G answers to each, falsifies verdicts, and makes one Adam step with the
 advantages of `algorithms.mgpo` and `algorithms.weights`, the functions that vt_ray trains with. The result is the exact

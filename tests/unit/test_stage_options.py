@@ -143,7 +143,7 @@ def test_masked_completions_enter_neither_p_c_nor_the_update(tmp_path):
     ],
 )
 def test_weights_and_rewards_reach_the_learner(tmp_path, options, weight, expected):
-    """Two of four completions are right: p_c is 1/2, whatever their lengths."""
+    """Two of four completions are correct, so p_c is 1/2. Their lengths have no effect on p_c."""
 
     class Lengths(Known):
         def grade(self, rollouts):

@@ -231,7 +231,7 @@ def print_plan(config: Config, problems: ProblemSets) -> None:
 
 
 def _examples(config: Config, problems: ProblemSets) -> int:
-    """The number of worked solutions and traces for SFT, also of those that are too long for it."""
+    """The number of worked solutions and traces for SFT, before examples over the length limit are left out."""
     styles = config.spectrum.sft.styles
     solutions = sum(not styles or s.style in styles for p in problems.solved for s in p.solutions)
     traces = sum(counted.chosen for counted in problems.traces.counts) if not styles or TRACE_STYLE in styles else 0

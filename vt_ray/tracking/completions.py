@@ -1,4 +1,4 @@
-"""The table of completions that the sinks get of a step: those that the report shows of it."""
+"""The table of completions of a step for the sinks. It has the completions that the report shows for the same step."""
 
 from __future__ import annotations
 
