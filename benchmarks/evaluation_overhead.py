@@ -109,7 +109,9 @@ def main(arguments: list[str]) -> None:
             measured = {"ours": ours(arguments, Path(folder), repeat)}
             base = Path(folder) / f"overhead_{repeat}" / "run" / "base"
             command = [sys.executable, __file__, BARE, str(base.resolve()), *arguments]
-            environment = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"}
+            # libgomp's own default in place of the variables that vt_ray sets.
+            environment = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR", "GOMP_SPINCOUNT": "300000"}
+            environment.pop("OMP_WAIT_POLICY", None)
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
             measured["bare"] = json.loads(printed.splitlines()[-1])
             for name, found in measured.items():
