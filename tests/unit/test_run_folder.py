@@ -1,6 +1,7 @@
 """The identity of a run, and the phases that runs share."""
 
 import json
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -225,6 +226,19 @@ def test_a_phase_is_worked_once_in_a_run(tmp_path):
         run.phase("sft", {"x": 1}, work)
     assert len(work.folders) == 1
     assert result(first) == "result"
+
+
+def test_the_files_of_a_phase_are_on_disk_before_it_is_done(tmp_path, monkeypatch):
+    flushed, fsync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with RunFolder(config(tmp_path)).open() as run:
+        run.phase("sft", {}, Work())
+    assert flushed.index("result.txt") < flushed.index("DONE.json.partial")
 
 
 def test_a_run_with_equal_inputs_takes_the_finished_phase(tmp_path):

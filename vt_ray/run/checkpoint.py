@@ -289,6 +289,14 @@ def _size_and_crc32(file: Path) -> list[int]:
     return [size, crc]
 
 
+def flush_folder(folder: Path) -> None:
+    """Wait until the files below `folder` are on disk: a file that says "done" must not survive a power cut that its
+    results do not survive."""
+    for path in _files(folder):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON atomically: into a .partial file, flushed to disk, then renamed."""
     aside = path.with_name(path.name + ".partial")

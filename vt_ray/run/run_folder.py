@@ -24,7 +24,7 @@ from vt_ray import __version__
 from vt_ray.config import Config, ConfigError, digest
 from vt_ray.data.roles import listed_sources
 from vt_ray.progress import console
-from vt_ray.run.checkpoint import exists, read_json, rename_damaged, write_folder, write_json
+from vt_ray.run.checkpoint import exists, flush_folder, read_json, rename_damaged, write_folder, write_json
 from vt_ray.run.identity import config_hash, differing, identity, is_identity, settings
 from vt_ray.run.inputs import input_files
 from vt_ray.run.paths import DONE, INPUTS, RunPaths
@@ -161,6 +161,7 @@ class RunFolder:
                 write_json(shared / INPUTS, depends_on)
                 began = time.monotonic()
                 work(shared)
+                flush_folder(shared)
                 done = {"phase": name, "id": uuid.uuid4().hex, "seconds": time.monotonic() - began}
                 write_json(shared / DONE, done)
             if exists(mine):
