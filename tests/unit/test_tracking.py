@@ -479,6 +479,10 @@ def test_no_password_leaves_the_run(run, kept):
     follower = Follower(run.root, TrackingConfig(["mlflow"], mlflow_uri="mysql://u:secret@host/db", tags=["a=b", "c"]))
     assert follower.config["address"] == "http://***@host:5000/x" and "secret" not in str(follower.config)
     assert without_passwords("k: 'https://token@h' a@b") == "k: 'https://***@h' a@b"
+    assert (
+        without_passwords("https://h/v1?max_tokens=9&API_Key=abc&n=1#x")
+        == "https://h/v1?max_tokens=9&API_Key=***&n=1#x"
+    )
     assert without_passwords("hf://owner/name@revision") == "hf://owner/name@revision"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 UNKNOWN = "–"
 # The user and the password in an address: `//user:password@host`.
 _PASSWORD = re.compile(r"(?<=://)[^/\s'\"]+@")
+_SECRET_PARAMETER = re.compile(r"(?i)([?&][\w.-]*(?:key|token|secret|password|signature|sig)=)[^&\s'\"#]+")
 
 
 def known(value: Any) -> bool:
@@ -79,5 +80,6 @@ def rate(count: float | None, seconds: float | None) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """`text` with `***` in place of the user and the password of each address."""
-    return _PASSWORD.sub("***@", text)
+    """`text` with `***` in place of the user and the password of each address, and of parameters that hold a secret
+    ("?api_key=...")."""
+    return _SECRET_PARAMETER.sub(r"\1***", _PASSWORD.sub("***@", text))
