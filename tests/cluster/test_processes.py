@@ -67,16 +67,23 @@ def test_an_actor_that_asks_for_no_gpu_sees_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "chosen, spins", [({}, "1000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0"), ({"GOMP_SPINCOUNT": "77"}, "77")]
+    "chosen, policy, spins",
+    [
+        ({}, "ACTIVE", "1000"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE", "0"),
+        ({"GOMP_SPINCOUNT": "77"}, "PASSIVE", "77"),
+    ],
 )
-def test_openmp_spins_shortly_unless_the_user_says_otherwise(monkeypatch, chosen, spins):
+def test_openmp_spins_shortly_unless_the_user_says_otherwise(monkeypatch, chosen, policy, spins):
     # An engine that another test has opened in this process leaves an LD_PRELOAD with libgomp, which would be loaded
     # before Python runs. In a run the variables are in the environment by then.
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "LD_PRELOAD"):
         monkeypatch.delenv(name, raising=False)
-    # The package sets the variable before it imports PyTorch.
+    # The package sets the variables before it imports PyTorch.
     shown = python("import vt_ray.algorithms.losses", OMP_DISPLAY_ENV="VERBOSE", **chosen).stderr
     assert f"GOMP_SPINCOUNT = '{spins}'" in shown
+    # ACTIVE: the spin is not shorter in a process with more OpenMP threads than cores.
+    assert f"OMP_WAIT_POLICY = '{policy}'" in shown
 
 
 def test_busy_processes_take_no_more_than_their_share():
