@@ -5,6 +5,7 @@ If the actor dies, a new one gets the last saved state and then all calls since 
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from vt_ray.actors.busy import BusyTime
 from vt_ray.actors.failures import actor_died
 from vt_ray.actors.process import begin_process
 from vt_ray.actors.worker import Worker
-from vt_ray.algorithms.tracker import AccuracyTracker, QuestionHistory
+from vt_ray.algorithms.tracker import AccuracyTracker
 from vt_ray.config import TrackerConfig
 from vt_ray.records import AdvantageConfig, GradedGroup, GroupAdvantages
 
@@ -56,11 +57,12 @@ class TrackerActor:
     def load(self, path: Path) -> None:
         self.tracker.load(path)
 
-    def history(self) -> dict[str, QuestionHistory]:
-        return self.tracker.history
+    def history(self) -> bytes:
+        """Returns the pickled history: the driver only keeps it, so that it need not unpickle it at each checkpoint."""
+        return pickle.dumps(self.tracker.history)
 
-    def restore(self, history: dict[str, QuestionHistory]) -> None:
-        self.tracker.history = history
+    def restore(self, history: bytes) -> None:
+        self.tracker.history = pickle.loads(history)
 
 
 class RayTracker:
@@ -69,7 +71,7 @@ class RayTracker:
     def __init__(self, worker: Worker):
         self._worker = worker
         worker.start_now()
-        self._history: dict[str, QuestionHistory] = {}
+        self._history = pickle.dumps({})
         # The calls that have changed the tracker since then: at most the steps between two checkpoints.
         self._since: list[Callable[[ActorHandle], ray.ObjectRef[Any]]] = []
 
