@@ -115,7 +115,8 @@ def fuse(
     except (ModelFolderError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(f"fused {len(models)} models into {output}")
+    without = "" if any(output.glob("tokenizer*")) else f", without a tokenizer, because {models[0]} has none"
+    typer.echo(f"fused {len(models)} models into {output}{without}")
 
 
 def _numbers(option: str, text: str) -> list[float]:

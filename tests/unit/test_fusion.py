@@ -259,6 +259,10 @@ def spoiled(tmp_path, fault):
             (b / "model.safetensors").write_bytes((b / "model.safetensors").read_bytes()[:-9])
         case "damaged bin":
             (b / "model.safetensors").rename(b / "pytorch_model.bin")
+        case "a list":
+            torch.save([1], (b / "model.safetensors").rename(b / "pytorch_model.bin"))
+        case "pickled code":
+            torch.save({"model": torch.nn.Linear(2, 2)}, (b / "model.safetensors").rename(b / "pytorch_model.bin"))
         case "nan":
             save_file({**tensors_of(2), "layer.3.w": torch.full((3, 2), torch.nan)}, b / "model.safetensors")
         case "no config":
@@ -286,6 +290,8 @@ def spoiled(tmp_path, fault):
         ("broken index", "index.json is not JSON"),
         ("damaged", "b/model.safetensors cannot be read"),
         ("damaged bin", "b/pytorch_model.bin cannot be read"),
+        ("a list", "b/pytorch_model.bin is not a dict of tensors by name"),
+        ("pickled code", "b/pytorch_model.bin holds pickled code besides tensors, which is not run: save"),
         ("nan", "layer.3.w holds NaN or infinity in .*b"),
         ("no config", "b has no config.json"),
         ("no weights", "b has no weights"),
@@ -309,6 +315,25 @@ def test_an_output_that_is_not_empty_is_not_touched(tmp_path):
     assert run(tmp_path / "out", a).exit_code == 2
     assert run(tmp_path, a).exit_code == 2
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_output_that_is_a_link_to_an_empty_folder_is_filled(tmp_path, monkeypatch):
+    a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    assert run(tmp_path / "out", a).exit_code == 0 and (tmp_path / "disk/model.safetensors").is_file()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # the current folder cannot be replaced
+    assert run(".", a).exit_code == 2
+
+
+def test_a_fused_model_without_a_tokenizer_is_named(tmp_path):
+    a = laid_out(tmp_path / "a", tensors_of(1), "one safetensors")
+    b = laid_out(tmp_path / "b", tensors_of(2), "one safetensors")
+    (a / "tokenizer.json").unlink(missing_ok=True)
+    (b / "tokenizer.json").write_text('{"model": {"vocab": {"x": 0}}}')
+    assert "without a tokenizer, because" in run(tmp_path / "out", a, b).output
+    assert "without a tokenizer" not in run(tmp_path / "out2", b, a).output
 
 
 def test_one_checkpoint_given_twice_is_refused(tmp_path):

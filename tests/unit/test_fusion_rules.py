@@ -209,6 +209,11 @@ def three(tmp_path):
         *((["--shard-gb", gb], f"--shard-gb {gb} must be above 0") for gb in ("0", "1e-10", "nan", "inf")),
         (["--method", "dare", "--density", "0"], "--density 0.0 must lie in"),
         (["--method", "dare", "--scale", "inf"], "--scale inf must be finite"),
+        ([], "--base has no effect with --method weights"),
+        (["--method", "uniform", "--density", "0.2"], "--base has no effect with --method uniform"),
+        (["--method", "task_arithmetic", "--density", "0.2"], "--density has no effect with --method task_arithmetic"),
+        (["--method", "dare", "--scores", "0.1,0.2,0.3"], "--scores has no effect with --method dare, only with"),
+        (["--method", "dare", "--temperature", "1"], "--temperature has no effect with --method dare, only with"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_a_file_is_read(tmp_path, options, said):
@@ -252,6 +257,8 @@ def config(folder, **values):
         ({"tie_word_embeddings": True}, {"tie_word_embeddings": False}),
         ({"rope_theta": 10000.0}, {"rope_theta": 1000000.0}),
         ({"hidden_act": "silu"}, {"hidden_act": "gelu"}),
+        ({"num_hidden_layers": 2}, {"num_hidden_layers": 3}),
+        ({"use_sliding_window": False}, {"use_sliding_window": True}),
     ],
 )
 def test_configs_that_compute_other_functions_are_refused(tmp_path, first, second):
@@ -262,6 +269,23 @@ def test_configs_that_compute_other_functions_are_refused(tmp_path, first, secon
     # A config may leave out the default of its architecture.
     config(b)
     assert run(tmp_path / "out", a, b).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "fault"),
+    [
+        ({"rope_theta": 10000.0}, ""),
+        ({"rope_theta": 10000.0, "rope_scaling": None}, ""),
+        ({"rope_theta": 1000000.0}, "rope_theta is 1000000.0, not 10000.0"),
+        ({"rope_theta": 10000.0, "rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_type is yarn, not default"),
+    ],
+)
+def test_rope_settings_are_compared_between_the_configs_of_two_versions_of_transformers(tmp_path, old, fault):
+    a, b, _ = three(tmp_path)
+    config(a, rope_parameters={"rope_theta": 10000.0, "rope_type": "default"})
+    config(b, **old)
+    result = run(tmp_path / "out", a, b)
+    assert (result.exit_code == 0) == (not fault) and fault in result.output
 
 
 def test_added_tokens_with_other_ids_are_refused(tmp_path):

@@ -30,8 +30,11 @@ def fuse_into(
     If this fails, `output` does not exist or is still empty. Raises ConfigError for an option that cannot work, and
     ModelFolderError for a model that cannot be fused.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    target = output.resolve()  # of a link, the folder that it names
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"--output {output} is not an empty folder: choose a new folder")
+    if target == Path.cwd():
+        raise ConfigError(f"--output {output} is the current folder, which cannot be replaced: choose a new folder")
     named = {str(path): path for path in models}
     if len({path.resolve() for path in models}) < len(models):
         raise ConfigError("a model is listed twice: list it once and set its share with --weights")
@@ -40,10 +43,11 @@ def fuse_into(
     rule = fusion_rule(settings)
     _refuse_settings(settings, rule, base, len(models), scores)
     shares = fusion_weights(settings, list(named), dict(zip(named, scores, strict=False)))
-    partial = output.resolve().with_name(f".{output.resolve().name}.{os.getpid()}.partial")
+    _refuse_unused(settings, rule, base, scores)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         fuse(named, shares, partial, rule, base, seed, int(shard_gb * 1e9))
-        os.replace(partial, output)
+        os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -67,3 +71,18 @@ def _refuse_settings(
         value = getattr(settings, name)
         if not (isfinite(value) and value > 0):
             raise ConfigError(f"--{name} {value} must be finite and above 0")
+
+
+def _refuse_unused(settings: FusionConfig, rule: Rule, base: Path | None, scores: Sequence[float]) -> None:
+    """Refuses an option that the method does not use: the result would be that of the method without the option."""
+    method, plain = settings.method, FusionConfig()
+    used_by = {
+        "base": (base is not None, rule.needs_base, "task_arithmetic, ties, dare and functions of yours"),
+        "density": (settings.density != plain.density, rule.keep is not None, "ties and dare"),
+        "scale": (settings.scale != plain.scale, rule.on_changes, "task_arithmetic, ties and dare"),
+        "scores": (bool(scores), method == "probe_softmax", "probe_softmax"),
+        "temperature": (settings.temperature != plain.temperature, method == "probe_softmax", "probe_softmax"),
+    }
+    for option, (given, used, methods) in used_by.items():
+        if given and not used:
+            raise ConfigError(f"--{option} has no effect with --method {method}, only with {methods}: leave it out")

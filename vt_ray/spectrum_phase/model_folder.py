@@ -30,7 +30,10 @@ _LAYOUTS = (
 # Models with equal shapes but different values here compute different functions of their tensors.
 _ARCHITECTURE = ("model_type", "architectures", "num_attention_heads", "num_key_value_heads", "head_dim")
 # The same for these values, which a config may leave out if they are the defaults of its architecture.
-_SETTINGS = ("tie_word_embeddings", "hidden_act", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters")
+_SETTINGS = (
+    *("num_hidden_layers", "use_sliding_window", "tie_word_embeddings", "hidden_act", "rms_norm_eps"),
+    *("rope_theta", "rope_scaling", "rope_parameters"),
+)
 # The files are mapped again after this many bytes, so that the pages that were read leave the process's memory.
 _MAPPED_BYTES = 1 << 28
 
@@ -82,7 +85,8 @@ class ModelFolder:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        return {key: self.config[key] for key in _SETTINGS if key in self.config}
+        found = {key: self.config[key] for key in _SETTINGS if key in self.config}
+        return {**found, **_rope(self.config)}
 
     @cached_property
     def vocabulary(self) -> tuple[Any, dict[str, int]] | None:
@@ -137,9 +141,15 @@ class ModelFolder:
                         file, map_location="cpu", weights_only=True, mmap=_can_be_mapped(file)
                     )
             except Exception as error:  # damaged files raise errors of many classes
+                if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
+                    raise ModelFolderError(
+                        f"{file} holds pickled code besides tensors, which is not run: save the model with "
+                        "save_pretrained"
+                    ) from error
                 raise _damaged(file, error) from error
             held = self._opened[file]
-            if file.suffix == ".bin" and not all(isinstance(tensor, torch.Tensor) for tensor in held.values()):
+            if file.suffix == ".bin" and not _is_state_dict(held):
+                del self._opened[file]
                 raise ModelFolderError(f"{file} is not a dict of tensors by name: save the model with save_pretrained")
         return self._opened[file]
 
@@ -154,6 +164,23 @@ class ModelFolder:
         if not isinstance(values, dict):
             raise ModelFolderError(f"{file} is not a JSON object: copy it again")
         return values
+
+
+def _rope(config: dict[str, Any]) -> dict[str, Any]:
+    """The base and the type of the rotary embedding, from `rope_parameters` or from the keys of transformers 4."""
+    parameters = config.get("rope_parameters")
+    if isinstance(parameters, dict) and "rope_theta" in parameters:
+        return {"rope_theta": parameters["rope_theta"], "rope_type": parameters.get("rope_type", "default")}
+    if parameters is None and "rope_theta" in config:
+        scaling = config.get("rope_scaling") or {}
+        return {"rope_type": scaling.get("rope_type", scaling.get("type", "default"))}
+    return {}
+
+
+def _is_state_dict(held: object) -> bool:
+    import torch
+
+    return isinstance(held, dict) and all(isinstance(tensor, torch.Tensor) for tensor in held.values())
 
 
 def _can_be_mapped(file: Path) -> bool:
