@@ -387,3 +387,12 @@ def test_metrics_of_a_users_loss_are_in_the_line_as_means_over_tokens(tmp_path):
     train(tmp_path, OwnLoss())
     for line in metrics(tmp_path):
         assert (line["loss_surprise"], line["loss_gap_max"]) == (8.0 / line["updated_tokens"], 3.0)
+
+
+def test_a_step_without_an_updated_token_has_no_entropy(tmp_path):
+    class NoSignal(World):
+        def update(self, *arguments):
+            return {**super().update(*arguments), "tokens": 0, "entropy": 0.0}
+
+    train(tmp_path, NoSignal())
+    assert [line["entropy"] for line in metrics(tmp_path)] == [None] * len(metrics(tmp_path))

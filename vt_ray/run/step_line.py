@@ -87,7 +87,7 @@ class UpdateFigures(TypedDict):
     """
 
     loss: float
-    entropy: float
+    entropy: float  # not a number in a step without an updated token
     clip_share: float
     rollout_kl: float
     logprob_gap_max: float

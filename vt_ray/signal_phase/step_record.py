@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,7 +161,8 @@ def _update_figures(metrics: Mapping[str, float]) -> UpdateFigures:
     by_quarter = {f"entropy_q{i}": metrics[f"entropy_q{i}"] / n for i in QUARTERS if (n := metrics.get(f"tokens_q{i}"))}
     figures = {
         "loss": metrics["loss"],
-        "entropy": metrics["entropy"] / updated,
+        # Not a number in a step without an updated token: 0 would be the entropy of a policy that has collapsed.
+        "entropy": metrics["entropy"] / (metrics["tokens"] or math.nan),
         "clip_share": metrics["clipped_tokens"] / updated,
         "rollout_kl": metrics["rollout_kl"] / updated,
         **{name: total / updated for name, total in options.items() if total is not None},
