@@ -177,7 +177,10 @@ def benchmark_files(folder: str = "") -> dict[str, Path]:
     return found
 
 
-def _named(name: str, folder: str) -> list[Benchmark]:
+def _named(name: str, folder: str, within: tuple[str, ...] = ()) -> list[Benchmark]:
+    """The benchmark of this name, or the members of the suite. `within` names the suites that it was found in."""
+    if name in within:
+        raise ConfigError(f"the suite {' contains '.join([*within, name])}: leave {name} out of the last one")
     files = benchmark_files(folder)
     if name not in files:
         raise ConfigError(
@@ -187,7 +190,7 @@ def _named(name: str, folder: str) -> list[Benchmark]:
     if files[name].parent.name != SUITES:
         return [_read(files[name])]
     suite = _checked(files[name], Suite)
-    members = [benchmark for member in suite.benchmarks for benchmark in _named(member, folder)]
+    members = [benchmark for member in suite.benchmarks for benchmark in _named(member, folder, (*within, name))]
     return [_overridden(benchmark, suite.override, str(files[name])) for benchmark in members]
 
 

@@ -161,6 +161,13 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path, text, message):
     assert message in str(refused.value) and "mine" in str(refused.value)
 
 
+def test_a_suite_that_contains_itself_is_refused(tmp_path):
+    write(tmp_path / SUITES, "one", "benchmarks: [two]")
+    write(tmp_path / SUITES, "two", "benchmarks: [gsm8k, one]")
+    with pytest.raises(ConfigError, match="the suite one contains two contains one: leave one out of the last one"):
+        chosen("one", benchmark_folder=str(tmp_path))
+
+
 def test_a_suite_replaces_known_settings_only(tmp_path):
     write(tmp_path / "own", "mine", "source: mine.jsonl")
     write(tmp_path / "own" / SUITES, "ours", "benchmarks: [mine]\noverride: {sample: 1}")
@@ -187,7 +194,8 @@ def test_an_absent_source_says_what_to_download_and_where_to_put_it(tmp_path, mo
     with pytest.raises(ConfigError) as refused:
         load_benchmarks(config)
     message = str(refused.value)
-    assert "mine: mine.jsonl is in no folder of VT_BENCHMARKS: download mine.jsonl of example.org" in message
+    searched = f"neither in {tmp_path / 'own'} nor in a folder of VT_BENCHMARKS"
+    assert f"mine: mine.jsonl is {searched}: download mine.jsonl of example.org" in message
     assert "aime24: aime24.parquet" in message and "then set VT_BENCHMARKS=FOLDER" in message
 
 

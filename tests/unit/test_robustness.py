@@ -69,6 +69,9 @@ def test_the_experiment_reads_each_file_once_and_perturbs_its_problems(tmp_path,
     assert "boxed" in instruction.benchmark.suffix
     assert list(load_benchmarks(config)) == list(found.values()), "the same seed gives the same problems"
     assert [name for name in input_files(config) if name.startswith("mine")] == ["mine.yaml", "mine: mine.jsonl"]
+    config.evaluation.perturbations = ["typos", "number_twin"]
+    with pytest.raises(ConfigError, match="number_twin changes no problem of mine: leave it out"):
+        load_benchmarks(config)
 
 
 def test_made_problems_have_twins_with_other_numbers_and_answers():

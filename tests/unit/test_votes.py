@@ -177,6 +177,9 @@ def test_settings_of_a_vote_that_cannot_work_are_refused_and_the_plan_counts_its
         validate(changed(config, **{"evaluation.vote": "most"}))
     with pytest.raises(ConfigError, match="evaluation.vote=clr needs evaluation.benchmarks"):
         validate(changed(config, **{"evaluation.vote": "clr", "evaluation.benchmarks": []}))
+    for useless in ({"evaluation.benchmarks": ["humaneval"]}, {"evaluation.override.samples": 1}):
+        with pytest.raises(ConfigError, match="evaluation.vote=majority has no effect on .*with at least 2 samples"):
+            validate(changed(config, **{"evaluation.vote": "majority", **useless}))
     plan = phase_plan(voted(tmp_path, "clr"), sets(loaded(), test=[]))
     assert [(p.name, p.tokens) for p in plan][-1] == ("vote exam", 5 * 4 * 6 * EXAM.max_new_tokens // 2)
     assert json.dumps([p.name for p in plan]) == '["evaluate exam", "vote exam"]'

@@ -87,6 +87,12 @@ def load_benchmarks(config: Config) -> tuple[BenchmarkProblems, ...]:
                 [*missing, f"then set {FOLDERS}=FOLDER (it is {given!r}; several folders: A{os.pathsep}B)"]
             )
         )
+    for name in config.evaluation.perturbations:
+        if name != "all" and not any(b.problems for b in loaded.values() if b.benchmark.perturbation == name):
+            raise ConfigError(
+                f"evaluation.perturbations: {name} changes no problem of {', '.join(config.evaluation.benchmarks)}: "
+                "leave it out, or add a benchmark that it changes (docs/statistics.md)"
+            )
     # A perturbation that changes no problem of a benchmark, such as another order of options in a math benchmark.
     return tuple(benchmark for benchmark in loaded.values() if benchmark.problems)
 
@@ -160,7 +166,8 @@ def source_files(benchmark: Benchmark, own_folder: str) -> tuple[list[str], bool
         return found, True
     how = f"download {benchmark.download} and save it under this name" if benchmark.download else "put it there"
     lost = ", ".join(benchmark.source)
-    raise MissingSourceError(f"{benchmark.name}: {lost} is in no folder of {FOLDERS}: {how}")
+    own = f"neither in {own_folder} nor in a folder of {FOLDERS}" if own_folder else f"in no folder of {FOLDERS}"
+    raise MissingSourceError(f"{benchmark.name}: {lost} is {own}: {how}")
 
 
 def search_folders(own_folder: str) -> list[Path]:
