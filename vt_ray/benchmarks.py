@@ -143,6 +143,15 @@ def chosen_benchmarks(evaluation: EvaluationConfig) -> list[Benchmark]:
     return [*chosen, *(_perturbed(b, name) for b in chosen for name in chosen_perturbations(evaluation.perturbations))]
 
 
+def refuse_useless_vote(vote: str, benchmarks: Sequence[Benchmark]) -> None:
+    """Raises ConfigError if no benchmark can have a vote: programs have no answers to compare, one sample no others."""
+    if vote in VOTES[1:] and benchmarks and not any(b.kind != "code" and b.samples > 1 for b in benchmarks):
+        raise ConfigError(
+            f"evaluation.vote={vote} has no effect on {', '.join(b.name for b in benchmarks)}: a vote needs math or "
+            "choice problems with at least 2 samples each; set evaluation.override.samples=8, or vote=none"
+        )
+
+
 def chosen_perturbations(names: Sequence[str]) -> list[str]:
     """The perturbations of `evaluation.perturbations`, without duplicates. Raises ConfigError for an unknown name."""
     if unknown := [name for name in names if name not in (*PERTURBED, "all")]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vt_ray.benchmarks import VOTES, chosen_benchmarks
+from vt_ray.benchmarks import VOTES, chosen_benchmarks, refuse_useless_vote
 from vt_ray.config import (
     AGGREGATIONS,
     CONTROLS,
@@ -19,8 +19,6 @@ from vt_ray.config import (
     RATIOS,
     SCHEDULES_OF_STEPS,
     Config,
-    ConfigError,
-    EvaluationConfig,
     MgpoConfig,
 )
 from vt_ray.data.makers import LEVELS, STYLES, SUBDOMAINS
@@ -266,19 +264,6 @@ def _loss(value: str) -> None:
     named_loss(value)
 
 
-def _refuse_no_votes(e: EvaluationConfig) -> None:
-    """Refuses a vote if no benchmark can have one: a program has no answer to compare, one sample is its own vote."""
-    try:
-        chosen = chosen_benchmarks(e)
-    except ConfigError:  # has a message of its own
-        return
-    if e.vote in VOTES[1:] and chosen and not any(b.kind != "code" and b.samples > 1 for b in chosen):
-        raise ConfigError(
-            f"evaluation.vote={e.vote} has no effect on {', '.join(b.name for b in chosen)}: a vote needs math or "
-            "choice problems with at least 2 samples each; set evaluation.override.samples=8, or vote=none"
-        )
-
-
 def tracker(c: Config) -> Problems:
     yield from one_of("tracker.estimator", c.tracker.estimator, ESTIMATORS)
     if not 0 < c.tracker.decay <= 1:
@@ -299,8 +284,7 @@ def evaluation(c: Config) -> Problems:
     if e.benchmark_folder and not Path(e.benchmark_folder).is_dir():
         yield f"evaluation.benchmark_folder={e.benchmark_folder!r} is no folder: give one with files NAME.yaml"
     else:
-        yield from no_error(chosen_benchmarks, e)
-        yield from no_error(_refuse_no_votes, e)
+        yield from no_error(lambda: refuse_useless_vote(e.vote, chosen_benchmarks(e)))
     if e.perturbations and not e.benchmarks:
         yield f"evaluation.perturbations={list(e.perturbations)} needs evaluation.benchmarks: name one to perturb"
     if e.benchmarks and not c.phases and c.model.source == "scratch":
