@@ -318,6 +318,8 @@ def test_checkpoints_of_several_kinds_are_refused(tmp_path):
     assert "another vocabulary" in refusal([one, two], base=other)
     assert "holds bfloat16, model.dtype=float32" in refusal([made(tmp_path / "half", torch.bfloat16)])
     assert "cannot be read" in refusal([one, made(tmp_path / "unknown", model_type="no_such_model")])
+    contradiction = made(tmp_path / "contradiction", layer_types=["full_attention"] * 3)
+    assert "config.json cannot be read (Class validation error" in refusal([one, contradiction])
     stretched = made(tmp_path / "stretched", rope_theta=1e6)
     assert "rope_parameters is {'rope_theta': 1000000.0" in refusal([one, stretched])
     # The default theta of Qwen2, written and left out.

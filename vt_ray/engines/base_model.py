@@ -120,6 +120,7 @@ def _scratch_config(model: ModelConfig) -> PretrainedConfig:
 
 def architecture(model: ModelConfig) -> PretrainedConfig | None:
     """The shape of the base model before the run makes it. None for a model that is not on this machine."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, LlamaConfig
 
     if model.source == "scratch":
@@ -129,7 +130,7 @@ def architecture(model: ModelConfig) -> PretrainedConfig | None:
     try:
         found: PretrainedConfig = AutoConfig.from_pretrained(model.path, local_files_only=True)
         return found
-    except (OSError, ValueError):  # other checks name the fault of a folder
+    except (OSError, ValueError, StrictDataclassError):  # other checks name the fault of a folder
         return None
 
 

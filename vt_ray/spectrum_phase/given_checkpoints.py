@@ -93,10 +93,12 @@ def _refuse_other_kind(first: ModelFolder, other: ModelFolder) -> None:
 
 def _kind(model: ModelFolder) -> dict[str, Any]:
     """The values of _KIND. transformers adds the values that config.json leaves out because they are defaults."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(model.path).to_dict()
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(f"{model.path}/config.json cannot be read ({error}): give a causal LM") from error
+    except (OSError, ValueError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelFolderError(f"{model.path}/config.json cannot be read ({reason}): give a causal LM") from error
     return {key: config.get(key) for key in _KIND}
