@@ -415,6 +415,17 @@ def test_what_cispo_and_masks_of_sequences_cannot_do_is_refused(good):
             validate(changed(good, **changes))
 
 
+def test_clips_beside_a_correction_of_the_mismatch_are_refused(good):
+    """The ratio that they bound is 1 there. In bfloat16 a correction is the default: DAPO clips would do nothing."""
+    validate(changed(good, **{"signal.mgpo.clip_high": 0.28, "signal.mgpo.importance.kind": "none"}))
+    for kind, name, value in (("truncate", "clip_high", 0.28), ("mask_token", "clip_low", 0.1)):
+        bounds = dict(zip(("low", "high"), {"truncate": (0.0, 2.0), "mask_token": (0.5, 5.0)}[kind], strict=True))
+        importance = ImportanceConfig(kind, **bounds)
+        validate(changed(good, **{"signal.mgpo.importance": importance, "signal.mgpo.clip_dual": 0.0}))
+        with pytest.raises(ConfigError, match=f"{name}={value} has no effect with .*importance.kind={kind}"):
+            validate(changed(good, **{"signal.mgpo.importance": importance, f"signal.mgpo.{name}": value}))
+
+
 def test_compilation_with_zero_3_is_refused(good):
     validate(changed(good, **{"learner.compile": True}))
     with pytest.raises(ConfigError, match="learner.compile=true with learner.zero_stage=3"):

@@ -30,11 +30,25 @@ def _importance(c: Config) -> Problems:
         yield f"{AT}.low={i.low} must lie in [0, 1) and high={i.high} above 1, since a ratio of 1 must pass: {usual}"
     if i.mean == "arithmetic" and kind != "mask_sequence":
         yield f"{AT}.mean=arithmetic has no effect with kind={kind}: take kind=mask_sequence, or leave it out"
+    yield from _clips_that_act(c.signal.mgpo)
     if kind == "mask_sequence" and c.learner.sequence_parallel_size > 1:
         yield (
             f"{AT}.kind=mask_sequence with learner.sequence_parallel_size={c.learner.sequence_parallel_size}: a rank "
             "holds only a slice of each sequence; take kind=mask_token, or size 1"
         )
+
+
+def _clips_that_act(mgpo: MgpoConfig) -> Problems:
+    """With a correction the ratio that the clips bound is 1. The sequence ratio needs clips of its own in any case."""
+    if mgpo.loss != MgpoConfig.loss or mgpo.ratio != "token" or mgpo.importance.kind in (None, "none"):
+        return
+    plain = {"clip_low": (MgpoConfig.clip_low,), "clip_high": (MgpoConfig.clip_high,)}
+    for name, usual in {**plain, "clip_dual": (0, MgpoConfig.clip_dual)}.items():
+        if (value := getattr(mgpo, name)) not in usual:
+            yield (
+                f"signal.mgpo.{name}={value} has no effect with {AT}.kind={mgpo.importance.kind} (in bfloat16 the "
+                f"default is truncate): set {AT}.kind=none, so that the clips act, or leave it out"
+            )
 
 
 def _cispo(c: Config) -> Problems:
