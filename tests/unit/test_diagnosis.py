@@ -264,6 +264,12 @@ def test_without_a_cap_the_clipped_share_tells():
 DISAGREE = "Engine and trainer disagree on fresh rollouts"
 
 
+def test_a_large_share_of_cut_ratios_in_two_steps_is_undecided():
+    for name, age in ((OLD, 2), (DISAGREE, 0)):
+        found = finding(name, {}, rl_lines(importance_masked_share=[0.3, 0.4], staleness_mean=[age] * 2))
+        assert found.seen is None and found.sentence.startswith("Too few steps: ") and "35.0%" in found.sentence
+
+
 @pytest.mark.parametrize("key", ["clip_share", "importance_capped_share", "importance_masked_share"])
 def test_ratios_that_are_cut_on_policy_show_that_engine_and_trainer_disagree(key):
     shares = [0.012, 0.013, 0.012, 0.013]

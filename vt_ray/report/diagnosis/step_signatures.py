@@ -21,6 +21,8 @@ CAPPED_SHARE = 0.05
 CLIPPED_SHARE = 0.20
 # For fresh completions the importance ratio is 1 up to rounding, so that a small clipped share is a mismatch already.
 MISMATCH_SHARE = 0.01
+# Fewer steps of a stage have no interval of their mean.
+FEWEST_VALUES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def _rollouts_too_old(lines: Lines) -> Finding:
     if bad:
         remedy = "Lower signal.max_staleness."
         return Finding(name, True, f"The importance ratio was capped, masked or clipped for {listed}. {remedy}")
+    if any(one.age > 0 and _too_few(one.shares, one.large) for one in clipped):
+        return Finding(name, None, f"Too few steps: the importance ratio was capped, masked or clipped for {listed}.")
     return Finding(name, False, f"Not seen: the importance ratio was capped, masked or clipped for {listed}.")
 
 
@@ -121,6 +125,9 @@ def _engine_and_trainer_disagree(lines: Lines) -> Finding:
             "clips; model.dtype=float32 removes most of it."
         )
         return Finding(name, True, sentence)
+    if any(_too_few(one.shares, MISMATCH_SHARE) for one in fresh):
+        sentence = f"Too few steps: on fresh rollouts, the importance ratio was capped, masked or clipped for {listed}."
+        return Finding(name, None, sentence)
     return Finding(
         name, False, f"Not seen: on fresh rollouts, the importance ratio was capped, masked or clipped for {listed}."
     )
@@ -188,8 +195,13 @@ def _numbers(lines: Lines, key: str) -> list[float]:
     return [float(line[key]) for line in lines if formats.known(line.get(key))]
 
 
+def _too_few(values: list[float], large: float) -> bool:
+    """Whether the mean is above `large`, but of too few values for an interval."""
+    return len(values) < FEWEST_VALUES and fmean(values) > large
+
+
 def _lowest_mean(values: list[float]) -> float:
-    """The lower end of the 95% interval of the mean; minus infinity for fewer than 3 values."""
-    if len(values) < 3:
+    """The lower end of the 95% interval of the mean; minus infinity for fewer than FEWEST_VALUES values."""
+    if len(values) < FEWEST_VALUES:
         return -float("inf")
     return fmean(values) - student_t_95(len(values) - 1) * sqrt(variance(values) / len(values))
