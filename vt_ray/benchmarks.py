@@ -170,11 +170,14 @@ def file_protocol(name: str, folder: str) -> Benchmark:
     return benchmark
 
 
-def departures(benchmark: Benchmark, stated: Benchmark) -> list[str]:
-    """The settings in which a run differs from the protocol that the benchmark's file states, as text."""
+def departures(benchmark: Benchmark, stated: Benchmark, problems: int) -> list[str]:
+    """The settings in which a run differs from the protocol that the benchmark's file states, as text.
+
+    `problems` is the number of problems before `limit`: a limit that leaves out none is no difference.
+    """
     pairs = [(name, getattr(benchmark, name), getattr(stated, name)) for name in PROTOCOL]
     plain = [f"{name} {now} instead of {was}" for name, now, was in pairs if now != was and name not in ("limit", "k")]
-    return plain + ([f"only the first {benchmark.limit} problems"] if benchmark.limit else [])
+    return plain + ([f"only the first {benchmark.limit} problems"] if 0 < benchmark.limit < problems else [])
 
 
 def benchmark_files(folder: str = "") -> dict[str, Path]:

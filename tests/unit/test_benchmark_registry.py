@@ -116,9 +116,11 @@ def test_a_file_of_the_users_own_replaces_a_shipped_one(tmp_path):
 def test_the_settings_of_suite_and_run_replace_those_of_the_file():
     assert {(b.limit, b.samples, b.max_new_tokens) for b in chosen("quick")} == {(100, 1, 1024)}
     assert {(b.limit, b.samples) for b in chosen("quick", limit=5, override={"samples": 3})} == {(5, 3)}
-    assert departures(*chosen("quick")[:1], file_protocol("gsm8k", "")) == [
-        "samples 1 instead of 4",
-        "max_new_tokens 1024 instead of 40960",
+    lengths = ["samples 1 instead of 4", "max_new_tokens 1024 instead of 40960"]
+    quick, stated = chosen("quick")[0], file_protocol("gsm8k", "")
+    assert departures(quick, stated, problems=100) == lengths, "a limit that leaves out no problem"
+    assert departures(quick, stated, problems=101) == [
+        *lengths,
         "only the first 100 problems",
     ]
 

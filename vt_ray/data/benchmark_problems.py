@@ -117,7 +117,7 @@ def read_benchmark(benchmark: Benchmark, stated: Benchmark, own_folder: str = ""
     """
     if benchmark.is_made:
         made = made_problems(benchmark.problems)
-        return BenchmarkProblems(benchmark, _first(made, benchmark), tuple(departures(benchmark, stated)))
+        return BenchmarkProblems(benchmark, _first(made, benchmark), tuple(departures(benchmark, stated, len(made))))
     files, is_instead = source_files(benchmark, own_folder)
     notes = [benchmark.instead_note] if is_instead else []
     expected = benchmark.instead_problems if is_instead else benchmark.problems
@@ -137,7 +137,9 @@ def read_benchmark(benchmark: Benchmark, stated: Benchmark, own_folder: str = ""
             f"{benchmark.name}: {len(problems)} problems in {', '.join(files)}, expected {expected}: the source is "
             "incomplete or another version; get the right one, or set evaluation.override.problems=0 for any number"
         )
-    return BenchmarkProblems(benchmark, _first(problems, benchmark), tuple(notes + departures(benchmark, stated)))
+    return BenchmarkProblems(
+        benchmark, _first(problems, benchmark), tuple(notes + departures(benchmark, stated, len(problems)))
+    )
 
 
 def _first(problems: Sequence[Problem], benchmark: Benchmark) -> tuple[Problem, ...]:
