@@ -107,6 +107,7 @@ BAD = [
     ("cluster.tensor_parallel_size", 3, "cluster.tensor_parallel_size=3 must divide model.num_heads=4"),
     ("cluster.gpus_per_generator", 2, "cluster.gpus_per_generator=2"),
     ("signal.control_sft_like", "runs/demo", "needs signal.control=sft"),
+    ("signal.control_sft_steps", 5, "needs signal.control=sft"),
     ("signal.sync.transport", "rdma", "signal.sync.transport='rdma' must be one of auto, object_store, nccl, ipc"),
     *[("signal.sync.transport", gpu, f"{gpu} carries weights from GPU to GPU") for gpu in ("nccl", "ipc")],
     *[("cluster.gpu_memory_utilization", bad, "cluster.gpu_memory_utilization=") for bad in (0, 1.01, NAN)],

@@ -248,6 +248,8 @@ def _control(c: Config) -> Problems:
     yield from one_of("signal.control", s.control, CONTROLS)
     if s.control_sft_like and s.control != "sft":
         yield f"signal.control_sft_like={s.control_sft_like!r} needs signal.control=sft: add it, or leave out the run"
+    elif s.control_sft_steps and s.control != "sft":
+        yield f"signal.control_sft_steps={s.control_sft_steps} needs signal.control=sft: add it, or leave it out"
     if s.control == "sft":
         yield from at_least("signal.control_sft_steps", s.control_sft_steps, 1)
         if c.spectrum.sft.optimizer.min_lr_ratio == 0 and c.spectrum.sft.optimizer.schedule != "constant":
