@@ -192,7 +192,8 @@ def benchmark_files(folder: str = "") -> dict[str, Path]:
 def _named(name: str, folder: str, within: tuple[str, ...] = ()) -> list[Benchmark]:
     """The benchmark of this name, or the members of the suite. `within` names the suites that it was found in."""
     if name in within:
-        raise ConfigError(f"the suite {' contains '.join([*within, name])}: leave {name} out of the last one")
+        chain = " > ".join([*within, name])
+        raise ConfigError(f"the suite {name} contains itself ({chain}): leave it out of {within[-1]}")
     files = benchmark_files(folder)
     if name not in files:
         raise ConfigError(

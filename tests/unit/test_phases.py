@@ -165,7 +165,8 @@ def test_a_model_that_is_made_again_is_evaluated_again(tmp_path, monkeypatch):
     control = {"signal.control": "sft", "signal.control_sft_steps": 3}
     config = settings(tmp_path, phases=["rl"], **control)
     _, paths, _ = run(config, monkeypatch)
-    for folder in (paths.root / "sft_continued", *paths.shared_phases.glob("sft_continued-*[!.lock]")):
+    shared = [path for path in paths.shared_phases.glob("sft_continued-*") if path.is_dir()]
+    for folder in (paths.root / "sft_continued", *shared):
         shutil.rmtree(folder)
     old = json.loads(paths.scores("sft_continued").read_text())["scores"]
     paths.scores("sft_continued").write_text("{}")  # of another model

@@ -168,8 +168,11 @@ def source_files(benchmark: Benchmark, own_folder: str) -> tuple[list[str], bool
         return found, True
     how = f"download {benchmark.download} and save it under this name" if benchmark.download else "put it there"
     lost = ", ".join(benchmark.source)
-    own = f"neither in {own_folder} nor in a folder of {FOLDERS}" if own_folder else f"in no folder of {FOLDERS}"
-    raise MissingSourceError(f"{benchmark.name}: {lost} is {own}: {how}")
+    if own_folder:
+        raise MissingSourceError(
+            f"{benchmark.name}: {lost} is neither in {own_folder} nor in a folder of {FOLDERS}: {how}"
+        )
+    raise MissingSourceError(f"{benchmark.name}: {lost} is in no folder of {FOLDERS}: {how}")
 
 
 def search_folders(own_folder: str) -> list[Path]:
