@@ -271,6 +271,15 @@ def test_configs_that_compute_other_functions_are_refused(tmp_path, first, secon
     assert run(tmp_path / "out", a, b).exit_code == 0
 
 
+def test_the_factor_of_a_stretched_rope_is_compared_between_two_versions_of_transformers(tmp_path):
+    a, b, _ = three(tmp_path)
+    config(a, rope_parameters={"rope_theta": 10000.0, "rope_type": "yarn", "factor": 4.0})
+    config(b, rope_theta=10000.0, rope_scaling={"type": "yarn", "factor": 8.0})
+    assert "rope_factor is 8.0, not 4.0" in run(tmp_path / "out", a, b).output
+    config(b, rope_theta=10000.0, rope_scaling={"type": "yarn", "factor": 4.0})
+    assert run(tmp_path / "out", a, b).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("old", "fault"),
     [

@@ -2,7 +2,7 @@
 
 Consumed (counted in the update's denominators):
     updated     its gradient is part of the update
-    no_signal   its advantage is 0: it has no policy gradient, only that of a KL term (`kl_coef`) or an entropy bonus
+    no_signal   its advantage is 0: it has no policy gradient; it enters the update only with `kl_coef`
 Dropped (not counted in the update):
     unverified  the verifier has no verdict
     truncated   cut off at the length limit, in a stage that masks such completions

@@ -167,14 +167,16 @@ class ModelFolder:
 
 
 def _rope(config: dict[str, Any]) -> dict[str, Any]:
-    """The base and the type of the rotary embedding, from `rope_parameters` or from the keys of transformers 4."""
+    """The base, type and factor of the rotary embedding, from `rope_parameters` or from the keys of transformers 4."""
     parameters = config.get("rope_parameters")
     if isinstance(parameters, dict) and "rope_theta" in parameters:
-        return {"rope_theta": parameters["rope_theta"], "rope_type": parameters.get("rope_type", "default")}
-    if parameters is None and "rope_theta" in config:
-        scaling = config.get("rope_scaling") or {}
-        return {"rope_type": scaling.get("rope_type", scaling.get("type", "default"))}
-    return {}
+        found, scaling = {"rope_theta": parameters["rope_theta"]}, parameters
+    elif parameters is None and "rope_theta" in config:
+        found, scaling = {}, config.get("rope_scaling") or {}
+    else:
+        return {}
+    factor = {"rope_factor": scaling["factor"]} if "factor" in scaling else {}
+    return {**found, "rope_type": scaling.get("rope_type", scaling.get("type", "default")), **factor}
 
 
 def _is_state_dict(held: object) -> bool:
